@@ -1,0 +1,5 @@
+import sys
+
+from caa_core.cli import main
+
+sys.exit(main())

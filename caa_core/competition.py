@@ -1,0 +1,105 @@
+"""Two voices at once.
+
+At one layer two vectors are one sum. With S = (A + B) / 2, what they share, and O = (A - B) / 2, where they oppose,
+a·A + b·B = (a + b)·S + (a - b)·O: at equal multipliers only S is left, at double strength.
+"""
+
+import math
+from dataclasses import dataclass
+
+from caa_core.interventions import Steer
+from caa_core.vectors import SteeringVector
+
+# Below this share of the parts' norms a sum counts as nothing.
+CANCELS = 0.05
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One of two competing vectors: at which layer, times which multiplier."""
+
+    vector: SteeringVector
+    layer: int
+    multiplier: float
+
+    def steer(self) -> Steer:
+        return Steer(self.vector.at(self.layer), self.layer, self.multiplier)
+
+    @property
+    def relative_strength(self) -> float | None:
+        return self.vector.relative_strength(self.layer, self.multiplier)
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Two voices as vectors, before anything is computed.
+
+    cosine: between the two directions. norm_a, norm_b: of multiplier times vector. sum_norm: of the sum, and `remains`,
+    that over norm_a + norm_b. shared, opposed: the shares of (a + b)·S and (a - b)·O in the summed squared norms of the
+    two. The last four are None where the voices lie at different layers, and so are not one sum.
+    """
+
+    cosine: float
+    norm_a: float
+    norm_b: float
+    sum_norm: float | None
+    remains: float | None
+    shared: float | None
+    opposed: float | None
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers say, in one sentence."""
+        if not self.norm_a or not self.norm_b:
+            silent = "A and B are" if not self.norm_a and not self.norm_b else "A is" if not self.norm_a else "B is"
+            return f"{silent} switched off: a multiplier of 0 adds nothing."
+        if self.remains is None:
+            return "The voices lie at different layers: they are not one sum, and what comes of both has to be tried."
+        if self.remains < CANCELS:
+            return "They cancel: next to nothing is left of the two, so both together is the unsteered model."
+        if self.shared > 0.9:
+            return (
+                "They mostly agree: what is added is almost only what both share, at "
+                f"{self.remains:.0%} of their added strength. That is a sum, not a contest."
+            )
+        if self.opposed > 0.9:
+            return "They mostly pull one way: what is left is where the two differ, with little that they share."
+        return (
+            f"They partly cancel: {self.remains:.0%} of their added strength is left, {self.shared:.0%} of it "
+            "what both share, the rest where they differ."
+        )
+
+
+def decompose(a: Voice, b: Voice) -> Decomposition:
+    """Shares and norms of two voices; see `Decomposition`.
+
+    Raises:
+        InputError: a voice's vector does not have its layer.
+    """
+    v, w = a.vector.at(a.layer).double(), b.vector.at(b.layer).double()
+    cosine = (v @ w / (v.norm() * w.norm())).item()
+    norm_a, norm_b = abs(a.multiplier) * v.norm().item(), abs(b.multiplier) * w.norm().item()
+    if a.layer != b.layer:
+        return Decomposition(cosine, norm_a, norm_b, None, None, None, None)
+    shared = ((a.multiplier + b.multiplier) * (v + w) / 2).norm().item()
+    opposed = ((a.multiplier - b.multiplier) * (v - w) / 2).norm().item()
+    total = (a.multiplier * v + b.multiplier * w).norm().item()
+    parts = norm_a + norm_b
+    both = shared**2 + opposed**2
+    return Decomposition(
+        cosine,
+        norm_a,
+        norm_b,
+        total,
+        total / parts if parts else 0.0,
+        shared**2 / both if both else 0.0,
+        opposed**2 / both if both else 0.0,
+    )
+
+
+def same_strength(a: Voice, b: Voice) -> float | None:
+    """The multiplier that gives `b` the relative strength of `a`, keeping its sign; None where a norm is not known."""
+    unit = b.vector.relative_strength(b.layer)
+    if a.relative_strength is None or not unit:
+        return None
+    return math.copysign(a.relative_strength / unit, b.multiplier or 1.0)

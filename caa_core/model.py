@@ -1,0 +1,226 @@
+"""SteerableModel: an nnsight model, its tokenizer and its decoder blocks, the thing every other room is handed."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from nnsight import TransformersModel
+from nnsight.intervention.envoy import Envoy
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from caa_core.catalog import Source, locate
+from caa_core.errors import InputError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass
+class Inputs:
+    """What one forward pass takes.
+
+    ids: [rows, tokens]. positions: [rows, tokens], counted from each row's own first token. mask: [rows, past + tokens]
+    (1 for a real token), or an additive [rows, 1, tokens, tokens] mask, or one of those for each kind of layer.
+    cache: keys and values of what came before; None where nothing is to be kept.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor | dict[str, torch.Tensor]
+    cache: Cache | None = None
+
+
+@dataclass(eq=False)
+class SteerableModel:
+    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L"."""
+
+    name: str
+    fingerprint: str
+    nn: TransformersModel
+    tokenizer: PreTrainedTokenizerBase
+    blocks: list[Envoy]
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self.nn._module
+
+    @property
+    def config(self) -> Any:
+        return self.module.config.get_text_config()
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.get_input_embeddings().weight.device
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a sequence may have."""
+        return getattr(self.config, "max_position_embeddings", None) or 1 << 30
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ends = self.module.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return frozenset(end for end in [*ends, self.tokenizer.eos_token_id] if end is not None)
+
+    @property
+    def template_sha256(self) -> str:
+        """What the chat template was, for the vector's papers."""
+        return hashlib.sha256((self.tokenizer.chat_template or "").encode()).hexdigest()
+
+    def call(self, inputs: Inputs, logits_to_keep: int = 1) -> torch.Tensor:
+        """One plain forward pass. Returns logits [rows, logits_to_keep, vocabulary] of the last tokens."""
+        return self.module(
+            input_ids=inputs.ids,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions,
+            past_key_values=inputs.cache,
+            use_cache=inputs.cache is not None,
+            logits_to_keep=logits_to_keep,
+        ).logits
+
+    def check_layer(self, layer: int) -> int:
+        if not 0 <= layer < self.num_layers:
+            raise InputError(f"{self.name} has no layer {layer}: its layers are 0 to {self.num_layers - 1}.")
+        return layer
+
+
+def hidden_of(output: Any) -> torch.Tensor:
+    """The residual stream in a block's output: a tensor in transformers 5, the first of a tuple in some models."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware computes in it, else float32."""
+    if device == "cpu":
+        capable = torch.cpu.get_capabilities()
+        fast = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    else:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load(
+    spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print
+) -> SteerableModel:
+    """Load a model by catalogue key, hub id, folder or `.gguf` file.
+
+    Args:
+        dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
+        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `CAA_DEVICE`, else cuda if there is one.
+
+    Raises:
+        InputError: it cannot be found, reached or read, its weights are in no safe format, or it is no decoder whose
+            blocks can be found.
+    """
+    device = device or os.environ.get("CAA_DEVICE", "") or best_device()
+    dtype = dtype or os.environ.get("CAA_DTYPE", "")
+    if dtype and dtype not in DTYPES:
+        raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    source = locate(spec, say)
+    transformers_logging.disable_progress_bar()
+    try:
+        module, tokenizer = _from_pretrained(source, DTYPES.get(dtype) or best_dtype(device), device)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(_why_not(source, error)) from error
+    return wrap(module, tokenizer, source.name, source.fingerprint or module.config._commit_hash or "")
+
+
+def _from_pretrained(source: Source, dtype: torch.dtype, device: str) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+    """Weights from safetensors or GGUF only, and never code from the model's own repository."""
+    gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    options = {"trust_remote_code": False, **gguf}
+    config = AutoConfig.from_pretrained(source.location, **options)
+    if config.is_encoder_decoder:
+        raise InputError(f"{source.name} is an encoder-decoder; only decoder models can be steered here.")
+    tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
+    module = AutoModelForCausalLM.from_pretrained(
+        source.location,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else device,
+        **options,
+        **({} if gguf else {"use_safetensors": True}),
+    )
+    return module.eval().requires_grad_(False), tokenizer
+
+
+def _why_not(source: Source, error: Exception) -> str:
+    """A sentence for what transformers says in paragraphs."""
+    text = str(error)
+    if "connect" in text or "offline" in text or "resolve" in text.lower():
+        reason = "it is not on this machine and the model hub cannot be reached"
+    elif "gated" in text or "401" in text or "403" in text:
+        reason = "the hub asks for permission: accept its licence there and log in with 'hf auth login'"
+    elif "safetensors" in text:
+        reason = "it has no weights in safetensors format, and other formats can carry code"
+    elif "not a valid model identifier" in text or "404" in text:
+        reason = "the hub has no model of that name"
+    else:
+        reason = " ".join(text.split())[:300]
+    return f"The model {source.name!r} cannot be loaded: {reason}."
+
+
+def wrap(
+    module: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str, fingerprint: str = ""
+) -> SteerableModel:
+    """Hand a loaded transformers model to nnsight and make sure that it is what the other rooms expect.
+
+    Raises:
+        InputError: its decoder blocks cannot be found, or do not put out the residual stream.
+    """
+    path = _blocks_path(module, name)
+    nn = TransformersModel(module, tokenizer=tokenizer, task="text-generation")
+    model = SteerableModel(name, fingerprint, nn, tokenizer, list(nn.get(path)))
+    _check(model)
+    return model
+
+
+def _blocks_path(module: torch.nn.Module, name: str) -> str:
+    """Dotted path of the list of decoder blocks: the outermost list with one entry a layer."""
+    depth = getattr(module.config.get_text_config(), "num_hidden_layers", None)
+    lists = [
+        path
+        for path, child in module.named_modules()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == depth and "vision" not in path
+    ]
+    if not lists:
+        raise InputError(f"The decoder blocks of {name} ({type(module).__name__}) cannot be found, so it cannot be steered.")
+    return min(lists, key=lambda path: path.count("."))
+
+
+def _check(model: SteerableModel) -> None:
+    ids = torch.zeros(1, 3, dtype=torch.long, device=model.device)
+    inputs = Inputs(ids, torch.arange(3, device=model.device)[None], torch.ones_like(ids))
+    shape = tuple(_last_residual(model, inputs).shape)
+    if shape != (1, 3, model.hidden_size):
+        raise InputError(
+            f"The blocks of {model.name} put out {list(shape)} where [1, 3, {model.hidden_size}] was expected, "
+            "so it cannot be steered."
+        )
+
+
+@torch.no_grad()
+def _last_residual(model: SteerableModel, inputs: Inputs) -> torch.Tensor:
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)):
+        residual = hidden_of(model.blocks[-1].output).save()
+    return residual

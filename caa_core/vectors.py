@@ -1,0 +1,169 @@
+"""SteeringVector: one direction in the residual stream for each layer, with the papers that say where it came from."""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from caa_core import __version__
+from caa_core.errors import InputError
+
+FORMAT = "caa-steering-vector"
+FORMAT_VERSION = "1"
+LAYER_CONVENTION = "residual stream after decoder block L, counted from 0"
+MAX_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a vector came from. What an imported file did not say is empty."""
+
+    model: str = ""
+    model_fingerprint: str = ""
+    num_layers: int = 0
+    method: str = ""
+    read_position: str = ""
+    dataset: str = ""
+    dataset_sha256: str = ""
+    num_pairs: int = 0
+    chat_template_sha256: str = ""
+    created_with: str = f"caa-studio {__version__}"
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """Directions by layer.
+
+    layers: float32 tensors of shape [hidden_size], by layer.
+    residual_norms: for each of those layers, the median norm of the residual stream at the read positions; may be empty.
+    """
+
+    name: str
+    layers: dict[int, torch.Tensor]
+    residual_norms: dict[int, float]
+    provenance: Provenance
+
+    @property
+    def hidden_size(self) -> int:
+        return next(iter(self.layers.values())).shape[0]
+
+    def at(self, layer: int) -> torch.Tensor:
+        """The direction at one layer, [hidden_size].
+
+        Raises:
+            InputError: the vector was not made at that layer.
+        """
+        if layer not in self.layers:
+            raise InputError(f"The vector '{self.name}' has no layer {layer}; it has {spans(self.layers)}.")
+        return self.layers[layer]
+
+    def norm(self, layer: int) -> float:
+        return self.at(layer).norm().item()
+
+    def relative_strength(self, layer: int, multiplier: float = 1.0) -> float | None:
+        """‖multiplier · v‖ over the median residual norm at the read positions; None where that norm is not known."""
+        if layer not in self.residual_norms:
+            return None
+        return abs(multiplier) * self.norm(layer) / self.residual_norms[layer]
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file (the format stands in `docs/vector-file.md`)."""
+        norms = [self.residual_norms.get(layer) for layer in range(max(self.layers) + 1)]
+        papers = {name: str(value) for name, value in vars(self.provenance).items() if value}
+        metadata = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "hidden_size": str(self.hidden_size),
+            "layer_convention": LAYER_CONVENTION,
+            **({"residual_norms": json.dumps(norms)} if self.residual_norms else {}),
+            **papers,
+        }
+        tensors = {f"layers.{layer}": vector.contiguous() for layer, vector in self.layers.items()}
+        save_file(tensors, path, metadata)
+
+    def differences(self, fingerprint: str, template_sha256: str) -> list[str]:
+        """In words, how the model at hand differs from the one the vector was made on."""
+        was = self.provenance
+        found = []
+        if was.model_fingerprint and fingerprint and was.model_fingerprint != fingerprint:
+            found.append(f"it was made on {was.model or 'another model'}, whose weights differ from these")
+        if was.chat_template_sha256 and was.chat_template_sha256 != template_sha256:
+            found.append("it was made under another chat template")
+        return found
+
+
+def spans(layers) -> str:
+    """Layers in words: "layers 0 to 29", "layer 12", "layers 10, 12 to 15"."""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1][1:] = [layer]
+        else:
+            runs.append([layer])
+    text = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+    return f"{'layer' if len(layers) == 1 else 'layers'} {text}"
+
+
+def load_vector(path: Path) -> SteeringVector:
+    """Read a file written by `SteeringVector.save`.
+
+    Raises:
+        InputError: it is no such file, or holds NaN, infinity, zero or something of another shape.
+    """
+    try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise InputError(f"{path.name} is larger than {MAX_BYTES / 1e6:.0f} MB, which no steering vector is.")
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path.name} is a safetensors file, but not a steering vector of CAA Studio.")
+            if metadata.get("format_version") != FORMAT_VERSION:
+                raise InputError(f"{path.name} has format version {metadata.get('format_version')}; version 1 is read.")
+            layers = {_layer(key, path): file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path.name} is not a safetensors file that can be read.") from error
+    _check(layers, path)
+    return SteeringVector(
+        metadata.get("name") or path.stem, dict(sorted(layers.items())), _norms(metadata, layers, path), _papers(metadata, path)
+    )
+
+
+def _layer(key: str, path: Path) -> int:
+    prefix, _, number = key.partition(".")
+    if prefix != "layers" or not number.isdecimal():
+        raise InputError(f"{path.name} holds a tensor {key[:60]!r}; a steering vector has only layers.0, layers.1, ...")
+    return int(number)
+
+
+def _check(layers: dict[int, torch.Tensor], path: Path) -> None:
+    if not layers:
+        raise InputError(f"{path.name} holds no layer.")
+    size = next(iter(layers.values())).shape
+    for layer, vector in layers.items():
+        if vector.dtype != torch.float32 or vector.ndim != 1 or vector.shape != size:
+            raise InputError(f"{path.name}, layer {layer}: a float32 tensor [hidden_size] was expected.")
+        if not torch.isfinite(vector).all():
+            raise InputError(f"{path.name}, layer {layer}: it holds NaN or infinity and cannot be used.")
+        if not vector.any():
+            raise InputError(f"{path.name}, layer {layer}: it is zero everywhere and would change nothing.")
+
+
+def _norms(metadata: dict[str, str], layers: dict[int, torch.Tensor], path: Path) -> dict[int, float]:
+    try:
+        norms = json.loads(metadata.get("residual_norms", "[]"))
+        return {layer: float(norms[layer]) for layer in sorted(layers) if layer < len(norms) and norms[layer]}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path.name}: its residual_norms are not a list of numbers.") from error
+
+
+def _papers(metadata: dict[str, str], path: Path) -> Provenance:
+    try:
+        given = {field.name: field.type(metadata.get(field.name) or field.type()) for field in fields(Provenance)}
+    except ValueError as error:
+        raise InputError(f"{path.name}: num_layers and num_pairs must be whole numbers.") from error
+    return Provenance(**given)
