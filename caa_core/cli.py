@@ -9,15 +9,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caa_core.catalog import CATALOG, DEFAULT_MODEL
 from caa_core.datasets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.progress import Progress, finish
 
+# What needs torch is imported by the commands that need it: the others answer at once.
+if TYPE_CHECKING:
+    from caa_core.interventions import Steer
+    from caa_core.model import SteerableModel
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         result, text = options.command(options)
@@ -29,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m caa_core", description="Make steering vectors and steer with them.")
+    parser = argparse.ArgumentParser(prog="python -m caa_core", description="Make steering vectors and steer.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object")
     on_model = argparse.ArgumentParser(add_help=False)
     on_model.add_argument("--model", default=DEFAULT_MODEL, help="catalogue key, hub id, folder or .gguf file")
-    on_model.add_argument("--dtype", default="", help="bfloat16, float16 or float32; by default what suits the hardware")
+    on_model.add_argument("--dtype", default="", help="bfloat16, float16, float32; by default what suits the hardware")
     on_model.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
     models = commands.add_parser("models", parents=[shared], help="list the models on offer")
@@ -48,33 +54,22 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--limit", type=int, help="use only the first so many pairs")
     make.set_defaults(command=_extract)
 
-    steer = commands.add_parser("steer", parents=[shared, on_model], help="write one answer without and one with vectors")
+    steer = commands.add_parser("steer", parents=[shared, on_model], help="write without and with vectors")
     steer.add_argument("--prompt", required=True)
     steer.add_argument("--system", default="")
-    steer.add_argument("--steer", action="append", required=True, metavar="FILE:LAYER:MULTIPLIER",
-                       help="a vector file or a preset, a layer, a multiplier; may be given several times")
+    steer.add_argument(
+        "--steer",
+        action="append",
+        required=True,
+        metavar="FILE:LAYER:MULTIPLIER",
+        help="a vector file or a preset, a layer, a multiplier; may be given several times",
+    )
     steer.add_argument("--positions", default="after-prompt")
     steer.add_argument("--max-new-tokens", type=int, default=80)
     steer.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
     steer.add_argument("--seed", type=int, default=0)
     steer.set_defaults(command=_steer)
     return parser
-
-
-def parse_layers(text: str, num_layers: int) -> list[int]:
-    """Layer numbers of "all" or of a list such as "10,12-15". Raises InputError for anything else."""
-    if text.strip().lower() in ("", "all"):
-        return list(range(num_layers))
-    layers: set[int] = set()
-    for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            raise InputError(f"{part!r} is not a layer: give all, or numbers and ranges such as 10,12-15.")
-        low, high = int(first), int(last or first)
-        if high < low or high >= num_layers:
-            raise InputError(f"There is no layer {part}: this model's layers are 0 to {num_layers - 1}.")
-        layers.update(range(low, high + 1))
-    return sorted(layers)
 
 
 def _say(message: Any) -> None:
@@ -85,7 +80,7 @@ def _say(message: Any) -> None:
         print(message, file=sys.stderr)
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace) -> "SteerableModel":
     from caa_core.model import load
 
     return load(options.model, options.dtype, options.device, say=_say)
@@ -101,6 +96,7 @@ def _models(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.extraction import extract
+    from caa_core.vectors import parse_layers
 
     dataset = find_pairs(options.data)
     _say(f"{dataset.name}: {dataset.kind}")
@@ -110,50 +106,31 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     layers = parse_layers(options.layers, model.num_layers)
     vector = finish(extract(model, dataset, layers, options.limit), _say)
     vector.save(options.out)
-    result = describe(vector) | {"file": str(options.out)}
-    lines = [f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
-             for row in result["layers"]]
+    result = vector.summary() | {"file": str(options.out)}
+    lines = [
+        f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
+        for row in result["layers"]
+    ]
     return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}"])
 
 
-def describe(vector) -> dict[str, Any]:
-    """A vector in numbers: its name, pairs, read position, and norm and relative strength by layer."""
-    return {
-        "name": vector.name,
-        "model": vector.provenance.model,
-        "num_pairs": vector.provenance.num_pairs,
-        "read_position": vector.provenance.read_position,
-        "layers": [
-            {"layer": layer, "norm": vector.norm(layer), "relative_strength": vector.relative_strength(layer)}
-            for layer in vector.layers
-        ],
-    }
-
-
 def _steer(options: argparse.Namespace) -> tuple[Any, str]:
-    from caa_core.generation import Decoding, Row, generate
+    from caa_core.generation import Decoding, side_by_side
     from caa_core.interventions import Positions
     from caa_core.prompts import render
 
-    if not options.prompt.strip():
-        raise InputError("The prompt is empty; say something to the model.")
-    specs = [_split_spec(spec) for spec in options.steer]
+    specs = [split_spec(spec) for spec in options.steer]
     positions = Positions.parse(options.positions)
     decoding = Decoding(options.max_new_tokens, options.temperature, options.seed)
     model = _load(options)
     steers = tuple(_resolve(model, *spec) for spec in specs)
     prompt = render(model.tokenizer, [{"role": "user", "content": options.prompt}], options.system)
-    unsteered, steered = finish(generate(model, [Row(prompt), Row(prompt, steers, positions)], decoding))
-    result = {
-        "unsteered": unsteered.text,
-        "steered": steered.text,
-        "unsteered_tokens": unsteered.ids,
-        "steered_tokens": steered.ids,
-    }
-    return result, f"--- unsteered\n{unsteered.text}\n\n--- steered\n{steered.text}"
+    result = finish(side_by_side(model, prompt, steers, positions, decoding)).summary()
+    return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
 
 
-def _split_spec(spec: str) -> tuple[str, int, float]:
+def split_spec(spec: str) -> tuple[str, int, float]:
+    """The parts of "FILE:LAYER:MULTIPLIER". Raises InputError for anything else."""
     try:
         source, layer, multiplier = spec.rsplit(":", 2)
         return source, int(layer), float(multiplier)
@@ -161,7 +138,7 @@ def _split_spec(spec: str) -> tuple[str, int, float]:
         raise InputError(f"{spec!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.") from error
 
 
-def _resolve(model, source: str, layer: int, multiplier: float):
+def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":
     """The addition that FILE:LAYER:MULTIPLIER asks for; a preset's vector is made on the spot."""
     from caa_core.extraction import extract
     from caa_core.interventions import Steer

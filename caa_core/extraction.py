@@ -3,9 +3,9 @@
 Contrastive Activation Addition, Panickssery et al., "Steering Llama 2 via Contrastive Activation Addition",
 arXiv 2312.06681, section 3.
 
-Both answers of a pair go through the model in one row: the tokens they share once, then the rest of the positive answer,
-then the rest of the negative one, which sees the shared tokens but not the positive answer. A pair of lettered answers
-so costs two tokens more than its question.
+Both answers of a pair go through the model in one row: the tokens they share once, then the rest of the positive
+answer, then the rest of the negative one, which sees the shared tokens but not the positive answer. A pair of lettered
+answers so costs two tokens more than its question.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.datasets import Dataset
+from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model import Inputs, SteerableModel, hidden_of
 from caa_core.progress import Progress
@@ -123,7 +123,7 @@ def extract(
     )
 
 
-def _branches(model: SteerableModel, dataset: Dataset, pair) -> Branches:
+def _branches(model: SteerableModel, dataset: Dataset, pair: ContrastPair) -> Branches:
     rendered = render_pair(model.tokenizer, pair)
     if dataset.is_lettered and not rendered.part:
         raise InputError(f"{dataset.name}, pair {pair.line}: its answers do not part in any token of {model.name}.")
@@ -196,7 +196,9 @@ def _inputs(model: SteerableModel, batch: list[Branches]) -> Inputs:
     return Inputs(ids.to(device), positions.to(device), _masks(model, seen.to(device), positions.to(device)))
 
 
-def _masks(model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+def _masks(
+    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
     """Additive attention masks from `seen` [rows, tokens, tokens], with the window of layers that have one."""
     window = getattr(model.config, "sliding_window", None)
     kinds = set(getattr(model.config, "layer_types", None) or [])

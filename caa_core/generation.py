@@ -2,12 +2,13 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from caa_core.errors import InputError
-from caa_core.interventions import Plan, Positions, Steer, steered_logits
+from caa_core.interventions import AFTER_PROMPT, Plan, Positions, Steer, steered_logits
 from caa_core.model import Inputs, SteerableModel
 from caa_core.prompts import Prompt
 
@@ -37,7 +38,7 @@ class Row:
 
     prompt: Prompt
     steers: tuple[Steer, ...] = ()
-    positions: Positions = Positions()
+    positions: Positions = AFTER_PROMPT
 
 
 @dataclass
@@ -82,6 +83,30 @@ def generate(
             break
         inputs = _next(inputs, tokens)
     return written
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """An answer without vectors and one with them."""
+
+    unsteered: Written
+    steered: Written
+
+    def summary(self) -> dict[str, Any]:
+        """Texts and token ids."""
+        return {
+            "unsteered": self.unsteered.text,
+            "steered": self.steered.text,
+            "unsteered_tokens": self.unsteered.ids,
+            "steered_tokens": self.steered.ids,
+        }
+
+
+def side_by_side(
+    model: SteerableModel, prompt: Prompt, steers: tuple[Steer, ...], positions: Positions, decoding: Decoding
+) -> Generator[list[Written], None, SideBySide]:
+    """Answer one prompt twice in one batch, without and with `steers`. See `generate`."""
+    return SideBySide(*(yield from generate(model, [Row(prompt), Row(prompt, steers, positions)], decoding)))
 
 
 def _fits(model: SteerableModel, steer: Steer) -> None:

@@ -1,13 +1,14 @@
 """What is added where: the only room that writes into the residual stream.
 
-A position is counted in each row's own tokens, from 0, padding left out; that is what a model's position ids are, so one
-rule holds for a whole prompt, for a cached decoding step of one token, and for padded batches alike.
+A position is counted in each row's own tokens, from 0, padding left out; that is what a model's position ids are, so
+one rule holds for a whole prompt, for a cached decoding step of one token, and for padded batches alike.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import nnsight
 import torch
 
 from caa_core.errors import InputError
@@ -56,6 +57,9 @@ class Positions:
         return positions == (self.index if self.index >= 0 else prompt_lengths + self.index)
 
 
+AFTER_PROMPT = Positions()
+
+
 @dataclass(frozen=True, eq=False)
 class Steer:
     """One addition: `multiplier` times `vector` [hidden_size] to the output of block `layer`."""
@@ -93,9 +97,7 @@ class Plan:
     def mask(self, positions: torch.Tensor) -> torch.Tensor:
         """Which of `positions` [rows, tokens] are steered."""
         lengths = self.prompt_lengths.to(positions.device)
-        covered = [
-            rule.cover(positions[row : row + 1], lengths[row : row + 1]) for row, rule in enumerate(self.rules)
-        ]
+        covered = [rule.cover(positions[row : row + 1], lengths[row : row + 1]) for row, rule in enumerate(self.rules)]
         return torch.cat(covered)
 
     def additions(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, torch.Tensor]]:
@@ -125,5 +127,5 @@ def _traced(model: SteerableModel, inputs: Inputs, additions: list[tuple[int, to
             output = model.blocks[layer].output
             steered = hidden_of(output) + addition.to(hidden_of(output).device)
             model.blocks[layer].output = (steered, *output[1:]) if isinstance(output, tuple) else steered
-        logits = tracer.result.save()
+        logits = nnsight.save(tracer.result)
     return logits

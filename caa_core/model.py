@@ -6,14 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import nnsight
 import torch
 from nnsight import TransformersModel
+from nnsight._c import unmount
 from nnsight.intervention.envoy import Envoy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from caa_core.catalog import Source, locate
 from caa_core.errors import InputError
+
+# nnsight gives every object of the process a method `save`, which breaks libraries that look at attributes (anyio,
+# under gradio, does not start). Trace blocks here call nnsight.save instead.
+if unmount:
+    unmount("save")
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -107,6 +114,7 @@ def hidden_of(output: Any) -> torch.Tensor:
 
 
 def best_device() -> str:
+    """A CUDA card where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -120,14 +128,12 @@ def best_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def load(
-    spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print
-) -> SteerableModel:
+def load(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> SteerableModel:
     """Load a model by catalogue key, hub id, folder or `.gguf` file.
 
     Args:
         dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
-        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `CAA_DEVICE`, else cuda if there is one.
+        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `CAA_DEVICE`, else `best_device`.
 
     Raises:
         InputError: it cannot be found, reached or read, its weights are in no safe format, or it is no decoder whose
@@ -146,7 +152,9 @@ def load(
     return wrap(module, tokenizer, source.name, source.fingerprint or module.config._commit_hash or "")
 
 
-def _from_pretrained(source: Source, dtype: torch.dtype, device: str) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+def _from_pretrained(
+    source: Source, dtype: torch.dtype, device: str
+) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
     """Weights from safetensors or GGUF only, and never code from the model's own repository."""
     gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
     options = {"trust_remote_code": False, **gguf}
@@ -204,7 +212,8 @@ def _blocks_path(module: torch.nn.Module, name: str) -> str:
         if isinstance(child, torch.nn.ModuleList) and len(child) == depth and "vision" not in path
     ]
     if not lists:
-        raise InputError(f"The decoder blocks of {name} ({type(module).__name__}) cannot be found, so it cannot be steered.")
+        kind = type(module).__name__
+        raise InputError(f"The decoder blocks of {name} ({kind}) cannot be found, so it cannot be steered.")
     return min(lists, key=lambda path: path.count("."))
 
 
@@ -222,5 +231,5 @@ def _check(model: SteerableModel) -> None:
 @torch.no_grad()
 def _last_residual(model: SteerableModel, inputs: Inputs) -> torch.Tensor:
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)):
-        residual = hidden_of(model.blocks[-1].output).save()
+        residual = nnsight.save(hidden_of(model.blocks[-1].output))
     return residual

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from caa_core.datasets import ContrastPair
+from caa_core.errors import InputError
 
 Turn = dict[str, str]
 
@@ -68,7 +69,12 @@ def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: st
     Args:
         turns: messages with `role` ("user" or "assistant") and `content`.
         system: the system prompt; none is sent where it is empty (some templates then put in one of their own).
+
+    Raises:
+        InputError: the user's message is empty.
     """
+    if not turns[-1]["content"].strip():
+        raise InputError("The prompt is empty; say something to the model.")
     if tokenizer.chat_template:
         text = _chat(tokenizer, list(turns), system.strip())
         return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
@@ -111,6 +117,4 @@ def with_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str)
 def render_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "") -> RenderedPair:
     """Both sequences of a contrast pair, the prompt rendered once."""
     prompt = render(tokenizer, [{"role": "user", "content": pair.prompt}], system)
-    return RenderedPair(
-        with_answer(tokenizer, prompt, pair.positive), with_answer(tokenizer, prompt, pair.negative)
-    )
+    return RenderedPair(with_answer(tokenizer, prompt, pair.positive), with_answer(tokenizer, prompt, pair.negative))

@@ -25,7 +25,10 @@ _END = object()
 
 
 class Job:
-    """Work handed to the worker. Iterate over it for its events; `result` is there after the last one."""
+    """Work handed to the worker. Iterate over it for its events.
+
+    After the last one either `result` is there or `stopped` is True.
+    """
 
     def __init__(self, work: Work):
         self._work = work
@@ -34,11 +37,7 @@ class Job:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self.result: Any = None
-
-    @property
-    def stopped(self) -> bool:
-        """True when somebody stopped it."""
-        return self._stop.is_set()
+        self.stopped = False
 
     def stop(self) -> None:
         """End it before its next step; what it yielded so far stays with who iterated."""
@@ -58,6 +57,7 @@ class Job:
         """Advance by one event, on the worker's thread. False when there is nothing more to do."""
         try:
             if self._stop.is_set():
+                self.stopped = True
                 if self._steps:
                     self._steps.close()
             else:
@@ -103,9 +103,9 @@ class Session:
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def keep(self, vector: SteeringVector) -> str:
-        """Put a vector into the list under a name of its own, which is returned."""
+        """Put a vector into the list under a name that nothing else has, which is returned."""
         name, count = vector.name, 2
-        while name in self.vectors:
+        while name in self.vectors or name in presets():
             name, count = f"{vector.name} ({count})", count + 1
         self.vectors[name] = vector
         return name
@@ -140,6 +140,10 @@ class Studio:
 
         return self._worker.submit(work)
 
+    def differences(self, vector: SteeringVector) -> list[str]:
+        """In words, how the loaded model differs from the one a vector was made on."""
+        return vector.differences(self.model.fingerprint, self.model.template_sha256)
+
     def session(self, key: str) -> Session:
         return self._sessions.setdefault(key, Session())
 
@@ -149,9 +153,7 @@ class Studio:
             for panel in session.jobs:
                 session.stop(panel)
 
-    def vector(
-        self, model: SteerableModel, session: Session, name: str
-    ) -> Generator[Progress, None, SteeringVector]:
+    def vector(self, model: SteerableModel, session: Session, name: str) -> Generator[Progress, None, SteeringVector]:
         """A vector of the session, or of a preset, which is made on first use and kept for everybody."""
         if name in session.vectors:
             return session.vectors[name]

@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +41,7 @@ class SteeringVector:
     """Directions by layer.
 
     layers: float32 tensors of shape [hidden_size], by layer.
-    residual_norms: for each of those layers, the median norm of the residual stream at the read positions; may be empty.
+    residual_norms: by layer, the median norm of the residual stream at the read positions; empty where not known.
     """
 
     name: str
@@ -70,8 +72,21 @@ class SteeringVector:
             return None
         return abs(multiplier) * self.norm(layer) / self.residual_norms[layer]
 
+    def summary(self) -> dict[str, Any]:
+        """The vector in numbers: name, model, pairs, read position; norm and relative strength by layer."""
+        return {
+            "name": self.name,
+            "model": self.provenance.model,
+            "num_pairs": self.provenance.num_pairs,
+            "read_position": self.provenance.read_position,
+            "layers": [
+                {"layer": layer, "norm": self.norm(layer), "relative_strength": self.relative_strength(layer)}
+                for layer in self.layers
+            ],
+        }
+
     def save(self, path: Path) -> None:
-        """Write a safetensors file (the format stands in `docs/vector-file.md`)."""
+        """Write a safetensors file (its format stands in CONTRIBUTING.md)."""
         norms = [self.residual_norms.get(layer) for layer in range(max(self.layers) + 1)]
         papers = {name: str(value) for name, value in vars(self.provenance).items() if value}
         metadata = {
@@ -97,7 +112,7 @@ class SteeringVector:
         return found
 
 
-def spans(layers) -> str:
+def spans(layers: Collection[int]) -> str:
     """Layers in words: "layers 0 to 29", "layer 12", "layers 10, 12 to 15"."""
     runs: list[list[int]] = []
     for layer in sorted(layers):
@@ -107,6 +122,22 @@ def spans(layers) -> str:
             runs.append([layer])
     text = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
     return f"{'layer' if len(layers) == 1 else 'layers'} {text}"
+
+
+def parse_layers(text: str, num_layers: int) -> list[int]:
+    """Layer numbers of "all" or of a list such as "10,12-15". Raises InputError for anything else."""
+    if text.strip().lower() in ("", "all"):
+        return list(range(num_layers))
+    layers: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise InputError(f"{part!r} is not a layer: give all, or numbers and ranges such as 10,12-15.")
+        low, high = int(first), int(last or first)
+        if high < low or high >= num_layers:
+            raise InputError(f"There is no layer {part}: this model's layers are 0 to {num_layers - 1}.")
+        layers.update(range(low, high + 1))
+    return sorted(layers)
 
 
 def load_vector(path: Path) -> SteeringVector:
@@ -124,13 +155,12 @@ def load_vector(path: Path) -> SteeringVector:
                 raise InputError(f"{path.name} is a safetensors file, but not a steering vector of CAA Studio.")
             if metadata.get("format_version") != FORMAT_VERSION:
                 raise InputError(f"{path.name} has format version {metadata.get('format_version')}; version 1 is read.")
-            layers = {_layer(key, path): file.get_tensor(key) for key in file.keys()}
+            layers = {_layer(key, path): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it has no __iter__
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path.name} is not a safetensors file that can be read.") from error
     _check(layers, path)
-    return SteeringVector(
-        metadata.get("name") or path.stem, dict(sorted(layers.items())), _norms(metadata, layers, path), _papers(metadata, path)
-    )
+    name = metadata.get("name") or path.stem
+    return SteeringVector(name, dict(sorted(layers.items())), _norms(metadata, layers, path), _papers(metadata, path))
 
 
 def _layer(key: str, path: Path) -> int:

@@ -1,0 +1,78 @@
+"""The page: builds it from the panels and launches it. Also the entry point of a Hugging Face Space."""
+
+import os
+
+import gradio as gr
+
+from caa_core.catalog import DEFAULT_MODEL
+from caa_core.panels import compete, endpoints, generate, models, steer
+from caa_core.panels.common import vector_choices
+from caa_core.service import Studio
+
+TITLE = "CAA Studio"
+INTRO = (
+    "Make a **steering vector** from pairs of answers that differ in one behaviour, add it to a language model while "
+    "it writes, and compare. Contrastive Activation Addition, after "
+    "[Panickssery et al.](https://arxiv.org/abs/2312.06681)"
+)
+CSS = """
+.gradio-container { max-width: 1500px !important; margin: auto; }
+#model-line { text-align: right; }
+progress { width: 100%; height: 12px; accent-color: #0072B2; }
+.answers button[aria-label="Clear"] { display: none; }
+.answers .message { font-size: var(--text-md); }
+"""
+THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The whole page around one studio."""
+    with gr.Blocks(title=TITLE, fill_width=True) as page:
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=2):
+                gr.Markdown(f"# {TITLE}\n{INTRO}")
+            with gr.Column(scale=1, min_width=340):
+                line, loaded = models.build(studio)
+        with gr.Tab("Steer", id="steer"):
+            steer_pickers, steer_layers = steer.build(page, studio)
+        with gr.Tab("Generate vectors", id="generate"):
+            changed = generate.build(studio)
+        with gr.Tab("Compete", id="compete"):
+            compete_pickers, compete_layers = compete.build(page, studio)
+        endpoints.build(studio)
+
+        pickers = [*steer_pickers, *compete_pickers]
+        layers = [*steer_layers, *compete_layers]
+
+        def leave(request: gr.Request) -> None:
+            studio.leave(request.session_hash)
+
+        def refresh(request: gr.Request) -> list:
+            choices = vector_choices(studio.session(request.session_hash))
+            deepest = studio.model.num_layers - 1
+            return [
+                models.describe(studio),
+                *(gr.Dropdown(choices) for _ in pickers),
+                *(gr.Slider(maximum=deepest) for _ in layers),
+            ]
+
+        gr.on(
+            [page.load, changed.change, loaded.change],
+            refresh,
+            None,
+            [line, *pickers, *layers],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        page.unload(leave)
+    return page
+
+
+def main() -> None:
+    """Load the model and serve. Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL."""
+    studio = Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL))
+    build(studio).queue(default_concurrency_limit=None).launch(theme=THEME, css=CSS, footer_links=["api"])
+
+
+if __name__ == "__main__":
+    main()

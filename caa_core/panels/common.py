@@ -1,0 +1,106 @@
+"""What the panels share: errors as sentences, stopping, and words about vectors."""
+
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from caa_core.datasets import presets
+from caa_core.errors import InputError
+from caa_core.service import Job, Session, Studio
+from caa_core.vectors import SteeringVector
+
+log = logging.getLogger("caa_core")
+
+SECONDS_BETWEEN_UPDATES = 0.1
+MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
+STRENGTH_HELP = "relative strength: ‖multiplier · v‖ over the median norm of the residual stream at that layer"
+
+
+def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """An event handler whose errors reach the page as one sentence, and leave everything on it as it was."""
+
+    def fail(error: Exception) -> gr.Error:
+        if isinstance(error, InputError):
+            return gr.Error(str(error), title="That did not work", print_exception=False)
+        log.error("%s failed", handler.__qualname__, exc_info=error)
+        message = "Something failed inside the app; it was logged. What you made is still here, so try again."
+        return gr.Error(message, title="Our mistake", print_exception=False)
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise fail(error) from None
+
+    @functools.wraps(handler)
+    def iterate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except Exception as error:
+            raise fail(error) from None
+
+    return iterate if inspect.isgeneratorfunction(handler) else call
+
+
+def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
+    """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
+    session.stop(panel)
+    session.jobs[panel] = job
+    shown, held = 0.0, None
+    for held in job:
+        if time.monotonic() - shown >= SECONDS_BETWEEN_UPDATES:
+            yield held
+            shown, held = time.monotonic(), None
+    if held is not None:
+        yield held
+
+
+def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
+    """Handler of a panel's Stop button."""
+
+    def stop(request: gr.Request) -> None:
+        studio.session(request.session_hash).stop(panel)
+
+    return stop
+
+
+def vector_choices(session: Session) -> list[tuple[str, str]]:
+    """Vectors to choose from, as (label, name): one's own first, then the presets."""
+    own = [(f"{name} (yours)", name) for name in reversed(session.vectors)]
+    return own + [(f"{name} (preset)", name) for name in presets()]
+
+
+def vector_picker(label: str, name: str, elem_id: str) -> gr.Dropdown:
+    """A choice among the vectors of the session and the presets."""
+    return gr.Dropdown(vector_choices(Session()), value=name, label=label, elem_id=elem_id)
+
+
+def layer_slider(studio: Studio, layer: int, elem_id: str) -> gr.Slider:
+    """The layer whose output a vector is added to."""
+    return gr.Slider(0, studio.model.num_layers - 1, layer, step=1, label="Layer", elem_id=elem_id)
+
+
+def multiplier_slider(multiplier: float, elem_id: str) -> gr.Slider:
+    """What a vector is multiplied with."""
+    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id)
+
+
+def recommended(studio: Studio, name: str) -> tuple[int, float]:
+    """Layer and multiplier to begin with: the preset's, else a middle layer, where the paper found most effect."""
+    preset = presets().get(name)
+    if preset and preset.model == studio.model.name:
+        return preset.layer, preset.multiplier
+    return studio.model.num_layers * 2 // 5, 1.0
+
+
+def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:
+    """Norm and relative strength of one addition, in words."""
+    relative = vector.relative_strength(layer, multiplier)
+    share = "relative strength not known" if relative is None else f"relative strength **{relative:.2f}**"
+    return f"{share} (‖v‖ {vector.norm(layer):.1f} at layer {layer}, times {multiplier:g})"

@@ -1,0 +1,178 @@
+"""Generate vectors: contrast pairs in, a steering vector for each layer out."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from caa_core.datasets import Dataset, find_pairs, presets, read_pairs
+from caa_core.errors import InputError
+from caa_core.extraction import extract
+from caa_core.figures import norms_by_layer
+from caa_core.panels.common import events, guarded, stopper
+from caa_core.service import Session, Studio
+from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
+
+PANEL = "generate"
+FIRST = "joy"
+PREVIEW = 200
+FORMATS = (
+    "JSON, JSON Lines or CSV with `prompt`, `positive`, `negative`; or the CAA paper's JSON with `question`, "
+    "`answer_matching_behavior`, `answer_not_matching_behavior`."
+)
+
+
+def build(studio: Studio) -> gr.State:
+    """Draw the tab. Returns a state that changes whenever the session's list of vectors does."""
+    changed = gr.State(0)
+    first = find_pairs(FIRST)
+    dataset = gr.State(first)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            gr.Markdown("### 1. Contrast pairs")
+            preset = gr.Dropdown(list(presets()), value=FIRST, label="A preset", elem_id="generate-preset")
+            upload = gr.File(
+                label="or a file of your own",
+                file_types=[".json", ".jsonl", ".csv", ".txt"],
+                elem_id="generate-upload",
+                height=120,
+            )
+            gr.Markdown(f"<small>{FORMATS}</small>")
+            gr.Markdown("### 2. Settings")
+            name = gr.Textbox(FIRST, label="Name of the vector", elem_id="generate-name")
+            with gr.Row():
+                layers = gr.Textbox("all", label="Layers", info="all, or 10,12-15", elem_id="generate-layers")
+                limit = gr.Number(
+                    None,
+                    label="At most so many pairs",
+                    info="empty: all of them",
+                    precision=0,
+                    elem_id="generate-limit",
+                )
+            with gr.Row():
+                make = gr.Button("Make the vector", variant="primary", elem_id="generate-make")
+                stop = gr.Button("Stop", variant="stop", elem_id="generate-stop")
+            status = gr.Markdown(elem_id="generate-status")
+        with gr.Column(scale=3, min_width=380):
+            kind = gr.Markdown(_kind(first), elem_id="generate-kind")
+            preview = gr.Dataframe(
+                _preview(first),
+                headers=["pair", "prompt", "positive", "negative"],
+                column_widths=["60px", "34%", "33%", "33%"],
+                datatype=["number", "str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=360,
+                elem_id="generate-preview",
+            )
+    gr.Markdown("### 3. Your vectors")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
+            with gr.Row():
+                download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
+                add = gr.UploadButton("Upload a vector", file_types=[".safetensors"], elem_id="generate-add")
+            about = gr.Markdown("None yet. Make one above, or upload one.", elem_id="generate-about")
+        with gr.Column(scale=3, min_width=380):
+            plot = gr.Plot(label="Strength by layer", elem_id="generate-plot")
+
+    @guarded
+    def choose(name: str) -> tuple[Dataset, str, Any, str]:
+        return _taken(find_pairs(name))
+
+    @guarded
+    def read(path: str | None) -> tuple[Any, ...]:
+        return _taken(read_pairs(Path(path))) if path else (gr.skip(),) * 4
+
+    @guarded
+    def run(
+        request: gr.Request, pairs: Dataset, name: str, layers: str, limit: int | None, count: int
+    ) -> Iterator[dict]:
+        wanted = parse_layers(layers, studio.model.num_layers)
+        session = studio.session(request.session_hash)
+        job = studio.run(lambda model: extract(model, pairs, wanted, limit or None, name.strip()))
+        for progress in events(session, PANEL, job):
+            yield {status: _bar(progress.fraction, str(progress))}
+        if job.stopped:
+            yield {status: f"Stopped after {progress}. No vector was made."}
+            return
+        kept = session.keep(job.result)
+        yield {status: f"Made **{kept}** from {job.result.provenance.num_pairs} pairs.", changed: count + 1} | show(
+            session, kept
+        )
+
+    @guarded
+    def upload_vector(request: gr.Request, path: str, count: int) -> dict:
+        vector = load_vector(Path(path))
+        if vector.hidden_size != studio.model.hidden_size:
+            raise InputError(
+                f"The vector '{vector.name}' has hidden size {vector.hidden_size} and {studio.model.name} has "
+                f"{studio.model.hidden_size}: it was made on {vector.provenance.model or 'another model'}."
+            )
+        session = studio.session(request.session_hash)
+        kept = session.keep(vector)
+        return {status: f"Loaded **{kept}**.", changed: count + 1} | show(session, kept)
+
+    def show(session: Session, name: str) -> dict:
+        vector = session.vectors[name]
+        return {
+            shown: gr.Dropdown(list(session.vectors), value=name),
+            about: _about(vector, studio.differences(vector)),
+            plot: norms_by_layer(vector),
+            download: gr.DownloadButton(value=_file(vector, name), interactive=True),
+        }
+
+    @guarded
+    def select(request: gr.Request, name: str | None) -> dict:
+        session = studio.session(request.session_hash)
+        return show(session, name) if name in session.vectors else {status: gr.skip()}
+
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+    taken = [dataset, kind, preview, name]
+    panel = [shown, about, plot, download, status, changed]
+    preset.input(choose, preset, taken, **silent)
+    upload.change(read, upload, taken, **silent)
+    make.click(run, [dataset, name, layers, limit, changed], panel, **silent)
+    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    add.upload(upload_vector, [add, changed], panel, **silent)
+    shown.input(select, shown, panel, **silent)
+    return changed
+
+
+def _taken(dataset: Dataset) -> tuple[Dataset, str, list[list[Any]], str]:
+    return dataset, _kind(dataset), _preview(dataset), dataset.name
+
+
+def _kind(dataset: Dataset) -> str:
+    more = f" The first {PREVIEW} are shown." if len(dataset.pairs) > PREVIEW else ""
+    return f"### {dataset.name}\nTaken for {dataset.kind}.{more}"
+
+
+def _preview(dataset: Dataset) -> list[list[Any]]:
+    return [[pair.line, pair.prompt, pair.positive, pair.negative] for pair in dataset.pairs[:PREVIEW]]
+
+
+def _bar(fraction: float, text: str) -> str:
+    return f'<progress max="1" value="{fraction:.3f}"></progress><br>{text}'
+
+
+def _about(vector: SteeringVector, differences: list[str]) -> str:
+    was = vector.provenance
+    facts = [
+        f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else "",
+        f"read at: {was.read_position}" if was.read_position else "",
+        was.method,
+        spans(vector.layers),
+        was.model,
+    ]
+    notes = [f"\n\n**Note:** it may not fit the loaded model, {difference}." for difference in differences]
+    return f"**{vector.name}**: " + ", ".join(fact for fact in facts if fact) + "".join(notes)
+
+
+def _file(vector: SteeringVector, name: str) -> str:
+    safe = "".join(c if c.isalnum() or c in "-_ ()" else "_" for c in name).strip()[:80] or "vector"
+    path = Path(tempfile.mkdtemp(prefix="caa-")) / f"{safe}.safetensors"
+    vector.save(path)
+    return str(path)

@@ -1,0 +1,72 @@
+"""Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
+
+from collections.abc import Generator, Iterator
+
+import gradio as gr
+
+from caa_core.datasets import presets
+from caa_core.interventions import Steer
+from caa_core.model import SteerableModel
+from caa_core.panels.common import (
+    STRENGTH_HELP,
+    guarded,
+    layer_slider,
+    multiplier_slider,
+    recommended,
+    strength,
+    vector_picker,
+)
+from caa_core.panels.conversation import Conversation, Voices
+from caa_core.progress import Progress
+from caa_core.service import Session, Studio
+
+FIRST = "joy"
+
+
+def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
+    """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
+    start = recommended(studio, FIRST)
+    conversation = Conversation(studio, "steer", ["Unsteered", "Steered"], presets()[FIRST].prompts)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            vector = vector_picker("Steering vector", FIRST, "steer-vector")
+            card = gr.Markdown(_card(FIRST))
+            layer = layer_slider(studio, start[0], "steer-layer")
+            multiplier = multiplier_slider(start[1], "steer-multiplier")
+            measure_line = gr.Markdown(elem_id="steer-strength")
+            conversation.settings()
+        with gr.Column(scale=3):
+            conversation.columns()
+    conversation.wire(lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+
+    @guarded
+    def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
+        session = studio.session(request.session_hash)
+        job = studio.run(lambda model: studio.vector(model, session, name))
+        for progress in job:
+            yield f"Making the vector: {progress}"
+        yield f"{strength(job.result, int(layer), multiplier)}\n\n<small>{STRENGTH_HELP}</small>"
+
+    def choose(name: str) -> tuple[str, int, float, gr.Dataset]:
+        prompts = presets()[name if name in presets() else FIRST].prompts
+        return (_card(name), *recommended(studio, name), gr.Dataset(samples=[[prompt] for prompt in prompts]))
+
+    silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+    chosen = [vector, layer, multiplier]
+    vector.input(choose, vector, [card, layer, multiplier, conversation.suggestions], **silent)
+    gr.on([page.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
+    return [vector], [layer]
+
+
+def _voices(
+    studio: Studio, model: SteerableModel, session: Session, name: str, layer: int, multiplier: float
+) -> Generator[Progress, None, Voices]:
+    vector = yield from studio.vector(model, session, name)
+    steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
+    notes = [f"Note: the vector '{name}' may not fit, {d}." for d in studio.differences(vector)]
+    return Voices([(), (steer,)], [f"Steered with {name}: {strength(vector, int(layer), multiplier)}.", *notes])
+
+
+def _card(name: str) -> str:
+    preset = presets().get(name)
+    return f"{preset.description} Opposite: *{preset.opposes}*." if preset else "A vector of yours."
