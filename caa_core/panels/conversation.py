@@ -115,7 +115,7 @@ class Conversation:
         )
         with gr.Row():
             self.buttons = {
-                name: gr.Button(name, variant=variant, elem_id=f"{self.panel}-{name.lower()}", min_width=80)
+                name: gr.Button(name, variant=variant, elem_id=f"{self.panel}-{name.lower()}", min_width=80, size="md")
                 for name, variant in (
                     ("Write", "primary"),
                     ("Stop", "stop"),

@@ -45,9 +45,9 @@ def build(studio: Studio) -> gr.State:
             with gr.Row():
                 layers = gr.Textbox("all", label="Layers", info="all, or 10,12-15", elem_id="generate-layers")
                 limit = gr.Number(
-                    None,
+                    0,
                     label="At most so many pairs",
-                    info="empty: all of them",
+                    info="0: all of them",
                     precision=0,
                     elem_id="generate-limit",
                 )
