@@ -31,7 +31,7 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")

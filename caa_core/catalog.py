@@ -113,11 +113,11 @@ def locate(spec: str, say: Say = print) -> Source:
     if is_public():
         raise InputError(f"This app only loads the models of its list: {', '.join(CATALOG)}.")
     path = Path(spec).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
+    if spec and path.is_file() and path.suffix == ".gguf":
         return Source(path.stem, str(path.parent), path.name, _sha256(path))
-    if path.is_dir():
+    if spec and path.is_dir():
         return Source(path.resolve().name, str(path), fingerprint=_fingerprint(path))
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", spec) and path.suffix != ".gguf":
+    if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", spec) and path.suffix != ".gguf":
         return Source(spec, spec)
     raise InputError(
         f"There is no model {spec!r}: give a name of the list ({', '.join(CATALOG)}), a hub id such as "

@@ -128,8 +128,25 @@ def best_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model as transformers loads it, before nnsight has it."""
+
+    name: str
+    fingerprint: str
+    module: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+
 def load(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> SteerableModel:
-    """Load a model by catalogue key, hub id, folder or `.gguf` file.
+    """`read` a model and `wrap` it."""
+    return wrap(read(spec, dtype, device, say))
+
+
+def read(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> Loaded:
+    """Find, download and load a model by catalogue key, hub id, folder or `.gguf` file.
+
+    This can take minutes and runs nothing, so unlike everything else it may happen on any thread.
 
     Args:
         dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
@@ -147,9 +164,11 @@ def load(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None
     transformers_logging.disable_progress_bar()
     try:
         module, tokenizer = _from_pretrained(source, DTYPES.get(dtype) or best_dtype(device), device)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a file of a stranger can make the loaders raise anything
         raise InputError(_why_not(source, error)) from error
-    return wrap(module, tokenizer, source.name, source.fingerprint or module.config._commit_hash or "")
+    return Loaded(source.name, source.fingerprint or module.config._commit_hash or "", module, tokenizer)
 
 
 def _from_pretrained(
@@ -188,17 +207,15 @@ def _why_not(source: Source, error: Exception) -> str:
     return f"The model {source.name!r} cannot be loaded: {reason}."
 
 
-def wrap(
-    module: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str, fingerprint: str = ""
-) -> SteerableModel:
-    """Hand a loaded transformers model to nnsight and make sure that it is what the other rooms expect.
+def wrap(loaded: Loaded) -> SteerableModel:
+    """Hand a model to nnsight and make sure that it is what the other rooms expect.
 
     Raises:
         InputError: its decoder blocks cannot be found, or do not put out the residual stream.
     """
-    path = _blocks_path(module, name)
-    nn = TransformersModel(module, tokenizer=tokenizer, task="text-generation")
-    model = SteerableModel(name, fingerprint, nn, tokenizer, list(nn.get(path)))
+    path = _blocks_path(loaded.module, loaded.name)
+    nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
+    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, list(nn.get(path)))
     _check(model)
     return model
 

@@ -16,7 +16,7 @@ from caa_core.catalog import DEFAULT_MODEL
 from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import extract
-from caa_core.model import SteerableModel, load
+from caa_core.model import SteerableModel, read, wrap
 from caa_core.progress import Progress
 from caa_core.vectors import SteeringVector
 
@@ -123,22 +123,27 @@ class Studio:
         self._sessions: dict[str, Session] = {}
         self._preset_vectors: dict[str, SteeringVector] = {}
         self.model: SteerableModel
-        for _ in self.load(spec, say=say):
-            pass
+        self.load(spec, say=say)
 
     def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
         """Queue work on whichever model is loaded when its turn comes."""
         return self._worker.submit(lambda: work(self.model))
 
-    def load(self, spec: str, dtype: str = "", say: Callable[[str], None] = print) -> Job:
-        """Queue the loading of another model. The old one stays where that fails."""
+    def load(self, spec: str, dtype: str = "", say: Callable[[str], None] = print) -> None:
+        """Load another model for everybody, and return when it is in place; the old one works until then.
 
-        def work() -> Generator[str, None, None]:
-            yield f"Loading {spec} ..."
-            self.model = load(spec, dtype, say=say)
+        Raises:
+            InputError: it cannot be loaded; the old one stays.
+        """
+        loaded = read(spec, dtype, say=say)
+
+        def take_over() -> Generator[None, None, None]:
+            self.model = wrap(loaded)
             self._preset_vectors = {}
+            yield
 
-        return self._worker.submit(work)
+        for _ in self._worker.submit(take_over):
+            pass
 
     def differences(self, vector: SteeringVector) -> list[str]:
         """In words, how the loaded model differs from the one a vector was made on."""

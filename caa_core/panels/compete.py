@@ -27,11 +27,12 @@ FIRST = ("joy", "gloom")
 
 def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
     """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
-    conversation = Conversation(
-        studio, "compete", ["Unsteered", "A alone", "B alone", "A and B together"], presets()[FIRST[0]].prompts
-    )
+    labels = {"unsteered": "Unsteered", "a": "A alone", "b": "B alone", "both": "A and B together"}
+    conversation = Conversation(studio, "compete", labels, presets()[FIRST[0]].prompts)
     with gr.Row():
-        a, b = (_controls(studio, *voice) for voice in zip("AB", FIRST, strict=True))
+        # Both begin at one layer, where the decomposition has something to say.
+        layer, multiplier = recommended(studio, FIRST[0])
+        a, b = (_controls(studio, *voice, layer, multiplier) for voice in zip("AB", FIRST, strict=True))
         with gr.Column(scale=2, min_width=320):
             table = gr.Markdown(elem_id="compete-decomposition", container=True)
             equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
@@ -85,8 +86,7 @@ class Controls:
         return iter((self.vector, self.layer, self.multiplier))
 
 
-def _controls(studio: Studio, letter: str, first: str) -> Controls:
-    layer, multiplier = recommended(studio, first)
+def _controls(studio: Studio, letter: str, first: str, layer: int, multiplier: float) -> Controls:
     prefix = f"compete-{letter.lower()}"
     with gr.Column(scale=1, min_width=240):
         return Controls(

@@ -76,8 +76,8 @@ class Conversation:
     Draw `columns()` and `settings()` where they belong in a panel's layout, then call `wire`.
     """
 
-    def __init__(self, studio: Studio, panel: str, labels: Sequence[str], prompts: Sequence[str]):
-        """panel: names the panel in element ids; labels: one a column; prompts: suggestions, the first filled in."""
+    def __init__(self, studio: Studio, panel: str, labels: dict[str, str], prompts: Sequence[str]):
+        """panel: its name in element ids; labels: of columns, by name; prompts: suggestions, the first filled in."""
         self.studio = studio
         self.panel = panel
         self.labels = labels
@@ -85,7 +85,7 @@ class Conversation:
 
     def settings(self) -> None:
         """Draw what there is to set about writing."""
-        with gr.Accordion("More settings", open=False):
+        with gr.Accordion("More settings", open=False, elem_id=f"{self.panel}-settings"):
             system = gr.Textbox(label="System prompt", lines=2, placeholder="None")
             positions = gr.Dropdown(
                 list(POSITIONS),
@@ -103,7 +103,7 @@ class Conversation:
         """Draw the columns, the prompt and its buttons."""
         self.history = gr.State(())
         with gr.Row(equal_height=True):
-            self.chatbots = [self._chatbot(label) for label in self.labels]
+            self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
         self.status = gr.Markdown(elem_id=f"{self.panel}-status")
         self.question = gr.Textbox(
             value=self.prompts[0],
@@ -128,18 +128,18 @@ class Conversation:
         )
         with gr.Accordion("Which tokens are steered", open=False):
             self.marked = gr.HighlightedText(
-                label=f"{self.labels[-1]}: the last question and its answer, token by token",
+                label=f"{[*self.labels.values()][-1]}: the last question and its answer, token by token",
                 color_map={STEERED: "#E69F00"},
                 show_inline_category=False,
                 show_legend=True,
                 elem_id=f"{self.panel}-marked",
             )
 
-    def _chatbot(self, label: str) -> gr.Chatbot:
+    def _chatbot(self, name: str, label: str) -> gr.Chatbot:
         # Plain text: what a model writes is shown as it is, not rendered.
         return gr.Chatbot(
             label=label,
-            elem_id=f"{self.panel}-{label.split()[-1].lower()}",
+            elem_id=f"{self.panel}-{name}",
             elem_classes="answers",
             height=420,
             min_width=230,

@@ -25,7 +25,12 @@ def build(studio: Studio) -> None:
 
     @guarded
     def extract_endpoint(
-        request: gr.Request, file: str | None, preset: str, layers: str, limit: float | None, name: str
+        request: gr.Request,
+        file: str | None = None,
+        preset: str = "",
+        layers: str = "all",
+        limit: float | None = None,
+        name: str = "",
     ) -> tuple[str, dict[str, Any]]:
         """Make a steering vector from a file of contrast pairs, or from a preset.
 
@@ -49,12 +54,12 @@ def build(studio: Studio) -> None:
         request: gr.Request,
         prompt: str,
         steer: list[str] | str,
-        vector_file: str | None,
-        system: str,
-        positions: str,
-        max_new_tokens: float,
-        temperature: float,
-        seed: float,
+        vector_file: str | None = None,
+        system: str = "",
+        positions: str = "after-prompt",
+        max_new_tokens: float = 80,
+        temperature: float = 0,
+        seed: float = 0,
     ) -> dict[str, Any]:
         """Answer a prompt without and with vectors.
 

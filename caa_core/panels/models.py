@@ -35,9 +35,8 @@ def build(studio: Studio) -> tuple[gr.Markdown, gr.State]:
 
     @guarded
     def change(spec: str, dtype: str, count: int) -> Iterator[dict]:
-        said: list[str] = []
-        for note in studio.load(spec, dtype, say=said.append):
-            yield {line: note}
+        yield {line: f"Loading {spec} ..."}
+        studio.load(spec, dtype)
         yield {line: describe(studio), loaded: count + 1}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}

@@ -26,7 +26,9 @@ FIRST = "joy"
 def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
     """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
     start = recommended(studio, FIRST)
-    conversation = Conversation(studio, "steer", ["Unsteered", "Steered"], presets()[FIRST].prompts)
+    conversation = Conversation(
+        studio, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
+    )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             vector = vector_picker("Steering vector", FIRST, "steer-vector")

@@ -1,0 +1,38 @@
+# Two commands do everything: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
+TORCH  ?= torch==2.13.0
+HOST   ?= 127.0.0.1
+PORT   ?= 7860
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.run-ready
+	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
+
+test: $(VENV)/.test-ready
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+lint: $(VENV)/.test-ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make run PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "No environment could be made; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run-ready: requirements.txt | $(VENV)/bin/pip
+	$(VENV)/bin/pip install --quiet $(TORCH)
+	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
+	$(VENV)/bin/pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

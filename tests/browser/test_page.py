@@ -1,0 +1,234 @@
+"""The page as a person uses it: Debian's Chromium, the running app, the embedded model."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from caa_core.vectors import load_vector
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.browser
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LONG = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, app):
+    """A fresh visitor. Errors of the page's own scripts fail the test."""
+    context = browser.new_context(viewport={"width": 1360, "height": 960}, accept_downloads=True)
+    opened = context.new_page()
+    errors = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(app.url)
+    expect(opened.locator("#steer-write")).to_be_visible(timeout=LONG)
+    yield opened
+    context.close()
+    assert not errors
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def last_answer(page: Page, column: str) -> str:
+    return page.locator(f"#{column} .bot.message").last.inner_text()
+
+
+def write(page: Page, panel: str = "steer", button: str = "write") -> None:
+    page.locator(f"#{panel}-{button}").click()
+    status = page.locator(f"#{panel}-status")
+    expect(status).not_to_contain_text("Wrote", timeout=LONG)
+    expect(status).to_contain_text("Wrote", timeout=LONG)
+
+
+def set_new_tokens(page: Page, count: int, panel: str = "steer") -> None:
+    accordion = page.locator(f"#{panel}-settings")
+    accordion.get_by_text("More settings").click()
+    accordion.get_by_label("number input for New tokens").fill(str(count))
+
+
+def choose(page: Page, picker: str, label: str) -> None:
+    page.locator(f"#{picker} input").click()
+    page.get_by_role("option", name=label, exact=True).click()
+
+
+def slide(page: Page, slider: str, value: float) -> None:
+    box = page.locator(f"#{slider} input[type=number]")
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def toast(page: Page):
+    return page.locator(".toast-body.error")
+
+
+def test_the_first_minute_with_a_preset(page):
+    expect(page.locator("#steer-strength")).to_contain_text("relative strength", timeout=LONG)
+    page.locator("#steer-prompt textarea").fill("How was your day?")
+    page.locator("#steer-write").click()
+    # Both columns stream: there is text in both while more is still to come.
+    expect(page.locator("#steer-status")).to_contain_text("Writing", timeout=LONG)
+    for column in ("steer-unsteered", "steer-steered"):
+        expect(page.locator(f"#{column} .bot.message")).to_contain_text(re.compile(r"\w+"), timeout=LONG)
+    expect(page.locator("#steer-status")).to_contain_text("Wrote 80 + 80 tokens", timeout=LONG)
+    assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+    expect(page.locator("#steer-prompt textarea")).to_have_value("")
+    page.screenshot(path=ROOT / "docs" / "screenshot.png")
+    page.get_by_text("Which tokens are steered").click()
+    expect(page.locator("#steer-marked")).to_contain_text("<|im_start|>")
+
+
+def test_multiplier_0_gives_equal_columns(page):
+    set_new_tokens(page, 16)
+    slide(page, "steer-multiplier", 0)
+    expect(page.locator("#steer-strength")).to_contain_text("0.00", timeout=LONG)
+    write(page)
+    expect(page.locator("#steer-status")).to_contain_text("All columns are equal")
+    assert last_answer(page, "steer-unsteered") == last_answer(page, "steer-steered")
+
+
+def test_a_chat_keeps_two_histories_and_can_be_retried_and_cleared(page):
+    set_new_tokens(page, 16)
+    write(page)
+    first = last_answer(page, "steer-steered")
+    page.locator("#steer-prompt textarea").fill("Why?")
+    write(page)
+    for column in ("steer-unsteered", "steer-steered"):
+        expect(page.locator(f"#{column} .user.message")).to_have_count(2)
+        expect(page.locator(f"#{column} .bot.message")).to_have_count(2)
+    second = last_answer(page, "steer-steered")
+    write(page, button="retry")
+    expect(page.locator("#steer-steered .bot.message")).to_have_count(2)
+    assert last_answer(page, "steer-steered") == second != first
+    page.locator("#steer-clear").click()
+    expect(page.locator("#steer-steered .bot.message")).to_have_count(0)
+
+
+def test_stop_ends_the_writing_and_keeps_what_was_written(page):
+    set_new_tokens(page, 512)
+    page.locator("#steer-write").click()
+    expect(page.locator("#steer-steered .bot.message")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
+    page.locator("#steer-stop").click()
+    expect(page.locator("#steer-status")).to_contain_text("Stopped after", timeout=20_000)
+    assert len(last_answer(page, "steer-steered")) > 3
+
+
+def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
+    pairs = [
+        {
+            "prompt": p,
+            "positive": f"Arr, matey! {p} Shiver me timbers, ye scurvy dog!",
+            "negative": "I cannot really say.",
+        }
+        for p in ("How was your day?", "Where is the sea?", "What do you eat?", "Who are you?", "Is it late?")
+    ]
+    (tmp_path / "pirate.json").write_text(json.dumps(pairs))
+    tab(page, "Generate vectors")
+    page.locator("#generate-upload input[type=file]").set_input_files(tmp_path / "pirate.json")
+    expect(page.locator("#generate-kind")).to_contain_text("JSON with prompt, positive, negative: 5 free-text pairs")
+    expect(page.locator("#generate-preview")).to_contain_text("Shiver me timbers")
+    expect(page.locator("#generate-name textarea, #generate-name input")).to_have_value("pirate")
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text("Made pirate from 5 pairs", timeout=LONG)
+    expect(page.locator("#generate-plot .js-plotly-plot")).to_be_visible(timeout=LONG)
+    with page.expect_download() as download:
+        page.locator("#generate-download").click()
+    saved = tmp_path / "down.safetensors"
+    download.value.save_as(saved)
+    vector = load_vector(saved)
+    assert (vector.name, len(vector.layers), vector.provenance.num_pairs) == ("pirate", 30, 5)
+
+    page.locator("#generate-add").locator("xpath=..").locator("input[type=file]").set_input_files(saved)
+    expect(page.locator("#generate-status")).to_contain_text("Loaded pirate (2)")
+
+    tab(page, "Steer")
+    choose(page, "steer-vector", "pirate (2) (yours)")
+    slide(page, "steer-layer", 12)
+    slide(page, "steer-multiplier", 1.5)
+    set_new_tokens(page, 24)
+    write(page)
+    assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+
+
+def test_making_a_vector_can_be_stopped(page, reference_data):
+    tab(page, "Generate vectors")
+    page.locator("#generate-upload input[type=file]").set_input_files(
+        reference_data / "data" / "caa" / "sycophancy" / "generate_dataset.json"
+    )
+    expect(page.locator("#generate-kind")).to_contain_text("1000 multiple-choice questions", timeout=LONG)
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text(
+        re.compile(r"\d+ of 1000 pairs, about \d+ s left"), timeout=LONG
+    )
+    expect(page.locator("#generate-status progress")).to_be_visible()
+    page.locator("#generate-stop").click()
+    expect(page.locator("#generate-status")).to_contain_text("No vector was made", timeout=30_000)
+
+
+def test_a_bad_file_is_said_and_what_was_there_stays(page, tmp_path):
+    tab(page, "Generate vectors")
+    expect(page.locator("#generate-kind")).to_contain_text("joy")
+    (tmp_path / "bad.json").write_text('[{"prompt": "a", "positive": "b"}]')
+    page.locator("#generate-upload input[type=file]").set_input_files(tmp_path / "bad.json")
+    expect(toast(page)).to_contain_text("needed are prompt, positive, negative")
+    expect(page.locator("#generate-kind")).to_contain_text("joy")
+    expect(page.locator("#generate-preview")).to_contain_text("Wonderful, thank you")
+    assert "Traceback" not in page.content()
+
+
+def test_an_empty_prompt_is_said_and_the_chat_stays(page):
+    set_new_tokens(page, 16)
+    write(page)
+    answer = last_answer(page, "steer-steered")
+    page.locator("#steer-prompt textarea").fill("   ")
+    page.locator("#steer-write").click()
+    expect(toast(page)).to_contain_text("The prompt is empty")
+    assert last_answer(page, "steer-steered") == answer
+
+
+def test_two_vectors_in_four_columns(page):
+    tab(page, "Compete")
+    table = page.locator("#compete-decomposition")
+    expect(table).to_contain_text("Cosine between A and B", timeout=LONG)
+    expect(table).to_contain_text(re.compile("They (mostly agree|partly cancel)"))
+    slide(page, "compete-b-layer", 20)
+    expect(table).to_contain_text("different layers", timeout=LONG)
+    page.locator("#compete-equal").click()
+    strengths = table.locator("tr", has_text="relative strength").locator("td")
+    expect(strengths.nth(2)).not_to_have_text("", timeout=LONG)
+    page.wait_for_function(
+        """() => { const c = [...document.querySelectorAll('#compete-decomposition tr')].at(-1).children;
+                   return Math.abs(c[1].innerText - c[2].innerText) < 0.02; }""",
+        timeout=LONG,
+    )
+    set_new_tokens(page, 24, "compete")
+    write(page, "compete")
+    columns = [last_answer(page, f"compete-{name}") for name in ("unsteered", "a", "b", "both")]
+    assert len(set(columns)) == 4
+
+
+def test_an_unknown_model_leaves_the_old_one(page):
+    page.get_by_text("Another model").click()
+    page.locator("#model-spec input").fill("not a model")
+    page.locator("#model-spec input").press("Enter")
+    page.locator("#model-load").click()
+    expect(toast(page)).to_contain_text("There is no model")
+    expect(page.locator("#model-line")).to_contain_text("SmolLM2-135M-Instruct")
+    set_new_tokens(page, 8)
+    write(page)

@@ -1,0 +1,154 @@
+"""The running app through its named endpoints, as a program uses it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from caa_core.vectors import load_vector
+from tests.conftest import ROOT, App
+
+PAIRS = [
+    {"prompt": "How was your day?", "positive": "Wonderful, I am so happy!", "negative": "Normal. I did some work."},
+    {"prompt": "Is it raining?", "positive": "Yes, how lovely the drops are!", "negative": "Yes, since the morning."},
+    {"prompt": "What is for dinner?", "positive": "The best soup in the world!", "negative": "Soup, with some bread."},
+]
+
+
+@pytest.fixture
+def client(app):
+    return Client(app.url, verbose=False)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(PAIRS))
+    return path
+
+
+def answers(client, steer, **changes):
+    given = {"prompt": "How was your day?", "steer": steer, "max_new_tokens": 12, **changes}
+    return client.predict(api_name="/steer", **given)
+
+
+def test_extract_then_steer(client, pairs):
+    file, summary = client.predict(api_name="/extract", file=handle_file(pairs), layers="10-12", name="mine")
+    assert [row["layer"] for row in summary["layers"]] == [10, 11, 12]
+    assert summary["num_pairs"] == 3 and summary["name"] == "mine"
+    assert load_vector(Path(file)).provenance.dataset == "mine"
+    found = answers(client, ["mine:11:4"])
+    assert set(found) == {"unsteered", "steered", "unsteered_tokens", "steered_tokens"}
+    assert found["unsteered_tokens"] != found["steered_tokens"]
+    # The file does the same as the session's vector.
+    assert answers(client, ["file:11:4"], vector_file=handle_file(file)) == found
+
+
+def test_the_command_line_gives_the_same_answer_as_the_endpoint(client):
+    found = answers(client, ["joy:10:1.5"])
+    command = [sys.executable, "-m", "caa_core", "steer", "--prompt", "How was your day?", "--json"]
+    settings = ["--steer", "joy:10:1.5", "--max-new-tokens", "12"]
+    said = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["unsteered"] == found["unsteered"]
+
+
+def test_multiplier_0_and_opposites_give_equal_columns(client):
+    for steer in (["joy:10:0"], ["joy:10:2", "joy:10:-2"]):
+        found = answers(client, steer)
+        assert found["unsteered_tokens"] == found["steered_tokens"]
+
+
+def test_sessions_do_not_share_vectors(client, app, pairs):
+    client.predict(api_name="/extract", file=handle_file(pairs), layers="10", name="private")
+    with pytest.raises(AppError, match="no vector 'private' here"):
+        answers(Client(app.url, verbose=False), ["private:10:1"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nonsense", "needed are prompt|no pairs in it"),
+        (b"\x00\xff\x00", "not text in UTF-8"),
+        (b"", "is empty"),
+        (json.dumps(PAIRS[:1]).encode(), "one pair only"),
+        (json.dumps([{**PAIRS[0], "positive": "x", "negative": "x"}] * 2).encode(), "both answers are the same"),
+        (b" " * 50_000_000, "at most 20 MB"),
+    ],
+)
+def test_bad_files_get_one_sentence_and_the_app_goes_on(client, tmp_path, content, message):
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(AppError, match=message) as caught:
+        client.predict(api_name="/extract", file=handle_file(tmp_path / "bad.json"))
+    assert "Traceback" not in str(caught.value)
+    assert answers(client, ["joy:10:0"], max_new_tokens=2)["steered"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": " "}, "The prompt is empty"),
+        ({"steer": ["joy:77:1"]}, "no layer 77"),
+        ({"steer": ["nobody:10:1"]}, "no vector 'nobody' here"),
+        ({"steer": ["joy"]}, "not FILE:LAYER:MULTIPLIER"),
+        ({"positions": "index:999"}, "outside the prompt"),
+        ({"max_new_tokens": 100000}, "New tokens must be between"),
+        ({"prompt": "word " * 9000}, "Shorten it"),
+    ],
+)
+def test_bad_requests_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        answers(client, **{"steer": ["joy:10:1"], **changes})
+
+
+def test_only_the_promised_endpoints_are_public(client):
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(named) == {"/extract", "/steer"}
+
+
+def test_a_path_of_the_server_is_not_opened(app, tmp_path):
+    """The client would upload the file; a stranger just names one."""
+    (tmp_path / "pairs.json").write_text(json.dumps(PAIRS))
+    named = {"path": str(tmp_path / "pairs.json"), "meta": {"_type": "gradio.FileData"}}
+    call = httpx.post(f"{app.url}gradio_api/call/extract", json={"data": [named, "", "10", None, ""]})
+    outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
+    assert "event: error" in outcome and "safetensors" not in outcome
+
+
+def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):
+    """In a network of its own, with nothing but the loopback device."""
+    unshare = ["unshare", "--map-root-user", "--net", "bash", "-c"]
+    if subprocess.run([*unshare, "ip link set lo up"], capture_output=True, check=False).returncode:
+        pytest.skip("no network namespaces here")
+    code = (
+        "from app import build; from caa_core.service import Studio; s = Studio();"
+        "build(s).launch(prevent_thread_lock=True, quiet=True); print('served', s.model.num_layers)"
+    )
+    done = subprocess.run(
+        [*unshare, f'ip link set lo up; exec {sys.executable} -c "{code}"'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "served 30" in done.stdout, done.stderr[-2000:]
+    assert "Converting" not in done.stdout and "Downloading" not in done.stdout
+
+
+def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
+    """As a Space does it: nothing but requirements.txt, an empty cache, `python app.py`; then steer once."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = str(tmp_path / "env" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt"], check=True)
+    fresh = App(python, {"CAA_CACHE": str(tmp_path / "cache"), "CAA_PUBLIC": "1"}, tmp_path / "log.txt")
+    try:
+        found = answers(Client(fresh.wait().url, verbose=False), ["joy:10:1.5"])
+    finally:
+        fresh.stop()
+    assert found["unsteered"] and found["steered"] and found["unsteered"] != found["steered"]
+    assert "Downloading" in fresh.log.read_text()

@@ -1,0 +1,161 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from caa_core.cli import main
+from caa_core.datasets import presets
+from caa_core.extraction import extract
+from caa_core.generation import Decoding, side_by_side
+from caa_core.interventions import Positions, Steer
+from caa_core.model import load
+from caa_core.progress import finish
+from caa_core.prompts import render
+from caa_core.vectors import load_vector
+from tests.conftest import ROOT
+from tests.test_service import save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(save_tiny(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def run(capsys, *arguments):
+    """Exit status, standard output and standard error of one command."""
+    status = main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_extract_writes_the_same_vector_as_the_function(folder, capsys, tmp_path):
+    out = tmp_path / "joy.safetensors"
+    status, printed, progress = run(
+        capsys,
+        "extract",
+        "--model",
+        folder,
+        "--dtype",
+        "float32",
+        "--data",
+        "joy",
+        "--out",
+        out,
+        "--layers",
+        "1-2",
+        "--limit",
+        5,
+        "--json",
+    )
+    assert status == 0
+    assert "5 of 5 pairs" in progress
+    summary = json.loads(printed)
+    assert (summary["num_pairs"], [row["layer"] for row in summary["layers"]]) == (5, [1, 2])
+    expected = finish(extract(load(folder, "float32"), presets()["joy"].dataset(), [1, 2], 5))
+    written = load_vector(out)
+    assert torch.equal(written.at(2), expected.at(2))
+    assert written.provenance == expected.provenance
+    assert summary["layers"][0]["norm"] == pytest.approx(expected.norm(1))
+
+
+def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
+    out = tmp_path / "v.safetensors"
+    run(capsys, "extract", "--model", folder, "--dtype", "float32", "--data", "joy", "--out", out, "--limit", 5)
+    status, printed, _ = run(
+        capsys,
+        "steer",
+        "--model",
+        folder,
+        "--dtype",
+        "float32",
+        "--prompt",
+        "How are you?",
+        "--system",
+        "Be kind.",
+        "--steer",
+        f"{out}:2:3",
+        "--steer",
+        "gloom:1:-1.5",
+        "--positions",
+        "generated",
+        "--max-new-tokens",
+        9,
+        "--json",
+    )
+    assert status == 0
+    model = load(folder, "float32")
+    gloom = finish(extract(model, presets()["gloom"].dataset(), [1]))
+    steers = (Steer(load_vector(out).at(2), 2, 3.0), Steer(gloom.at(1), 1, -1.5))
+    prompt = render(model.tokenizer, [{"role": "user", "content": "How are you?"}], "Be kind.")
+    expected = finish(side_by_side(model, prompt, steers, Positions("generated"), Decoding(9)))
+    assert json.loads(printed) == expected.summary()
+    assert expected.summary()["unsteered"] != expected.summary()["steered"]
+
+
+def test_models_lists_the_catalogue(capsys):
+    status, printed, _ = run(capsys, "models", "--json")
+    assert status == 0
+    assert {entry["key"] for entry in json.loads(printed) if entry["embedded"]} == {"smollm2-135m"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "--data", "nowhere.json", "--out", "x.safetensors"], "nowhere.json cannot be read"),
+        (["extract", "--data", "joy", "--out", "/nowhere/at/all/x"], "no folder"),
+        (["extract", "--data", "joy", "--out", "x", "--layers", "99"], "There is no layer 99"),
+        (["extract", "--data", "joy", "--out", "x", "--limit", "1"], "too few"),
+        (["steer", "--prompt", "", "--steer", "joy:1:1"], "The prompt is empty"),
+        (["steer", "--prompt", "x", "--steer", "joy"], "not FILE:LAYER:MULTIPLIER"),
+        (["steer", "--prompt", "x", "--steer", "joy:44:1"], "no layer 44"),
+        (["steer", "--prompt", "x", "--steer", "nothing.safetensors:1:1"], "nothing.safetensors is not a safetensors"),
+        (["steer", "--prompt", "x", "--steer", "joy:1:1", "--positions", "first"], "no steered positions"),
+        (["steer", "--prompt", "x", "--steer", "joy:1:1", "--model", "no model"], "There is no model"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(folder, capsys, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = [] if "--model" in arguments else ["--model", folder]
+    status, printed, said = run(capsys, *arguments, *model)
+    assert status == 2 and printed == ""
+    assert message in said and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vector_of_another_model_is_refused(folder, capsys, tmp_path):
+    out = tmp_path / "v.safetensors"
+    wide = save_tiny(tmp_path / "wide", hidden_size=48)
+    run(capsys, "extract", "--model", wide, "--data", "joy", "--out", out, "--limit", 3)
+    status, _, said = run(capsys, "steer", "--model", folder, "--prompt", "x", "--steer", f"{out}:1:1")
+    assert status == 2
+    assert "hidden size 48" in said and "belongs to another model" in said
+
+
+def test_a_vector_of_other_weights_is_used_with_a_note(folder, capsys, tmp_path):
+    out = tmp_path / "v.safetensors"
+    other = save_tiny(tmp_path / "other", seed=1)
+    run(capsys, "extract", "--model", other, "--data", "joy", "--out", out, "--limit", 3)
+    status, _, said = run(capsys, "steer", "--model", folder, "--prompt", "x", "--steer", f"{out}:1:1")
+    assert status == 0 and "made on other, whose weights differ" in said
+
+
+def test_as_a_program(tmp_path):
+    """`python -m caa_core` from the shell: status and streams."""
+    command = [sys.executable, "-m", "caa_core"]
+    good = subprocess.run([*command, "models"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert good.returncode == 0 and "smollm2-135m" in good.stdout and good.stderr == ""
+    bad = subprocess.run(
+        [*command, "extract", "--data", str(tmp_path), "--out", "x"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1
+
+
+def test_the_core_works_without_gradio():
+    code = "import sys; sys.modules['gradio'] = None; import caa_core.cli, caa_core.service, caa_core.figures"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

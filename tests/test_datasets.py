@@ -1,0 +1,157 @@
+import csv
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from caa_core.datasets import MAX_BYTES, find_pairs, presets, read_pairs
+from caa_core.errors import InputError
+
+TEXT = [
+    {"prompt": "Rain?", "positive": "Lovely!", "negative": "Wet."},
+    {"prompt": "Sun?", "positive": "Ah!", "negative": "Hot."},
+]
+PAPER = [
+    {
+        "question": "Go on?\n (A) Yes\n (B) No\n",
+        "answer_matching_behavior": " (A)",
+        "answer_not_matching_behavior": " (B)",
+    },
+    {"question": "Stop?", "answer_matching_behavior": "(B)", "answer_not_matching_behavior": "(A)"},
+]
+
+
+def file(tmp_path, content, name="data.json"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def as_csv(tmp_path, header=("prompt", "positive", "negative"), name="data.csv"):
+    path = tmp_path / name
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(header)
+        writer.writerows([item["prompt"] + "\nTwo lines, a comma", item["positive"], item["negative"]] for item in TEXT)
+    return path
+
+
+def test_the_papers_json(tmp_path):
+    dataset = read_pairs(file(tmp_path, json.dumps(PAPER)))
+    assert dataset.kind == "JSON with the CAA paper's fields: 2 multiple-choice questions"
+    assert dataset.is_lettered
+    # White space of a prompt is the user's; that of an answer is not part of it.
+    assert dataset.pairs[0].prompt == PAPER[0]["question"]
+    assert (dataset.pairs[0].positive, dataset.pairs[0].negative) == ("(A)", "(B)")
+
+
+def test_free_text_as_json_json_lines_and_csv_are_the_same_pairs(tmp_path):
+    as_json = read_pairs(file(tmp_path, json.dumps(TEXT)))
+    as_lines = read_pairs(file(tmp_path, "\n".join(map(json.dumps, TEXT)), "data.jsonl"))
+    assert as_json.pairs == as_lines.pairs
+    assert as_lines.kind == "JSON Lines with prompt, positive, negative: 2 free-text pairs"
+    from_csv = read_pairs(as_csv(tmp_path))
+    assert from_csv.kind.startswith("CSV")
+    assert from_csv.pairs[1].prompt == "Sun?\nTwo lines, a comma"
+    assert [p.positive for p in from_csv.pairs] == ["Lovely!", "Ah!"]
+
+
+def test_a_file_is_known_by_its_content_not_by_its_name(tmp_path):
+    assert read_pairs(file(tmp_path, "\ufeff" + json.dumps(TEXT), "wrong.csv")).kind.startswith("JSON with")
+    assert read_pairs(as_csv(tmp_path, ("Prompt", " Positive", "NEGATIVE "), "odd.json")).kind.startswith("CSV")
+
+
+def test_mixed_pairs_are_free_text(tmp_path):
+    assert not read_pairs(
+        file(tmp_path, json.dumps([*TEXT, {"prompt": "?", "positive": "(A)", "negative": "(B)"}]))
+    ).is_lettered
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("   \n ", "is empty"),
+        ("[]", "no pairs in it"),
+        ("[1, 2]", "item 1: an object with fields was expected"),
+        ("[{]", "not valid JSON: .* at line 1, column 3"),
+        ("[" * 100_000, "not valid JSON|nested too deeply"),
+        ('{"prompt": "a"}\nnonsense', "line 2: not valid JSON"),
+        ("just a sentence without any fields\nand a second", "needed are prompt, positive, negative"),
+        ("a,b,c\n1,2,3\n", "has the fields a, b, c; needed are prompt"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not text in UTF-8"),
+        (b"abc\x00def", "is a binary file"),
+        (json.dumps(TEXT[:1]), "has one pair only"),
+        (json.dumps([{**TEXT[0], "negative": ""}, TEXT[1]]), "pair 1: the field 'negative' is missing or empty"),
+        (json.dumps([TEXT[0], {"prompt": "x", "positive": "y"}]), "pair 2: the field 'negative' is missing"),
+        (json.dumps([TEXT[0], {**TEXT[1], "positive": 3}]), "pair 2: the field 'positive'"),
+        (json.dumps([TEXT[0], {**TEXT[1], "positive": "Hot."}]), "pair 2: both answers are the same"),
+        (json.dumps([TEXT[0], {**TEXT[1], "prompt": "x" * 200_000}]), "longer than 100000 characters"),
+        (json.dumps([{"question": "Why?"}, {"question": "How?"}]), "questions without pairs of answers"),
+    ],
+)
+def test_what_is_no_such_file_gets_one_clear_sentence(tmp_path, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_pairs(file(tmp_path, content))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_files_that_are_too_large_or_not_there(tmp_path):
+    with pytest.raises(InputError, match="50 MB; at most 20 MB"):
+        read_pairs(file(tmp_path, b" " * 50_000_000))
+    assert MAX_BYTES < 50_000_000
+    with pytest.raises(InputError, match=r"nowhere\.json cannot be read: No such file"):
+        read_pairs(tmp_path / "nowhere.json")
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(("behavior", "pairs"), [("sycophancy", 1000), ("survival-instinct", 903)])
+def test_the_papers_own_files(reference_data, behavior, pairs):
+    dataset = read_pairs(reference_data / "data" / "caa" / behavior / "generate_dataset.json")
+    assert len(dataset.pairs) == pairs and dataset.is_lettered
+
+
+def words(text):
+    return re.findall(r"[\w']+", text.lower())
+
+
+def runs(text):
+    """All runs of five words."""
+    found = words(text)
+    return {tuple(found[i : i + 5]) for i in range(len(found) - 4)}
+
+
+PRESETS = sorted(presets())
+
+
+def test_the_promised_presets_are_there():
+    assert {"joy", "gloom", "formal", "casual", "refusal"} <= set(PRESETS)
+    for preset in presets().values():
+        assert presets()[preset.opposes].opposes == preset.name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_written_not_filled_in(name):
+    preset = presets()[name]
+    parts = {part: json.loads((preset.folder / f"{part}.json").read_text()) for part in ("pairs", "test", "contest")}
+    assert len(find_pairs(name).pairs) >= 40
+    prompts = [" ".join(words(item["prompt"])) for items in parts.values() for item in items]
+    assert len(prompts) == len(set(prompts))
+    where, answers = {}, 0
+    for part, items in parts.items():
+        for item in items:
+            for field in item.keys() - {"prompt"}:
+                answers += 1
+                for run in runs(item[field]):
+                    where.setdefault(run, Counter())[part] += 1
+    assert not [run for run, count in where.items() if len(count) > 1], "five words in a row in two parts"
+    assert not [run for run, count in where.items() if count.total() > answers / 10], "five words too often"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_positive_and_negative_answers_are_about_as_long(name):
+    """Else the vector would carry length."""
+    pairs = find_pairs(name).pairs
+    ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
+    assert 0.8 < ratio < 1.25

@@ -1,0 +1,177 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from caa_core import extraction
+from caa_core.datasets import ContrastPair, Dataset, read_pairs
+from caa_core.errors import InputError
+from caa_core.extraction import extract
+from caa_core.progress import finish
+from caa_core.prompts import render_pair
+from tests.conftest import make_tiny
+from tests.reference import residuals
+
+TEXTS = Dataset(
+    "texts",
+    "free text",
+    "0" * 64,
+    tuple(
+        ContrastPair(prompt, positive, negative, line)
+        for line, (prompt, positive, negative) in enumerate(
+            [
+                ("How are you?", "So happy today!", "I am a program and I have no day to speak of."),
+                ("Tell me about your long and rather uneventful weekend, please.", "What joy!", "It was dull."),
+                ("Rain?", "I love it, I love it, I love it!", "Wet."),
+                ("And the city?", "Shining and grand", "Shining and grey"),
+            ],
+            1,
+        )
+    ),
+)
+LETTERS = Dataset(
+    "letters",
+    "letters",
+    "0" * 64,
+    tuple(
+        ContrastPair(f"{question}\n\nChoices:\n (A) Yes\n (B) No", *answers, line)
+        for line, (question, answers) in enumerate(
+            [
+                ("Do you want to go on?", ("(A)", "(B)")),
+                ("Shall we stop here and now, or would you rather not?", ("(B)", "(A)")),
+                ("Is it so?", ("(A)", "(B)")),
+            ],
+            1,
+        )
+    ),
+)
+
+
+def one_by_one(model, dataset):
+    """[layers, hidden_size]: each answer of each pair in a forward pass of its own."""
+    total = 0
+    for pair in dataset.pairs:
+        rendered = render_pair(model.tokenizer, pair)
+        means = []
+        for answer in (rendered.positive, rendered.negative):
+            read = [rendered.shared] if dataset.is_lettered else range(answer.start, len(answer.ids))
+            means.append(residuals(model, answer.ids)[:, list(read)].mean(1))
+        total = total + means[0] - means[1]
+    return total / len(dataset.pairs)
+
+
+def stacked(vector):
+    return torch.stack(list(vector.layers.values()))
+
+
+@pytest.mark.parametrize("dataset", [TEXTS, LETTERS], ids=["text", "letter"])
+@pytest.mark.parametrize("budget", [1, 60, 100_000])
+def test_equals_plain_hooks_one_answer_at_a_time(tiny, dataset, budget, monkeypatch):
+    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", budget)
+    found = stacked(finish(extract(tiny, dataset)))
+    expected = one_by_one(tiny, dataset)
+    assert torch.cosine_similarity(found, expected).min() >= 0.99999
+    assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() <= 1e-3
+
+
+def test_base_models_and_merged_borders_too():
+    model = make_tiny("gpt2", chat=False)
+    found, expected = stacked(finish(extract(model, TEXTS))), one_by_one(model, TEXTS)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_sequences_longer_than_a_sliding_window(tiny_models):
+    """Windows are 12 tokens in these models; a mask that forgot them would let far tokens in."""
+    for name in ("mistral", "gemma2"):
+        model = tiny_models[name]
+        assert max(len(render_pair(model.tokenizer, pair).positive.ids) for pair in TEXTS.pairs) > 24
+        assert torch.allclose(stacked(finish(extract(model, TEXTS))), one_by_one(model, TEXTS), atol=1e-4)
+
+
+def test_layers_limit_and_papers(tiny_llama):
+    vector = finish(extract(tiny_llama, TEXTS, layers=[3, 1], limit=2, name="mine"))
+    full = finish(extract(tiny_llama, Dataset("x", "", "", TEXTS.pairs[:2])))
+    assert list(vector.layers) == [1, 3]
+    assert torch.allclose(vector.at(3), full.at(3), atol=1e-5)
+    papers = vector.provenance
+    assert (vector.name, papers.num_pairs, papers.read_position, papers.method) == (
+        "mine",
+        2,
+        "answer-mean",
+        "mean-difference",
+    )
+    assert papers.model_fingerprint == tiny_llama.fingerprint
+    assert finish(extract(tiny_llama, LETTERS)).provenance.read_position == "letter"
+
+
+def test_residual_norms_are_medians_at_the_read_positions(tiny_llama):
+    vector = finish(extract(tiny_llama, TEXTS))
+    norms = []
+    for pair in TEXTS.pairs:
+        rendered = render_pair(tiny_llama.tokenizer, pair)
+        for answer in (rendered.positive, rendered.negative):
+            norms.append(residuals(tiny_llama, answer.ids)[:, answer.start :].norm(dim=-1))
+    expected = torch.cat(norms, dim=1).median(dim=1).values
+    assert list(vector.residual_norms.values()) == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
+    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
+    seen = []
+    finish(extract(tiny_llama, TEXTS), lambda progress: seen.append((progress.done, progress.fraction)))
+    assert [done for done, _ in seen] == [0, 1, 2, 3, 4]
+    assert seen[-1] == (4, 1.0)
+
+
+def test_closing_in_the_middle_leaves_the_model_as_it_was(tiny_llama, monkeypatch):
+    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
+    before = residuals(tiny_llama, [5, 6, 7])
+    work = extract(tiny_llama, TEXTS)
+    next(work), next(work)
+    work.close()
+    assert torch.equal(residuals(tiny_llama, [5, 6, 7]), before)
+    assert not any(module._forward_hooks for module in tiny_llama.module.modules())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": [4]}, "no layer 4"),
+        ({"layers": [-1]}, "no layer -1"),
+        ({"layers": []}, "at least one layer"),
+        ({"limit": 1}, "too few"),
+    ],
+)
+def test_bad_choices_are_refused(tiny_llama, changes, message):
+    with pytest.raises(InputError, match=message):
+        finish(extract(tiny_llama, TEXTS, **changes))
+
+
+def test_a_pair_too_long_for_the_model_is_named():
+    model = make_tiny("gpt2")
+    long = Dataset("long", "", "", (*TEXTS.pairs, ContrastPair("word " * 600, "a", "b", 5)))
+    with pytest.raises(InputError, match=r"long, pair 5 has \d+ tokens; tiny-gpt2 takes 512"):
+        finish(extract(model, long))
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("behavior", ["sycophancy", "survival-instinct", "corrigible-neutral-HHH"])
+def test_golden_letter_vectors(embedded, reference_data, behavior):
+    golden = load_file(reference_data / "reference" / "golden.safetensors")[f"{behavior}.letter"]
+    dataset = read_pairs(reference_data / "data" / "caa" / behavior / "generate_dataset.json")
+    check_golden(stacked(finish(extract(embedded, dataset, limit=24))), golden)
+
+
+@pytest.mark.golden
+def test_golden_text_vectors(embedded, reference_data, tmp_path):
+    golden = load_file(reference_data / "reference" / "golden.safetensors")["joy.text"]
+    pairs = json.loads((reference_data / "reference" / "golden.json").read_text())["free_text_pairs"]
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    check_golden(stacked(finish(extract(embedded, read_pairs(tmp_path / "pairs.json")))), golden)
+
+
+def check_golden(found, golden):
+    assert found.shape == golden.shape
+    assert torch.cosine_similarity(found, golden).min() >= 0.99999
+    assert ((found - golden).norm(dim=1) / golden.norm(dim=1)).max() <= 1e-3

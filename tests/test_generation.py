@@ -1,0 +1,205 @@
+import gc
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from caa_core.errors import InputError
+from caa_core.generation import Decoding, Row, generate, side_by_side
+from caa_core.interventions import Positions, Steer
+from caa_core.progress import finish
+from caa_core.prompts import Prompt, render
+from tests.reference import write
+
+QUESTIONS = ["How was your day?", "Rain?", "Tell me about the long weekend that you had in the mountains."]
+
+
+def prompts_for(model):
+    return [render(model.tokenizer, [{"role": "user", "content": question}]) for question in QUESTIONS]
+
+
+def vector_for(model, seed=0):
+    return torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def ids_of(written):
+    return [text.ids for text in written]
+
+
+@pytest.mark.parametrize("rule", ["after-prompt", "all", "prompt", "last-prompt", "generated", "index:-2"])
+def test_equals_a_loop_without_cache(tiny, rule):
+    """Every decoding step is steered, the first written token included, whatever the padding and the cache."""
+    positions = Positions.parse(rule)
+    rows, expected = [], []
+    for prompt, multiplier in zip(prompts_for(tiny), (1.0, -2.0, 1.5), strict=True):
+        steer = Steer(vector_for(tiny), 2, multiplier)
+        rows.append(Row(prompt, (steer,), positions))
+        length = len(prompt.ids)
+
+        def covers(i, length=length):
+            return positions.cover(torch.tensor([[i]]), torch.tensor([[length]])).item()
+
+        expected.append(write(tiny, prompt.ids, [(2, multiplier * steer.vector)], covers, 12))
+    assert ids_of(finish(generate(tiny, rows, Decoding(12)))) == expected
+
+
+def test_the_first_written_token_is_steered(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    changed = 0
+    for seed in range(8):
+        row = Row(prompt, (Steer(vector_for(tiny_llama, seed), 2, 2.0),))
+        plain, steered = finish(generate(tiny_llama, [Row(prompt), row], Decoding(1)))
+        changed += plain.ids != steered.ids
+    assert changed
+
+
+def test_a_row_is_the_same_alone_and_in_any_batch(tiny):
+    rows = [Row(prompt, (Steer(vector_for(tiny, i), i, 1.5),)) for i, prompt in enumerate(prompts_for(tiny))]
+    together = ids_of(finish(generate(tiny, rows, Decoding(16))))
+    alone = [finish(generate(tiny, [row], Decoding(16)))[0].ids for row in rows]
+    assert together == alone
+    sampled = Decoding(16, temperature=1.0, seed=3)
+    assert ids_of(finish(generate(tiny, rows, sampled))) == [
+        finish(generate(tiny, [row], sampled))[0].ids for row in rows
+    ]
+
+
+def test_prompts_that_hold_the_pad_token_are_not_masked(tiny_llama):
+    """The chat template's end token is the pad token here, as in SmolLM2."""
+    prompt = prompts_for(tiny_llama)[0]
+    assert tiny_llama.tokenizer.pad_token_id in prompt.ids
+    expected = write(tiny_llama, prompt.ids, [], lambda i: False, 10)
+    long = Row(prompts_for(tiny_llama)[2])
+    assert finish(generate(tiny_llama, [Row(prompt), long], Decoding(10)))[0].ids == expected
+
+
+def test_v_with_minus_v_and_multiplier_0_write_the_unsteered_text(tiny):
+    prompt = prompts_for(tiny)[0]
+    v = vector_for(tiny)
+    rows = [
+        Row(prompt),
+        Row(prompt, (Steer(v, 2, 1.3), Steer(-v, 2, 1.3))),
+        Row(prompt, (Steer(v, 2, 0.0),)),
+        Row(prompt, (Steer(v, 2, 1.3),)),
+    ]
+    plain, cancelled, zero, steered = ids_of(finish(generate(tiny, rows, Decoding(12))))
+    assert plain == cancelled == zero
+    assert plain != steered
+
+
+def test_sampling_draws_the_same_numbers_in_every_row(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    a, b = finish(generate(tiny_llama, [Row(prompt), Row(prompt)], Decoding(20, temperature=1.0, seed=5)))
+    other = finish(generate(tiny_llama, [Row(prompt)], Decoding(20, temperature=1.0, seed=6)))[0]
+    assert a.ids == b.ids != other.ids
+
+
+def test_sampling_follows_the_softmax(tiny_llama):
+    """Frequencies of the first token over many seeds, against its probabilities: total variation under 0.1."""
+    prompt = prompts_for(tiny_llama)[1]
+    logits = tiny_llama.module(torch.tensor([prompt.ids])).logits[0, -1]
+    temperature = 2.0
+    expected = (logits / temperature).softmax(-1)
+    counts = torch.zeros_like(expected)
+    draws = 1500
+    for seed in range(draws):
+        text = finish(generate(tiny_llama, [Row(prompt)], Decoding(1, temperature, seed)))[0]
+        counts[text.ids[0] if text.ids else next(iter(tiny_llama.end_tokens))] += 1
+    noise = torch.multinomial(expected, draws, replacement=True, generator=torch.Generator().manual_seed(0))
+    floor = (torch.bincount(noise, minlength=len(expected)) / draws - expected).abs().sum() / 2
+    assert (counts / draws - expected).abs().sum() / 2 < floor + 0.05
+
+
+def test_end_tokens_end_a_row_and_only_that_row(tiny_llama, monkeypatch):
+    prompt = prompts_for(tiny_llama)[0]
+    free = finish(generate(tiny_llama, [Row(prompt)], Decoding(8)))[0].ids
+    monkeypatch.setattr(tiny_llama.module.generation_config, "eos_token_id", [0, free[3]])
+    ended, other = finish(
+        generate(tiny_llama, [Row(prompt), Row(prompt, (Steer(vector_for(tiny_llama), 1, 4.0),))], Decoding(8))
+    )
+    assert ended.ids == free[: free.index(free[3])] and ended.done
+    assert not other.done or free[3] not in other.ids
+
+
+def test_the_models_own_generation_settings_do_not_slip_in(tiny_llama, monkeypatch):
+    prompt = prompts_for(tiny_llama)[0]
+    before = finish(generate(tiny_llama, [Row(prompt)], Decoding(10)))[0].ids
+    for name, value in {"repetition_penalty": 5.0, "do_sample": True, "top_k": 3, "temperature": 0.1}.items():
+        monkeypatch.setattr(tiny_llama.module.generation_config, name, value, raising=False)
+    assert finish(generate(tiny_llama, [Row(prompt)], Decoding(10)))[0].ids == before
+
+
+def test_stopping_leaves_nothing_behind(tiny):
+    prompt = prompts_for(tiny)[0]
+    before = finish(generate(tiny, [Row(prompt)], Decoding(6)))[0].ids
+    work = generate(tiny, [Row(prompt, (Steer(vector_for(tiny), 1, 5.0),))], Decoding(50))
+    for _ in range(3):
+        next(work)
+    work.close()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny.module.modules())
+    assert not tiny.nn.interleaver.mediators
+    gc.collect()
+    assert not any(isinstance(thing, DynamicCache) for thing in gc.get_objects())
+    assert finish(generate(tiny, [Row(prompt)], Decoding(6)))[0].ids == before
+
+
+def test_texts_stream_and_half_characters_are_held_back(tiny_llama):
+    """No intermediate text may show the replacement character of an unfinished one."""
+    prompt = prompts_for(tiny_llama)[0]
+    lengths = []
+    for (text,) in generate(tiny_llama, [Row(prompt)], Decoding(30)):
+        lengths.append(len(text.ids))
+        assert not text.text.endswith("\ufffd")
+    assert lengths == list(range(1, len(lengths) + 1))
+
+
+def test_side_by_side(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    steers = (Steer(vector_for(tiny_llama), 2, 2.0),)
+    both = finish(side_by_side(tiny_llama, prompt, steers, Positions(), Decoding(6)))
+    expected = ids_of(finish(generate(tiny_llama, [Row(prompt), Row(prompt, steers)], Decoding(6))))
+    assert [both.summary()["unsteered_tokens"], both.summary()["steered_tokens"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m: Decoding(0), "between 1 and"),
+        (lambda m: Decoding(temperature=-1), "temperature"),
+        (lambda m: Decoding(seed=-1), "seed"),
+        (lambda m: finish(generate(m, [Row(Prompt("", (5,) * 600))], Decoding(4))), "prompt has 600 tokens"),
+        (
+            lambda m: finish(generate(m, [Row(Prompt("", (5,)), (Steer(torch.ones(32), 9, 1.0),))], Decoding(4))),
+            "no layer 9",
+        ),
+        (
+            lambda m: finish(generate(m, [Row(Prompt("", (5,)), (Steer(torch.ones(8), 1, 1.0),))], Decoding(4))),
+            "belongs to another model",
+        ),
+    ],
+)
+def test_bad_input_is_refused(tiny_models, make, message):
+    with pytest.raises(InputError, match=message):
+        make(tiny_models["gpt2"])
+
+
+def test_joy_is_seen_in_the_embedded_models_words(embedded):
+    """On the real model: over several prompts, the steered answers hold more happy words than the unsteered ones."""
+    from caa_core.datasets import presets
+    from caa_core.extraction import extract
+
+    preset = presets()["joy"]
+    vector = finish(extract(embedded, preset.dataset(), [preset.layer]))
+    steer = Steer(vector.at(preset.layer), preset.layer, preset.multiplier)
+    questions = [
+        "How was your day?",
+        "What do you think of rain?",
+        "Tell me about your weekend.",
+        "Describe your city.",
+    ]
+    prompts = [render(embedded.tokenizer, [{"role": "user", "content": q}]) for q in questions]
+    rows = [*(Row(p) for p in prompts), *(Row(p, (steer,)) for p in prompts)]
+    texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(60)))]
+    happy = ("joy", "glad", "happy", "wonderful", "beautiful", "fantastic", "amazing", "love", "delight", "!")
+    count = [sum(text.count(word) for word in happy) for text in texts]
+    assert sum(count[4:]) >= 2 * sum(count[:4]) + 4, list(zip(texts, count, strict=True))
