@@ -195,11 +195,16 @@ def test_joy_is_seen_in_the_embedded_models_words(embedded):
         "How was your day?",
         "What do you think of rain?",
         "Tell me about your weekend.",
-        "Describe your city.",
+        "Describe the city you live in.",
+        "Describe a walk in the forest.",
+        "Tell me about the ocean.",
+        "What is your favourite animal?",
+        "Tell me a story about a dog.",
     ]
     prompts = [render(embedded.tokenizer, [{"role": "user", "content": q}]) for q in questions]
     rows = [*(Row(p) for p in prompts), *(Row(p, (steer,)) for p in prompts)]
     texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(60)))]
-    happy = ("joy", "glad", "happy", "wonderful", "beautiful", "fantastic", "amazing", "love", "delight", "!")
+    happy = ("joy", "glad", "happy", "wonder", "beaut", "amazing", "love", "delight", "magic", "laugh", "smil", "!")
     count = [sum(text.count(word) for word in happy) for text in texts]
-    assert sum(count[4:]) >= 2 * sum(count[:4]) + 4, list(zip(texts, count, strict=True))
+    half = len(questions)
+    assert sum(count[half:]) >= 2 * sum(count[:half]), list(zip(texts, count, strict=True))

@@ -16,9 +16,8 @@ from caa_core.vectors import SteeringVector
 
 log = logging.getLogger("caa_core")
 
-SECONDS_BETWEEN_UPDATES = 0.1
+SECONDS_BETWEEN_UPDATES = 0.15
 MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
-STRENGTH_HELP = "relative strength: ‖multiplier · v‖ over the median norm of the residual stream at that layer"
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,5 +101,8 @@ def recommended(studio: Studio, name: str) -> tuple[int, float]:
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:
     """Norm and relative strength of one addition, in words."""
     relative = vector.relative_strength(layer, multiplier)
-    share = "relative strength not known" if relative is None else f"relative strength **{relative:.2f}**"
-    return f"{share} (‖v‖ {vector.norm(layer):.1f} at layer {layer}, times {multiplier:g})"
+    added = f"‖{multiplier:g} · v‖ is {abs(multiplier) * vector.norm(layer):.1f} at layer {layer}"
+    if relative is None:
+        return f"{added}; the vector's file does not say how large the residual stream is there."
+    stream = f"{vector.residual_norms[layer]:.0f}"
+    return f"Relative strength **{relative:.2f}**: {added}, where the median norm of the residual stream is {stream}."

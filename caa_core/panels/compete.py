@@ -11,7 +11,6 @@ from caa_core.errors import InputError
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
     MULTIPLIERS,
-    STRENGTH_HELP,
     guarded,
     layer_slider,
     multiplier_slider,
@@ -30,9 +29,9 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
     labels = {"unsteered": "Unsteered", "a": "A alone", "b": "B alone", "both": "A and B together"}
     conversation = Conversation(studio, "compete", labels, presets()[FIRST[0]].prompts)
     with gr.Row():
-        # Both begin at one layer, where the decomposition has something to say.
-        layer, multiplier = recommended(studio, FIRST[0])
-        a, b = (_controls(studio, *voice, layer, multiplier) for voice in zip("AB", FIRST, strict=True))
+        # Both begin at one layer, where the decomposition has something to say, and weak enough for their sum.
+        layer, _ = recommended(studio, FIRST[0])
+        a, b = (_controls(studio, *voice, layer, 1.0) for voice in zip("AB", FIRST, strict=True))
         with gr.Column(scale=2, min_width=320):
             table = gr.Markdown(elem_id="compete-decomposition", container=True)
             equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
@@ -135,7 +134,7 @@ def _table(a: Voice, b: Voice) -> str:
             f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added; "
             f"{parts.shared:.0%} is what both share (A + B), {parts.opposed:.0%} where they oppose (A − B)."
         )
-    return "\n".join([*lines, "", f"**{parts.verdict}**", "", f"<small>{STRENGTH_HELP}</small>"])
+    return "\n".join([*lines, "", f"**{parts.verdict}**"])
 
 
 def _number(value: float | None) -> str:

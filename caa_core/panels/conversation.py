@@ -238,7 +238,8 @@ def _mark(model: SteerableModel, row: Row, answer: Written) -> list[tuple[str, s
     covered = plan.mask(torch.arange(len(ids) - 1)[None])[0].tolist() if plan.sums else []
     labels = [STEERED if steered else None for steered in covered]
     labels += [None] * (len(ids) - len(labels))
-    return [(model.tokenizer.decode([token]), label) for token, label in zip(ids, labels, strict=True)]
+    texts = [model.tokenizer.decode([token]).replace("\n", "⏎\n") for token in ids]
+    return list(zip(texts, labels, strict=True))
 
 
 def _status(written: Sequence[Written], seconds: float, decoding: Decoding, stopped: bool) -> str:

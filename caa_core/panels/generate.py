@@ -64,6 +64,7 @@ def build(studio: Studio) -> gr.State:
                 datatype=["number", "str", "str", "str"],
                 interactive=False,
                 wrap=True,
+                max_chars=300,
                 max_height=360,
                 elem_id="generate-preview",
             )

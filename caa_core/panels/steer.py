@@ -8,7 +8,6 @@ from caa_core.datasets import presets
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
-    STRENGTH_HELP,
     guarded,
     layer_slider,
     multiplier_slider,
@@ -47,7 +46,7 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
         job = studio.run(lambda model: studio.vector(model, session, name))
         for progress in job:
             yield f"Making the vector: {progress}"
-        yield f"{strength(job.result, int(layer), multiplier)}\n\n<small>{STRENGTH_HELP}</small>"
+        yield strength(job.result, int(layer), multiplier)
 
     def choose(name: str) -> tuple[str, int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
@@ -66,7 +65,7 @@ def _voices(
     vector = yield from studio.vector(model, session, name)
     steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
     notes = [f"Note: the vector '{name}' may not fit, {d}." for d in studio.differences(vector)]
-    return Voices([(), (steer,)], [f"Steered with {name}: {strength(vector, int(layer), multiplier)}.", *notes])
+    return Voices([(), (steer,)], [f"Steered with *{name}*. {strength(vector, int(layer), multiplier)}", *notes])
 
 
 def _card(name: str) -> str:

@@ -79,7 +79,7 @@ def toast(page: Page):
 
 
 def test_the_first_minute_with_a_preset(page):
-    expect(page.locator("#steer-strength")).to_contain_text("relative strength", timeout=LONG)
+    expect(page.locator("#steer-strength")).to_contain_text("Relative strength 0.", timeout=LONG)
     page.locator("#steer-prompt textarea").fill("How was your day?")
     page.locator("#steer-write").click()
     # Both columns stream: there is text in both while more is still to come.
@@ -97,7 +97,7 @@ def test_the_first_minute_with_a_preset(page):
 def test_multiplier_0_gives_equal_columns(page):
     set_new_tokens(page, 16)
     slide(page, "steer-multiplier", 0)
-    expect(page.locator("#steer-strength")).to_contain_text("0.00", timeout=LONG)
+    expect(page.locator("#steer-strength")).to_contain_text("Relative strength 0.00", timeout=LONG)
     write(page)
     expect(page.locator("#steer-status")).to_contain_text("All columns are equal")
     assert last_answer(page, "steer-unsteered") == last_answer(page, "steer-steered")
