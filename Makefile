@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 HOST   ?= 127.0.0.1
 PORT   ?= 7860
 
-.PHONY: run test lint clean
+.PHONY: run test lint screenshot clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -33,6 +33,9 @@ $(VENV)/.run-ready: requirements.txt | $(VENV)/bin/pip
 $(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
 	$(VENV)/bin/pip install --quiet --requirement requirements-dev.txt
 	@touch $@
+
+screenshot: $(VENV)/.test-ready
+	CAA_SCREENSHOT=1 $(VENV)/bin/python -m pytest tests/browser -k first_minute
 
 clean:
 	rm -rf $(VENV)

@@ -10,6 +10,7 @@ answers so costs two tokens more than its question.
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import nnsight
 import torch
@@ -89,6 +90,7 @@ def extract(
         raise InputError("Choose at least one layer.")
     if limit is not None and limit < 2:
         raise InputError(f"A limit of {limit} pairs is too few; a vector is a mean over at least two.")
+    _trust(model)
     pairs = dataset.pairs[:limit]
     rows = [_branches(model, dataset, pair) for pair in pairs]
     progress = Progress(len(rows), "pairs", sum(row.length for row in rows))
@@ -121,6 +123,37 @@ def extract(
             chat_template_sha256=model.template_sha256,
         ),
     )
+
+
+# Models whose attention has been seen to keep the two answers of a row apart.
+_TRUSTED: WeakSet[SteerableModel] = WeakSet()
+
+
+def _trust(model: SteerableModel) -> None:
+    """Make sure, once a model, that a row of two answers reads the same as each answer alone.
+
+    Some older architectures put a mask of their own over the one that they are given, or have no positions.
+
+    Raises:
+        InputError: they differ, so vectors of this model would be wrong.
+    """
+    if model in _TRUSTED:
+        return
+    if hasattr(model.config, "attention_types"):
+        raise InputError(
+            f"{model.name} (GPT-Neo) counts its attention window in places, so its vectors would be wrong."
+        )
+    shared, answers = (1, 2, 3, 4), ((5, 6, 7), (8, 9, 10))
+    row = Branches(shared + answers[0] + answers[1], 4, 7, (6,), (9,))
+    try:
+        together = [model.last_residual(_inputs(model, [row]))[0, column] for column in (6, 9)]
+        alone = [model.last_residual(model.plain_inputs(shared + answer))[0, -1] for answer in answers]
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{model.name} does not take the attention mask that making vectors needs.") from error
+    worst = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(together, alone, strict=True))
+    if worst > (0.01 if model.dtype == torch.float32 else 0.1):
+        raise InputError(f"{model.name} does not keep to the attention mask that making vectors needs.")
+    _TRUSTED.add(model)
 
 
 def _branches(model: SteerableModel, dataset: Dataset, pair: ContrastPair) -> Branches:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,15 @@ class SteerableModel:
             use_cache=inputs.cache is not None,
             logits_to_keep=logits_to_keep,
         ).logits
+
+    def plain_inputs(self, ids: Sequence[int]) -> Inputs:
+        """One sequence, unpadded, without a cache."""
+        tokens = torch.tensor([list(ids)], device=self.device)
+        return Inputs(tokens, torch.arange(len(ids), device=self.device)[None], torch.ones_like(tokens))
+
+    def last_residual(self, inputs: Inputs) -> torch.Tensor:
+        """The last block's output, [rows, tokens, hidden_size]."""
+        return _last_residual(self, inputs)
 
     def check_layer(self, layer: int) -> int:
         if not 0 <= layer < self.num_layers:
@@ -235,9 +244,7 @@ def _blocks_path(module: torch.nn.Module, name: str) -> str:
 
 
 def _check(model: SteerableModel) -> None:
-    ids = torch.zeros(1, 3, dtype=torch.long, device=model.device)
-    inputs = Inputs(ids, torch.arange(3, device=model.device)[None], torch.ones_like(ids))
-    shape = tuple(_last_residual(model, inputs).shape)
+    shape = tuple(model.last_residual(model.plain_inputs([0, 1, 2])).shape)
     if shape != (1, 3, model.hidden_size):
         raise InputError(
             f"The blocks of {model.name} put out {list(shape)} where [1, 3, {model.hidden_size}] was expected, "

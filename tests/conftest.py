@@ -37,6 +37,11 @@ TINY = {
     "gpt2": {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 512},
 }
 ARCHITECTURES = sorted(TINY)
+# Architectures in which two answers cannot share a row; they are there to be refused.
+OLD = {
+    "bloom": {"hidden_size": 32, "n_layer": 4, "n_head": 4},
+    "gpt_neo": {"hidden_size": 32, "num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
+}
 
 
 def make_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
@@ -63,7 +68,7 @@ def make_tiny(architecture: str, chat: bool = True, seed: int = 0, **changes) ->
     tokenizer = make_tokenizer(chat)
     torch.manual_seed(seed)
     sizes = {"vocab_size": len(tokenizer), "eos_token_id": 0, "bos_token_id": None, "pad_token_id": None}
-    settings = {**TINY[architecture], **sizes, "initializer_range": 0.2, **changes}
+    settings = {**(TINY | OLD)[architecture], **sizes, "initializer_range": 0.2, **changes}
     config = AutoConfig.for_model(architecture, **settings)
     module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
     return wrap(Loaded(f"tiny-{architecture}", f"{architecture}-{seed}", module, tokenizer))

@@ -10,7 +10,7 @@ from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.progress import finish
 from caa_core.prompts import render_pair
-from tests.conftest import make_tiny
+from tests.conftest import OLD, make_tiny
 from tests.reference import residuals
 
 TEXTS = Dataset(
@@ -87,6 +87,12 @@ def test_sequences_longer_than_a_sliding_window(tiny_models):
         model = tiny_models[name]
         assert max(len(render_pair(model.tokenizer, pair).positive.ids) for pair in TEXTS.pairs) > 24
         assert torch.allclose(stacked(finish(extract(model, TEXTS))), one_by_one(model, TEXTS), atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", sorted(OLD))
+def test_a_model_that_cannot_keep_two_answers_apart_is_refused(architecture):
+    with pytest.raises(InputError, match=f"tiny-{architecture}.*attention"):
+        finish(extract(make_tiny(architecture), TEXTS))
 
 
 def test_layers_limit_and_papers(tiny_llama):

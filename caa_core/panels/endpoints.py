@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.cli import split_spec
-from caa_core.datasets import find_pairs, presets, read_pairs
+from caa_core.datasets import presets, read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, SideBySide, side_by_side
@@ -39,7 +39,7 @@ def build(studio: Studio) -> None:
         """
         if not file and preset not in presets():
             raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
-        dataset = read_pairs(Path(file)) if file else find_pairs(preset)
+        dataset = read_pairs(Path(file)) if file else presets()[preset].dataset()
         wanted = parse_layers(layers, studio.model.num_layers)
         job = studio.run(lambda model: extract(model, dataset, wanted, int(limit) if limit else None, name.strip()))
         for _ in job:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import Dataset, find_pairs, presets, read_pairs
+from caa_core.datasets import Dataset, presets, read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import norms_by_layer
@@ -27,7 +27,7 @@ FORMATS = (
 def build(studio: Studio) -> gr.State:
     """Draw the tab. Returns a state that changes whenever the session's list of vectors does."""
     changed = gr.State(0)
-    first = find_pairs(FIRST)
+    first = presets()[FIRST].dataset()
     dataset = gr.State(first)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -81,7 +81,7 @@ def build(studio: Studio) -> gr.State:
 
     @guarded
     def choose(name: str) -> tuple[Dataset, str, Any, str]:
-        return _taken(find_pairs(name))
+        return _taken(presets()[name].dataset())
 
     @guarded
     def read(path: str | None) -> tuple[Any, ...]:
