@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caa_core.catalog import CATALOG, DEFAULT_MODEL
-from caa_core.datasets import find_pairs, presets
+from caa_core.datasets import find_pairs, presets, read_table
 from caa_core.errors import InputError
 from caa_core.progress import Progress, finish
 
@@ -47,11 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", parents=[shared], help="list the models on offer")
     models.set_defaults(command=_models)
 
+    look = commands.add_parser("lint", parents=[shared], help="say what a file of contrast pairs is, and what is wrong")
+    look.add_argument("data", metavar="DATA", help="a file, or a preset's name")
+    look.add_argument("--model", help="also check lengths under this model")
+    look.set_defaults(command=_lint, dtype="", device="")
+
     make = commands.add_parser("extract", parents=[shared, on_model], help="make a steering vector")
     make.add_argument("--data", required=True, help="a file of contrast pairs, or a preset: " + ", ".join(presets()))
     make.add_argument("--out", required=True, type=Path, help="the safetensors file to write")
     make.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
     make.add_argument("--limit", type=int, help="use only the first so many pairs")
+    make.add_argument("--letter-swap", action="store_true", help="use multiple-choice pairs in both letter orders")
     make.set_defaults(command=_extract)
 
     steer = commands.add_parser("steer", parents=[shared, on_model], help="write without and with vectors")
@@ -94,17 +100,38 @@ def _models(options: argparse.Namespace) -> tuple[Any, str]:
     return listing, "\n".join(f"{m['key']:<18}{m['title']} ({m['licence']})" for m in listing)
 
 
+def _lint(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.lint import lint
+
+    path = presets()[options.data].pairs_file if options.data in presets() else Path(options.data)
+    table = read_table(path)
+    if options.model:
+        from caa_core.prompts import longest_sequence
+
+        model = _load(options)
+        report = lint(table, lambda pair: longest_sequence(model.tokenizer, pair), model.context_length)
+    else:
+        report = lint(table)
+    lines = [f"{report.format}: {report.pairs} pairs, {report.usable} usable"]
+    if report.letters:
+        lines.append("matching letters: " + ", ".join(f"{k} {v}" for k, v in sorted(report.letters.items())))
+    lines += [str(finding) for finding in report.findings]
+    return report.summary(), "\n".join(lines)
+
+
 def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.extraction import extract
     from caa_core.vectors import parse_layers
 
-    dataset = find_pairs(options.data)
+    dataset = find_pairs(options.data).first(options.limit)
+    if options.letter_swap:
+        dataset = dataset.in_both_letter_orders()
     _say(f"{dataset.name}: {dataset.kind}")
     if not options.out.parent.is_dir():
         raise InputError(f"There is no folder {options.out.parent} to write the vector into.")
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
-    vector = finish(extract(model, dataset, layers, options.limit), _say)
+    vector = finish(extract(model, dataset, layers), _say)
     vector.save(options.out)
     result = vector.summary() | {"file": str(options.out)}
     lines = [

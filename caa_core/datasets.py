@@ -10,7 +10,8 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ PRESETS = Path(__file__).parent.parent / "presets"
 # Names of a pair's fields, in the order prompt, positive answer, negative answer.
 PAPER_FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 TEXT_FIELDS = ("prompt", "positive", "negative")
+
+# An option of a multiple-choice question: a line that begins with its letter in brackets.
+OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,29 @@ class ContrastPair:
         """True for a multiple-choice pair, whose answers are letters such as "(A)"."""
         return all(re.fullmatch(r"\(?[A-Z]\)?", answer) for answer in (self.positive, self.negative))
 
+    @property
+    def options(self) -> dict[str, str]:
+        """Texts of the question's options by letter; empty where it lists none, or one of more than a line."""
+        found = list(OPTION.finditer(self.prompt))
+        rest = [self.prompt[a.end() : b.start()] for a, b in pairwise(found)]
+        tail = self.prompt[found[-1].end() :] if found else ""
+        if any(gap.strip() for gap in rest) or (tail.strip() and not tail.startswith("\n\n")):
+            return {}
+        return {option[2]: option[3] for option in found}
+
+    def swapped(self) -> "ContrastPair | None":
+        """The same question with the texts of its two answers' options exchanged, and the labels with them.
+
+        A vector made from both orders does not carry the letter. None where the options cannot be found.
+        """
+        texts = self.options
+        a, b = (answer.strip("()") for answer in (self.positive, self.negative))
+        if not self.is_lettered or a not in texts or b not in texts:
+            return None
+        exchanged = {a: texts[b], b: texts[a]}
+        prompt = OPTION.sub(lambda m: m[1] + exchanged.get(m[2], m[3]), self.prompt)
+        return ContrastPair(prompt, self.negative, self.positive, self.line)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -52,6 +79,28 @@ class Dataset:
     @property
     def is_lettered(self) -> bool:
         return all(pair.is_lettered for pair in self.pairs)
+
+    def first(self, count: int | None) -> "Dataset":
+        """Its first `count` pairs; all of them where that is None or 0. Raises InputError for fewer than two."""
+        if not count:
+            return self
+        if count < 2:
+            raise InputError(f"A limit of {count} pairs is too few; a vector is a mean over at least two.")
+        return replace(self, pairs=self.pairs[:count])
+
+    def in_both_letter_orders(self) -> "Dataset":
+        """Every pair as it is and with its letters swapped; pairs that cannot be swapped stay as they are.
+
+        Raises:
+            InputError: not one pair can be swapped.
+        """
+        swapped = [pair.swapped() for pair in self.pairs]
+        missing = swapped.count(None)
+        if missing == len(swapped):
+            raise InputError(f"{self.name} has no lettered options, so there are no letters to swap.")
+        pairs = self.pairs + tuple(pair for pair in swapped if pair)
+        orders = "both letter orders" + (f", {missing} not swapped" if missing else "")
+        return replace(self, name=f"{self.name} ({orders})", pairs=pairs)
 
 
 @dataclass(frozen=True)
@@ -74,8 +123,12 @@ class Preset:
     def folder(self) -> Path:
         return PRESETS / self.name
 
+    @property
+    def pairs_file(self) -> Path:
+        return self.folder / "pairs.json"
+
     def dataset(self) -> Dataset:
-        return read_pairs(self.folder / "pairs.json", self.name)
+        return read_pairs(self.pairs_file, self.name)
 
 
 def presets() -> dict[str, Preset]:
@@ -99,22 +152,90 @@ def read_pairs(path: Path, name: str = "") -> Dataset:
     """Read a file of contrast pairs.
 
     Understood: the CAA paper's JSON (`question`, `answer_matching_behavior`, `answer_not_matching_behavior`), and
-    free text as JSON, JSON Lines or CSV with `prompt`, `positive`, `negative`.
+    free text with `prompt`, `positive`, `negative`; each as JSON, JSON Lines, CSV or TSV.
 
     Raises:
         InputError: with the line and the field, for everything that is not such a file.
     """
-    raw = _bytes(path)
-    text = _decode(raw, path)
-    kind, records = _records(text, path.name)
-    fields = _fields(records, path.name)
-    pairs = tuple(_pair(record, line, fields, path.name) for line, record in records)
+    table = read_table(path)
+    fields = table.pair_fields()
+    for line, record in table.records:
+        if problem := problem_of(record, fields):
+            raise InputError(f"{path.name}, pair {line}: {problem}.")
+    pairs = tuple(pair_of(record, fields, line) for line, record in table.records)
     if len(pairs) < 2:
         raise InputError(f"{path.name} has one pair only; a vector is a mean over pairs, so give at least two.")
     lettered = "multiple-choice questions" if all(p.is_lettered for p in pairs) else "free-text pairs"
-    origin = "the CAA paper's fields" if fields == PAPER_FIELDS else "prompt, positive, negative"
-    kind = f"{kind} with {origin}: {len(pairs)} {lettered}"
-    return Dataset(name or path.stem, kind, hashlib.sha256(raw).hexdigest(), pairs)
+    kind = f"{table.format} with {table.origin}: {len(pairs)} {lettered}"
+    return Dataset(name or path.stem, kind, table.sha256, pairs)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file as numbered records, before anything is known about their fields."""
+
+    name: str
+    format: str
+    sha256: str
+    records: list[tuple[int, dict[str, Any]]]
+
+    @property
+    def fields(self) -> list[str]:
+        return [str(field) for field in self.records[0][1]]
+
+    @property
+    def has_pairs(self) -> bool:
+        return any(set(fields[1:]) <= set(self.fields) for fields in (PAPER_FIELDS, TEXT_FIELDS))
+
+    @property
+    def has_questions(self) -> bool:
+        return bool({"question", "prompt"} & set(self.fields))
+
+    @property
+    def origin(self) -> str:
+        """Whose fields they are, in words."""
+        return "the CAA paper's fields" if self.pair_fields() == PAPER_FIELDS else "prompt, positive, negative"
+
+    def pair_fields(self) -> tuple[str, str, str]:
+        """Names of prompt, positive and negative. Raises InputError where there are none."""
+        for fields in (PAPER_FIELDS, TEXT_FIELDS):
+            if set(fields[1:]) <= set(self.fields):
+                return fields
+        if self.has_questions:
+            raise InputError(f"{self.name} has questions without pairs of answers, so no vector can be made from it.")
+        raise InputError(
+            f"{self.name} has the fields {', '.join(self.fields[:6]) or '(none)'}; needed are "
+            f"{', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
+        )
+
+
+def read_table(path: Path) -> Table:
+    """Read a file by its content. Raises InputError for what is no table of records."""
+    raw = _bytes(path)
+    kind, records = _records(_decode(raw, path), path.name)
+    return Table(path.name, kind, hashlib.sha256(raw).hexdigest(), records)
+
+
+def problem_of(record: dict[str, Any], fields: tuple[str, str, str]) -> str:
+    """What keeps a record from being a contrast pair, in words; empty where nothing does."""
+    for field in fields:
+        value = record.get(field)
+        if not isinstance(value, str) or not value.strip():
+            return f"the field '{field}' is missing or empty"
+        if len(value) > MAX_FIELD:
+            return f"the field '{field}' is longer than {MAX_FIELD} characters"
+        if re.search("[\ud800-\udfff]", value):
+            return f"the field '{field}' holds half a character (a lone surrogate)"
+    if record[fields[1]].strip() == record[fields[2]].strip():
+        return "both answers are the same, so there is nothing to contrast"
+    return ""
+
+
+def pair_of(record: dict[str, Any], fields: tuple[str, str, str], line: int) -> ContrastPair:
+    """A record without problems as a contrast pair."""
+    prompt, positive, negative = (record[field] for field in fields)
+    # A prompt's white space is part of it; an answer's (the paper writes " (A)") belongs to the rendering.
+    return ContrastPair(prompt, positive.strip(), negative.strip(), line)
 
 
 def _bytes(path: Path) -> bytes:
@@ -136,10 +257,10 @@ def _decode(raw: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path.name} is not text in UTF-8 (byte {error.start} is {raw[error.start]:#04x}); "
-            "it should be JSON, JSON Lines or CSV."
+            "it should be JSON, JSON Lines, CSV or TSV."
         ) from error
     if "\0" in text:
-        raise InputError(f"{path.name} is a binary file; it should be JSON, JSON Lines or CSV.")
+        raise InputError(f"{path.name} is a binary file; it should be JSON, JSON Lines, CSV or TSV.")
     if not text.strip():
         raise InputError(f"{path.name} is empty.")
     return text
@@ -154,9 +275,11 @@ def _records(text: str, name: str) -> tuple[str, list[Record]]:
     if start == "[":
         return "JSON", _numbered(_json(text, name), name)
     if start == "{":
-        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(n, line) for n, line in enumerate(io.StringIO(text), 1) if line.strip()]
         return "JSON Lines", [(n, _json_line(line, n, name)) for n, line in lines]
-    return "CSV", _csv(text, name)
+    header = text.split("\n", 1)[0]
+    delimiter = max("\t;,", key=header.count)
+    return ("TSV" if delimiter == "\t" else "CSV"), _csv(text, name, delimiter)
 
 
 def _json(text: str, name: str) -> list[Any]:
@@ -166,14 +289,14 @@ def _json(text: str, name: str) -> list[Any]:
         raise InputError(
             f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
-    except RecursionError as error:
-        raise InputError(f"{name} is not a list of pairs: it is nested too deeply.") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{name} is not a list of pairs: it holds lists too deep or numbers too long.") from error
 
 
 def _json_line(line: str, number: int, name: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{name}, line {number}: not valid JSON. Give a JSON list, or one JSON object a line."
         ) from error
@@ -190,38 +313,9 @@ def _numbered(items: Iterable[Any], name: str, first: int = 1) -> list[Record]:
     return records
 
 
-def _csv(text: str, name: str) -> list[Record]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+def _csv(text: str, name: str, delimiter: str) -> list[Record]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         return _numbered([{(k or "").strip().lower(): v for k, v in row.items()} for row in reader], name)
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: not valid CSV ({error}).") from error
-
-
-def _fields(records: list[Record], name: str) -> tuple[str, str, str]:
-    have = records[0][1].keys()
-    for fields in (PAPER_FIELDS, TEXT_FIELDS):
-        if fields[1] in have and fields[2] in have:
-            return fields
-    if "question" in have:
-        raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
-    raise InputError(
-        f"{name} has the fields {', '.join(map(str, list(have)[:6])) or '(none)'}; needed are "
-        f"{', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
-    )
-
-
-def _pair(record: dict[str, Any], line: int, fields: tuple[str, str, str], name: str) -> ContrastPair:
-    values = []
-    for field in fields:
-        value = record.get(field)
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{name}, pair {line}: the field '{field}' is missing or empty.")
-        if len(value) > MAX_FIELD:
-            raise InputError(f"{name}, pair {line}: the field '{field}' is longer than {MAX_FIELD} characters.")
-        values.append(value)
-    # A prompt's white space is part of it; an answer's (the paper writes " (A)") belongs to the rendering.
-    prompt, positive, negative = values[0], values[1].strip(), values[2].strip()
-    if positive == negative:
-        raise InputError(f"{name}, pair {line}: both answers are the same, so there is nothing to contrast.")
-    return ContrastPair(prompt, positive, negative, line)

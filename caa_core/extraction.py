@@ -70,7 +70,6 @@ def extract(
     model: SteerableModel,
     dataset: Dataset,
     layers: Sequence[int] | None = None,
-    limit: int | None = None,
     name: str = "",
 ) -> Generator[Progress, None, SteeringVector]:
     """Mean difference of the residual stream between positive and negative answers, at each layer.
@@ -80,7 +79,6 @@ def extract(
 
     Args:
         layers: which ones; all by default.
-        limit: use only the first so many pairs.
 
     Raises:
         InputError: a layer that the model does not have, a pair whose answers do not part or that is too long.
@@ -88,11 +86,8 @@ def extract(
     layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
     if not layers:
         raise InputError("Choose at least one layer.")
-    if limit is not None and limit < 2:
-        raise InputError(f"A limit of {limit} pairs is too few; a vector is a mean over at least two.")
     _trust(model)
-    pairs = dataset.pairs[:limit]
-    rows = [_branches(model, dataset, pair) for pair in pairs]
+    rows = [_branches(model, dataset, pair) for pair in dataset.pairs]
     progress = Progress(len(rows), "pairs", sum(row.length for row in rows))
     yield progress
 

@@ -114,6 +114,12 @@ def with_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str)
     return Answer(ids, start, merged=True)
 
 
+def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> int:
+    """Tokens of the longer of a pair's two sequences."""
+    rendered = render_pair(tokenizer, pair)
+    return max(len(rendered.positive.ids), len(rendered.negative.ids))
+
+
 def render_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "") -> RenderedPair:
     """Both sequences of a contrast pair, the prompt rendered once."""
     prompt = render(tokenizer, [{"role": "user", "content": pair.prompt}], system)

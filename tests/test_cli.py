@@ -53,7 +53,7 @@ def test_extract_writes_the_same_vector_as_the_function(folder, capsys, tmp_path
     assert "5 of 5 pairs" in progress
     summary = json.loads(printed)
     assert (summary["num_pairs"], [row["layer"] for row in summary["layers"]]) == (5, [1, 2])
-    expected = finish(extract(load(folder, "float32"), presets()["joy"].dataset(), [1, 2], 5))
+    expected = finish(extract(load(folder, "float32"), presets()["joy"].dataset().first(5), [1, 2]))
     written = load_vector(out)
     assert torch.equal(written.at(2), expected.at(2))
     assert written.provenance == expected.provenance
@@ -92,6 +92,34 @@ def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
     expected = finish(side_by_side(model, prompt, steers, Positions("generated"), Decoding(9)))
     assert json.loads(printed) == expected.summary()
     assert expected.summary()["unsteered"] != expected.summary()["steered"]
+
+
+def test_lint_says_what_a_file_is(capsys, tmp_path, folder):
+    status, printed, _ = run(capsys, "lint", "joy", "--json")
+    assert status == 0
+    report = json.loads(printed)
+    assert report["pairs"] == report["usable"] >= 40 and report["findings"] == []
+    (tmp_path / "open.json").write_text('[{"question": "Why?"}]')
+    status, printed, _ = run(capsys, "lint", tmp_path / "open.json")
+    assert status == 0 and "open questions" in printed
+    # Nothing fits into a context of ten tokens.
+    tight = save_tiny(tmp_path / "tight", max_position_embeddings=10)
+    status, printed, _ = run(capsys, "lint", "joy", "--model", tight, "--json")
+    assert json.loads(printed)["usable"] == 0
+
+
+def test_both_letter_orders_leave_the_letter_out(folder, capsys, tmp_path):
+    """Four questions with the matching answer at A: as given the vector means A, in both orders it is balanced."""
+    questions = [f"Question {i}?\n\nChoices:\n (A) Yes, {i}\n (B) No, {i}" for i in range(4)]
+    answers = {"answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}
+    (tmp_path / "ab.json").write_text(json.dumps([{"question": q, **answers} for q in questions]))
+    common = ["extract", "--model", folder, "--dtype", "float32", "--data", tmp_path / "ab.json"]
+    for out, more in (("plain", []), ("both", ["--letter-swap"])):
+        assert run(capsys, *common, "--out", tmp_path / out, *more)[0] == 0
+    plain, both = (load_vector(tmp_path / name) for name in ("plain", "both"))
+    assert (plain.provenance.num_pairs, both.provenance.num_pairs) == (4, 8)
+    assert "both letter orders" in both.provenance.dataset
+    assert both.norm(0) < plain.norm(0) / 5
 
 
 def test_models_lists_the_catalogue(capsys):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from caa_core.datasets import MAX_BYTES, find_pairs, presets, read_pairs
+from caa_core.datasets import MAX_BYTES, ContrastPair, Dataset, find_pairs, presets, read_pairs
 from caa_core.errors import InputError
 
 TEXT = [
@@ -76,7 +76,7 @@ def test_mixed_pairs_are_free_text(tmp_path):
         ("[]", "no pairs in it"),
         ("[1, 2]", "item 1: an object with fields was expected"),
         ("[{]", "not valid JSON: .* at line 1, column 3"),
-        ("[" * 100_000, "not valid JSON|nested too deeply"),
+        ("[" * 100_000, "lists too deep"),
         ('{"prompt": "a"}\nnonsense', "line 2: not valid JSON"),
         ("just a sentence without any fields\nand a second", "needed are prompt, positive, negative"),
         ("a,b,c\n1,2,3\n", "has the fields a, b, c; needed are prompt"),
@@ -88,6 +88,8 @@ def test_mixed_pairs_are_free_text(tmp_path):
         (json.dumps([TEXT[0], {**TEXT[1], "positive": 3}]), "pair 2: the field 'positive'"),
         (json.dumps([TEXT[0], {**TEXT[1], "positive": "Hot."}]), "pair 2: both answers are the same"),
         (json.dumps([TEXT[0], {**TEXT[1], "prompt": "x" * 200_000}]), "longer than 100000 characters"),
+        ('[{"prompt": "\\ud800", "positive": "a", "negative": "b"}]', "half a character"),
+        ("[" + "9" * 10_000 + "]", "numbers too long"),
         (json.dumps([{"question": "Why?"}, {"question": "How?"}]), "questions without pairs of answers"),
     ],
 )
@@ -155,3 +157,51 @@ def test_positive_and_negative_answers_are_about_as_long(name):
     pairs = find_pairs(name).pairs
     ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
     assert 0.8 < ratio < 1.25
+
+
+def test_tsv_and_semicolons(tmp_path):
+    rows = [["prompt", "positive", "negative"], ["Rain, again?", "Lovely; so lovely!", "Wet."], ["Sun?", "Ah!", "Hot."]]
+    for delimiter, kind in (("\t", "TSV"), (";", "CSV")):
+        with (tmp_path / "x").open("w", newline="") as out:
+            csv.writer(out, delimiter=delimiter).writerows(rows)
+        dataset = read_pairs(tmp_path / "x")
+        assert dataset.kind.startswith(kind)
+        assert dataset.pairs[0].prompt == "Rain, again?" and dataset.pairs[0].positive == "Lovely; so lovely!"
+
+
+SWAP = ContrastPair("Go on?\n\nChoices:\n (A) Yes\n (B) No\n (C) Maybe\n\nAnswer:", "(A)", "(C)", 1)
+
+
+def test_letters_are_swapped_with_the_texts_they_stand_for():
+    swapped = SWAP.swapped()
+    assert swapped.prompt == "Go on?\n\nChoices:\n (A) Maybe\n (B) No\n (C) Yes\n\nAnswer:"
+    assert (swapped.positive, swapped.negative) == ("(C)", "(A)")
+    # What the matching answer says is the same in both orders, and swapping twice changes nothing.
+    assert SWAP.options["A"] == swapped.options["C"] == "Yes"
+    assert swapped.swapped() == SWAP
+
+
+@pytest.mark.parametrize(
+    ("prompt", "positive", "negative"),
+    [
+        ("Go on?", "(A)", "(B)"),
+        ("Go on?\n (A) Yes\n (B) No", "Yes", "No"),
+        ("Go on?\n (A) Yes\n (B) No", "(A)", "(C)"),
+        ("Go on?\n (A) Yes,\nof course\n (B) No", "(A)", "(B)"),
+    ],
+)
+def test_what_cannot_be_swapped_says_so(prompt, positive, negative):
+    assert ContrastPair(prompt, positive, negative, 1).swapped() is None
+
+
+def test_both_letter_orders_and_a_limit():
+    other = ContrastPair("No options here", "(A)", "(B)", 2)
+    dataset = Dataset("mine", "", "", (SWAP, other, other))
+    both = dataset.first(2).in_both_letter_orders()
+    assert both.pairs == (SWAP, other, SWAP.swapped())
+    assert both.name == "mine (both letter orders, 1 not swapped)"
+    with pytest.raises(InputError, match="no letters to swap"):
+        presets()["joy"].dataset().in_both_letter_orders()
+    with pytest.raises(InputError, match="too few"):
+        dataset.first(1)
+    assert dataset.first(0) == dataset.first(None) == dataset

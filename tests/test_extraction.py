@@ -96,7 +96,7 @@ def test_a_model_that_cannot_keep_two_answers_apart_is_refused(architecture):
 
 
 def test_layers_limit_and_papers(tiny_llama):
-    vector = finish(extract(tiny_llama, TEXTS, layers=[3, 1], limit=2, name="mine"))
+    vector = finish(extract(tiny_llama, TEXTS.first(2), layers=[3, 1], name="mine"))
     full = finish(extract(tiny_llama, Dataset("x", "", "", TEXTS.pairs[:2])))
     assert list(vector.layers) == [1, 3]
     assert torch.allclose(vector.at(3), full.at(3), atol=1e-5)
@@ -142,12 +142,7 @@ def test_closing_in_the_middle_leaves_the_model_as_it_was(tiny_llama, monkeypatc
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [
-        ({"layers": [4]}, "no layer 4"),
-        ({"layers": [-1]}, "no layer -1"),
-        ({"layers": []}, "at least one layer"),
-        ({"limit": 1}, "too few"),
-    ],
+    [({"layers": [4]}, "no layer 4"), ({"layers": [-1]}, "no layer -1"), ({"layers": []}, "at least one layer")],
 )
 def test_bad_choices_are_refused(tiny_llama, changes, message):
     with pytest.raises(InputError, match=message):
@@ -166,7 +161,7 @@ def test_a_pair_too_long_for_the_model_is_named():
 def test_golden_letter_vectors(embedded, reference_data, behavior):
     golden = load_file(reference_data / "reference" / "golden.safetensors")[f"{behavior}.letter"]
     dataset = read_pairs(reference_data / "data" / "caa" / behavior / "generate_dataset.json")
-    check_golden(stacked(finish(extract(embedded, dataset, limit=24))), golden)
+    check_golden(stacked(finish(extract(embedded, dataset.first(24)))), golden)
 
 
 @pytest.mark.golden

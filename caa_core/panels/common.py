@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,6 +97,11 @@ def recommended(studio: Studio, name: str) -> tuple[int, float]:
     if preset and preset.model == studio.model.name:
         return preset.layer, preset.multiplier
     return studio.model.num_layers * 2 // 5, 1.0
+
+
+def plain(text: str) -> str:
+    """Text of somebody's own (names, files, fields) as Markdown that shows it letter by letter."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&-])", r"\\\1", text).replace("\n", " ")
 
 
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:

@@ -40,8 +40,9 @@ def build(studio: Studio) -> None:
         if not file and preset not in presets():
             raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
         dataset = read_pairs(Path(file)) if file else presets()[preset].dataset()
+        dataset = dataset.first(int(limit or 0))
         wanted = parse_layers(layers, studio.model.num_layers)
-        job = studio.run(lambda model: extract(model, dataset, wanted, int(limit) if limit else None, name.strip()))
+        job = studio.run(lambda model: extract(model, dataset, wanted, name.strip()))
         for _ in job:
             pass
         kept = studio.session(request.session_hash).keep(job.result)

@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import Dataset, presets, read_pairs
+from caa_core.datasets import Dataset, presets, read_pairs, read_table
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import norms_by_layer
-from caa_core.panels.common import events, guarded, stopper
+from caa_core.lint import lint
+from caa_core.panels.common import events, guarded, plain, stopper
 from caa_core.service import Session, Studio
 from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
 
@@ -51,12 +52,18 @@ def build(studio: Studio) -> gr.State:
                     precision=0,
                     elem_id="generate-limit",
                 )
+            swap = gr.Checkbox(
+                False,
+                label="Use both letter orders",
+                info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
+                elem_id="generate-swap",
+            )
             with gr.Row():
                 make = gr.Button("Make the vector", variant="primary", elem_id="generate-make")
                 stop = gr.Button("Stop", variant="stop", elem_id="generate-stop")
             status = gr.Markdown(elem_id="generate-status")
         with gr.Column(scale=3, min_width=380):
-            kind = gr.Markdown(_kind(first), elem_id="generate-kind")
+            kind = gr.Markdown(_kind(first, presets()[FIRST].pairs_file), elem_id="generate-kind")
             preview = gr.Dataframe(
                 _preview(first),
                 headers=["pair", "prompt", "positive", "negative"],
@@ -81,28 +88,32 @@ def build(studio: Studio) -> gr.State:
 
     @guarded
     def choose(name: str) -> tuple[Dataset, str, Any, str]:
-        return _taken(presets()[name].dataset())
+        preset = presets()[name]
+        return _taken(preset.dataset(), preset.pairs_file)
 
     @guarded
     def read(path: str | None) -> tuple[Any, ...]:
-        return _taken(read_pairs(Path(path))) if path else (gr.skip(),) * 4
+        return _taken(read_pairs(Path(path)), Path(path)) if path else (gr.skip(),) * 4
 
     @guarded
     def run(
-        request: gr.Request, pairs: Dataset, name: str, layers: str, limit: int | None, count: int
+        request: gr.Request, pairs: Dataset, name: str, layers: str, limit: int | None, swap: bool, count: int
     ) -> Iterator[dict]:
         wanted = parse_layers(layers, studio.model.num_layers)
+        chosen = pairs.first(int(limit or 0))
+        chosen = chosen.in_both_letter_orders() if swap else chosen
         session = studio.session(request.session_hash)
-        job = studio.run(lambda model: extract(model, pairs, wanted, limit or None, name.strip()))
+        job = studio.run(lambda model: extract(model, chosen, wanted, name.strip()))
         for progress in events(session, PANEL, job):
             yield {status: _bar(progress.fraction, str(progress))}
         if job.stopped:
             yield {status: f"Stopped after {progress}. No vector was made."}
             return
         kept = session.keep(job.result)
-        yield {status: f"Made **{kept}** from {job.result.provenance.num_pairs} pairs.", changed: count + 1} | show(
-            session, kept
-        )
+        yield {
+            status: f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs.",
+            changed: count + 1,
+        } | show(session, kept)
 
     @guarded
     def upload_vector(request: gr.Request, path: str, count: int) -> dict:
@@ -114,7 +125,7 @@ def build(studio: Studio) -> gr.State:
             )
         session = studio.session(request.session_hash)
         kept = session.keep(vector)
-        return {status: f"Loaded **{kept}**.", changed: count + 1} | show(session, kept)
+        return {status: f"Loaded **{plain(kept)}**.", changed: count + 1} | show(session, kept)
 
     def show(session: Session, name: str) -> dict:
         vector = session.vectors[name]
@@ -135,20 +146,22 @@ def build(studio: Studio) -> gr.State:
     panel = [shown, about, plot, download, status, changed]
     preset.input(choose, preset, taken, **silent)
     upload.change(read, upload, taken, **silent)
-    make.click(run, [dataset, name, layers, limit, changed], panel, **silent)
+    make.click(run, [dataset, name, layers, limit, swap, changed], panel, **silent)
     stop.click(stopper(studio, PANEL), queue=False, **silent)
     add.upload(upload_vector, [add, changed], panel, **silent)
     shown.input(select, shown, panel, **silent)
     return changed
 
 
-def _taken(dataset: Dataset) -> tuple[Dataset, str, list[list[Any]], str]:
-    return dataset, _kind(dataset), _preview(dataset), dataset.name
+def _taken(dataset: Dataset, path: Path) -> tuple[Dataset, str, list[list[Any]], str]:
+    return dataset, _kind(dataset, path), _preview(dataset), dataset.name
 
 
-def _kind(dataset: Dataset) -> str:
+def _kind(dataset: Dataset, path: Path) -> str:
+    """What the file was taken for, and what the linter has to say about it."""
     more = f" The first {PREVIEW} are shown." if len(dataset.pairs) > PREVIEW else ""
-    return f"### {dataset.name}\nTaken for {dataset.kind}.{more}"
+    findings = [f"- {plain(str(finding))}" for finding in lint(read_table(path)).findings]
+    return "\n".join([f"### {plain(dataset.name)}", f"Taken for {dataset.kind}.{more}", "", *findings])
 
 
 def _preview(dataset: Dataset) -> list[list[Any]]:
@@ -168,8 +181,8 @@ def _about(vector: SteeringVector, differences: list[str]) -> str:
         spans(vector.layers),
         was.model,
     ]
-    notes = [f"\n\n**Note:** it may not fit the loaded model, {difference}." for difference in differences]
-    return f"**{vector.name}**: " + ", ".join(fact for fact in facts if fact) + "".join(notes)
+    notes = [f"\n\n**Note:** it may not fit the loaded model, {plain(difference)}." for difference in differences]
+    return f"**{plain(vector.name)}**: " + plain(", ".join(fact for fact in facts if fact)) + "".join(notes)
 
 
 def _file(vector: SteeringVector, name: str) -> str:

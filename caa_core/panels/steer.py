@@ -11,6 +11,7 @@ from caa_core.panels.common import (
     guarded,
     layer_slider,
     multiplier_slider,
+    plain,
     recommended,
     strength,
     vector_picker,
@@ -64,8 +65,10 @@ def _voices(
 ) -> Generator[Progress, None, Voices]:
     vector = yield from studio.vector(model, session, name)
     steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
-    notes = [f"Note: the vector '{name}' may not fit, {d}." for d in studio.differences(vector)]
-    return Voices([(), (steer,)], [f"Steered with *{name}*. {strength(vector, int(layer), multiplier)}", *notes])
+    notes = [f"Note: the vector may not fit, {plain(d)}." for d in studio.differences(vector)]
+    return Voices(
+        [(), (steer,)], [f"Steered with **{plain(name)}**. {strength(vector, int(layer), multiplier)}", *notes]
+    )
 
 
 def _card(name: str) -> str:
