@@ -22,7 +22,7 @@ MAX_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a vector came from. What an imported file did not say is empty."""
+    """Where a vector came from. What an imported file did not say is empty; `operations` is what was done since."""
 
     model: str = ""
     model_fingerprint: str = ""
@@ -33,6 +33,7 @@ class Provenance:
     dataset_sha256: str = ""
     num_pairs: int = 0
     chat_template_sha256: str = ""
+    operations: str = ""
     created_with: str = f"caa-studio {__version__}"
 
 
