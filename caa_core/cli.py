@@ -6,6 +6,7 @@ one plain sentence, 1 for a failure of ours.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,8 +128,8 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     if options.letter_swap:
         dataset = dataset.in_both_letter_orders()
     _say(f"{dataset.name}: {dataset.kind}")
-    if not options.out.parent.is_dir():
-        raise InputError(f"There is no folder {options.out.parent} to write the vector into.")
+    if options.out.is_dir() or not os.access(options.out.parent, os.W_OK):
+        raise InputError(f"The vector cannot be written to {options.out}: give a file in a folder that exists.")
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
     vector = finish(extract(model, dataset, layers), _say)
@@ -143,10 +144,10 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _steer(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.generation import Decoding, side_by_side
-    from caa_core.interventions import Positions
+    from caa_core.interventions import Positions, parse_steer
     from caa_core.prompts import render
 
-    specs = [split_spec(spec) for spec in options.steer]
+    specs = [parse_steer(spec) for spec in options.steer]
     positions = Positions.parse(options.positions)
     decoding = Decoding(options.max_new_tokens, options.temperature, options.seed)
     model = _load(options)
@@ -154,15 +155,6 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
     prompt = render(model.tokenizer, [{"role": "user", "content": options.prompt}], options.system)
     result = finish(side_by_side(model, prompt, steers, positions, decoding)).summary()
     return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
-
-
-def split_spec(spec: str) -> tuple[str, int, float]:
-    """The parts of "FILE:LAYER:MULTIPLIER". Raises InputError for anything else."""
-    try:
-        source, layer, multiplier = spec.rsplit(":", 2)
-        return source, int(layer), float(multiplier)
-    except ValueError as error:
-        raise InputError(f"{spec!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.") from error
 
 
 def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":

@@ -12,6 +12,8 @@ from caa_core.vectors import SteeringVector
 
 # Below this share of the parts' norms a sum counts as nothing.
 CANCELS = 0.05
+# A cosine beyond this is called agreement, or its opposite.
+AGREES = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Voice:
 class Decomposition:
     """Two voices as vectors, before anything is computed.
 
-    cosine: between the two directions. norm_a, norm_b: of multiplier times vector. sum_norm: of the sum, and `remains`,
-    that over norm_a + norm_b. shared, opposed: the shares of (a + b)·S and (a - b)·O in the summed squared norms of the
-    two. The last four are None where the voices lie at different layers, and so are not one sum.
+    cosine: between the two directions. agreement: between multiplier times vector of each. norm_a, norm_b: of
+    multiplier times vector. sum_norm: of the sum, and `remains`, that over norm_a + norm_b. shared, opposed: how
+    the squared norms of (a + b)·S and (a - b)·O divide. The last four are None where the voices lie at different
+    layers, and so are not one sum.
     """
 
     cosine: float
+    agreement: float
     norm_a: float
     norm_b: float
     sum_norm: float | None
@@ -57,17 +61,12 @@ class Decomposition:
             return "The voices lie at different layers: they are not one sum, and what comes of both has to be tried."
         if self.remains < CANCELS:
             return "They cancel: next to nothing is left of the two, so both together is the unsteered model."
-        if self.shared > 0.9:
-            return (
-                "They mostly agree: what is added is almost only what both share, at "
-                f"{self.remains:.0%} of their added strength. That is a sum, not a contest."
-            )
-        if self.opposed > 0.9:
-            return "They mostly pull one way: what is left is where the two differ, with little that they share."
-        return (
-            f"They partly cancel: {self.remains:.0%} of their added strength is left, {self.shared:.0%} of it "
-            "what both share, the rest where they differ."
-        )
+        left = f"{self.remains:.0%} of their added strength is left"
+        if self.agreement > AGREES:
+            return f"They mostly agree: {left}. That is a sum, not a contest."
+        if self.agreement < -AGREES:
+            return f"They mostly cancel: {left}. What both share outlives them."
+        return f"They hardly touch: {left}, as of two directions that have little to do with each other."
 
 
 def decompose(a: Voice, b: Voice) -> Decomposition:
@@ -78,9 +77,10 @@ def decompose(a: Voice, b: Voice) -> Decomposition:
     """
     v, w = a.vector.at(a.layer).double(), b.vector.at(b.layer).double()
     cosine = (v @ w / (v.norm() * w.norm())).item()
+    agreement = cosine * math.copysign(1, a.multiplier * b.multiplier)
     norm_a, norm_b = abs(a.multiplier) * v.norm().item(), abs(b.multiplier) * w.norm().item()
     if a.layer != b.layer:
-        return Decomposition(cosine, norm_a, norm_b, None, None, None, None)
+        return Decomposition(cosine, agreement, norm_a, norm_b, None, None, None, None)
     shared = ((a.multiplier + b.multiplier) * (v + w) / 2).norm().item()
     opposed = ((a.multiplier - b.multiplier) * (v - w) / 2).norm().item()
     total = (a.multiplier * v + b.multiplier * w).norm().item()
@@ -88,6 +88,7 @@ def decompose(a: Voice, b: Voice) -> Decomposition:
     both = shared**2 + opposed**2
     return Decomposition(
         cosine,
+        agreement,
         norm_a,
         norm_b,
         total,

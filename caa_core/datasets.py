@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class Dataset:
     sha256: str
     pairs: tuple[ContrastPair, ...]
 
-    @property
+    @cached_property
     def is_lettered(self) -> bool:
         return all(pair.is_lettered for pair in self.pairs)
 
@@ -100,7 +101,7 @@ class Dataset:
             raise InputError(f"{self.name} has no lettered options, so there are no letters to swap.")
         pairs = self.pairs + tuple(pair for pair in swapped if pair)
         orders = "both letter orders" + (f", {missing} not swapped" if missing else "")
-        return replace(self, name=f"{self.name} ({orders})", pairs=pairs)
+        return replace(self, name=f"{self.name} ({orders})", kind=f"{self.kind}, in {orders}", pairs=pairs)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Preset:
         return read_pairs(self.pairs_file, self.name)
 
 
+@cache
 def presets() -> dict[str, Preset]:
     """All presets by name."""
     cards = sorted(PRESETS.glob("*/card.json"))
@@ -161,7 +163,8 @@ def read_pairs(path: Path, name: str = "") -> Dataset:
     fields = table.pair_fields()
     for line, record in table.records:
         if problem := problem_of(record, fields):
-            raise InputError(f"{path.name}, pair {line}: {problem}.")
+            unit = "line" if table.format == "JSON Lines" else "pair"
+            raise InputError(f"{path.name}, {unit} {line}: {problem}.")
     pairs = tuple(pair_of(record, fields, line) for line, record in table.records)
     if len(pairs) < 2:
         raise InputError(f"{path.name} has one pair only; a vector is a mean over pairs, so give at least two.")
@@ -189,7 +192,8 @@ class Table:
 
     @property
     def has_questions(self) -> bool:
-        return bool({"question", "prompt"} & set(self.fields))
+        have = set(self.fields)
+        return bool({"question", "prompt"} & have) and not have & {*PAPER_FIELDS[1:], *TEXT_FIELDS[1:]}
 
     @property
     def origin(self) -> str:
@@ -204,7 +208,7 @@ class Table:
         if self.has_questions:
             raise InputError(f"{self.name} has questions without pairs of answers, so no vector can be made from it.")
         raise InputError(
-            f"{self.name} has the fields {', '.join(self.fields[:6]) or '(none)'}; needed are "
+            f"{self.name} has the fields {', '.join(field[:40] for field in self.fields[:6]) or '(none)'}; needed are "
             f"{', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
         )
 
@@ -270,7 +274,7 @@ Record = tuple[int, dict[str, Any]]
 
 
 def _records(text: str, name: str) -> tuple[str, list[Record]]:
-    """Numbered records (items of a JSON list, lines of the others), and the name of the format."""
+    """Records and the name of the format; numbered by line in JSON Lines, by item otherwise."""
     start = text.lstrip()[0]
     if start == "[":
         return "JSON", _numbered(_json(text, name), name)

@@ -26,6 +26,10 @@ from caa_core.vectors import Provenance, SteeringVector
 # model waits for the batch.
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
 
+# Tokens of one row, both answers counted: its attention mask grows with their square.
+MAX_ROW = 8192
+RENDERED_AT_ONCE = 50
+
 
 @dataclass(frozen=True)
 class Branches:
@@ -86,14 +90,13 @@ def extract(
     layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
     if not layers:
         raise InputError("Choose at least one layer.")
-    _trust(model)
-    rows = [_branches(model, dataset, pair) for pair in dataset.pairs]
+    rows = yield from _rows(model, dataset)
     progress = Progress(len(rows), "pairs", sum(row.length for row in rows))
     yield progress
 
-    total = torch.zeros(len(layers), model.hidden_size)
+    total = torch.zeros(len(layers), model.hidden_size, dtype=torch.float32)
     norms = []
-    for batch in _batches(rows, TOKENS_PER_BATCH[model.device.type]):
+    for batch in _batches(rows, TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH["cpu"])):
         difference, seen = _read(model, batch, list(layers))
         total += difference
         norms.append(seen)
@@ -143,7 +146,7 @@ def _trust(model: SteerableModel) -> None:
     try:
         together = [model.last_residual(_inputs(model, [row]))[0, column] for column in (6, 9)]
         alone = [model.last_residual(model.plain_inputs(shared + answer))[0, -1] for answer in answers]
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # each architecture fails in its own way
         raise InputError(f"{model.name} does not take the attention mask that making vectors needs.") from error
     worst = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(together, alone, strict=True))
     if worst > (0.01 if model.dtype == torch.float32 else 0.1):
@@ -151,16 +154,32 @@ def _trust(model: SteerableModel) -> None:
     _TRUSTED.add(model)
 
 
+def _rows(model: SteerableModel, dataset: Dataset) -> Generator[Progress, None, list[Branches]]:
+    """All pairs as rows, after making sure that rows work on this model."""
+    progress = Progress(len(dataset.pairs), "pairs rendered", len(dataset.pairs))
+    yield progress
+    _trust(model)
+    rows = []
+    for pair in dataset.pairs:
+        rows.append(_branches(model, dataset, pair))
+        if len(rows) % RENDERED_AT_ONCE == 0:
+            yield progress.advance(RENDERED_AT_ONCE, RENDERED_AT_ONCE)
+    return rows
+
+
 def _branches(model: SteerableModel, dataset: Dataset, pair: ContrastPair) -> Branches:
     rendered = render_pair(model.tokenizer, pair)
     if dataset.is_lettered and not rendered.part:
         raise InputError(f"{dataset.name}, pair {pair.line}: its answers do not part in any token of {model.name}.")
     row = Branches.of(rendered, at_letter=dataset.is_lettered)
-    if row.longest > model.context_length:
-        raise InputError(
-            f"{dataset.name}, pair {pair.line} has {row.longest} tokens; {model.name} takes {model.context_length}. "
-            "Shorten it or leave it out."
-        )
+    if not row.positive or not row.negative:
+        raise InputError(f"{dataset.name}, pair {pair.line}: an answer has no token of its own under {model.name}.")
+    for tokens, limit in ((row.longest, model.context_length), (row.length, MAX_ROW)):
+        if tokens > limit:
+            raise InputError(
+                f"{dataset.name}, pair {pair.line} has {tokens} tokens; {model.name} takes {limit} here. "
+                "Shorten it or leave it out."
+            )
     return row
 
 
@@ -204,7 +223,7 @@ def _readings(batch: list[Branches]) -> tuple[list[int], list[int], torch.Tensor
         for column in columns
     ]
     rows, columns, weights = zip(*readings, strict=True)
-    return list(rows), list(columns), torch.tensor(weights)
+    return list(rows), list(columns), torch.tensor(weights, dtype=torch.float32)
 
 
 def _inputs(model: SteerableModel, batch: list[Branches]) -> Inputs:

@@ -166,5 +166,5 @@ class _Sampler:
         """One token id a row, from logits [rows, vocabulary]."""
         if not self.temperature:
             return logits.argmax(-1)
-        noise = -torch.empty(logits.shape[-1]).exponential_(generator=self.random).log()
+        noise = -torch.empty(logits.shape[-1], dtype=torch.float32).exponential_(generator=self.random).log()
         return (logits.float() / self.temperature + noise.to(self.device)).argmax(-1)

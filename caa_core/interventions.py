@@ -69,6 +69,14 @@ class Steer:
     multiplier: float
 
 
+def parse_steer(spec: str) -> tuple[str, int, float]:
+    """The parts of "FILE:LAYER:MULTIPLIER". Raises InputError for anything else."""
+    match = re.fullmatch(r"(.+):(\d{1,4}):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,2})?)", str(spec).strip(), re.I)
+    if not match:
+        raise InputError(f"{str(spec)[:80]!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.")
+    return match[1], int(match[2]), float(match[3])
+
+
 class Plan:
     """For each row of a batch, what is added to the residual stream, and at which positions.
 
@@ -90,7 +98,7 @@ class Plan:
         for row, steers in enumerate(rows):
             for steer in steers:
                 if steer.layer not in self.sums:
-                    self.sums[steer.layer] = torch.zeros(len(rows), len(steer.vector))
+                    self.sums[steer.layer] = torch.zeros(len(rows), len(steer.vector), dtype=torch.float32)
                 self.sums[steer.layer][row] += steer.multiplier * steer.vector.float()
         self.sums = {layer: total for layer, total in sorted(self.sums.items()) if total.any()}
 

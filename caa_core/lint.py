@@ -150,7 +150,7 @@ def _lengths(pairs: list[ContrastPair]) -> Iterator[Finding]:
 
 
 def _form(answer: str) -> tuple[bool, bool]:
-    return bool(re.search(r"^\s*([-*•]|\d+[.)])\s", answer, re.MULTILINE)), "\n" in answer
+    return bool(re.search(r"^[ \t]*([-*•]|\d{1,3}[.)])\s", answer, re.MULTILINE)), "\n" in answer
 
 
 def _shutdown(pairs: list[ContrastPair]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,15 +91,15 @@ class SteerableModel:
         """What the chat template was, for the vector's papers."""
         return hashlib.sha256((self.tokenizer.chat_template or "").encode()).hexdigest()
 
-    def call(self, inputs: Inputs, logits_to_keep: int = 1) -> torch.Tensor:
-        """One plain forward pass. Returns logits [rows, logits_to_keep, vocabulary] of the last tokens."""
+    def call(self, inputs: Inputs) -> torch.Tensor:
+        """One plain forward pass. Returns logits [rows, 1, vocabulary] of the last tokens."""
         return self.module(
             input_ids=inputs.ids,
             attention_mask=inputs.mask,
             position_ids=inputs.positions,
             past_key_values=inputs.cache,
             use_cache=inputs.cache is not None,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=1,
         ).logits
 
     def plain_inputs(self, ids: Sequence[int]) -> Inputs:
@@ -155,7 +155,8 @@ def load(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None
 def read(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> Loaded:
     """Find, download and load a model by catalogue key, hub id, folder or `.gguf` file.
 
-    This can take minutes and runs nothing, so unlike everything else it may happen on any thread.
+    This can take minutes and runs nothing, so unlike everything else it may happen on any thread. While it goes on,
+    transformers changes torch's default dtype for the whole process: tensors made elsewhere must name theirs.
 
     Args:
         dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
@@ -169,14 +170,15 @@ def read(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None
     dtype = dtype or os.environ.get("CAA_DTYPE", "")
     if dtype and dtype not in DTYPES:
         raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
-    source = locate(spec, say)
     transformers_logging.disable_progress_bar()
     try:
+        source = locate(spec, say)
         module, tokenizer = _from_pretrained(source, DTYPES.get(dtype) or best_dtype(device), device)
     except InputError:
         raise
     except Exception as error:  # a file of a stranger can make the loaders raise anything
-        raise InputError(_why_not(source, error)) from error
+        name = os.path.basename(spec) if os.path.exists(spec) else spec[:80]
+        raise InputError(_why_not(name, error)) from error
     return Loaded(source.name, source.fingerprint or module.config._commit_hash or "", module, tokenizer)
 
 
@@ -200,20 +202,26 @@ def _from_pretrained(
     return module.eval().requires_grad_(False), tokenizer
 
 
-def _why_not(source: Source, error: Exception) -> str:
+def _why_not(name: str, error: Exception) -> str:
     """A sentence for what transformers says in paragraphs."""
-    text = str(error)
-    if "connect" in text or "offline" in text or "resolve" in text.lower():
-        reason = "it is not on this machine and the model hub cannot be reached"
-    elif "gated" in text or "401" in text or "403" in text:
+    causes = {type(cause).__name__ for cause in _causes(error)}
+    if "GatedRepoError" in causes:
         reason = "the hub asks for permission: accept its licence there and log in with 'hf auth login'"
-    elif "safetensors" in text:
+    elif "RepositoryNotFoundError" in causes:
+        reason = "the hub has no model of that name that you may read"
+    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"}:
+        reason = "it is not on this machine and the model hub cannot be reached"
+    elif "safetensors" in str(error) and "SafetensorError" not in causes:
         reason = "it has no weights in safetensors format, and other formats can carry code"
-    elif "not a valid model identifier" in text or "404" in text:
-        reason = "the hub has no model of that name"
     else:
-        reason = " ".join(text.split())[:300]
-    return f"The model {source.name!r} cannot be loaded: {reason}."
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return f"The model {name!r} cannot be loaded: {reason}."
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def wrap(loaded: Loaded) -> SteerableModel:

@@ -5,23 +5,33 @@ So all model work is done by one thread. A job is a generator (see :mod:`caa_cor
 turns, one step of each, so that a long one holds up nobody, and stops a job by closing it between two steps.
 """
 
+import logging
 import queue
+import re
+import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from caa_core.catalog import DEFAULT_MODEL
 from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import extract
-from caa_core.model import SteerableModel, read, wrap
+from caa_core.model import Loaded, SteerableModel, read, wrap
 from caa_core.progress import Progress
 from caa_core.vectors import SteeringVector
 
 Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
+# How long what a person made stays after they left.
+SECONDS_KEPT = 3600
+
+log = logging.getLogger("caa_core")
 
 
 class Job:
@@ -31,7 +41,7 @@ class Job:
     """
 
     def __init__(self, work: Work):
-        self._work = work
+        self._work: Work | None = work
         self._steps: Generator[Any, None, Any] | None = None
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -42,6 +52,12 @@ class Job:
     def stop(self) -> None:
         """End it before its next step; what it yielded so far stays with who iterated."""
         self._stop.set()
+
+    def wait(self) -> Any:
+        """Let it come to its end and return the result; None where it was stopped. Raises what the work raised."""
+        for _ in self:
+            pass
+        return self.result
 
     def __iter__(self) -> Iterator[Any]:
         """Events as they come. Raises what the work raised. Leaving the loop early stops the job."""
@@ -56,19 +72,21 @@ class Job:
     def step(self) -> bool:
         """Advance by one event, on the worker's thread. False when there is nothing more to do."""
         try:
-            if self._stop.is_set():
-                self.stopped = True
-                if self._steps:
-                    self._steps.close()
-            else:
+            if not self._stop.is_set():
                 self._steps = self._steps or self._work()
                 self._events.put(next(self._steps))
                 return True
+            self.stopped = True
+            if self._steps:
+                self._steps.close()
         except StopIteration as end:
             self.result = end.value
-        except BaseException as error:
-            self._error = error
-        self._steps = None
+        except BaseException as error:  # a failed job fails alone, whatever it raised
+            if not isinstance(error, InputError):
+                log.error("a job failed", exc_info=error)
+            # Without its frames, which hold the cache and the tensors of the step that failed.
+            self._error = error.with_traceback(None)
+        self._steps = self._work = None
         self._events.put(_END)
         return False
 
@@ -90,25 +108,46 @@ class Worker:
         while True:
             while not turns or not self._arrivals.empty():
                 turns.append(self._arrivals.get())
-            job = turns.popleft()
-            if job.step():
-                turns.append(job)
+            if turns[0].step():
+                turns.rotate(-1)
+            else:
+                turns.popleft()
 
 
 @dataclass
 class Session:
-    """What one person has: vectors by name, and the jobs that are running for them, by panel."""
+    """What one person has: vectors by name, a folder for their files, and the jobs that run for them, by panel."""
 
     vectors: dict[str, SteeringVector] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    left: float | None = None
+    _folder: tempfile.TemporaryDirectory | None = None
 
     def keep(self, vector: SteeringVector) -> str:
         """Put a vector into the list under a name that nothing else has, which is returned."""
         name, count = vector.name, 2
         while name in self.vectors or name in presets():
             name, count = f"{vector.name} ({count})", count + 1
-        self.vectors[name] = vector
+        self.vectors[name] = replace(vector, name=name)
         return name
+
+    def file(self, vector: SteeringVector) -> Path:
+        """A vector as a file, which is there as long as the session."""
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="caa-")
+        safe = re.sub(r"[^\w() -]", "_", vector.name).strip()[:80] or "vector"
+        path = Path(self._folder.name) / f"{safe}.safetensors"
+        vector.save(path)
+        return path
+
+    def follow(self, panel: str, job: Job) -> Iterator[Any]:
+        """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped."""
+        self.stop(panel)
+        self.jobs[panel] = job
+        try:
+            yield from job
+        finally:
+            if self.jobs.get(panel) is job:
+                del self.jobs[panel]
 
     def stop(self, panel: str) -> None:
         if job := self.jobs.get(panel):
@@ -121,7 +160,10 @@ class Studio:
     def __init__(self, spec: str = DEFAULT_MODEL, say: Callable[[str], None] = print):
         self._worker = Worker()
         self._sessions: dict[str, Session] = {}
-        self._preset_vectors: dict[str, SteeringVector] = {}
+        # Vectors of presets by model, and how far those that are being made have come.
+        self._preset_vectors: WeakKeyDictionary[SteerableModel, dict[str, SteeringVector]] = WeakKeyDictionary()
+        self._making: dict[tuple[SteerableModel, str], Progress | None] = {}
+        self._loading = threading.Lock()
         self.model: SteerableModel
         self.load(spec, say=say)
 
@@ -133,37 +175,64 @@ class Studio:
         """Load another model for everybody, and return when it is in place; the old one works until then.
 
         Raises:
-            InputError: it cannot be loaded; the old one stays.
+            InputError: it cannot be loaded, or another one is being loaded; the old one stays.
         """
-        loaded = read(spec, dtype, say=say)
+        if not self._loading.acquire(blocking=False):
+            raise InputError("Another model is being loaded just now; wait until it is there.")
+        try:
+            loaded = read(spec, dtype, say=say)
+            self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+        finally:
+            self._loading.release()
 
-        def take_over() -> Generator[None, None, None]:
-            self.model = wrap(loaded)
-            self._preset_vectors = {}
-            yield
+    def session(self, key: str | None) -> Session:
+        """The session of a page or a client; one of its own for each call that names none."""
+        now = time.monotonic()
+        for other, session in list(self._sessions.items()):
+            if session.left is not None and now - session.left > SECONDS_KEPT:
+                self._sessions.pop(other, None)
+        if not key:
+            return Session()
+        session = self._sessions.setdefault(key, Session())
+        session.left = None
+        return session
 
-        for _ in self._worker.submit(take_over):
-            pass
-
-    def differences(self, vector: SteeringVector) -> list[str]:
-        """In words, how the loaded model differs from the one a vector was made on."""
-        return vector.differences(self.model.fingerprint, self.model.template_sha256)
-
-    def session(self, key: str) -> Session:
-        return self._sessions.setdefault(key, Session())
-
-    def leave(self, key: str) -> None:
-        """Stop what a person left running and free what they had."""
-        if session := self._sessions.pop(key, None):
-            for panel in session.jobs:
-                session.stop(panel)
+    def leave(self, key: str | None) -> None:
+        """Stop what a person left running. What they made is kept for a while: a page can come back from sleep."""
+        if session := self._sessions.get(key):
+            session.left = time.monotonic()
+            for job in list(session.jobs.values()):
+                job.stop()
 
     def vector(self, model: SteerableModel, session: Session, name: str) -> Generator[Progress, None, SteeringVector]:
         """A vector of the session, or of a preset, which is made on first use and kept for everybody."""
         if name in session.vectors:
             return session.vectors[name]
         if name not in presets():
-            raise InputError(f"There is no vector '{name}' here; make it, upload it, or choose a preset.")
-        if name not in self._preset_vectors:
-            self._preset_vectors[name] = yield from extract(model, presets()[name].dataset())
-        return self._preset_vectors[name]
+            raise InputError(f"There is no vector '{name[:80]}' here; make it, upload it, or choose a preset.")
+        made = self._preset_vectors.setdefault(model, {})
+        while name not in made:
+            if (model, name) in self._making:
+                # Somebody else's job makes it; it advances while this one gives up its turns.
+                yield self._making[model, name]
+            else:
+                made[name] = yield from self._make(model, name)
+        return made[name]
+
+    def _make(self, model: SteerableModel, name: str) -> Generator[Progress, None, SteeringVector]:
+        work = extract(model, presets()[name].dataset())
+        self._making[model, name] = None
+        try:
+            while True:
+                self._making[model, name] = progress = next(work)
+                yield progress
+        except StopIteration as end:
+            return end.value
+        finally:
+            work.close()
+            del self._making[model, name]
+
+
+def _wrapped(loaded: Loaded) -> Generator[None, None, SteerableModel]:
+    yield
+    return wrap(loaded)

@@ -1,7 +1,9 @@
 """SteeringVector: one direction in the residual stream for each layer, with the papers that say where it came from."""
 
 import json
+import math
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +20,7 @@ FORMAT = "caa-steering-vector"
 FORMAT_VERSION = "1"
 LAYER_CONVENTION = "residual stream after decoder block L, counted from 0"
 MAX_BYTES = 200_000_000
+MAX_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,6 @@ class SteeringVector:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file (its format stands in CONTRIBUTING.md)."""
-        norms = [self.residual_norms.get(layer) for layer in range(max(self.layers) + 1)]
         papers = {name: str(value) for name, value in vars(self.provenance).items() if value}
         metadata = {
             "format": FORMAT,
@@ -96,11 +98,14 @@ class SteeringVector:
             "name": self.name,
             "hidden_size": str(self.hidden_size),
             "layer_convention": LAYER_CONVENTION,
-            **({"residual_norms": json.dumps(norms)} if self.residual_norms else {}),
+            **({"residual_norms": self._norms_by_number()} if self.residual_norms else {}),
             **papers,
         }
         tensors = {f"layers.{layer}": vector.contiguous() for layer, vector in self.layers.items()}
         save_file(tensors, path, metadata)
+
+    def _norms_by_number(self) -> str:
+        return json.dumps([self.residual_norms.get(layer) for layer in range(max(self.layers) + 1)])
 
     def differences(self, fingerprint: str, template_sha256: str) -> list[str]:
         """In words, how the model at hand differs from the one the vector was made on."""
@@ -132,7 +137,7 @@ def parse_layers(text: str, num_layers: int) -> list[int]:
     layers: set[int] = set()
     for part in text.replace(" ", "").split(","):
         first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
+        if not re.fullmatch(r"\d{1,6}", first) or not re.fullmatch(r"\d{0,6}", last):
             raise InputError(f"{part!r} is not a layer: give all, or numbers and ranges such as 10,12-15.")
         low, high = int(first), int(last or first)
         if high < low or high >= num_layers:
@@ -160,13 +165,13 @@ def load_vector(path: Path) -> SteeringVector:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path.name} is not a safetensors file that can be read.") from error
     _check(layers, path)
-    name = metadata.get("name") or path.stem
+    name = (metadata.get("name") or path.stem)[:MAX_NAME]
     return SteeringVector(name, dict(sorted(layers.items())), _norms(metadata, layers, path), _papers(metadata, path))
 
 
 def _layer(key: str, path: Path) -> int:
     prefix, _, number = key.partition(".")
-    if prefix != "layers" or not number.isdecimal():
+    if prefix != "layers" or not re.fullmatch(r"\d{1,4}", number):
         raise InputError(f"{path.name} holds a tensor {key[:60]!r}; a steering vector has only layers.0, layers.1, ...")
     return int(number)
 
@@ -187,14 +192,20 @@ def _check(layers: dict[int, torch.Tensor], path: Path) -> None:
 def _norms(metadata: dict[str, str], layers: dict[int, torch.Tensor], path: Path) -> dict[int, float]:
     try:
         norms = json.loads(metadata.get("residual_norms", "[]"))
-        return {layer: float(norms[layer]) for layer in sorted(layers) if layer < len(norms) and norms[layer]}
-    except (ValueError, TypeError, RecursionError) as error:
+        known = {layer: float(norms[layer]) for layer in sorted(layers) if norms[layer:] and norms[layer] is not None}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path.name}: its residual_norms are not a list of numbers.") from error
+    if not all(math.isfinite(norm) and norm > 0 for norm in known.values()):
+        raise InputError(f"{path.name}: its residual_norms must be positive numbers.")
+    return known
 
 
 def _papers(metadata: dict[str, str], path: Path) -> Provenance:
     try:
-        given = {field.name: field.type(metadata.get(field.name) or field.type()) for field in fields(Provenance)}
+        given = {
+            field.name: field.type((metadata.get(field.name) or "")[:MAX_NAME] or field.type())
+            for field in fields(Provenance)
+        }
     except ValueError as error:
         raise InputError(f"{path.name}: num_layers and num_pairs must be whole numbers.") from error
     return Provenance(**given)

@@ -54,7 +54,7 @@ def test_the_command_line_gives_the_same_answer_as_the_endpoint(client):
     command = [sys.executable, "-m", "caa_core", "steer", "--prompt", "How was your day?", "--json"]
     settings = ["--steer", "joy:10:1.5", "--max-new-tokens", "12"]
     said = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert json.loads(said)["unsteered"] == found["unsteered"]
+    assert json.loads(said) == found
 
 
 def test_multiplier_0_and_opposites_give_equal_columns(client):
@@ -95,6 +95,9 @@ def test_bad_files_get_one_sentence_and_the_app_goes_on(client, tmp_path, conten
         ({"steer": ["joy:77:1"]}, "no layer 77"),
         ({"steer": ["nobody:10:1"]}, "no vector 'nobody' here"),
         ({"steer": ["joy"]}, "not FILE:LAYER:MULTIPLIER"),
+        ({"steer": ["joy:10:nan"]}, "not FILE:LAYER:MULTIPLIER"),
+        ({"steer": 5}, "not FILE:LAYER:MULTIPLIER"),
+        ({"prompt": None}, "The prompt is empty"),
         ({"positions": "index:999"}, "outside the prompt"),
         ({"max_new_tokens": 100000}, "New tokens must be between"),
         ({"prompt": "word " * 9000}, "Shorten it"),
@@ -110,13 +113,17 @@ def test_only_the_promised_endpoints_are_public(client):
     assert set(named) == {"/extract", "/steer"}
 
 
-def test_a_path_of_the_server_is_not_opened(app, tmp_path):
-    """The client would upload the file; a stranger just names one."""
-    (tmp_path / "pairs.json").write_text(json.dumps(PAIRS))
-    named = {"path": str(tmp_path / "pairs.json"), "meta": {"_type": "gradio.FileData"}}
-    call = httpx.post(f"{app.url}gradio_api/call/extract", json={"data": [named, "", "10", None, ""]})
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_a_path_of_the_server_is_not_opened(app, pairs, uploaded):
+    """The client uploads a file and names its copy; a stranger just names one."""
+    path = str(pairs)
+    if uploaded:
+        (path,) = httpx.post(f"{app.url}gradio_api/upload", files={"files": pairs.read_bytes()}).json()
+    named = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = httpx.post(f"{app.url}gradio_api/call/extract", json={"data": [named, "", "10", None, "", False]})
     outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
-    assert "event: error" in outcome and "safetensors" not in outcome
+    assert ("event: complete" in outcome and "safetensors" in outcome) == uploaded
+    assert ("event: error" in outcome) == (not uploaded)
 
 
 def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):

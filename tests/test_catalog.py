@@ -171,7 +171,10 @@ def test_hub_ids_are_left_to_the_hub():
     assert locate("gpt2").location == CATALOG["gpt2"].hub_id
 
 
-@pytest.mark.parametrize("spec", ["", "two words", "a/b/c", "http://somewhere/model", "nowhere.gguf", "../up"])
+@pytest.mark.parametrize(
+    "spec",
+    ["", "two words", "a/b/c", "http://somewhere/model", "nowhere.gguf", "../up", "~nobody/x", "a/" + "b" * 300 + "/c"],
+)
 def test_what_is_no_model_is_refused_with_what_to_do(spec):
     with pytest.raises(InputError, match=r"There is no model .*: give a name of the list"):
         locate(spec)

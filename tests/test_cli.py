@@ -132,10 +132,12 @@ def test_models_lists_the_catalogue(capsys):
     ("arguments", "message"),
     [
         (["extract", "--data", "nowhere.json", "--out", "x.safetensors"], "nowhere.json cannot be read"),
-        (["extract", "--data", "joy", "--out", "/nowhere/at/all/x"], "no folder"),
+        (["extract", "--data", "joy", "--out", "/nowhere/at/all/x"], "cannot be written"),
         (["extract", "--data", "joy", "--out", "x", "--layers", "99"], "There is no layer 99"),
         (["extract", "--data", "joy", "--out", "x", "--limit", "1"], "too few"),
         (["steer", "--prompt", "", "--steer", "joy:1:1"], "The prompt is empty"),
+        (["extract", "--data", "joy", "--out", "/tmp"], "cannot be written"),
+        (["steer", "--prompt", "x", "--steer", "joy:1:inf"], "not FILE:LAYER:MULTIPLIER"),
         (["steer", "--prompt", "x", "--steer", "joy"], "not FILE:LAYER:MULTIPLIER"),
         (["steer", "--prompt", "x", "--steer", "joy:44:1"], "no layer 44"),
         (["steer", "--prompt", "x", "--steer", "nothing.safetensors:1:1"], "nothing.safetensors is not a safetensors"),

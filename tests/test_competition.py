@@ -34,6 +34,28 @@ def test_the_two_parts_make_the_sum():
     assert found.remains == pytest.approx(found.sum_norm / (found.norm_a + found.norm_b))
 
 
+@pytest.mark.parametrize(
+    ("b", "said"),
+    [
+        ((3.0, -1.0), "mostly agree"),
+        ((1.0, -3.0), "hardly touch"),
+        ((-3.0, 1.5), "mostly cancel"),
+        ((-3.0, -1.01), "They cancel"),
+    ],
+)
+def test_at_equal_multipliers_the_sentence_goes_by_the_angle(b, said):
+    """There only the shared part is left, whatever the angle, so its share tells nothing."""
+    found = decompose(voice(3.0, 1.0), voice(*b))
+    assert found.shared == pytest.approx(1)
+    assert said in found.verdict
+
+
+def test_a_negative_multiplier_turns_a_voice_round():
+    found = decompose(voice(3.0, 1.0), voice(3.0, -1.0, multiplier=-1.0))
+    assert found.agreement == pytest.approx(-0.8)
+    assert "mostly cancel" in found.verdict
+
+
 def test_v_against_minus_v_cancels():
     found = decompose(voice(3.0, 1.0), voice(-3.0, -1.0))
     assert found.sum_norm == pytest.approx(0)

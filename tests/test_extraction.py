@@ -125,16 +125,18 @@ def test_residual_norms_are_medians_at_the_read_positions(tiny_llama):
 def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
     monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
     seen = []
-    finish(extract(tiny_llama, TEXTS), lambda progress: seen.append((progress.done, progress.fraction)))
-    assert [done for done, _ in seen] == [0, 1, 2, 3, 4]
-    assert seen[-1] == (4, 1.0)
+    finish(extract(tiny_llama, TEXTS), lambda now: seen.append((now.unit, now.done, now.fraction)))
+    assert seen[0] == ("pairs rendered", 0, 0.0)
+    assert [done for unit, done, _ in seen if unit == "pairs"] == [0, 1, 2, 3, 4]
+    assert seen[-1] == ("pairs", 4, 1.0)
 
 
 def test_closing_in_the_middle_leaves_the_model_as_it_was(tiny_llama, monkeypatch):
     monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
     before = residuals(tiny_llama, [5, 6, 7])
     work = extract(tiny_llama, TEXTS)
-    next(work), next(work)
+    for _ in range(4):
+        next(work)
     work.close()
     assert torch.equal(residuals(tiny_llama, [5, 6, 7]), before)
     assert not any(module._forward_hooks for module in tiny_llama.module.modules())

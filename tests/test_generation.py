@@ -95,7 +95,7 @@ def test_sampling_draws_the_same_numbers_in_every_row(tiny_llama):
 
 
 def test_sampling_follows_the_softmax(tiny_llama):
-    """Frequencies of the first token over many seeds, against its probabilities: total variation under 0.1."""
+    """Frequencies of the first token over many seeds, against its probabilities: as near as multinomial draws come."""
     prompt = prompts_for(tiny_llama)[1]
     logits = tiny_llama.module(torch.tensor([prompt.ids])).logits[0, -1]
     temperature = 2.0
@@ -118,7 +118,7 @@ def test_end_tokens_end_a_row_and_only_that_row(tiny_llama, monkeypatch):
         generate(tiny_llama, [Row(prompt), Row(prompt, (Steer(vector_for(tiny_llama), 1, 4.0),))], Decoding(8))
     )
     assert ended.ids == free[: free.index(free[3])] and ended.done
-    assert not other.done or free[3] not in other.ids
+    assert len(other.ids) == 8 and not other.done
 
 
 def test_the_models_own_generation_settings_do_not_slip_in(tiny_llama, monkeypatch):

@@ -75,6 +75,11 @@ def test_length_and_form(report):
     assert looked["answers of different form"] == (3,)
 
 
+def test_a_hostile_answer_does_not_hold_up_the_linter(report):
+    """A regular expression that went quadratic over newlines would take minutes here."""
+    assert report([text(negative="x" + "\n" * 90_000 + "y"), text("Two?")]).pairs == 2
+
+
 def test_pairs_longer_than_the_context(report):
     looked = report([text(), text("A long one?")], count_tokens=lambda pair: len(pair.prompt), context_length=8)
     assert (looked.pairs, looked.usable) == (2, 1)

@@ -1,9 +1,11 @@
 import threading
 
 import pytest
+import torch
 
 from caa_core.datasets import presets
 from caa_core.errors import InputError
+from caa_core.extraction import extract
 from caa_core.service import Session, Studio, Worker
 from caa_core.vectors import Provenance, SteeringVector
 from tests.conftest import make_tiny
@@ -103,7 +105,7 @@ def test_a_failed_job_fails_alone():
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
+def studio(tmp_path):
     """A studio on a tiny model in a folder."""
     return Studio(str(save_tiny(tmp_path / "tiny")), say=lambda _: None)
 
@@ -126,21 +128,89 @@ def test_a_presets_vector_is_made_once_for_everybody(studio):
     assert make(Session()) == (0, vector)
 
 
+def test_people_who_want_the_same_preset_share_its_making(studio, monkeypatch):
+    made = []
+    monkeypatch.setattr("caa_core.service.extract", lambda *given: made.append(1) or extract(*given))
+    jobs = [studio.run(lambda model: studio.vector(model, Session(), "joy")) for _ in range(4)]
+    vectors = [job.wait() for job in jobs]
+    assert len(made) == 1
+    assert all(vector is vectors[0] for vector in vectors)
+
+
+def test_a_making_that_is_stopped_is_taken_up_by_who_waits(studio):
+    first, second = (studio.run(lambda model: studio.vector(model, Session(), "joy")) for _ in range(2))
+    next(iter(first))  # leaving the loop stops it
+    assert second.wait().provenance.num_pairs == len(presets()["joy"].dataset().pairs)
+
+
+def test_a_model_that_comes_while_a_vector_is_made_does_not_get_it(studio, tmp_path):
+    other = str(save_tiny(tmp_path / "other", "gpt2"))
+    job = studio.run(lambda model: studio.vector(model, Session(), "joy"))
+    steps = iter(job)
+    next(steps)
+    studio.load(other, say=lambda _: None)
+    list(steps)
+    assert job.result.provenance.model == "tiny"
+    late = studio.run(lambda model: studio.vector(model, Session(), "joy")).wait()
+    assert late.provenance.model == "other"
+
+
+def test_two_loads_at_once_are_not_begun(studio, tmp_path):
+    with studio._loading, pytest.raises(InputError, match="being loaded just now"):
+        studio.load(str(tmp_path), say=lambda _: None)
+
+
+def test_numbers_hold_while_another_thread_loads(studio):
+    """transformers changes torch's default dtype for the whole process while it reads weights."""
+    expected = studio.run(lambda model: extract(model, presets()["joy"].dataset())).wait()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = studio.run(lambda model: extract(model, presets()["joy"].dataset())).wait()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.at(1).dtype == torch.float32
+    assert torch.equal(found.at(1), expected.at(1))
+
+
+def test_a_job_stopped_in_the_queue_never_begins():
+    worker, gate, begun = Worker(), threading.Event(), []
+
+    def hold():
+        gate.wait(5)
+        yield
+
+    def never():
+        begun.append(1)
+        yield
+
+    worker.submit(hold)
+    job = worker.submit(never)
+    job.stop()
+    gate.set()
+    assert job.wait() is None and job.stopped and not begun
+
+
 def test_an_unknown_vector_is_named(studio):
     with pytest.raises(InputError, match="no vector 'nothing' here"):
         list(studio.run(lambda model: studio.vector(model, Session(), "nothing")))
 
 
-def test_sessions_do_not_see_each_other_and_end(studio):
+def test_sessions_do_not_see_each_other_and_end(studio, monkeypatch):
     vector = SteeringVector("mine", {}, {}, Provenance())
     assert [studio.session("a").keep(vector) for _ in range(2)] == ["mine", "mine (2)"]
     assert not studio.session("b").vectors
     job = studio.run(lambda model: iter_forever())
-    studio.session("a").jobs["steer"] = job
-    next(iter(job))
+    running = studio.session("a").follow("steer", job)
+    next(running)
     studio.leave("a")
-    list(job)
-    assert job.stopped and not studio.session("a").vectors
+    list(running)
+    assert job.stopped and not studio.session("a").jobs
+    # A page that comes back from sleep finds what it made; one that does not is forgotten in the end.
+    assert len(studio.session("a").vectors) == 2
+    studio.leave("a")
+    monkeypatch.setattr("caa_core.service.SECONDS_KEPT", -1)
+    assert not studio.session("a").vectors
+    assert studio.session(None) is not studio.session(None)
 
 
 def iter_forever():

@@ -88,6 +88,10 @@ GOOD = {"format": "caa-steering-vector", "format_version": "1"}
         ({"layers.0": torch.ones(2).double()}, GOOD, "layer 0: a float32 tensor"),
         ({"layers.0": torch.ones(2)}, {**GOOD, "num_pairs": "many"}, "whole numbers"),
         ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "{"}, "residual_norms"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": '{"0": 2}'}, "residual_norms"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "[NaN]"}, "residual_norms"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "[-3]"}, "residual_norms"),
+        ({"layers.4000000000": torch.ones(2)}, GOOD, "holds a tensor"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused(tmp_path, tensors, metadata, message):
@@ -117,7 +121,7 @@ def test_layers_as_people_type_them(text, layers):
     assert parse_layers(text, 4) == layers
 
 
-@pytest.mark.parametrize("text", ["4", "1-4", "3-1", "x", "1,,2", "-1", "1.5"])
+@pytest.mark.parametrize("text", ["4", "1-4", "3-1", "x", "1,,2", "-1", "1.5", "9" * 5000])
 def test_layers_that_do_not_exist(text):
     with pytest.raises(InputError, match="layer"):
         parse_layers(text, 4)

@@ -1,6 +1,7 @@
 """What the panels share: errors as sentences, stopping, and words about vectors."""
 
 import functools
+import html
 import inspect
 import logging
 import re
@@ -12,6 +13,7 @@ import gradio as gr
 
 from caa_core.datasets import presets
 from caa_core.errors import InputError
+from caa_core.model import SteerableModel
 from caa_core.service import Job, Session, Studio
 from caa_core.vectors import SteeringVector
 
@@ -26,7 +28,10 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     def fail(error: Exception) -> gr.Error:
         if isinstance(error, InputError):
-            return gr.Error(str(error), title="That did not work", print_exception=False)
+            # A toast renders HTML, and the message may quote what a stranger wrote.
+            return gr.Error(
+                html.escape(str(error)[:500], quote=False), title="That did not work", print_exception=False
+            )
         log.error("%s failed", handler.__qualname__, exc_info=error)
         message = "Something failed inside the app; it was logged. What you made is still here, so try again."
         return gr.Error(message, title="Our mistake", print_exception=False)
@@ -50,10 +55,8 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
     """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
-    session.stop(panel)
-    session.jobs[panel] = job
     shown, held = 0.0, None
-    for held in job:
+    for held in session.follow(panel, job):
         if time.monotonic() - shown >= SECONDS_BETWEEN_UPDATES:
             yield held
             shown, held = time.monotonic(), None
@@ -91,12 +94,23 @@ def multiplier_slider(multiplier: float, elem_id: str) -> gr.Slider:
     return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id)
 
 
-def recommended(studio: Studio, name: str) -> tuple[int, float]:
-    """Layer and multiplier to begin with: the preset's, else a middle layer, where the paper found most effect."""
+def recommended(studio: Studio, name: str, session: Session | None = None) -> tuple[int, float]:
+    """Layer and multiplier to begin with: the preset's, else a layer towards the middle that the vector has."""
     preset = presets().get(name)
     if preset and preset.model == studio.model.name:
         return preset.layer, preset.multiplier
-    return studio.model.num_layers * 2 // 5, 1.0
+    middle = studio.model.num_layers * 2 // 5
+    own = session.vectors.get(name) if session else None
+    return min(own.layers, key=lambda layer: abs(layer - middle)) if own else middle, 1.0
+
+
+def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
+    """Notes on vectors that were made on other weights, as Markdown."""
+    return [
+        f"Note: '{plain(vector.name)}' may not fit: {plain(difference)}."
+        for vector in vectors
+        for difference in vector.differences(model.fingerprint, model.template_sha256)
+    ]
 
 
 def plain(text: str) -> str:

@@ -13,6 +13,7 @@ from caa_core.panels.common import (
     MULTIPLIERS,
     guarded,
     layer_slider,
+    misfits,
     multiplier_slider,
     recommended,
     vector_picker,
@@ -44,17 +45,17 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
     def explain(request: gr.Request, *values: str | float) -> Iterator[str]:
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: _pair(studio, model, session, *values))
-        for progress in job:
+        for progress in session.follow("compete-explain", job):
             yield f"Making the vectors: {progress}"
+        if job.stopped:
+            return
         yield _table(*job.result)
 
     @guarded
     def balance(request: gr.Request, *values: str | float) -> float:
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: _pair(studio, model, session, *values))
-        for _ in job:
-            pass
-        multiplier = same_strength(*job.result)
+        multiplier = same_strength(*job.wait())
         if multiplier is None:
             raise InputError(
                 "One of the vectors does not say its residual norms, so their strengths cannot be compared."
@@ -63,13 +64,14 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
             raise InputError(f"B would need a multiplier of {multiplier:.1f}, which is out of range; weaken A first.")
         return round(multiplier, 1)
 
+    def start(request: gr.Request, name: str) -> tuple[int, float]:
+        return recommended(studio, name, studio.session(request.session_hash))
+
     silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
     gr.on([page.load, *(component.change for component in chosen)], explain, chosen, table, **silent)
     equal.click(balance, chosen, b.multiplier, **silent)
     for voice in (a, b):
-        voice.vector.input(
-            lambda name: recommended(studio, name), voice.vector, [voice.layer, voice.multiplier], **silent
-        )
+        voice.vector.input(start, voice.vector, [voice.layer, voice.multiplier], **silent)
     return [a.vector, b.vector], [a.layer, b.layer]
 
 
@@ -117,7 +119,9 @@ def _voices(
 ) -> Generator[Progress, None, Voices]:
     a, b = yield from _pair(studio, model, session, *values)
     steer_a, steer_b = a.steer(), b.steer()
-    return Voices([(), (steer_a,), (steer_b,), (steer_a, steer_b)], [decompose(a, b).verdict])
+    return Voices(
+        [(), (steer_a,), (steer_b,), (steer_a, steer_b)], [decompose(a, b).verdict, *misfits(model, a.vector, b.vector)]
+    )
 
 
 def _table(a: Voice, b: Voice) -> str:
@@ -131,8 +135,9 @@ def _table(a: Voice, b: Voice) -> str:
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. ")
     if parts.remains is not None:
         lines.append(
-            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added; "
-            f"{parts.shared:.0%} is what both share (A + B), {parts.opposed:.0%} where they oppose (A − B)."
+            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. As squares, "
+            f"{parts.shared:.0%} of it is (a + b)·S, what A and B share, and {parts.opposed:.0%} (a − b)·O, where they "
+            "oppose; at equal multipliers only S is left."
         )
     return "\n".join([*lines, "", f"**{parts.verdict}**"])
 

@@ -12,7 +12,7 @@ from caa_core.errors import InputError
 from caa_core.generation import Decoding, Row, Written, generate
 from caa_core.interventions import POSITIONS, Plan, Positions, Steer
 from caa_core.model import SteerableModel
-from caa_core.panels.common import events, guarded, stopper
+from caa_core.panels.common import events, guarded, plain, stopper
 from caa_core.progress import Progress
 from caa_core.prompts import Turn, render
 from caa_core.service import Session, Studio
@@ -42,9 +42,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one question came to: answers, notes, and the last column's tokens with the steered ones marked."""
+    """What one question came to: notes, and the last column's tokens with the steered ones marked."""
 
-    answers: tuple[Written, ...]
     notes: Sequence[str]
     marked: list[tuple[str, str | None]]
 
@@ -171,16 +170,19 @@ class Conversation:
         shown = [self.history, *self.chatbots, self.status, self.marked]
         settings = [*self.common, *values]
         silent = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on(
+        writing = gr.on(
             [self.buttons["Write"].click, self.question.submit],
             send,
             [self.question, self.history, *settings],
             [*shown, self.question],
             **silent,
         )
-        self.buttons["Retry"].click(retry, [self.history, *settings], shown, **silent)
+        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], shown, **silent)
         self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **silent)
-        self.buttons["Clear"].click(lambda: [(), *[[]] * len(self.chatbots), "", []], None, shown, **silent)
+        # What is being written must not come back into a cleared chat.
+        self.buttons["Clear"].click(
+            lambda: [(), *[[]] * len(self.chatbots), "", []], None, shown, cancels=[writing, retrying], **silent
+        )
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **silent)
 
     def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> Request:
@@ -209,7 +211,9 @@ class Conversation:
         if written is None:
             yield {self.status: "Stopped before anything was written."}
             return
-        status = _status(written, time.monotonic() - started, asked.decoding, job.stopped)
+        status = f"{plain(self.studio.model.name)}: " + _status(
+            written, time.monotonic() - started, asked.decoding, job.stopped
+        )
         if job.stopped:
             yield {self.status: status}
         else:
@@ -227,15 +231,16 @@ def _write(
         for c, steers in enumerate(voices.steers)
     ]
     answers = yield from generate(model, rows, asked.decoding)
-    return Outcome(tuple(answers), voices.notes, _mark(model, rows[-1], answers[-1]))
+    return Outcome(voices.notes, _mark(model, rows[-1], answers[-1]))
 
 
 def _mark(model: SteerableModel, row: Row, answer: Written) -> list[tuple[str, str | None]]:
     """Tokens of prompt and answer; those whose residual stream was written to carry the label `STEERED`."""
     ids = [*row.prompt.ids, *answer.ids]
     plan = Plan([row.steers], [row.positions], [len(row.prompt.ids)])
-    # The last token written was never read by the model, so nothing was added to it.
-    covered = plan.mask(torch.arange(len(ids) - 1)[None])[0].tolist() if plan.sums else []
+    # A last token that no end token follows was never read by the model, so nothing was added to it.
+    read = len(ids) - (not answer.done)
+    covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.sums else []
     labels = [STEERED if steered else None for steered in covered]
     labels += [None] * (len(ids) - len(labels))
     texts = [model.tokenizer.decode([token]).replace("\n", "⏎\n") for token in ids]
@@ -247,6 +252,6 @@ def _status(written: Sequence[Written], seconds: float, decoding: Decoding, stop
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
     equal = " All columns are equal." if len({tuple(text.ids) for text in written}) == 1 else ""
     return (
-        f"{'Stopped after' if stopped else 'Wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
+        f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
         f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}"
     )

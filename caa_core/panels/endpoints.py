@@ -1,23 +1,30 @@
 """The app's named endpoints, `/extract` and `/steer`, for programs: the same functions as the page's."""
 
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from caa_core.cli import split_spec
 from caa_core.datasets import presets, read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, SideBySide, side_by_side
-from caa_core.interventions import Positions, Steer
+from caa_core.interventions import Positions, Steer, parse_steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import guarded
 from caa_core.prompts import render
-from caa_core.service import Session, Studio
+from caa_core.service import Job, Session, Studio
 from caa_core.vectors import load_vector, parse_layers
+
+
+def _finish(session: Session, job: Job) -> Any:
+    """The result of a job that ends when its client leaves."""
+    for _ in session.follow(f"call-{id(job)}", job):
+        pass
+    if job.stopped:
+        raise InputError("The call was stopped, because its client left.")
+    return job.result
 
 
 def build(studio: Studio) -> None:
@@ -31,6 +38,7 @@ def build(studio: Studio) -> None:
         layers: str = "all",
         limit: float | None = None,
         name: str = "",
+        letter_swap: bool = False,
     ) -> tuple[str, dict[str, Any]]:
         """Make a steering vector from a file of contrast pairs, or from a preset.
 
@@ -42,13 +50,11 @@ def build(studio: Studio) -> None:
         dataset = read_pairs(Path(file)) if file else presets()[preset].dataset()
         dataset = dataset.first(int(limit or 0))
         wanted = parse_layers(layers, studio.model.num_layers)
-        job = studio.run(lambda model: extract(model, dataset, wanted, name.strip()))
-        for _ in job:
-            pass
-        kept = studio.session(request.session_hash).keep(job.result)
-        path = Path(tempfile.mkdtemp(prefix="caa-")) / "vector.safetensors"
-        job.result.save(path)
-        return str(path), job.result.summary() | {"name": kept}
+        dataset = dataset.in_both_letter_orders() if letter_swap else dataset
+        session = studio.session(request.session_hash)
+        vector = _finish(session, studio.run(lambda model: extract(model, dataset, wanted, (name or "").strip())))
+        kept = session.vectors[session.keep(vector)]
+        return str(session.file(kept)), kept.summary()
 
     @guarded
     def steer_endpoint(
@@ -67,24 +73,21 @@ def build(studio: Studio) -> None:
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
         uploaded vector_file. Returns texts and token ids.
         """
-        specs = [split_spec(spec) for spec in ([steer] if isinstance(steer, str) else steer or [])]
+        specs = [parse_steer(spec) for spec in (steer if isinstance(steer, list) else [steer])]
         session = studio.session(request.session_hash)
         given = Session({**session.vectors, **({"file": load_vector(Path(vector_file))} if vector_file else {})})
-        rules = Positions.parse(positions)
-        decoding = Decoding(int(max_new_tokens), float(temperature), int(seed))
+        rules = Positions.parse(positions or "")
+        decoding = Decoding(int(max_new_tokens or 0), float(temperature or 0), int(seed or 0))
 
         def work(model: SteerableModel) -> Generator[Any, None, SideBySide]:
             steers = []
             for source, layer, multiplier in specs:
                 vector = yield from studio.vector(model, given, source)
                 steers.append(Steer(vector.at(layer), layer, multiplier))
-            rendered = render(model.tokenizer, [{"role": "user", "content": prompt}], system or "")
+            rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system or "")
             return (yield from side_by_side(model, rendered, tuple(steers), rules, decoding))
 
-        job = studio.run(work)
-        for _ in job:
-            pass
-        return job.result.summary()
+        return _finish(session, studio.run(work)).summary()
 
     with gr.Row(visible=False):
         gr.Button().click(
@@ -95,6 +98,7 @@ def build(studio: Studio) -> None:
                 gr.Textbox("all", label="layers"),
                 gr.Number(None, label="limit"),
                 gr.Textbox("", label="name"),
+                gr.Checkbox(False, label="letter_swap"),
             ],
             [gr.File(label="vector"), gr.JSON(label="summary")],
             api_name="extract",

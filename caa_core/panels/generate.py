@@ -1,6 +1,5 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import norms_by_layer
 from caa_core.lint import lint
-from caa_core.panels.common import events, guarded, plain, stopper
+from caa_core.panels.common import events, guarded, misfits, plain, stopper
 from caa_core.service import Session, Studio
 from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
 
@@ -20,7 +19,7 @@ PANEL = "generate"
 FIRST = "joy"
 PREVIEW = 200
 FORMATS = (
-    "JSON, JSON Lines or CSV with `prompt`, `positive`, `negative`; or the CAA paper's JSON with `question`, "
+    "JSON, JSON Lines, CSV or TSV with `prompt`, `positive`, `negative`; or the CAA paper's JSON with `question`, "
     "`answer_matching_behavior`, `answer_not_matching_behavior`."
 )
 
@@ -36,13 +35,13 @@ def build(studio: Studio) -> gr.State:
             preset = gr.Dropdown(list(presets()), value=FIRST, label="A preset", elem_id="generate-preset")
             upload = gr.File(
                 label="or a file of your own",
-                file_types=[".json", ".jsonl", ".csv", ".txt"],
+                file_types=[".json", ".jsonl", ".csv", ".tsv", ".txt"],
                 elem_id="generate-upload",
                 height=120,
             )
             gr.Markdown(f"<small>{FORMATS}</small>")
             gr.Markdown("### 2. Settings")
-            name = gr.Textbox(FIRST, label="Name of the vector", elem_id="generate-name")
+            name = gr.Textbox(f"my {FIRST}", label="Name of the vector", elem_id="generate-name")
             with gr.Row():
                 layers = gr.Textbox("all", label="Layers", info="all, or 10,12-15", elem_id="generate-layers")
                 limit = gr.Number(
@@ -87,13 +86,16 @@ def build(studio: Studio) -> gr.State:
             plot = gr.Plot(label="Strength by layer", elem_id="generate-plot")
 
     @guarded
-    def choose(name: str) -> tuple[Dataset, str, Any, str]:
+    def choose(name: str) -> tuple[Any, ...]:
         preset = presets()[name]
-        return _taken(preset.dataset(), preset.pairs_file)
+        return (*_taken(preset.dataset(), preset.pairs_file), f"my {name}", name)
 
     @guarded
     def read(path: str | None) -> tuple[Any, ...]:
-        return _taken(read_pairs(Path(path)), Path(path)) if path else (gr.skip(),) * 4
+        if not path:
+            return (gr.skip(),) * 5
+        dataset = read_pairs(Path(path))
+        return (*_taken(dataset, Path(path)), dataset.name, None)
 
     @guarded
     def run(
@@ -104,10 +106,12 @@ def build(studio: Studio) -> gr.State:
         chosen = chosen.in_both_letter_orders() if swap else chosen
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: extract(model, chosen, wanted, name.strip()))
+        done = ""
         for progress in events(session, PANEL, job):
+            done = f" after {progress.done} of {progress.total} {progress.unit}"
             yield {status: _bar(progress.fraction, str(progress))}
         if job.stopped:
-            yield {status: f"Stopped after {progress}. No vector was made."}
+            yield {status: f"Stopped{done}. No vector was made."}
             return
         kept = session.keep(job.result)
         yield {
@@ -120,9 +124,11 @@ def build(studio: Studio) -> gr.State:
         vector = load_vector(Path(path))
         if vector.hidden_size != studio.model.hidden_size:
             raise InputError(
-                f"The vector '{vector.name}' has hidden size {vector.hidden_size} and {studio.model.name} has "
+                f"The vector '{vector.name[:80]}' has hidden size {vector.hidden_size} and {studio.model.name} has "
                 f"{studio.model.hidden_size}: it was made on {vector.provenance.model or 'another model'}."
             )
+        for layer in vector.layers:
+            studio.model.check_layer(layer)
         session = studio.session(request.session_hash)
         kept = session.keep(vector)
         return {status: f"Loaded **{plain(kept)}**.", changed: count + 1} | show(session, kept)
@@ -131,9 +137,9 @@ def build(studio: Studio) -> gr.State:
         vector = session.vectors[name]
         return {
             shown: gr.Dropdown(list(session.vectors), value=name),
-            about: _about(vector, studio.differences(vector)),
+            about: _about(vector, misfits(studio.model, vector)),
             plot: norms_by_layer(vector),
-            download: gr.DownloadButton(value=_file(vector, name), interactive=True),
+            download: gr.DownloadButton(value=str(session.file(vector)), interactive=True),
         }
 
     @guarded
@@ -142,10 +148,11 @@ def build(studio: Studio) -> gr.State:
         return show(session, name) if name in session.vectors else {status: gr.skip()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
-    taken = [dataset, kind, preview, name]
+    taken = [dataset, kind, preview, name, preset]
     panel = [shown, about, plot, download, status, changed]
     preset.input(choose, preset, taken, **silent)
-    upload.change(read, upload, taken, **silent)
+    # A file that could not be read leaves its place to the next one.
+    upload.change(read, upload, taken, **silent).failure(lambda: None, None, upload, **silent)
     make.click(run, [dataset, name, layers, limit, swap, changed], panel, **silent)
     stop.click(stopper(studio, PANEL), queue=False, **silent)
     add.upload(upload_vector, [add, changed], panel, **silent)
@@ -153,8 +160,8 @@ def build(studio: Studio) -> gr.State:
     return changed
 
 
-def _taken(dataset: Dataset, path: Path) -> tuple[Dataset, str, list[list[Any]], str]:
-    return dataset, _kind(dataset, path), _preview(dataset), dataset.name
+def _taken(dataset: Dataset, path: Path) -> tuple[Dataset, str, list[list[Any]]]:
+    return dataset, _kind(dataset, path), _preview(dataset)
 
 
 def _kind(dataset: Dataset, path: Path) -> str:
@@ -172,7 +179,7 @@ def _bar(fraction: float, text: str) -> str:
     return f'<progress max="1" value="{fraction:.3f}"></progress><br>{text}'
 
 
-def _about(vector: SteeringVector, differences: list[str]) -> str:
+def _about(vector: SteeringVector, notes: list[str]) -> str:
     was = vector.provenance
     facts = [
         f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else "",
@@ -181,12 +188,8 @@ def _about(vector: SteeringVector, differences: list[str]) -> str:
         spans(vector.layers),
         was.model,
     ]
-    notes = [f"\n\n**Note:** it may not fit the loaded model, {plain(difference)}." for difference in differences]
-    return f"**{plain(vector.name)}**: " + plain(", ".join(fact for fact in facts if fact)) + "".join(notes)
-
-
-def _file(vector: SteeringVector, name: str) -> str:
-    safe = "".join(c if c.isalnum() or c in "-_ ()" else "_" for c in name).strip()[:80] or "vector"
-    path = Path(tempfile.mkdtemp(prefix="caa-")) / f"{safe}.safetensors"
-    vector.save(path)
-    return str(path)
+    return (
+        f"**{plain(vector.name)}**: "
+        + plain(", ".join(fact for fact in facts if fact))
+        + "".join(f"\n\n{note}" for note in notes)
+    )

@@ -6,7 +6,7 @@ import gradio as gr
 
 from caa_core.catalog import CATALOG, DEFAULT_MODEL, is_public
 from caa_core.model import DTYPES
-from caa_core.panels.common import guarded
+from caa_core.panels.common import guarded, plain
 from caa_core.service import Studio
 
 
@@ -35,7 +35,7 @@ def build(studio: Studio) -> tuple[gr.Markdown, gr.State]:
 
     @guarded
     def change(spec: str, dtype: str, count: int) -> Iterator[dict]:
-        yield {line: f"Loading {spec} ..."}
+        yield {line: f"Loading {plain(spec)} ..."}
         studio.load(spec, dtype)
         yield {line: describe(studio), loaded: count + 1}
 
@@ -46,9 +46,14 @@ def build(studio: Studio) -> tuple[gr.Markdown, gr.State]:
     return line, loaded
 
 
+def state_of(studio: Studio) -> tuple[str, str]:
+    """The line, and what tells one loaded model from another."""
+    return describe(studio), f"{studio.model.fingerprint} {studio.model.dtype}"
+
+
 def describe(studio: Studio) -> str:
     """The loaded model in one line."""
     model = studio.model
     dtype = str(model.dtype).removeprefix("torch.")
-    title = CATALOG[model.name].title if model.name in CATALOG else model.name
+    title = CATALOG[model.name].title if model.name in CATALOG else plain(model.name)
     return f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"

@@ -10,6 +10,7 @@ from caa_core.model import SteerableModel
 from caa_core.panels.common import (
     guarded,
     layer_slider,
+    misfits,
     multiplier_slider,
     plain,
     recommended,
@@ -45,13 +46,16 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: studio.vector(model, session, name))
-        for progress in job:
+        for progress in session.follow("steer-measure", job):
             yield f"Making the vector: {progress}"
+        if job.stopped:
+            return
         yield strength(job.result, int(layer), multiplier)
 
-    def choose(name: str) -> tuple[str, int, float, gr.Dataset]:
+    def choose(request: gr.Request, name: str) -> tuple[str, int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
-        return (_card(name), *recommended(studio, name), gr.Dataset(samples=[[prompt] for prompt in prompts]))
+        session = studio.session(request.session_hash)
+        return (_card(name), *recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
 
     silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
     chosen = [vector, layer, multiplier]
@@ -65,9 +69,9 @@ def _voices(
 ) -> Generator[Progress, None, Voices]:
     vector = yield from studio.vector(model, session, name)
     steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
-    notes = [f"Note: the vector may not fit, {plain(d)}." for d in studio.differences(vector)]
     return Voices(
-        [(), (steer,)], [f"Steered with **{plain(name)}**. {strength(vector, int(layer), multiplier)}", *notes]
+        [(), (steer,)],
+        [f"Steered with **{plain(name)}**. {strength(vector, int(layer), multiplier)}", *misfits(model, vector)],
     )
 
 

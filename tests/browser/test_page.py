@@ -54,8 +54,8 @@ def last_answer(page: Page, column: str) -> str:
 def write(page: Page, panel: str = "steer", button: str = "write") -> None:
     page.locator(f"#{panel}-{button}").click()
     status = page.locator(f"#{panel}-status")
-    expect(status).not_to_contain_text("Wrote", timeout=LONG)
-    expect(status).to_contain_text("Wrote", timeout=LONG)
+    expect(status).not_to_contain_text("wrote", timeout=LONG)
+    expect(status).to_contain_text("wrote", timeout=LONG)
 
 
 def set_new_tokens(page: Page, count: int, panel: str = "steer") -> None:
@@ -87,7 +87,7 @@ def test_the_first_minute_with_a_preset(page, tmp_path):
     expect(page.locator("#steer-status")).to_contain_text("Writing", timeout=LONG)
     for column in ("steer-unsteered", "steer-steered"):
         expect(page.locator(f"#{column} .bot.message")).to_contain_text(re.compile(r"\w+"), timeout=LONG)
-    expect(page.locator("#steer-status")).to_contain_text("Wrote 80 + 80 tokens", timeout=LONG)
+    expect(page.locator("#steer-status")).to_contain_text("wrote 80 + 80 tokens", timeout=LONG)
     assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
     expect(page.locator("#steer-prompt textarea")).to_have_value("")
     # `make screenshot` keeps it for the README.
@@ -129,7 +129,7 @@ def test_stop_ends_the_writing_and_keeps_what_was_written(page):
     page.locator("#steer-write").click()
     expect(page.locator("#steer-steered .bot.message")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
     page.locator("#steer-stop").click()
-    expect(page.locator("#steer-status")).to_contain_text("Stopped after", timeout=20_000)
+    expect(page.locator("#steer-status")).to_contain_text("stopped after", timeout=20_000)
     assert len(last_answer(page, "steer-steered")) > 3
 
 
@@ -168,6 +168,52 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     set_new_tokens(page, 24)
     write(page)
     assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+
+
+def test_the_whole_way_with_a_preset(page):
+    tab(page, "Generate vectors")
+    choose(page, "generate-preset", "gloom")
+    expect(page.locator("#generate-kind")).to_contain_text("gloom")
+    page.locator("#generate-layers textarea, #generate-layers input").first.fill("12-14")
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text("Made my gloom from 43 pairs", timeout=LONG)
+    tab(page, "Steer")
+    choose(page, "steer-vector", "my gloom (yours)")
+    # The layer nearest to the middle that the vector has.
+    expect(page.locator("#steer-layer input[type=number]")).to_have_value("12")
+    slide(page, "steer-multiplier", 1.5)
+    set_new_tokens(page, 24)
+    write(page)
+    assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+
+
+def test_clear_stops_the_writing_and_nothing_comes_back(page):
+    set_new_tokens(page, 512)
+    page.locator("#steer-write").click()
+    expect(page.locator("#steer-steered .bot.message")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
+    page.locator("#steer-clear").click()
+    expect(page.locator("#steer-steered .bot.message")).to_have_count(0)
+    page.wait_for_timeout(1500)
+    expect(page.locator("#steer-steered .bot.message")).to_have_count(0)
+
+
+def test_names_and_fields_of_strangers_are_shown_letter_by_letter(page, tmp_path):
+    script = "<img src=x onerror=document.title='owned'>"
+    (tmp_path / "x.json").write_text(json.dumps([{script: 1}]))
+    tab(page, "Generate vectors")
+    page.locator("#generate-upload input[type=file]").set_input_files(tmp_path / "x.json")
+    expect(toast(page)).to_contain_text("<img src=x")
+    pairs = [{"prompt": f"{script} {i}", "positive": script, "negative": f"*no* {i}"} for i in range(3)]
+    (tmp_path / "y.json").write_text(json.dumps(pairs))
+    page.locator("#generate-upload input[type=file]").set_input_files(tmp_path / "y.json")
+    expect(page.locator("#generate-preview")).to_contain_text("onerror")
+    page.locator("#generate-name textarea, #generate-name input").first.fill(script)
+    page.locator("#generate-layers textarea, #generate-layers input").first.fill("12")
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text(f"Made {script}", timeout=LONG)
+    expect(page.locator("#generate-about")).to_contain_text(script)
+    assert page.title() == "CAA Studio"
+    assert page.locator("img[src=x]").count() == 0
 
 
 def test_making_a_vector_can_be_stopped(page, reference_data):
@@ -210,7 +256,7 @@ def test_two_vectors_in_four_columns(page):
     tab(page, "Compete")
     table = page.locator("#compete-decomposition")
     expect(table).to_contain_text("Cosine between A and B", timeout=LONG)
-    expect(table).to_contain_text(re.compile("They (mostly agree|partly cancel)"))
+    expect(table).to_contain_text("They mostly agree")
     slide(page, "compete-b-layer", 20)
     expect(table).to_contain_text("different layers", timeout=LONG)
     page.locator("#compete-equal").click()
