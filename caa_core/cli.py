@@ -85,6 +85,8 @@ def _say(message: Any) -> None:
         print(f"\r{message}\033[K", end="" if message.done < message.total else "\n", file=sys.stderr, flush=True)
     elif not isinstance(message, Progress) or message.done == message.total:
         print(message, file=sys.stderr)
+    if isinstance(message, Progress) and message.note and message.done == message.total:
+        print(message.note, file=sys.stderr)
 
 
 def _load(options: argparse.Namespace) -> "SteerableModel":

@@ -35,7 +35,7 @@ RENDERED_AT_ONCE = 50
 class Branches:
     """A pair as one row: `ids` are the shared tokens, the rest of the positive and the rest of the negative answer.
 
-    `positive` and `negative` are the row's indices at which the stream is read.
+    `positive` and `negative` are the row's indices at which the stream is read. `merged`: see `prompts.Answer`.
     """
 
     ids: tuple[int, ...]
@@ -43,6 +43,7 @@ class Branches:
     fork: int
     positive: tuple[int, ...]
     negative: tuple[int, ...]
+    merged: bool = False
 
     @classmethod
     def of(cls, pair: RenderedPair, at_letter: bool) -> "Branches":
@@ -58,7 +59,8 @@ class Branches:
         own = range(starts[0], fork)
         # An index of the negative sequence lies in the shared part or behind the positive answer.
         other = (i if i < shared else fork + i - shared for i in range(starts[1], len(negative)))
-        return cls(positive + negative[shared:], shared, fork, tuple(own), tuple(other))
+        merged = pair.positive.merged or pair.negative.merged
+        return cls(positive + negative[shared:], shared, fork, tuple(own), tuple(other), merged)
 
     @property
     def length(self) -> int:
@@ -92,6 +94,11 @@ def extract(
         raise InputError("Choose at least one layer.")
     rows = yield from _rows(model, dataset)
     progress = Progress(len(rows), "pairs", sum(row.length for row in rows))
+    if merged := sum(row.merged for row in rows):
+        progress.note = (
+            f"In {merged} pairs a token holds the end of the prompt and the beginning of the answer; it was "
+        )
+        progress.note += "taken for the answer's."
     yield progress
 
     total = torch.zeros(len(layers), model.hidden_size, dtype=torch.float32)

@@ -14,13 +14,17 @@ Result = TypeVar("Result")
 
 @dataclass
 class Progress:
-    """`done` of `total` units, where `cost` counts the work itself (tokens) when units differ in size."""
+    """`done` of `total` units, where `cost` counts the work itself (tokens) when units differ in size.
+
+    `note` is something to know about the data that only the work could tell.
+    """
 
     total: int
     unit: str
     total_cost: float
     done: int = 0
     cost: float = 0.0
+    note: str = ""
     started: float = field(default_factory=time.monotonic)
 
     def advance(self, units: int, cost: float) -> "Progress":

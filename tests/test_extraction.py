@@ -81,6 +81,16 @@ def test_base_models_and_merged_borders_too():
     assert torch.allclose(found, expected, atol=1e-4)
 
 
+def test_a_token_across_the_border_is_said():
+    model = make_tiny("gpt2")
+    model.tokenizer.chat_template = "{{ messages[0].content }} so hap"
+    pairs = Dataset("x", "", "", (ContrastPair("I am", "py now", "less now", 1), ContrastPair("You", "py", "s", 2)))
+    notes = []
+    found = finish(extract(model, pairs), lambda progress: notes.append(progress.note))
+    assert notes[-1].startswith("In 2 pairs a token holds the end of the prompt")
+    assert torch.allclose(stacked(found), one_by_one(model, pairs), atol=1e-4)
+
+
 def test_sequences_longer_than_a_sliding_window(tiny_models):
     """Windows are 12 tokens in these models; a mask that forgot them would let far tokens in."""
     for name in ("mistral", "gemma2"):

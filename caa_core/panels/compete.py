@@ -30,13 +30,15 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
     labels = {"unsteered": "Unsteered", "a": "A alone", "b": "B alone", "both": "A and B together"}
     conversation = Conversation(studio, "compete", labels, presets()[FIRST[0]].prompts)
     with gr.Row():
-        # Both begin at one layer, where the decomposition has something to say, and weak enough for their sum.
-        layer, _ = recommended(studio, FIRST[0])
-        a, b = (_controls(studio, *voice, layer, 1.0) for voice in zip("AB", FIRST, strict=True))
-        with gr.Column(scale=2, min_width=320):
-            table = gr.Markdown(elem_id="compete-decomposition", container=True)
+        with gr.Column(scale=1, min_width=320):
+            # Both begin at one layer, where the decomposition has something to say, and weak enough for their sum.
+            layer, _ = recommended(studio, FIRST[0])
+            with gr.Row():
+                a, b = (_controls(studio, *voice, layer, 1.0) for voice in zip("AB", FIRST, strict=True))
             equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
             conversation.settings()
+        with gr.Column(scale=1, min_width=320):
+            table = gr.Markdown(elem_id="compete-decomposition", container=True)
     conversation.columns()
     chosen = [*a, *b]
     conversation.wire(lambda *values: _voices(studio, *values), chosen)
@@ -89,7 +91,7 @@ class Controls:
 
 def _controls(studio: Studio, letter: str, first: str, layer: int, multiplier: float) -> Controls:
     prefix = f"compete-{letter.lower()}"
-    with gr.Column(scale=1, min_width=240):
+    with gr.Column(min_width=220):
         return Controls(
             vector_picker(f"Voice {letter}", first, f"{prefix}-vector"),
             layer_slider(studio, layer, f"{prefix}-layer"),
@@ -135,9 +137,9 @@ def _table(a: Voice, b: Voice) -> str:
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. ")
     if parts.remains is not None:
         lines.append(
-            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. As squares, "
-            f"{parts.shared:.0%} of it is (a + b)·S, what A and B share, and {parts.opposed:.0%} (a − b)·O, where they "
-            "oppose; at equal multipliers only S is left."
+            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "
+            f"(a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: {parts.shared:.0%} and "
+            f"{parts.opposed:.0%} of the squared norms."
         )
     return "\n".join([*lines, "", f"**{parts.verdict}**"])
 

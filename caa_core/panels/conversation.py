@@ -99,11 +99,8 @@ class Conversation:
         self.common = [system, positions, tokens, temperature, seed]
 
     def columns(self) -> None:
-        """Draw the columns, the prompt and its buttons."""
+        """Draw the prompt with its buttons, and the columns below it."""
         self.history = gr.State(())
-        with gr.Row(equal_height=True):
-            self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
-        self.status = gr.Markdown(elem_id=f"{self.panel}-status")
         self.question = gr.Textbox(
             value=self.prompts[0],
             label="Prompt",
@@ -125,6 +122,9 @@ class Conversation:
         self.suggestions = gr.Dataset(
             components=[self.question], samples=[[prompt] for prompt in self.prompts], label="Prompts to try"
         )
+        with gr.Row(equal_height=True):
+            self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
+        self.status = gr.Markdown(elem_id=f"{self.panel}-status")
         with gr.Accordion("Which tokens are steered", open=False):
             self.marked = gr.HighlightedText(
                 label=f"{[*self.labels.values()][-1]}: the last question and its answer, token by token",
@@ -140,7 +140,9 @@ class Conversation:
             label=label,
             elem_id=f"{self.panel}-{name}",
             elem_classes="answers",
-            height=420,
+            height=None,
+            min_height=220,
+            max_height=480,
             min_width=230,
             render_markdown=False,
             layout="panel",

@@ -106,16 +106,16 @@ def build(studio: Studio) -> gr.State:
         chosen = chosen.in_both_letter_orders() if swap else chosen
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: extract(model, chosen, wanted, name.strip()))
-        done = ""
+        done = note = ""
         for progress in events(session, PANEL, job):
-            done = f" after {progress.done} of {progress.total} {progress.unit}"
+            done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note
             yield {status: _bar(progress.fraction, str(progress))}
         if job.stopped:
             yield {status: f"Stopped{done}. No vector was made."}
             return
         kept = session.keep(job.result)
         yield {
-            status: f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs.",
+            status: f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs. {note}",
             changed: count + 1,
         } | show(session, kept)
 
