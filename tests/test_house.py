@@ -1,0 +1,37 @@
+"""The map in CONTRIBUTING.md is true: modules import only from the lines above their own."""
+
+import ast
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+MAP = (ROOT / "CONTRIBUTING.md").read_text()
+ROOMS = re.findall(r"^  (\w+)\.py ", MAP, re.MULTILINE)
+FILES = sorted((ROOT / "caa_core").glob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def test_the_map_has_every_room():
+    assert set(ROOMS) == {path.stem for path in FILES if not path.stem.startswith("__")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_arrow_goes_back_up(path):
+    above = ROOMS[: ROOMS.index(path.stem)] if path.stem in ROOMS else ROOMS
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("caa_core.")}
+    assert used <= set(above)
+    assert "gradio" not in {name.split(".")[0] for name in imported(path)}
+
+
+def test_one_room_writes_into_the_residual_stream():
+    writers = [path.stem for path in FILES if re.search(r"\.output\s*=[^=]", path.read_text())]
+    assert writers == ["interventions"]
