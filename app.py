@@ -30,6 +30,9 @@ progress::-webkit-progress-bar { background: var(--border-color-primary); border
 progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
 progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px; }
 #compete-decomposition :is(th, td) { border-color: var(--border-color-primary) !important; }
+/* A toast says what went wrong; what was there stays to be seen. */
+[data-testid="status-tracker"]:has(.error) { display: none !important; }
+#generate-preview { contain: inline-size; overflow-x: auto; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """

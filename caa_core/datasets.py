@@ -193,7 +193,7 @@ class Table:
     @property
     def has_questions(self) -> bool:
         have = set(self.fields)
-        return bool({"question", "prompt"} & have) and not have & {*PAPER_FIELDS[1:], *TEXT_FIELDS[1:]}
+        return bool({"question", "prompt"} & have) and have <= {"question", "prompt", "id", "category"}
 
     @property
     def origin(self) -> str:

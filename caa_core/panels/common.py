@@ -86,12 +86,12 @@ def vector_picker(label: str, name: str, elem_id: str) -> gr.Dropdown:
 
 def layer_slider(studio: Studio, layer: int, elem_id: str) -> gr.Slider:
     """The layer whose output a vector is added to."""
-    return gr.Slider(0, studio.model.num_layers - 1, layer, step=1, label="Layer", elem_id=elem_id)
+    return gr.Slider(0, studio.model.num_layers - 1, layer, step=1, label="Layer", elem_id=elem_id, buttons=[])
 
 
 def multiplier_slider(multiplier: float, elem_id: str) -> gr.Slider:
     """What a vector is multiplied with."""
-    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id)
+    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id, buttons=[])
 
 
 def recommended(studio: Studio, name: str, session: Session | None = None) -> tuple[int, float]:

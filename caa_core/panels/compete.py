@@ -15,6 +15,7 @@ from caa_core.panels.common import (
     layer_slider,
     misfits,
     multiplier_slider,
+    plain,
     recommended,
     vector_picker,
 )
@@ -51,7 +52,10 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
             yield f"Making the vectors: {progress}"
         if job.stopped:
             return
-        yield _table(*job.result)
+        try:
+            yield _table(*job.result)
+        except InputError as error:  # a layer on the way of the slider is no mistake to shout about
+            yield plain(str(error))
 
     @guarded
     def balance(request: gr.Request, *values: str | float) -> float:
@@ -135,7 +139,7 @@ def _table(a: Voice, b: Voice) -> str:
     ]
     lines = ["| | A | B |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), ""]
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. ")
-    if parts.remains is not None:
+    if parts.remains is not None and parts.norm_a and parts.norm_b:
         lines.append(
             f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "
             f"(a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: {parts.shared:.0%} and "

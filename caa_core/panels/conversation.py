@@ -1,5 +1,6 @@
 """Columns that answer the same question at once, each with its own history, all written in one batch."""
 
+import html
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class Request:
     values: tuple[Any, ...]
 
 
+def shown(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
+    """A column's history for its chatbot, which renders HTML: with every letter as it was written."""
+    return [{**turn, "content": html.escape(turn["content"], quote=False)} for turn in turns(exchanges, column)]
+
+
 def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
     """A column's own history, as messages."""
     return [
@@ -85,7 +91,7 @@ class Conversation:
     def settings(self) -> None:
         """Draw what there is to set about writing."""
         with gr.Accordion("More settings", open=False, elem_id=f"{self.panel}-settings"):
-            system = gr.Textbox(label="System prompt", lines=2, placeholder="None")
+            system = gr.Textbox(label="System prompt", lines=2, placeholder="The template's own, if it has one")
             positions = gr.Dropdown(
                 list(POSITIONS),
                 value="after-prompt",
@@ -169,21 +175,21 @@ class Conversation:
             session = self.studio.session(request.session_hash)
             yield from self._answer(session, prepare, self._request(exchanges[-1].question, exchanges[:-1], rest))
 
-        shown = [self.history, *self.chatbots, self.status, self.marked]
+        parts = [self.history, *self.chatbots, self.status, self.marked]
         settings = [*self.common, *values]
         silent = {"show_progress": "hidden", "api_visibility": "private"}
         writing = gr.on(
             [self.buttons["Write"].click, self.question.submit],
             send,
             [self.question, self.history, *settings],
-            [*shown, self.question],
+            [*parts, self.question],
             **silent,
         )
-        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], shown, **silent)
+        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], parts, **silent)
         self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **silent)
         # What is being written must not come back into a cleared chat.
         self.buttons["Clear"].click(
-            lambda: [(), *[[]] * len(self.chatbots), "", []], None, shown, cancels=[writing, retrying], **silent
+            lambda: [(), *[[]] * len(self.chatbots), "", []], None, parts, cancels=[writing, retrying], **silent
         )
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **silent)
 
@@ -202,13 +208,15 @@ class Conversation:
         """Updates of the page while the columns write."""
         job = self.studio.run(lambda model: _write(model, session, prepare, asked))
         started, written = time.monotonic(), None
+        yield {self.status: "Waiting for the model ..."}
         for event in events(session, self.panel, job):
             if isinstance(event, Progress):
+                started = time.monotonic()
                 yield {self.status: f"Making a vector that was not used yet: {event}"}
                 continue
             written = event
             now = (*asked.exchanges, Exchange(asked.question, tuple(text.text for text in written)))
-            chats = {chatbot: turns(now, column) for column, chatbot in enumerate(self.chatbots)}
+            chats = {chatbot: shown(now, column) for column, chatbot in enumerate(self.chatbots)}
             yield {self.history: now, **chats, self.status: "Writing ..."}
         if written is None:
             yield {self.status: "Stopped before anything was written."}

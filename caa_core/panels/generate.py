@@ -18,6 +18,7 @@ from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
 PANEL = "generate"
 FIRST = "joy"
 PREVIEW = 200
+END = 150
 FORMATS = (
     "JSON, JSON Lines, CSV or TSV with `prompt`, `positive`, `negative`; or the CAA paper's JSON with `question`, "
     "`answer_matching_behavior`, `answer_not_matching_behavior`."
@@ -61,7 +62,7 @@ def build(studio: Studio) -> gr.State:
                 make = gr.Button("Make the vector", variant="primary", elem_id="generate-make")
                 stop = gr.Button("Stop", variant="stop", elem_id="generate-stop")
             status = gr.Markdown(elem_id="generate-status")
-        with gr.Column(scale=3, min_width=380):
+        with gr.Column(scale=3, min_width=300):
             kind = gr.Markdown(_kind(first, presets()[FIRST].pairs_file), elem_id="generate-kind")
             preview = gr.Dataframe(
                 _preview(first),
@@ -70,7 +71,6 @@ def build(studio: Studio) -> gr.State:
                 datatype=["number", "str", "str", "str"],
                 interactive=False,
                 wrap=True,
-                max_chars=300,
                 max_height=360,
                 elem_id="generate-preview",
             )
@@ -82,20 +82,20 @@ def build(studio: Studio) -> gr.State:
                 download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
                 add = gr.UploadButton("Upload a vector", file_types=[".safetensors"], elem_id="generate-add")
             about = gr.Markdown("None yet. Make one above, or upload one.", elem_id="generate-about")
-        with gr.Column(scale=3, min_width=380):
+        with gr.Column(scale=3, min_width=300):
             plot = gr.Plot(label="Strength by layer", elem_id="generate-plot")
 
     @guarded
     def choose(name: str) -> tuple[Any, ...]:
         preset = presets()[name]
-        return (*_taken(preset.dataset(), preset.pairs_file), f"my {name}", name)
+        return (*_taken(preset.dataset(), preset.pairs_file), f"my {name}", name, None)
 
     @guarded
     def read(path: str | None) -> tuple[Any, ...]:
         if not path:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 6
         dataset = read_pairs(Path(path))
-        return (*_taken(dataset, Path(path)), dataset.name, None)
+        return (*_taken(dataset, Path(path)), dataset.name, None, gr.skip())
 
     @guarded
     def run(
@@ -148,7 +148,7 @@ def build(studio: Studio) -> gr.State:
         return show(session, name) if name in session.vectors else {status: gr.skip()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
-    taken = [dataset, kind, preview, name, preset]
+    taken = [dataset, kind, preview, name, preset, upload]
     panel = [shown, about, plot, download, status, changed]
     preset.input(choose, preset, taken, **silent)
     # A file that could not be read leaves its place to the next one.
@@ -172,7 +172,12 @@ def _kind(dataset: Dataset, path: Path) -> str:
 
 
 def _preview(dataset: Dataset) -> list[list[Any]]:
-    return [[pair.line, pair.prompt, pair.positive, pair.negative] for pair in dataset.pairs[:PREVIEW]]
+    return [[pair.line, *map(_ends, (pair.prompt, pair.positive, pair.negative))] for pair in dataset.pairs[:PREVIEW]]
+
+
+def _ends(text: str) -> str:
+    """A long text by its two ends: a question's options stand at the end."""
+    return text if len(text) <= 2 * END else f"{text[:END]} [...] {text[-END:]}"
 
 
 def _bar(fraction: float, text: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 import gradio as gr
 
 from caa_core.datasets import presets
+from caa_core.errors import InputError
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
@@ -50,7 +51,10 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
             yield f"Making the vector: {progress}"
         if job.stopped:
             return
-        yield strength(job.result, int(layer), multiplier)
+        try:
+            yield strength(job.result, int(layer), multiplier)
+        except InputError as error:  # a layer on the way of the slider is no mistake to shout about
+            yield plain(str(error))
 
     def choose(request: gr.Request, name: str) -> tuple[str, int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
@@ -69,10 +73,9 @@ def _voices(
 ) -> Generator[Progress, None, Voices]:
     vector = yield from studio.vector(model, session, name)
     steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
-    return Voices(
-        [(), (steer,)],
-        [f"Steered with **{plain(name)}**. {strength(vector, int(layer), multiplier)}", *misfits(model, vector)],
-    )
+    direction = "with" if multiplier >= 0 else "away from"
+    said = f"Steered {direction} **{plain(name)}**. {strength(vector, int(layer), multiplier)}"
+    return Voices([(), (steer,)], [said, *misfits(model, vector)])
 
 
 def _card(name: str) -> str:

@@ -250,6 +250,25 @@ def test_an_empty_prompt_is_said_and_the_chat_stays(page):
     page.locator("#steer-write").click()
     expect(toast(page)).to_contain_text("The prompt is empty")
     assert last_answer(page, "steer-steered") == answer
+    # Nothing lies over it either.
+    page.locator("#steer-steered .bot.message").last.click(timeout=5_000)
+
+
+def test_markup_in_a_chat_is_shown_as_it_is(page):
+    set_new_tokens(page, 8)
+    question = "<b>bold</b> <img src=x onerror=alert(1)> <script>1</script> 3 < 5 &amp; **x**"
+    page.locator("#steer-prompt textarea").fill(question)
+    write(page)
+    assert page.locator("#steer-steered .user.message").inner_text().strip() == question
+    assert page.locator("#steer-steered img[src=x], #steer-steered b").count() == 0
+
+
+def test_the_page_stands_still_on_a_phone(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+    tab(page, "Generate vectors")
+    page.wait_for_timeout(1000)
+    widths = {page.evaluate("document.documentElement.scrollWidth") for _ in range(30) if not page.wait_for_timeout(50)}
+    assert len(widths) == 1, widths
 
 
 def test_two_vectors_in_four_columns(page):
