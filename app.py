@@ -41,7 +41,7 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -51,8 +51,8 @@ def build(studio: Studio) -> gr.Blocks:
             steer_pickers, steer_layers = steer.build(page, studio)
         with gr.Tab("Generate vectors", id="generate"):
             changed = generate.build(studio)
-        with gr.Tab("Compete", id="compete"):
-            compete_pickers, compete_layers = compete.build(page, studio)
+        with gr.Tab("Compete", id="compete") as tab:
+            compete_pickers, compete_layers = compete.build(tab, studio)
         endpoints.build(studio)
 
         pickers = [*steer_pickers, *compete_pickers]

@@ -26,7 +26,7 @@ from caa_core.service import Session, Studio
 FIRST = ("joy", "gloom")
 
 
-def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
+def build(tab: gr.Tab, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
     """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
     labels = {"unsteered": "Unsteered", "a": "A alone", "b": "B alone", "both": "A and B together"}
     conversation = Conversation(studio, "compete", labels, presets()[FIRST[0]].prompts)
@@ -74,7 +74,7 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
         return recommended(studio, name, studio.session(request.session_hash))
 
     silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
-    gr.on([page.load, *(component.change for component in chosen)], explain, chosen, table, **silent)
+    gr.on([tab.select, *(component.change for component in chosen)], explain, chosen, table, **silent)
     equal.click(balance, chosen, b.multiplier, **silent)
     for voice in (a, b):
         voice.vector.input(start, voice.vector, [voice.layer, voice.multiplier], **silent)
