@@ -32,12 +32,16 @@ OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ContrastPair:
-    """One prompt with an answer that shows the behaviour and one that does not. `line` is where it stood."""
+    """One prompt with an answer that shows the behaviour and one that does not. `line` is where it stood.
+
+    `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one.
+    """
 
     prompt: str
     positive: str
     negative: str
     line: int
+    negative_prompt: str = ""
 
     @property
     def is_lettered(self) -> bool:

@@ -121,6 +121,10 @@ def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> 
 
 
 def render_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "") -> RenderedPair:
-    """Both sequences of a contrast pair, the prompt rendered once."""
-    prompt = render(tokenizer, [{"role": "user", "content": pair.prompt}], system)
-    return RenderedPair(with_answer(tokenizer, prompt, pair.positive), with_answer(tokenizer, prompt, pair.negative))
+    """Both sequences of a contrast pair; a prompt that they share is rendered once."""
+    prompts = [render(tokenizer, [{"role": "user", "content": pair.prompt}], system)]
+    if pair.negative_prompt:
+        prompts.append(render(tokenizer, [{"role": "user", "content": pair.negative_prompt}], system))
+    return RenderedPair(
+        with_answer(tokenizer, prompts[0], pair.positive), with_answer(tokenizer, prompts[-1], pair.negative)
+    )
