@@ -35,6 +35,7 @@ class ContrastPair:
     """One prompt with an answer that shows the behaviour and one that does not. `line` is where it stood.
 
     `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one.
+    `swapped_copy` is True for a pair that was made by `swapped` from one of the file.
     """
 
     prompt: str
@@ -42,6 +43,7 @@ class ContrastPair:
     negative: str
     line: int
     negative_prompt: str = ""
+    swapped_copy: bool = False
 
     @property
     def is_lettered(self) -> bool:
@@ -69,7 +71,7 @@ class ContrastPair:
             return None
         exchanged = {a: texts[b], b: texts[a]}
         prompt = OPTION.sub(lambda m: m[1] + exchanged.get(m[2], m[3]), self.prompt)
-        return ContrastPair(prompt, self.negative, self.positive, self.line)
+        return ContrastPair(prompt, self.negative, self.positive, self.line, swapped_copy=not self.swapped_copy)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Dataset:
     @cached_property
     def is_lettered(self) -> bool:
         return all(pair.is_lettered for pair in self.pairs)
+
+    @property
+    def answers(self) -> str:
+        return "letter" if self.is_lettered else "text"
 
     def first(self, count: int | None) -> "Dataset":
         """Its first `count` pairs; all of them where that is None or 0. Raises InputError for fewer than two."""

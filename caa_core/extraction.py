@@ -1,75 +1,24 @@
-"""Contrast pairs to steering vectors: read the residual stream at both answers, average the difference.
+"""Contrast pairs to steering vectors.
 
 Contrastive Activation Addition, Panickssery et al., "Steering Llama 2 via Contrastive Activation Addition",
-arXiv 2312.06681, section 3.
-
-Both answers of a pair go through the model in one row: the tokens they share once, then the rest of the positive
-answer, then the rest of the negative one, which sees the shared tokens but not the positive answer. A pair of lettered
-answers so costs two tokens more than its question.
+arXiv 2312.06681, section 3: the mean over pairs of the residual stream at the positive answer minus the one at the
+negative answer. Other methods are in :mod:`caa_core.methods`, read positions in :mod:`caa_core.readings`.
 """
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from weakref import WeakSet
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
-import nnsight
 import torch
 
-from caa_core.datasets import ContrastPair, Dataset
+from caa_core.datasets import Dataset
 from caa_core.errors import InputError
-from caa_core.model import Inputs, SteerableModel, hidden_of
+from caa_core.methods import MEAN_DIFFERENCE, Method, method_named
+from caa_core.model import SteerableModel
 from caa_core.progress import Progress
-from caa_core.prompts import RenderedPair, render_pair
+from caa_core.readings import ReadPosition, read_all
 from caa_core.vectors import Provenance, SteeringVector
 
-# Tokens of one forward pass. On a CPU larger batches are no faster a token, and a person who waits for the
-# model waits for the batch.
-TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
-
-# Tokens of one row, both answers counted: its attention mask grows with their square.
-MAX_ROW = 8192
-RENDERED_AT_ONCE = 50
-
-
-@dataclass(frozen=True)
-class Branches:
-    """A pair as one row: `ids` are the shared tokens, the rest of the positive and the rest of the negative answer.
-
-    `positive` and `negative` are the row's indices at which the stream is read. `merged`: see `prompts.Answer`.
-    """
-
-    ids: tuple[int, ...]
-    shared: int
-    fork: int
-    positive: tuple[int, ...]
-    negative: tuple[int, ...]
-    merged: bool = False
-
-    @classmethod
-    def of(cls, pair: RenderedPair, at_letter: bool) -> "Branches":
-        """Read at the token where the answers part (`at_letter`), else over each answer's own tokens."""
-        shared = pair.shared
-        positive, negative = pair.positive.ids, pair.negative.ids
-        if at_letter:
-            positive, negative = positive[: shared + 1], negative[: shared + 1]
-            starts = (shared, shared)
-        else:
-            starts = (pair.positive.start, pair.negative.start)
-        fork = len(positive)
-        own = range(starts[0], fork)
-        # An index of the negative sequence lies in the shared part or behind the positive answer.
-        other = (i if i < shared else fork + i - shared for i in range(starts[1], len(negative)))
-        merged = pair.positive.merged or pair.negative.merged
-        return cls(positive + negative[shared:], shared, fork, tuple(own), tuple(other), merged)
-
-    @property
-    def length(self) -> int:
-        return len(self.ids)
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longer of the two sequences."""
-        return max(self.fork, self.shared + self.length - self.fork)
+AUTOMATIC = ReadPosition()
 
 
 def extract(
@@ -77,192 +26,126 @@ def extract(
     dataset: Dataset,
     layers: Sequence[int] | None = None,
     name: str = "",
+    read: ReadPosition = AUTOMATIC,
+    method: str = MEAN_DIFFERENCE,
 ) -> Generator[Progress, None, SteeringVector]:
-    """Mean difference of the residual stream between positive and negative answers, at each layer.
-
-    Read at the letter for multiple-choice pairs (the first token at which the answers differ), and as the mean over
-    the answer's own tokens for free text. Yields `Progress` over the pairs; returns the vector.
+    """One direction for each layer, from all pairs. Yields `Progress` over the pairs; returns the vector.
 
     Args:
         layers: which ones; all by default.
+        read: where the residual stream is read.
+        method: a name of `methods.METHODS`; "single" reads the first pair only.
 
     Raises:
-        InputError: a layer that the model does not have, a pair whose answers do not part or that is too long.
+        InputError: a layer that the model does not have, a pair that cannot be read there or is too long, or answers
+            that do not differ at the read position.
     """
+    direction_of = method_named(method)
     layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
     if not layers:
         raise InputError("Choose at least one layer.")
-    rows = yield from _rows(model, dataset)
-    progress = Progress(len(rows), "pairs", sum(row.length for row in rows))
-    if merged := sum(row.merged for row in rows):
-        progress.note = (
-            f"In {merged} pairs a token holds the end of the prompt and the beginning of the answer; it was "
-        )
-        progress.note += "taken for the answer's."
-    yield progress
-
-    total = torch.zeros(len(layers), model.hidden_size, dtype=torch.float32)
-    norms = []
-    for batch in _batches(rows, TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH["cpu"])):
-        difference, seen = _read(model, batch, list(layers))
-        total += difference
-        norms.append(seen)
-        yield progress.advance(len(batch), sum(row.length for row in batch))
-
-    mean = total / len(rows)
-    medians = torch.cat(norms, dim=1).median(dim=1).values
-    lettered = dataset.is_lettered
+    if method == "single":
+        dataset = _first_alone(dataset)
+    # The mean needs no more than a running sum, so its memory does not grow with the number of pairs.
+    mean = RunningMean()
+    kept = Kept(len(dataset.pairs))
+    letters = LetterSums(dataset)
+    collectors = [mean if method in (MEAN_DIFFERENCE, "single") else kept, *([letters] if letters.applies else [])]
+    medians = yield from read_all(model, dataset, layers, read, *collectors)
+    directions = mean.value if kept.positive is None else (yield from _by_layer(direction_of, kept))
+    position = read.of(dataset)
+    for layer, direction in zip(layers, directions, strict=True):
+        if not direction.any():
+            raise InputError(
+                f"Read at '{position}', the answers of {dataset.name} do not differ at layer {layer}: what the model "
+                "has read up to there is the same. Choose another read position."
+            )
     return SteeringVector(
         name or dataset.name,
-        {layer: mean[i].clone() for i, layer in enumerate(layers)},
+        {layer: directions[i].clone() for i, layer in enumerate(layers)},
         {layer: medians[i].item() for i, layer in enumerate(layers)},
         Provenance(
             model=model.name,
             model_fingerprint=model.fingerprint,
             num_layers=model.num_layers,
-            method="mean-difference",
-            read_position="letter" if lettered else "answer-mean",
+            method=method,
+            read_position=str(position),
             dataset=dataset.name,
             dataset_sha256=dataset.sha256,
-            num_pairs=len(rows),
+            num_pairs=len(dataset.pairs),
             chat_template_sha256=model.template_sha256,
         ),
+        dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
     )
 
 
-# Models whose attention has been seen to keep the two answers of a row apart.
-_TRUSTED: WeakSet[SteerableModel] = WeakSet()
+def _first_alone(dataset: Dataset) -> Dataset:
+    """The first pair, in both letter orders where the dataset has them."""
+    line = dataset.pairs[0].line
+    return replace(dataset, pairs=tuple(pair for pair in dataset.pairs if pair.line == line))
 
 
-def _trust(model: SteerableModel) -> None:
-    """Make sure, once a model, that a row of two answers reads the same as each answer alone.
+class RunningMean:
+    """Mean over pairs of positive minus negative: `value` is [layers, hidden_size]."""
 
-    Some older architectures put a mask of their own over the one that they are given, or have no positions.
+    def __init__(self) -> None:
+        self._total: torch.Tensor | float = 0.0
+        self._count = 0
 
-    Raises:
-        InputError: they differ, so vectors of this model would be wrong.
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        self._total = self._total + (positive - negative).sum(1)
+        self._count += len(pairs)
+
+    @property
+    def value(self) -> torch.Tensor:
+        return self._total / self._count
+
+
+class Kept:
+    """Everything that was read: `positive` and `negative` are [layers, pairs, hidden_size], in the dataset's order."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.positive: torch.Tensor | None = None
+        self.negative: torch.Tensor | None = None
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        if self.positive is None:
+            self.positive = positive.new_empty(positive.shape[0], self._count, positive.shape[2])
+            self.negative = torch.empty_like(self.positive)
+        self.positive[:, pairs], self.negative[:, pairs] = positive, negative
+
+
+class LetterSums:
+    """How much of a vector made in one letter order is the letter.
+
+    From pairs in both letter orders come the mean over the order as given, and the direction from the later letter to
+    the earlier one, in which the behaviour cancels.
     """
-    if model in _TRUSTED:
-        return
-    if hasattr(model.config, "attention_types"):
-        raise InputError(
-            f"{model.name} (GPT-Neo) counts its attention window in places, so its vectors would be wrong."
-        )
-    shared, answers = (1, 2, 3, 4), ((5, 6, 7), (8, 9, 10))
-    row = Branches(shared + answers[0] + answers[1], 4, 7, (6,), (9,))
-    try:
-        together = [model.last_residual(_inputs(model, [row]))[0, column] for column in (6, 9)]
-        alone = [model.last_residual(model.plain_inputs(shared + answer))[0, -1] for answer in answers]
-    except Exception as error:  # each architecture fails in its own way
-        raise InputError(f"{model.name} does not take the attention mask that making vectors needs.") from error
-    worst = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(together, alone, strict=True))
-    if worst > (0.01 if model.dtype == torch.float32 else 0.1):
-        raise InputError(f"{model.name} does not keep to the attention mask that making vectors needs.")
-    _TRUSTED.add(model)
+
+    def __init__(self, dataset: Dataset) -> None:
+        both = {pair.line for pair in dataset.pairs if pair.swapped_copy}
+        self.applies = bool(both)
+        self._given = torch.tensor([float(p.line in both and not p.swapped_copy) for p in dataset.pairs])
+        signs = [(1.0 if p.positive < p.negative else -1.0) * (p.line in both) for p in dataset.pairs]
+        self._signs = torch.tensor(signs)
+        self._sums: torch.Tensor | float = 0.0
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        weights = torch.stack([self._given[pairs], self._signs[pairs]])
+        self._sums = self._sums + torch.einsum("wp,lph->wlh", weights, positive - negative)
+
+    def shares(self) -> list[float]:
+        """By layer, the share of the squared norm of the vector in the given order that lies along the letter."""
+        given, letter = self._sums
+        return (torch.cosine_similarity(given, letter, dim=-1) ** 2).tolist()
 
 
-def _rows(model: SteerableModel, dataset: Dataset) -> Generator[Progress, None, list[Branches]]:
-    """All pairs as rows, after making sure that rows work on this model."""
-    progress = Progress(len(dataset.pairs), "pairs rendered", len(dataset.pairs))
-    yield progress
-    _trust(model)
-    rows = []
-    for pair in dataset.pairs:
-        rows.append(_branches(model, dataset, pair))
-        if len(rows) % RENDERED_AT_ONCE == 0:
-            yield progress.advance(RENDERED_AT_ONCE, RENDERED_AT_ONCE)
-    return rows
-
-
-def _branches(model: SteerableModel, dataset: Dataset, pair: ContrastPair) -> Branches:
-    rendered = render_pair(model.tokenizer, pair)
-    if dataset.is_lettered and not rendered.part:
-        raise InputError(f"{dataset.name}, pair {pair.line}: its answers do not part in any token of {model.name}.")
-    row = Branches.of(rendered, at_letter=dataset.is_lettered)
-    if not row.positive or not row.negative:
-        raise InputError(f"{dataset.name}, pair {pair.line}: an answer has no token of its own under {model.name}.")
-    for tokens, limit in ((row.longest, model.context_length), (row.length, MAX_ROW)):
-        if tokens > limit:
-            raise InputError(
-                f"{dataset.name}, pair {pair.line} has {tokens} tokens; {model.name} takes {limit} here. "
-                "Shorten it or leave it out."
-            )
-    return row
-
-
-def _batches(rows: Sequence[Branches], budget: int) -> Iterator[list[Branches]]:
-    """Rows of similar length together, longest first, at most `budget` tokens a batch with the padding."""
-    batch: list[Branches] = []
-    for row in sorted(rows, key=lambda row: row.length, reverse=True):
-        if batch and (len(batch) + 1) * batch[0].length > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch
-
-
-@torch.no_grad()
-def _read(model: SteerableModel, batch: list[Branches], layers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One forward pass over a batch of pairs.
-
-    Returns the sum over pairs of positive minus negative, [layers, hidden_size], and the norms of the residual stream
-    at every position read, [layers, positions]; both float32, on the CPU.
-    """
-    inputs = _inputs(model, batch)
-    rows, columns, weights = _readings(batch)
-    weights = weights.to(model.device)
-    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
-        differences, norms = nnsight.save([]), nnsight.save([])
-        for layer in layers:
-            stream = hidden_of(model.blocks[layer].output)[rows, columns].float()
-            differences.append((weights.to(stream.device) @ stream).cpu())
-            norms.append(stream.norm(dim=-1).cpu())
-        tracer.stop()  # neither the blocks behind the deepest layer wanted nor the head are computed
-    return torch.stack(differences), torch.stack(norms)
-
-
-def _readings(batch: list[Branches]) -> tuple[list[int], list[int], torch.Tensor]:
-    """Row and column of every position read, and its weight in the sum over pairs of positive minus negative mean."""
-    readings = [
-        (row, column, sign / len(columns))
-        for row, pair in enumerate(batch)
-        for sign, columns in ((1, pair.positive), (-1, pair.negative))
-        for column in columns
-    ]
-    rows, columns, weights = zip(*readings, strict=True)
-    return list(rows), list(columns), torch.tensor(weights, dtype=torch.float32)
-
-
-def _inputs(model: SteerableModel, batch: list[Branches]) -> Inputs:
-    """Right-padded rows in which the negative answer continues the shared tokens."""
-    width = max(row.length for row in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    positions = torch.zeros(len(batch), width, dtype=torch.long)
-    seen = torch.zeros(len(batch), width, width, dtype=torch.bool)
-    for r, row in enumerate(batch):
-        ids[r, : row.length] = torch.tensor(row.ids)
-        positions[r, : row.length] = torch.tensor(
-            [*range(row.fork), *range(row.shared, row.shared + row.length - row.fork)]
-        )
-        seen[r] = torch.ones(width, width, dtype=torch.bool).tril()
-        seen[r, row.fork :, row.shared : row.fork] = False
-    device = model.device
-    return Inputs(ids.to(device), positions.to(device), _masks(model, seen.to(device), positions.to(device)))
-
-
-def _masks(
-    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor
-) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive attention masks from `seen` [rows, tokens, tokens], with the window of layers that have one."""
-    window = getattr(model.config, "sliding_window", None)
-    kinds = set(getattr(model.config, "layer_types", None) or [])
-    full = _additive(seen, model.dtype)
-    if not window or kinds == {"full_attention"}:
-        return full
-    near = positions[:, :, None] - positions[:, None, :] < window
-    sliding = _additive(seen & near, model.dtype)
-    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
-
-
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+def _by_layer(direction_of: Method, kept: Kept) -> Generator[Progress, None, torch.Tensor]:
+    """[layers, hidden_size]: a direction for each layer, fitted one a step."""
+    directions = []
+    progress = Progress(len(kept.positive), "layers fitted", len(kept.positive))
+    for positive, negative in zip(kept.positive, kept.negative, strict=True):
+        directions.append(direction_of(positive, negative))
+        yield progress.advance(1, 1)
+    return torch.stack(directions)

@@ -125,15 +125,40 @@ def steered_logits(model: SteerableModel, inputs: Inputs, plan: Plan) -> torch.T
     additions = plan.additions(inputs.positions, model.dtype)
     if not additions:
         return model.call(inputs)
-    return _traced(model, inputs, additions)
-
-
-def _traced(model: SteerableModel, inputs: Inputs, additions: list[tuple[int, torch.Tensor]]) -> torch.Tensor:
     # A trace a forward pass: nothing stays in the model between passes, whatever happens to the caller.
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
         for layer, addition in additions:
-            output = model.blocks[layer].output
-            steered = hidden_of(output) + addition.to(hidden_of(output).device)
-            model.blocks[layer].output = (steered, *output[1:]) if isinstance(output, tuple) else steered
+            _add(model, layer, addition)
         logits = nnsight.save(tracer.result)
     return logits
+
+
+@torch.no_grad()
+def steered_logits_at(
+    model: SteerableModel, inputs: Inputs, plan: Plan, rows: Sequence[int], columns: Sequence[int]
+) -> torch.Tensor:
+    """One forward pass under `plan`. Returns float32 logits [places, vocabulary] at the given rows and columns.
+
+    The head runs in float32 over these places only: in bfloat16 its rounding alone moves probabilities by a percent.
+    """
+    additions = plan.additions(inputs.positions, model.dtype)
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
+        for layer, addition in additions:
+            _add(model, layer, addition)
+        model.head.skip(exact_head(model, model.head.input[rows, columns])[None])
+        logits = nnsight.save(tracer.result)
+    return logits[0]
+
+
+def _add(model: SteerableModel, layer: int, addition: torch.Tensor) -> None:
+    """Inside a trace: add to the output of a block."""
+    output = model.blocks[layer].output
+    steered = hidden_of(output) + addition.to(hidden_of(output).device)
+    model.blocks[layer].output = (steered, *output[1:]) if isinstance(output, tuple) else steered
+
+
+def exact_head(model: SteerableModel, hidden: torch.Tensor) -> torch.Tensor:
+    """The head's logits in float32, [places, vocabulary], of its inputs [places, hidden_size]."""
+    head = model.head._module
+    bias = None if head.bias is None else head.bias.float()
+    return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)

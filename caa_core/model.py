@@ -49,6 +49,7 @@ class SteerableModel:
     nn: TransformersModel
     tokenizer: PreTrainedTokenizerBase
     blocks: list[Envoy]
+    head_path: str
 
     @property
     def module(self) -> torch.nn.Module:
@@ -91,15 +92,20 @@ class SteerableModel:
         """What the chat template was, for the vector's papers."""
         return hashlib.sha256((self.tokenizer.chat_template or "").encode()).hexdigest()
 
-    def call(self, inputs: Inputs) -> torch.Tensor:
-        """One plain forward pass. Returns logits [rows, 1, vocabulary] of the last tokens."""
+    @property
+    def head(self) -> Envoy:
+        """The envoy of the linear layer from the residual stream to logits."""
+        return self.nn.get(self.head_path)
+
+    def call(self, inputs: Inputs, every_token: bool = False) -> torch.Tensor:
+        """One plain forward pass. Returns logits [rows, 1 or tokens, vocabulary] of the last or of all tokens."""
         return self.module(
             input_ids=inputs.ids,
             attention_mask=inputs.mask,
             position_ids=inputs.positions,
             past_key_values=inputs.cache,
             use_cache=inputs.cache is not None,
-            logits_to_keep=1,
+            logits_to_keep=0 if every_token else 1,
         ).logits
 
     def plain_inputs(self, ids: Sequence[int]) -> Inputs:
@@ -232,7 +238,8 @@ def wrap(loaded: Loaded) -> SteerableModel:
     """
     path = _blocks_path(loaded.module, loaded.name)
     nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
-    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, list(nn.get(path)))
+    blocks = list(nn.get(path))
+    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, _head_path(loaded.module))
     _check(model)
     return model
 
@@ -249,6 +256,11 @@ def _blocks_path(module: torch.nn.Module, name: str) -> str:
         kind = type(module).__name__
         raise InputError(f"The decoder blocks of {name} ({kind}) cannot be found, so it cannot be steered.")
     return min(lists, key=lambda path: path.count("."))
+
+
+def _head_path(module: torch.nn.Module) -> str:
+    head = module.get_output_embeddings()
+    return next(path for path, child in module.named_modules() if child is head)
 
 
 def _check(model: SteerableModel) -> None:

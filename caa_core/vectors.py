@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class SteeringVector:
 
     layers: float32 tensors of shape [hidden_size], by layer.
     residual_norms: by layer, the median norm of the residual stream at the read positions; empty where not known.
+    letter_share: for multiple-choice pairs in both letter orders, by layer, how much of the squared norm of the vector
+        in the given order lies along the letter; empty where not known.
     """
 
     name: str
     layers: dict[int, torch.Tensor]
     residual_norms: dict[int, float]
     provenance: Provenance
+    letter_share: dict[int, float] = field(default_factory=dict)
 
     @property
     def hidden_size(self) -> int:

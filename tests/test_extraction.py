@@ -4,13 +4,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from caa_core import extraction
+from caa_core import branches
 from caa_core.datasets import ContrastPair, Dataset, read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
+from caa_core.methods import METHODS
 from caa_core.progress import finish
 from caa_core.prompts import render_pair
-from tests.conftest import OLD, make_tiny
+from caa_core.readings import ReadPosition
+from tests.conftest import make_tiny
 from tests.reference import residuals
 
 TEXTS = Dataset(
@@ -68,7 +70,7 @@ def stacked(vector):
 @pytest.mark.parametrize("dataset", [TEXTS, LETTERS], ids=["text", "letter"])
 @pytest.mark.parametrize("budget", [1, 60, 100_000])
 def test_equals_plain_hooks_one_answer_at_a_time(tiny, dataset, budget, monkeypatch):
-    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", budget)
+    monkeypatch.setitem(branches.TOKENS_PER_BATCH, "cpu", budget)
     found = stacked(finish(extract(tiny, dataset)))
     expected = one_by_one(tiny, dataset)
     assert torch.cosine_similarity(found, expected).min() >= 0.99999
@@ -99,12 +101,6 @@ def test_sequences_longer_than_a_sliding_window(tiny_models):
         assert torch.allclose(stacked(finish(extract(model, TEXTS))), one_by_one(model, TEXTS), atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", sorted(OLD))
-def test_a_model_that_cannot_keep_two_answers_apart_is_refused(architecture):
-    with pytest.raises(InputError, match=f"tiny-{architecture}.*attention"):
-        finish(extract(make_tiny(architecture), TEXTS))
-
-
 def test_layers_limit_and_papers(tiny_llama):
     vector = finish(extract(tiny_llama, TEXTS.first(2), layers=[3, 1], name="mine"))
     full = finish(extract(tiny_llama, Dataset("x", "", "", TEXTS.pairs[:2])))
@@ -133,7 +129,7 @@ def test_residual_norms_are_medians_at_the_read_positions(tiny_llama):
 
 
 def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
-    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
+    monkeypatch.setitem(branches.TOKENS_PER_BATCH, "cpu", 1)
     seen = []
     finish(extract(tiny_llama, TEXTS), lambda now: seen.append((now.unit, now.done, now.fraction)))
     assert seen[0] == ("pairs rendered", 0, 0.0)
@@ -142,7 +138,7 @@ def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
 
 
 def test_closing_in_the_middle_leaves_the_model_as_it_was(tiny_llama, monkeypatch):
-    monkeypatch.setitem(extraction.TOKENS_PER_BATCH, "cpu", 1)
+    monkeypatch.setitem(branches.TOKENS_PER_BATCH, "cpu", 1)
     before = residuals(tiny_llama, [5, 6, 7])
     work = extract(tiny_llama, TEXTS)
     for _ in range(4):
@@ -166,6 +162,51 @@ def test_a_pair_too_long_for_the_model_is_named():
     long = Dataset("long", "", "", (*TEXTS.pairs, ContrastPair("word " * 600, "a", "b", 5)))
     with pytest.raises(InputError, match=r"long, pair 5 has \d+ tokens; tiny-gpt2 takes 512"):
         finish(extract(model, long))
+
+
+def test_methods_are_made_from_what_is_read(tiny_llama):
+    """The same directions as from one answer at a time, and each as long as the mean difference along it."""
+    positive, negative = plainly_read(tiny_llama, TEXTS)
+    for name, method in METHODS.items():
+        made = finish(extract(tiny_llama, TEXTS, method=name))
+        assert made.provenance.method == name
+        assert made.provenance.num_pairs == (1 if name == "single" else 4)
+        for layer in range(4):
+            expected = method(positive[layer], negative[layer])
+            assert torch.cosine_similarity(made.at(layer), expected, dim=0) > 0.999, (name, layer)
+            assert made.norm(layer) == pytest.approx(expected.norm().item(), rel=1e-2)
+
+
+def plainly_read(model, dataset):
+    """[layers, pairs, hidden_size] at positive and at negative answers of free text."""
+    read = [[], []]
+    for pair in dataset.pairs:
+        rendered = render_pair(model.tokenizer, pair)
+        for side, answer in enumerate((rendered.positive, rendered.negative)):
+            read[side].append(residuals(model, answer.ids)[:, answer.start :].mean(1))
+    return [torch.stack(side, dim=1) for side in read]
+
+
+def test_answers_that_do_not_differ_where_they_are_read_are_refused(tiny_llama):
+    with pytest.raises(InputError, match="Read at 'last-prompt', the answers of texts do not differ at layer 0"):
+        finish(extract(tiny_llama, TEXTS, read=ReadPosition("last-prompt")))
+    with pytest.raises(InputError, match="no method 'median': choose one of mean-difference, pca"):
+        finish(extract(tiny_llama, TEXTS, method="median"))
+
+
+def test_the_share_of_the_letter(tiny_llama):
+    """Every matching answer at (A): what the given order says is the letter and the behaviour; both orders tell."""
+    pairs = tuple(ContrastPair(f"{pair.prompt} {n}", "(A)", "(B)", n) for n, pair in enumerate(LETTERS.pairs))
+    given = Dataset("given", "", "", pairs)
+    both = given.in_both_letter_orders()
+    swapped = Dataset("swapped", "", "", both.pairs[len(pairs) :])
+    a, b = (stacked(finish(extract(tiny_llama, dataset))) for dataset in (given, swapped))
+    made = finish(extract(tiny_llama, both))
+    expected = torch.cosine_similarity(a, a - b) ** 2
+    assert list(made.letter_share.values()) == pytest.approx(expected.tolist(), abs=1e-3)
+    assert finish(extract(tiny_llama, given)).letter_share == {}
+    single = finish(extract(tiny_llama, both, method="single"))
+    assert single.provenance.num_pairs == 2
 
 
 @pytest.mark.golden

@@ -1,0 +1,146 @@
+"""A contrast pair as one row of a batch.
+
+Both answers go through the model in one row: the tokens they share once, then the rest of the positive answer, then the
+rest of the negative one, which sees the shared tokens but not the positive answer. A pair of lettered answers so costs
+two tokens more than its question. Positions are counted in each answer's own tokens, so that whatever goes by positions
+(rotary embeddings, sliding windows, what is steered) holds for a row as it does for each answer alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import torch
+
+from caa_core.errors import InputError
+from caa_core.model import Inputs, SteerableModel
+from caa_core.prompts import RenderedPair
+
+# Tokens of one forward pass. On a CPU larger batches are no faster a token, and a person who waits for the
+# model waits for the batch.
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
+
+# Tokens of one row, both answers counted: its attention mask grows with their square.
+MAX_ROW = 8192
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A pair as one row: `ids` are the shared tokens, the rest of the positive and the rest of the negative answer.
+
+    shared: tokens that both have in common; fork: the index at which the negative answer's own begin.
+    """
+
+    ids: tuple[int, ...]
+    shared: int
+    fork: int
+
+    @classmethod
+    def of(cls, pair: RenderedPair, positive_end: int | None = None, negative_end: int | None = None) -> "Branches":
+        """The row of a pair, or of the first so many tokens of its two sequences."""
+        positive, negative = pair.positive.ids[:positive_end], pair.negative.ids[:negative_end]
+        shared = min(pair.shared, len(positive), len(negative))
+        return cls(positive + negative[shared:], shared, len(positive))
+
+    def columns(self, negative: Sequence[int]) -> list[int]:
+        """Where tokens of the negative sequence lie in the row; those of the positive one lie at their own index."""
+        return [i if i < self.shared else self.fork + i - self.shared for i in negative]
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer of the two sequences."""
+        return max(self.fork, self.shared + self.length - self.fork)
+
+    def check(self, model: SteerableModel, where: str) -> None:
+        """Raises InputError, which names `where`, for a row that the model cannot take."""
+        for tokens, limit in ((self.longest, model.context_length), (self.length, MAX_ROW)):
+            if tokens > limit:
+                raise InputError(
+                    f"{where} has {tokens} tokens; {model.name} takes {limit} here. Shorten it or leave it out."
+                )
+
+
+def budget(model: SteerableModel) -> int:
+    """Tokens of one forward pass on this model's device."""
+    return TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH["cpu"])
+
+
+def batches(rows: Sequence[Branches], tokens: int) -> Iterator[list[int]]:
+    """Indices of rows of similar length together, longest first, at most `tokens` a batch with the padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda i: rows[i].length, reverse=True):
+        if batch and (len(batch) + 1) * rows[batch[0]].length > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    yield batch
+
+
+def inputs_of(model: SteerableModel, batch: Sequence[Branches]) -> Inputs:
+    """Right-padded rows in which the negative answer continues the shared tokens."""
+    width = max(row.length for row in batch)
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    positions = torch.zeros(len(batch), width, dtype=torch.long)
+    seen = torch.zeros(len(batch), width, width, dtype=torch.bool)
+    for r, row in enumerate(batch):
+        ids[r, : row.length] = torch.tensor(row.ids)
+        positions[r, : row.length] = torch.tensor(
+            [*range(row.fork), *range(row.shared, row.shared + row.length - row.fork)]
+        )
+        seen[r] = torch.ones(width, width, dtype=torch.bool).tril()
+        seen[r, row.fork :, row.shared : row.fork] = False
+    device = model.device
+    return Inputs(ids.to(device), positions.to(device), _masks(model, seen.to(device), positions.to(device)))
+
+
+def _masks(
+    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Additive attention masks from `seen` [rows, tokens, tokens], with the window of layers that have one."""
+    window = getattr(model.config, "sliding_window", None)
+    kinds = set(getattr(model.config, "layer_types", None) or [])
+    full = _additive(seen, model.dtype)
+    if not window or kinds == {"full_attention"}:
+        return full
+    near = positions[:, :, None] - positions[:, None, :] < window
+    sliding = _additive(seen & near, model.dtype)
+    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+
+
+# Models whose attention has been seen to keep the two answers of a row apart.
+_TRUSTED: WeakSet[SteerableModel] = WeakSet()
+
+
+def trust(model: SteerableModel) -> None:
+    """Make sure, once a model, that a row of two answers reads the same as each answer alone.
+
+    Some older architectures put a mask of their own over the one that they are given, or have no positions.
+
+    Raises:
+        InputError: they differ, so vectors of this model would be wrong.
+    """
+    if model in _TRUSTED:
+        return
+    if hasattr(model.config, "attention_types"):
+        raise InputError(
+            f"{model.name} (GPT-Neo) counts its attention window in places, so its vectors would be wrong."
+        )
+    shared, answers = (1, 2, 3, 4), ((5, 6, 7), (8, 9, 10))
+    row = Branches(shared + answers[0] + answers[1], 4, 7)
+    try:
+        together = [model.last_residual(inputs_of(model, [row]))[0, column] for column in (6, 9)]
+        alone = [model.last_residual(model.plain_inputs(shared + answer))[0, -1] for answer in answers]
+    except Exception as error:  # each architecture fails in its own way
+        raise InputError(f"{model.name} does not take the attention mask that making vectors needs.") from error
+    worst = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(together, alone, strict=True))
+    if worst > (0.01 if model.dtype == torch.float32 else 0.1):
+        raise InputError(f"{model.name} does not keep to the attention mask that making vectors needs.")
+    _TRUSTED.add(model)

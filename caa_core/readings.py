@@ -1,0 +1,174 @@
+"""Reading the residual stream at both answers of each contrast pair."""
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import nnsight
+import torch
+
+from caa_core.branches import Branches, batches, budget, inputs_of, trust
+from caa_core.datasets import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.model import SteerableModel, hidden_of
+from caa_core.progress import Progress
+from caa_core.prompts import Answer, RenderedPair, render_pair
+
+RULES = ("auto", "letter", "answer-mean", "last", "last-prompt")
+RENDERED_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class ReadPosition:
+    """Where the residual stream of prompt and answer is read.
+
+    auto: whichever of the others suits the data. letter: the first token at which the two answers differ, which for
+    "(A)" and "(B)" is the letter (Panickssery et al., arXiv 2312.06681, section 3). answer-mean: the mean over the
+    answer's own tokens. last: the answer's last token (as Zou et al. read, arXiv 2310.01405). last-prompt: the
+    prompt's last token, for pairs that differ in their prompts. index: a token of prompt and answer together, -2 being
+    the second last.
+    """
+
+    rule: str = "auto"
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "ReadPosition":
+        """Raises InputError for anything but one of the names above, or a whole number."""
+        text = str(text).strip()
+        if text in RULES:
+            return cls(text)
+        if re.fullmatch(r"-?\d{1,6}", text):
+            return cls("index", int(text))
+        raise InputError(f"There is no read position {text[:40]!r}: choose {', '.join(RULES)}, or a token's index.")
+
+    def __str__(self) -> str:
+        return str(self.index) if self.rule == "index" else self.rule
+
+    def of(self, dataset: Dataset) -> "ReadPosition":
+        """The rule that automatic stands for with this data."""
+        if self.rule != "auto":
+            return self
+        return ReadPosition(
+            {"letter": "letter", "word": "letter", "text": "answer-mean", "prompt": "last-prompt"}[dataset.answers]
+        )
+
+    def tokens(self, pair: RenderedPair, answer: Answer) -> range:
+        """Indices of the tokens of one of a pair's answers that are read; empty where there are none."""
+        length = len(answer.ids)
+        if self.rule == "letter":
+            return range(pair.shared, pair.shared + pair.part)
+        if self.rule == "answer-mean":
+            return range(answer.start, length)
+        first = {"last": length - 1, "last-prompt": answer.start - 1}.get(self.rule, self.index % length)
+        return range(first, first + (self.rule != "index" or -length <= self.index < length))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair as a row, the columns that are read for each of its answers, and what `prompts.Answer` calls merged."""
+
+    branches: Branches
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+    merged: bool
+
+
+# Is given pair numbers, and what was read at their positive and negative answers: [layers, pairs, hidden_size] each,
+# float32, on the CPU.
+Collect = Callable[[list[int], torch.Tensor, torch.Tensor], None]
+
+
+def read_all(
+    model: SteerableModel, dataset: Dataset, layers: Sequence[int], position: ReadPosition, *collectors: Collect
+) -> Generator[Progress, None, torch.Tensor]:
+    """Read every pair and hand what was read to `collectors`, batch by batch, the longest pairs first.
+
+    Yields `Progress` over the pairs. Returns the median norm of the residual stream at the tokens read, [layers].
+
+    Raises:
+        InputError: a pair that is too long, or has no token at the read position.
+    """
+    rows = yield from _rows(model, dataset, position.of(dataset))
+    progress = Progress(len(rows), "pairs", sum(row.branches.length for row in rows))
+    if merged := sum(row.merged for row in rows):
+        progress.note = (
+            f"In {merged} pairs a token holds the end of the prompt and the beginning of the answer; "
+            "it was taken for the answer's."
+        )
+    yield progress
+    norms = []
+    for batch in batches([row.branches for row in rows], budget(model)):
+        positive, negative, seen = _read(model, [rows[i] for i in batch], list(layers))
+        for collect in collectors:
+            collect(batch, positive, negative)
+        norms.append(seen)
+        yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
+    return torch.cat(norms, dim=1).median(dim=1).values
+
+
+def _rows(model: SteerableModel, dataset: Dataset, position: ReadPosition) -> Generator[Progress, None, list[Row]]:
+    """All pairs as rows, after making sure that rows work on this model."""
+    progress = Progress(len(dataset.pairs), "pairs rendered", len(dataset.pairs))
+    yield progress
+    trust(model)
+    rows = []
+    for pair in dataset.pairs:
+        rows.append(_row(model, dataset.name, pair, position))
+        if len(rows) % RENDERED_AT_ONCE == 0:
+            yield progress.advance(RENDERED_AT_ONCE, RENDERED_AT_ONCE)
+    return rows
+
+
+def _row(model: SteerableModel, name: str, pair: ContrastPair, position: ReadPosition) -> Row:
+    rendered = render_pair(model.tokenizer, pair)
+    read = [position.tokens(rendered, answer) for answer in (rendered.positive, rendered.negative)]
+    where = f"{name}, pair {pair.line}"
+    if not all(read):
+        raise InputError(f"{where}: {_nothing_there(position, model.name)}.")
+    # What lies behind the last token read need not be computed.
+    branches = Branches.of(rendered, *(tokens[-1] + 1 for tokens in read))
+    branches.check(model, where)
+    merged = rendered.positive.merged or rendered.negative.merged
+    return Row(branches, tuple(read[0]), tuple(branches.columns(read[1])), merged)
+
+
+def _nothing_there(position: ReadPosition, model: str) -> str:
+    if position.rule == "letter":
+        return f"its answers do not part in any token of {model}"
+    if position.rule == "index":
+        return f"one of its answers has no token {position.index} under {model}"
+    return f"an answer has no token of its own under {model}"
+
+
+@torch.no_grad()
+def _read(
+    model: SteerableModel, batch: list[Row], layers: list[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One forward pass over a batch of pairs.
+
+    Returns the mean over the tokens read of each positive and of each negative answer, [layers, pairs, hidden_size],
+    and the norms of the residual stream at every token read, [layers, tokens]; all float32, on the CPU.
+    """
+    inputs = inputs_of(model, [row.branches for row in batch])
+    rows, columns, weights = _readings(batch)
+    weights = weights.to(model.device)
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
+        means, norms = nnsight.save([]), nnsight.save([])
+        for layer in layers:
+            stream = hidden_of(model.blocks[layer].output)[rows, columns].float()
+            means.append((weights.to(stream.device) @ stream).cpu())
+            norms.append(stream.norm(dim=-1).cpu())
+        tracer.stop()  # neither the blocks behind the deepest layer wanted nor the head are computed
+    both = torch.stack(means)
+    return both[:, : len(batch)], both[:, len(batch) :], torch.stack(norms)
+
+
+def _readings(batch: list[Row]) -> tuple[list[int], list[int], torch.Tensor]:
+    """Row and column of every token read, and weights [2 · pairs, tokens] that average them answer by answer."""
+    answers = [(r, row.positive) for r, row in enumerate(batch)] + [(r, row.negative) for r, row in enumerate(batch)]
+    places = [(a, r, column) for a, (r, columns) in enumerate(answers) for column in columns]
+    weights = torch.zeros(len(answers), len(places), dtype=torch.float32)
+    for place, (answer, _, _) in enumerate(places):
+        weights[answer, place] = 1 / len(answers[answer][1])
+    return [r for _, r, _ in places], [column for _, _, column in places], weights
