@@ -1,0 +1,118 @@
+"""What a vector does, on items that it was not made from, beside random vectors of the same norm, and what it costs."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap
+
+from caa_core.datasets import ContrastPair
+from caa_core.generation import Decoding, Row, generate
+from caa_core.interventions import Steer
+from caa_core.model import SteerableModel
+from caa_core.prompts import render
+from caa_core.scoring import score
+
+RANDOM_VECTORS = 20
+RESAMPLES = 2000
+NEW_TOKENS = 64
+# A run of so many tokens that the text has had before counts as repeated.
+REPEATED = 4
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What steering did to the preference log p(positive) - log p(negative), in nats a token.
+
+    effect: the mean change over `items` against the unsteered model, with a bootstrap 95 % interval over them.
+    beaten: how many of `random_vectors` of the same norm have a smaller effect.
+    kl: KL(unsteered ‖ steered) of the next token in nats, mean over the answers' tokens.
+    repetition: share of the written tokens that end a run of four which the same text has had before.
+    """
+
+    layer: int
+    multiplier: float
+    items: int
+    effect: float
+    low: float
+    high: float
+    random_vectors: int
+    beaten: int
+    kl: float
+    repetition: float
+    repetition_unsteered: float
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
+            f"gain {self.effect:+.2f} nats a token on the plain ones (95 % interval {self.low:+.2f} to "
+            f"{self.high:+.2f}), more than {self.beaten} of {self.random_vectors} random vectors of the same norm. "
+            f"Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
+            f"(unsteered {self.repetition_unsteered:.0%})."
+        )
+
+
+def measure(
+    model: SteerableModel, pairs: Sequence[ContrastPair], vector: torch.Tensor, layer: int, multiplier: float
+) -> Generator[Any, None, Effect]:
+    """Score `pairs` without and with multiplier times `vector` [hidden_size] at a layer, and with random vectors; then
+    write answers to their prompts. Yields progress.
+    """
+    directions = [vector, *random_vectors(vector, RANDOM_VECTORS)]
+    scores = yield from score(model, pairs, [(Steer(v, layer, multiplier),) for v in directions])
+    changes = (scores.preference[1:] - scores.preference[0]).double().numpy()
+    low, high = interval(changes[0])
+    means = changes.mean(1)
+    unsteered, steered = yield from _written(model, pairs, Steer(vector, layer, multiplier))
+    return Effect(
+        layer=layer,
+        multiplier=multiplier,
+        items=len(pairs),
+        effect=float(means[0]),
+        low=low,
+        high=high,
+        random_vectors=RANDOM_VECTORS,
+        beaten=int((means[0] > means[1:]).sum()),
+        kl=scores.kl[1].mean().item(),
+        repetition=steered,
+        repetition_unsteered=unsteered,
+    )
+
+
+def random_vectors(vector: torch.Tensor, count: int, seed: int = 0) -> list[torch.Tensor]:
+    """Directions drawn at random, each with the norm of `vector` [hidden_size]."""
+    random = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(count, len(vector), generator=random, dtype=torch.float32)
+    return list(drawn / drawn.norm(dim=1, keepdim=True) * vector.norm())
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean of values [items] (percentiles, over items)."""
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    random = np.random.default_rng(0)
+    found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=random).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def repetition(ids: Sequence[int]) -> float:
+    """Share of tokens that end a run of `REPEATED` tokens which stood earlier in the same text."""
+    runs = [tuple(ids[i : i + REPEATED]) for i in range(len(ids) - REPEATED + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def _written(
+    model: SteerableModel, pairs: Sequence[ContrastPair], steer: Steer
+) -> Generator[Any, None, tuple[float, float]]:
+    """Mean repetition of greedy answers to the prompts, unsteered and steered."""
+    prompts = [render(model.tokenizer, [{"role": "user", "content": pair.prompt}]) for pair in pairs]
+    rows = [Row(prompt, steers) for steers in ((), (steer,)) for prompt in prompts]
+    written = yield from generate(model, rows, Decoding(NEW_TOKENS))
+    found = [repetition(text.ids) for text in written]
+    return float(np.mean(found[: len(pairs)])), float(np.mean(found[len(pairs) :]))
