@@ -1,0 +1,215 @@
+"""Your vectors: look at them, rename, combine, and move them in and out as files."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from caa_core import arithmetic
+from caa_core.errors import InputError
+from caa_core.exchange import FORMATS, read_vector, write_vector
+from caa_core.figures import norms_by_layer
+from caa_core.model import SteerableModel
+from caa_core.panels.common import check_fit, guarded, misfits, plain, vector_choices
+from caa_core.service import Session, Studio
+from caa_core.sharing import available, pull_vector, push_vector
+from caa_core.vectors import SteeringVector, spans
+
+# What can be made of two vectors and a number.
+OPERATIONS: dict[str, Callable[[SteeringVector, SteeringVector, float], list[SteeringVector]]] = {
+    "A + B": lambda a, b, number: [arithmetic.add(a, b)],
+    "A − B": lambda a, b, number: [arithmetic.subtract(a, b)],
+    "A × number": lambda a, b, number: [arithmetic.scale(a, number)],
+    "−A": lambda a, b, number: [arithmetic.negate(a)],
+    "A with norm 1": lambda a, b, number: [arithmetic.normalise(a)],
+    "A without its part along B": lambda a, b, number: [arithmetic.project_off(a, b)],
+    "A and B with equal norms": lambda a, b, number: arithmetic.equal_norms([a, b]),
+}
+
+
+class Vectors:
+    """Draws the session's vectors. `changed` is a state that changes whenever the list does."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self.changed = gr.State(0)
+        self.pending = gr.State(None)
+
+    def draw(self) -> None:
+        """Draw the list, the chosen vector, and what can be done with it."""
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
+                self.about = gr.Markdown("None yet. Make one above, or upload one.", elem_id="generate-about")
+                with gr.Row():
+                    self.format = gr.Dropdown(
+                        list(FORMATS), value=next(iter(FORMATS)), label="Format", elem_id="generate-format", min_width=160
+                    )
+                    self.download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
+                self.note = gr.Markdown(elem_id="generate-note")
+            with gr.Column(scale=3, min_width=300):
+                self.plot = gr.Plot(label="Strength by layer", elem_id="generate-plot")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
+                    self.add = gr.File(
+                        label="A .safetensors or .gguf file, .pt files of one vector, or a .zip of them",
+                        file_types=[".safetensors", ".gguf", ".zip", ".pt"],
+                        file_count="multiple",
+                        height=120,
+                        elem_id="generate-add",
+                    )
+                    self.found = gr.Markdown(elem_id="generate-found")
+                    self.keep = gr.Button("Add it to my vectors", interactive=False, size="sm", elem_id="generate-keep")
+                with gr.Accordion("Hugging Face hub", open=False, visible=available()):
+                    self.repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="generate-repo")
+                    with gr.Row():
+                        self.push = gr.Button("Push the vector", size="sm")
+                        self.pull = gr.Button("Look at the repository's vector", size="sm")
+            with gr.Column(min_width=300):
+                with gr.Accordion("Combine", open=False, elem_id="generate-combine"):
+                    choices = vector_choices(Session())
+                    with gr.Row():
+                        self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
+                        self.operation = gr.Dropdown(
+                            list(OPERATIONS), value="A + B", label="Operation", elem_id="combine-operation", min_width=120
+                        )
+                        self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
+                        self.number = gr.Number(2, label="Number", elem_id="combine-number", min_width=80)
+                    self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+                with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
+                    self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
+                    with gr.Row():
+                        self.rename = gr.Button("Rename", size="sm", elem_id="generate-rename-button")
+                        self.delete = gr.Button("Delete", size="sm", variant="stop", elem_id="generate-delete")
+        self.pickers = [self.a, self.b]
+        self.parts = [self.shown, self.about, self.plot, self.download, self.note]
+
+    def kept(self, session: Session, vector: SteeringVector, count: int) -> dict:
+        """Put a vector into the session's list and show it."""
+        return self.show(session, session.keep(vector)) | {self.changed: count + 1}
+
+    def show(self, session: Session, name: str | None, ending: str = ".safetensors") -> dict:
+        """Updates that show one of the session's vectors."""
+        if name not in session.vectors:
+            empty = gr.DownloadButton(value=None, interactive=False)
+            gone = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
+            return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
+        vector = session.vectors[name]
+        path = session.path(name, ending)
+        notes = write_vector(vector, path)
+        return {
+            self.shown: gr.Dropdown(list(session.vectors), value=name),
+            self.about: about(vector, misfits(self.studio.model, vector)),
+            self.plot: norms_by_layer(vector),
+            self.download: gr.DownloadButton(value=str(path), interactive=True),
+            self.note: " ".join(map(plain, notes)),
+        }
+
+    def wire(self, status: gr.Markdown) -> None:
+        """Let it work; what was done is said in `status`."""
+
+        def session_of(request: gr.Request) -> Session:
+            return self.studio.session(request.session_hash)
+
+        @guarded
+        def select(request: gr.Request, name: str | None, format: str) -> dict:
+            return self.show(session_of(request), name, FORMATS[format])
+
+        @guarded
+        def look(paths: list[str] | None) -> dict:
+            if not paths:
+                return {self.pending: None, self.found: "", self.keep: gr.Button(interactive=False)}
+            return preview(read_vector(*map(Path, paths)))
+
+        @guarded
+        def pull(repo: str) -> dict:
+            return preview(pull_vector(repo.strip()))
+
+        def preview(vector: SteeringVector) -> dict:
+            check_fit(self.studio.model, vector)
+            said = "Before it is used: this is what the file says.\n\n"
+            told = said + about(vector, misfits(self.studio.model, vector))
+            return {self.pending: vector, self.found: told, self.keep: gr.Button(interactive=True)}
+
+        @guarded
+        def keep(request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
+            if vector is None:
+                raise InputError("There is no vector to add yet; choose a file first.")
+            updates = self.kept(session_of(request), vector, count)
+            name = next(reversed(session_of(request).vectors))
+            cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
+            return updates | cleared | {status: f"Loaded **{plain(name)}**."}
+
+        @guarded
+        def push(name: str | None, repo: str, request: gr.Request) -> dict:
+            return {status: f"Pushed to {plain(push_vector(self._chosen(session_of(request), name), repo.strip()))}."}
+
+        @guarded
+        def combine(request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int) -> dict:
+            session = session_of(request)
+
+            def work(model: SteerableModel) -> Generator[Any, None, list[SteeringVector]]:
+                first = yield from self.studio.vector(model, session, a)
+                second = yield from self.studio.vector(model, session, b)
+                return OPERATIONS[operation](first, second, float(number or 0))
+
+            made = self.studio.run(work).wait()
+            names = [session.keep(vector) for vector in made]
+            said = " and ".join(f"**{plain(name)}**" for name in names)
+            return self.show(session, names[-1]) | {self.changed: count + 1, status: f"Made {said}."}
+
+        @guarded
+        def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
+            session = session_of(request)
+            self._chosen(session, name)
+            new = session.rename(name, title)
+            return self.show(session, new) | {self.changed: count + 1, status: f"It is called **{plain(new)}** now."}
+
+        @guarded
+        def delete(request: gr.Request, name: str | None, count: int) -> dict:
+            session = session_of(request)
+            del session.vectors[self._chosen(session, name).name]
+            rest = next(reversed(session.vectors), None)
+            return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(name)}**."}
+
+        silent = {"api_visibility": "private", "show_progress": "hidden"}
+        panel = [*self.parts, status, self.changed]
+        bring = [self.pending, self.found, self.keep]
+        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **silent)
+        self.add.change(look, self.add, bring, **silent).failure(lambda: None, None, self.add, **silent)
+        self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
+        self.push.click(push, [self.shown, self.repo], status, **silent)
+        self.pull.click(pull, self.repo, bring, **silent)
+        values = [self.a, self.operation, self.b, self.number, self.changed]
+        self.combine.click(combine, values, panel, **silent)
+        self.rename.click(rename, [self.shown, self.title, self.changed], panel, **silent)
+        self.delete.click(delete, [self.shown, self.changed], panel, **silent)
+
+    def _chosen(self, session: Session, name: str | None) -> SteeringVector:
+        if name not in session.vectors:
+            raise InputError("Choose one of your vectors first.")
+        return session.vectors[name]
+
+
+def about(vector: SteeringVector, notes: list[str]) -> str:
+    """What a vector's papers say, as Markdown."""
+    was = vector.provenance
+    shares = sorted(vector.letter_share.values())
+    facts = {
+        "made on": was.model,
+        "from": f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else was.dataset,
+        "method": was.method,
+        "read at": was.read_position,
+        "layers": spans(vector.layers).split(" ", 1)[1],
+        "hidden size": str(vector.hidden_size),
+        "operations": was.operations,
+        "made with": was.created_with,
+        "letter": f"in the given order, {shares[len(shares) // 2]:.0%} of ‖v‖² lay along the letter (median over layers)"
+        if shares
+        else "",
+    }
+    lines = [f"**{plain(vector.name)}**", "", "| | |", "|---|---|"]
+    lines += [f"| {label} | {plain(fact)} |" for label, fact in facts.items() if fact]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
