@@ -34,6 +34,7 @@ MAX_LAYERS = 1_000
 # One layer's .pt; it may carry a whole matrix of which the vector is one row.
 MAX_PT_BYTES = 16_000_000
 MAX_ZIP_ENTRIES = 20_000
+MAX_PT_ENTRIES = 100
 MAX_PICKLE_BYTES = 4_096
 MAX_GGUF_READS = 20_000
 # All that the pickle of a plain tensor names; torch itself would also build a bytearray of any length.
@@ -144,7 +145,7 @@ def _content(path: Path, limit: int, first: int = -1) -> bytes:
 def _files(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     if sum(os.path.getsize(path) for path in paths if os.path.isfile(path)) > MAX_BYTES:
         raise InputError(f"The files are larger than {MAX_BYTES / 1e6:.0f} MB, which no steering vector is.")
-    return ((path.name, _content(path, MAX_PT_BYTES)) for path in paths)
+    return ((path.name, _content(path, MAX_BYTES)) for path in paths)
 
 
 @contextmanager
@@ -159,7 +160,8 @@ def _refusing(source: str, kind: str) -> Iterator[None]:
 
 
 def _folder(path: Path, source: str) -> SteeringVector:
-    names = sorted(name for name in os.listdir(path) if PT_NAME.fullmatch(name))
+    with _refusing(source, "a folder"):
+        names = sorted(name for name in os.listdir(path) if PT_NAME.fullmatch(name))
     if not names:
         raise InputError(f"The folder {source} holds no file vec_layer_<layer>_<model>.pt.")
     return _of_layers(_files([path / name for name in names]), source, path.resolve().name)
@@ -168,7 +170,7 @@ def _folder(path: Path, source: str) -> SteeringVector:
 def _zip(path: Path, source: str) -> SteeringVector:
     """A zip is one .pt as torch writes it (it has a data.pkl), or a zip of such."""
     data = _content(path, MAX_BYTES)
-    members = _members(data, source, MAX_BYTES)
+    members = _members(data, source, MAX_ZIP_ENTRIES, {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
     if any(name.endswith("/data.pkl") for name in members):
         return _of_layers([(path.name, data)], source)
     files = [(re.split(r"[/\\]", name)[-1], content) for name, content in members.items()]
@@ -178,19 +180,23 @@ def _zip(path: Path, source: str) -> SteeringVector:
     return _of_layers(pts, source, path.stem)
 
 
-def _members(data: bytes, source: str, limit: int) -> dict[str, bytes]:
-    """The files in a zip, by name, unpacked in memory: no more than `limit` bytes of them."""
+def _members(data: bytes, source: str, entries: int, compressions: Collection[int]) -> dict[str, bytes]:
+    """The files in a zip, by name, unpacked in memory: MAX_BYTES at most.
+
+    Compressions other than deflate are not for hostile files: they unpack a whole block, whatever size was declared.
+    """
     # Every entry of the directory begins so, which bounds the work of opening the zip before it is opened.
-    if data.count(b"PK\x01\x02") > MAX_ZIP_ENTRIES:
+    if data.count(b"PK\x01\x02") > entries:
         raise InputError(f"{source} holds too many files for a steering vector.")
     with _refusing(source, "a zip file"), zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX/")]
-        if sum(info.file_size for info in infos) > limit:
-            raise InputError(f"{source} unpacks to more than {limit / 1e6:.0f} MB, which no steering vector does.")
+        if sum(info.file_size for info in infos) > MAX_BYTES:
+            raise InputError(f"{source} unpacks to more than {MAX_BYTES / 1e6:.0f} MB, which no steering vector does.")
+        if sum(info.compress_size for info in infos) > len(data):
+            raise InputError(f"{source} is damaged: its files overlap.")
         if len({info.filename for info in infos}) < len(infos):
             raise InputError(f"{source} holds two files of one name.")
-        # Other compressions unpack a whole block at a time, whatever size they declared.
-        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+        if any(info.compress_type not in compressions for info in infos):
             raise InputError(f"{source} is compressed in a way that is not read: zip it as usual.")
         return {info.filename: archive.read(info) for info in infos}
 
@@ -223,7 +229,11 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
         raise InputError(f"{source} is in torch's old format: load it and save it again with torch 1.6 or newer.")
     if not data.startswith(b"PK"):
         raise InputError(f"{source} is not a file that torch.save wrote.")
-    members = {name.partition("/")[2]: content for name, content in _members(data, source, MAX_PT_BYTES).items()}
+    if len(data) > MAX_PT_BYTES:
+        raise InputError(f"{source} is larger than {MAX_PT_BYTES / 1e6:.0f} MB, which no vector of one layer is.")
+    # torch compresses nothing, and a thousand layers of compressed zeros would take a minute.
+    unpacked = _members(data, source, MAX_PT_ENTRIES, {zipfile.ZIP_STORED})
+    members = {name.partition("/")[2]: content for name, content in unpacked.items()}
     with _refusing(source, "a file of torch.save"):
         _check_pickle(source, members["data.pkl"])
         anew = io.BytesIO()

@@ -113,4 +113,4 @@ def _reason(error: Exception, repo_id: str) -> str:
             return f"The file is not in {repo_id} any more."
         case HfHubHTTPError():
             return f"The hub answered with an error ({status}); try again later."
-    return "The hub cannot be reached; try again later."
+    return f"The hub cannot be reached, or did not answer as it should ({type(error).__name__}); try again later."

@@ -366,13 +366,13 @@ def test_pickles_that_eat_memory_are_not_run(tmp_path):
         (torch.nn.Parameter(torch.ones(2)), "other than a plain float tensor"),
         ({"vector": torch.ones(2)}, "does not hold one vector"),
         ([torch.ones(2)] * 3, "does not hold one vector"),
-        ([torch.ones(2) for _ in range(99)], "other than a plain float tensor"),
+        ([torch.ones(2) for _ in range(60)], "other than a plain float tensor"),
         ("text", "does not hold one vector"),
         (torch.tensor([1.0, float("nan")]), "layer 13: it holds NaN"),
         (torch.tensor([1.0, 1e300], dtype=torch.float64), "layer 13: it holds NaN or infinity"),
         (torch.zeros(2), "layer 13: it is zero everywhere"),
     ],
-    ids=str,
+    ids=range(18),
 )
 def test_pt_files_that_hold_no_vector(tmp_path, tensor, message):
     start = time.monotonic()
@@ -426,6 +426,16 @@ def test_zips_that_hold_no_vector(tmp_path, members, message):
         read_vector(put(tmp_path / "v.zip", zipped(members)))
 
 
+def overlapping() -> bytes:
+    """Two entries of the directory that lead to the same bytes, as in a bomb that unpacks one file a thousand times."""
+    honest = zipped([("vec_layer_1_m.pt", GOOD)])
+    at, end = honest.index(b"PK\x01\x02", len(GOOD)), honest.rindex(b"PK\x05\x06")
+    entry = honest[at:end]
+    tail = bytearray(honest[end:])
+    struct.pack_into("<HHI", tail, 8, 2, 2, 2 * len(entry))
+    return honest[:end] + entry.replace(b"layer_1", b"layer_2") + bytes(tail)
+
+
 def test_zip_bombs(tmp_path):
     zeros = b"\0" * 250_000_000
     bomb = zipped([("vec_layer_1_m.pt", zeros)], zipfile.ZIP_DEFLATED)
@@ -434,7 +444,10 @@ def test_zip_bombs(tmp_path):
     other = zipped([("vec_layer_1_m.pt", b"\0" * 100_000)], zipfile.ZIP_BZIP2)
     for content, message in (
         (bomb, "unpacks to more than 200 MB"),
-        (zipped([("vec_layer_1_m.pt", inner)]), "unpacks to more than 16 MB"),
+        (zipped([("vec_layer_1_m.pt", inner)]), r"vec_layer_1_m\.pt is compressed in a way"),
+        (zipped([("vec_layer_1_m.pt", zipped([("a/data.pkl", zeros[:17_000_000])]))]), "larger than 16 MB"),
+        (zipped([("vec_layer_1_m.pt", zipped([(f"a/{n}", b"") for n in range(101)]))]), "holds too many files"),
+        (overlapping(), "its files overlap"),
         (crowd, "too many files"),
         (other, "compressed in a way"),
     ):
