@@ -366,7 +366,7 @@ def test_pickles_that_eat_memory_are_not_run(tmp_path):
         (torch.nn.Parameter(torch.ones(2)), "other than a plain float tensor"),
         ({"vector": torch.ones(2)}, "does not hold one vector"),
         ([torch.ones(2)] * 3, "does not hold one vector"),
-        ([torch.ones(2) for _ in range(60)], "other than a plain float tensor"),
+        ([torch.ones(2) for _ in range(90)], "other than a plain float tensor"),
         ("text", "does not hold one vector"),
         (torch.tensor([1.0, float("nan")]), "layer 13: it holds NaN"),
         (torch.tensor([1.0, 1e300], dtype=torch.float64), "layer 13: it holds NaN or infinity"),
