@@ -6,7 +6,6 @@ one plain sentence, 1 for a failure of ours.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from caa_core.progress import Progress, finish
 if TYPE_CHECKING:
     from caa_core.interventions import Steer
     from caa_core.model import SteerableModel
+    from caa_core.vectors import SteeringVector
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     make = commands.add_parser("extract", parents=[shared, on_model], help="make a steering vector")
     make.add_argument("--data", required=True, help="a file of contrast pairs, or a preset: " + ", ".join(presets()))
-    make.add_argument("--out", required=True, type=Path, help="the safetensors file to write")
+    make.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
     make.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
     make.add_argument("--limit", type=int, help="use only the first so many pairs")
     make.add_argument("--letter-swap", action="store_true", help="use multiple-choice pairs in both letter orders")
@@ -76,6 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     steer.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
     steer.add_argument("--seed", type=int, default=0)
     steer.set_defaults(command=_steer)
+
+    turn = commands.add_parser("convert", parents=[shared], help="write a vector in another tool's format")
+    turn.add_argument("source", metavar="IN", type=Path, help="safetensors, GGUF, .pt, or a zip or folder of .pt")
+    turn.add_argument("target", metavar="OUT", type=Path, help=".safetensors, .gguf, .zip, or a folder for .pt files")
+    turn.set_defaults(command=_convert)
+
+    push = commands.add_parser("push", parents=[shared], help="upload a vector to the Hugging Face hub")
+    push.add_argument("vector", metavar="VECTOR", type=Path, help="a vector file")
+    push.add_argument("repo", metavar="REPO", help="owner/name of a model repository, made if need be")
+    push.set_defaults(command=_push)
+
+    pull = commands.add_parser("pull", parents=[shared], help="download a vector from the Hugging Face hub")
+    pull.add_argument("repo", metavar="REPO", help="owner/name of a model repository")
+    pull.add_argument("target", metavar="OUT", type=Path, help="the file to write, in the format of its ending")
+    pull.add_argument("--file", metavar="NAME", help="which file, where the repository holds several vectors")
+    pull.set_defaults(command=_pull)
     return parser
 
 
@@ -123,6 +139,7 @@ def _lint(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _extract(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.exchange import check_target, write_vector
     from caa_core.extraction import extract
     from caa_core.vectors import parse_layers
 
@@ -130,18 +147,17 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     if options.letter_swap:
         dataset = dataset.in_both_letter_orders()
     _say(f"{dataset.name}: {dataset.kind}")
-    if options.out.is_dir() or not os.access(options.out.parent, os.W_OK):
-        raise InputError(f"The vector cannot be written to {options.out}: give a file in a folder that exists.")
+    check_target(options.out)
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
     vector = finish(extract(model, dataset, layers), _say)
-    vector.save(options.out)
-    result = vector.summary() | {"file": str(options.out)}
+    notes = write_vector(vector, options.out)
+    result = vector.summary() | {"file": str(options.out), "notes": notes}
     lines = [
         f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
         for row in result["layers"]
     ]
-    return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}"])
+    return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}", *notes])
 
 
 def _steer(options: argparse.Namespace) -> tuple[Any, str]:
@@ -161,15 +177,46 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":
     """The addition that FILE:LAYER:MULTIPLIER asks for; a preset's vector is made on the spot."""
+    from caa_core.exchange import read_vector
     from caa_core.extraction import extract
     from caa_core.interventions import Steer
-    from caa_core.vectors import load_vector
 
     model.check_layer(layer)
     if source in presets():
         vector = finish(extract(model, find_pairs(source), [layer]), _say)
     else:
-        vector = load_vector(Path(source))
+        vector = read_vector(Path(source))
         for difference in vector.differences(model.fingerprint, model.template_sha256):
             _say(f"Note on {source}: {difference}.")
     return Steer(vector.at(layer), layer, multiplier)
+
+
+def _convert(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.exchange import read_vector
+
+    return _written(read_vector(options.source), options.target)
+
+
+def _push(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.exchange import read_vector
+    from caa_core.sharing import push_vector
+
+    url = push_vector(read_vector(options.vector), options.repo)
+    return {"url": url}, url
+
+
+def _pull(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.exchange import check_target
+    from caa_core.sharing import pull_vector
+
+    check_target(options.target)
+    return _written(pull_vector(options.repo, options.file), options.target)
+
+
+def _written(vector: "SteeringVector", target: Path) -> tuple[Any, str]:
+    from caa_core.exchange import write_vector
+    from caa_core.vectors import spans
+
+    notes = write_vector(vector, target)
+    text = f"{vector.name}: {spans(vector.layers)}, hidden size {vector.hidden_size}, written to {target}"
+    return vector.summary() | {"file": str(target), "notes": notes}, "\n".join([text, *notes])

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ FORMAT_VERSION = "1"
 LAYER_CONVENTION = "residual stream after decoder block L, counted from 0"
 MAX_BYTES = 200_000_000
 MAX_NAME = 120
+MAX_NORMS = 1_000_000
+MAX_HEADER = 4_000_000
+# Control characters, and those that turn the direction of the text around them: a name must not rewrite its line.
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -94,21 +98,26 @@ class SteeringVector:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file (its format stands in CONTRIBUTING.md)."""
-        papers = {name: str(value) for name, value in vars(self.provenance).items() if value}
-        metadata = {
+        tensors = {f"layers.{layer}": vector.contiguous() for layer, vector in self.layers.items()}
+        save_file(tensors, path, self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """All that a file says beside the tensors: name, norms and provenance; `assemble` reads it back."""
+        return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "hidden_size": str(self.hidden_size),
             "layer_convention": LAYER_CONVENTION,
-            **({"residual_norms": self._norms_by_number()} if self.residual_norms else {}),
-            **papers,
+            **{name: self._by_number(values) for name, values in self._measured().items() if values},
+            **{name: str(value) for name, value in vars(self.provenance).items() if value},
         }
-        tensors = {f"layers.{layer}": vector.contiguous() for layer, vector in self.layers.items()}
-        save_file(tensors, path, metadata)
 
-    def _norms_by_number(self) -> str:
-        return json.dumps([self.residual_norms.get(layer) for layer in range(max(self.layers) + 1)])
+    def _measured(self) -> dict[str, dict[int, float]]:
+        return {"residual_norms": self.residual_norms, "letter_share": self.letter_share}
+
+    def _by_number(self, values: dict[int, float]) -> str:
+        return json.dumps([values.get(layer) for layer in range(max(self.layers) + 1)])
 
     def differences(self, fingerprint: str, template_sha256: str) -> list[str]:
         """In words, how the model at hand differs from the one the vector was made on."""
@@ -155,60 +164,86 @@ def load_vector(path: Path) -> SteeringVector:
     Raises:
         InputError: it is no such file, or holds NaN, infinity, zero or something of another shape.
     """
+    source = clean(path.name)
     try:
         if os.path.getsize(path) > MAX_BYTES:
-            raise InputError(f"{path.name} is larger than {MAX_BYTES / 1e6:.0f} MB, which no steering vector is.")
+            raise InputError(f"{source} is larger than {MAX_BYTES / 1e6:.0f} MB, which no steering vector is.")
+        # A header of many millions of entries would be read for half a minute before the first is looked at.
+        with open(path, "rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                raise InputError(f"{source} is not a safetensors file of a steering vector: its header is too long.")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise InputError(f"{path.name} is a safetensors file, but not a steering vector of CAA Studio.")
-            if metadata.get("format_version") != FORMAT_VERSION:
-                raise InputError(f"{path.name} has format version {metadata.get('format_version')}; version 1 is read.")
-            layers = {_layer(key, path): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it has no __iter__
+                raise InputError(f"{source} is a safetensors file, but not a steering vector of CAA Studio.")
+            version = clean(metadata.get("format_version", ""))
+            if version != FORMAT_VERSION:
+                raise InputError(f"{source} has format version {version}; version 1 is read.")
+            layers = {_layer(key, source): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no __iter__
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name} is not a safetensors file that can be read.") from error
-    _check(layers, path)
-    name = (metadata.get("name") or path.stem)[:MAX_NAME]
-    return SteeringVector(name, dict(sorted(layers.items())), _norms(metadata, layers, path), _papers(metadata, path))
+        raise InputError(f"{source} is not a safetensors file that can be read.") from error
+    return assemble(layers, metadata, source)
 
 
-def _layer(key: str, path: Path) -> int:
+def assemble(layers: dict[int, torch.Tensor], metadata: Mapping[str, str], source: str) -> SteeringVector:
+    """Put together what a file held, checked.
+
+    Args:
+        layers: float32 tensors of shape [hidden_size], by layer.
+        metadata: what the file said of them, by the names of `SteeringVector.metadata`; what it lacks stays empty.
+        source: the file's name, for messages and for a vector without a name.
+
+    Raises:
+        InputError: a layer is NaN, infinite, zero or of another shape, or the metadata make no sense.
+    """
+    _check(layers, source)
+    name = clean(metadata.get("name", "")) or clean(Path(source).stem) or "vector"
+    norms, shares = (_numbers(metadata, name, layers, source) for name in ("residual_norms", "letter_share"))
+    return SteeringVector(name, dict(sorted(layers.items())), norms, _papers(metadata, source), shares)
+
+
+def clean(text: str) -> str:
+    """A name from outside as it may be shown: no control or bidirectional characters, MAX_NAME long at most."""
+    return UNSEEN.sub("", text[:MAX_NAME]).strip()
+
+
+def _layer(key: str, source: str) -> int:
     prefix, _, number = key.partition(".")
-    if prefix != "layers" or not re.fullmatch(r"\d{1,4}", number):
-        raise InputError(f"{path.name} holds a tensor {key[:60]!r}; a steering vector has only layers.0, layers.1, ...")
+    if prefix != "layers" or not re.fullmatch(r"0|[1-9]\d{0,3}", number, re.ASCII):
+        raise InputError(f"{source} holds a tensor {key[:60]!r}; a steering vector has only layers.0, layers.1, ...")
     return int(number)
 
 
-def _check(layers: dict[int, torch.Tensor], path: Path) -> None:
+def _check(layers: dict[int, torch.Tensor], source: str) -> None:
     if not layers:
-        raise InputError(f"{path.name} holds no layer.")
+        raise InputError(f"{source} holds no layer.")
     size = next(iter(layers.values())).shape
     for layer, vector in layers.items():
         if vector.dtype != torch.float32 or vector.ndim != 1 or vector.shape != size:
-            raise InputError(f"{path.name}, layer {layer}: a float32 tensor [hidden_size] was expected.")
+            raise InputError(f"{source}, layer {layer}: a float32 tensor [hidden_size] was expected.")
         if not torch.isfinite(vector).all():
-            raise InputError(f"{path.name}, layer {layer}: it holds NaN or infinity and cannot be used.")
+            raise InputError(f"{source}, layer {layer}: it holds NaN or infinity and cannot be used.")
         if not vector.any():
-            raise InputError(f"{path.name}, layer {layer}: it is zero everywhere and would change nothing.")
+            raise InputError(f"{source}, layer {layer}: it is zero everywhere and would change nothing.")
 
 
-def _norms(metadata: dict[str, str], layers: dict[int, torch.Tensor], path: Path) -> dict[int, float]:
+def _numbers(metadata: Mapping[str, str], key: str, layers: dict[int, torch.Tensor], source: str) -> dict[int, float]:
+    """By layer, the numbers of a JSON list that counts layers from 0."""
     try:
-        norms = json.loads(metadata.get("residual_norms", "[]"))
-        known = {layer: float(norms[layer]) for layer in sorted(layers) if norms[layer:] and norms[layer] is not None}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path.name}: its residual_norms are not a list of numbers.") from error
-    if not all(math.isfinite(norm) and norm > 0 for norm in known.values()):
-        raise InputError(f"{path.name}: its residual_norms must be positive numbers.")
+        listed = json.loads(metadata.get(key, "[]")[:MAX_NORMS])
+        known = {n: float(listed[n]) for n in sorted(layers) if listed[n:] and listed[n] is not None}
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise InputError(f"{source}: its {key} are not a list of numbers.") from error
+    if not all(math.isfinite(number) and number > 0 for number in known.values()):
+        raise InputError(f"{source}: its {key} must be positive numbers.")
     return known
 
 
-def _papers(metadata: dict[str, str], path: Path) -> Provenance:
+def _papers(metadata: Mapping[str, str], source: str) -> Provenance:
     try:
         given = {
-            field.name: field.type((metadata.get(field.name) or "")[:MAX_NAME] or field.type())
-            for field in fields(Provenance)
+            field.name: field.type(clean(metadata.get(field.name, "")) or field.type()) for field in fields(Provenance)
         }
     except ValueError as error:
-        raise InputError(f"{path.name}: num_layers and num_pairs must be whole numbers.") from error
+        raise InputError(f"{source}: num_layers and num_pairs must be whole numbers.") from error
     return Provenance(**given)

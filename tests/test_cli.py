@@ -1,19 +1,21 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
 
 from caa_core.cli import main
 from caa_core.datasets import presets
+from caa_core.exchange import read_vector
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer
 from caa_core.model import load
 from caa_core.progress import finish
 from caa_core.prompts import render
-from caa_core.vectors import load_vector
+from caa_core.vectors import Provenance, SteeringVector, load_vector
 from tests.conftest import ROOT
 from tests.test_service import save_tiny
 
@@ -114,9 +116,9 @@ def test_both_letter_orders_leave_the_letter_out(folder, capsys, tmp_path):
     answers = {"answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}
     (tmp_path / "ab.json").write_text(json.dumps([{"question": q, **answers} for q in questions]))
     common = ["extract", "--model", folder, "--dtype", "float32", "--data", tmp_path / "ab.json"]
-    for out, more in (("plain", []), ("both", ["--letter-swap"])):
+    for out, more in (("plain.safetensors", []), ("both.safetensors", ["--letter-swap"])):
         assert run(capsys, *common, "--out", tmp_path / out, *more)[0] == 0
-    plain, both = (load_vector(tmp_path / name) for name in ("plain", "both"))
+    plain, both = (load_vector(tmp_path / f"{name}.safetensors") for name in ("plain", "both"))
     assert (plain.provenance.num_pairs, both.provenance.num_pairs) == (4, 8)
     assert "both letter orders" in both.provenance.dataset
     assert both.norm(0) < plain.norm(0) / 5
@@ -136,11 +138,11 @@ def test_models_lists_the_catalogue(capsys):
         (["extract", "--data", "joy", "--out", "x", "--layers", "99"], "There is no layer 99"),
         (["extract", "--data", "joy", "--out", "x", "--limit", "1"], "too few"),
         (["steer", "--prompt", "", "--steer", "joy:1:1"], "The prompt is empty"),
-        (["extract", "--data", "joy", "--out", "/tmp"], "cannot be written"),
+        (["extract", "--data", "joy", "--out", "x.onnx"], "x.onnx has no ending that is known"),
         (["steer", "--prompt", "x", "--steer", "joy:1:inf"], "not FILE:LAYER:MULTIPLIER"),
         (["steer", "--prompt", "x", "--steer", "joy"], "not FILE:LAYER:MULTIPLIER"),
         (["steer", "--prompt", "x", "--steer", "joy:44:1"], "no layer 44"),
-        (["steer", "--prompt", "x", "--steer", "nothing.safetensors:1:1"], "nothing.safetensors is not a safetensors"),
+        (["steer", "--prompt", "x", "--steer", "nothing.safetensors:1:1"], "There is no file nothing.safetensors"),
         (["steer", "--prompt", "x", "--steer", "joy:1:1", "--positions", "first"], "no steered positions"),
         (["steer", "--prompt", "x", "--steer", "joy:1:1", "--model", "no model"], "There is no model"),
     ],
@@ -152,6 +154,58 @@ def test_bad_input_is_one_sentence_and_status_2(folder, capsys, arguments, messa
     assert status == 2 and printed == ""
     assert message in said and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["v.gguf", "v.zip", "v"])
+def test_vectors_in_other_formats_are_made_and_used(folder, capsys, tmp_path, name):
+    out, model = tmp_path / name, ["--model", folder, "--dtype", "float32"]
+    made = run(capsys, "extract", *model, "--data", "joy", "--out", out, "--layers", "0-2", "--limit", 5, "--json")
+    assert made[0] == 0
+    notes = json.loads(made[1])["notes"]
+    assert any("llama.cpp adds it at every position" in note or ".pt files keep" in note for note in notes)
+    expected = finish(extract(load(folder, "float32"), presets()["joy"].dataset().first(5), [0, 1, 2]))
+    again = read_vector(out)
+    assert all(torch.equal(again.at(layer), expected.at(layer)) for layer in (1, 2))
+    assert run(capsys, "steer", *model, "--prompt", "x", "--steer", f"{out}:2:1", "--max-new-tokens", 2)[0] == 0
+
+
+def test_convert_between_all_formats(capsys, tmp_path):
+    vector = SteeringVector("mine", {1: torch.randn(4), 2: torch.randn(4)}, {}, Provenance("tiny"))
+    vector.save(tmp_path / "0.safetensors")
+    chain = ["0.safetensors", "1.gguf", "2.zip", "3", "4.gguf", "5.safetensors"]
+    for source, target in pairwise(chain):
+        status, printed, _ = run(capsys, "convert", tmp_path / source, tmp_path / target, "--json")
+        assert status == 0
+        assert json.loads(printed)["file"] == str(tmp_path / target)
+    again = load_vector(tmp_path / "5.safetensors")
+    assert all(torch.equal(again.at(layer), vector.at(layer)) for layer in (1, 2))
+    assert again.provenance.model == "tiny"
+    status, printed, _ = run(capsys, "convert", tmp_path / "3", tmp_path / "6.gguf")
+    assert status == 0 and "layers 1 to 2, hidden size 4" in printed and "at every position" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "gone.gguf", "out.zip"], "There is no file gone.gguf"),
+        (["convert", "v.safetensors", "nowhere/out.zip"], "out.zip cannot be written"),
+        (["convert", "v.safetensors", "out.onnx"], "out.onnx has no ending that is known"),
+        (["convert", "v.safetensors", "out.gguf"], "only layer 0"),
+        (["convert", "text.gguf", "out.zip"], "text.gguf is not a steering vector"),
+        (["push", "gone.gguf", "me/joy"], "There is no file gone.gguf"),
+        (["push", "v.safetensors", "me/joy"], "open to strangers"),
+        (["pull", "me/joy", "out.gguf"], "open to strangers"),
+        (["pull", "me/joy", "out.onnx"], "out.onnx has no ending that is known"),
+    ],
+)
+def test_exchange_that_cannot_be_done(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAA_PUBLIC", "1")
+    SteeringVector("x", {0: torch.ones(4)}, {}, Provenance()).save(tmp_path / "v.safetensors")
+    (tmp_path / "text.gguf").write_text("no vector at all")
+    status, printed, said = run(capsys, *arguments)
+    assert (status, printed) == (2, "") and message in said and said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.gguf", "v.safetensors"]
 
 
 def test_a_vector_of_another_model_is_refused(folder, capsys, tmp_path):

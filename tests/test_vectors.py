@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from caa_core.errors import InputError
-from caa_core.vectors import Provenance, SteeringVector, load_vector, parse_layers, spans
+from caa_core.vectors import Provenance, SteeringVector, clean, load_vector, parse_layers, spans
 
 PAPERS = Provenance("tiny", "f" * 64, 4, "mean-difference", "letter", "mine", "d" * 64, 24, "c" * 64)
 
@@ -91,6 +91,10 @@ GOOD = {"format": "caa-steering-vector", "format_version": "1"}
         ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": '{"0": 2}'}, "residual_norms"),
         ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "[NaN]"}, "residual_norms"),
         ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "[-3]"}, "residual_norms"),
+        ({"layers.01": torch.ones(2)}, GOOD, "holds a tensor"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": f"[1{'0' * 400}]"}, "residual_norms"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "residual_norms": "[" * 2_000_000}, "residual_norms"),
+        ({"layers.0": torch.ones(2)}, {**GOOD, "more": " " * 5_000_000}, "header is too long"),
         ({"layers.4000000000": torch.ones(2)}, GOOD, "holds a tensor"),
     ],
 )
@@ -105,6 +109,14 @@ def test_files_of_another_kind_are_refused(tmp_path, content):
     (tmp_path / "v.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"v\.safetensors is not a safetensors file"):
         load_vector(tmp_path / "v.safetensors")
+
+
+def test_names_from_files_cannot_rewrite_the_line(tmp_path):
+    said = {**GOOD, "name": "joy\x1b[2J\u202e\n", "dataset": "a\u2066\x00b", "model": "m" * 5000}
+    save_file({"layers.0": torch.ones(2)}, tmp_path / "v.safetensors", said)
+    again = load_vector(tmp_path / "v.safetensors")
+    assert (again.name, again.provenance.dataset, again.provenance.model) == ("joy[2J", "ab", "m" * 120)
+    assert clean("naïve 日本 👩‍🔬 שלום") == "naïve 日本 👩‍🔬 שלום"
 
 
 def test_another_model_is_noticed(vector):
@@ -130,3 +142,8 @@ def test_layers_that_do_not_exist(text):
 def test_spans():
     assert spans([0, 1, 2, 5, 7, 8]) == "layers 0 to 2, 5, 7 to 8"
     assert spans([3]) == "layer 3"
+
+
+def test_the_letters_share_is_kept(vector, tmp_path):
+    SteeringVector("mine", vector.layers, {}, PAPERS, {1: 0.9, 3: 0.5}).save(tmp_path / "v.safetensors")
+    assert load_vector(tmp_path / "v.safetensors").letter_share == {1: 0.9, 3: 0.5}

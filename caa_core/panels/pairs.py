@@ -140,7 +140,9 @@ class Pairs:
         with gr.Accordion("Columns", open=False, elem_id="generate-columns") as self.columns_box:
             with gr.Row():
                 self.columns = [
-                    gr.Dropdown(_fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}")
+                    gr.Dropdown(
+                        _fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}"
+                    )
                     for name, label, value in zip(
                         ("prompt-column", "positive-column", "negative-column", "other-column"),
                         (*HEADERS, "prompt of the negative answer"),
@@ -176,7 +178,9 @@ class Pairs:
                 elem_id="generate-rows",
             )
             with gr.Row():
-                self.edit = gr.Button(f"Take over the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take")
+                self.edit = gr.Button(
+                    f"Take over the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take"
+                )
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
     def wire(self, name: gr.Textbox) -> None:
@@ -281,8 +285,10 @@ def _kind(draft: Draft, studio: Studio) -> str:
         lines += [f"- {plain(str(finding))}" for finding in draft.report.findings]
         found = studio.capability
         if letters and found and not found.answers_questions:
-            lines += [f"- The loaded model does not answer A/B questions (answer mass {found.mass:.2f}), so free-text "
-                      "pairs suit it better."]
+            lines += [
+                f"- The loaded model does not answer A/B questions (answer mass {found.mass:.2f}), so free-text "
+                "pairs suit it better."
+            ]
     return "\n".join(lines)
 
 
@@ -298,7 +304,10 @@ def _chosen(draft: Draft) -> tuple[str, ...]:
 def _preview(draft: Draft) -> list[list[Any]]:
     """The pairs, or the table's own fields while it is not known which are pairs."""
     if draft.dataset:
-        return [[pair.line, *map(_ends, (_prompts(pair), pair.positive, pair.negative))] for pair in draft.dataset.pairs[:PREVIEW]]
+        return [
+            [pair.line, *map(_ends, (_prompts(pair), pair.positive, pair.negative))]
+            for pair in draft.dataset.pairs[:PREVIEW]
+        ]
     fields = [field for field in _chosen(draft)[:3] if field] or draft.table.fields[:3]
     return [
         [number, *(_ends(_cell(record.get(field))) for field in fields)]

@@ -44,7 +44,11 @@ class Vectors:
                 self.about = gr.Markdown("None yet. Make one above, or upload one.", elem_id="generate-about")
                 with gr.Row():
                     self.format = gr.Dropdown(
-                        list(FORMATS), value=next(iter(FORMATS)), label="Format", elem_id="generate-format", min_width=160
+                        list(FORMATS),
+                        value=next(iter(FORMATS)),
+                        label="Format",
+                        elem_id="generate-format",
+                        min_width=160,
                     )
                     self.download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
                 self.note = gr.Markdown(elem_id="generate-note")
@@ -73,7 +77,11 @@ class Vectors:
                     with gr.Row():
                         self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
                         self.operation = gr.Dropdown(
-                            list(OPERATIONS), value="A + B", label="Operation", elem_id="combine-operation", min_width=120
+                            list(OPERATIONS),
+                            value="A + B",
+                            label="Operation",
+                            elem_id="combine-operation",
+                            min_width=120,
                         )
                         self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
                         self.number = gr.Number(2, label="Number", elem_id="combine-number", min_width=80)
