@@ -50,12 +50,12 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tab("Steer", id="steer"):
             steer_pickers, steer_layers = steer.build(page, studio)
         with gr.Tab("Generate vectors", id="generate"):
-            changed = generate.build(studio)
+            changed, generate_pickers = generate.build(studio)
         with gr.Tab("Compete", id="compete") as tab:
             compete_pickers, compete_layers = compete.build(tab, studio)
         endpoints.build(studio)
 
-        pickers = [*steer_pickers, *compete_pickers]
+        pickers = [*steer_pickers, *compete_pickers, *generate_pickers]
         layers = [*steer_layers, *compete_layers]
         shown = gr.State("")
 

@@ -14,9 +14,10 @@ from caa_core.datasets import Dataset
 from caa_core.errors import InputError
 from caa_core.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.model import SteerableModel
+from caa_core.presets import Preset
 from caa_core.progress import Progress
 from caa_core.readings import ReadPosition, read_all
-from caa_core.vectors import Provenance, SteeringVector
+from caa_core.vectors import Provenance, SteeringVector, load_vector
 
 AUTOMATIC = ReadPosition()
 
@@ -77,6 +78,15 @@ def extract(
         ),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
     )
+
+
+def preset_vector(model: SteerableModel, preset: Preset) -> Generator[Progress, None, SteeringVector]:
+    """The preset's vector at all layers: the one that ships with the project where it was made on these weights."""
+    if preset.vector_file.exists():
+        ready = load_vector(preset.vector_file)
+        if not ready.differences(model.fingerprint, model.template_sha256):
+            return ready
+    return (yield from extract(model, preset.dataset(), name=preset.name))
 
 
 def _first_alone(dataset: Dataset) -> Dataset:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from caa_core.capability import Capability, look
 from caa_core.catalog import DEFAULT_MODEL
 from caa_core.datasets import presets
 from caa_core.errors import InputError
-from caa_core.extraction import extract
+from caa_core.extraction import preset_vector
 from caa_core.model import Loaded, SteerableModel, read, wrap
 from caa_core.progress import Progress
-from caa_core.vectors import SteeringVector
+from caa_core.vectors import SteeringVector, clean
 
 Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
@@ -125,19 +126,25 @@ class Session:
 
     def keep(self, vector: SteeringVector) -> str:
         """Put a vector into the list under a name that nothing else has, which is returned."""
-        name, count = vector.name, 2
+        first = clean(vector.name) or "vector"
+        name, count = first, 2
         while name in self.vectors or name in presets():
-            name, count = f"{vector.name} ({count})", count + 1
+            name, count = f"{first} ({count})", count + 1
         self.vectors[name] = replace(vector, name=name)
         return name
 
-    def file(self, vector: SteeringVector) -> Path:
-        """A vector as a file, which is there as long as the session."""
+    def rename(self, name: str, new: str) -> str:
+        """Give a vector another name; where something else has it, with a number, as `keep` does."""
+        if not (new := clean(new)):
+            raise InputError("Write the new name first.")
+        vector = self.vectors.pop(name)
+        return self.keep(replace(vector, name=new))
+
+    def path(self, name: str, ending: str) -> Path:
+        """Where a file of that name can be written; it is there as long as the session."""
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="caa-")
-        safe = re.sub(r"[^\w() -]", "_", vector.name).strip()[:80] or "vector"
-        path = Path(self._folder.name) / f"{safe}.safetensors"
-        vector.save(path)
-        return path
+        safe = re.sub(r"[^\w() -]", "_", name).strip()[:80] or "file"
+        return Path(self._folder.name) / f"{safe}{ending}"
 
     def follow(self, panel: str, job: Job) -> Iterator[Any]:
         """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped."""
@@ -165,6 +172,7 @@ class Studio:
         self._making: dict[tuple[SteerableModel, str], Progress | None] = {}
         self._loading = threading.Lock()
         self.model: SteerableModel
+        self._look: Job | None = None
         self.load(spec, say=say)
 
     def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
@@ -182,8 +190,14 @@ class Studio:
         try:
             loaded = read(spec, dtype, say=say)
             self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+            self._look = self.run(look)
         finally:
             self._loading.release()
+
+    @property
+    def capability(self) -> Capability | None:
+        """What a quick look at the loaded model found; None while it goes on."""
+        return self._look.result
 
     def session(self, key: str | None) -> Session:
         """The session of a page or a client; one of its own for each call that names none."""
@@ -220,7 +234,7 @@ class Studio:
         return made[name]
 
     def _make(self, model: SteerableModel, name: str) -> Generator[Progress, None, SteeringVector]:
-        work = extract(model, presets()[name].dataset())
+        work = preset_vector(model, presets()[name])
         self._making[model, name] = None
         try:
             while True:

@@ -104,6 +104,17 @@ def recommended(studio: Studio, name: str, session: Session | None = None) -> tu
     return min(own.layers, key=lambda layer: abs(layer - middle)) if own else middle, 1.0
 
 
+def check_fit(model: SteerableModel, vector: SteeringVector) -> None:
+    """Raises InputError for a vector that cannot be added in this model."""
+    if vector.hidden_size != model.hidden_size:
+        raise InputError(
+            f"The vector '{vector.name}' has hidden size {vector.hidden_size} and {model.name} has "
+            f"{model.hidden_size}: it was made on {vector.provenance.model or 'another model'}."
+        )
+    for layer in vector.layers:
+        model.check_layer(layer)
+
+
 def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
     """Notes on vectors that were made on other weights, as Markdown."""
     return [

@@ -6,16 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import presets, read_pairs
+from caa_core.columns import Columns
+from caa_core.datasets import read_pairs
 from caa_core.errors import InputError
+from caa_core.exchange import read_vector
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, SideBySide, side_by_side
 from caa_core.interventions import Positions, Steer, parse_steer
+from caa_core.methods import MEAN_DIFFERENCE
 from caa_core.model import SteerableModel
 from caa_core.panels.common import guarded
+from caa_core.presets import find_pairs, presets
 from caa_core.prompts import render
+from caa_core.readings import ReadPosition
 from caa_core.service import Job, Session, Studio
-from caa_core.vectors import load_vector, parse_layers
+from caa_core.vectors import parse_layers
 
 
 def _finish(session: Session, job: Job) -> Any:
@@ -39,22 +44,32 @@ def build(studio: Studio) -> None:
         limit: float | None = None,
         name: str = "",
         letter_swap: bool = False,
+        read: str = "auto",
+        method: str = MEAN_DIFFERENCE,
+        columns: str = "",
     ) -> tuple[str, dict[str, Any]]:
-        """Make a steering vector from a file of contrast pairs, or from a preset.
+        """Make a steering vector from a file of contrast pairs, or from a preset ("joy:ab" for its A/B questions).
 
-        Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
+        read is auto, letter, answer-mean, last, last-prompt or a token's index; method is mean-difference, pca, probe
+        or single; columns are "PROMPT,POSITIVE,NEGATIVE" where the file's names do not say what they hold. Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
         name, so that /steer can use it.
         """
-        if not file and preset not in presets():
+        if not file and preset.partition(":")[0] not in presets():
             raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
-        dataset = read_pairs(Path(file)) if file else presets()[preset].dataset()
+        named = Columns.parse(columns) if columns else None
+        dataset = read_pairs(Path(file), columns=named) if file else find_pairs(preset)
         dataset = dataset.first(int(limit or 0))
+        position = ReadPosition.parse(read or "auto")
         wanted = parse_layers(layers, studio.model.num_layers)
         dataset = dataset.in_both_letter_orders() if letter_swap else dataset
         session = studio.session(request.session_hash)
-        vector = _finish(session, studio.run(lambda model: extract(model, dataset, wanted, (name or "").strip())))
+        title = (name or "").strip()
+        work = studio.run(lambda model: extract(model, dataset, wanted, title, position, method or MEAN_DIFFERENCE))
+        vector = _finish(session, work)
         kept = session.vectors[session.keep(vector)]
-        return str(session.file(kept)), kept.summary()
+        path = session.path(kept.name, ".safetensors")
+        kept.save(path)
+        return str(path), kept.summary()
 
     @guarded
     def steer_endpoint(
@@ -75,7 +90,7 @@ def build(studio: Studio) -> None:
         """
         specs = [parse_steer(spec) for spec in (steer if isinstance(steer, list) else [steer])]
         session = studio.session(request.session_hash)
-        given = Session({**session.vectors, **({"file": load_vector(Path(vector_file))} if vector_file else {})})
+        given = Session({**session.vectors, **({"file": read_vector(Path(vector_file))} if vector_file else {})})
         rules = Positions.parse(positions or "")
         decoding = Decoding(int(max_new_tokens or 0), float(temperature or 0), int(seed or 0))
 
@@ -99,6 +114,9 @@ def build(studio: Studio) -> None:
                 gr.Number(None, label="limit"),
                 gr.Textbox("", label="name"),
                 gr.Checkbox(False, label="letter_swap"),
+                gr.Textbox("auto", label="read"),
+                gr.Textbox(MEAN_DIFFERENCE, label="method"),
+                gr.Textbox("", label="columns"),
             ],
             [gr.File(label="vector"), gr.JSON(label="summary")],
             api_name="extract",
