@@ -11,7 +11,7 @@ from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import norms_by_layer
 from caa_core.lint import lint
-from caa_core.panels.common import events, guarded, misfits, plain, stopper
+from caa_core.panels.common import bar, events, guarded, misfits, plain, stopper
 from caa_core.service import Session, Studio
 from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
 
@@ -109,7 +109,7 @@ def build(studio: Studio) -> gr.State:
         done = note = ""
         for progress in events(session, PANEL, job):
             done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note
-            yield {status: _bar(progress.fraction, str(progress))}
+            yield {status: bar(progress)}
         if job.stopped:
             yield {status: f"Stopped{done}. No vector was made."}
             return
@@ -178,10 +178,6 @@ def _preview(dataset: Dataset) -> list[list[Any]]:
 def _ends(text: str) -> str:
     """A long text by its two ends: a question's options stand at the end."""
     return text if len(text) <= 2 * END else f"{text[:END]} [...] {text[-END:]}"
-
-
-def _bar(fraction: float, text: str) -> str:
-    return f'<progress max="1" value="{fraction:.3f}"></progress><br>{text}'
 
 
 def _about(vector: SteeringVector, notes: list[str]) -> str:
