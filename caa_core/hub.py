@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from caa_core.machine import check_disk
-from caa_core.progress import Progress, Say, growing
+from caa_core.progress import Progress, Say, growing, sizes_below
 
 # An answer that takes longer is none; without this, the hub's client tries again for half a minute, file by file.
 SECONDS_TO_ANSWER = 10
@@ -37,8 +37,8 @@ def snapshot(hub_id: str, say: Say) -> Path:
     check_disk(store, size, "HF_HOME")
     say(f"Fetching {hub_id} from the hub ...")
     blobs = store / f"models--{hub_id.replace('/', '--')}" / "blobs"
-    progress = Progress.of_bytes(size)
-    folder = growing(lambda: snapshot_download(**choice), blobs, progress, say)
+    progress, before = Progress.of_bytes(size), sum(sizes_below(blobs))
+    folder = growing(lambda: snapshot_download(**choice), lambda: sum(sizes_below(blobs)) - before, progress, say)
     say(progress.reach(size))
     return Path(folder)
 
@@ -59,19 +59,17 @@ def download(hub_id: str, name: str, target: Path, size: int, say: Say) -> None:
         begun.unlink()
     with begun.open("ab") as file:
         there = file.tell()
+        progress = Progress.of_bytes(size, there)
 
         def work() -> None:
-            http_get(
-                hf_hub_url(hub_id, name),
-                file,
-                resume_size=there,
-                headers=build_hf_headers(),
-                expected_size=size,
-                tqdm_class=_silent_bar(),
-            )
+            address, headers = hf_hub_url(hub_id, name), build_hf_headers()
+            http_get(address, file, resume_size=there, headers=headers, expected_size=size, tqdm_class=_silent_bar())
 
-        progress = Progress.of_bytes(size, there)
-        growing(work, target.parent, progress, say)
+        try:
+            growing(work, lambda: begun.stat().st_size, progress, say)
+        finally:
+            if not file.tell():
+                begun.unlink()
     begun.rename(target)
     say(progress.reach(size))
 

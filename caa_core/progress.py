@@ -4,6 +4,8 @@ Long work in this package is a generator: it yields `Progress` (or results as th
 result. Whoever drives it decides the pace, and stops it by closing it; see :mod:`caa_core.service`.
 """
 
+import contextlib
+import os
 import queue
 import sys
 import threading
@@ -105,25 +107,23 @@ def listen(work: Callable[[Say], Any]) -> Iterator[str | Progress]:
     future.result()
 
 
-def growing(work: Callable[[], Result], folder: Path, progress: Progress, say: Say) -> Result:
-    """Run `work` and return its result, and say meanwhile by how many bytes `folder` grows; never that all is there."""
-    before = bytes_below(folder) - progress.cost
+def growing(work: Callable[[], Result], there: Callable[[], int], progress: Progress, say: Say) -> Result:
+    """Run `work`, return its result, and say meanwhile how many bytes are `there`; never that it is all of them."""
     future = begin(work)
     while not future.done():
         time.sleep(SECONDS_BETWEEN_LOOKS)
-        say(progress.reach(min(bytes_below(folder) - before, progress.total_cost - 1)))
+        say(progress.reach(min(there(), progress.total_cost - 1)))
     return future.result()
 
 
-def bytes_below(folder: Path) -> int:
-    """Bytes of all files in a folder, which may come and go."""
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.lstat().st_size if file.is_file() and not file.is_symlink() else 0
-        except OSError:
-            continue
-    return total
+def sizes_below(folder: Path) -> list[int]:
+    """Bytes of each file in a folder, where files may come and go."""
+    sizes = []
+    for root, _, names in os.walk(folder):  # which, unlike rglob, passes over folders that are gone
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append(os.lstat(os.path.join(root, name)).st_size)
+    return sizes
 
 
 def finish(work: Generator[Any, None, Result], on_event: Callable[[Any], None] = lambda event: None) -> Result:

