@@ -29,10 +29,13 @@ progress { appearance: none; width: 100%; height: 10px; border: 0; background: v
 progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 5px; }
 progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
 progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px; }
-#compete-decomposition :is(th, td) { border-color: var(--border-color-primary) !important; }
+:is(#compete-decomposition, #model-list) :is(th, td) { border-color: var(--border-color-primary) !important; }
 /* A toast says what went wrong; what was there stays to be seen. */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
-#generate-preview { contain: inline-size; overflow-x: auto; }
+#generate-preview, #model-list { contain: inline-size; overflow-x: auto; }
+#model-list table { width: 100%; }
+#model-list :is(th, td) { white-space: nowrap; }
+#model-load { align-self: center; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """
@@ -45,14 +48,16 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
-            with gr.Column(scale=2, min_width=340):
-                line, loaded = models.build(studio)
+            with gr.Column(scale=3, min_width=340):
+                line = gr.Markdown(models.describe(studio), elem_id="model-line")
         with gr.Tab("Steer", id="steer"):
             steer_pickers, steer_layers = steer.build(page, studio)
         with gr.Tab("Generate vectors", id="generate"):
             changed, generate_pickers = generate.build(studio)
         with gr.Tab("Compete", id="compete") as tab:
             compete_pickers, compete_layers = compete.build(tab, studio)
+        with gr.Tab("Models", id="models") as tab:
+            loaded = models.build(tab, studio, line)
         endpoints.build(studio)
 
         pickers = [*steer_pickers, *compete_pickers, *generate_pickers]

@@ -1,7 +1,7 @@
 """The command line: the same functions as the page.
 
 Results go to standard output (`--json`: one object), progress to standard error. Exit status 0, 2 for bad input with
-one plain sentence, 1 for a failure of ours.
+one plain sentence, 1 for a failure of ours, 130 where it was interrupted.
 """
 
 import argparse
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caa_core.catalog import CATALOG, DEFAULT_MODEL
+from caa_core.catalog import DEFAULT_MODEL, listing, room
 from caa_core.datasets import find_pairs, presets, read_table
 from caa_core.errors import InputError
-from caa_core.progress import Progress, finish
+from caa_core.progress import finish, tell
 
 # What needs torch is imported by the commands that need it: the others answer at once.
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
     print(json.dumps(result, ensure_ascii=False) if options.json else text)
     return 0
 
@@ -95,28 +98,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(message: Any) -> None:
-    """Progress on standard error: one line that is written over where somebody watches."""
-    if isinstance(message, Progress) and sys.stderr.isatty():
-        print(f"\r{message}\033[K", end="" if message.done < message.total else "\n", file=sys.stderr, flush=True)
-    elif not isinstance(message, Progress) or message.done == message.total:
-        print(message, file=sys.stderr)
-    if isinstance(message, Progress) and message.note and message.done == message.total:
-        print(message.note, file=sys.stderr)
-
-
 def _load(options: argparse.Namespace) -> "SteerableModel":
     from caa_core.model import load
 
-    return load(options.model, options.dtype, options.device, say=_say)
+    return load(options.model, options.dtype, options.device)
 
 
 def _models(options: argparse.Namespace) -> tuple[Any, str]:
-    listing = [
-        {"key": m.key, "title": m.title, "licence": m.licence, "hub_id": m.hub_id, "embedded": m.wheel is not None}
-        for m in CATALOG.values()
+    rows = listing()
+    table = [("name", "parameters", "bfloat16", "fits here", "where", "licence", "good for", "fetched from")]
+    table += [
+        (
+            row["key"],
+            f"{row['parameters'] / 1e6:.0f} M",
+            f"{row['size_gb']:.2f} GB",
+            room(row),
+            row["status"],
+            row["licence"],
+            row["good_for"],
+            ", else ".join(row["sources"]),
+        )
+        for row in rows
     ]
-    return listing, "\n".join(f"{m['key']:<18}{m['title']} ({m['licence']})" for m in listing)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in table)
+    return rows, "\n".join(line.rstrip() for line in lines)
 
 
 def _lint(options: argparse.Namespace) -> tuple[Any, str]:
@@ -146,11 +152,11 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     dataset = find_pairs(options.data).first(options.limit)
     if options.letter_swap:
         dataset = dataset.in_both_letter_orders()
-    _say(f"{dataset.name}: {dataset.kind}")
+    tell(f"{dataset.name}: {dataset.kind}")
     check_target(options.out)
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
-    vector = finish(extract(model, dataset, layers), _say)
+    vector = finish(extract(model, dataset, layers), tell)
     notes = write_vector(vector, options.out)
     result = vector.summary() | {"file": str(options.out), "notes": notes}
     lines = [
@@ -183,11 +189,11 @@ def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float
 
     model.check_layer(layer)
     if source in presets():
-        vector = finish(extract(model, find_pairs(source), [layer]), _say)
+        vector = finish(extract(model, find_pairs(source), [layer]), tell)
     else:
         vector = read_vector(Path(source))
         for difference in vector.differences(model.fingerprint, model.template_sha256):
-            _say(f"Note on {source}: {difference}.")
+            tell(f"Note on {source}: {difference}.")
     return Steer(vector.at(layer), layer, multiplier)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from nnsight.intervention.envoy import Envoy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from caa_core.catalog import Source, locate
+from caa_core.catalog import CATALOG, Source, locate
 from caa_core.errors import InputError
+from caa_core.machine import best_device, check_memory
+from caa_core.progress import Say, tell
 
 # nnsight gives every object of the process a method `save`, which breaks libraries that look at attributes (anyio,
 # under gradio, does not start). Trace blocks here call nnsight.save instead.
@@ -128,19 +130,14 @@ def hidden_of(output: Any) -> torch.Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def best_device() -> str:
-    """A CUDA card where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def best_dtype(device: str) -> torch.dtype:
+def best_dtype(device: str) -> str:
     """bfloat16 where the hardware computes in it, else float32."""
     if device == "cpu":
         capable = torch.cpu.get_capabilities()
         fast = capable.get("avx512_bf16") or capable.get("amx_bf16")
     else:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if fast else torch.float32
+    return "bfloat16" if fast else "float32"
 
 
 @dataclass(frozen=True)
@@ -153,12 +150,12 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> SteerableModel:
+def load(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> SteerableModel:
     """`read` a model and `wrap` it."""
     return wrap(read(spec, dtype, device, say))
 
 
-def read(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None] = print) -> Loaded:
+def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Loaded:
     """Find, download and load a model by catalogue key, hub id, folder or `.gguf` file.
 
     This can take minutes and runs nothing, so unlike everything else it may happen on any thread. While it goes on,
@@ -166,26 +163,31 @@ def read(spec: str, dtype: str = "", device: str = "", say: Callable[[str], None
 
     Args:
         dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
-        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `CAA_DEVICE`, else `best_device`.
+        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `best_device`.
 
     Raises:
-        InputError: it cannot be found, reached or read, its weights are in no safe format, or it is no decoder whose
-            blocks can be found.
+        InputError: it cannot be found, reached or read, it does not fit into the memory that is free, its weights are
+            in no safe format, or it is no decoder whose blocks can be found.
     """
-    device = device or os.environ.get("CAA_DEVICE", "") or best_device()
+    device = device or best_device()
     dtype = dtype or os.environ.get("CAA_DTYPE", "")
     if dtype and dtype not in DTYPES:
         raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    dtype = dtype or best_dtype(device)
     transformers_logging.disable_progress_bar()
     try:
+        if model := CATALOG.get(spec.strip()):  # before it is fetched
+            check_memory(model.title, model.parameters, dtype, device)
         source = locate(spec, say)
-        module, tokenizer = _from_pretrained(source, DTYPES.get(dtype) or best_dtype(device), device)
+        if parameters := source.parameters:
+            check_memory(source.name, parameters, dtype, device)
+        module, tokenizer = _from_pretrained(source, DTYPES[dtype], device)
     except InputError:
         raise
     except Exception as error:  # a file of a stranger can make the loaders raise anything
         name = os.path.basename(spec) if os.path.exists(spec) else spec[:80]
         raise InputError(_why_not(name, error)) from error
-    return Loaded(source.name, source.fingerprint or module.config._commit_hash or "", module, tokenizer)
+    return Loaded(source.name, source.fingerprint, module, tokenizer)
 
 
 def _from_pretrained(

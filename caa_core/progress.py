@@ -4,19 +4,28 @@ Long work in this package is a generator: it yields `Progress` (or results as th
 result. Whoever drives it decides the pace, and stops it by closing it; see :mod:`caa_core.service`.
 """
 
+import contextlib
+import os
+import queue
+import sys
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+SECONDS_BETWEEN_LOOKS = 0.25
 
 
 @dataclass
 class Progress:
     """`done` of `total` units, where `cost` counts the work itself (tokens) when units differ in size.
 
-    `note` is something to know about the data that only the work could tell.
+    `note` is something to know about the data that only the work could tell. `resumed` is the cost that an earlier run
+    had paid already, which says nothing about how fast this one is.
     """
 
     total: int
@@ -25,11 +34,23 @@ class Progress:
     done: int = 0
     cost: float = 0.0
     note: str = ""
+    resumed: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def advance(self, units: int, cost: float) -> "Progress":
         self.done += units
         self.cost += cost
+        return self
+
+    @classmethod
+    def of_bytes(cls, total: int, resumed: int = 0) -> "Progress":
+        """Bytes to be fetched, of which some are there; counted in MB."""
+        return cls(round(total / 1e6), "MB", total, resumed=resumed).reach(resumed)
+
+    def reach(self, cost: float) -> "Progress":
+        """Set how much has been done, where units only measure the cost."""
+        self.cost = min(cost, self.total_cost)
+        self.done = int(self.total * self.fraction)
         return self
 
     @property
@@ -39,13 +60,70 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Expected seconds to the end, or None before anything was done."""
-        if not self.cost:
+        if self.cost <= self.resumed:
             return None
-        return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
+        return (time.monotonic() - self.started) * (self.total_cost - self.cost) / (self.cost - self.resumed)
 
     def __str__(self) -> str:
         left = self.seconds_left
         return f"{self.done} of {self.total} {self.unit}" + ("" if left is None else f", about {left:.0f} s left")
+
+
+# Whoever wants to know how far something has come: gets sentences, and `Progress` where there is a measure.
+Say = Callable[[str | Progress], None]
+
+
+def tell(message: Any) -> None:
+    """Say it on standard error: progress in one line that is written over where somebody watches."""
+    if isinstance(message, Progress) and sys.stderr.isatty():
+        print(f"\r{message}\033[K", end="" if message.done < message.total else "\n", file=sys.stderr, flush=True)
+    elif not isinstance(message, Progress) or message.done == message.total:
+        print(message, file=sys.stderr)
+    if isinstance(message, Progress) and message.note and message.done == message.total:
+        print(message.note, file=sys.stderr)
+
+
+def begin(work: Callable[[], Result]) -> "Future[Result]":
+    """Start `work` on a thread of its own, which does not hold up the end of the process."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def listen(work: Callable[[Say], Any]) -> Iterator[str | Progress]:
+    """Yield what `work` says while it runs elsewhere; raise what it raises. It goes on when nobody listens any more."""
+    said: queue.SimpleQueue[str | Progress | None] = queue.SimpleQueue()
+    future = begin(lambda: work(said.put))
+    future.add_done_callback(lambda _: said.put(None))
+    while (message := said.get()) is not None:
+        yield message
+    future.result()
+
+
+def growing(work: Callable[[], Result], there: Callable[[], int], progress: Progress, say: Say) -> Result:
+    """Run `work`, return its result, and say meanwhile how many bytes are `there`; never that it is all of them."""
+    future = begin(work)
+    while not future.done():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        say(progress.reach(min(there(), progress.total_cost - 1)))
+    return future.result()
+
+
+def sizes_below(folder: Path) -> list[int]:
+    """Bytes of each file in a folder, where files may come and go."""
+    sizes = []
+    for root, _, names in os.walk(folder):  # which, unlike rglob, passes over folders that are gone
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append(os.lstat(os.path.join(root, name)).st_size)
+    return sizes
 
 
 def finish(work: Generator[Any, None, Result], on_event: Callable[[Any], None] = lambda event: None) -> Result:

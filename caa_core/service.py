@@ -24,7 +24,7 @@ from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import preset_vector
 from caa_core.model import Loaded, SteerableModel, read, wrap
-from caa_core.progress import Progress
+from caa_core.progress import Progress, Say, tell
 from caa_core.vectors import SteeringVector, clean
 
 Work = Callable[[], Generator[Any, None, Any]]
@@ -164,7 +164,7 @@ class Session:
 class Studio:
     """The model, its worker, and the sessions of everybody who is here."""
 
-    def __init__(self, spec: str = DEFAULT_MODEL, say: Callable[[str], None] = print):
+    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell):
         self._worker = Worker()
         self._sessions: dict[str, Session] = {}
         # Vectors of presets by model, and how far those that are being made have come.
@@ -179,8 +179,13 @@ class Studio:
         """Queue work on whichever model is loaded when its turn comes."""
         return self._worker.submit(lambda: work(self.model))
 
-    def load(self, spec: str, dtype: str = "", say: Callable[[str], None] = print) -> None:
+    def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
         """Load another model for everybody, and return when it is in place; the old one works until then.
+
+        Both are in memory for a moment, so the new one has to fit beside the old one.
+
+        Args:
+            say: is told how far it has come.
 
         Raises:
             InputError: it cannot be loaded, or another one is being loaded; the old one stays.

@@ -127,7 +127,11 @@ def test_both_letter_orders_leave_the_letter_out(folder, capsys, tmp_path):
 def test_models_lists_the_catalogue(capsys):
     status, printed, _ = run(capsys, "models", "--json")
     assert status == 0
-    assert {entry["key"] for entry in json.loads(printed) if entry["embedded"]} == {"smollm2-135m"}
+    listed = {entry["key"]: entry for entry in json.loads(printed)}
+    assert [key for key, entry in listed.items() if entry["embedded"]] == ["smollm2-135m"]
+    larger = listed["qwen2.5-coder-1.5b"]
+    assert larger["good_for"] == "A/B questions and free text" and larger["licence"] == "Apache-2.0"
+    assert larger["sources"] == ["the hub", "packages"] and larger["size_gb"] == 3.55
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import gradio as gr
 from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel
+from caa_core.progress import Progress
 from caa_core.service import Job, Session, Studio
 from caa_core.vectors import SteeringVector
 
@@ -122,6 +123,11 @@ def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
         for vector in vectors
         for difference in vector.differences(model.fingerprint, model.template_sha256)
     ]
+
+
+def bar(progress: Progress) -> str:
+    """How far it has come, as Markdown."""
+    return f'<progress max="1" value="{progress.fraction:.3f}"></progress><br>{progress}'
 
 
 def plain(text: str) -> str:

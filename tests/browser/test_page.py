@@ -293,7 +293,7 @@ def test_two_vectors_in_four_columns(page):
 
 
 def test_an_unknown_model_leaves_the_old_one(page):
-    page.get_by_text("Another model").click()
+    tab(page, "Models")
     page.locator("#model-spec input").fill("not a model")
     page.locator("#model-spec input").press("Enter")
     page.locator("#model-load").click()

@@ -1,0 +1,95 @@
+"""What this machine has room for: a model in its memory, weights on its disk."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+
+from caa_core.errors import InputError
+
+# Bytes of a parameter.
+WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4}
+# What running takes beside the weights: activations, keys and values of what was read, the libraries' buffers.
+WORKING_FACTOR = 1.15
+WORKING_BYTES = 300_000_000
+# What stays free on the disk.
+DISK_SLACK = 250_000_000
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def best_device() -> str:
+    """`CAA_DEVICE`, else "cuda" where there is a card. torch takes seconds to import: without a driver it is not."""
+    if device := os.environ.get("CAA_DEVICE"):
+        return device
+    if "torch" in sys.modules or shutil.which("nvidia-smi"):
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cpu"
+
+
+def memory_needed(parameters: int, dtype: str) -> int:
+    """Bytes that a model takes while it runs."""
+    return int(parameters * WIDTHS[dtype] * WORKING_FACTOR) + WORKING_BYTES
+
+
+def free_memory(device: str) -> int:
+    """Bytes free for a model, on all cards together for "cuda"; a container's limit counts."""
+    if device == "cuda":
+        import torch
+
+        return sum(torch.cuda.mem_get_info(card)[0] for card in range(torch.cuda.device_count()))
+    return min(psutil.virtual_memory().available, _free_in_container())
+
+
+def _free_in_container() -> float:
+    """What the control group leaves; psutil sees the whole machine. Cached files give way, so they count as free."""
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        kept = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        return int(limit) - int(used) + int(kept["inactive_file"])
+    except (OSError, ValueError, KeyError):  # there is none, or it has no limit ("max")
+        return float("inf")
+
+
+def fits(parameters: int, dtype: str, device: str) -> bool:
+    """Whether a model fits beside what is loaded now, which stays until it is replaced."""
+    return memory_needed(parameters, dtype) <= free_memory(device)
+
+
+def check_memory(name: str, parameters: int, dtype: str, device: str) -> None:
+    """Refuse a model that does not fit, before running out of memory ends the app.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if fits(parameters, dtype, device):
+        return
+    kind = "on the GPU" if device == "cuda" else "of memory"
+    narrower = WIDTHS[dtype] == 4 and fits(parameters, "bfloat16", device)
+    advice = "choose bfloat16" if narrower else "close other programs, or choose a smaller model"
+    raise InputError(
+        f"{name} needs about {gigabytes(memory_needed(parameters, dtype))} {kind} in {dtype}, and "
+        f"{gigabytes(free_memory(device))} are free here: {advice}."
+    )
+
+
+def check_disk(folder: Path, needed: int, variable: str) -> None:
+    """Refuse to fetch what the disk of `folder` has no room for; `variable` is the setting that names another one.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed + DISK_SLACK > free:
+        raise InputError(
+            f"{gigabytes(needed + DISK_SLACK)} of room are needed on the disk of the cache folder, and "
+            f"{gigabytes(free)} are free: make room, or set {variable} to a folder on another disk."
+        )
+
+
+def gigabytes(count: float) -> str:
+    """Bytes, for people."""
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,79 @@
+import time
+
+import pytest
+
+from caa_core.errors import InputError
+from caa_core.progress import Progress, finish, growing, listen, sizes_below, tell
+
+
+def test_time_left_counts_only_what_this_run_did():
+    progress = Progress.of_bytes(10_000_000, resumed=5_000_000)
+    assert (progress.done, progress.total, progress.fraction) == (5, 10, 0.5)
+    assert progress.seconds_left is None and str(progress) == "5 of 10 MB"
+    progress.started -= 10
+    progress.reach(7_500_000)
+    assert progress.seconds_left == pytest.approx(10, abs=1)
+    assert str(progress) == "7 of 10 MB, about 10 s left"
+    assert progress.reach(99_000_000).fraction == 1.0 and progress.done == 10
+
+
+def test_work_elsewhere_is_heard_and_its_errors_too():
+    def work(say):
+        say("one")
+        say(Progress.of_bytes(1))
+        raise InputError("no")
+
+    heard = []
+    with pytest.raises(InputError, match="no"):
+        heard.extend(listen(work))
+    said = listen(work)
+    assert next(said) == "one" and isinstance(next(said), Progress)
+    assert list(listen(lambda say: say("only"))) == ["only"]
+
+
+def test_work_goes_on_when_nobody_listens(tmp_path):
+    def work(say):
+        say("begun")
+        time.sleep(0.2)
+        (tmp_path / "done").touch()
+
+    said = listen(work)
+    next(said)
+    said.close()
+    time.sleep(0.6)
+    assert (tmp_path / "done").exists()
+
+
+def test_growing_files_are_measured(tmp_path):
+    def work():
+        for _ in range(4):
+            with (tmp_path / "file").open("ab") as file:
+                file.write(b"x" * 1_000_000)
+            time.sleep(0.3)
+        return "result"
+
+    said = []
+    progress = Progress.of_bytes(4_000_000)
+    assert growing(work, lambda: sum(sizes_below(tmp_path)), progress, lambda p: said.append(p.done)) == "result"
+    assert said == sorted(said) and 0 < said[0] <= 2 and said[-1] == 3
+    with pytest.raises(ZeroDivisionError):
+        growing(lambda: 1 / 0, lambda: 0, progress, print)
+    assert sizes_below(tmp_path / "nowhere") == []
+
+
+def test_what_is_told_goes_to_standard_error_once(capsys):
+    progress = Progress(2, "pairs", 2, note="a note")
+    tell("begin")
+    for _ in range(2):
+        tell(progress.advance(1, 1))
+    assert capsys.readouterr() == ("", "begin\n2 of 2 pairs, about 0 s left\na note\n")
+
+
+def test_finish_gives_the_result_and_every_event():
+    def work():
+        yield 1
+        yield 2
+        return 3
+
+    events = []
+    assert finish(work(), events.append) == 3 and events == [1, 2]
