@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caa_core.catalog import CATALOG, DEFAULT_MODEL
-from caa_core.datasets import find_pairs, presets, read_table
+from caa_core.columns import Columns
 from caa_core.errors import InputError
+from caa_core.presets import find_pairs, find_table, presets
 from caa_core.progress import Progress, finish
 
 # What needs torch is imported by the commands that need it: the others answer at once.
 if TYPE_CHECKING:
     from caa_core.interventions import Steer
     from caa_core.model import SteerableModel
+
+
+DATA = "a file of contrast pairs, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset (its A/B questions: joy:ab)"
+COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by default those of matching names"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,16 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     on_model.add_argument("--dtype", default="", help="bfloat16, float16, float32; by default what suits the hardware")
     on_model.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
+    on_pairs = argparse.ArgumentParser(add_help=False)
+    on_pairs.add_argument("--columns", metavar="PROMPT,POSITIVE,NEGATIVE", help=COLUMNS)
+
     models = commands.add_parser("models", parents=[shared], help="list the models on offer")
     models.set_defaults(command=_models)
 
-    look = commands.add_parser("lint", parents=[shared], help="say what a file of contrast pairs is, and what is wrong")
-    look.add_argument("data", metavar="DATA", help="a file, or a preset's name")
-    look.add_argument("--model", help="also check lengths under this model")
+    look = commands.add_parser(
+        "lint", parents=[shared, on_pairs], help="say what a file of contrast pairs is, and what is wrong"
+    )
+    look.add_argument("data", metavar="DATA", help=DATA)
+    look.add_argument("--model", help="also look at lengths and letters under this model's tokenizer")
+    look.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate: mend what can be mended so")
+    look.add_argument("--out", type=Path, help="the JSON file for the mended pairs")
     look.set_defaults(command=_lint, dtype="", device="")
 
-    make = commands.add_parser("extract", parents=[shared, on_model], help="make a steering vector")
-    make.add_argument("--data", required=True, help="a file of contrast pairs, or a preset: " + ", ".join(presets()))
+    make = commands.add_parser("extract", parents=[shared, on_pairs, on_model], help="make a steering vector")
+    make.add_argument("--data", required=True, metavar="DATA", help=f"{DATA}: {', '.join(presets())}")
     make.add_argument("--out", required=True, type=Path, help="the safetensors file to write")
     make.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
     make.add_argument("--limit", type=int, help="use only the first so many pairs")
@@ -95,6 +107,15 @@ def _load(options: argparse.Namespace) -> "SteerableModel":
     return load(options.model, options.dtype, options.device, say=_say)
 
 
+def _columns(options: argparse.Namespace) -> Columns | None:
+    return Columns.parse(options.columns) if options.columns else None
+
+
+def _check_out(path: Path) -> None:
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"The result cannot be written to {path}: give a file in a folder that exists.")
+
+
 def _models(options: argparse.Namespace) -> tuple[Any, str]:
     listing = [
         {"key": m.key, "title": m.title, "licence": m.licence, "hub_id": m.hub_id, "embedded": m.wheel is not None}
@@ -106,32 +127,41 @@ def _models(options: argparse.Namespace) -> tuple[Any, str]:
 def _lint(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.lint import lint
 
-    path = presets()[options.data].pairs_file if options.data in presets() else Path(options.data)
-    table = read_table(path)
-    if options.model:
-        from caa_core.prompts import longest_sequence
-
-        model = _load(options)
-        report = lint(table, lambda pair: longest_sequence(model.tokenizer, pair), model.context_length)
-    else:
-        report = lint(table)
+    columns = _columns(options)
+    if bool(options.mend) != bool(options.out):
+        raise InputError("--mend and --out go together: what to mend, and where to write what comes of it.")
+    table = find_table(options.data)
+    model = _load(options) if options.model else None
+    under = (model.tokenizer, model.context_length) if model else ()
+    report = lint(table, columns, *under)
     lines = [f"{report.format}: {report.pairs} pairs, {report.usable} usable"]
     if report.letters:
         lines.append("matching letters: " + ", ".join(f"{k} {v}" for k, v in sorted(report.letters.items())))
+    lines += [f"{cut} ({count} pairs)" for cut, count in report.letter_tokens.items()]
     lines += [str(finding) for finding in report.findings]
-    return report.summary(), "\n".join(lines)
+    summary = report.summary()
+    if options.mend:
+        from caa_core.datasets import write_pairs
+        from caa_core.mending import choose, mend
+
+        _check_out(options.out)
+        choices = choose(report, [remedy.strip() for remedy in options.mend.split(",")])
+        mended = mend(table, report, choices, columns, *under)
+        write_pairs(mended, options.out)
+        lines.append(f"{mended.name}: {len(mended.pairs)} pairs, written to {options.out}")
+        summary["mended"] = {"name": mended.name, "pairs": len(mended.pairs), "file": str(options.out)}
+    return summary, "\n".join(lines)
 
 
 def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.extraction import extract
     from caa_core.vectors import parse_layers
 
-    dataset = find_pairs(options.data).first(options.limit)
+    dataset = find_pairs(options.data, _columns(options)).first(options.limit)
     if options.letter_swap:
         dataset = dataset.in_both_letter_orders()
     _say(f"{dataset.name}: {dataset.kind}")
-    if options.out.is_dir() or not os.access(options.out.parent, os.W_OK):
-        raise InputError(f"The vector cannot be written to {options.out}: give a file in a folder that exists.")
+    _check_out(options.out)
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
     vector = finish(extract(model, dataset, layers), _say)

@@ -19,10 +19,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from caa_core.catalog import DEFAULT_MODEL
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.model import Loaded, SteerableModel, read, wrap
+from caa_core.presets import presets
 from caa_core.progress import Progress
 from caa_core.vectors import SteeringVector
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from caa_core.cli import main
-from caa_core.datasets import presets
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer
 from caa_core.model import load
+from caa_core.presets import presets
 from caa_core.progress import finish
 from caa_core.prompts import render
 from caa_core.vectors import load_vector

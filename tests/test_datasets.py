@@ -1,12 +1,12 @@
 import csv
 import json
-import re
-from collections import Counter
 
 import pytest
 
-from caa_core.datasets import MAX_BYTES, ContrastPair, Dataset, find_pairs, presets, read_pairs
+from caa_core.datasets import ContrastPair, Dataset, read_pairs
 from caa_core.errors import InputError
+from caa_core.presets import presets
+from caa_core.tables import MAX_BYTES
 
 TEXT = [
     {"prompt": "Rain?", "positive": "Lovely!", "negative": "Wet."},
@@ -80,7 +80,7 @@ def test_mixed_pairs_are_free_text(tmp_path):
         ('{"prompt": "a"}\nnonsense', "line 2: not valid JSON"),
         ("just a sentence without any fields\nand a second", "needed are prompt, positive, negative"),
         ("a,b,c\n1,2,3\n", "has the fields a, b, c; needed are prompt"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is a binary file"),
         (b"abc\x00def", "is a binary file"),
         (json.dumps(TEXT[:1]), "has one pair only"),
         (json.dumps([{**TEXT[0], "negative": ""}, TEXT[1]]), "pair 1: the field 'negative' is missing or empty"),
@@ -112,51 +112,6 @@ def test_files_that_are_too_large_or_not_there(tmp_path):
 def test_the_papers_own_files(reference_data, behavior, pairs):
     dataset = read_pairs(reference_data / "data" / "caa" / behavior / "generate_dataset.json")
     assert len(dataset.pairs) == pairs and dataset.is_lettered
-
-
-def words(text):
-    return re.findall(r"[\w']+", text.lower())
-
-
-def runs(text):
-    """All runs of five words."""
-    found = words(text)
-    return {tuple(found[i : i + 5]) for i in range(len(found) - 4)}
-
-
-PRESETS = sorted(presets())
-
-
-def test_the_promised_presets_are_there():
-    assert {"joy", "gloom", "formal", "casual", "refusal"} <= set(PRESETS)
-    for preset in presets().values():
-        assert presets()[preset.opposes].opposes == preset.name
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_written_not_filled_in(name):
-    preset = presets()[name]
-    parts = {part: json.loads((preset.folder / f"{part}.json").read_text()) for part in ("pairs", "test", "contest")}
-    assert len(find_pairs(name).pairs) >= 40
-    prompts = [" ".join(words(item["prompt"])) for items in parts.values() for item in items]
-    assert len(prompts) == len(set(prompts))
-    where, answers = {}, 0
-    for part, items in parts.items():
-        for item in items:
-            for field in item.keys() - {"prompt"}:
-                answers += 1
-                for run in runs(item[field]):
-                    where.setdefault(run, Counter())[part] += 1
-    assert not [run for run, count in where.items() if len(count) > 1], "five words in a row in two parts"
-    assert not [run for run, count in where.items() if count.total() > answers / 10], "five words too often"
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_positive_and_negative_answers_are_about_as_long(name):
-    """Else the vector would carry length."""
-    pairs = find_pairs(name).pairs
-    ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
-    assert 0.8 < ratio < 1.25
 
 
 def test_tsv_and_semicolons(tmp_path):

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from caa_core.datasets import read_table
 from caa_core.errors import InputError
 from caa_core.lint import lint
+from caa_core.tables import read_table
 
 
 def lettered(matching="A", question="Go on?", options=("Yes", "No")):

@@ -6,13 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import presets, read_pairs
+from caa_core.datasets import read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, SideBySide, side_by_side
 from caa_core.interventions import Positions, Steer, parse_steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import guarded
+from caa_core.presets import presets
 from caa_core.prompts import render
 from caa_core.service import Job, Session, Studio
 from caa_core.vectors import load_vector, parse_layers

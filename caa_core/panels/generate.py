@@ -6,13 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import Dataset, presets, read_pairs, read_table
+from caa_core.datasets import Dataset, read_pairs
 from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import norms_by_layer
 from caa_core.lint import lint
 from caa_core.panels.common import events, guarded, misfits, plain, stopper
+from caa_core.presets import presets
 from caa_core.service import Session, Studio
+from caa_core.tables import read_table
 from caa_core.vectors import SteeringVector, load_vector, parse_layers, spans
 
 PANEL = "generate"
