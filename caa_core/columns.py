@@ -47,7 +47,7 @@ class Columns:
     @classmethod
     def parse(cls, text: str) -> "Columns":
         """Columns from "PROMPT,POSITIVE,NEGATIVE", with a NEGATIVE_PROMPT behind them for pairs of two prompts."""
-        names = [name.strip() for name in next(csv.reader([text]), [])]
+        names = [name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])]
         if not 3 <= len(names) <= 4:
             raise InputError(f"'{shown(text)}' names no columns: give PROMPT,POSITIVE,NEGATIVE.")
         return cls(*names)

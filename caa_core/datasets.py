@@ -183,7 +183,7 @@ def pairs_of(table: Table, columns: Columns | None = None, name: str = "") -> Da
         if problem := problem_of(record, columns):
             raise InputError(f"{table.where(number)}: {problem}.")
     pairs = tuple(pair_of(record, columns, number) for number, record in table.records)
-    return _dataset(name or table.name, f"{table.kind} with {columns}", table.sha256, pairs)
+    return _dataset(name or table.title, f"{table.kind} with {columns}", table.sha256, pairs)
 
 
 def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:

@@ -17,7 +17,7 @@ MAX_ROWS = 100_000
 MAX_CELLS = 2_000_000
 MAX_UNPACKED = 50_000_000
 # What the process may use, bytes and seconds. Loading the library alone takes about a second on a busy machine.
-MEMORY = 2 << 30
+MEMORY = 1 << 30
 SECONDS = 10
 
 

@@ -1,7 +1,7 @@
 """The behaviours that ship with the project, and finding contrast pairs by what a person types."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -80,7 +80,9 @@ def find_test(data: str | Path, columns: Columns | None = None) -> Dataset:
 def find_table(data: str | Path) -> Table:
     """As `find_pairs`, but before anything is known about the fields."""
     if preset := _named(data):
-        return _version(preset.dataset(), data).table() if ":" in str(data) else read_table(preset.pairs_file)
+        if ":" in str(data):
+            return _version(preset.dataset(), data).table()
+        return replace(read_table(preset.pairs_file), name=preset.name)
     return find_hub_dataset(str(data)) or read_table(Path(data))
 
 

@@ -70,6 +70,11 @@ class Table:
         return list(dict.fromkeys(field for _, record in self.records for field in record))
 
     @property
+    def title(self) -> str:
+        """The name without a file's ending."""
+        return re.sub(r"\.(jsonl?|ndjson|csv|tsv|txt|parquet)$", "", self.name, flags=re.IGNORECASE)
+
+    @property
     def has_questions(self) -> bool:
         """True for open questions, which have no answers to contrast."""
         return are_questions(self.fields)
@@ -107,6 +112,8 @@ def read_table(path: Path) -> Table:
 
 
 def _bytes(path: Path) -> bytes:
+    if "\0" in str(path):
+        raise InputError("There is no file of that name.")
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -117,8 +124,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
-    except ValueError as error:  # a null byte in the name
-        raise InputError("There is no file of that name.") from error
 
 
 def _decode(raw: bytes, name: str) -> tuple[str, str]:
