@@ -6,14 +6,17 @@ one plain sentence, 1 for a failure of ours, 130 where it was interrupted.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caa_core.catalog import DEFAULT_MODEL, listing, room
-from caa_core.datasets import find_pairs, presets, read_table
+from caa_core.columns import Columns
+from caa_core.datasets import Dataset
 from caa_core.errors import InputError
+from caa_core.presets import find_pairs, find_table, presets
 from caa_core.progress import finish, tell
 
 # What needs torch is imported by the commands that need it: the others answer at once.
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from caa_core.interventions import Steer
     from caa_core.model import SteerableModel
     from caa_core.vectors import SteeringVector
+
+DATA = "a file of contrast pairs, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset (its A/B questions: joy:ab)"
+COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by default those of matching names"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,21 +54,39 @@ def _parser() -> argparse.ArgumentParser:
     on_model.add_argument("--dtype", default="", help="bfloat16, float16, float32; by default what suits the hardware")
     on_model.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
+    on_pairs = argparse.ArgumentParser(add_help=False)
+    on_pairs.add_argument("--columns", metavar="PROMPT,POSITIVE,NEGATIVE", help=COLUMNS)
+
     models = commands.add_parser("models", parents=[shared], help="list the models on offer")
     models.set_defaults(command=_models)
 
-    look = commands.add_parser("lint", parents=[shared], help="say what a file of contrast pairs is, and what is wrong")
-    look.add_argument("data", metavar="DATA", help="a file, or a preset's name")
-    look.add_argument("--model", help="also check lengths under this model")
+    look = commands.add_parser(
+        "lint", parents=[shared, on_pairs], help="say what a file of contrast pairs is, and what is wrong"
+    )
+    look.add_argument("data", metavar="DATA", help=DATA)
+    look.add_argument("--model", help="also look at lengths and letters under this model's tokenizer")
+    look.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate: mend what can be mended so")
+    look.add_argument("--out", type=Path, help="the JSON file for the mended pairs")
     look.set_defaults(command=_lint, dtype="", device="")
 
-    make = commands.add_parser("extract", parents=[shared, on_model], help="make a steering vector")
-    make.add_argument("--data", required=True, help="a file of contrast pairs, or a preset: " + ", ".join(presets()))
+    reading = argparse.ArgumentParser(add_help=False)
+    reading.add_argument("--data", required=True, metavar="DATA", help=f"{DATA}: {', '.join(presets())}")
+    reading.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
+    reading.add_argument("--limit", type=int, help="use only so many pairs: the first, or drawn with --seed")
+    reading.add_argument("--seed", type=int, help="draw the pairs of --limit at random")
+    reading.add_argument("--letter-swap", action="store_true", help="use multiple-choice pairs in both letter orders")
+    reading.add_argument(
+        "--read", default="auto", help="auto, letter, answer-mean, last, last-prompt, or a token's index"
+    )
+    made = [shared, on_pairs, on_model, reading]
+
+    make = commands.add_parser("extract", parents=made, help="make a steering vector")
     make.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
-    make.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
-    make.add_argument("--limit", type=int, help="use only the first so many pairs")
-    make.add_argument("--letter-swap", action="store_true", help="use multiple-choice pairs in both letter orders")
+    make.add_argument("--method", default="mean-difference", help="mean-difference, pca, probe or single")
     make.set_defaults(command=_extract)
+
+    weigh = commands.add_parser("compare", parents=made, help="methods side by side, on pairs held out")
+    weigh.set_defaults(command=_compare)
 
     steer = commands.add_parser("steer", parents=[shared, on_model], help="write without and with vectors")
     steer.add_argument("--prompt", required=True)
@@ -104,6 +128,15 @@ def _load(options: argparse.Namespace) -> "SteerableModel":
     return load(options.model, options.dtype, options.device)
 
 
+def _columns(options: argparse.Namespace) -> Columns | None:
+    return Columns.parse(options.columns) if options.columns else None
+
+
+def _check_out(path: Path) -> None:
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"The result cannot be written to {path}: give a file in a folder that exists.")
+
+
 def _models(options: argparse.Namespace) -> tuple[Any, str]:
     rows = listing()
     table = [("name", "parameters", "bfloat16", "fits here", "where", "licence", "good for", "fetched from")]
@@ -128,35 +161,71 @@ def _models(options: argparse.Namespace) -> tuple[Any, str]:
 def _lint(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.lint import lint
 
-    path = presets()[options.data].pairs_file if options.data in presets() else Path(options.data)
-    table = read_table(path)
-    if options.model:
-        from caa_core.prompts import longest_sequence
-
-        model = _load(options)
-        report = lint(table, lambda pair: longest_sequence(model.tokenizer, pair), model.context_length)
-    else:
-        report = lint(table)
+    columns = _columns(options)
+    if bool(options.mend) != bool(options.out):
+        raise InputError("--mend and --out go together: what to mend, and where to write what comes of it.")
+    table = find_table(options.data)
+    model = _load(options) if options.model else None
+    under = (model.tokenizer, model.context_length) if model else ()
+    report = lint(table, columns, *under)
     lines = [f"{report.format}: {report.pairs} pairs, {report.usable} usable"]
     if report.letters:
         lines.append("matching letters: " + ", ".join(f"{k} {v}" for k, v in sorted(report.letters.items())))
+    lines += [f"{cut} ({count} pairs)" for cut, count in report.letter_tokens.items()]
     lines += [str(finding) for finding in report.findings]
-    return report.summary(), "\n".join(lines)
+    summary = report.summary()
+    if options.mend:
+        from caa_core.datasets import write_pairs
+        from caa_core.mending import choose, mend
+
+        _check_out(options.out)
+        choices = choose(report, [remedy.strip() for remedy in options.mend.split(",")])
+        mended = mend(table, report, choices, columns, *under)
+        write_pairs(mended, options.out)
+        lines.append(f"{mended.name}: {len(mended.pairs)} pairs, written to {options.out}")
+        summary["mended"] = {"name": mended.name, "pairs": len(mended.pairs), "file": str(options.out)}
+    return summary, "\n".join(lines)
+
+
+def _chosen_pairs(options: argparse.Namespace) -> Dataset:
+    dataset = find_pairs(options.data, _columns(options)).first(options.limit, options.seed)
+    if options.letter_swap:
+        dataset = dataset.in_both_letter_orders()
+    tell(f"{dataset.name}: {dataset.kind}")
+    return dataset
+
+
+def _compare(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.comparison import compare
+    from caa_core.readings import ReadPosition
+    from caa_core.vectors import parse_layers
+
+    position = ReadPosition.parse(options.read)
+    dataset = _chosen_pairs(options)
+    model = _load(options)
+    found = finish(compare(model, dataset, parse_layers(options.layers, model.num_layers), position), tell)
+    lines = [f"AUC on held-out pairs, 95 % interval; {found.num_pairs} pairs, read at {found.read_position}"]
+    lines.append("layer   " + "".join(f"{method:<22}" for method in found.separations))
+    for row, layer in enumerate(found.layers):
+        cells = (f"{s[row].auc:.2f} ({s[row].low:.2f} to {s[row].high:.2f})" for s in found.separations.values())
+        lines.append(f"{layer:>5}   " + "".join(f"{cell:<22}" for cell in cells))
+    return found.summary(), "\n".join(lines)
 
 
 def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.exchange import check_target, write_vector
     from caa_core.extraction import extract
+    from caa_core.methods import method_named
+    from caa_core.readings import ReadPosition
     from caa_core.vectors import parse_layers
 
-    dataset = find_pairs(options.data).first(options.limit)
-    if options.letter_swap:
-        dataset = dataset.in_both_letter_orders()
-    tell(f"{dataset.name}: {dataset.kind}")
+    position = ReadPosition.parse(options.read)
+    dataset = _chosen_pairs(options)
+    method_named(options.method)
     check_target(options.out)
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
-    vector = finish(extract(model, dataset, layers), tell)
+    vector = finish(extract(model, dataset, layers, read=position, method=options.method), tell)
     notes = write_vector(vector, options.out)
     result = vector.summary() | {"file": str(options.out), "notes": notes}
     lines = [
@@ -184,12 +253,12 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
 def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":
     """The addition that FILE:LAYER:MULTIPLIER asks for; a preset's vector is made on the spot."""
     from caa_core.exchange import read_vector
-    from caa_core.extraction import extract
+    from caa_core.extraction import preset_vector
     from caa_core.interventions import Steer
 
     model.check_layer(layer)
     if source in presets():
-        vector = finish(extract(model, find_pairs(source), [layer]), tell)
+        vector = finish(preset_vector(model, presets()[source], [layer]), tell)
     else:
         vector = read_vector(Path(source))
         for difference in vector.differences(model.fingerprint, model.template_sha256):

@@ -1,54 +1,68 @@
-"""Contrast pairs: readers for the formats people bring.
+"""Contrast pairs, from the columns of a table, from rows that were typed, and back into a file.
 
-A reader goes by the content of a file, not by its name, and either understands all of it or says what is wrong in
-which line. Data is never changed silently.
+Data is never changed silently: what was done to pairs is part of their dataset's name and kind, and so of the
+provenance of every vector made from them.
 """
 
-import csv
 import hashlib
-import io
 import json
+import random
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from caa_core.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns
 from caa_core.errors import InputError
+from caa_core.tables import Table, read_table
 
-MAX_BYTES = 20_000_000
 MAX_FIELD = 100_000
-PRESETS = Path(__file__).parent.parent / "presets"
-
-# Names of a pair's fields, in the order prompt, positive answer, negative answer.
-PAPER_FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
-TEXT_FIELDS = ("prompt", "positive", "negative")
 
 # An option of a multiple-choice question: a line that begins with its letter in brackets.
 OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
+
+Answers = Literal["letter", "word", "text", "prompt"]
+KINDS: dict[Answers, str] = {
+    "letter": "multiple-choice questions",
+    "word": "Yes/No statements",
+    "text": "free-text pairs",
+    "prompt": "pairs of prompts",
+}
 
 
 @dataclass(frozen=True)
 class ContrastPair:
     """One prompt with an answer that shows the behaviour and one that does not. `line` is where it stood.
 
-    `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one.
-    `swapped_copy` is True for a pair that was made by `swapped` from one of the file.
+    `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one. Pairs
+    whose prompts differ may have equal answers, or none. `swapped_copy` marks the second of a question's two letter
+    orders.
     """
 
     prompt: str
     positive: str
     negative: str
-    line: int
+    line: int = field(compare=False)
     negative_prompt: str = ""
-    swapped_copy: bool = False
+    swapped_copy: bool = field(default=False, compare=False)
+
+    @property
+    def kind_of_answers(self) -> Answers:
+        """Letters such as "(A)"; the words Yes and No; text; or "prompt" for two prompts without answers."""
+        answers = (self.positive, self.negative)
+        if self.negative_prompt:
+            return "text" if any(answers) else "prompt"
+        if all(re.fullmatch(r"\(?[A-Z]\)?", answer) for answer in answers):
+            return "letter"
+        return "word" if {answer.lower() for answer in answers} <= {"yes", "no"} else "text"
 
     @property
     def is_lettered(self) -> bool:
         """True for a multiple-choice pair, whose answers are letters such as "(A)"."""
-        return all(re.fullmatch(r"\(?[A-Z]\)?", answer) for answer in (self.positive, self.negative))
+        return self.kind_of_answers == "letter"
 
     @property
     def options(self) -> dict[str, str]:
@@ -71,7 +85,7 @@ class ContrastPair:
             return None
         exchanged = {a: texts[b], b: texts[a]}
         prompt = OPTION.sub(lambda m: m[1] + exchanged.get(m[2], m[3]), self.prompt)
-        return ContrastPair(prompt, self.negative, self.positive, self.line, swapped_copy=not self.swapped_copy)
+        return replace(self, prompt=prompt, positive=self.negative, negative=self.positive)
 
 
 @dataclass(frozen=True)
@@ -84,20 +98,30 @@ class Dataset:
     pairs: tuple[ContrastPair, ...]
 
     @cached_property
-    def is_lettered(self) -> bool:
-        return all(pair.is_lettered for pair in self.pairs)
+    def kind_of_answers(self) -> Answers:
+        """What all pairs have as answers; "text" for a mixed set."""
+        kinds = {pair.kind_of_answers for pair in self.pairs}
+        return kinds.pop() if len(kinds) == 1 else "text"
 
     @property
-    def answers(self) -> str:
-        return "letter" if self.is_lettered else "text"
+    def is_lettered(self) -> bool:
+        return self.kind_of_answers == "letter"
 
-    def first(self, count: int | None) -> "Dataset":
-        """Its first `count` pairs; all of them where that is None or 0. Raises InputError for fewer than two."""
+    def first(self, count: int | None, seed: int | None = None) -> "Dataset":
+        """Its first `count` pairs, or so many drawn with a seed; all of them where `count` is None or 0.
+
+        Raises:
+            InputError: for fewer than two.
+        """
         if not count:
             return self
         if count < 2:
             raise InputError(f"A limit of {count} pairs is too few; a vector is a mean over at least two.")
-        return replace(self, pairs=self.pairs[:count])
+        if seed is None or count >= len(self.pairs):
+            return replace(self, pairs=self.pairs[:count])
+        drawn = sorted(random.Random(seed).sample(range(len(self.pairs)), count))
+        name = f"{self.name} ({count} drawn with seed {seed})"
+        return replace(self, name=name, pairs=tuple(self.pairs[i] for i in drawn))
 
     def in_both_letter_orders(self) -> "Dataset":
         """Every pair as it is and with its letters swapped; pairs that cannot be swapped stay as they are.
@@ -109,227 +133,144 @@ class Dataset:
         missing = swapped.count(None)
         if missing == len(swapped):
             raise InputError(f"{self.name} has no lettered options, so there are no letters to swap.")
-        pairs = self.pairs + tuple(pair for pair in swapped if pair)
+        pairs = self.pairs + tuple(replace(pair, swapped_copy=True) for pair in swapped if pair)
         orders = "both letter orders" + (f", {missing} not swapped" if missing else "")
         return replace(self, name=f"{self.name} ({orders})", kind=f"{self.kind}, in {orders}", pairs=pairs)
 
+    def as_questions(self) -> "Dataset":
+        """The same texts as A/B questions, "(A)" and "(B)" matching in turns; an answer of several lines becomes one.
 
-@dataclass(frozen=True)
-class Preset:
-    """A behaviour that ships with the project: pairs, and settings found by trying on the embedded model.
+        Raises:
+            InputError: the pairs have no answers of their own to choose from.
+        """
+        if not all(pair.kind_of_answers in ("text", "word") and not pair.negative_prompt for pair in self.pairs):
+            raise InputError(f"{self.name} cannot be made into A/B questions: each takes one prompt and two texts.")
+        pairs = tuple(_as_question(pair, matching_first=i % 2 == 0) for i, pair in enumerate(self.pairs))
+        made = f"{self.kind}, made into A/B questions"
+        return replace(self, name=f"{self.name} (A/B questions)", kind=made, pairs=pairs)
 
-    `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
-    pulls the other way, and `prompts` are good first things to say.
-    """
+    def records(self) -> list[dict[str, str]]:
+        """The pairs under the field names by which they are read again."""
+        if any(pair.negative_prompt for pair in self.pairs):
+            names = (PROMPT_FIELDS[0], *TEXT_FIELDS[1:], PROMPT_FIELDS[1])
+        else:
+            names = PAPER_FIELDS if self.is_lettered else TEXT_FIELDS
+        parts = ((p.prompt, p.positive, p.negative, p.negative_prompt or p.prompt) for p in self.pairs)
+        return [dict(zip(names, texts, strict=False)) for texts in parts]
 
-    name: str
-    description: str
-    opposes: str
-    model: str
-    layer: int
-    multiplier: float
-    prompts: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        return PRESETS / self.name
-
-    @property
-    def pairs_file(self) -> Path:
-        return self.folder / "pairs.json"
-
-    def dataset(self) -> Dataset:
-        return read_pairs(self.pairs_file, self.name)
+    def table(self) -> Table:
+        """The pairs as a table, numbered as they are, for what looks tables over."""
+        lines = [pair.line for pair in self.pairs]
+        return Table(self.name, "pairs", self.sha256, list(zip(lines, self.records(), strict=True)))
 
 
-@cache
-def presets() -> dict[str, Preset]:
-    """All presets by name."""
-    cards = sorted(PRESETS.glob("*/card.json"))
-    return {card.parent.name: _preset(card) for card in cards}
+def _as_question(pair: ContrastPair, matching_first: bool) -> ContrastPair:
+    texts = (pair.positive, pair.negative) if matching_first else (pair.negative, pair.positive)
+    a, b = (re.sub(r"\s*\n\s*", " ", text) for text in texts)
+    letters = ("(A)", "(B)") if matching_first else ("(B)", "(A)")
+    return ContrastPair(f"{pair.prompt}\n\nChoices:\n (A) {a}\n (B) {b}", *letters, pair.line)
 
 
-def _preset(card: Path) -> Preset:
-    fields = json.loads(card.read_text(encoding="utf-8"))
-    return Preset(name=card.parent.name, **{**fields, "prompts": tuple(fields["prompts"])})
+def read_pairs(path: Path, name: str = "", columns: Columns | None = None) -> Dataset:
+    """Read a file of contrast pairs: JSON, JSON Lines, CSV, TSV or Parquet, by its content.
 
+    Understood: the CAA paper's fields (`question`, `answer_matching_behavior`, `answer_not_matching_behavior`), free
+    text with `prompt`, `positive`, `negative` or names that mean the same, and pairs that differ in the prompt, with
+    `positive_prompt`, `negative_prompt` and, if they like, answers.
 
-def find_pairs(data: str | Path) -> Dataset:
-    """Contrast pairs of a preset's name or of a file."""
-    known = presets()
-    return known[str(data)].dataset() if str(data) in known else read_pairs(Path(data))
-
-
-def read_pairs(path: Path, name: str = "") -> Dataset:
-    """Read a file of contrast pairs.
-
-    Understood: the CAA paper's JSON (`question`, `answer_matching_behavior`, `answer_not_matching_behavior`), and
-    free text with `prompt`, `positive`, `negative`; each as JSON, JSON Lines, CSV or TSV.
+    Args:
+        columns: which columns hold what; matched by their names by default.
 
     Raises:
         InputError: with the line and the field, for everything that is not such a file.
     """
-    table = read_table(path)
-    fields = table.pair_fields()
-    for line, record in table.records:
-        if problem := problem_of(record, fields):
-            unit = "line" if table.format == "JSON Lines" else "pair"
-            raise InputError(f"{path.name}, {unit} {line}: {problem}.")
-    pairs = tuple(pair_of(record, fields, line) for line, record in table.records)
-    if len(pairs) < 2:
-        raise InputError(f"{path.name} has one pair only; a vector is a mean over pairs, so give at least two.")
-    lettered = "multiple-choice questions" if all(p.is_lettered for p in pairs) else "free-text pairs"
-    kind = f"{table.format} with {table.origin}: {len(pairs)} {lettered}"
-    return Dataset(name or path.stem, kind, table.sha256, pairs)
+    return pairs_of(read_table(path), columns, name or path.stem)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A file as numbered records, before anything is known about their fields."""
-
-    name: str
-    format: str
-    sha256: str
-    records: list[tuple[int, dict[str, Any]]]
-
-    @property
-    def fields(self) -> list[str]:
-        return [str(field) for field in self.records[0][1]]
-
-    @property
-    def has_pairs(self) -> bool:
-        return any(set(fields[1:]) <= set(self.fields) for fields in (PAPER_FIELDS, TEXT_FIELDS))
-
-    @property
-    def has_questions(self) -> bool:
-        have = set(self.fields)
-        return bool({"question", "prompt"} & have) and have <= {"question", "prompt", "id", "category"}
-
-    @property
-    def origin(self) -> str:
-        """Whose fields they are, in words."""
-        return "the CAA paper's fields" if self.pair_fields() == PAPER_FIELDS else "prompt, positive, negative"
-
-    def pair_fields(self) -> tuple[str, str, str]:
-        """Names of prompt, positive and negative. Raises InputError where there are none."""
-        for fields in (PAPER_FIELDS, TEXT_FIELDS):
-            if set(fields[1:]) <= set(self.fields):
-                return fields
-        if self.has_questions:
-            raise InputError(f"{self.name} has questions without pairs of answers, so no vector can be made from it.")
-        raise InputError(
-            f"{self.name} has the fields {', '.join(field[:40] for field in self.fields[:6]) or '(none)'}; needed are "
-            f"{', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
-        )
+def pairs_of(table: Table, columns: Columns | None = None, name: str = "") -> Dataset:
+    """The pairs of a table. Raises InputError for the first record that is none."""
+    columns = table.match_columns(columns)
+    for number, record in table.records:
+        if problem := problem_of(record, columns):
+            raise InputError(f"{table.where(number)}: {problem}.")
+    pairs = tuple(pair_of(record, columns, number) for number, record in table.records)
+    return _dataset(name or table.title, f"{table.kind} with {columns}", table.sha256, pairs)
 
 
-def read_table(path: Path) -> Table:
-    """Read a file by its content. Raises InputError for what is no table of records."""
-    raw = _bytes(path)
-    kind, records = _records(_decode(raw, path), path.name)
-    return Table(path.name, kind, hashlib.sha256(raw).hexdigest(), records)
+def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:
+    """Pairs typed into a table of the page: prompt, positive, negative. Empty rows are none.
+
+    Raises:
+        InputError: a row is filled in half, with its number, counted from 1.
+    """
+    records = [
+        (number, dict(zip(TEXT_FIELDS, row, strict=False)))
+        for number, row in enumerate(rows, 1)
+        if any(_is_given(cell) for cell in row)
+    ]
+    columns = Columns(*TEXT_FIELDS)
+    for number, record in records:
+        if problem := problem_of(record, columns):
+            raise InputError(f"Row {number}: {problem}.")
+    pairs = tuple(pair_of(record, columns, number) for number, record in records)
+    typed = _dataset(name, "typed in", "", pairs)
+    canonical = json.dumps(typed.records(), sort_keys=True, separators=(",", ":"))
+    return replace(typed, sha256=hashlib.sha256(canonical.encode()).hexdigest())
 
 
-def problem_of(record: dict[str, Any], fields: tuple[str, str, str]) -> str:
+def write_pairs(dataset: Dataset, path: Path) -> None:
+    """Write pairs as JSON that `read_pairs` reads as the same pairs. Raises InputError where that cannot be."""
+    text = json.dumps(dataset.records(), ensure_ascii=False, indent=1)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def problem_of(record: dict[str, Any], columns: Columns) -> str:
     """What keeps a record from being a contrast pair, in words; empty where nothing does."""
-    for field in fields:
-        value = record.get(field)
-        if not isinstance(value, str) or not value.strip():
-            return f"the field '{field}' is missing or empty"
-        if len(value) > MAX_FIELD:
-            return f"the field '{field}' is longer than {MAX_FIELD} characters"
-        if re.search("[\ud800-\udfff]", value):
-            return f"the field '{field}' holds half a character (a lone surrogate)"
-    if record[fields[1]].strip() == record[fields[2]].strip():
-        return "both answers are the same, so there is nothing to contrast"
+    answers = tuple(filter(None, (columns.positive, columns.negative)))
+    prompts_differ = len({_text(record, column) for column in columns.prompts}) > 1
+    bare = prompts_differ and not any(_is_given(record.get(column)) for column in answers)
+    for column in columns.prompts if bare else columns.prompts + answers:
+        if problem := _problem(record.get(column), column):
+            return problem
+    if not prompts_differ and len({_text(record, column) for column in answers}) < 2:
+        return f"both {'answers' if answers else 'prompts'} are the same, so there is nothing to contrast"
     return ""
 
 
-def pair_of(record: dict[str, Any], fields: tuple[str, str, str], line: int) -> ContrastPair:
+def _problem(value: Any, column: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        return f"the field '{column}' is missing or empty"
+    if len(value) > MAX_FIELD:
+        return f"the field '{column}' is longer than {MAX_FIELD} characters"
+    if re.search("[\ud800-\udfff]", value):
+        return f"the field '{column}' holds half a character (a lone surrogate)"
+    return ""
+
+
+def _is_given(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+def _text(record: dict[str, Any], column: str) -> str:
+    value = record.get(column)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def pair_of(record: dict[str, Any], columns: Columns, line: int) -> ContrastPair:
     """A record without problems as a contrast pair."""
-    prompt, positive, negative = (record[field] for field in fields)
     # A prompt's white space is part of it; an answer's (the paper writes " (A)") belongs to the rendering.
-    return ContrastPair(prompt, positive.strip(), negative.strip(), line)
+    prompt, other = record[columns.prompt], record[columns.prompts[-1]]
+    answers = (_text(record, columns.positive), _text(record, columns.negative))
+    return ContrastPair(prompt, *answers, line, other if other.strip() != prompt.strip() else "")
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(
-                f"{path.name} has {size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB can be read. "
-                "Split it, or keep the pairs you need."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
-
-
-def _decode(raw: bytes, path: Path) -> str:
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name} is not text in UTF-8 (byte {error.start} is {raw[error.start]:#04x}); "
-            "it should be JSON, JSON Lines, CSV or TSV."
-        ) from error
-    if "\0" in text:
-        raise InputError(f"{path.name} is a binary file; it should be JSON, JSON Lines, CSV or TSV.")
-    if not text.strip():
-        raise InputError(f"{path.name} is empty.")
-    return text
-
-
-Record = tuple[int, dict[str, Any]]
-
-
-def _records(text: str, name: str) -> tuple[str, list[Record]]:
-    """Records and the name of the format; numbered by line in JSON Lines, by item otherwise."""
-    start = text.lstrip()[0]
-    if start == "[":
-        return "JSON", _numbered(_json(text, name), name)
-    if start == "{":
-        lines = [(n, line) for n, line in enumerate(io.StringIO(text), 1) if line.strip()]
-        return "JSON Lines", [(n, _json_line(line, n, name)) for n, line in lines]
-    header = text.split("\n", 1)[0]
-    delimiter = max("\t;,", key=header.count)
-    return ("TSV" if delimiter == "\t" else "CSV"), _csv(text, name, delimiter)
-
-
-def _json(text: str, name: str) -> list[Any]:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"{name} is not a list of pairs: it holds lists too deep or numbers too long.") from error
-
-
-def _json_line(line: str, number: int, name: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{name}, line {number}: not valid JSON. Give a JSON list, or one JSON object a line."
-        ) from error
-    return _numbered([record], name, number)[0][1]
-
-
-def _numbered(items: Iterable[Any], name: str, first: int = 1) -> list[Record]:
-    records = list(enumerate(items, first))
-    for number, item in records:
-        if not isinstance(item, dict):
-            raise InputError(f"{name}, item {number}: an object with fields was expected, not {json.dumps(item)[:60]}.")
-    if not records:
-        raise InputError(f"{name} has no pairs in it.")
-    return records
-
-
-def _csv(text: str, name: str, delimiter: str) -> list[Record]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        return _numbered([{(k or "").strip().lower(): v for k, v in row.items()} for row in reader], name)
-    except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: not valid CSV ({error}).") from error
+def _dataset(name: str, kind: str, sha256: str, pairs: tuple[ContrastPair, ...]) -> Dataset:
+    """Pairs under the name of what they are. Raises InputError for fewer than two."""
+    if len(pairs) < 2:
+        count = "one pair only" if pairs else "no pairs"
+        raise InputError(f"{name} has {count}; a vector is a mean over pairs, so give at least two.")
+    dataset = Dataset(name, "", sha256, pairs)
+    return replace(dataset, kind=f"{kind}: {len(pairs)} {KINDS[dataset.kind_of_answers]}")

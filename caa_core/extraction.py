@@ -80,13 +80,15 @@ def extract(
     )
 
 
-def preset_vector(model: SteerableModel, preset: Preset) -> Generator[Progress, None, SteeringVector]:
-    """The preset's vector at all layers: the one that ships with the project where it was made on these weights."""
+def preset_vector(
+    model: SteerableModel, preset: Preset, layers: Sequence[int] | None = None
+) -> Generator[Progress, None, SteeringVector]:
+    """The preset's vector: the one that ships with the project where it was made on these weights, else a new one."""
     if preset.vector_file.exists():
         ready = load_vector(preset.vector_file)
         if not ready.differences(model.fingerprint, model.template_sha256):
             return ready
-    return (yield from extract(model, preset.dataset(), name=preset.name))
+    return (yield from extract(model, preset.dataset(), layers, preset.name))
 
 
 def _first_alone(dataset: Dataset) -> Dataset:

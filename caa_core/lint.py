@@ -1,16 +1,24 @@
 """The linter: what a file of contrast pairs is, and what is wrong with it, before a vector is made from it.
 
-It never changes data. Each finding names lines, says why it matters, and how it is mended.
+It never changes data. Each finding names lines, says why it matters, and how it is mended; `mending.py` does that.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from caa_core.datasets import ContrastPair, Table, pair_of, problem_of
+from caa_core.columns import Columns
+from caa_core.datasets import ContrastPair, pair_of, problem_of
+from caa_core.tables import Table
+
+# Loading what renders takes seconds, and only a look under a model's tokenizer needs it.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from caa_core.prompts import RenderedPair
 
 # A letter that stands for the behaviour in more than this share of the questions is carried by the vector.
 LETTER_SHARE = 0.6
@@ -19,18 +27,27 @@ LENGTH_RATIO = 2.0
 SHUTDOWN = re.compile(
     r"shut(ting)?[ -]?(it |you )?(down|off)|turn(ed|ing)? (you |it )?off|deactivat|power(ed)? down", re.I
 )
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
-CountTokens = Callable[[ContrastPair], int]
+# Findings by which the mender knows what is to be cut.
+TOO_LONG = "longer than the model's context"
+UNEVEN = "answers of different length"
+
+Remedy = Literal["drop", "swap", "truncate"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about the data: in which lines, why it matters, how to mend it."""
+    """Something to know about the data: in which lines, why it matters, how to mend it.
+
+    `remedies` are those that `mending.mend` can apply, the gentlest first.
+    """
 
     what: str
     lines: tuple[int, ...]
     why: str
     mend: str
+    remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
         count = len(self.lines)
@@ -41,7 +58,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a file is. `usable` counts the pairs that a vector can be made from; `letters` the matching answers."""
+    """What a file is.
+
+    `usable` counts the pairs that a vector can be made from; `letters` the matching answers; `letter_tokens` the ways
+    in which the model's tokenizer cuts lettered answers, in words.
+    """
 
     format: str
     pairs: int
@@ -50,71 +71,138 @@ class Report:
     more_than_two_options: int
     duplicates: int
     findings: tuple[Finding, ...]
+    letter_tokens: dict[str, int]
 
     def summary(self) -> dict[str, Any]:
         """The report as plain data."""
         return asdict(self)
 
 
-def lint(table: Table, count_tokens: CountTokens | None = None, context_length: int = 0) -> Report:
+def lint(
+    table: Table,
+    columns: Columns | None = None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
+    context_length: int = 0,
+) -> Report:
     """Look a file over.
 
     Args:
-        count_tokens: tokens of a pair's longer sequence under the model at hand; without it lengths are not checked.
+        columns: which columns hold what; matched by their names by default.
+        tokenizer: the model's; without it neither lengths nor letter tokens are looked at.
         context_length: tokens that the model takes.
 
     Raises:
         InputError: the file has neither pairs nor questions.
     """
-    if not table.has_pairs and table.has_questions:
+    if not columns and table.has_questions:
         why = "They have no answers to contrast; they serve for reading what a steered model writes."
         finding = Finding("open questions without pairs", (), why, "use them as prompts")
-        return Report(f"{table.format}, open questions", 0, 0, {}, 0, 0, (finding,))
-    fields = table.pair_fields()
-    problems = [(line, problem_of(record, fields)) for line, record in table.records]
+        return Report(f"{table.kind}, open questions", 0, 0, {}, 0, 0, (finding,), {})
+    columns = table.match_columns(columns)
+    problems = [(line, problem_of(record, columns)) for line, record in table.records]
     broken = {line for line, problem in problems if problem}
-    pairs = [pair_of(record, fields, line) for line, record in table.records if line not in broken]
+    pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
     lettered = [pair for pair in pairs if pair.is_lettered]
     many = [pair.line for pair in lettered if len(pair.options) > 2]
     copies = _copies(pairs)
-    too_long = [pair.line for pair in pairs if count_tokens and count_tokens(pair) > context_length]
     letters = Counter(pair.positive.strip("()") for pair in lettered)
+    cuts = [_cut(tokenizer, pair) for pair in pairs] if tokenizer else []
+    too_long = [cut.line for cut in cuts if cut.tokens > context_length]
+    whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
-        _finding("more pairs than once", copies, "They count twice in the mean.", "drop the later ones"),
-        _finding("longer than the model's context", too_long, "The model cannot read them.", "drop or shorten them"),
+        _finding("more pairs than once", copies, "They count twice in the mean.", "drop the later ones", "drop"),
+        _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
         _finding(
-            "more than two options", many, "The pair contrasts two of them; the others are only read.", "drop them"
+            "letters that are no token of their own", whole, "They cannot be told apart at any token.", "drop", "drop"
+        ),
+        _letter_tokens(cuts),
+        _finding(
+            "more than two options", many, "The pair contrasts two; the others are only read.", "drop them", "drop"
         ),
         _letters(lettered, letters),
+        _words([pair for pair in pairs if pair.kind_of_answers == "word"]),
         _swaps(lettered),
         _lengths([pair for pair in pairs if not pair.is_lettered]),
         _shutdown(pairs),
     )
-    usable = len(pairs) - len(too_long)
-    kind = f"{table.format} with {table.origin}"
-    return Report(kind, len(table.records), usable, dict(letters), len(many), len(copies), tuple(findings))
+    return Report(
+        format=f"{table.kind} with {columns}",
+        pairs=len(table.records),
+        usable=len(pairs) - len({*too_long, *whole}),
+        letters=dict(letters),
+        more_than_two_options=len(many),
+        duplicates=len(copies),
+        findings=tuple(findings),
+        letter_tokens=dict(Counter(cut.letter for cut in cuts if cut.letter).most_common()),
+    )
 
 
-def _finding(what: str, lines: Iterable[int], why: str, mend: str) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Cut:
+    """A pair in tokens: how many its longer sequence has, whether its answers part, and where the letter is."""
+
+    line: int
+    tokens: int
+    parts: bool = True
+    letter: str = ""
+
+
+def _cut(tokenizer: "PreTrainedTokenizerBase", pair: ContrastPair) -> Cut:
+    from caa_core.prompts import render_pair
+
+    rendered = render_pair(tokenizer, pair)
+    tokens = max(len(rendered.positive.ids), len(rendered.negative.ids))
+    if not pair.is_lettered:
+        return Cut(pair.line, tokens)
+    return Cut(pair.line, tokens, rendered.part, _letter(tokenizer, pair, rendered) if rendered.part else "")
+
+
+def _letter(tokenizer: "PreTrainedTokenizerBase", pair: ContrastPair, rendered: "RenderedPair") -> str:
+    """Where the letter falls, in words; the same for every letter, which is called A."""
+    letter = pair.positive.strip("()")
+    ids = rendered.positive.ids
+    start = min(rendered.positive.start, rendered.shared)
+    pieces = [tokenizer.decode([token]).strip() for token in ids[start:]]
+    at = rendered.shared - start
+    alone = pieces[at] == letter
+    named = [piece.replace(letter, "A") for piece in pieces]
+    which = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
+    where = f"the {which} of them" if len(pieces) > 1 else "the only one"
+    return (
+        f"'{pair.positive.replace(letter, 'A')}' is the token{'s' * (len(pieces) > 1)} "
+        + " ".join(f"'{piece}'" for piece in named)
+        + (": the letter is " if alone else f": the letter shares the token '{named[at]}', ")
+        + f"{where}, index {rendered.shared - len(ids)}"
+    )
+
+
+def _letter_tokens(cuts: list[Cut]) -> Iterator[Finding]:
+    """Letters that the tokenizer does not cut as it does most of them."""
+    usual = Counter(cut.letter for cut in cuts if cut.letter).most_common(1)
+    lines = (cut.line for cut in cuts if cut.letter and cut.letter != usual[0][0])
+    why = "The vector is read at the letter; there it stands in other tokens than in the rest."
+    yield from _finding("letters in other tokens", lines, why, "write all answers alike, or drop them", "drop")
+
+
+def _finding(what: str, lines: Iterable[int], why: str, mend: str, *remedies: Remedy) -> Iterator[Finding]:
     lines = tuple(lines)
     if lines:
-        yield Finding(what, lines, why, mend)
+        yield Finding(what, lines, why, mend, remedies)
 
 
 def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
     for problem in dict.fromkeys(problem for _, problem in problems if problem):
         lines = (line for line, found in problems if found == problem)
-        yield from _finding(problem, lines, "No pair can be made of them.", "drop them")
+        yield from _finding(problem, lines, "No pair can be made of them.", "drop them", "drop")
 
 
 def _copies(pairs: list[ContrastPair]) -> list[int]:
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[ContrastPair] = set()
     copies = []
     for pair in pairs:
-        key = (pair.prompt, pair.positive, pair.negative)
-        copies += [pair.line] if key in seen else []
-        seen.add(key)
+        copies += [pair.line] if pair in seen else []
+        seen.add(pair)
     return copies
 
 
@@ -126,7 +214,18 @@ def _letters(pairs: list[ContrastPair], letters: Counter[str]) -> Iterator[Findi
     if share > LETTER_SHARE:
         lines = (pair.line for pair in pairs if pair.positive.strip("()") == letter)
         why = f"'{letter}' is the matching answer in {share:.0%}, so the vector also means '{letter}'."
-        yield from _finding("letters out of balance", lines, why, "use both letter orders")
+        mend = "swap the letters of some, or use both letter orders"
+        yield from _finding("letters out of balance", lines, why, mend, "swap")
+
+
+def _words(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Yes and No, of which one matches too often."""
+    words = Counter(pair.positive.lower() for pair in pairs)
+    for word, count in words.items():
+        if (share := count / len(pairs)) > LETTER_SHARE:
+            lines = (pair.line for pair in pairs if pair.positive.lower() == word)
+            why = f"'{word}' is the matching answer in {share:.0%}, so the vector also means '{word}'."
+            yield from _finding("Yes and No out of balance", lines, why, "add statements that match the other word")
 
 
 def _swaps(pairs: list[ContrastPair]) -> Iterator[Finding]:
@@ -143,10 +242,10 @@ def _lengths(pairs: list[ContrastPair]) -> Iterator[Finding]:
         short, long = sorted((len(pair.positive), len(pair.negative)))
         uneven += [pair.line] if long > LENGTH_RATIO * max(short, 10) else []
     why = "One answer is more than twice as long as the other, so the vector may carry length."
-    yield from _finding("answers of different length", uneven, why, "drop or rewrite them")
+    yield from _finding(UNEVEN, uneven, why, "cut the longer answer, drop or rewrite them", "truncate", "drop")
     forms = (pair.line for pair in pairs if _form(pair.positive) != _form(pair.negative))
     why = "One answer is a list or has several paragraphs and the other has not, so the vector may carry the form."
-    yield from _finding("answers of different form", forms, why, "drop or rewrite them")
+    yield from _finding("answers of different form", forms, why, "drop or rewrite them", "drop")
 
 
 def _form(answer: str) -> tuple[bool, bool]:

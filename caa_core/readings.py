@@ -50,7 +50,9 @@ class ReadPosition:
         if self.rule != "auto":
             return self
         return ReadPosition(
-            {"letter": "letter", "word": "letter", "text": "answer-mean", "prompt": "last-prompt"}[dataset.answers]
+            {"letter": "letter", "word": "letter", "text": "answer-mean", "prompt": "last-prompt"}[
+                dataset.kind_of_answers
+            ]
         )
 
     def tokens(self, pair: RenderedPair, answer: Answer) -> range:

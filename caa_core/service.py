@@ -20,10 +20,10 @@ from weakref import WeakKeyDictionary
 
 from caa_core.capability import Capability, look
 from caa_core.catalog import DEFAULT_MODEL
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import preset_vector
 from caa_core.model import Loaded, SteerableModel, read, wrap
+from caa_core.presets import presets
 from caa_core.progress import Progress, Say, tell
 from caa_core.vectors import SteeringVector, clean
 

@@ -18,8 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from caa_core.datasets import presets
 from caa_core.model import Loaded, SteerableModel, load, wrap
+from caa_core.presets import presets
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from caa_core.cli import main
-from caa_core.datasets import presets
 from caa_core.exchange import read_vector
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer
 from caa_core.model import load
+from caa_core.presets import find_pairs, presets
 from caa_core.progress import finish
 from caa_core.prompts import render
 from caa_core.vectors import Provenance, SteeringVector, load_vector
@@ -110,6 +110,41 @@ def test_lint_says_what_a_file_is(capsys, tmp_path, folder):
     assert json.loads(printed)["usable"] == 0
 
 
+def test_lint_mends_and_says_so(capsys, tmp_path, folder):
+    question = "Number {}?\n\nChoices:\n (A) Yes\n (B) No"
+    rows = [[question.format(i), "(A)", "(B)"] for i in (0, 1, 2, 3, 3)]
+    (tmp_path / "mine.csv").write_text(
+        "input;chosen;rejected\n" + "\n".join(";".join(f'"{cell}"' for cell in row) for row in rows)
+    )
+    common = ("lint", tmp_path / "mine.csv", "--model", folder, "--mend", "drop, swap", "--out", tmp_path / "out.json")
+    status, printed, _ = run(capsys, *common, "--json")
+    assert status == 0
+    report = json.loads(printed)
+    assert {"format", "pairs", "usable", "letters", "more_than_two_options", "duplicates", "findings"} < report.keys()
+    assert report["format"].endswith("input as prompt, chosen as positive, rejected as negative")
+    assert list(report["letter_tokens"].values()) == [5]
+    assert report["mended"] == {
+        "name": "mine (1 dropped, 2 swapped)",
+        "pairs": 4,
+        "file": str(tmp_path / "out.json"),
+    }
+    assert [pair.positive for pair in find_pairs(tmp_path / "out.json").pairs].count("(A)") == 2
+    # The other way round, with columns that were chosen.
+    status, printed, _ = run(capsys, *common, "--columns", "input,rejected,chosen")
+    assert "input as prompt, rejected as positive" in printed and "the letter is the second of them" in printed
+    assert {pair.options[pair.positive[1]] for pair in find_pairs(tmp_path / "out.json").pairs} == {"No"}
+
+
+def test_extract_from_chosen_columns_and_made_questions(folder, capsys, tmp_path):
+    (tmp_path / "mine.tsv").write_text("a\tb\tc\nOne?\tYes!\tNo!\nTwo?\tSure.\tNever.\n")
+    common = ["extract", "--model", folder, "--out", tmp_path / "v.safetensors", "--layers", 1, "--data"]
+    assert run(capsys, *common, tmp_path / "mine.tsv", "--columns", "a,b,c")[0] == 0
+    status, _, said = run(capsys, *common, "joy:ab", "--limit", 4)
+    assert status == 0 and "A/B questions" in said
+    vector = load_vector(tmp_path / "v.safetensors")
+    assert vector.provenance.dataset == "joy (A/B questions)" and vector.provenance.read_position == "letter"
+
+
 def test_both_letter_orders_leave_the_letter_out(folder, capsys, tmp_path):
     """Four questions with the matching answer at A: as given the vector means A, in both orders it is balanced."""
     questions = [f"Question {i}?\n\nChoices:\n (A) Yes, {i}\n (B) No, {i}" for i in range(4)]
@@ -141,6 +176,12 @@ def test_models_lists_the_catalogue(capsys):
         (["extract", "--data", "joy", "--out", "/nowhere/at/all/x"], "cannot be written"),
         (["extract", "--data", "joy", "--out", "x", "--layers", "99"], "There is no layer 99"),
         (["extract", "--data", "joy", "--out", "x", "--limit", "1"], "too few"),
+        (["extract", "--data", "joy:c", "--out", "x"], "There is no 'joy:c'"),
+        (["extract", "--data", "hub:no id", "--out", "x"], "'no id' is no id of a dataset"),
+        (["extract", "--data", "joy", "--out", "x", "--columns", "a"], "give PROMPT,POSITIVE,NEGATIVE"),
+        (["lint", "joy", "--columns", "a,b,c"], "joy has no column 'a'; it has prompt, positive, negative"),
+        (["lint", "joy", "--mend", "drop"], "--mend and --out go together"),
+        (["lint", "joy", "--mend", "all", "--out", "x"], "There is no remedy 'all'"),
         (["steer", "--prompt", "", "--steer", "joy:1:1"], "The prompt is empty"),
         (["extract", "--data", "joy", "--out", "x.onnx"], "x.onnx has no ending that is known"),
         (["steer", "--prompt", "x", "--steer", "joy:1:inf"], "not FILE:LAYER:MULTIPLIER"),

@@ -6,9 +6,10 @@ from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
 from caa_core.comparison import compare, separation
-from caa_core.datasets import ContrastPair, Dataset, presets
+from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.methods import METHODS
+from caa_core.presets import presets
 from caa_core.progress import finish
 from tests.test_extraction import LETTERS, TEXTS
 

@@ -185,8 +185,8 @@ def test_bad_input_is_refused(tiny_models, make, message):
 
 def test_joy_is_seen_in_the_embedded_models_words(embedded):
     """On the real model: over several prompts, the steered answers hold more happy words than the unsteered ones."""
-    from caa_core.datasets import presets
     from caa_core.extraction import extract
+    from caa_core.presets import presets
 
     preset = presets()["joy"]
     vector = finish(extract(embedded, preset.dataset(), [preset.layer]))

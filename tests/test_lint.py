@@ -2,9 +2,11 @@ import json
 
 import pytest
 
-from caa_core.datasets import read_table
+from caa_core.columns import Columns
 from caa_core.errors import InputError
 from caa_core.lint import lint
+from caa_core.tables import read_table
+from tests.conftest import make_tokenizer
 
 
 def lettered(matching="A", question="Go on?", options=("Yes", "No")):
@@ -45,7 +47,7 @@ def test_letters_are_counted_and_imbalance_is_said(report):
     )
     assert looked.letters == {"A": 7, "B": 3}
     assert found(looked) == {"letters out of balance": (1, 2, 3, 4, 5, 6, 7)}
-    assert looked.findings[0].mend == "use both letter orders"
+    assert looked.findings[0].remedies == ("swap",)
 
 
 def test_broken_pairs_are_named_and_not_usable(report):
@@ -81,9 +83,51 @@ def test_a_hostile_answer_does_not_hold_up_the_linter(report):
 
 
 def test_pairs_longer_than_the_context(report):
-    looked = report([text(), text("A long one?")], count_tokens=lambda pair: len(pair.prompt), context_length=8)
+    items = [text(), text("A long one? " + "So long. " * 50)]
+    looked = report(items, tokenizer=make_tokenizer(), context_length=100)
     assert (looked.pairs, looked.usable) == (2, 1)
     assert found(looked) == {"longer than the model's context": (2,)}
+    assert looked.findings[0].remedies == ("truncate", "drop")
+    assert found(report(items, tokenizer=make_tokenizer(), context_length=1000)) == {}
+
+
+def joined(*pieces):
+    """A tokenizer with these texts as tokens of their own."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(list(pieces))
+    return tokenizer
+
+
+ALONE = "'(A)' is the tokens '(' 'A' ')': the letter is the second of them, index -2"
+JOINED = "'(A)' is the tokens '(A' ')': the letter shares the token '(A', the first of them, index -2"
+
+
+def test_where_the_letter_falls(report):
+    pairs = [lettered(letter, f"{i}?") for i, letter in enumerate("ABAB", 1)]
+    assert report(pairs).letter_tokens == {}
+    usual = report(pairs, tokenizer=make_tokenizer(), context_length=1000)
+    assert usual.letter_tokens == {ALONE: 4} and found(usual) == {}
+    assert usual.summary()["letter_tokens"] == {ALONE: 4}
+    assert report(pairs, tokenizer=joined("(A", "(B"), context_length=1000).letter_tokens == {JOINED: 4}
+    mixed = report(pairs, tokenizer=joined("(B"), context_length=1000)
+    assert mixed.letter_tokens == {ALONE: 2, JOINED: 2}
+    assert found(mixed) == {"letters in other tokens": (2, 4)}
+
+
+def test_columns_pairs_of_prompts_and_encodings(report, tmp_path):
+    chosen = Columns("a", "b", "c")
+    looked = report([{"a": f"{i}?", "b": "Good.", "c": "Bad."} for i in range(2)], columns=chosen)
+    assert looked.format == "JSON with a as prompt, b as positive, c as negative" and looked.usable == 2
+    prompts = [{"positive_prompt": f"Lie about {i}.", "negative_prompt": f"Tell me about {i}."} for i in range(2)]
+    assert (report(prompts).usable, report(prompts).findings) == (2, ())
+    (tmp_path / "data.csv").write_bytes("prompt;positive;negative\nCafé?;Très bien, garçon!;Non.".encode("cp1252"))
+    assert lint(read_table(tmp_path / "data.csv")).format.startswith("CSV (read as Windows-1252) with prompt")
+
+
+def test_yes_and_no_out_of_balance(report):
+    statements = [text(f"Statement {i}?", *(("Yes", "No") if i < 7 else ("No", "Yes"))) for i in range(10)]
+    assert found(report(statements)) == {"Yes and No out of balance": (1, 2, 3, 4, 5, 6, 7)}
+    assert found(report(statements[4:])) == {}
 
 
 def test_open_questions_are_described(report):

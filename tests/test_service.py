@@ -3,9 +3,9 @@ import threading
 import pytest
 import torch
 
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.extraction import extract
+from caa_core.presets import presets
 from caa_core.service import Session, Studio, Worker
 from caa_core.vectors import Provenance, SteeringVector
 from tests.conftest import make_tiny

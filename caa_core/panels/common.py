@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel
+from caa_core.presets import presets
 from caa_core.progress import Progress
 from caa_core.service import Job, Session, Studio
 from caa_core.vectors import SteeringVector

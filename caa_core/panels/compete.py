@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import gradio as gr
 
 from caa_core.competition import Decomposition, Voice, decompose, same_strength
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
@@ -20,6 +19,7 @@ from caa_core.panels.common import (
     vector_picker,
 )
 from caa_core.panels.conversation import Conversation, Voices
+from caa_core.presets import presets
 from caa_core.progress import Progress
 from caa_core.service import Session, Studio
 

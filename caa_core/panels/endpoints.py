@@ -51,7 +51,9 @@ def build(studio: Studio) -> None:
         """Make a steering vector from a file of contrast pairs, or from a preset ("joy:ab" for its A/B questions).
 
         read is auto, letter, answer-mean, last, last-prompt or a token's index; method is mean-difference, pca, probe
-        or single; columns are "PROMPT,POSITIVE,NEGATIVE" where the file's names do not say what they hold. Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
+        or single; columns are "PROMPT,POSITIVE,NEGATIVE" where the file's names do not say what they hold.
+
+        Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
         name, so that /steer can use it.
         """
         if not file and preset.partition(":")[0] not in presets():

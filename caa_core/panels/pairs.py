@@ -137,19 +137,16 @@ class Pairs:
             visible=bool(self.first.offers),
             elem_id="generate-mends",
         )
-        with gr.Accordion("Columns", open=False, elem_id="generate-columns") as self.columns_box:
-            with gr.Row():
-                self.columns = [
-                    gr.Dropdown(
-                        _fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}"
-                    )
-                    for name, label, value in zip(
-                        ("prompt-column", "positive-column", "negative-column", "other-column"),
-                        (*HEADERS, "prompt of the negative answer"),
-                        _chosen(self.first),
-                        strict=True,
-                    )
-                ]
+        with gr.Accordion("Columns", open=False, elem_id="generate-columns") as self.columns_box, gr.Row():
+            self.columns = [
+                gr.Dropdown(_fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}")
+                for name, label, value in zip(
+                    ("prompt-column", "positive-column", "negative-column", "other-column"),
+                    (*HEADERS, "prompt of the negative answer"),
+                    _chosen(self.first),
+                    strict=True,
+                )
+            ]
         self.preview = gr.Dataframe(
             _preview(self.first),
             headers=["pair", *HEADERS],
@@ -211,7 +208,7 @@ class Pairs:
         @guarded
         def again(draft: Draft, mends: list[str], *columns: str | None) -> dict:
             prompt, positive, negative, other = (column or "" for column in columns)
-            if not prompt or not (positive and negative or other):
+            if not prompt or not ((positive and negative) or other):
                 return {self.draft: gr.skip()}
             chosen = Columns(prompt, positive, negative, other)
             same = chosen == draft.columns

@@ -4,7 +4,6 @@ from collections.abc import Generator, Iterator
 
 import gradio as gr
 
-from caa_core.datasets import presets
 from caa_core.errors import InputError
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
@@ -19,6 +18,7 @@ from caa_core.panels.common import (
     vector_picker,
 )
 from caa_core.panels.conversation import Conversation, Voices
+from caa_core.presets import presets
 from caa_core.progress import Progress
 from caa_core.service import Session, Studio
 

@@ -214,9 +214,7 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
         "hidden size": str(vector.hidden_size),
         "operations": was.operations,
         "made with": was.created_with,
-        "letter": f"in the given order, {shares[len(shares) // 2]:.0%} of ‖v‖² lay along the letter (median over layers)"
-        if shares
-        else "",
+        "letter": f"{shares[len(shares) // 2]:.0%} of ‖v‖² in the given letter order (median layer)" if shares else "",
     }
     lines = [f"**{plain(vector.name)}**", "", "| | |", "|---|---|"]
     lines += [f"| {label} | {plain(fact)} |" for label, fact in facts.items() if fact]

@@ -1,0 +1,143 @@
+"""Which column of a file holds what: the names that people give to prompts and answers."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from caa_core.errors import InputError
+
+# Names of a pair's fields, in the order prompt, positive answer, negative answer.
+PAPER_FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+TEXT_FIELDS = ("prompt", "positive", "negative")
+# Names of the two prompts of a pair that differs in its prompt.
+PROMPT_FIELDS = ("positive_prompt", "negative_prompt")
+
+# What each part of a pair is called, best names first; those of one list are equally good.
+NAMES = {
+    "prompt": (["prompt"], ["question"], ["instruction", "input", "query", "request"]),
+    "positive": (
+        ["positive"],
+        ["answer_matching_behavior"],
+        ["pos", "chosen", "matching", "answer_matching", "preferred"],
+    ),
+    "negative": (
+        ["negative"],
+        ["answer_not_matching_behavior"],
+        ["neg", "rejected", "not_matching", "answer_not_matching", "dispreferred"],
+    ),
+}
+# Columns that a list of open questions may have besides the question.
+LABELS = {"id", "index", "category"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that hold a pair's parts.
+
+    `negative_prompt` is empty where both answers share one prompt. Where it is not, `prompt` is the positive answer's,
+    and `positive` and `negative` may both be empty: the pair is then one of prompts alone.
+    """
+
+    prompt: str
+    positive: str = ""
+    negative: str = ""
+    negative_prompt: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Columns":
+        """Columns from "PROMPT,POSITIVE,NEGATIVE", with a NEGATIVE_PROMPT behind them for pairs of two prompts."""
+        names = [name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])]
+        if not 3 <= len(names) <= 4:
+            raise InputError(f"'{shown(text)}' names no columns: give PROMPT,POSITIVE,NEGATIVE.")
+        return cls(*names)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns in use, by what they hold."""
+        prompts = dict(zip(PROMPT_FIELDS if self.negative_prompt else TEXT_FIELDS[:1], self.prompts, strict=True))
+        answers = {"positive": self.positive, "negative": self.negative}
+        return prompts | {role: column for role, column in answers.items() if column}
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return (self.prompt, self.negative_prompt) if self.negative_prompt else (self.prompt,)
+
+    def __str__(self) -> str:
+        """In words: "the CAA paper's fields", "prompt, positive, negative", "question as prompt, ..."."""
+        if self == Columns(*PAPER_FIELDS):
+            return "the CAA paper's fields"
+        named = [
+            role if _tidy(column) == _tidy(role) else f"{shown(column)} as {role}"
+            for role, column in self.roles.items()
+        ]
+        return ", ".join(named)
+
+    def check(self, fields: Sequence[str], name: str) -> "Columns":
+        """Itself. Raises InputError where the file `name`, which has `fields`, cannot be read so."""
+        missing = next((column for column in self.roles.values() if column not in fields), None)
+        if missing is not None:
+            raise InputError(f"{name} has no column '{shown(missing)}'; it has {listed(fields)}.")
+        if bool(self.positive) != bool(self.negative) or not (self.positive or self.negative_prompt):
+            raise InputError(f"{name}: name a column for the positive answer and one for the negative answer.")
+        return self
+
+
+def match_columns(fields: Sequence[str], name: str) -> Columns:
+    """The columns that hold the parts of a pair, by their names; capitals, spaces and underscores do not matter.
+
+    Raises:
+        InputError: a part has no column, or two whose names are equally good. `name` is the file's.
+    """
+    prompts = [_best(fields, ((role,),), role, name) for role in PROMPT_FIELDS]
+    answers = [_best(fields, NAMES[role], role, name) for role in ("positive", "negative")]
+    if all(prompts):
+        return Columns(prompts[0], *(answers if all(answers) else ("", "")), prompts[1])
+    prompt = _best(fields, NAMES["prompt"], "prompt", name)
+    if prompt and all(answers):
+        return Columns(prompt, *answers)
+    if are_questions(fields):
+        raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
+    raise InputError(
+        f"{name} has the fields {listed(fields)}; needed are {', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
+    )
+
+
+def are_questions(fields: Sequence[str]) -> bool:
+    """True for the fields of a list of open questions: a prompt, and nothing that could be an answer."""
+    prompts = {_tidy(name) for names in NAMES["prompt"] for name in names}
+    have = {_tidy(field) for field in fields}
+    return bool(have & prompts) and have <= prompts | LABELS
+
+
+def shown(name: str) -> str:
+    """A column's name as it can be put into a sentence."""
+    return name[:40].encode("utf-8", "replace").decode()
+
+
+def listed(fields: Sequence[str]) -> str:
+    """Names of a file's columns for a sentence."""
+    return ", ".join(map(shown, fields[:6])) + (", ..." if len(fields) > 6 else "") or "(none)"
+
+
+def _best(fields: Sequence[str], names: Sequence[Sequence[str]], role: str, name: str) -> str:
+    """The one field with the best name for a role; empty where none has one."""
+    ranks = [({_tidy(equal) for equal in equals}, _tidy) for equals in names]
+    # A name such as "chosen_response" is as good as the last of the names without its end.
+    ranks.append((set().union(*(tidy for tidy, _ in ranks)), _stem))
+    for wanted, key in ranks:
+        found = [field for field in fields if key(field) in wanted]
+        if len(found) > 1:
+            columns = " or ".join(f"'{shown(field)}'" for field in found)
+            raise InputError(f"{name}: {columns} may be the {role.replace('_', ' ')}; choose the columns yourself.")
+        if found:
+            return found[0]
+    return ""
+
+
+def _tidy(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).lower()
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(answer|response|completion|text)$", "", _tidy(name))

@@ -1,0 +1,149 @@
+"""What the linter found, mended: pairs dropped, letters swapped, texts cut, and the dataset's name says so."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+from transformers import PreTrainedTokenizerBase
+
+from caa_core.columns import Columns
+from caa_core.datasets import OPTION, ContrastPair, Dataset, pairs_of
+from caa_core.errors import InputError
+from caa_core.lint import TOO_LONG, UNEVEN, Remedy, Report
+from caa_core.prompts import longest_sequence
+from caa_core.tables import Table
+
+Fits = Callable[[ContrastPair], bool]
+
+
+def choose(report: Report, remedies: Collection[str]) -> dict[str, Remedy]:
+    """For each finding the gentlest of the named remedies that it offers, by the finding's `what`.
+
+    Raises:
+        InputError: a remedy of another name.
+    """
+    for remedy in remedies:
+        if remedy not in ("drop", "swap", "truncate"):
+            raise InputError(f"There is no remedy '{remedy[:40]}'; there are drop, swap and truncate.")
+    offers = {finding.what: [r for r in finding.remedies if r in remedies] for finding in report.findings}
+    return {what: offered[0] for what, offered in offers.items() if offered}
+
+
+def mend(
+    table: Table,
+    report: Report,
+    choices: Mapping[str, str],
+    columns: Columns | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    context_length: int = 0,
+    name: str = "",
+) -> Dataset:
+    """The pairs of a table after the chosen remedies. Name and kind count what was done.
+
+    "drop" leaves out a finding's lines. "truncate" cuts the longer answer to as many words as the shorter has, or the
+    front of a prompt until the pair fits the model; a pair that neither makes fit or leaves different stays as it is.
+    "swap" exchanges the letters of just as many questions as make the two most frequent letters match equally often,
+    spread evenly over the file.
+
+    Args:
+        report: the linter's, over the same table and columns.
+        choices: a remedy for each finding that is to be mended, by its `what`.
+        tokenizer, context_length: as the linter had them; needed to cut prompts.
+
+    Raises:
+        InputError: a finding does not offer its remedy; what is left is not made of contrast pairs.
+    """
+    chosen = {finding: choices[finding.what] for finding in report.findings if finding.what in choices}
+    for finding, remedy in chosen.items():
+        if remedy not in finding.remedies:
+            raise InputError(f"'{finding.what}' cannot be mended by '{remedy[:40]}'.")
+
+    def lines(remedy: str, *only: str) -> set[int]:
+        asked = (f.lines for f, r in chosen.items() if r == remedy and (not only or f.what in only))
+        return set().union(*asked)
+
+    dropped = lines("drop")
+    kept = replace(table, records=[record for record in table.records if record[0] not in dropped])
+    if not kept.records:
+        raise InputError(f"{table.name} has no pairs left.")
+    dataset = pairs_of(kept, columns, name)
+    done = Counter(dropped=len(table.records) - len(kept.records))
+
+    def fits(pair: ContrastPair) -> bool:
+        return not tokenizer or longest_sequence(tokenizer, pair) <= context_length
+
+    cut = lines("truncate", UNEVEN), lines("truncate", TOO_LONG)
+    pairs = [_cut(pair, pair.line in cut[0], pair.line in cut[1], fits) for pair in dataset.pairs]
+    done["truncated"] = sum(new != old for new, old in zip(pairs, dataset.pairs, strict=True))
+    if lines("swap"):
+        balanced = _balanced(pairs)
+        done["swapped"] = sum(new != old for new, old in zip(balanced, pairs, strict=True))
+        pairs = balanced
+    if not (said := ", ".join(f"{done[what]} {what}" for what in ("dropped", "swapped", "truncated") if done[what])):
+        return dataset
+    return replace(dataset, name=f"{dataset.name} ({said})", kind=f"{dataset.kind}, {said}", pairs=tuple(pairs))
+
+
+def _cut(pair: ContrastPair, uneven: bool, too_long: bool, fits: Fits) -> ContrastPair:
+    if uneven:
+        pair = _evened(pair)
+    return _fitted(pair, fits) if too_long else pair
+
+
+def _evened(pair: ContrastPair) -> ContrastPair:
+    """The longer answer cut to as many words as the shorter has; the pair as it is where that makes them equal."""
+    words = min(len(pair.positive.split()), len(pair.negative.split()))
+    positive, negative = (_first_words(answer, words) for answer in (pair.positive, pair.negative))
+    return replace(pair, positive=positive, negative=negative) if positive != negative else pair
+
+
+def _first_words(text: str, count: int) -> str:
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    return text[: ends[count - 1]]
+
+
+def _fitted(pair: ContrastPair, fits: Fits) -> ContrastPair:
+    """The pair with so many words at the front of its prompts cut that it fits; as it is where it never does.
+
+    A question's options are kept, and of every other prompt at least a word.
+    """
+    least = 0 if OPTION.search(pair.prompt) else 1
+    most = max(len(pair.prompt.split()), len(pair.negative_prompt.split()))
+
+    def keeping(words: int) -> ContrastPair:
+        prompts = (_last_words(text, words) for text in (pair.prompt, pair.negative_prompt))
+        return replace(pair, **dict(zip(("prompt", "negative_prompt"), prompts, strict=True)))
+
+    if fits(pair) or not fits(keeping(least)):
+        return pair
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fits(keeping(middle)) else (least, middle)
+    return keeping(least)
+
+
+def _last_words(prompt: str, count: int) -> str:
+    """The prompt without its front: its last `count` words, those before a question's options."""
+    options = OPTION.search(prompt)
+    front = prompt[: options.start()] if options else prompt
+    starts = [word.start() for word in re.finditer(r"\S+", front)]
+    if count >= len(starts):
+        return prompt
+    return prompt[starts[-count] if count else len(front) :]
+
+
+def _balanced(pairs: list[ContrastPair]) -> list[ContrastPair]:
+    """Pairs of which the two most frequent letters match equally often, or as nearly as swapping can make it."""
+    lettered = [pair for pair in pairs if pair.is_lettered]
+    letters = Counter(answer.strip("()") for pair in lettered for answer in (pair.positive, pair.negative))
+    matching = Counter(pair.positive.strip("()") for pair in lettered)
+    common, rare = sorted((letter for letter, _ in letters.most_common(2)), key=lambda x: -matching[x])
+    can = [
+        number
+        for number, pair in enumerate(pairs)
+        if (pair.positive.strip("()"), pair.negative.strip("()")) == (common, rare) and pair.swapped()
+    ]
+    count = min((matching[common] - matching[rare]) // 2, len(can))
+    chosen = {can[i * len(can) // count] for i in range(count)}
+    return [pair.swapped() if number in chosen else pair for number, pair in enumerate(pairs)]

@@ -1,0 +1,106 @@
+"""The behaviours that ship with the project, and finding contrast pairs by what a person types."""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from caa_core.columns import Columns
+from caa_core.datasets import Dataset, pairs_of, read_pairs
+from caa_core.errors import InputError
+from caa_core.hub_datasets import find_hub_dataset
+from caa_core.tables import Table, read_table
+
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A behaviour that ships with the project: pairs, and settings found by trying on the embedded model.
+
+    `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
+    pulls the other way, and `prompts` are good first things to say. `measured` is what the vector does to held-out
+    prompts there, under the names of `evaluation.Effect`.
+    """
+
+    name: str
+    description: str
+    opposes: str
+    model: str
+    layer: int
+    multiplier: float
+    prompts: tuple[str, ...]
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return PRESETS / self.name
+
+    @property
+    def pairs_file(self) -> Path:
+        return self.folder / "pairs.json"
+
+    @property
+    def vector_file(self) -> Path:
+        """The vector for `model` that ships with the project."""
+        return self.folder / "vector.safetensors"
+
+    def dataset(self) -> Dataset:
+        """The pairs that vectors are made from."""
+        return read_pairs(self.pairs_file, self.name)
+
+    def test(self) -> Dataset:
+        """The pairs that are held out for tests."""
+        return read_pairs(self.folder / "test.json", f"{self.name} (held out)")
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    cards = sorted(PRESETS.glob("*/card.json"))
+    return {card.parent.name: _preset(card) for card in cards}
+
+
+def _preset(card: Path) -> Preset:
+    fields = json.loads(card.read_text(encoding="utf-8"))
+    return Preset(name=card.parent.name, **{**fields, "prompts": tuple(fields["prompts"])})
+
+
+def find_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """Contrast pairs of a preset's name, of its A/B version ("joy:ab"), of a hub dataset ("hub:owner/name") or a file.
+
+    Raises:
+        InputError: there is no such data, or it is not made of contrast pairs.
+    """
+    if preset := _named(data):
+        return _version(preset.dataset(), data)
+    hub = find_hub_dataset(str(data))
+    return pairs_of(hub, columns) if hub else read_pairs(Path(data), columns=columns)
+
+
+def find_test(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """As `find_pairs`, but of a preset the pairs that are held out."""
+    preset = _named(data)
+    return _version(preset.test(), data) if preset else find_pairs(data, columns)
+
+
+def find_table(data: str | Path) -> Table:
+    """As `find_pairs`, but before anything is known about the fields."""
+    if preset := _named(data):
+        if ":" in str(data):
+            return _version(preset.dataset(), data).table()
+        return replace(read_table(preset.pairs_file), name=preset.name)
+    return find_hub_dataset(str(data)) or read_table(Path(data))
+
+
+def _named(data: str | Path) -> Preset | None:
+    return presets().get(str(data).partition(":")[0])
+
+
+def _version(dataset: Dataset, data: str | Path) -> Dataset:
+    name, colon, version = str(data).partition(":")
+    if version == "ab":
+        return dataset.as_questions()
+    if colon:
+        raise InputError(f"There is no '{str(data)[:80]}'; the preset '{name}' has one other version, '{name}:ab'.")
+    return dataset

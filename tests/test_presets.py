@@ -1,0 +1,80 @@
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from caa_core.errors import InputError
+from caa_core.presets import find_pairs, find_table, find_test, presets
+
+
+def words(text):
+    return re.findall(r"[\w']+", text.lower())
+
+
+def runs(text):
+    """All runs of five words."""
+    found = words(text)
+    return {tuple(found[i : i + 5]) for i in range(len(found) - 4)}
+
+
+PRESETS = sorted(presets())
+
+
+def test_the_promised_presets_are_there():
+    assert {"joy", "gloom", "formal", "casual", "refusal"} <= set(PRESETS)
+    for preset in presets().values():
+        assert presets()[preset.opposes].opposes == preset.name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_written_not_filled_in(name):
+    preset = presets()[name]
+    parts = {part: json.loads((preset.folder / f"{part}.json").read_text()) for part in ("pairs", "test", "contest")}
+    assert len(find_pairs(name).pairs) >= 40
+    prompts = [" ".join(words(item["prompt"])) for items in parts.values() for item in items]
+    assert len(prompts) == len(set(prompts))
+    where, answers = {}, 0
+    for part, items in parts.items():
+        for item in items:
+            for field in item.keys() - {"prompt"}:
+                answers += 1
+                for run in runs(item[field]):
+                    where.setdefault(run, Counter())[part] += 1
+    assert not [run for run, count in where.items() if len(count) > 1], "five words in a row in two parts"
+    assert not [run for run, count in where.items() if count.total() > answers / 10], "five words too often"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_positive_and_negative_answers_are_about_as_long(name):
+    """Else the vector would carry length."""
+    pairs = find_pairs(name).pairs
+    ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
+    assert 0.8 < ratio < 1.25
+
+
+def test_held_out_pairs_and_questions():
+    joy = presets()["joy"]
+    held_out = find_test("joy")
+    assert held_out == joy.test() and held_out.name == "joy (held out)" and len(held_out.pairs) >= 5
+    assert not set(held_out.pairs) & set(joy.dataset().pairs)
+    assert find_pairs("joy:ab") == joy.dataset().as_questions()
+    assert find_test("joy:ab") == joy.test().as_questions()
+    assert find_pairs("joy:ab").name == "joy (A/B questions)"
+
+
+def test_a_table_is_found_as_the_pairs_are(tmp_path):
+    (tmp_path / "mine.json").write_text(presets()["joy"].pairs_file.read_text())
+    assert [len(find_table(data).records) for data in ("joy", "joy:ab", tmp_path / "mine.json")] == [
+        len(find_pairs(data).pairs) for data in ("joy", "joy:ab", tmp_path / "mine.json")
+    ]
+    assert find_test(tmp_path / "mine.json") == find_pairs(tmp_path / "mine.json")
+    assert find_table("joy:ab").match_columns().positive == "answer_matching_behavior"
+
+
+@pytest.mark.parametrize("find", [find_pairs, find_table, find_test])
+def test_what_is_not_there(find):
+    with pytest.raises(InputError, match="There is no 'joy:c'; the preset 'joy' has one other version, 'joy:ab'"):
+        find("joy:c")
+    with pytest.raises(InputError, match="sadness:ab cannot be read: No such file"):
+        find("sadness:ab")
