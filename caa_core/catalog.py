@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from caa_core import hub
 from caa_core.errors import InputError
 from caa_core.machine import best_device, fits, memory_needed
@@ -159,13 +161,19 @@ def listing() -> list[dict[str, Any]]:
     models = list(CATALOG.values())
     if not is_public():
         known = {model.hub_id for model in models if not model.gguf}
-        models += [_found(hub_id, folder) for hub_id, folder in hub.cached_decoders() if hub_id not in known]
+        found = (_found(hub_id, folder) for hub_id, folder in hub.cached_decoders() if hub_id not in known)
+        models += filter(None, found)
     device = best_device()
     return [_row(model, device) for model in models]
 
 
-def _found(hub_id: str, folder: Path) -> CatalogModel:
-    return CatalogModel(hub_id, hub_id, count_parameters(folder) or 0, "see the hub", "not known", hub_id)
+def _found(hub_id: str, folder: Path) -> CatalogModel | None:
+    """A model of the hub's cache; None where its weights cannot be read."""
+    try:
+        parameters = count_parameters(folder)
+    except (SafetensorError, OSError):
+        return None
+    return CatalogModel(hub_id, hub_id, parameters, "see the hub", "not known", hub_id) if parameters else None
 
 
 def _row(model: CatalogModel, device: str) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _make(folder: Path, gguf: Gguf, parameters: int, say: Say) -> None:
         if not any(parts.iterdir()):
             parts.rmdir()
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.partial-", dir=folder.parent) as partial:
-        say("Converting the weights (once) ...")
+        say("Converting the weights (once; a large model takes minutes) ...")
         copy = Path(partial) / "converted"
         _gguf_to_safetensors(file, copy, gguf.dtype)
         sizes = {file.name: file.stat().st_size for file in copy.iterdir()}

@@ -80,6 +80,8 @@ def test_the_listing_has_the_catalogue_and_what_the_hubs_cache_holds(tmp_path, m
     monkeypatch.setenv("CAA_CACHE", str(tmp_path / "empty"))
     in_hub_cache(tmp_path / "hub", "somebody/something", tmp_path)
     in_hub_cache(tmp_path / "hub", CATALOG["gpt2"].hub_id, tmp_path)
+    broken = in_hub_cache(tmp_path / "hub", "somebody/broken", tmp_path)
+    (broken / "model.safetensors").write_bytes(b"nonsense")
     rows = {row["key"]: row for row in listing()}
     assert rows.keys() == CATALOG.keys() | {"somebody/something"}
     assert [key for key, row in rows.items() if row["embedded"]] == [DEFAULT_MODEL]

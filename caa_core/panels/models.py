@@ -88,8 +88,8 @@ def _table(rows: list[dict[str, Any]], studio: Studio) -> str:
         loaded = row["key"] == studio.model.name
         cells = [
             f"**{plain(row['title'])}**" if loaded else plain(row["title"]),
-            f"{row['parameters'] / 1e9:.2f} B",
-            f"{row['size_gb']:.1f} GB",
+            f"{row['parameters'] / 1e6:.0f} M",
+            f"{row['size_gb']:.2f} GB",
             room(row),
             "loaded" if loaded else _weights(row),
             row["licence"],

@@ -292,6 +292,18 @@ def test_two_vectors_in_four_columns(page):
     assert len(set(columns)) == 4
 
 
+def test_the_catalogue_says_what_there_is_and_loads_it(page):
+    tab(page, "Models")
+    table = page.locator("#model-list")
+    row = table.locator("tr", has_text="Qwen2.5-Coder-1.5B-Instruct")
+    expect(row).to_contain_text("3.55 GB")
+    expect(row).to_contain_text("A/B questions and free text")
+    expect(table.locator("tr", has_text="loaded")).to_contain_text("SmolLM2-135M-Instruct")
+    page.locator("#model-load").click()
+    expect(page.locator("#model-status")).to_contain_text("It is loaded", timeout=LONG)
+    expect(page.locator("#model-line")).to_contain_text("SmolLM2-135M-Instruct")
+
+
 def test_an_unknown_model_leaves_the_old_one(page):
     tab(page, "Models")
     page.locator("#model-spec input").fill("not a model")
@@ -299,5 +311,7 @@ def test_an_unknown_model_leaves_the_old_one(page):
     page.locator("#model-load").click()
     expect(toast(page)).to_contain_text("There is no model")
     expect(page.locator("#model-line")).to_contain_text("SmolLM2-135M-Instruct")
+    expect(page.locator("#model-status")).to_contain_text("The model was not changed")
+    tab(page, "Steer")
     set_new_tokens(page, 8)
     write(page)
