@@ -45,14 +45,11 @@ class Comparison:
     cosines: dict[tuple[str, str], list[float]]
     separations: dict[str, list[Separation]]
 
-    def best(self) -> tuple[str, int, Separation]:
-        """The method and layer whose interval begins highest."""
-        found = [
-            (method, layer, separation)
-            for method, separations in self.separations.items()
-            for layer, separation in zip(self.layers, separations, strict=True)
-        ]
-        return max(found, key=lambda entry: entry[2].low)
+    def best(self, method: str) -> tuple[Separation, list[int]]:
+        """A method's separation whose interval begins highest, and the layers at which it does."""
+        found = self.separations[method]
+        best = max(found, key=lambda separation: separation.low)
+        return best, [layer for layer, s in zip(self.layers, found, strict=True) if s.low == best.low]
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

@@ -58,7 +58,7 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
             customdata=[(s.low, s.high) for s in line],
             hovertemplate="layer %{x}: AUC %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
         )
-    figure.add_hline(0.5, line={"color": GREY, "dash": "dot"}, annotation_text="chance", annotation_position="right")
+    figure.add_hline(0.5, line={"color": GREY, "dash": "dot"}, annotation_text="chance", annotation_position="top left")
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="AUC on held-out pairs")
     return _plain(figure, legend=True)
@@ -90,7 +90,7 @@ def _plain(figure: go.Figure, legend: bool = False) -> go.Figure:
     figure.update_layout(
         height=HEIGHT,
         showlegend=legend,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
         margin={"l": 60, "r": 20, "t": 60, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

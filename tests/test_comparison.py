@@ -52,9 +52,9 @@ def test_a_behaviour_is_separated_and_noise_is_not(tiny_llama):
     noise = finish(compare(tiny_llama, Dataset("noise", "", "", dealt)))
     assert noise.separations["mean-difference"][2].low < 0.6
     assert noise.separations["probe"][2].low < 0.6
-    method, layer, best = real.best()
-    assert best.low == max(s.low for line in real.separations.values() for s in line)
-    assert method in METHODS and layer in real.layers
+    best, layers = real.best("probe")
+    assert best.low == max(s.low for s in real.separations["probe"])
+    assert all(real.separations["probe"][layer].low == best.low for layer in layers)
 
 
 def test_cosines_are_of_directions_from_all_pairs(tiny_llama):

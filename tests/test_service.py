@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.extraction import extract
+from caa_core.extraction import extract, preset_vector
 from caa_core.presets import presets
 from caa_core.service import Session, Studio, Worker
 from caa_core.vectors import Provenance, SteeringVector
@@ -130,7 +130,7 @@ def test_a_presets_vector_is_made_once_for_everybody(studio):
 
 def test_people_who_want_the_same_preset_share_its_making(studio, monkeypatch):
     made = []
-    monkeypatch.setattr("caa_core.service.extract", lambda *given: made.append(1) or extract(*given))
+    monkeypatch.setattr("caa_core.service.preset_vector", lambda *given: made.append(1) or preset_vector(*given))
     jobs = [studio.run(lambda model: studio.vector(model, Session(), "joy")) for _ in range(4)]
     vectors = [job.wait() for job in jobs]
     assert len(made) == 1

@@ -13,7 +13,7 @@ from caa_core.panels.pairs import FIRST, Draft, Pairs
 from caa_core.panels.vectors import Vectors
 from caa_core.readings import RULES, ReadPosition
 from caa_core.service import Studio
-from caa_core.vectors import parse_layers
+from caa_core.vectors import parse_layers, spans
 
 PANEL = "generate"
 METHOD_LABELS = {
@@ -61,9 +61,9 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
                 elem_id="generate-swap",
             )
             with gr.Row():
-                make = gr.Button("Make the vector", variant="primary", elem_id="generate-make")
-                weigh = gr.Button("Compare methods", elem_id="generate-compare")
-                stop = gr.Button("Stop", variant="stop", elem_id="generate-stop")
+                make = gr.Button("Make the vector", variant="primary", size="md", elem_id="generate-make")
+                weigh = gr.Button("Compare methods", size="md", elem_id="generate-compare")
+                stop = gr.Button("Stop", variant="stop", size="md", elem_id="generate-stop")
             status = gr.Markdown(elem_id="generate-status")
         with gr.Column(scale=3, min_width=300):
             pairs.view()
@@ -128,11 +128,19 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
 
 def _verdict(found: Comparison) -> str:
     """What the comparison says, in words."""
-    method, layer, best = found.best()
-    told = "surely" if best.low > 0.5 else "not surely better than chance"
-    return (
-        f"{plain(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}', directions made from "
-        f"{found.folds - 1} of {found.folds} parts and tried on the one left out. Best: **{METHOD_LABELS[method]}** at "
-        f"layer **{layer}**, AUC {best.auc:.2f} (95 % interval {best.low:.2f} to {best.high:.2f}): it tells held-out "
-        f"answers apart {told}. How well answers can be told apart is not how well a vector steers; try that."
+    lines = [
+        f"{plain(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}'; directions made from "
+        f"{found.folds - 1} of {found.folds} parts and tried on the one left out. Where each method tells held-out "
+        "answers apart best, by the lower end of the 95 % interval:",
+        "",
+    ]
+    for method in found.separations:
+        best, layers = found.best(method)
+        chance = "" if best.low > 0.5 else ", **not surely better than chance**"
+        lines.append(
+            f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({best.low:.2f} to {best.high:.2f}) at {spans(layers)}"
+            + chance
+        )
+    return "\n".join(
+        [*lines, "", "Telling answers apart is not steering: a layer that separates best may steer little."]
     )

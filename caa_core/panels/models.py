@@ -67,15 +67,19 @@ def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
 
 def state_of(studio: Studio) -> tuple[str, str]:
     """The line, and what tells one loaded model from another."""
-    return describe(studio), f"{studio.model.fingerprint} {studio.model.dtype}"
+    return describe(studio), f"{studio.model.fingerprint} {studio.model.dtype} {studio.capability is not None}"
 
 
 def describe(studio: Studio) -> str:
-    """The loaded model in one line."""
+    """The loaded model in one line, and what a quick look at it found."""
     model = studio.model
     dtype = str(model.dtype).removeprefix("torch.")
     title = CATALOG[model.name].title if model.name in CATALOG else plain(model.name)
-    return f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"
+    facts = (
+        f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"
+    )
+    found = studio.capability
+    return f"{facts}\n\n<small>{found or 'Looking whether it answers A/B questions ...'}</small>"
 
 
 def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -150,7 +150,7 @@ class Pairs:
         self.preview = gr.Dataframe(
             _preview(self.first),
             headers=["pair", *HEADERS],
-            column_widths=["60px", "34%", "33%", "33%"],
+            column_widths=["7%", "31%", "31%", "31%"],
             datatype=["number", "str", "str", "str"],
             interactive=False,
             wrap=True,

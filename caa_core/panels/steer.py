@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 import gradio as gr
 
 from caa_core.errors import InputError
+from caa_core.evaluation import Effect
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
@@ -80,4 +81,7 @@ def _voices(
 
 def _card(name: str) -> str:
     preset = presets().get(name)
-    return f"{preset.description} Opposite: *{preset.opposes}*." if preset else "A vector of yours."
+    if not preset:
+        return "A vector of yours."
+    measured = f"\n\n<small>{Effect(**preset.measured)}</small>" if preset.measured else ""
+    return f"{preset.description} Opposite: *{preset.opposes}*.{measured}"

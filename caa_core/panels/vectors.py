@@ -16,6 +16,10 @@ from caa_core.service import Session, Studio
 from caa_core.sharing import available, pull_vector, push_vector
 from caa_core.vectors import SteeringVector, spans
 
+FILES = (
+    "`.safetensors` of CAA Studio, `.gguf` control vectors of llama.cpp and repeng, the CAA repository's "
+    "`vec_layer_<L>_<model>.pt`, several at once or in a `.zip`."
+)
 # What can be made of two vectors and a number.
 OPERATIONS: dict[str, Callable[[SteeringVector, SteeringVector, float], list[SteeringVector]]] = {
     "A + B": lambda a, b, number: [arithmetic.add(a, b)],
@@ -41,7 +45,9 @@ class Vectors:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
-                self.about = gr.Markdown("None yet. Make one above, or upload one.", elem_id="generate-about")
+                self.about = gr.Markdown(
+                    "None yet. Make one above, or bring one.", elem_id="generate-about", elem_classes="papers"
+                )
                 with gr.Row():
                     self.format = gr.Dropdown(
                         list(FORMATS),
@@ -58,13 +64,14 @@ class Vectors:
             with gr.Column(min_width=300):
                 with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
                     self.add = gr.File(
-                        label="A .safetensors or .gguf file, .pt files of one vector, or a .zip of them",
+                        label="A vector's file or files",
                         file_types=[".safetensors", ".gguf", ".zip", ".pt"],
                         file_count="multiple",
                         height=120,
                         elem_id="generate-add",
                     )
-                    self.found = gr.Markdown(elem_id="generate-found")
+                    gr.Markdown(f"<small>{FILES}</small>")
+                    self.found = gr.Markdown(elem_id="generate-found", elem_classes="papers")
                     self.keep = gr.Button("Add it to my vectors", interactive=False, size="sm", elem_id="generate-keep")
                 with gr.Accordion("Hugging Face hub", open=False, visible=available()):
                     self.repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="generate-repo")
@@ -216,6 +223,6 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
         "made with": was.created_with,
         "letter": f"{shares[len(shares) // 2]:.0%} of ‖v‖² in the given letter order (median layer)" if shares else "",
     }
-    lines = [f"**{plain(vector.name)}**", "", "| | |", "|---|---|"]
-    lines += [f"| {label} | {plain(fact)} |" for label, fact in facts.items() if fact]
+    lines = [f"**{plain(vector.name)}**", ""]
+    lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])
