@@ -157,7 +157,8 @@ class Pairs:
             max_height=360,
             elem_id="generate-preview",
         )
-        self.save = gr.DownloadButton("Download the pairs", size="sm", elem_id="generate-save")
+        first = str(presets()[FIRST].pairs_file)
+        self.save = gr.DownloadButton("Download the pairs", first, size="sm", elem_id="generate-save")
         with gr.Accordion("Type or edit pairs", open=False, elem_id="generate-edit"):
             gr.Markdown(
                 "A row is a pair: what is asked, an answer that shows the behaviour, and one that does not. "
@@ -185,34 +186,35 @@ class Pairs:
         model = lambda: self.studio.model  # noqa: E731 - whichever is loaded when something is chosen
 
         @guarded
-        def choose(preset: str | None, questions: bool) -> dict:
+        def choose(request: gr.Request, preset: str | None, questions: bool) -> dict:
             if not preset:
                 return {self.draft: gr.skip()}
             wanted = f"{preset}:ab" if questions else preset
             title = f"{preset} (A/B questions)" if questions else preset
             draft = Draft.of(model(), title, find_table(wanted))
-            return self._shown(draft) | {name: f"my {title}", self.upload: None}
+            return self._shown(draft, request) | {name: f"my {title}", self.upload: None}
 
         @guarded
-        def read(path: str | None) -> dict:
+        def read(request: gr.Request, path: str | None) -> dict:
             if not path:
                 return {self.draft: gr.skip()}
             draft = Draft.of(model(), Path(path).stem, read_table(Path(path)))
-            return self._shown(draft) | {name: draft.name, self.preset: None}
+            return self._shown(draft, request) | {name: draft.name, self.preset: None}
 
         @guarded
-        def fetch(dataset: str) -> dict:
+        def fetch(request: gr.Request, dataset: str) -> dict:
             draft = Draft.of(model(), dataset.strip(), find_hub_dataset(f"hub:{dataset}"))
-            return self._shown(draft) | {name: draft.name, self.preset: None, self.upload: None}
+            return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
 
         @guarded
-        def again(draft: Draft, mends: list[str], *columns: str | None) -> dict:
+        def again(request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
             prompt, positive, negative, other = (column or "" for column in columns)
             if not prompt or not ((positive and negative) or other):
                 return {self.draft: gr.skip()}
             chosen = Columns(prompt, positive, negative, other)
             same = chosen == draft.columns
-            return self._shown(Draft.of(model(), draft.name, draft.table, chosen, mends if same else ()))
+            again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
+            return self._shown(again, request)
 
         @guarded
         def take(draft: Draft) -> list[list[str]]:
@@ -224,19 +226,13 @@ class Pairs:
             return [[pair.prompt, pair.positive, pair.negative] for pair in pairs]
 
         @guarded
-        def use(rows: list[list[str]], title: str) -> dict:
+        def use(request: gr.Request, rows: list[list[str]], title: str) -> dict:
             typed = pairs_from_rows(rows, title.strip() or "typed pairs")
             draft = Draft.of(model(), typed.name, typed.table())
-            return self._shown(draft) | {self.preset: None, self.upload: None}
-
-        @guarded
-        def save(request: gr.Request, draft: Draft) -> str:
-            path = self.studio.session(request.session_hash).path(draft.name, ".json")
-            write_pairs(draft.pairs, path)
-            return str(path)
+            return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
         silent = {"api_visibility": "private", "show_progress": "hidden"}
-        shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview]
+        shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
         taken = [*shown, name, self.preset, self.upload]
         gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **silent)
         # A file that could not be read leaves its place to the next one.
@@ -246,9 +242,11 @@ class Pairs:
         gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **silent)
         self.edit.click(take, self.draft, self.rows, **silent)
         self.use.click(use, [self.rows, name], taken, **silent)
-        self.save.click(save, self.draft, self.save, **silent)
 
-    def _shown(self, draft: Draft) -> dict:
+    def _shown(self, draft: Draft, request: gr.Request) -> dict:
+        path = self.studio.session(request.session_hash).path(draft.name, ".json")
+        if draft.dataset:
+            write_pairs(draft.dataset, path)
         offered = {value for _, value in draft.offers}
         return {
             self.draft: draft,
@@ -262,6 +260,7 @@ class Pairs:
                 for column, value in zip(self.columns, _chosen(draft), strict=True)
             },
             self.preview: _preview(draft),
+            self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
         }
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from caa_core.exchange import read_vector, write_vector
 from caa_core.vectors import load_vector
 from tests.conftest import ROOT
 
@@ -66,13 +67,24 @@ def set_new_tokens(page: Page, count: int, panel: str = "steer") -> None:
 
 def choose(page: Page, picker: str, label: str) -> None:
     page.locator(f"#{picker} input").click()
-    page.get_by_role("option", name=label, exact=True).click()
+    # A list that was open before may still be fading out.
+    page.get_by_role("option", name=label, exact=True).last.click()
 
 
 def slide(page: Page, slider: str, value: float) -> None:
     box = page.locator(f"#{slider} input[type=number]")
     box.fill(str(value))
     box.press("Enter")
+
+
+def bring(page: Page, *files) -> None:
+    page.locator("#generate-bring").get_by_text("Bring a vector").click()
+    page.locator("#generate-add input[type=file]").set_input_files(list(files))
+
+
+def upload(page: Page, file) -> None:
+    tab(page, "Generate vectors")
+    page.locator("#generate-upload input[type=file]").set_input_files(file)
 
 
 def toast(page: Page):
@@ -158,7 +170,9 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     vector = load_vector(saved)
     assert (vector.name, len(vector.layers), vector.provenance.num_pairs) == ("pirate", 30, 5)
 
-    page.locator("#generate-add").locator("xpath=..").locator("input[type=file]").set_input_files(saved)
+    bring(page, saved)
+    expect(page.locator("#generate-found")).to_contain_text("from: 5 pairs of pirate")
+    page.locator("#generate-keep").click()
     expect(page.locator("#generate-status")).to_contain_text("Loaded pirate (2)")
 
     tab(page, "Steer")
@@ -185,6 +199,103 @@ def test_the_whole_way_with_a_preset(page):
     set_new_tokens(page, 24)
     write(page)
     assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+
+
+def test_columns_are_chosen_and_what_the_linter_finds_is_mended(page, tmp_path):
+    rows = ["ask,yes,no", "How was your day?,So lovely!,It was a day.", "Rain?,What joy!,It is wet.", "Sun?,,Hot."]
+    (tmp_path / "odd.csv").write_text("\n".join([*rows, "Snow?,A wonder!,It is cold."]))
+    upload(page, tmp_path / "odd.csv")
+    kind = page.locator("#generate-kind")
+    expect(kind).to_contain_text("Not usable yet")
+    for role, column in (("prompt", "ask"), ("positive", "yes"), ("negative", "no")):
+        choose(page, f"generate-{role}-column", column)
+    expect(kind).to_contain_text("the field 'yes' is missing or empty (pair 3)")
+    page.locator("#generate-make").click()
+    expect(toast(page)).to_contain_text("Choose 'drop' under Mends")
+    page.locator("#generate-mends").get_by_text("drop: the field 'yes'").click()
+    expect(kind).to_contain_text("3 free-text pairs, 1 dropped")
+    page.locator("#generate-layers textarea, #generate-layers input").first.fill("12")
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text("Made odd from 3 pairs", timeout=LONG)
+    expect(page.locator("#generate-about")).to_contain_text("3 pairs of odd (1 dropped)")
+
+
+def test_pairs_are_typed_and_downloaded(page, tmp_path):
+    tab(page, "Generate vectors")
+    page.locator("#generate-edit").get_by_text("Type or edit pairs").click()
+    rows = page.locator("#generate-rows")
+    texts = [("Rain?", "Arr, wet!", "It is wet."), ("Sun?", "Arr, hot!", "It is hot.")]
+    for row, cells in enumerate(texts):
+        for column, text in enumerate(cells):
+            cell = rows.locator(f"[data-row='{row}'][data-col='{column}']").first
+            cell.dblclick()
+            page.keyboard.type(text)
+            page.keyboard.press("Enter")
+    page.locator("#generate-use").click()
+    expect(page.locator("#generate-kind")).to_contain_text("2 free-text pairs")
+    expect(page.locator("#generate-preview")).to_contain_text("Arr, hot!")
+    with page.expect_download() as download:
+        page.locator("#generate-save").click()
+    download.value.save_as(tmp_path / "typed.json")
+    read = json.loads((tmp_path / "typed.json").read_text())
+    assert [tuple(pair.values()) for pair in read] == texts
+
+
+def test_methods_are_compared(page):
+    tab(page, "Generate vectors")
+    page.locator("#generate-limit input").fill("12")
+    page.locator("#generate-layers textarea, #generate-layers input").first.fill("8,14")
+    page.locator("#generate-compare").click()
+    expect(page.locator("#generate-status")).to_contain_text("Compared 4 methods on 12 pairs", timeout=LONG)
+    expect(page.locator("#generate-verdict")).to_contain_text("logistic probe: AUC")
+    expect(page.locator("#generate-compared .js-plotly-plot")).to_have_count(2, timeout=LONG)
+
+
+def test_vectors_come_from_other_tools_are_combined_renamed_and_go_again(page, tmp_path):
+    write_vector(load_vector(ROOT / "presets" / "joy" / "vector.safetensors"), tmp_path / "theirs.gguf")
+    tab(page, "Generate vectors")
+    (tmp_path / "no.gguf").write_bytes(b"GGUF and nothing more")
+    bring(page, tmp_path / "no.gguf")
+    expect(toast(page)).to_contain_text("no.gguf is not a GGUF file of a control vector")
+    expect(page.locator("#generate-add")).not_to_contain_text("no.gguf")
+    page.locator("#generate-add input[type=file]").set_input_files(tmp_path / "theirs.gguf")
+    expect(page.locator("#generate-found")).to_contain_text("layers: 1 to 29")
+    page.locator("#generate-keep").click()
+    expect(page.locator("#generate-status")).to_contain_text("Loaded joy (2)")
+
+    page.locator("#generate-combine").get_by_text("Combine").click()
+    choose(page, "combine-a", "joy (2) (yours)")
+    choose(page, "combine-operation", "A without its part along B")
+    page.locator("#combine-make").click()
+    expect(page.locator("#generate-status")).to_contain_text("Made joy (2) without gloom", timeout=LONG)
+    expect(page.locator("#generate-about")).to_contain_text("operations: joy (2) without gloom")
+
+    page.locator("#generate-rename").get_by_text("Rename or delete").click()
+    page.locator("#generate-title textarea, #generate-title input").first.fill("only joy")
+    page.locator("#generate-rename-button").click()
+    expect(page.locator("#generate-status")).to_contain_text("It is called only joy now")
+    choose(page, "generate-format", "llama.cpp, repeng (.gguf)")
+    expect(page.locator("#generate-note")).to_contain_text("adds it at every position")
+    with page.expect_download() as download:
+        page.locator("#generate-download").click()
+    download.value.save_as(tmp_path / "mine.gguf")
+    again = read_vector(tmp_path / "mine.gguf")
+    assert (again.name, len(again.layers)) == ("only joy", 29)
+    page.locator("#generate-delete").click()
+    expect(page.locator("#generate-status")).to_contain_text("Deleted only joy")
+    expect(page.locator("#generate-shown input")).to_have_value("joy (2)")
+
+
+def test_the_page_says_what_the_model_can_do(page):
+    expect(page.locator("#model-line")).to_contain_text("It does not answer A/B questions", timeout=LONG)
+    expect(page.locator("#model-line")).to_contain_text("use free-text data")
+    tab(page, "Generate vectors")
+    page.locator("#generate-questions").get_by_text("as A/B questions").click()
+    kind = page.locator("#generate-kind")
+    expect(kind).to_contain_text("joy (A/B questions)")
+    expect(kind).to_contain_text("matching letters: A 22, B 21")
+    expect(kind).to_contain_text("the letter is the second of them, index -2")
+    expect(kind).to_contain_text("free-text pairs suit it better")
 
 
 def test_clear_stops_the_writing_and_nothing_comes_back(page):
