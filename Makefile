@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test lint screenshot clean
+.PHONY: run test lint screenshot presets clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -36,6 +36,9 @@ $(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
 
 screenshot: $(VENV)/.test-ready
 	CAA_SCREENSHOT=1 $(VENV)/bin/python -m pytest tests/browser -k first_minute
+
+presets: $(VENV)/.run-ready
+	$(VENV)/bin/python -m presets.build $(PRESETS)
 
 clean:
 	rm -rf $(VENV)

@@ -2,7 +2,8 @@
 
     python -m presets.build [NAME ...]
 
-Everything is computed in float32, so that the files come out the same on every machine but for rounding.
+Vectors are made in float32, so that they come out the same on every machine but for rounding. What they do is measured
+in bfloat16, in which most people run them.
 """
 
 import json
@@ -16,22 +17,25 @@ from caa_core.presets import Preset, presets
 from caa_core.progress import finish
 
 
-def build(model: SteerableModel, preset: Preset) -> None:
+def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
     """Write the preset's vector, and put the effect on its held-out test pairs into its card."""
-    vector = finish(extract(model, preset.dataset(), name=preset.name))
+    vector = finish(extract(exact, preset.dataset(), name=preset.name))
     vector.save(preset.vector_file)
     layer, multiplier = preset.layer, preset.multiplier
-    effect = finish(measure(model, preset.test().pairs, vector.at(layer), layer, multiplier))
-    card = preset.folder / "card.json"
-    fields = json.loads(card.read_text(encoding="utf-8"))
-    fields["measured"] = {
-        name: round(value, 4) if isinstance(value, float) else value for name, value in effect.summary().items()
-    }
-    card.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    effect = finish(measure(quick, preset.test().pairs, vector.at(layer), layer, multiplier))
+    write_card(preset, effect.summary())
     print(f"{preset.name}: {effect}", flush=True)
 
 
+def write_card(preset: Preset, measured: dict[str, float]) -> None:
+    """Put numbers on a card, as precise as they are read."""
+    card = preset.folder / "card.json"
+    fields = json.loads(card.read_text(encoding="utf-8"))
+    fields["measured"] = {key: round(value, 4) for key, value in measured.items()}
+    card.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    embedded = load(DEFAULT_MODEL, "float32")
+    models = load(DEFAULT_MODEL, "float32"), load(DEFAULT_MODEL, "bfloat16")
     for name in sys.argv[1:] or presets():
-        build(embedded, presets()[name])
+        build(*models, presets()[name])

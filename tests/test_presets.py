@@ -3,9 +3,16 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 
 from caa_core.errors import InputError
+from caa_core.evaluation import Effect
+from caa_core.extraction import extract
+from caa_core.interventions import Steer
 from caa_core.presets import find_pairs, find_table, find_test, presets
+from caa_core.progress import finish
+from caa_core.scoring import score
+from caa_core.vectors import load_vector
 
 
 def words(text):
@@ -51,6 +58,43 @@ def test_positive_and_negative_answers_are_about_as_long(name):
     pairs = find_pairs(name).pairs
     ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
     assert 0.8 < ratio < 1.25
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_ready_vector_equals_a_fresh_extraction(embedded, name):
+    preset = presets()[name]
+    ready = load_vector(preset.vector_file)
+    assert (ready.name, len(ready.layers)) == (name, embedded.num_layers)
+    assert ready.provenance.dataset_sha256 == preset.dataset().sha256
+    assert not ready.differences(embedded.fingerprint, embedded.template_sha256)
+    layers = None if name == "joy" else [3, preset.layer]
+    fresh = finish(extract(embedded, preset.dataset(), layers, name))
+    for layer, direction in fresh.layers.items():
+        assert torch.cosine_similarity(ready.at(layer), direction, dim=0) > 0.99999
+        assert ready.norm(layer) == pytest.approx(direction.norm().item(), rel=1e-3)
+        assert ready.residual_norms[layer] == pytest.approx(fresh.residual_norms[layer], rel=1e-3)
+    assert fresh.provenance == ready.provenance
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_card_says_what_was_measured_on_held_out_prompts(name):
+    preset = presets()[name]
+    found = Effect(**preset.measured)
+    assert (found.layer, found.multiplier, found.items) == (preset.layer, preset.multiplier, len(preset.test().pairs))
+    assert found.low <= found.effect <= found.high
+    assert found.random_vectors >= 20 and 0 <= found.beaten <= found.random_vectors
+    assert found.kl > 0 and 0 <= found.repetition <= 1
+
+
+@pytest.mark.parametrize("name", ["joy", "french"])
+def test_the_numbers_of_a_card_come_out_again(embedded, name):
+    preset = presets()[name]
+    direction = load_vector(preset.vector_file).at(preset.layer)
+    scores = finish(score(embedded, preset.test().pairs, [(Steer(direction, preset.layer, preset.multiplier),)]))
+    assert (scores.preference[1] - scores.preference[0]).mean().item() == pytest.approx(
+        preset.measured["effect"], abs=0.05
+    )
+    assert scores.kl[1].mean().item() == pytest.approx(preset.measured["kl"], rel=0.1)
 
 
 def test_held_out_pairs_and_questions():
