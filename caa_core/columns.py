@@ -112,7 +112,7 @@ def are_questions(fields: Sequence[str]) -> bool:
 
 def shown(name: str) -> str:
     """A column's name as it can be put into a sentence."""
-    return name[:40].encode("utf-8", "replace").decode()
+    return " ".join(name.split())[:40].encode("utf-8", "replace").decode()
 
 
 def listed(fields: Sequence[str]) -> str:

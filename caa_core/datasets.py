@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from caa_core.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns
+from caa_core.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, shown
 from caa_core.errors import InputError
 from caa_core.tables import Table, read_table
 
@@ -241,6 +241,7 @@ def problem_of(record: dict[str, Any], columns: Columns) -> str:
 
 
 def _problem(value: Any, column: str) -> str:
+    column = shown(column)
     if not isinstance(value, str) or not value.strip():
         return f"the field '{column}' is missing or empty"
     if len(value) > MAX_FIELD:

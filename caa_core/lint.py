@@ -165,15 +165,19 @@ def _letter(tokenizer: "PreTrainedTokenizerBase", pair: ContrastPair, rendered: 
     start = min(rendered.positive.start, rendered.shared)
     pieces = [tokenizer.decode([token]).strip() for token in ids[start:]]
     at = rendered.shared - start
-    alone = pieces[at] == letter
     named = [piece.replace(letter, "A") for piece in pieces]
-    which = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
-    where = f"the {which} of them" if len(pieces) > 1 else "the only one"
+    ordinal = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
+    which = f"the {ordinal} of them" if len(pieces) > 1 else "the only one"
+    if pieces[at] == letter:
+        says = "the letter is"
+    elif letter in pieces[at]:
+        says = f"the letter shares the token '{named[at]}',"
+    else:
+        says = f"the answers part before the letter, at '{named[at]}',"
     return (
         f"'{pair.positive.replace(letter, 'A')}' is the token{'s' * (len(pieces) > 1)} "
         + " ".join(f"'{piece}'" for piece in named)
-        + (": the letter is " if alone else f": the letter shares the token '{named[at]}', ")
-        + f"{where}, index {rendered.shared - len(ids)}"
+        + f": {says} {which}, index {rendered.shared - len(ids)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from caa_core.columns import Columns
 from caa_core.datasets import OPTION, ContrastPair, Dataset, pairs_of
 from caa_core.errors import InputError
-from caa_core.lint import TOO_LONG, UNEVEN, Remedy, Report
+from caa_core.lint import TOO_LONG, UNEVEN, Finding, Remedy, Report
 from caa_core.prompts import longest_sequence
 from caa_core.tables import Table
 
@@ -54,41 +54,47 @@ def mend(
     Raises:
         InputError: a finding does not offer its remedy; what is left is not made of contrast pairs.
     """
-    chosen = {finding: choices[finding.what] for finding in report.findings if finding.what in choices}
-    for finding, remedy in chosen.items():
-        if remedy not in finding.remedies:
-            raise InputError(f"'{finding.what}' cannot be mended by '{remedy[:40]}'.")
-
-    def lines(remedy: str, *only: str) -> set[int]:
-        asked = (f.lines for f, r in chosen.items() if r == remedy and (not only or f.what in only))
-        return set().union(*asked)
-
-    dropped = lines("drop")
+    chosen = _chosen(report, choices)
+    dropped = _lines(chosen, "drop")
     kept = replace(table, records=[record for record in table.records if record[0] not in dropped])
     if not kept.records:
         raise InputError(f"{table.name} has no pairs left.")
     dataset = pairs_of(kept, columns, name)
-    done = Counter(dropped=len(table.records) - len(kept.records))
 
     def fits(pair: ContrastPair) -> bool:
         return not tokenizer or longest_sequence(tokenizer, pair) <= context_length
 
-    cut = lines("truncate", UNEVEN), lines("truncate", TOO_LONG)
-    pairs = [_cut(pair, pair.line in cut[0], pair.line in cut[1], fits) for pair in dataset.pairs]
-    done["truncated"] = sum(new != old for new, old in zip(pairs, dataset.pairs, strict=True))
-    if lines("swap"):
-        balanced = _balanced(pairs)
-        done["swapped"] = sum(new != old for new, old in zip(balanced, pairs, strict=True))
-        pairs = balanced
-    if not (said := ", ".join(f"{done[what]} {what}" for what in ("dropped", "swapped", "truncated") if done[what])):
+    uneven, too_long = (_lines(chosen, "truncate", what) for what in (UNEVEN, TOO_LONG))
+    cut = [_evened(pair) if pair.line in uneven else pair for pair in dataset.pairs]
+    cut = [_fitted(pair, fits) if pair.line in too_long else pair for pair in cut]
+    balanced = _balanced(cut) if _lines(chosen, "swap") else cut
+    done = {
+        "dropped": len(table.records) - len(kept.records),
+        "swapped": _changes(cut, balanced),
+        "truncated": _changes(dataset.pairs, cut),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in done.items() if count)
+    if not said:
         return dataset
-    return replace(dataset, name=f"{dataset.name} ({said})", kind=f"{dataset.kind}, {said}", pairs=tuple(pairs))
+    return replace(dataset, name=f"{dataset.name} ({said})", kind=f"{dataset.kind}, {said}", pairs=tuple(balanced))
 
 
-def _cut(pair: ContrastPair, uneven: bool, too_long: bool, fits: Fits) -> ContrastPair:
-    if uneven:
-        pair = _evened(pair)
-    return _fitted(pair, fits) if too_long else pair
+def _chosen(report: Report, choices: Mapping[str, str]) -> dict[Finding, str]:
+    chosen = {finding: choices[finding.what] for finding in report.findings if finding.what in choices}
+    for finding, remedy in chosen.items():
+        if remedy not in finding.remedies:
+            raise InputError(f"'{finding.what}' cannot be mended by '{remedy[:40]}'.")
+    return chosen
+
+
+def _lines(chosen: Mapping[Finding, str], remedy: Remedy, what: str = "") -> set[int]:
+    """Lines for which a remedy is chosen, by the findings of one name or by all."""
+    asked = (finding.lines for finding, r in chosen.items() if r == remedy and what in ("", finding.what))
+    return set().union(*asked)
+
+
+def _changes(before: Sequence[ContrastPair], after: Sequence[ContrastPair]) -> int:
+    return sum(old != new for old, new in zip(before, after, strict=True))
 
 
 def _evened(pair: ContrastPair) -> ContrastPair:

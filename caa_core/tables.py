@@ -11,7 +11,7 @@ import io
 import json
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from caa_core import parquet
-from caa_core.columns import Columns, are_questions, match_columns
+from caa_core.columns import Columns, are_questions, match_columns, shown
 from caa_core.errors import InputError
 
 MAX_BYTES = 20_000_000
 MAX_RECORDS = 100_000
 MAX_COLUMNS = 1000
+MAX_LINES = 1_000_000
+# Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
+MAX_BRACKETS = 2_000_000
 FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet"
 
 # Encodings that are tried on text which is no UTF-8. Where two fit equally well the first is meant more often.
@@ -183,6 +186,8 @@ def _is_binary(text: str) -> bool:
 def _records(text: str, name: str) -> tuple[str, list[Record]]:
     """Name of the format and records; numbered by line in JSON Lines, by item otherwise."""
     start = text.lstrip()[0]
+    if start in "[{" and text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InputError(f"{name} has too many lists in it. Split it, or keep the pairs you need.")
     if start == "[":
         return "JSON", _numbered(_json(text, name), name)
     if start == "{":
@@ -256,19 +261,28 @@ def _csv(text: str, name: str, delimiter: str) -> Iterable[dict[str, str]]:
     """Rows under their header. A row may be short, and rows of empty cells are none."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [cell.strip() for cell in next(filter(any, reader), [])]
+        rows = _filled(reader, name)
+        header = [cell.strip() for cell in next(rows, [])]
         named = [cell for cell in header if cell]
         if len(named) > MAX_COLUMNS:
             raise InputError(f"{name} has more than {MAX_COLUMNS:,} columns.")
         if twice := next((cell for i, cell in enumerate(named) if cell in named[:i]), ""):
-            raise InputError(f"{name} has two columns that are called '{twice[:40]}'.")
-        for row in reader:
+            raise InputError(f"{name} has two columns that are called '{shown(twice)}'.")
+        for row in rows:
             if any(cell.strip() for cell in row[len(header) :]):
                 raise InputError(
                     f"{name}, line {reader.line_num}: {len(row)} cells, but the first line names {len(header)} "
                     "columns. Put a text that has the separator in it into quotation marks."
                 )
-            if any(cell.strip() for cell in row):
-                yield {column: cell for column, cell in zip(header, row, strict=False) if column}
+            yield {column: cell for column, cell in zip(header, row, strict=False) if column}
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: not valid CSV ({error}).") from error
+
+
+def _filled(reader: Any, name: str) -> Iterator[list[str]]:
+    """Rows in which a cell is filled."""
+    for row in reader:
+        if reader.line_num > MAX_LINES:
+            raise InputError(f"{name} has more than {MAX_LINES:,} lines. Split it, or keep the pairs you need.")
+        if any(cell.strip() for cell in row):
+            yield row

@@ -109,9 +109,13 @@ def test_where_the_letter_falls(report):
     assert usual.letter_tokens == {ALONE: 4} and found(usual) == {}
     assert usual.summary()["letter_tokens"] == {ALONE: 4}
     assert report(pairs, tokenizer=joined("(A", "(B"), context_length=1000).letter_tokens == {JOINED: 4}
-    mixed = report(pairs, tokenizer=joined("(B"), context_length=1000)
-    assert mixed.letter_tokens == {ALONE: 2, JOINED: 2}
-    assert found(mixed) == {"letters in other tokens": (2, 4)}
+    uneven = report(pairs, tokenizer=joined("(B"), context_length=1000)
+    before = "'(A)' is the tokens '(' 'A' ')': the answers part before the letter, at '(', the first of them, index -3"
+    assert uneven.letter_tokens == {before: 2, JOINED: 2}
+    bare = {**lettered("A", "5?"), "answer_matching_behavior": "A", "answer_not_matching_behavior": "B"}
+    mixed = report([*pairs, bare], tokenizer=make_tokenizer(), context_length=1000)
+    assert mixed.letter_tokens == {ALONE: 4, "'A' is the token 'A': the letter is the only one, index -1": 1}
+    assert found(mixed) == {"letters in other tokens": (5,)}
 
 
 def test_columns_pairs_of_prompts_and_encodings(report, tmp_path):
