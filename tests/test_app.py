@@ -73,7 +73,7 @@ def test_sessions_do_not_share_vectors(client, app, pairs):
     ("content", "message"),
     [
         (b"nonsense", "needed are prompt|no pairs in it"),
-        (b"\x00\xff\x00", "not text in UTF-8"),
+        (b"\x00\xff\x00", "is a binary file"),
         (b"", "is empty"),
         (json.dumps(PAIRS[:1]).encode(), "one pair only"),
         (json.dumps([{**PAIRS[0], "positive": "x", "negative": "x"}] * 2).encode(), "both answers are the same"),

@@ -47,7 +47,7 @@ def test_columns_are_matched_by_what_they_are_called(fields, columns, words):
     [
         (["instruction", "input", "chosen", "rejected"], "'instruction' or 'input' may be the prompt; choose"),
         (["prompt", "pos", "chosen", "negative"], "'pos' or 'chosen' may be the positive"),
-        (["Prompt", "prompt ", "positive", "negative"], "'Prompt' or 'prompt ' may be the prompt"),
+        (["Prompt", "prompt ", "positive", "negative"], "'Prompt' or 'prompt' may be the prompt"),
         (["prompt", "positive"], "has the fields prompt, positive; needed are prompt, positive, negative"),
         (["positive_prompt", "prompt"], "needed are"),
         (["answer", "text"], "needed are"),
