@@ -80,33 +80,47 @@ def batches(rows: Sequence[Branches], tokens: int) -> Iterator[list[int]]:
     yield batch
 
 
-def inputs_of(model: SteerableModel, batch: Sequence[Branches]) -> Inputs:
-    """Right-padded rows in which the negative answer continues the shared tokens."""
-    width = max(row.length for row in batch)
+def inputs_of(model: SteerableModel, batch: Sequence[Branches], read: Sequence[int] | None = None) -> Inputs:
+    """Right-padded rows in which the negative answer continues the shared tokens.
+
+    Args:
+        read: how many tokens of each row, no more than the shared ones, a cache already holds, right-padded to the most
+            of any row: the inputs are the tokens behind them.
+    """
+    read = list(read) if read else [0] * len(batch)
+    before = max(read)
+    width = max(row.length - n for row, n in zip(batch, read, strict=True))
     ids = torch.zeros(len(batch), width, dtype=torch.long)
-    positions = torch.zeros(len(batch), width, dtype=torch.long)
-    seen = torch.zeros(len(batch), width, width, dtype=torch.bool)
-    for r, row in enumerate(batch):
-        ids[r, : row.length] = torch.tensor(row.ids)
-        positions[r, : row.length] = torch.tensor(
-            [*range(row.fork), *range(row.shared, row.shared + row.length - row.fork)]
-        )
-        seen[r] = torch.ones(width, width, dtype=torch.bool).tril()
-        seen[r, row.fork :, row.shared : row.fork] = False
+    # Of every key, in the cache and behind it; padding is seen by itself alone.
+    positions = torch.zeros(len(batch), before + width, dtype=torch.long)
+    seen = torch.zeros(len(batch), width, before + width, dtype=torch.bool)
+    for r, (row, n) in enumerate(zip(batch, read, strict=True)):
+        own = row.length - n
+        ids[r, :own] = torch.tensor(row.ids[n:])
+        positions[r, :n] = torch.arange(n)
+        places = [*range(row.fork), *range(row.shared, row.shared + row.length - row.fork)]
+        positions[r, before : before + own] = torch.tensor(places[n:])
+        seen[r, :, :n] = True
+        seen[r, :, before:] = torch.ones(width, width, dtype=torch.bool).tril()
+        seen[r, row.fork - n :, before + row.shared - n : before + row.fork - n] = False
     device = model.device
-    return Inputs(ids.to(device), positions.to(device), _masks(model, seen.to(device), positions.to(device)))
+    masks = _masks(model, seen.to(device), positions.to(device), before)
+    return Inputs(ids.to(device), positions[:, before:].to(device), masks)
 
 
 def _masks(
-    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor
+    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor, before: int
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive attention masks from `seen` [rows, tokens, tokens], with the window of layers that have one."""
+    """Additive attention masks from `seen` [rows, tokens, keys], with the window of layers that have one.
+
+    positions: [rows, keys], of which the first `before` are in the cache.
+    """
     window = getattr(model.config, "sliding_window", None)
     kinds = set(getattr(model.config, "layer_types", None) or [])
     full = _additive(seen, model.dtype)
     if not window or kinds == {"full_attention"}:
         return full
-    near = positions[:, :, None] - positions[:, None, :] < window
+    near = positions[:, before:, None] - positions[:, None, :] < window
     sliding = _additive(seen & near, model.dtype)
     return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
 

@@ -1,13 +1,15 @@
 """How probable the two answers of a contrast pair are, under any number of plans at once.
 
-A pair is one row (see :mod:`caa_core.branches`), and every plan is a row of its own beside the unsteered one, so that
-what is compared comes out of one batch. Logits come from a float32 head over the tokens that matter only.
+A pair is one row (see :mod:`caa_core.branches`). What comes before anything is steered is the same under every plan,
+so it is read once; then every plan is a row of its own, of the tokens behind that. Logits come from a float32 head over
+the tokens that matter only.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from transformers import DynamicCache
 
 from caa_core.branches import Branches, batches, budget, inputs_of, trust
 from caa_core.datasets import ContrastPair
@@ -18,6 +20,10 @@ from caa_core.progress import Progress
 from caa_core.prompts import render_pair
 
 Steers = tuple[Steer, ...]
+
+# How many times as many tokens may lie in the cache as go through the model at once, and numbers in the logits.
+CACHED = 16
+LOGITS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -58,22 +64,21 @@ def score(
         InputError: pairs that do not share a prompt, do not part in any token, or are too long.
     """
     trust(model)
-    items = [_Item.of(model, pair) for pair in pairs]
+    items = [_Item.of(model, pair, positions) for pair in pairs]
     plans = [(), *runs]
     found = torch.full((4, len(plans), len(items)), torch.nan)
-    progress = Progress(len(items), "items scored", sum(item.row.length for item in items))
+    progress = Progress(len(items), "items scored", sum(item.row.length for item in items) * len(plans))
     yield progress
-    # Each batch has the unsteered row and a share of the steered ones, for as many items as its tokens allow.
-    longest = max(item.row.length for item in items)
-    at_once = max(1, min(len(runs), budget(model) // longest - 1))
-    shares = [range(i, min(i + at_once, len(plans))) for i in range(1, len(plans), at_once)] or [range(0)]
-    for batch in batches([item.row for item in items], budget(model) // (1 + len(shares[0]))):
-        for share in shares:
-            chosen = [0, *share]
-            scored = _score(model, [items[i] for i in batch], [plans[run] for run in chosen], positions)
-            found[:, torch.tensor(chosen)[:, None], torch.tensor(batch)[None]] = scored
-            cost = sum(items[i].row.length for i in batch) / len(shares)
-            yield progress.advance(len(batch) if share is shares[-1] else 0, cost)
+    for batch in batches([item.row for item in items], budget(model)):
+        chosen = [items[i] for i in batch]
+        prefix = _read_prefix(model, chosen)
+        unsteered = None
+        for share in _shares(model, chosen, len(plans)):
+            logp = _log_probabilities(model, chosen, prefix, [plans[run] for run in share], positions)
+            unsteered = logp[:, 0] if unsteered is None else unsteered
+            found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = _numbers(chosen, logp, unsteered)
+            done = len(batch) if share[-1] == len(plans) - 1 else 0
+            yield progress.advance(done, len(share) * sum(item.row.length for item in chosen))
     return Scores(*found)
 
 
@@ -81,11 +86,13 @@ def score(
 class _Item:
     """A pair as a row. What is predicted at `columns` are `tokens`; `sides` says whose: 0 positive, 1 negative.
 
+    The first `split` tokens come before whatever is steered or predicted, so they are the same under every plan.
     `common` counts the tokens of a multiple-choice item that come before the answers part; they are both sides'.
     """
 
     row: Branches
     prompt_length: int
+    split: int
     lettered: bool
     columns: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -93,7 +100,7 @@ class _Item:
     common: int = 0
 
     @classmethod
-    def of(cls, model: SteerableModel, pair: ContrastPair) -> "_Item":
+    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions) -> "_Item":
         where = f"Item {pair.line}"
         if pair.negative_prompt:
             raise InputError(f"{where} has two prompts; only answers to one prompt can be scored against each other.")
@@ -102,15 +109,18 @@ class _Item:
             raise InputError(f"{where}: its answers do not part in any token of {model.name}.")
         positive, negative = rendered.positive, rendered.negative
         start, shared = min(positive.start, negative.start), rendered.shared
+        positions.check(start)
+        steered = positions.cover(torch.arange(start)[None], torch.tensor([[start]]))[0]
+        split = min([start - 1, *steered.nonzero().flatten().tolist()[:1]])
         if pair.is_lettered:
             row = Branches.of(rendered, shared + 1, shared + 1)
-            item = cls(row, start, True, common=shared - start)
+            item = cls(row, start, split, True, common=shared - start)
             item._predict(range(start, shared), positive.ids, 0)
             item._predict([shared], positive.ids, 0)
             item._predict([shared], negative.ids, 1)
         else:
             row = Branches.of(rendered)
-            item = cls(row, start, False)
+            item = cls(row, start, split, False)
             item._predict(range(start, len(positive.ids)), positive.ids, 0)
             item._predict(range(start, len(negative.ids)), negative.ids, 1)
         row.check(model, where)
@@ -123,35 +133,69 @@ class _Item:
         self.tokens.extend(ids[i] for i in indices)
         self.sides.extend([side] * len(before))
 
+    @property
+    def tail(self) -> int:
+        """Tokens behind the prefix."""
+        return self.row.length - self.split
 
-def _score(
-    model: SteerableModel, items: Sequence[_Item], plans: Sequence[Steers], positions: Positions
+
+def _shares(model: SteerableModel, items: Sequence[_Item], plans: int) -> list[range]:
+    """Numbers of the plans that go through the model together, as rows beside each other for every item."""
+    tokens = len(items) * max(item.tail for item in items)
+    cached = len(items) * max(item.row.length for item in items)
+    logits = sum(len(item.columns) for item in items) * model.config.vocab_size
+    together = max(1, min(budget(model) // tokens, CACHED * budget(model) // cached, LOGITS // logits))
+    return [range(first, min(first + together, plans)) for first in range(0, plans, together)]
+
+
+@torch.no_grad()
+def _read_prefix(model: SteerableModel, items: Sequence[_Item]) -> DynamicCache:
+    """Keys and values of the items' prefixes, right-padded to the longest, one row an item."""
+    cache = DynamicCache()
+    if any(item.split for item in items):
+        inputs = inputs_of(model, [Branches(item.row.ids[: item.split], item.split, item.split) for item in items])
+        inputs.cache = cache
+        model.call(inputs)
+    return cache
+
+
+def _log_probabilities(
+    model: SteerableModel,
+    items: Sequence[_Item],
+    prefix: DynamicCache,
+    plans: Sequence[Steers],
+    positions: Positions,
 ) -> torch.Tensor:
-    """[4, plans, items] of a batch with a row for each plan and item: positive, negative, mass, KL."""
-    inputs = inputs_of(model, [item.row for _ in plans for item in items])
-    lengths = [item.prompt_length for _ in plans for item in items]
-    plan = Plan([steers for steers in plans for _ in items], [positions] * len(lengths), lengths)
-    rows = [r for r, item in enumerate(items * len(plans)) for _ in item.columns]
-    columns = [column for item in items * len(plans) for column in item.columns]
-    logits = steered_logits_at(model, inputs, plan, rows, columns)
-    places = logits.log_softmax(-1).view(len(plans), -1, logits.shape[-1])
-    sizes = [len(item.columns) for item in items]
-    by_item = [
-        torch.stack([_numbers(item, run, unsteered) for run in part])
-        for item, part, unsteered in zip(items, places.split(sizes, 1), places[0].split(sizes), strict=True)
+    """[places, plans, vocabulary] at the columns of every item, behind a prefix that is not computed again."""
+    rows = [item for item in items for _ in plans]
+    lengths = [item.prompt_length for item in rows]
+    plan = Plan([steers for _ in items for steers in plans], [positions] * len(rows), lengths)
+    copies = [
+        (layer.keys.repeat_interleave(len(plans), 0), layer.values.repeat_interleave(len(plans), 0))
+        for layer in prefix.layers
     ]
-    return torch.stack(by_item, dim=-1).permute(1, 0, 2).cpu()
+    inputs = inputs_of(model, [item.row for item in rows], [item.split for item in rows])
+    inputs.cache = DynamicCache(copies)
+    places = [(r, column - item.split) for r, item in enumerate(rows) for column in item.columns]
+    logits = steered_logits_at(model, inputs, plan, *map(list, zip(*places, strict=True)))
+    by_item = logits.log_softmax(-1).split([len(item.columns) * len(plans) for item in items])
+    return torch.cat([part.view(len(plans), -1, part.shape[-1]).transpose(0, 1) for part in by_item])
 
 
-def _numbers(item: _Item, logp: torch.Tensor, unsteered: torch.Tensor) -> torch.Tensor:
-    """The four numbers of one item under one plan, from log-probabilities [places, vocabulary]."""
-    own = logp[range(len(item.tokens)), item.tokens]
-    kl = (unsteered.exp() * (unsteered - logp)).sum(-1).mean()
+def _numbers(items: Sequence[_Item], logp: torch.Tensor, unsteered: torch.Tensor) -> torch.Tensor:
+    """[4, plans, items]: positive, negative, mass and KL, from log-probabilities [places, plans, vocabulary]."""
+    tokens = torch.tensor([token for item in items for token in item.tokens], device=logp.device)
+    own = logp.gather(-1, tokens[:, None, None].expand(-1, logp.shape[1], 1))[..., 0]
+    kl = torch.stack([(unsteered.exp() * (unsteered - logp[:, run])).sum(-1) for run in range(logp.shape[1])], 1)
+    sizes = [len(item.columns) for item in items]
+    parts = zip(items, own.split(sizes), kl.split(sizes), strict=True)
+    return torch.stack([torch.stack([*_answers(item, own), kl.mean(0)]) for item, own, kl in parts], dim=-1).cpu()
+
+
+def _answers(item: _Item, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positive, negative and mass [plans] of one item, from log-probabilities [places, plans] of its tokens."""
     if item.lettered:
-        before, (positive, negative) = own[: item.common].sum(), own[item.common :]
-        mass = (before + torch.logaddexp(positive, negative)).exp()
-    else:
-        sides = torch.tensor(item.sides, device=own.device)
-        positive, negative = own[sides == 0].mean(), own[sides == 1].mean()
-        mass = own.new_tensor(torch.nan)
-    return torch.stack([positive, negative, mass, kl])
+        before, (positive, negative) = own[: item.common].sum(0), own[item.common :]
+        return positive, negative, (before + torch.logaddexp(positive, negative)).exp()
+    sides = torch.tensor(item.sides, device=own.device)
+    return own[sides == 0].mean(0), own[sides == 1].mean(0), own.new_full(own.shape[1:], torch.nan)
