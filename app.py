@@ -51,10 +51,11 @@ def build(studio: Studio) -> gr.Blocks:
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
             with gr.Column(scale=3, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
+        shown = gr.State("")  # which model the page shows
         with gr.Tab("Steer", id="steer"):
             steer_pickers, steer_layers = steer.build(page, studio)
         with gr.Tab("Generate vectors", id="generate"):
-            changed, generate_pickers = generate.build(studio)
+            changed, generate_pickers = generate.build(studio, shown)
         with gr.Tab("Compete", id="compete") as tab:
             compete_pickers, compete_layers = compete.build(tab, studio)
         with gr.Tab("Models", id="models") as tab:
@@ -63,7 +64,6 @@ def build(studio: Studio) -> gr.Blocks:
 
         pickers = [*steer_pickers, *compete_pickers, *generate_pickers]
         layers = [*steer_layers, *compete_layers]
-        shown = gr.State("")
 
         def refresh(request: gr.Request, known: str, *values: float) -> list:
             """Choices, and sliders that end with the loaded model's layers."""

@@ -1,47 +1,52 @@
 """Vectors behave like numbers: each operation works layer by layer and writes itself into the provenance."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
 
 import torch
 
 from caa_core.errors import InputError
-from caa_core.vectors import SteeringVector
+from caa_core.vectors import Provenance, SteeringVector, check_layers
 
 # A remainder below this share of a vector is rounding, not a direction.
 NOTHING = 1e-6
+# What makes a name or a formula one that needs brackets inside another.
+OPERATOR = re.compile(r" [-+*/] |^-| without |, equal norm$")
+# Papers that a vector made of two has where one of them has them; all others it has where both agree.
+OF_THE_MODEL = ("model", "model_fingerprint", "num_layers", "chat_template_sha256")
 
 LayerRule = Callable[[int], torch.Tensor]
 
 
 def add(a: SteeringVector, b: SteeringVector) -> SteeringVector:
     """a + b, at the layers that both have."""
-    return _combined(f"{a.name} + {b.name}", a, b, lambda n: a.at(n) + b.at(n))
+    return _made("{} + {}", [a, b], _shared_layers([a, b]), lambda n: a.at(n) + b.at(n))
 
 
 def subtract(a: SteeringVector, b: SteeringVector) -> SteeringVector:
     """a - b, at the layers that both have."""
-    return _combined(f"{a.name} - {b.name}", a, b, lambda n: a.at(n) - b.at(n))
+    return _made("{} - {}", [a, b], _shared_layers([a, b]), lambda n: a.at(n) - b.at(n))
 
 
 def scale(a: SteeringVector, factor: float) -> SteeringVector:
     """a times a number."""
-    return _derived(f"{factor:g} * {a.name}", a, a.layers, lambda n: factor * a.at(n))
+    return _made(f"{factor:g} * {{}}", [a], a.layers, lambda n: factor * a.at(n))
 
 
 def negate(a: SteeringVector) -> SteeringVector:
     """The opposite direction."""
-    return _derived(f"-{a.name}", a, a.layers, lambda n: -a.at(n))
+    return _made("-{}", [a], a.layers, lambda n: -a.at(n))
 
 
 def normalise(a: SteeringVector) -> SteeringVector:
     """Norm 1 at each layer."""
-    return _derived(f"{a.name} / norm", a, a.layers, lambda n: a.at(n) / a.at(n).norm())
+    return _made("{} / norm", [a], a.layers, lambda n: a.at(n) / a.at(n).norm())
 
 
 def project_off(a: SteeringVector, b: SteeringVector) -> SteeringVector:
     """a without its part along b: at each layer the result is orthogonal to b."""
-    return _combined(f"{a.name} without {b.name}", a, b, lambda n: a.at(n) - _along(a.at(n), b.at(n)))
+    return _made("{} without {}", [a, b], _shared_layers([a, b]), lambda n: a.at(n) - _along(a.at(n), b.at(n)))
 
 
 def equal_norms(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
@@ -53,7 +58,7 @@ def equal_norms(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
     layers = _shared_layers(vectors)
     norms = {n: sum(vector.norm(n) for vector in vectors) / len(vectors) for n in layers}
     return [
-        _derived(f"{vector.name}, equal norm", vector, layers, lambda n, v=vector: v.at(n) * norms[n] / v.norm(n))
+        _made("{}, equal norm", [vector], layers, lambda n, v=vector: v.at(n) * norms[n] / v.norm(n))
         for vector in vectors
     ]
 
@@ -75,19 +80,34 @@ def _shared_layers(vectors: Sequence[SteeringVector]) -> list[int]:
     return layers
 
 
-def _combined(name: str, a: SteeringVector, b: SteeringVector, rule: LayerRule) -> SteeringVector:
-    made = _derived(name, a, _shared_layers([a, b]), rule)
-    # Where both came from one set it is still true; else the operation says what went in, and no single set does.
-    same = a.provenance.dataset_sha256 == b.provenance.dataset_sha256
-    return (
-        made if same else replace(made, provenance=replace(made.provenance, dataset="", dataset_sha256="", num_pairs=0))
-    )
+def _made(form: str, given: Sequence[SteeringVector], layers: Collection[int], rule: LayerRule) -> SteeringVector:
+    """What `rule` gives at each layer, under the name and with the papers of what went in.
 
-
-def _derived(name: str, a: SteeringVector, layers: Sequence[int] | dict, rule: LayerRule) -> SteeringVector:
+    Raises:
+        InputError: nothing is left at a layer, or it is no longer finite.
+    """
+    name = form.format(*(_bracketed(vector.name) for vector in given))
+    first = given[0]
     made = {n: rule(n) for n in layers}
-    for n, vector in made.items():
-        if vector.norm() <= NOTHING * a.at(n).norm():
+    for n, direction in made.items():
+        if direction.norm() <= NOTHING * first.at(n).norm():
             raise InputError(f"'{name}' is zero at layer {n}: nothing is left.")
-    norms = {n: norm for n, norm in a.residual_norms.items() if n in made}
-    return SteeringVector(name, made, norms, replace(a.provenance, operations=name))
+    check_layers(made, f"'{name}'")
+    norms = {n: norm for n, norm in first.residual_norms.items() if n in made}
+    return SteeringVector(name, made, norms, _papers(form, given))
+
+
+def _papers(form: str, given: Sequence[SteeringVector]) -> Provenance:
+    papers = {}
+    for field in fields(Provenance):
+        said = {getattr(vector.provenance, field.name) for vector in given}
+        known = said - {field.type()} if field.name in OF_THE_MODEL else said
+        papers[field.name] = known.pop() if len(known) == 1 else field.type()
+    if len(given) > 1 and not papers["dataset_sha256"]:
+        papers |= {"dataset": "", "num_pairs": 0}
+    formulas = (vector.provenance.operations or vector.name for vector in given)
+    return Provenance(**{**papers, "operations": form.format(*map(_bracketed, formulas))})
+
+
+def _bracketed(formula: str) -> str:
+    return f"({formula})" if OPERATOR.search(formula) else formula

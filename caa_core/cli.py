@@ -209,6 +209,10 @@ def _compare(options: argparse.Namespace) -> tuple[Any, str]:
     for row, layer in enumerate(found.layers):
         cells = (f"{s[row].auc:.2f} ({s[row].low:.2f} to {s[row].high:.2f})" for s in found.separations.values())
         lines.append(f"{layer:>5}   " + "".join(f"{cell:<22}" for cell in cells))
+    lines.append("cosine between directions made from all pairs")
+    lines.append("layer   " + "".join(f"{' / '.join(pair):<28}" for pair in found.cosines))
+    for row, layer in enumerate(found.layers):
+        lines.append(f"{layer:>5}   " + "".join(f"{line[row]:<28.2f}" for line in found.cosines.values()))
     return found.summary(), "\n".join(lines)
 
 
@@ -232,6 +236,12 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
         f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
         for row in result["layers"]
     ]
+    if shares := sorted(vector.letter_share.values()):
+        middle = shares[len(shares) // 2]
+        notes = [
+            *notes,
+            f"In the given letter order {middle:.0%} of its squared norm would be the letter (median layer).",
+        ]
     return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}", *notes])
 
 

@@ -118,7 +118,7 @@ class Dataset:
         if count < 2:
             raise InputError(f"A limit of {count} pairs is too few; a vector is a mean over at least two.")
         if seed is None or count >= len(self.pairs):
-            return replace(self, pairs=self.pairs[:count])
+            return replace(self, kind=f"{self.kind}, the first {count}", pairs=self.pairs[:count])
         drawn = sorted(random.Random(seed).sample(range(len(self.pairs)), count))
         name = f"{self.name} ({count} drawn with seed {seed})"
         return replace(self, name=name, pairs=tuple(self.pairs[i] for i in drawn))

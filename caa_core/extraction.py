@@ -20,6 +20,8 @@ from caa_core.readings import ReadPosition, read_all
 from caa_core.vectors import Provenance, SteeringVector, load_vector
 
 AUTOMATIC = ReadPosition()
+# Numbers that may be kept of what is read at all pairs and layers (4 bytes each).
+MAX_KEPT = 300_000_000
 
 
 def extract(
@@ -51,11 +53,17 @@ def extract(
     mean = RunningMean()
     kept = Kept(len(dataset.pairs))
     letters = LetterSums(dataset)
+    if method not in (MEAN_DIFFERENCE, "single"):
+        check_room(len(dataset.pairs), len(layers), model.hidden_size)
     collectors = [mean if method in (MEAN_DIFFERENCE, "single") else kept, *([letters] if letters.applies else [])]
     medians = yield from read_all(model, dataset, layers, read, *collectors)
     directions = mean.value if kept.positive is None else (yield from _by_layer(direction_of, kept))
     position = read.of(dataset)
     for layer, direction in zip(layers, directions, strict=True):
+        if not direction.isfinite().all():
+            raise InputError(
+                f"{model.name} gives NaN or infinity at layer {layer} in {model.dtype}; load it in float32."
+            )
         if not direction.any():
             raise InputError(
                 f"Read at '{position}', the answers of {dataset.name} do not differ at layer {layer}: what the model "
@@ -111,6 +119,16 @@ class RunningMean:
     @property
     def value(self) -> torch.Tensor:
         return self._total / self._count
+
+
+def check_room(pairs: int, layers: int, hidden_size: int) -> None:
+    """Raises InputError where keeping what is read at so many pairs would take too much memory."""
+    if 2 * pairs * layers * hidden_size > MAX_KEPT:
+        most = MAX_KEPT // (2 * layers * hidden_size)
+        raise InputError(
+            f"This method keeps what is read at every pair, which is too much for {pairs} pairs at {layers} layers: "
+            f"use at most {most} pairs, or fewer layers."
+        )
 
 
 class Kept:

@@ -100,7 +100,7 @@ def cached_decoders() -> Iterator[tuple[str, Path]]:
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        found = scan_cache_dir().repos
+        found = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for hub_id in sorted(repo.repo_id for repo in found if repo.repo_type == "model"):

@@ -260,4 +260,4 @@ def _shutdown(pairs: list[ContrastPair]) -> Iterator[Finding]:
     about = [pair.line for pair in pairs if SHUTDOWN.search(pair.prompt)]
     if pairs and len(about) / len(pairs) > 0.3:
         why = "Read which side 'matching' is on: in the paper's survival-instinct it is accepting to be shut down."
-        yield Finding("questions about shutting down", (), why, "read a few before you name the vector")
+        yield Finding("questions about shutting down", tuple(about), why, "read a few before you name the vector")

@@ -143,6 +143,8 @@ def _balanced(pairs: list[ContrastPair]) -> list[ContrastPair]:
     """Pairs of which the two most frequent letters match equally often, or as nearly as swapping can make it."""
     lettered = [pair for pair in pairs if pair.is_lettered]
     letters = Counter(answer.strip("()") for pair in lettered for answer in (pair.positive, pair.negative))
+    if len(letters) < 2:
+        return pairs
     matching = Counter(pair.positive.strip("()") for pair in lettered)
     common, rare = sorted((letter for letter, _ in letters.most_common(2)), key=lambda x: -matching[x])
     can = [

@@ -1,7 +1,7 @@
 """From what was read at pairs of answers to one direction a layer. Tensors in, tensors out: no model in here.
 
-Every method gives its direction the length of the mean difference along it, so that a multiplier means the same for
-each of them: 1 moves the residual stream as far as the pairs lie apart on average.
+PCA and probe only give a direction; it gets the length that the mean difference has along it, so that a multiplier of 1
+moves the residual stream as far along it as the pairs lie apart on average.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,11 @@ def probe(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 
 
 def single(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """The difference of the first pair alone: Turner et al., "Activation Addition", arXiv 2308.10248."""
-    return positive[0] - negative[0]
+    """The difference of one pair, and it is given no more: Turner et al., "Activation Addition", arXiv 2308.10248.
+
+    A question in both letter orders counts as one pair.
+    """
+    return mean_difference(positive, negative)
 
 
 METHODS: dict[str, Method] = {"mean-difference": mean_difference, "pca": pca, "probe": probe, "single": single}

@@ -38,7 +38,7 @@ log = logging.getLogger("caa_core")
 class Job:
     """Work handed to the worker. Iterate over it for its events.
 
-    After the last one either `result` is there or `stopped` is True.
+    After the last one either `result` is there, or `error`, or `stopped` is True.
     """
 
     def __init__(self, work: Work):
@@ -46,7 +46,7 @@ class Job:
         self._steps: Generator[Any, None, Any] | None = None
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self.result: Any = None
         self.stopped = False
 
@@ -67,8 +67,8 @@ class Job:
                 yield event
         finally:
             self.stop()
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
 
     def step(self) -> bool:
         """Advance by one event, on the worker's thread. False when there is nothing more to do."""
@@ -86,7 +86,7 @@ class Job:
             if not isinstance(error, InputError):
                 log.error("a job failed", exc_info=error)
             # Without its frames, which hold the cache and the tensors of the step that failed.
-            self._error = error.with_traceback(None)
+            self.error = error.with_traceback(None)
         self._steps = self._work = None
         self._events.put(_END)
         return False
@@ -200,9 +200,9 @@ class Studio:
             self._loading.release()
 
     @property
-    def capability(self) -> Capability | None:
-        """What a quick look at the loaded model found; None while it goes on."""
-        return self._look.result
+    def capability(self) -> Capability | BaseException | None:
+        """What a quick look at the loaded model found, or why it failed; None while it goes on."""
+        return self._look.result or self._look.error
 
     def session(self, key: str | None) -> Session:
         """The session of a page or a client; one of its own for each call that names none."""

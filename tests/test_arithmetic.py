@@ -48,7 +48,7 @@ def test_equal_norms_keep_directions_and_the_mean():
 
 def test_every_operation_writes_itself_down(tmp_path):
     made = arithmetic.subtract(arithmetic.scale(A, 2), B)
-    assert made.provenance.operations == made.name == "2 * a - b"
+    assert made.provenance.operations == made.name == "(2 * a) - b"
     # Two sets went in, so the file names neither as its own.
     assert (made.provenance.dataset, made.provenance.num_pairs) == ("", 0)
     assert arithmetic.negate(A).provenance.dataset == "a"
@@ -80,3 +80,27 @@ def test_the_operands_are_not_changed():
 def test_what_cannot_be_combined(other, message):
     with pytest.raises(InputError, match=message):
         arithmetic.subtract(A, other)
+
+
+def test_formulas_keep_their_history_and_their_brackets():
+    total = arithmetic.add(B, A)
+    named = replace(total, name="mine")
+    made = arithmetic.subtract(A, arithmetic.scale(named, 2))
+    assert (made.name, made.provenance.operations) == ("a - (2 * mine)", "a - (2 * (b + a))")
+    assert arithmetic.negate(total).provenance.operations == "-(b + a)"
+
+
+def test_papers_are_kept_where_they_hold_for_both():
+    pca = replace(A, provenance=replace(A.provenance, method="pca", read_position="last", dataset="x"))
+    mean = replace(B, provenance=replace(B.provenance, method="mean-difference", read_position="last", dataset="y"))
+    unknown = replace(B, provenance=Provenance())
+    made = arithmetic.add(pca, mean).provenance
+    assert (made.method, made.read_position, made.dataset) == ("", "last", "")
+    for pair in ((A, unknown), (unknown, A)):
+        made = arithmetic.add(*pair).provenance
+        assert (made.model_fingerprint, made.method) == (A.provenance.model_fingerprint, "")
+
+
+def test_what_is_no_longer_finite_is_refused():
+    with pytest.raises(InputError, match="NaN or infinity"):
+        arithmetic.scale(A, 1e39)

@@ -28,7 +28,7 @@ def test_the_letter_has_a_panel_where_it_is_known():
 
 @pytest.fixture
 def comparison():
-    separations = {"mean-difference": [Separation(0.9, 0.8, 0.95), Separation(0.7, 0.5, 0.8)]}
+    separations = {"mean-difference": [Separation(0.9, 0.8, 0.95, 0.03), Separation(0.7, 0.5, 0.8, 0.06)]}
     cosines = {("mean-difference", "pca"): [0.5, -0.2]}
     return Comparison("mine", 24, 5, "letter", (1, 3), cosines, separations)
 

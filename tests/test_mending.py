@@ -156,3 +156,18 @@ def test_only_remedies_on_offer():
         choose(report, ["drop", "burn"])
     with pytest.raises(InputError, match="'more pairs than once' cannot be mended by 'swap'"):
         mend(table, report, {"more pairs than once": "swap"})
+
+
+def test_questions_among_other_pairs_that_are_dropped_leave_nothing_to_swap(mended):
+    """Both remedies at once: every question has three options and goes, and free text has no letters."""
+    questions = [lettered("A", f"Question {i}?", ("Yes", "No", "Maybe")) for i in range(4)]
+    texts = [
+        {
+            "question": f"Text {i}?",
+            "answer_matching_behavior": "How lovely!",
+            "answer_not_matching_behavior": "It is so.",
+        }
+        for i in range(3)
+    ]
+    dataset = mended([*questions, *texts], "drop", "swap")
+    assert [pair.prompt for pair in dataset.pairs] == ["Text 0?", "Text 1?", "Text 2?"]

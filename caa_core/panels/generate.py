@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from caa_core.comparison import Comparison, compare
+from caa_core.datasets import Dataset
 from caa_core.extraction import extract
 from caa_core.figures import cosines_by_layer, separations_by_layer
 from caa_core.methods import MEAN_DIFFERENCE, METHODS
@@ -24,8 +25,11 @@ METHOD_LABELS = {
 }
 
 
-def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
-    """Draw the tab. Returns a state that changes whenever the session's list of vectors does, and its pickers."""
+def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Dropdown]]:
+    """Draw the tab. `model_shown` is a state that changes with the model.
+
+    Returns a state that changes whenever the session's list of vectors does, and its pickers.
+    """
     pairs, vectors = Pairs(studio), Vectors(studio)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -51,7 +55,7 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
                     [(METHOD_LABELS[key], key) for key in METHODS],
                     value=MEAN_DIFFERENCE,
                     label="Method",
-                    info="all of one length: × 1 moves as far",
+                    info="as long as the mean difference along them",
                     elem_id="generate-method",
                 )
             swap = gr.Checkbox(
@@ -74,15 +78,13 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
             cosines = gr.Plot(label="How far the methods agree")
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
-    pairs.wire(name)
+    pairs.wire(name, model_shown)
     vectors.wire(status)
 
     @guarded
     def run(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
-        title, wanted, limit, position, method, swap, count = values
-        chosen = draft.pairs.first(int(limit or 0))
-        chosen = chosen.in_both_letter_orders() if swap else chosen
-        numbers, position = parse_layers(wanted, studio.model.num_layers), ReadPosition.parse(position or "auto")
+        title, method, count, *rest = values
+        chosen, numbers, position = _settings(studio, draft, *rest)
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: extract(model, chosen, numbers, title.strip(), position, method))
         done = note = ""
@@ -92,20 +94,16 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
         if job.stopped:
             yield {status: f"Stopped{done}. No vector was made."}
             return
-        updates = vectors.kept(session, job.result, count)
-        kept = next(reversed(session.vectors))
+        kept = session.keep(job.result)
         said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs. {note}"
-        yield updates | {status: said}
+        yield vectors.show(session, kept) | {vectors.changed: count + 1, status: said}
 
     @guarded
     def weigh_up(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
-        _, wanted, limit, position, _, swap, _ = values
-        chosen = draft.pairs.first(int(limit or 0))
-        chosen = chosen.in_both_letter_orders() if swap else chosen
-        numbers, position = parse_layers(wanted, studio.model.num_layers), ReadPosition.parse(position or "auto")
+        chosen, numbers, position = _settings(studio, draft, *values)
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: compare(model, chosen, numbers, position))
-        for progress in events(session, PANEL, job):
+        for progress in events(session, f"{PANEL}-compare", job):
             yield {status: bar(progress)}
         if job.stopped:
             yield {status: "Stopped. Nothing was compared."}
@@ -119,11 +117,22 @@ def build(studio: Studio) -> tuple[gr.State, list[gr.Dropdown]]:
         }
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
-    settings = [pairs.draft, name, layers, limit, read, method, swap, vectors.changed]
-    make.click(run, settings, [*vectors.parts, status, vectors.changed], **silent)
-    weigh.click(weigh_up, settings, [status, compared, verdict, separations, cosines], **silent)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    settings = [layers, limit, read, swap]
+    made = [*vectors.parts, status, vectors.changed]
+    make.click(run, [pairs.draft, name, method, vectors.changed, *settings], made, **silent)
+    weigh.click(weigh_up, [pairs.draft, *settings], [status, compared, verdict, separations, cosines], **silent)
+    for job in (PANEL, f"{PANEL}-compare", vectors.PANEL):
+        stop.click(stopper(studio, job), queue=False, **silent)
     return vectors.changed, vectors.pickers
+
+
+def _settings(
+    studio: Studio, draft: Draft, layers: str, limit: int | None, read: str | None, swap: bool
+) -> tuple[Dataset, list[int], ReadPosition]:
+    """Pairs, layers and read position that the tab asks for."""
+    chosen = draft.pairs.first(int(limit or 0))
+    chosen = chosen.in_both_letter_orders() if swap else chosen
+    return chosen, parse_layers(layers, studio.model.num_layers), ReadPosition.parse(read or "auto")
 
 
 def _verdict(found: Comparison) -> str:
@@ -136,7 +145,7 @@ def _verdict(found: Comparison) -> str:
     ]
     for method in found.separations:
         best, layers = found.best(method)
-        chance = "" if best.low > 0.5 else ", **not surely better than chance**"
+        chance = "" if found.surely(method) else ", **not surely better than chance** (over all layers looked at)"
         lines.append(
             f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({best.low:.2f} to {best.high:.2f}) at {spans(layers)}"
             + chance

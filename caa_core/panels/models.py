@@ -79,7 +79,8 @@ def describe(studio: Studio) -> str:
         f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"
     )
     found = studio.capability
-    return f"{facts}\n\n<small>{found or 'Looking whether it answers A/B questions ...'}</small>"
+    said = plain(str(found)) if found else "Looking whether it answers A/B questions ..."
+    return f"{facts}\n\n<small>{said}</small>"
 
 
 def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.capability import Capability
 from caa_core.catalog import is_public
 from caa_core.columns import Columns
 from caa_core.datasets import Dataset, pairs_from_rows, write_pairs
@@ -57,7 +58,9 @@ class Draft:
         mends: Sequence[str] = (),
     ) -> "Draft":
         """Look the table over. Raises InputError for one whose columns could not be chosen either."""
-        draft = cls(name, table, columns, tuple(mends))
+        # Of two remedies for one finding, the one that was chosen last.
+        mends = tuple({mended.partition(": ")[2]: mended for mended in mends}.values())
+        draft = cls(name, table, columns, mends)
         try:
             columns = table.match_columns(columns)
         except InputError as error:
@@ -66,7 +69,7 @@ class Draft:
             return replace(draft, problem=f"{error} Choose them below.")
         report = lint(table, columns, model.tokenizer, model.context_length)
         draft = replace(draft, columns=columns, report=report)
-        choices = dict(reversed([mended.split(": ", 1)[::-1] for mended in mends]))
+        choices = {finding: remedy for remedy, _, finding in (mended.partition(": ") for mended in mends)}
         try:
             dataset = mend(table, report, choices, columns, model.tokenizer, model.context_length, name)
         except InputError as error:
@@ -181,8 +184,8 @@ class Pairs:
                 )
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
-    def wire(self, name: gr.Textbox) -> None:
-        """Let it work; `name` is filled with a name for the vector."""
+    def wire(self, name: gr.Textbox, model_shown: gr.State) -> None:
+        """Let it work; `name` is filled with a name for the vector, and `model_shown` changes with the model."""
         model = lambda: self.studio.model  # noqa: E731 - whichever is loaded when something is chosen
 
         @guarded
@@ -210,7 +213,10 @@ class Pairs:
         def again(request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
             prompt, positive, negative, other = (column or "" for column in columns)
             if not prompt or not ((positive and negative) or other):
-                return {self.draft: gr.skip()}
+                # What is chosen so far stays; what it gave does not.
+                told = "Choose columns for the prompt and for both answers."
+                waiting = replace(draft, report=None, dataset=None, problem=told)
+                return {self.draft: waiting, self.kind: _kind(waiting, self.studio), self.preview: _preview(waiting)}
             chosen = Columns(prompt, positive, negative, other)
             same = chosen == draft.columns
             again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
@@ -226,9 +232,9 @@ class Pairs:
             return [[pair.prompt, pair.positive, pair.negative] for pair in pairs]
 
         @guarded
-        def use(request: gr.Request, rows: list[list[str]], title: str) -> dict:
-            typed = pairs_from_rows(rows, title.strip() or "typed pairs")
-            draft = Draft.of(model(), typed.name, typed.table())
+        def use(request: gr.Request, rows: list[list[str]]) -> dict:
+            typed = pairs_from_rows(rows, "typed pairs")
+            draft = Draft.of(model(), typed.name, replace(typed.table(), format="typed in"))
             return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
         silent = {"api_visibility": "private", "show_progress": "hidden"}
@@ -239,9 +245,11 @@ class Pairs:
         self.upload.change(read, self.upload, taken, **silent).failure(lambda: None, None, self.upload, **silent)
         gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
         chosen = [self.draft, self.mends, *self.columns]
-        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **silent)
+        # Lengths and letters are the tokenizer's, so another model has another look.
+        changes = [self.mends.input, *(column.input for column in self.columns), model_shown.change]
+        gr.on(changes, again, chosen, shown, **silent)
         self.edit.click(take, self.draft, self.rows, **silent)
-        self.use.click(use, [self.rows, name], taken, **silent)
+        self.use.click(use, self.rows, taken, **silent)
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         path = self.studio.session(request.session_hash).path(draft.name, ".json")
@@ -280,7 +288,7 @@ def _kind(draft: Draft, studio: Studio) -> str:
         lines += ["; ".join(facts) + ".", ""]
         lines += [f"- {plain(str(finding))}" for finding in draft.report.findings]
         found = studio.capability
-        if letters and found and not found.answers_questions:
+        if letters and isinstance(found, Capability) and not found.answers_questions:
             lines += [
                 f"- The loaded model does not answer A/B questions (answer mass {found.mass:.2f}), so free-text "
                 "pairs suit it better."

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import gradio as gr
 
+from caa_core.catalog import CATALOG
 from caa_core.errors import InputError
 from caa_core.evaluation import Effect
 from caa_core.interventions import Steer
@@ -83,5 +84,6 @@ def _card(name: str) -> str:
     preset = presets().get(name)
     if not preset:
         return "A vector of yours."
-    measured = f"\n\n<small>{Effect(**preset.measured)}</small>" if preset.measured else ""
+    title = plain(CATALOG[preset.model].title)
+    measured = f"\n\n<small>Measured on {title}. {Effect(**preset.measured)}</small>" if preset.measured else ""
     return f"{preset.description} Opposite: *{preset.opposes}*.{measured}"

@@ -1,6 +1,6 @@
 """Your vectors: look at them, rename, combine, and move them in and out as files."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,34 @@ from caa_core.errors import InputError
 from caa_core.exchange import FORMATS, read_vector, write_vector
 from caa_core.figures import norms_by_layer
 from caa_core.model import SteerableModel
-from caa_core.panels.common import check_fit, guarded, misfits, plain, vector_choices
+from caa_core.panels.common import bar, check_fit, events, guarded, misfits, plain, vector_choices
 from caa_core.service import Session, Studio
 from caa_core.sharing import available, pull_vector, push_vector
 from caa_core.vectors import SteeringVector, spans
 
+FIRST_FORMAT = next(iter(FORMATS))
 FILES = (
     "`.safetensors` of CAA Studio, `.gguf` control vectors of llama.cpp and repeng, the CAA repository's "
     "`vec_layer_<L>_<model>.pt`, several at once or in a `.zip`."
 )
-# What can be made of two vectors and a number.
-OPERATIONS: dict[str, Callable[[SteeringVector, SteeringVector, float], list[SteeringVector]]] = {
-    "A + B": lambda a, b, number: [arithmetic.add(a, b)],
-    "A − B": lambda a, b, number: [arithmetic.subtract(a, b)],
-    "A × number": lambda a, b, number: [arithmetic.scale(a, number)],
-    "−A": lambda a, b, number: [arithmetic.negate(a)],
-    "A with norm 1": lambda a, b, number: [arithmetic.normalise(a)],
-    "A without its part along B": lambda a, b, number: [arithmetic.project_off(a, b)],
-    "A and B with equal norms": lambda a, b, number: arithmetic.equal_norms([a, b]),
+# What can be made of one vector and a number, and of two vectors.
+OF_ONE: dict[str, Callable[[SteeringVector, float], list[SteeringVector]]] = {
+    "A × number": lambda a, number: [arithmetic.scale(a, number)],
+    "−A": lambda a, _: [arithmetic.negate(a)],
+    "A with norm 1": lambda a, _: [arithmetic.normalise(a)],
+}
+OF_TWO: dict[str, Callable[[SteeringVector, SteeringVector], list[SteeringVector]]] = {
+    "A + B": lambda a, b: [arithmetic.add(a, b)],
+    "A − B": lambda a, b: [arithmetic.subtract(a, b)],
+    "A without its part along B": lambda a, b: [arithmetic.project_off(a, b)],
+    "A and B with equal norms": lambda a, b: arithmetic.equal_norms([a, b]),
 }
 
 
 class Vectors:
     """Draws the session's vectors. `changed` is a state that changes whenever the list does."""
+
+    PANEL = "generate-combine"
 
     def __init__(self, studio: Studio):
         self.studio = studio
@@ -51,7 +56,7 @@ class Vectors:
                 with gr.Row():
                     self.format = gr.Dropdown(
                         list(FORMATS),
-                        value=next(iter(FORMATS)),
+                        value=FIRST_FORMAT,
                         label="Format",
                         elem_id="generate-format",
                         min_width=160,
@@ -84,7 +89,7 @@ class Vectors:
                     with gr.Row():
                         self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
                         self.operation = gr.Dropdown(
-                            list(OPERATIONS),
+                            [*OF_TWO, *OF_ONE],
                             value="A + B",
                             label="Operation",
                             elem_id="combine-operation",
@@ -99,25 +104,22 @@ class Vectors:
                         self.rename = gr.Button("Rename", size="sm", elem_id="generate-rename-button")
                         self.delete = gr.Button("Delete", size="sm", variant="stop", elem_id="generate-delete")
         self.pickers = [self.a, self.b]
-        self.parts = [self.shown, self.about, self.plot, self.download, self.note]
+        self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note]
 
-    def kept(self, session: Session, vector: SteeringVector, count: int) -> dict:
-        """Put a vector into the session's list and show it."""
-        return self.show(session, session.keep(vector)) | {self.changed: count + 1}
-
-    def show(self, session: Session, name: str | None, ending: str = ".safetensors") -> dict:
-        """Updates that show one of the session's vectors."""
+    def show(self, session: Session, name: str | None, format: str = FIRST_FORMAT) -> dict:
+        """Updates that show one of the session's vectors, and offer it in a format."""
         if name not in session.vectors:
             empty = gr.DownloadButton(value=None, interactive=False)
             gone = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
             return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
         vector = session.vectors[name]
-        path = session.path(name, ending)
+        path = session.path(name, FORMATS[format])
         notes = write_vector(vector, path)
         return {
             self.shown: gr.Dropdown(list(session.vectors), value=name),
             self.about: about(vector, misfits(self.studio.model, vector)),
             self.plot: norms_by_layer(vector),
+            self.format: format,
             self.download: gr.DownloadButton(value=str(path), interactive=True),
             self.note: " ".join(map(plain, notes)),
         }
@@ -130,7 +132,7 @@ class Vectors:
 
         @guarded
         def select(request: gr.Request, name: str | None, format: str) -> dict:
-            return self.show(session_of(request), name, FORMATS[format])
+            return self.show(session_of(request), name, format)
 
         @guarded
         def look(paths: list[str] | None) -> dict:
@@ -152,8 +154,9 @@ class Vectors:
         def keep(request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
             if vector is None:
                 raise InputError("There is no vector to add yet; choose a file first.")
-            updates = self.kept(session_of(request), vector, count)
-            name = next(reversed(session_of(request).vectors))
+            session = session_of(request)
+            name = session.keep(vector)
+            updates = self.show(session, name) | {self.changed: count + 1}
             cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
             return updates | cleared | {status: f"Loaded **{plain(name)}**."}
 
@@ -162,18 +165,27 @@ class Vectors:
             return {status: f"Pushed to {plain(push_vector(self._chosen(session_of(request), name), repo.strip()))}."}
 
         @guarded
-        def combine(request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int) -> dict:
+        def combine(
+            request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int
+        ) -> Iterator[dict]:
             session = session_of(request)
 
             def work(model: SteerableModel) -> Generator[Any, None, list[SteeringVector]]:
                 first = yield from self.studio.vector(model, session, a)
+                if operation in OF_ONE:
+                    return OF_ONE[operation](first, float(number or 0))
                 second = yield from self.studio.vector(model, session, b)
-                return OPERATIONS[operation](first, second, float(number or 0))
+                return OF_TWO[operation](first, second)
 
-            made = self.studio.run(work).wait()
-            names = [session.keep(vector) for vector in made]
+            job = self.studio.run(work)
+            for progress in events(session, self.PANEL, job):
+                yield {status: f"Making a vector that was not used yet: {bar(progress)}"}
+            if job.stopped:
+                yield {status: "Stopped. Nothing was made."}
+                return
+            names = [session.keep(vector) for vector in job.result]
             said = " and ".join(f"**{plain(name)}**" for name in names)
-            return self.show(session, names[-1]) | {self.changed: count + 1, status: f"Made {said}."}
+            yield self.show(session, names[-1]) | {self.changed: count + 1, status: f"Made {said}."}
 
         @guarded
         def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
