@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+PEERS  ?= .venv-peers
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
 TORCH  ?= torch==2.13.0
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test lint screenshot presets clean
+.PHONY: run test lint screenshot bench presets clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -37,8 +38,18 @@ $(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
 screenshot: $(VENV)/.test-ready
 	CAA_SCREENSHOT=1 $(VENV)/bin/python -m pytest tests/browser -k first_minute
 
+# The peers need other versions of the libraries, so they get an environment of their own.
+$(PEERS)/.ready: benchmarks/peers.txt | $(VENV)/bin/pip
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet $(TORCH)
+	$(PEERS)/bin/pip install --quiet --requirement benchmarks/peers.txt
+	@touch $@
+
+bench: $(VENV)/.run-ready $(PEERS)/.ready
+	$(VENV)/bin/python -m benchmarks.run --peers $(PEERS)/bin/python $(BENCH)
+
 presets: $(VENV)/.run-ready
 	$(VENV)/bin/python -m presets.build $(PRESETS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS)

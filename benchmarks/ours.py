@@ -1,0 +1,96 @@
+"""What is measured of CAA Studio itself, each beside its floor: the same work with nothing of ours around it."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from caa_core.branches import Branches, batches, budget, inputs_of
+from caa_core.datasets import Dataset
+from caa_core.extraction import extract
+from caa_core.generation import Decoding, Row, generate
+from caa_core.interventions import Steer
+from caa_core.model import SteerableModel, hidden_of
+from caa_core.progress import finish
+from caa_core.prompts import Prompt, render, render_pair
+from caa_core.vectors import SteeringVector
+
+QUESTION = "How was your day?"
+NEW_TOKENS = 80
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def texts(model: SteerableModel, dataset: Dataset) -> list[tuple[str, str]]:
+    """Both sequences of every pair as text that ends with the token where the answers part, for the peers."""
+    found = []
+    for pair in dataset.pairs:
+        rendered = render_pair(model.tokenizer, pair)
+        ends = (answer.ids[: rendered.shared + 1] for answer in (rendered.positive, rendered.negative))
+        found.append(tuple(map(model.tokenizer.decode, ends)))
+    return found
+
+
+@torch.no_grad()
+def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
+    """The floor of extraction: one pass of the trunk over every question and its two letters; no head, no hooks."""
+    rendered = [render_pair(model.tokenizer, pair) for pair in dataset.pairs]
+    rows = [Branches.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
+    trunk = model.module.base_model
+    for batch in batches(rows, budget(model)):
+        inputs = inputs_of(model, [rows[i] for i in batch])
+        trunk(input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False)
+
+
+def vectors(model: SteerableModel, dataset: Dataset) -> SteeringVector:
+    """Vectors of all layers, as the page makes them."""
+    return finish(extract(model, dataset))
+
+
+def prompt(model: SteerableModel) -> Prompt:
+    """What is asked whenever something is written."""
+    return render(model.tokenizer, [{"role": "user", "content": QUESTION}])
+
+
+def write(model: SteerableModel, plans: Sequence[tuple[Steer, ...]], tokens: int = NEW_TOKENS) -> None:
+    """As many tokens for every plan; nothing ends early, so that all runs do the same work."""
+    asked = prompt(model)
+    steps = generate(model, [Row(asked, steers) for steers in plans], Decoding(tokens))
+    for written in steps:
+        for text in written:
+            text.done = False
+
+
+@torch.no_grad()
+def plain_generate(model: SteerableModel, tokens: int = NEW_TOKENS) -> None:
+    """transformers' own generate, one row, greedy."""
+    ids = torch.tensor([prompt(model).ids])
+    model.module.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False
+    )
+
+
+@torch.no_grad()
+def hooked_steps(model: SteerableModel, steer: Steer, steps: int = NEW_TOKENS) -> None:
+    """Two rows, the second steered by a bare forward hook: what nnsight's trace is compared with."""
+    from transformers import DynamicCache
+
+    ids = torch.tensor([prompt(model).ids] * 2)
+    addition = torch.stack([torch.zeros_like(steer.vector), steer.multiplier * steer.vector])[:, None].to(model.dtype)
+
+    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        hidden_of(output)[:, -1:] += addition
+
+    hook = model.blocks[steer.layer]._module.register_forward_hook(add)
+    try:
+        cache = DynamicCache(config=model.config)
+        for _ in range(steps):
+            logits = model.module(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
+            ids = logits[:, -1].argmax(-1, keepdim=True)
+    finally:
+        hook.remove()
