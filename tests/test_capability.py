@@ -9,7 +9,7 @@ from caa_core.scoring import score
 def test_the_embedded_model_does_not_answer_questions(embedded):
     found = finish(look(embedded))
     assert found.items == len(QUESTIONS)
-    assert 0 < found.mass < 0.3 and abs(found.right - 0.5) < 0.1
+    assert 0 < found.mass < 0.15 and abs(found.right - 0.5) < 0.1
     assert not found.answers_questions and "use free-text data" in str(found)
 
 
@@ -23,7 +23,7 @@ def test_the_numbers_are_of_both_letter_orders(tiny_llama):
 
 
 @pytest.mark.parametrize(
-    ("mass", "right", "answers"), [(0.8, 0.9, True), (0.8, 0.5, False), (0.05, 0.95, False), (0.4, 0.7, True)]
+    ("mass", "right", "answers"), [(0.8, 0.9, True), (0.8, 0.5, False), (0.05, 0.95, False), (0.23, 0.79, True)]
 )
 def test_it_takes_both_an_answer_and_a_right_one(mass, right, answers):
     found = Capability(8, mass, 0.1, right)
