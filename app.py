@@ -37,6 +37,7 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 #model-list :is(th, td) { white-space: nowrap; }
 #model-load { align-self: center; }
 .papers ul { margin: 0; }
+body { overflow-x: clip; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """

@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     make = commands.add_parser("extract", parents=made, help="make a steering vector")
     make.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
     make.add_argument("--method", default="mean-difference", help="mean-difference, pca, probe or single")
+    make.add_argument("--name", default="", help="the vector's name; by default the data's")
     make.set_defaults(command=_extract)
 
     weigh = commands.add_parser("compare", parents=made, help="methods side by side, on pairs held out")
@@ -105,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     steer.set_defaults(command=_steer)
 
     turn = commands.add_parser("convert", parents=[shared], help="write a vector in another tool's format")
-    turn.add_argument("source", metavar="IN", type=Path, help="safetensors, GGUF, .pt, or a zip or folder of .pt")
+    turn.add_argument("source", metavar="IN", help="safetensors, GGUF, .pt, a zip or folder of .pt, or a preset")
     turn.add_argument("target", metavar="OUT", type=Path, help=".safetensors, .gguf, .zip, or a folder for .pt files")
     turn.set_defaults(command=_convert)
 
     push = commands.add_parser("push", parents=[shared], help="upload a vector to the Hugging Face hub")
-    push.add_argument("vector", metavar="VECTOR", type=Path, help="a vector file")
+    push.add_argument("vector", metavar="VECTOR", help="a vector file, or a preset")
     push.add_argument("repo", metavar="REPO", help="owner/name of a model repository, made if need be")
     push.set_defaults(command=_push)
 
@@ -229,7 +230,7 @@ def _extract(options: argparse.Namespace) -> tuple[Any, str]:
     check_target(options.out)
     model = _load(options)
     layers = parse_layers(options.layers, model.num_layers)
-    vector = finish(extract(model, dataset, layers, read=position, method=options.method), tell)
+    vector = finish(extract(model, dataset, layers, options.name, position, options.method), tell)
     notes = write_vector(vector, options.out)
     result = vector.summary() | {"file": str(options.out), "notes": notes}
     lines = [
@@ -277,16 +278,20 @@ def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float
 
 
 def _convert(options: argparse.Namespace) -> tuple[Any, str]:
+    return _written(_vector(options.source), options.target)
+
+
+def _vector(source: str) -> "SteeringVector":
+    """The vector of a file, or the one that ships with a preset."""
     from caa_core.exchange import read_vector
 
-    return _written(read_vector(options.source), options.target)
+    return read_vector(presets()[source].vector_file if source in presets() else Path(source))
 
 
 def _push(options: argparse.Namespace) -> tuple[Any, str]:
-    from caa_core.exchange import read_vector
     from caa_core.sharing import push_vector
 
-    url = push_vector(read_vector(options.vector), options.repo)
+    url = push_vector(_vector(options.vector), options.repo)
     return {"url": url}, url
 
 

@@ -99,7 +99,8 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
     raise InputError(
-        f"{name} has the fields {listed(fields)}; needed are {', '.join(TEXT_FIELDS)}, or {', '.join(PAPER_FIELDS)}."
+        f"{name} has the fields {listed(fields)}; needed are {', '.join(TEXT_FIELDS)}, or "
+        f"{', '.join(PAPER_FIELDS)}; or name the columns that hold them."
     )
 
 

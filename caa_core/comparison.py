@@ -2,10 +2,12 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -24,17 +26,36 @@ MOST_PAIRS = 4000
 
 @dataclass(frozen=True)
 class Separation:
-    """Area under the ROC curve of positive against negative answers of held-out pairs: its mean over folds.
+    """Area under the ROC curve of positive against negative answers of held-out pairs: its mean over `folds`.
 
-    low, high: a 95 % interval. error: the standard error, with what it counts for that folds share the pairs which the
-    directions were made from (the corrected resampled t-test of Nadeau and Bengio, "Inference for the Generalization
-    Error", Machine Learning 52, 2003).
+    error: the standard error, with what it counts for that folds share the pairs which the directions were made from
+    (the corrected resampled t-test of Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52,
+    2003). pairs: how many were held out in all.
     """
 
     auc: float
-    low: float
-    high: float
     error: float
+    folds: int
+    pairs: int
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """A t interval over the folds, and never narrower than the exact one of as many coins: folds that are all
+        perfect do not differ, which makes a few pairs no proof.
+        """
+        reach = float(student.ppf((1 + confidence) / 2, self.folds - 1)) * self.error
+        exact = binomtest(round(self.auc * self.pairs), self.pairs).proportion_ci(confidence)
+        low, high = min(self.auc - reach, exact.low), max(self.auc + reach, exact.high)
+        return max(0.0, float(low)), min(1.0, float(high))
+
+    @cached_property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.interval()[0]
+
+    @cached_property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.interval()[1]
 
 
 @dataclass(frozen=True)
@@ -61,12 +82,18 @@ class Comparison:
 
     def surely(self, method: str) -> bool:
         """Whether the best of all layers is better than chance, at 95 % for all of them together (Bonferroni)."""
-        reach = student.ppf(1 - 0.025 / len(self.layers), self.folds - 1)
-        return any(s.auc - reach * s.error > 0.5 for s in self.separations[method])
+        return any(s.interval(1 - 0.05 / len(self.layers))[0] > 0.5 for s in self.separations[method])
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(self), "cosines": {" / ".join(pair): line for pair, line in self.cosines.items()}}
+        return {
+            **asdict(self),
+            "cosines": {" / ".join(pair): line for pair, line in self.cosines.items()},
+            "separations": {
+                method: [{"auc": s.auc, "low": s.low, "high": s.high} for s in line]
+                for method, line in self.separations.items()
+            },
+        }
 
 
 def compare(
@@ -104,7 +131,7 @@ def compare(
         for name in names:
             yield progress
             directions[name] = _direction(name, positive, negative, groups)
-            separations[name].append(separation(_aucs(name, positive, negative, groups, folds)))
+            separations[name].append(separation(_aucs(name, positive, negative, groups, folds), questions))
             progress.advance(0, 1)
         for (a, b), line in cosines.items():
             line.append(torch.cosine_similarity(directions[a], directions[b], dim=0).item())
@@ -135,9 +162,7 @@ def _aucs(
     return found
 
 
-def separation(aucs: Sequence[float]) -> Separation:
-    """Mean and corrected interval of the AUCs of folds."""
-    count, mean = len(aucs), float(np.mean(aucs))
-    error = float(np.std(aucs, ddof=1) * np.sqrt(1 / count + 1 / (count - 1)))
-    reach = float(student.ppf(0.975, count - 1)) * error
-    return Separation(mean, max(0.0, mean - reach), min(1.0, mean + reach), error)
+def separation(aucs: Sequence[float], pairs: int) -> Separation:
+    """Mean of the AUCs of folds with its error; `pairs` were held out in all of them together."""
+    error = np.std(aucs, ddof=1) * np.sqrt(1 / len(aucs) + 1 / (len(aucs) - 1))
+    return Separation(float(np.mean(aucs)), float(error), len(aucs), pairs)

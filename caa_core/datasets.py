@@ -116,7 +116,7 @@ class Dataset:
         if not count:
             return self
         if count < 2:
-            raise InputError(f"A limit of {count} pairs is too few; a vector is a mean over at least two.")
+            raise InputError(f"A limit of {count} is too few; a vector is a mean over at least two pairs.")
         if seed is None or count >= len(self.pairs):
             return replace(self, kind=f"{self.kind}, the first {count}", pairs=self.pairs[:count])
         drawn = sorted(random.Random(seed).sample(range(len(self.pairs)), count))
@@ -242,6 +242,8 @@ def problem_of(record: dict[str, Any], columns: Columns) -> str:
 
 def _problem(value: Any, column: str) -> str:
     column = shown(column)
+    if value is not None and not isinstance(value, str):
+        return f"the field '{column}' is not text"
     if not isinstance(value, str) or not value.strip():
         return f"the field '{column}' is missing or empty"
     if len(value) > MAX_FIELD:

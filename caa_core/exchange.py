@@ -25,9 +25,9 @@ from caa_core.vectors import MAX_BYTES, MAX_NAME, SteeringVector, assemble, clea
 
 # What the page offers to download; a folder of .pt files is written where the name has no ending.
 FORMATS = {
-    "CAA Studio (.safetensors)": ".safetensors",
-    "llama.cpp, repeng (.gguf)": ".gguf",
-    "CAA repository (.zip of .pt)": ".zip",
+    "safetensors": ".safetensors",
+    "GGUF (llama.cpp)": ".gguf",
+    "zip of .pt (CAA)": ".zip",
 }
 MAX_HIDDEN = 65_536
 MAX_LAYERS = 1_000

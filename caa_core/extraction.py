@@ -81,7 +81,7 @@ def extract(
             read_position=str(position),
             dataset=dataset.name,
             dataset_sha256=dataset.sha256,
-            num_pairs=len(dataset.pairs),
+            num_pairs=len({pair.line for pair in dataset.pairs}),  # both letter orders are one pair
             chat_template_sha256=model.template_sha256,
         ),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},

@@ -13,6 +13,10 @@ from caa_core.vectors import SteeringVector
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 GREY = "#888888"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+# Lines that lie on each other are told apart by these too.
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "x", "cross", "triangle-up")
+FEW = 12
 HEIGHT = 340
 
 
@@ -27,8 +31,10 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     ]
     if vector.letter_share:
         shares = [vector.letter_share.get(n) for n in layers]
-        panels.append(("Letter in the given order", "share of ‖v‖² along the letter", shares, PURPLE))
-    figure = make_subplots(rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels])
+        panels.append(("Letter, had the order been kept", "share of ‖v‖² along the letter", shares, PURPLE))
+    figure = make_subplots(
+        rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.13
+    )
     for column, (title, axis, line, colour) in enumerate(panels, 1):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
         trace = go.Scatter(x=layers, y=line, mode="lines+markers", line={"color": colour}, hovertemplate=hover)
@@ -42,7 +48,8 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
     """How well each method separates held-out pairs, against the layer, with bands of 95 %."""
     figure = go.Figure()
     layers = list(comparison.layers)
-    for (method, line), colour in zip(comparison.separations.items(), COLOURS, strict=False):
+    styles = zip(COLOURS, DASHES, SYMBOLS, strict=True)
+    for (method, line), (colour, dash, symbol) in zip(comparison.separations.items(), styles, strict=False):
         band = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": method}
         figure.add_scatter(x=layers, y=[s.low for s in line], mode="lines", **band)
         figure.add_scatter(
@@ -54,7 +61,8 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
             mode="lines+markers",
             name=method,
             legendgroup=method,
-            line={"color": colour},
+            line={"color": colour, "dash": dash},
+            marker={"symbol": symbol, "size": 8},
             customdata=[(s.low, s.high) for s in line],
             hovertemplate="layer %{x}: AUC %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
         )
@@ -67,13 +75,15 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
 def cosines_by_layer(comparison: Comparison) -> go.Figure:
     """Cosine between the directions of every two methods, against the layer."""
     figure = go.Figure()
-    for ((a, b), line), colour in zip(comparison.cosines.items(), COLOURS, strict=False):
+    styles = zip(COLOURS, DASHES, SYMBOLS, strict=True)
+    for ((a, b), line), (colour, dash, symbol) in zip(comparison.cosines.items(), styles, strict=False):
         figure.add_scatter(
             x=list(comparison.layers),
             y=line,
             mode="lines+markers",
             name=f"{a} / {b}",
-            line={"color": colour},
+            line={"color": colour, "dash": dash},
+            marker={"symbol": symbol, "size": 8},
             hovertemplate="layer %{x}: cosine %{y:.2f}",
         )
     figure.update_xaxes(title="layer")
@@ -96,6 +106,9 @@ def _plain(figure: go.Figure, legend: bool = False) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": GREY},
     )
+    layers = sorted({x for trace in figure.data for x in trace.x})
+    if len(layers) <= FEW:  # else there would be ticks at half a layer
+        figure.update_xaxes(tickmode="array", tickvals=layers)
     figure.update_xaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
     return figure

@@ -111,7 +111,7 @@ def lint(
     whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
-        _finding("more pairs than once", copies, "They count twice in the mean.", "drop the later ones", "drop"),
+        _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
         _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
         _finding(
             "letters that are no token of their own", whole, "They cannot be told apart at any token.", "drop", "drop"

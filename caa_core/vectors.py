@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from caa_core import __version__
 from caa_core.errors import InputError
@@ -106,7 +106,7 @@ class SteeringVector:
     def save(self, path: Path) -> None:
         """Write a safetensors file (its format stands in CONTRIBUTING.md)."""
         tensors = {f"layers.{layer}": vector.contiguous() for layer, vector in self.layers.items()}
-        save_file(tensors, path, self.metadata())
+        path.write_bytes(save(tensors, self.metadata()))  # save_file would make it the owner's alone
 
     def metadata(self) -> dict[str, str]:
         """All that a file says beside the tensors: name, norms and provenance; `assemble` reads it back."""
@@ -159,7 +159,9 @@ def parse_layers(text: str, num_layers: int) -> list[int]:
         if not re.fullmatch(r"\d{1,6}", first) or not re.fullmatch(r"\d{0,6}", last):
             raise InputError(f"{part!r} is not a layer: give all, or numbers and ranges such as 10,12-15.")
         low, high = int(first), int(last or first)
-        if high < low or high >= num_layers:
+        if high < low:
+            raise InputError(f"The layers {part} run backwards: write {high}-{low}.")
+        if high >= num_layers:
             raise InputError(f"There is no layer {part}: this model's layers are 0 to {num_layers - 1}.")
         layers.update(range(low, high + 1))
     return sorted(layers)

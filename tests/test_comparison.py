@@ -21,7 +21,7 @@ def noise(random, pairs, size=16):
 def held_out(positive, negative, folds=10):
     groups = np.arange(len(positive))
     parts = list(GroupKFold(folds).split(groups, groups=groups))
-    return separation(_aucs("mean-difference", positive, negative, groups, parts))
+    return separation(_aucs("mean-difference", positive, negative, groups, parts), len(positive))
 
 
 def test_the_auc_is_that_of_held_out_answers():
@@ -44,6 +44,12 @@ def test_the_interval_covers_what_it_should():
     found = [held_out(*noise(random, 40)) for _ in range(300)]
     outside = np.mean([not s.low <= 0.5 <= s.high for s in found])
     assert outside < 0.1
+
+
+def test_a_few_perfect_pairs_are_no_proof():
+    perfect = separation([1.0] * 4, 4)
+    assert perfect.auc == perfect.high == 1 and perfect.low < 0.5
+    assert 0.9 < separation([1.0] * 10, 43).low < 1
 
 
 def test_the_best_of_many_layers_of_noise_is_not_called_better_than_chance():

@@ -241,7 +241,7 @@ def test_two_prompts_that_are_one(tmp_path):
         (dict.fromkeys(HONEST, "Rain?"), "the field 'positive' is missing or empty"),
         ({**dict.fromkeys(HONEST, "Rain?"), "positive": "a", "negative": "a"}, "both answers are the same"),
         ({**HONEST, "positive": "a", "negative": ""}, "the field 'negative' is missing or empty"),
-        ({**HONEST, "positive": 3, "negative": 4}, "the field 'positive' is missing or empty"),
+        ({**HONEST, "positive": 3, "negative": 4}, "the field 'positive' is not text"),
         ({**HONEST, "negative_prompt": " "}, "the field 'negative_prompt' is missing or empty"),
     ],
 )

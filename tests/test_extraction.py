@@ -207,7 +207,7 @@ def test_the_share_of_the_letter(tiny_llama):
     assert list(made.letter_share.values()) == pytest.approx(expected.tolist(), abs=1e-3)
     assert finish(extract(tiny_llama, given)).letter_share == {}
     single = finish(extract(tiny_llama, both, method="single"))
-    assert single.provenance.num_pairs == 2
+    assert single.provenance.num_pairs == 1
 
 
 @pytest.mark.golden

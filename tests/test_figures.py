@@ -28,7 +28,7 @@ def test_the_letter_has_a_panel_where_it_is_known():
 
 @pytest.fixture
 def comparison():
-    separations = {"mean-difference": [Separation(0.9, 0.8, 0.95, 0.03), Separation(0.7, 0.5, 0.8, 0.06)]}
+    separations = {"mean-difference": [Separation(0.9, 0.03, 10, 400), Separation(0.7, 0.06, 10, 400)]}
     cosines = {("mean-difference", "pca"): [0.5, -0.2]}
     return Comparison("mine", 24, 5, "letter", (1, 3), cosines, separations)
 
@@ -36,7 +36,9 @@ def comparison():
 def test_separations_have_bands(comparison):
     figure = separations_by_layer(comparison)
     assert line(figure) == ([1, 3], [0.9, 0.7])
-    assert [list(t.y) for t in figure.data if t.mode == "lines"] == [[0.8, 0.5], [0.95, 0.8]]
+    line_of = comparison.separations["mean-difference"]
+    bands = [[s.low for s in line_of], [s.high for s in line_of]]
+    assert [list(t.y) for t in figure.data if t.mode == "lines"] == bands
     assert figure.data[1].fill == "tonexty"
 
 

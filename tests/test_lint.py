@@ -63,7 +63,7 @@ def test_broken_pairs_are_named_and_not_usable(report):
 def test_copies_many_options_and_options_of_two_lines(report):
     looked = report([lettered(), lettered(), lettered("B", "Three?", ("Yes", "No", "Maybe"))])
     assert looked.duplicates == 1 and looked.more_than_two_options == 1
-    assert found(looked)["more pairs than once"] == (2,)
+    assert found(looked)["the same pair again"] == (2,)
     assert found(looked)["more than two options"] == (3,)
     two_lines = lettered("A", "Five?", ("Yes, and\nthen on", "No"))
     assert found(report([two_lines, lettered("B")]))["options that cannot be found"] == (1,)

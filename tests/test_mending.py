@@ -151,11 +151,11 @@ def test_all_at_once_is_said(mended):
 def test_only_remedies_on_offer():
     table = pairs_from_rows([["One?", "Yes, I do.", "No."], ["One?", "Yes, I do.", "No."]], "typed").table()
     report = lint(table)
-    assert choose(report, ["swap"]) == {} and choose(report, ["truncate", "drop"]) == {"more pairs than once": "drop"}
+    assert choose(report, ["swap"]) == {} and choose(report, ["truncate", "drop"]) == {"the same pair again": "drop"}
     with pytest.raises(InputError, match="There is no remedy 'burn'"):
         choose(report, ["drop", "burn"])
-    with pytest.raises(InputError, match="'more pairs than once' cannot be mended by 'swap'"):
-        mend(table, report, {"more pairs than once": "swap"})
+    with pytest.raises(InputError, match="'the same pair again' cannot be mended by 'swap'"):
+        mend(table, report, {"the same pair again": "swap"})
 
 
 def test_questions_among_other_pairs_that_are_dropped_leave_nothing_to_swap(mended):

@@ -18,7 +18,7 @@ from caa_core.vectors import parse_layers, spans
 
 PANEL = "generate"
 METHOD_LABELS = {
-    MEAN_DIFFERENCE: "mean difference (the paper's)",
+    MEAN_DIFFERENCE: "mean difference",
     "pca": "PCA of the differences",
     "probe": "logistic probe",
     "single": "first pair alone (ActAdd)",
@@ -79,7 +79,7 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
     pairs.wire(name, model_shown)
-    vectors.wire(status)
+    vectors.wire()
 
     @guarded
     def run(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
@@ -95,7 +95,8 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
             yield {status: f"Stopped{done}. No vector was made."}
             return
         kept = session.keep(job.result)
-        said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs. {note}"
+        orders = ", each in both letter orders" if swap else ""
+        said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs{orders}. {note}"
         yield vectors.show(session, kept) | {vectors.changed: count + 1, status: said}
 
     @guarded

@@ -14,7 +14,7 @@ from caa_core.columns import Columns
 from caa_core.datasets import Dataset, pairs_from_rows, write_pairs
 from caa_core.errors import InputError
 from caa_core.hub_datasets import find_hub_dataset
-from caa_core.lint import Report, lint
+from caa_core.lint import Finding, Report, lint
 from caa_core.mending import mend
 from caa_core.model import SteerableModel
 from caa_core.panels.common import guarded, plain
@@ -36,8 +36,8 @@ FORMATS = (
 class Draft:
     """Pairs on their way to a vector: a table, which columns hold what, and the mends that were chosen.
 
-    `report` is the linter's, None before the columns are known. `dataset` is None where `problem` says what keeps the
-    table from being one.
+    `report` is the linter's, None before the columns are known, and `after` is the one of the pairs as they are mended.
+    `dataset` is None where `problem` says what keeps the table from being one.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Draft:
     columns: Columns | None = None
     mends: tuple[str, ...] = ()
     report: Report | None = None
+    after: Report | None = None
     dataset: Dataset | None = None
     problem: str = ""
 
@@ -68,20 +69,21 @@ class Draft:
                 raise
             return replace(draft, problem=f"{error} Choose them below.")
         report = lint(table, columns, model.tokenizer, model.context_length)
-        draft = replace(draft, columns=columns, report=report)
+        draft = replace(draft, columns=columns, report=report, after=report)
         choices = {finding: remedy for remedy, _, finding in (mended.partition(": ") for mended in mends)}
         try:
             dataset = mend(table, report, choices, columns, model.tokenizer, model.context_length, name)
         except InputError as error:
             return replace(draft, problem=str(error))
-        return replace(draft, dataset=dataset)
+        after = lint(dataset.table(), None, model.tokenizer, model.context_length) if mends else report
+        return replace(draft, dataset=dataset, after=after)
 
     @property
     def offers(self) -> list[tuple[str, str]]:
         """Mends to choose from: what to read, and "remedy: finding"."""
         findings = self.report.findings if self.report else ()
         return [
-            (f"{remedy}: {finding.what} ({len(finding.lines)})", f"{remedy}: {finding.what}")
+            (_offer(remedy, finding), f"{remedy}: {finding.what}")
             for finding in findings
             for remedy in finding.remedies
         ]
@@ -93,6 +95,11 @@ class Draft:
             drop = " Choose 'drop' under Mends to go on without it." if self.offers else ""
             raise InputError(self.problem + drop)
         return self.dataset
+
+
+def _offer(remedy: str, finding: Finding) -> str:
+    """A mend to tick. How many letters balance takes is less than the finding's lines, and seen when it is done."""
+    return f"{remedy}: {finding.what}" + ("" if remedy == "swap" else f" ({len(finding.lines)})")
 
 
 class Pairs:
@@ -215,8 +222,12 @@ class Pairs:
             if not prompt or not ((positive and negative) or other):
                 # What is chosen so far stays; what it gave does not.
                 told = "Choose columns for the prompt and for both answers."
-                waiting = replace(draft, report=None, dataset=None, problem=told)
-                return {self.draft: waiting, self.kind: _kind(waiting, self.studio), self.preview: _preview(waiting)}
+                waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
+                return {
+                    self.draft: waiting,
+                    self.kind: _kind(waiting, self.studio),
+                    self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
+                }
             chosen = Columns(prompt, positive, negative, other)
             same = chosen == draft.columns
             again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
@@ -267,7 +278,7 @@ class Pairs:
                 column: gr.Dropdown(_fields(draft), value=value)
                 for column, value in zip(self.columns, _chosen(draft), strict=True)
             },
-            self.preview: _preview(draft),
+            self.preview: gr.Dataframe(_preview(draft), headers=["pair", *_headers(draft)]),
             self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
         }
 
@@ -279,14 +290,14 @@ def _kind(draft: Draft, studio: Studio) -> str:
         more = f" The first {PREVIEW} are shown." if len(draft.dataset.pairs) > PREVIEW else ""
         lines += [f"Taken for {plain(draft.dataset.kind)}.{more}"]
     else:
-        lines += [f"**Not usable yet.** {plain(draft.problem)}"]
-    if draft.report:
-        letters = [f"{letter} {count}" for letter, count in sorted(draft.report.letters.items())]
-        facts = [f"{draft.report.usable} of {draft.report.pairs} pairs are usable"]
+        lines += [f"{plain(draft.table.kind)}. **Not usable yet.** {plain(draft.problem)}"]
+    if now := draft.after:
+        letters = [f"{letter} {count}" for letter, count in sorted(now.letters.items())]
+        facts = [f"{now.usable} of {now.pairs} pairs are usable"]
         facts += [f"matching letters: {', '.join(letters)}"] if letters else []
-        facts += [f"{plain(token)} ({count})" for token, count in draft.report.letter_tokens.items()]
+        facts += [f"{plain(token)} ({count})" for token, count in now.letter_tokens.items()]
         lines += ["; ".join(facts) + ".", ""]
-        lines += [f"- {plain(str(finding))}" for finding in draft.report.findings]
+        lines += [f"- {plain(str(finding))}" for finding in now.findings]
         found = studio.capability
         if letters and isinstance(found, Capability) and not found.answers_questions:
             lines += [
@@ -312,11 +323,14 @@ def _preview(draft: Draft) -> list[list[Any]]:
             [pair.line, *map(_ends, (_prompts(pair), pair.positive, pair.negative))]
             for pair in draft.dataset.pairs[:PREVIEW]
         ]
-    fields = [field for field in _chosen(draft)[:3] if field] or draft.table.fields[:3]
     return [
-        [number, *(_ends(_cell(record.get(field))) for field in fields)]
+        [number, *(_ends(_cell(record.get(field))) for field in _headers(draft))]
         for number, record in draft.table.records[:PREVIEW]
     ]
+
+
+def _headers(draft: Draft) -> list[str]:
+    return HEADERS if draft.dataset else draft.table.fields[:4]
 
 
 def _prompts(pair: Any) -> str:

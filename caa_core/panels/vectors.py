@@ -16,6 +16,8 @@ from caa_core.service import Session, Studio
 from caa_core.sharing import available, pull_vector, push_vector
 from caa_core.vectors import SteeringVector, spans
 
+# Below this relative strength nobody has seen a vector do anything.
+WEAK = 0.02
 FIRST_FORMAT = next(iter(FORMATS))
 FILES = (
     "`.safetensors` of CAA Studio, `.gguf` control vectors of llama.cpp and repeng, the CAA repository's "
@@ -47,6 +49,7 @@ class Vectors:
 
     def draw(self) -> None:
         """Draw the list, the chosen vector, and what can be done with it."""
+        self.done = gr.Markdown(elem_id="generate-done")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
@@ -96,7 +99,9 @@ class Vectors:
                             min_width=120,
                         )
                         self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
-                        self.number = gr.Number(2, label="Number", elem_id="combine-number", min_width=80)
+                        self.number = gr.Number(
+                            2, label="Number", visible=False, elem_id="combine-number", min_width=80
+                        )
                     self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
                 with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
                     self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
@@ -124,8 +129,9 @@ class Vectors:
             self.note: " ".join(map(plain, notes)),
         }
 
-    def wire(self, status: gr.Markdown) -> None:
-        """Let it work; what was done is said in `status`."""
+    def wire(self) -> None:
+        """Let it work."""
+        status = self.done
 
         def session_of(request: gr.Request) -> Session:
             return self.studio.session(request.session_hash)
@@ -209,6 +215,12 @@ class Vectors:
         self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
         self.push.click(push, [self.shown, self.repo], status, **silent)
         self.pull.click(pull, self.repo, bring, **silent)
+        self.operation.input(
+            lambda chosen: (gr.Dropdown(visible=chosen in OF_TWO), gr.Number(visible=chosen == "A × number")),
+            self.operation,
+            [self.b, self.number],
+            **silent,
+        )
         values = [self.a, self.operation, self.b, self.number, self.changed]
         self.combine.click(combine, values, panel, **silent)
         self.rename.click(rename, [self.shown, self.title, self.changed], panel, **silent)
@@ -233,8 +245,15 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
         "hidden size": str(vector.hidden_size),
         "operations": was.operations,
         "made with": was.created_with,
-        "letter": f"{shares[len(shares) // 2]:.0%} of ‖v‖² in the given letter order (median layer)" if shares else "",
+        "letter": f"in the given order alone it would have been {shares[len(shares) // 2]:.0%} of ‖v‖² (median layer)"
+        if shares
+        else "",
     }
     lines = [f"**{plain(vector.name)}**", ""]
     lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
+    strengths = [vector.relative_strength(layer) for layer in vector.layers if layer in vector.residual_norms]
+    if strengths and max(strengths) < WEAK:
+        lines.append(
+            f"\nIt is very weak: relative strength {max(strengths):.3f} at most, so × 1 will change next to nothing."
+        )
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])

@@ -173,7 +173,7 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     bring(page, saved)
     expect(page.locator("#generate-found")).to_contain_text("from: 5 pairs of pirate")
     page.locator("#generate-keep").click()
-    expect(page.locator("#generate-status")).to_contain_text("Loaded pirate (2)")
+    expect(page.locator("#generate-done")).to_contain_text("Loaded pirate (2)")
 
     tab(page, "Steer")
     choose(page, "steer-vector", "pirate (2) (yours)")
@@ -260,20 +260,20 @@ def test_vectors_come_from_other_tools_are_combined_renamed_and_go_again(page, t
     page.locator("#generate-add input[type=file]").set_input_files(tmp_path / "theirs.gguf")
     expect(page.locator("#generate-found")).to_contain_text("layers: 1 to 29")
     page.locator("#generate-keep").click()
-    expect(page.locator("#generate-status")).to_contain_text("Loaded joy (2)")
+    expect(page.locator("#generate-done")).to_contain_text("Loaded joy (2)")
 
     page.locator("#generate-combine").get_by_text("Combine").click()
     choose(page, "combine-a", "joy (2) (yours)")
     choose(page, "combine-operation", "A without its part along B")
     page.locator("#combine-make").click()
-    expect(page.locator("#generate-status")).to_contain_text("Made joy (2) without gloom", timeout=LONG)
+    expect(page.locator("#generate-done")).to_contain_text("Made joy (2) without gloom", timeout=LONG)
     expect(page.locator("#generate-about")).to_contain_text("operations: joy (2) without gloom")
 
     page.locator("#generate-rename").get_by_text("Rename or delete").click()
     page.locator("#generate-title textarea, #generate-title input").first.fill("only joy")
     page.locator("#generate-rename-button").click()
-    expect(page.locator("#generate-status")).to_contain_text("It is called only joy now")
-    choose(page, "generate-format", "llama.cpp, repeng (.gguf)")
+    expect(page.locator("#generate-done")).to_contain_text("It is called only joy now")
+    choose(page, "generate-format", "GGUF (llama.cpp)")
     expect(page.locator("#generate-note")).to_contain_text("adds it at every position")
     with page.expect_download() as download:
         page.locator("#generate-download").click()
@@ -281,7 +281,7 @@ def test_vectors_come_from_other_tools_are_combined_renamed_and_go_again(page, t
     again = read_vector(tmp_path / "mine.gguf")
     assert (again.name, len(again.layers)) == ("only joy", 29)
     page.locator("#generate-delete").click()
-    expect(page.locator("#generate-status")).to_contain_text("Deleted only joy")
+    expect(page.locator("#generate-done")).to_contain_text("Deleted only joy")
     expect(page.locator("#generate-shown input")).to_have_value("joy (2)")
 
 
