@@ -62,6 +62,7 @@ class Separation:
 class Comparison:
     """Methods by layer, on one set of pairs.
 
+    num_pairs: a question in both letter orders is one.
     cosines: by two methods, their cosine at each layer, made from all pairs. separations: by method, at each layer, for
     pairs that the direction was not made from.
     """
@@ -136,7 +137,7 @@ def compare(
         for (a, b), line in cosines.items():
             line.append(torch.cosine_similarity(directions[a], directions[b], dim=0).item())
         yield progress.advance(1, 0)
-    return Comparison(dataset.name, len(groups), len(folds), str(read.of(dataset)), tuple(layers), cosines, separations)
+    return Comparison(dataset.name, questions, len(folds), str(read.of(dataset)), tuple(layers), cosines, separations)
 
 
 def _direction(name: str, positive: torch.Tensor, negative: torch.Tensor, groups: np.ndarray) -> torch.Tensor:

@@ -31,7 +31,7 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     ]
     if vector.letter_share:
         shares = [vector.letter_share.get(n) for n in layers]
-        panels.append(("Letter, had the order been kept", "share of ‖v‖² along the letter", shares, PURPLE))
+        panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, PURPLE))
     figure = make_subplots(
         rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.13
     )

@@ -14,6 +14,7 @@ SECONDS_TO_ANSWER = 10
 # All that transformers loads, and nothing of what else lies beside it (other formats, which can be pickles; copies).
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 UNWANTED = ["*/*", "consolidated*"]
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 
 
@@ -109,7 +110,9 @@ def cached_decoders() -> Iterator[tuple[str, Path]]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the weights are there: one file, or all that the index names."""
+    """Whether a tokenizer is there and the weights are: one file, or all that the index names."""
+    if not any((folder / name).exists() for name in TOKENIZERS):
+        return False
     if (folder / "model.safetensors").exists():
         return True
     try:

@@ -65,9 +65,9 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
                 elem_id="generate-swap",
             )
             with gr.Row():
-                make = gr.Button("Make the vector", variant="primary", size="md", elem_id="generate-make")
-                weigh = gr.Button("Compare methods", size="md", elem_id="generate-compare")
-                stop = gr.Button("Stop", variant="stop", size="md", elem_id="generate-stop")
+                make = gr.Button("Make the vector", variant="primary", size="md", min_width=90, elem_id="generate-make")
+                weigh = gr.Button("Compare methods", size="md", min_width=90, elem_id="generate-compare")
+                stop = gr.Button("Stop", variant="stop", size="md", min_width=60, elem_id="generate-stop")
             status = gr.Markdown(elem_id="generate-status")
         with gr.Column(scale=3, min_width=300):
             pairs.view()
