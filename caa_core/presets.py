@@ -78,12 +78,6 @@ def find_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
     return pairs_of(hub, columns) if hub else read_pairs(Path(data), columns=columns)
 
 
-def find_test(data: str | Path, columns: Columns | None = None) -> Dataset:
-    """As `find_pairs`, but of a preset the pairs that are held out."""
-    preset = _named(data)
-    return _version(preset.test(), data) if preset else find_pairs(data, columns)
-
-
 def find_table(data: str | Path) -> Table:
     """As `find_pairs`, but before anything is known about the fields."""
     if preset := _named(data):

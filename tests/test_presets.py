@@ -9,7 +9,7 @@ from caa_core.errors import InputError
 from caa_core.evaluation import Effect
 from caa_core.extraction import extract
 from caa_core.interventions import Steer
-from caa_core.presets import find_pairs, find_table, find_test, presets
+from caa_core.presets import find_pairs, find_table, presets
 from caa_core.progress import finish
 from caa_core.scoring import score
 from caa_core.vectors import load_vector
@@ -99,11 +99,10 @@ def test_the_numbers_of_a_card_come_out_again(embedded, name):
 
 def test_held_out_pairs_and_questions():
     joy = presets()["joy"]
-    held_out = find_test("joy")
-    assert held_out == joy.test() and held_out.name == "joy (held out)" and len(held_out.pairs) >= 5
+    held_out = joy.test()
+    assert held_out.name == "joy (held out)" and len(held_out.pairs) >= 5
     assert not set(held_out.pairs) & set(joy.dataset().pairs)
     assert find_pairs("joy:ab") == joy.dataset().as_questions()
-    assert find_test("joy:ab") == joy.test().as_questions()
     assert find_pairs("joy:ab").name == "joy (A/B questions)"
 
 
@@ -112,11 +111,10 @@ def test_a_table_is_found_as_the_pairs_are(tmp_path):
     assert [len(find_table(data).records) for data in ("joy", "joy:ab", tmp_path / "mine.json")] == [
         len(find_pairs(data).pairs) for data in ("joy", "joy:ab", tmp_path / "mine.json")
     ]
-    assert find_test(tmp_path / "mine.json") == find_pairs(tmp_path / "mine.json")
     assert find_table("joy:ab").match_columns().positive == "answer_matching_behavior"
 
 
-@pytest.mark.parametrize("find", [find_pairs, find_table, find_test])
+@pytest.mark.parametrize("find", [find_pairs, find_table])
 def test_what_is_not_there(find):
     with pytest.raises(InputError, match="There is no 'joy:c'; the preset 'joy' has one other version, 'joy:ab'"):
         find("joy:c")
