@@ -49,15 +49,18 @@ def extract(
         raise InputError("Choose at least one layer.")
     if method == "single":
         dataset = _first_alone(dataset)
-    # The mean needs no more than a running sum, so its memory does not grow with the number of pairs.
-    mean = RunningMean()
-    kept = Kept(len(dataset.pairs))
     letters = LetterSums(dataset)
-    if method not in (MEAN_DIFFERENCE, "single"):
+    more = [letters] if letters.applies else []
+    if method in (MEAN_DIFFERENCE, "single"):
+        # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
+        mean = RunningMean()
+        medians = yield from read_all(model, dataset, layers, read, mean, *more)
+        directions = mean.value
+    else:
         check_room(len(dataset.pairs), len(layers), model.hidden_size)
-    collectors = [mean if method in (MEAN_DIFFERENCE, "single") else kept, *([letters] if letters.applies else [])]
-    medians = yield from read_all(model, dataset, layers, read, *collectors)
-    directions = mean.value if kept.positive is None else (yield from _by_layer(direction_of, kept))
+        kept = Kept(len(dataset.pairs))
+        medians = yield from read_all(model, dataset, layers, read, kept, *more)
+        directions = yield from _by_layer(direction_of, kept)
     position = read.of(dataset)
     for layer, direction in zip(layers, directions, strict=True):
         if not direction.isfinite().all():

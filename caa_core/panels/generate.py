@@ -95,7 +95,7 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
             yield {status: f"Stopped{done}. No vector was made."}
             return
         kept = session.keep(job.result)
-        orders = ", each in both letter orders" if swap else ""
+        orders = ", each in both letter orders" if job.result.letter_share else ""
         said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs{orders}. {note}"
         yield vectors.show(session, kept) | {vectors.changed: count + 1, status: said}
 

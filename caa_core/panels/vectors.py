@@ -16,7 +16,7 @@ from caa_core.service import Session, Studio
 from caa_core.sharing import available, pull_vector, push_vector
 from caa_core.vectors import SteeringVector, spans
 
-# Below this relative strength nobody has seen a vector do anything.
+# A tenth of the relative strength at which the presets are used, which is 0.22 to 0.43.
 WEAK = 0.02
 FIRST_FORMAT = next(iter(FORMATS))
 FILES = (
@@ -254,6 +254,7 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     strengths = [vector.relative_strength(layer) for layer in vector.layers if layer in vector.residual_norms]
     if strengths and max(strengths) < WEAK:
         lines.append(
-            f"\nIt is very weak: relative strength {max(strengths):.3f} at most, so × 1 will change next to nothing."
+            f"\nIt is weak: at × 1 its relative strength is {max(strengths):.3f} at most; "
+            "the presets are used at 0.2 to 0.4."
         )
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])

@@ -161,7 +161,9 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     expect(page.locator("#generate-preview")).to_contain_text("Shiver me timbers")
     expect(page.locator("#generate-name textarea, #generate-name input")).to_have_value("pirate")
     page.locator("#generate-make").click()
-    expect(page.locator("#generate-status")).to_contain_text("Made pirate from 5 pairs", timeout=LONG)
+    expect(page.locator("#generate-status")).to_contain_text(
+        re.compile(r"Made pirate from 5 pairs\.\s*$"), timeout=LONG
+    )
     expect(page.locator("#generate-plot .js-plotly-plot")).to_be_visible(timeout=LONG)
     with page.expect_download() as download:
         page.locator("#generate-download").click()
@@ -295,6 +297,12 @@ def test_the_page_says_what_the_model_can_do(page):
     expect(kind).to_contain_text("matching letters: A 22, B 21")
     expect(kind).to_contain_text("the letter is the second of them, index -2")
     expect(kind).to_contain_text("free-text pairs suit it better")
+    page.locator("#generate-limit input").fill("4")
+    page.locator("#generate-layers textarea, #generate-layers input").first.fill("12")
+    page.locator("#generate-swap").get_by_text("Use both letter orders").click()
+    page.locator("#generate-make").click()
+    expect(page.locator("#generate-status")).to_contain_text("from 4 pairs, each in both letter orders", timeout=LONG)
+    expect(page.locator("#generate-about")).to_contain_text("in the given order alone it would have been")
 
 
 def test_clear_stops_the_writing_and_nothing_comes_back(page):
