@@ -1,22 +1,25 @@
 """What is measured of CAA Studio itself, each beside its floor: the same work with nothing of ours around it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from caa_core.branches import Branches, batches, budget, inputs_of
-from caa_core.datasets import Dataset
+from caa_core.datasets import ContrastPair, Dataset
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, Row, generate
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel, hidden_of
 from caa_core.progress import finish
 from caa_core.prompts import Prompt, render, render_pair
+from caa_core.scoring import Scores, score
 from caa_core.vectors import SteeringVector
 
 QUESTION = "How was your day?"
 NEW_TOKENS = 80
+MULTIPLIERS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -42,7 +45,7 @@ def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
     rendered = [render_pair(model.tokenizer, pair) for pair in dataset.pairs]
     rows = [Branches.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
     trunk = model.module.base_model
-    for batch in batches(rows, budget(model)):
+    for batch in batches(rows, lambda batch: len(batch) * max(rows[i].length for i in batch) <= budget(model)):
         inputs = inputs_of(model, [rows[i] for i in batch])
         trunk(input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False)
 
@@ -86,11 +89,47 @@ def hooked_steps(model: SteerableModel, steer: Steer, steps: int = NEW_TOKENS) -
     def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
         hidden_of(output)[:, -1:] += addition
 
-    hook = model.blocks[steer.layer]._module.register_forward_hook(add)
-    try:
+    with hooked(model, steer.layer, add):
         cache = DynamicCache(config=model.config)
         for _ in range(steps):
             logits = model.module(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
             ids = logits[:, -1].argmax(-1, keepdim=True)
+
+
+@contextmanager
+def hooked(model: SteerableModel, layer: int, hook: Callable[..., None]) -> Iterator[None]:
+    """A bare forward hook on a block."""
+    handle = model.blocks[layer]._module.register_forward_hook(hook)
+    try:
+        yield
     finally:
-        hook.remove()
+        handle.remove()
+
+
+def sweep_runs(model: SteerableModel, vector: SteeringVector) -> list[tuple[Steer, ...]]:
+    """Every layer with every one of seven multipliers."""
+    return [(Steer(vector.at(layer), layer, m),) for layer in range(model.num_layers) for m in MULTIPLIERS]
+
+
+def sweep(model: SteerableModel, items: Sequence[ContrastPair], runs: Sequence[tuple[Steer, ...]]) -> Scores:
+    """All of them at once, as the page scores."""
+    return finish(score(model, items, runs))
+
+
+@torch.no_grad()
+def one_cell(model: SteerableModel, item: ContrastPair, steer: Steer) -> float:
+    """The plain way to one of a sweep's numbers: a forward pass for an A/B item and a cell, steered by a bare hook.
+
+    Returns the probability of the positive answer among the two.
+    """
+    pair = render_pair(model.tokenizer, item)
+    ids = torch.tensor([pair.positive.ids[: pair.shared]], device=model.device)
+    addition = (steer.multiplier * steer.vector).to(model.device, model.dtype)
+
+    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        hidden_of(output)[:, pair.positive.start - 1 :] += addition
+
+    with hooked(model, steer.layer, add):
+        logits = model.module(ids, use_cache=False).logits[0, -1].float()
+    positive, negative = (logits[answer.ids[pair.shared]] for answer in (pair.positive, pair.negative))
+    return (positive - negative).sigmoid().item()

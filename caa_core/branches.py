@@ -6,19 +6,27 @@ two tokens more than its question. Positions are counted in each answer's own to
 (rotary embeddings, sliding windows, what is steered) holds for a row as it does for each answer alone.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakSet
 
 import torch
+from transformers import DynamicCache
 
 from caa_core.errors import InputError
+from caa_core.machine import free_memory
 from caa_core.model import Inputs, SteerableModel
 from caa_core.prompts import RenderedPair
 
 # Tokens of one forward pass. On a CPU larger batches are no faster a token, and a person who waits for the
 # model waits for the batch.
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
+
+# How much of the free memory a batch may take, and how many times the hidden size a token's activations take.
+SHARE = 0.25
+ACTIVATIONS = 24
 
 # Tokens of one row, both answers counted: its attention mask grows with their square.
 MAX_ROW = 8192
@@ -65,27 +73,93 @@ class Branches:
 
 
 def budget(model: SteerableModel) -> int:
-    """Tokens of one forward pass on this model's device."""
-    return TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH["cpu"])
+    """Tokens of one forward pass on this model's device, as far as its free memory goes."""
+    device = model.device.type
+    return min(TOKENS_PER_BATCH.get(device, TOKENS_PER_BATCH["cpu"]), cache_budget(model))
 
 
-def batches(rows: Sequence[Branches], tokens: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length together, longest first, at most `tokens` a batch with the padding."""
+def cache_budget(model: SteerableModel) -> int:
+    """Tokens whose keys, values and activations fit into a share of the memory that is free now; one at least."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    numbers = 2 * model.num_layers * heads * width + ACTIVATIONS * config.hidden_size
+    return max(1, int(SHARE * free_memory(model.device.type) / numbers / model.dtype.itemsize))
+
+
+def batches(rows: Sequence[Branches], fits: Callable[[list[int]], bool]) -> Iterator[list[int]]:
+    """Indices of rows of similar length together, longest first; a batch grows as long as it `fits`."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda i: rows[i].length, reverse=True):
-        if batch and (len(batch) + 1) * rows[batch[0]].length > tokens:
+        if batch and not fits([*batch, index]):
             yield batch
             batch = []
         batch.append(index)
     yield batch
 
 
-def inputs_of(model: SteerableModel, batch: Sequence[Branches], read: Sequence[int] | None = None) -> Inputs:
+def in_halves(batch: list[int], work: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
+    """A batch and what `work` makes of it; where memory runs out, the same of its halves.
+
+    Raises:
+        InputError: not even one row fits.
+    """
+    try:
+        made = work(batch)
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        made = None
+    if made is not None:
+        yield batch, made
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(batch) == 1:
+        raise InputError("Memory runs out with even one row: close other programs, or choose a smaller model.")
+    for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+        yield from in_halves(half, work)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch names it on a GPU; on a CPU it is a plain error of its allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The tokens that all rows begin with (a system message, say), read once: keys and values of each layer."""
+
+    length: int = 0
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+    def cache(self, rows: int) -> DynamicCache:
+        """A cache in which each row has read the beginning."""
+        return DynamicCache([[kept.expand(rows, -1, -1, -1) for kept in layer] for layer in self.layers])
+
+
+@torch.no_grad()
+def read_beginning(model: SteerableModel, rows: Sequence[Branches], most: int) -> Beginning:
+    """What `rows` begin with, up to `most` tokens."""
+    alike = itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(row.ids for row in rows), strict=False))
+    length = min(most, len(list(alike)))
+    if length <= 0 or len(rows) == 1:
+        return Beginning()
+    inputs = inputs_of(model, [Branches(rows[0].ids[:length], length, length)])
+    inputs.cache = DynamicCache()
+    model.call(inputs)
+    return Beginning(length, tuple((layer.keys, layer.values) for layer in inputs.cache.layers))
+
+
+def inputs_of(
+    model: SteerableModel, batch: Sequence[Branches], read: Sequence[int] | None = None, copies: int = 1
+) -> Inputs:
     """Right-padded rows in which the negative answer continues the shared tokens.
 
     Args:
         read: how many tokens of each row, no more than the shared ones, a cache already holds, right-padded to the most
             of any row: the inputs are the tokens behind them.
+        copies: how many times each row holds these tokens, one copy behind the other. No copy sees another one.
     """
     read = list(read) if read else [0] * len(batch)
     before = max(read)
@@ -103,9 +177,23 @@ def inputs_of(model: SteerableModel, batch: Sequence[Branches], read: Sequence[i
         seen[r, :, :n] = True
         seen[r, :, before:] = torch.ones(width, width, dtype=torch.bool).tril()
         seen[r, row.fork - n :, before + row.shared - n : before + row.fork - n] = False
+    ids, positions, seen = _copied(ids, positions, seen, copies)
     device = model.device
     masks = _masks(model, seen.to(device), positions.to(device), before)
     return Inputs(ids.to(device), positions[:, before:].to(device), masks)
+
+
+def _copied(
+    ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, copies: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`copies` of the tokens behind each other, all of which see the cache, and each itself."""
+    before = positions.shape[1] - ids.shape[1]
+    own = torch.kron(torch.eye(copies, dtype=torch.bool), seen[..., before:])
+    return (
+        ids.repeat(1, copies),
+        torch.cat([positions[:, :before], positions[:, before:].repeat(1, copies)], dim=1),
+        torch.cat([seen[..., :before].repeat(1, copies, 1), own], dim=2),
+    )
 
 
 def _masks(

@@ -14,6 +14,7 @@ import torch
 from caa_core.errors import InputError
 from caa_core.model import Inputs, SteerableModel, hidden_of
 
+NO_END = 1 << 62
 POSITIONS = ("after-prompt", "all", "prompt", "last-prompt", "generated")
 
 
@@ -38,23 +39,23 @@ class Positions:
             return cls("index", int(match[1]))
         raise InputError(f"There are no steered positions {text!r}: choose {', '.join(POSITIONS)} or index:N.")
 
-    def check(self, prompt_length: int) -> None:
+    def span(self, prompt_length: int) -> tuple[int, int]:
+        """The first position that is steered, and the one behind the last, after a prompt of so many tokens.
+
+        Raises:
+            InputError: an index lies outside the prompt.
+        """
         if self.rule == "index" and not -prompt_length <= self.index < prompt_length:
             raise InputError(f"index:{self.index} lies outside the prompt, which has {prompt_length} tokens.")
-
-    def cover(self, positions: torch.Tensor, prompt_lengths: torch.Tensor) -> torch.Tensor:
-        """Boolean mask of the steered ones among `positions` [rows, tokens], for prompts of [rows, 1] tokens."""
-        if self.rule == "all":
-            return torch.ones_like(positions, dtype=torch.bool)
-        if self.rule == "prompt":
-            return positions < prompt_lengths
-        if self.rule == "generated":
-            return positions >= prompt_lengths
-        if self.rule == "after-prompt":
-            return positions >= prompt_lengths - 1
-        if self.rule == "last-prompt":
-            return positions == prompt_lengths - 1
-        return positions == (self.index if self.index >= 0 else prompt_lengths + self.index)
+        index = self.index % prompt_length
+        return {
+            "after-prompt": (prompt_length - 1, NO_END),
+            "all": (0, NO_END),
+            "prompt": (0, prompt_length),
+            "last-prompt": (prompt_length - 1, prompt_length),
+            "generated": (prompt_length, NO_END),
+            "index": (index, index + 1),
+        }[self.rule]
 
 
 AFTER_PROMPT = Positions()
@@ -90,10 +91,8 @@ class Plan:
         Raises:
             InputError: an index lies outside its row's prompt.
         """
-        for rule, length in zip(positions, prompt_lengths, strict=True):
-            rule.check(length)
-        self.rules = tuple(positions)
-        self.prompt_lengths = torch.tensor(prompt_lengths)[:, None]
+        spans = [rule.span(length) for rule, length in zip(positions, prompt_lengths, strict=True)]
+        self.spans = torch.tensor(spans)
         self.sums: dict[int, torch.Tensor] = {}
         for row, steers in enumerate(rows):
             for steer in steers:
@@ -102,19 +101,27 @@ class Plan:
                 self.sums[steer.layer][row] += steer.multiplier * steer.vector.float()
         self.sums = {layer: total for layer, total in sorted(self.sums.items()) if total.any()}
 
+    @property
+    def first_layer(self) -> int | None:
+        """The lowest layer at which anything is added."""
+        return next(iter(self.sums), None)
+
     def mask(self, positions: torch.Tensor) -> torch.Tensor:
         """Which of `positions` [rows, tokens] are steered."""
-        lengths = self.prompt_lengths.to(positions.device)
-        covered = [rule.cover(positions[row : row + 1], lengths[row : row + 1]) for row, rule in enumerate(self.rules)]
-        return torch.cat(covered)
+        first, end = self.spans.to(positions.device).unbind(1)
+        return (positions >= first[:, None]) & (positions < end[:, None])
 
     def additions(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, torch.Tensor]]:
-        """By rising layer, what to add to the output of that block: [rows, tokens, hidden_size]."""
+        """By rising layer, what to add to the output of that block: [rows, tokens, hidden_size].
+
+        A batch may have fewer rows than the plan, each of which then holds the tokens of several of the plan's rows,
+        one behind the other (see `branches.inputs_of`).
+        """
         if not self.sums:
             return []
-        mask = self.mask(positions)[..., None]
+        mask = self.mask(positions.reshape(len(self.spans), -1))[..., None]
         return [
-            (layer, torch.where(mask, total.to(positions.device, dtype)[:, None], 0))
+            (layer, torch.where(mask, total.to(positions.device, dtype)[:, None], 0).view(*positions.shape, -1))
             for layer, total in self.sums.items()
         ]
 
@@ -133,32 +140,89 @@ def steered_logits(model: SteerableModel, inputs: Inputs, plan: Plan) -> torch.T
     return logits
 
 
+@dataclass(frozen=True)
+class Unsteered:
+    """What the unsteered model makes of a batch.
+
+    outputs: of some of its blocks, by layer. hidden, head: what goes into the head at some places, [places,
+    hidden_size], and what comes out of it. logits: the model's, float32, [places, vocabulary]; some models scale or cap
+    what the head puts out.
+    """
+
+    outputs: dict[int, torch.Tensor | tuple]
+    hidden: torch.Tensor
+    head: torch.Tensor
+    logits: torch.Tensor
+
+
+@torch.no_grad()
+def unsteered_logits_at(
+    model: SteerableModel, inputs: Inputs, rows: Sequence[int], columns: Sequence[int], layers: Sequence[int]
+) -> Unsteered:
+    """One forward pass, with logits at the given rows and columns.
+
+    The head runs in float32: in bfloat16 its rounding alone moves probabilities by a percent.
+    """
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
+        outputs = nnsight.save({})
+        for layer in sorted(layers):
+            outputs[layer] = model.blocks[layer].output
+        hidden = nnsight.save(model.head.input[rows, columns].float())
+        head = nnsight.save(torch.nn.functional.linear(hidden, *_weights(model, torch.float32)))
+        model.head.skip(head[None])
+        logits = nnsight.save(tracer.result)
+    return Unsteered(outputs, hidden, head, logits[0])
+
+
 @torch.no_grad()
 def steered_logits_at(
-    model: SteerableModel, inputs: Inputs, plan: Plan, rows: Sequence[int], columns: Sequence[int]
+    model: SteerableModel,
+    inputs: Inputs,
+    plan: Plan,
+    unsteered: Unsteered,
+    rows: Sequence[int],
+    columns: Sequence[int],
 ) -> torch.Tensor:
-    """One forward pass under `plan`. Returns float32 logits [places, vocabulary] at the given rows and columns.
+    """The same under `plan`, from its first layer on: the blocks below are not computed again.
 
-    The head runs in float32 over these places only: in bfloat16 its rounding alone moves probabilities by a percent.
+    Each row of `inputs` holds copies of the tokens that `unsteered` has seen, one for each of the plan's rows. Returns
+    logits [places, copies, vocabulary], where `rows` and `columns` go by place and then by copy. They are the unsteered
+    ones and what the head makes of the change, so that the model's dtype rounds the change and not the whole.
     """
-    additions = plan.additions(inputs.positions, model.dtype)
+    (first, addition), *further = plan.additions(inputs.positions, model.dtype)
+    below = unsteered.outputs[first]
+    hidden = hidden_of(below)
+    start = _like(below, hidden.repeat(1, addition.shape[1] // hidden.shape[1], 1) + addition.to(hidden.device))
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
-        for layer, addition in additions:
+        for block in model.blocks[: first + 1]:
+            block.skip(start)
+        for layer, addition in further:
             _add(model, layer, addition)
-        model.head.skip(exact_head(model, model.head.input[rows, columns])[None])
+        change = model.head.input[rows, columns].view(len(unsteered.hidden), -1, model.hidden_size)
+        model.head.skip(_head_after(model, unsteered, change - unsteered.hidden[:, None]))
         logits = nnsight.save(tracer.result)
-    return logits[0]
+    return logits
+
+
+def _head_after(model: SteerableModel, unsteered: Unsteered, change: torch.Tensor) -> torch.Tensor:
+    """What the head puts out after a change [places, copies, hidden_size] of what goes in."""
+    weight, _ = _weights(model, model.dtype)
+    return torch.nn.functional.linear(change.to(model.dtype), weight).float().add_(unsteered.head[:, None])
+
+
+def _weights(model: SteerableModel, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The head's weight and bias."""
+    head = model.head._module
+    return head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype)
 
 
 def _add(model: SteerableModel, layer: int, addition: torch.Tensor) -> None:
     """Inside a trace: add to the output of a block."""
     output = model.blocks[layer].output
-    steered = hidden_of(output) + addition.to(hidden_of(output).device)
-    model.blocks[layer].output = (steered, *output[1:]) if isinstance(output, tuple) else steered
+    hidden = hidden_of(output)
+    model.blocks[layer].output = _like(output, hidden + addition.to(hidden.device))
 
 
-def exact_head(model: SteerableModel, hidden: torch.Tensor) -> torch.Tensor:
-    """The head's logits in float32, [places, vocabulary], of its inputs [places, hidden_size]."""
-    head = model.head._module
-    bias = None if head.bias is None else head.bias.float()
-    return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)
+def _like(output: torch.Tensor | tuple, hidden: torch.Tensor) -> torch.Tensor | tuple:
+    """A block's output with another residual stream."""
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

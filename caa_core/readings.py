@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.branches import Branches, batches, budget, inputs_of, trust
+from caa_core.branches import Beginning, Branches, batches, budget, in_halves, inputs_of, read_beginning, trust
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel, hidden_of
@@ -99,14 +99,24 @@ def read_all(
             "it was taken for the answer's."
         )
     yield progress
+    first_read = min(column for row in rows for column in (*row.positive, *row.negative))
+    beginning = read_beginning(model, [row.branches for row in rows], first_read)
     norms = []
-    for batch in batches([row.branches for row in rows], budget(model)):
-        positive, negative, seen = _read(model, [rows[i] for i in batch], list(layers))
-        for collect in collectors:
-            collect(batch, positive, negative)
-        norms.append(seen)
-        yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
+
+    def read(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return _read(model, [rows[i] for i in batch], list(layers), beginning)
+
+    for batch in batches([row.branches for row in rows], lambda batch: _fit(model, [rows[i] for i in batch])):
+        for part, (positive, negative, seen) in in_halves(batch, read):
+            for collect in collectors:
+                collect(part, positive, negative)
+            norms.append(seen)
+            yield progress.advance(len(part), sum(rows[i].branches.length for i in part))
     return torch.cat(norms, dim=1).median(dim=1).values
+
+
+def _fit(model: SteerableModel, batch: Sequence[Row]) -> bool:
+    return len(batch) * max(row.branches.length for row in batch) <= budget(model)
 
 
 def _rows(model: SteerableModel, dataset: Dataset, position: ReadPosition) -> Generator[Progress, None, list[Row]]:
@@ -145,15 +155,16 @@ def _nothing_there(position: ReadPosition, model: str) -> str:
 
 @torch.no_grad()
 def _read(
-    model: SteerableModel, batch: list[Row], layers: list[int]
+    model: SteerableModel, batch: list[Row], layers: list[int], beginning: Beginning
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One forward pass over a batch of pairs.
+    """One forward pass over a batch of pairs, behind what they all begin with.
 
     Returns the mean over the tokens read of each positive and of each negative answer, [layers, pairs, hidden_size],
     and the norms of the residual stream at every token read, [layers, tokens]; all float32, on the CPU.
     """
-    inputs = inputs_of(model, [row.branches for row in batch])
-    rows, columns, weights = _readings(batch)
+    inputs = inputs_of(model, [row.branches for row in batch], [beginning.length] * len(batch))
+    inputs.cache = beginning.cache(len(batch)) if beginning.length else None
+    rows, columns, weights = _readings(batch, beginning.length)
     weights = weights.to(model.device)
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
         means, norms = nnsight.save([]), nnsight.save([])
@@ -166,10 +177,12 @@ def _read(
     return both[:, : len(batch)], both[:, len(batch) :], torch.stack(norms)
 
 
-def _readings(batch: list[Row]) -> tuple[list[int], list[int], torch.Tensor]:
-    """Row and column of every token read, and weights [2 · pairs, tokens] that average them answer by answer."""
+def _readings(batch: list[Row], before: int) -> tuple[list[int], list[int], torch.Tensor]:
+    """Row and column of every token read, behind the first `before` ones, and weights [2 · pairs, tokens] that average
+    them answer by answer.
+    """
     answers = [(r, row.positive) for r, row in enumerate(batch)] + [(r, row.negative) for r, row in enumerate(batch)]
-    places = [(a, r, column) for a, (r, columns) in enumerate(answers) for column in columns]
+    places = [(a, r, column - before) for a, (r, columns) in enumerate(answers) for column in columns]
     weights = torch.zeros(len(answers), len(places), dtype=torch.float32)
     for place, (answer, _, _) in enumerate(places):
         weights[answer, place] = 1 / len(answers[answer][1])

@@ -1,21 +1,39 @@
 """How probable the two answers of a contrast pair are, under any number of plans at once.
 
-A pair is one row (see :mod:`caa_core.branches`). What comes before anything is steered is the same under every plan,
-so it is read once; then every plan is a row of its own, of the tokens behind that. Logits come from a float32 head over
-the tokens that matter only.
+A pair is one row (see :mod:`caa_core.branches`). Nothing is computed twice: what comes before anything is steered is
+read once for all plans, and so are the blocks below the lowest layer that a plan steers. What is left of a plan, a few
+tokens and the blocks above, goes through the model beside that of other plans, as copies in the same row. Logits come
+from a float32 head over the tokens that matter only.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
 
-from caa_core.branches import Branches, batches, budget, inputs_of, trust
+from caa_core.branches import (
+    Beginning,
+    Branches,
+    batches,
+    budget,
+    cache_budget,
+    inputs_of,
+    read_beginning,
+    trust,
+)
 from caa_core.datasets import ContrastPair
 from caa_core.errors import InputError
-from caa_core.interventions import AFTER_PROMPT, Plan, Positions, Steer, steered_logits_at
-from caa_core.model import SteerableModel
+from caa_core.interventions import (
+    AFTER_PROMPT,
+    Plan,
+    Positions,
+    Steer,
+    Unsteered,
+    steered_logits_at,
+    unsteered_logits_at,
+)
+from caa_core.model import Inputs, SteerableModel
 from caa_core.progress import Progress
 from caa_core.prompts import render_pair
 
@@ -33,7 +51,7 @@ class Scores:
     positive, negative: log-probability in nats a token, of the answer's own tokens; for multiple-choice items, of the
     token at which the answers part. mass: for multiple-choice items the probability, from the end of the prompt, of
     writing either answer up to and including that token; NaN for free text. kl: KL(unsteered ‖ run) of the next token
-    in nats, mean over the answers' tokens.
+    in nats, mean over the answers' positions.
     """
 
     positive: torch.Tensor
@@ -65,39 +83,38 @@ def score(
     """
     trust(model)
     items = [_Item.of(model, pair, positions) for pair in pairs]
-    plans = [(), *runs]
-    found = torch.full((4, len(plans), len(items)), torch.nan)
-    progress = Progress(len(items), "items scored", sum(item.row.length for item in items) * len(plans))
+    found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
+    progress = Progress(len(items), "items scored", sum(item.split + (1 + len(runs)) * item.tail for item in items))
     yield progress
-    for batch in batches([item.row for item in items], budget(model)):
+    beginning = read_beginning(model, [item.row for item in items], min(item.split for item in items))
+    for batch in batches([item.row for item in items], lambda batch: _fit(model, [items[i] for i in batch])):
         chosen = [items[i] for i in batch]
-        prefix = _read_prefix(model, chosen)
-        unsteered = None
-        for share in _shares(model, chosen, len(plans)):
-            logp = _log_probabilities(model, chosen, prefix, [plans[run] for run in share], positions)
-            unsteered = logp[:, 0] if unsteered is None else unsteered
-            found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = _numbers(chosen, logp, unsteered)
-            done = len(batch) if share[-1] == len(plans) - 1 else 0
-            yield progress.advance(done, len(share) * sum(item.row.length for item in chosen))
+        prefix = yield from _read_prefix(model, chosen, beginning, progress)
+        together = _Together(model, chosen, prefix, positions, runs)
+        for share, numbers in together.numbers():
+            found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = numbers
+            yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
+        progress.advance(len(batch), 0)
+    yield progress
     return Scores(*found)
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A pair as a row. What is predicted at `columns` are `tokens`; `sides` says whose: 0 positive, 1 negative.
+    """A pair as a row.
 
     The first `split` tokens come before whatever is steered or predicted, so they are the same under every plan.
-    `common` counts the tokens of a multiple-choice item that come before the answers part; they are both sides'.
+    `columns` are the places at which something is predicted. `answers` says what, for the positive and the negative
+    answer: indices among the columns, and tokens. A multiple-choice item counts at its last column only, where the
+    letters part; what the columns before predict is common to both.
     """
 
     row: Branches
     prompt_length: int
     split: int
     lettered: bool
-    columns: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    sides: list[int] = field(default_factory=list)
-    common: int = 0
+    columns: tuple[int, ...]
+    answers: tuple[tuple[list[int], list[int]], ...]
 
     @classmethod
     def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions) -> "_Item":
@@ -107,31 +124,21 @@ class _Item:
         rendered = render_pair(model.tokenizer, pair)
         if not rendered.part:
             raise InputError(f"{where}: its answers do not part in any token of {model.name}.")
-        positive, negative = rendered.positive, rendered.negative
-        start, shared = min(positive.start, negative.start), rendered.shared
-        positions.check(start)
-        steered = positions.cover(torch.arange(start)[None], torch.tensor([[start]]))[0]
-        split = min([start - 1, *steered.nonzero().flatten().tolist()[:1]])
-        if pair.is_lettered:
-            row = Branches.of(rendered, shared + 1, shared + 1)
-            item = cls(row, start, split, True, common=shared - start)
-            item._predict(range(start, shared), positive.ids, 0)
-            item._predict([shared], positive.ids, 0)
-            item._predict([shared], negative.ids, 1)
-        else:
-            row = Branches.of(rendered)
-            item = cls(row, start, split, False)
-            item._predict(range(start, len(positive.ids)), positive.ids, 0)
-            item._predict(range(start, len(negative.ids)), negative.ids, 1)
+        sides = rendered.positive, rendered.negative
+        start = min(side.start for side in sides)
+        ends = [rendered.shared + 1 if pair.is_lettered else len(side.ids) for side in sides]
+        # Token i is predicted where token i - 1 lies, and the last token of an answer predicts nothing that counts.
+        row = Branches.of(rendered, *(end - 1 for end in ends))
         row.check(model, where)
-        return item
-
-    def _predict(self, indices: Sequence[int], ids: Sequence[int], side: int) -> None:
-        """Token i of a sequence is predicted where token i - 1 lies."""
-        before = [i - 1 for i in indices]
-        self.columns.extend(self.row.columns(before) if side else before)
-        self.tokens.extend(ids[i] for i in indices)
-        self.sides.extend([side] * len(before))
+        places = [list(range(start - 1, end - 1)) for end in ends]
+        places[1] = row.columns(places[1])
+        columns = tuple(dict.fromkeys([*places[0], *places[1]]))
+        answers = tuple(
+            ([columns.index(place) for place in side], list(answer.ids[start:end]))
+            for side, answer, end in zip(places, sides, ends, strict=True)
+        )
+        split = min(start - 1, positions.span(start)[0])
+        return cls(row, start, split, pair.is_lettered, columns, answers)
 
     @property
     def tail(self) -> int:
@@ -139,63 +146,118 @@ class _Item:
         return self.row.length - self.split
 
 
-def _shares(model: SteerableModel, items: Sequence[_Item], plans: int) -> list[range]:
-    """Numbers of the plans that go through the model together, as rows beside each other for every item."""
-    tokens = len(items) * max(item.tail for item in items)
-    cached = len(items) * max(item.row.length for item in items)
-    logits = sum(len(item.columns) for item in items) * model.config.vocab_size
-    together = max(1, min(budget(model) // tokens, CACHED * budget(model) // cached, LOGITS // logits))
-    return [range(first, min(first + together, plans)) for first in range(0, plans, together)]
+def _fit(model: SteerableModel, items: Sequence[_Item]) -> bool:
+    """Whether items may go through the model together, each with one copy of its tail."""
+    return (
+        len(items) * max(item.row.length for item in items) <= min(CACHED * budget(model), cache_budget(model))
+        and len(items) * max(item.tail for item in items) <= budget(model)
+        and sum(len(item.columns) for item in items) * model.config.vocab_size <= LOGITS
+    )
+
+
+def _read_prefix(
+    model: SteerableModel, items: Sequence[_Item], beginning: Beginning, progress: Progress
+) -> Generator[Progress, None, list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Keys and values of the items' prefixes, by layer, right-padded to the longest, one row an item."""
+    rows = [Branches(item.row.ids[: item.split], item.split, item.split) for item in items]
+    widest = max(row.length for row in rows)
+    order, parts = [], []
+    for batch in batches(rows, lambda batch: len(batch) * rows[batch[0]].length <= budget(model)):
+        order.extend(batch)
+        parts.append(_read_rows(model, [rows[i] for i in batch], beginning, widest))
+        yield progress.advance(0, sum(rows[i].length for i in batch))
+    back = torch.tensor(order, device=model.device).argsort()
+    return [tuple(torch.cat(kept)[back] for kept in zip(*layer, strict=True)) for layer in zip(*parts, strict=True)]
 
 
 @torch.no_grad()
-def _read_prefix(model: SteerableModel, items: Sequence[_Item]) -> DynamicCache:
-    """Keys and values of the items' prefixes, right-padded to the longest, one row an item."""
-    cache = DynamicCache()
-    if any(item.split for item in items):
-        inputs = inputs_of(model, [Branches(item.row.ids[: item.split], item.split, item.split) for item in items])
+def _read_rows(
+    model: SteerableModel, rows: Sequence[Branches], beginning: Beginning, widest: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values of some rows by layer, [rows, heads, widest, head size] each; none where rows are empty."""
+    cache = beginning.cache(len(rows))
+    if max(row.length for row in rows) > beginning.length:
+        inputs = inputs_of(model, rows, [beginning.length] * len(rows))
         inputs.cache = cache
         model.call(inputs)
-    return cache
+    layers = [(layer.keys, layer.values) for layer in cache.layers]
+    return [tuple(torch.nn.functional.pad(x, (0, 0, 0, widest - x.shape[2])) for x in layer) for layer in layers]
 
 
-def _log_probabilities(
-    model: SteerableModel,
-    items: Sequence[_Item],
-    prefix: DynamicCache,
-    plans: Sequence[Steers],
-    positions: Positions,
-) -> torch.Tensor:
-    """[places, plans, vocabulary] at the columns of every item, behind a prefix that is not computed again."""
-    rows = [item for item in items for _ in plans]
-    lengths = [item.prompt_length for item in rows]
-    plan = Plan([steers for _ in items for steers in plans], [positions] * len(rows), lengths)
-    copies = [
-        (layer.keys.repeat_interleave(len(plans), 0), layer.values.repeat_interleave(len(plans), 0))
-        for layer in prefix.layers
-    ]
-    inputs = inputs_of(model, [item.row for item in rows], [item.split for item in rows])
-    inputs.cache = DynamicCache(copies)
-    places = [(r, column - item.split) for r, item in enumerate(rows) for column in item.columns]
-    logits = steered_logits_at(model, inputs, plan, *map(list, zip(*places, strict=True)))
-    by_item = logits.log_softmax(-1).split([len(item.columns) * len(plans) for item in items])
-    return torch.cat([part.view(len(plans), -1, part.shape[-1]).transpose(0, 1) for part in by_item])
+class _Together:
+    """Items whose plans go through the model together, behind a prefix that is read already."""
+
+    def __init__(
+        self,
+        model: SteerableModel,
+        items: Sequence[_Item],
+        prefix: list[tuple[torch.Tensor, torch.Tensor]],
+        positions: Positions,
+        runs: Sequence[Steers],
+    ):
+        self.model, self.items, self.prefix, self.positions, self.runs = model, items, prefix, positions, runs
+        self.width = max(item.tail for item in items)
+        self.layers: dict[int | None, list[int]] = {}
+        for run, steers in enumerate(runs, 1):
+            self.layers.setdefault(self._plan([steers]).first_layer, []).append(run)
+
+    def numbers(self) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Numbers of runs, 0 being the unsteered one, and what `_numbers` says of them."""
+        untouched = [0, *self.layers.pop(None, [])]
+        unsteered = unsteered_logits_at(self.model, self._inputs(1), *self._places(1), list(self.layers))
+        logp = unsteered.logits.log_softmax(-1)
+        yield untouched, _numbers(self.items, logp, logp[:, None]).expand(-1, len(untouched), -1)
+        places = sum(len(item.columns) for item in self.items)
+        copies = min(budget(self.model) // (len(self.items) * self.width), LOGITS // (places * logp.shape[-1]))
+        for runs in self.layers.values():
+            for first in range(0, len(runs), max(1, copies)):
+                share = runs[first : first + max(1, copies)]
+                yield share, _numbers(self.items, logp, self._steered(share, unsteered))
+
+    def _steered(self, share: Sequence[int], unsteered: Unsteered) -> torch.Tensor:
+        """Log-probabilities [places, runs, vocabulary] of runs that begin at the same layer."""
+        plan = self._plan([self.runs[run - 1] for run in share])
+        places = self._places(len(share))
+        return steered_logits_at(self.model, self._inputs(len(share)), plan, unsteered, *places).log_softmax(-1)
+
+    def _plan(self, steers: Sequence[Steers]) -> Plan:
+        """One of the plan's rows for every item and, within it, for each of the plans."""
+        lengths = [item.prompt_length for item in self.items for _ in steers]
+        return Plan(list(steers) * len(self.items), [self.positions] * len(lengths), lengths)
+
+    def _inputs(self, copies: int) -> Inputs:
+        rows, read = [item.row for item in self.items], [item.split for item in self.items]
+        inputs = inputs_of(self.model, rows, read, copies)
+        inputs.cache = DynamicCache(self.prefix)
+        return inputs
+
+    def _places(self, copies: int) -> tuple[list[int], list[int]]:
+        """Row and column of everything predicted: by item, place of the item, copy."""
+        places = [
+            (r, copy * self.width + column - item.split)
+            for r, item in enumerate(self.items)
+            for column in item.columns
+            for copy in range(copies)
+        ]
+        return [r for r, _ in places], [column for _, column in places]
 
 
-def _numbers(items: Sequence[_Item], logp: torch.Tensor, unsteered: torch.Tensor) -> torch.Tensor:
-    """[4, plans, items]: positive, negative, mass and KL, from log-probabilities [places, plans, vocabulary]."""
-    tokens = torch.tensor([token for item in items for token in item.tokens], device=logp.device)
-    own = logp.gather(-1, tokens[:, None, None].expand(-1, logp.shape[1], 1))[..., 0]
-    kl = torch.stack([(unsteered.exp() * (unsteered - logp[:, run])).sum(-1) for run in range(logp.shape[1])], 1)
+def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
+    """[4, runs, items]: positive, negative, mass and KL.
+
+    unsteered: log-probabilities [places, vocabulary]; steered: [places, runs, vocabulary].
+    """
+    probability = unsteered.exp()[..., None]
+    kl = (torch.bmm(unsteered[:, None], probability) - torch.bmm(steered, probability))[..., 0].clamp(min=0)
     sizes = [len(item.columns) for item in items]
-    parts = zip(items, own.split(sizes), kl.split(sizes), strict=True)
-    return torch.stack([torch.stack([*_answers(item, own), kl.mean(0)]) for item, own, kl in parts], dim=-1).cpu()
+    parts = zip(items, steered.split(sizes), kl.split(sizes), strict=True)
+    return torch.stack([torch.stack([*_answers(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()
 
 
-def _answers(item: _Item, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positive, negative and mass [plans] of one item, from log-probabilities [places, plans] of its tokens."""
-    if item.lettered:
-        before, (positive, negative) = own[: item.common].sum(0), own[item.common :]
-        return positive, negative, (before + torch.logaddexp(positive, negative)).exp()
-    sides = torch.tensor(item.sides, device=own.device)
-    return own[sides == 0].mean(0), own[sides == 1].mean(0), own.new_full(own.shape[1:], torch.nan)
+def _answers(item: _Item, logp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positive, negative and mass [runs] of one item, from log-probabilities [places, runs, vocabulary]."""
+    positive, negative = (logp[places, :, tokens] for places, tokens in item.answers)
+    if not item.lettered:
+        return positive.mean(0), negative.mean(0), logp.new_full(logp.shape[1:2], torch.nan)
+    mass = (positive[:-1].sum(0) + torch.logaddexp(positive[-1], negative[-1])).exp()
+    return positive[-1], negative[-1], mass

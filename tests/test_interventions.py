@@ -24,11 +24,11 @@ LENGTH = 5  # of the prompt, in the table below
 )
 def test_which_tokens_each_rule_steers(text, steered):
     rule = Positions.parse(text)
-    positions, lengths = torch.arange(7)[None], torch.tensor([[LENGTH]])
-    assert rule.cover(positions, lengths)[0].nonzero().flatten().tolist() == steered
+    plan = Plan([()], [rule], [LENGTH])
+    assert plan.mask(torch.arange(7)[None])[0].nonzero().flatten().tolist() == steered
     # The same rule holds for one token alone, as in a cached decoding step.
     for index in range(7):
-        assert rule.cover(torch.tensor([[index]]), lengths).item() == (index in steered)
+        assert plan.mask(torch.tensor([[index]])).item() == (index in steered)
 
 
 @pytest.mark.parametrize("text", ["", "before", "index:", "index:1.5", "index:x"])
@@ -65,7 +65,7 @@ def test_every_row_gets_its_own_plan_at_its_own_layers(tiny, rule):
     rows = [(), (Steer(v, 1, 2.0),), (Steer(v, 1, -1.0), Steer(w, 3, 0.5), Steer(w, 1, 1.5))]
     logits = steered_logits(tiny, inputs_for(IDS, IDS, IDS), plan_for(*rows, rule=rule))[:, -1]
     positions = Positions.parse(rule)
-    steered = [i for i in range(5) if positions.cover(torch.tensor([[i]]), torch.tensor([[5]])).item()]
+    steered = [i for i in range(5) if i in range(*positions.span(5))]
     for row, steers in enumerate(rows):
         additions = [(steer.layer, steer.multiplier * steer.vector) for steer in steers]
         assert torch.allclose(logits[row], plain_logits(tiny, IDS, additions, steered), atol=1e-4)

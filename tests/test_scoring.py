@@ -31,6 +31,12 @@ def plainly(model, pair, steers, covers):
     return found
 
 
+def at_every_position(sides):
+    """Predictions at each of the answers' positions; up to where they part, both have the same."""
+    (positive, _, part), (negative, _, _) = sides
+    return torch.cat([positive, negative[part + 1 :]])
+
+
 @pytest.fixture
 def steers(tiny):
     random = torch.Generator().manual_seed(0)
@@ -50,13 +56,13 @@ def steers(tiny):
 def test_answers_score_as_one_forward_pass_a_token(tiny, steers, rule, covers):
     found = finish(score(tiny, TEXTS.pairs, steers, Positions(rule)))
     for item, pair in enumerate(TEXTS.pairs):
-        unsteered = torch.cat([logp for logp, _, _ in plainly(tiny, pair, (), covers)])
+        unsteered = at_every_position(plainly(tiny, pair, (), covers))
         for run, additions in enumerate([(), *steers]):
             sides = plainly(tiny, pair, additions, covers)
             means = [logp[range(len(ids)), ids].mean().item() for logp, ids, _ in sides]
             assert found.positive[run, item].item() == pytest.approx(means[0], abs=2e-3)
             assert found.negative[run, item].item() == pytest.approx(means[1], abs=2e-3)
-            steered = torch.cat([logp for logp, _, _ in sides])
+            steered = at_every_position(sides)
             kl = (unsteered.exp() * (unsteered - steered)).sum(-1).mean().item()
             assert found.kl[run, item].item() == pytest.approx(kl, rel=1e-2, abs=1e-4)
     assert found.mass.isnan().all()
