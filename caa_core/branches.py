@@ -98,21 +98,18 @@ def batches(rows: Sequence[Branches], fits: Callable[[list[int]], bool]) -> Iter
     yield batch
 
 
-def in_halves(batch: list[int], work: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
-    """A batch and what `work` makes of it; where memory runs out, the same of its halves.
+def in_halves(batch: list[int], work: Callable[[list[int]], Iterator[Any]]) -> Iterator[Any]:
+    """What `work` yields with a batch; where memory runs out, with its halves.
 
     Raises:
         InputError: not even one row fits.
     """
     try:
-        made = work(batch)
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
-        made = None
-    if made is not None:
-        yield batch, made
+        yield from work(batch)
         return
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(batch) == 1:
@@ -121,8 +118,8 @@ def in_halves(batch: list[int], work: Callable[[list[int]], Any]) -> Iterator[tu
         yield from in_halves(half, work)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """torch names it on a GPU; on a CPU it is a plain error of its allocator."""
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what went wrong: torch names it on a GPU; on a CPU it is a plain error of its allocator."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 

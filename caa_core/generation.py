@@ -1,12 +1,18 @@
-"""Steered decoding: rows with plans of their own, written in one batch, one forward pass a token."""
+"""Steered decoding: texts with plans, lengths and seeds of their own, written in one batch, one forward pass a token.
+
+Whatever is asked of a model at the same time is written together: `generate` joins the texts that are being written and
+its rows leave when they are done. Whose turn it is makes the next step for all.
+"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import DynamicCache
 
+from caa_core.branches import cache_budget, out_of_memory
 from caa_core.errors import InputError
 from caa_core.interventions import AFTER_PROMPT, Plan, Positions, Steer, steered_logits
 from caa_core.model import Inputs, SteerableModel
@@ -55,34 +61,183 @@ def generate(
 ) -> Generator[list[Written], None, list[Written]]:
     """Write all rows at once. Yields what stands after every step, one `Written` a row, and returns the last of it.
 
-    Rows are padded on the left and counted from their own first token, so a row's text does not depend on the others.
-    The model's own generation settings are not used, save for its end tokens.
+    Rows are padded on the left and counted from their own first token, so a row's text does not depend on the others,
+    neither on those of the same call nor on what else is being written. The model's own generation settings are not
+    used, save for its end tokens.
 
     Raises:
-        InputError: a prompt that leaves no room, a layer or position that does not exist.
+        InputError: a prompt that leaves no room, a layer or position that does not exist, numbers that overflow.
     """
-    lengths = [len(row.prompt.ids) for row in rows]
-    if max(lengths) + decoding.max_new_tokens > model.context_length:
+    longest = max(len(row.prompt.ids) for row in rows)
+    if longest + decoding.max_new_tokens > model.context_length:
         raise InputError(
-            f"The prompt has {max(lengths)} tokens; with {decoding.max_new_tokens} new ones that is more than the "
+            f"The prompt has {longest} tokens; with {decoding.max_new_tokens} new ones that is more than the "
             f"{model.context_length} that {model.name} takes. Shorten it, or clear the chat."
         )
     for row in rows:
         for steer in row.steers:
             _fits(model, steer)
-    plan = Plan([row.steers for row in rows], [row.positions for row in rows], lengths)
-    written = [Written() for _ in rows]
     sampler = _Sampler(decoding, model.device)
-    inputs = _padded(model, rows)
-    for _ in range(decoding.max_new_tokens):
-        tokens = sampler.choose(steered_logits(model, inputs, plan)[:, -1])
-        for text, token in zip(written, tokens.tolist(), strict=True):
-            _write(model, text, token)
-        yield written
-        if all(text.done for text in written):
-            break
-        inputs = _next(inputs, tokens)
-    return written
+    texts = [_Text(row, sampler, decoding.max_new_tokens) for row in rows]
+    written = [text.written for text in texts]
+    batch = _BATCHES.setdefault(model, _Batch())
+    try:
+        while not batch.room(model, texts):
+            batch.advance(model, texts)
+            yield written
+        batch.join(model, texts)
+        while True:
+            for text in texts:
+                if text.error:
+                    raise text.error
+            yield written
+            if not any(text.left for text in texts):
+                return written
+            batch.advance(model, texts)
+    finally:
+        batch.leave(texts)
+
+
+@dataclass(eq=False)
+class _Text:
+    """A row that is being written. `left` is how many tokens it may still get, `seen` the batch's step it knows."""
+
+    row: Row
+    sampler: "_Sampler"
+    left: int
+    written: Written = field(default_factory=Written)
+    seen: int = 0
+    error: InputError | None = None
+
+    @property
+    def steered_from(self) -> int:
+        """The first position at which anything is added to this row, or its prompt's length."""
+        length = len(self.row.prompt.ids)
+        first, _ = self.row.positions.span(length)
+        return min(first, length) if self.row.steers else length
+
+    def take(self, model: SteerableModel, token: int, valid: bool) -> None:
+        """Append a token that was chosen from logits that are numbers, or fail."""
+        self.left -= 1
+        if not valid:
+            self.left = 0
+            self.error = InputError("The model's numbers overflowed while it wrote; choose a smaller multiplier.")
+        elif token in model.end_tokens:
+            self.left = 0
+            self.written.done = True
+        else:
+            self.written.ids.append(token)
+        # An unfinished character of several bytes decodes to U+FFFD; it is held back until it is whole.
+        words = model.tokenizer.decode(self.written.ids, skip_special_tokens=True)
+        self.written.text = words.rstrip("\ufffd")
+
+
+@dataclass
+class _Group:
+    """Texts that take their steps in one forward pass, and the inputs of the next one."""
+
+    texts: list[_Text]
+    inputs: Inputs
+
+    def step(self, model: SteerableModel) -> None:
+        """One more token for every text."""
+        rows = [text.row for text in self.texts]
+        plan = Plan([r.steers for r in rows], [r.positions for r in rows], [len(r.prompt.ids) for r in rows])
+        logits = steered_logits(model, self.inputs, plan)[:, -1]
+        valid = (~logits.isnan().any(-1)).tolist()
+        tokens = _choose(self.texts, logits)
+        for text, token, good in zip(self.texts, tokens.tolist(), valid, strict=True):
+            text.take(model, token, good)
+        self.inputs = _next(self.inputs, tokens)
+
+    def keep(self, places: list[int]) -> "_Group":
+        """Only some of the texts, without the padding that the others needed."""
+        if len(places) == len(self.texts):
+            return self
+        index = torch.tensor(places, device=self.inputs.ids.device)
+        mask = self.inputs.mask[index]
+        padding = int(mask.argmax(-1).min())
+        layers = [
+            (layer.keys[index, :, padding:], layer.values[index, :, padding:]) for layer in self.inputs.cache.layers
+        ]
+        inputs = Inputs(self.inputs.ids[index], self.inputs.positions[index], mask[:, padding:], DynamicCache(layers))
+        return _Group([self.texts[place] for place in places], inputs)
+
+    def beside(self, other: "_Group") -> "_Group":
+        """Both in one group, the shorter caches padded on the left."""
+        a, b = self.inputs, other.inputs
+        width = max(a.mask.shape[1], b.mask.shape[1])
+        masks = [torch.nn.functional.pad(x.mask, (width - x.mask.shape[1], 0)) for x in (a, b)]
+        layers = [
+            tuple(
+                torch.cat([torch.nn.functional.pad(x, (0, 0, width - 1 - x.shape[2], 0)) for x in kept])
+                for kept in zip((la.keys, la.values), (lb.keys, lb.values), strict=True)
+            )
+            for la, lb in zip(a.cache.layers, b.cache.layers, strict=True)
+        ]
+        ids, positions = torch.cat([a.ids, b.ids]), torch.cat([a.positions[:, -1:], b.positions[:, -1:]])
+        return _Group([*self.texts, *other.texts], Inputs(ids, positions, torch.cat(masks), DynamicCache(layers)))
+
+
+class _Batch:
+    """All that a model writes at a time. There is one group, unless memory was too short for it."""
+
+    def __init__(self) -> None:
+        self.groups: list[_Group] = []
+        self.steps = 0
+
+    def room(self, model: SteerableModel, texts: Sequence[_Text]) -> bool:
+        """Whether more texts can be written beside those that are; alone they always can."""
+        writing = [text for group in self.groups for text in group.texts]
+        tokens = sum(len(text.row.prompt.ids) + text.left for text in [*writing, *texts])
+        return not writing or tokens <= cache_budget(model)
+
+    def join(self, model: SteerableModel, texts: list[_Text]) -> None:
+        """Read the prompts of new texts and write their first token."""
+        group = _Group(texts, _opened(model, texts))
+        group.step(model)
+        self.groups = [self.groups[0].beside(group), *self.groups[1:]] if self.groups else [group]
+        self._drop_finished()
+        for text in texts:
+            text.seen = self.steps
+
+    def advance(self, model: SteerableModel, texts: Sequence[_Text]) -> None:
+        """One more token for everybody, unless somebody else made that step since `texts` were last looked at."""
+        if texts[0].seen == self.steps:
+            self.steps += 1
+            self.groups = [part for group in self.groups for part in _stepped(model, group)]
+            self._drop_finished()
+        for text in texts:
+            text.seen = self.steps
+
+    def leave(self, texts: Sequence[_Text]) -> None:
+        for text in texts:
+            text.left = 0
+        self._drop_finished()
+
+    def _drop_finished(self) -> None:
+        unfinished = [(group, [i for i, text in enumerate(group.texts) if text.left]) for group in self.groups]
+        self.groups = [group.keep(places) for group, places in unfinished if places]
+
+
+# What each model is writing; one thread runs a model, so nothing here is locked.
+_BATCHES: WeakKeyDictionary[SteerableModel, _Batch] = WeakKeyDictionary()
+
+
+def _stepped(model: SteerableModel, group: _Group) -> list[_Group]:
+    """The group after a step; where memory runs out, its halves, which step one after the other from then on."""
+    width = group.inputs.mask.shape[1] - 1
+    try:
+        group.step(model)
+        return [group]
+    except Exception as error:
+        if not out_of_memory(error) or len(group.texts) == 1:
+            raise
+    for layer in group.inputs.cache.layers:  # some have the step's keys and values already
+        layer.keys, layer.values = layer.keys[:, :, :width], layer.values[:, :, :width]
+    half = len(group.texts) // 2
+    halves = [group.keep(list(range(half))), group.keep(list(range(half, len(group.texts))))]
+    return [part for smaller in halves for part in _stepped(model, smaller)]
 
 
 @dataclass(frozen=True)
@@ -118,28 +273,36 @@ def _fits(model: SteerableModel, steer: Steer) -> None:
         )
 
 
-def _write(model: SteerableModel, text: Written, token: int) -> None:
-    if text.done:
-        return
-    if token in model.end_tokens:
-        text.done = True
-    else:
-        text.ids.append(token)
-    # An unfinished character of several bytes decodes to U+FFFD; it is held back until it is whole.
-    text.text = model.tokenizer.decode(text.ids, skip_special_tokens=True).rstrip("\ufffd")
+def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Inputs:
+    """The inputs of the texts' first step: what is left of their prompts when whatever several of them begin with, and
+    is not steered, has been read once.
+    """
+    prompts = [text.row.prompt.ids for text in texts]
+    tail = max(len(ids) - min(text.steered_from, len(ids) - 1) for ids, text in zip(prompts, texts, strict=True))
+    beginnings = [ids[:-tail] for ids in prompts]
+    distinct = list(dict.fromkeys(beginnings))
+    if len(distinct) == len(texts) or not all(distinct):
+        return _padded(model, prompts)
+    first = _padded(model, distinct)
+    model.call(first)
+    which = torch.tensor([distinct.index(beginning) for beginning in beginnings], device=model.device)
+    first.cache.batch_select_indices(which)
+    rest = _padded(model, [ids[-tail:] for ids in prompts])
+    before = torch.tensor([len(beginning) for beginning in beginnings], device=model.device)[:, None]
+    return Inputs(rest.ids, rest.positions + before, torch.cat([first.mask[which], rest.mask], dim=1), first.cache)
 
 
-def _padded(model: SteerableModel, rows: Sequence[Row]) -> Inputs:
-    """Left-padded prompts with positions counted from each row's first token. Which id pads does not matter."""
-    width = max(len(row.prompt.ids) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
+def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> Inputs:
+    """Left-padded tokens with positions counted from each row's first token. Which id pads does not matter."""
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, width - len(row.prompt.ids) :] = torch.tensor(row.prompt.ids)
-        mask[r, width - len(row.prompt.ids) :] = 1
+    for r, prompt in enumerate(prompts):
+        ids[r, width - len(prompt) :] = torch.tensor(prompt)
+        mask[r, width - len(prompt) :] = 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     device = model.device
-    return Inputs(ids.to(device), positions.to(device), mask.to(device), DynamicCache(config=model.config))
+    return Inputs(ids.to(device), positions.to(device), mask.to(device), DynamicCache())
 
 
 def _next(inputs: Inputs, tokens: torch.Tensor) -> Inputs:
@@ -152,9 +315,18 @@ def _next(inputs: Inputs, tokens: torch.Tensor) -> Inputs:
     )
 
 
+def _choose(texts: Sequence[_Text], logits: torch.Tensor) -> torch.Tensor:
+    """One token id a text, from logits [texts, vocabulary]; texts of one call share their random numbers."""
+    tokens = logits.argmax(-1)
+    for sampler in {id(text.sampler): text.sampler for text in texts if text.sampler.temperature}.values():
+        rows = [r for r, text in enumerate(texts) if text.sampler is sampler]
+        tokens[rows] = sampler.choose(logits[rows])
+    return tokens
+
+
 class _Sampler:
-    """Chooses next tokens. With a temperature it adds Gumbel noise to logits / temperature and takes the largest, which
-    samples from the softmax; all rows share the noise, so that they part only where their logits do.
+    """Chooses next tokens. It adds Gumbel noise to logits / temperature and takes the largest, which samples from the
+    softmax; all rows share the noise, so that they part only where their logits do.
     """
 
     def __init__(self, decoding: Decoding, device: torch.device):
@@ -164,7 +336,5 @@ class _Sampler:
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """One token id a row, from logits [rows, vocabulary]."""
-        if not self.temperature:
-            return logits.argmax(-1)
         noise = -torch.empty(logits.shape[-1], dtype=torch.float32).exponential_(generator=self.random).log()
         return (logits.float() / self.temperature + noise.to(self.device)).argmax(-1)

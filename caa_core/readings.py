@@ -1,7 +1,7 @@
 """Reading the residual stream at both answers of each contrast pair."""
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import nnsight
@@ -103,15 +103,15 @@ def read_all(
     beginning = read_beginning(model, [row.branches for row in rows], first_read)
     norms = []
 
-    def read(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return _read(model, [rows[i] for i in batch], list(layers), beginning)
+    def read(batch: list[int]) -> Iterator[Progress]:
+        positive, negative, seen = _read(model, [rows[i] for i in batch], list(layers), beginning)
+        for collect in collectors:
+            collect(batch, positive, negative)
+        norms.append(seen)
+        yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
 
     for batch in batches([row.branches for row in rows], lambda batch: _fit(model, [rows[i] for i in batch])):
-        for part, (positive, negative, seen) in in_halves(batch, read):
-            for collect in collectors:
-                collect(part, positive, negative)
-            norms.append(seen)
-            yield progress.advance(len(part), sum(rows[i].branches.length for i in part))
+        yield from in_halves(batch, read)
     return torch.cat(norms, dim=1).median(dim=1).values
 
 

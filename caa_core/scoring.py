@@ -18,6 +18,7 @@ from caa_core.branches import (
     batches,
     budget,
     cache_budget,
+    in_halves,
     inputs_of,
     read_beginning,
     trust,
@@ -87,14 +88,17 @@ def score(
     progress = Progress(len(items), "items scored", sum(item.split + (1 + len(runs)) * item.tail for item in items))
     yield progress
     beginning = read_beginning(model, [item.row for item in items], min(item.split for item in items))
-    for batch in batches([item.row for item in items], lambda batch: _fit(model, [items[i] for i in batch])):
+
+    def together(batch: list[int]) -> Iterator[Progress]:
         chosen = [items[i] for i in batch]
         prefix = yield from _read_prefix(model, chosen, beginning, progress)
-        together = _Together(model, chosen, prefix, positions, runs)
-        for share, numbers in together.numbers():
+        for share, numbers in _Together(model, chosen, prefix, positions, runs).numbers():
             found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = numbers
             yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
         progress.advance(len(batch), 0)
+
+    for batch in batches([item.row for item in items], lambda batch: _fit(model, [items[i] for i in batch])):
+        yield from in_halves(batch, together)
     yield progress
     return Scores(*found)
 

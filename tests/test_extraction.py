@@ -137,6 +137,24 @@ def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
     assert seen[-1] == ("pairs", 4, 1.0)
 
 
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
+    expected = finish(extract(tiny_llama, TEXTS))
+    rows = []
+
+    def short_of_memory(module, inputs):
+        rows.append(inputs[0].shape[0])
+        if inputs[0].shape[0] > 1:
+            raise torch.OutOfMemoryError("no room")
+
+    hook = tiny_llama.module.model.layers[2].register_forward_pre_hook(short_of_memory)
+    try:
+        found = finish(extract(tiny_llama, TEXTS))
+    finally:
+        hook.remove()
+    assert torch.allclose(stacked(found), stacked(expected), atol=1e-4)
+    assert max(rows) > 1
+
+
 def test_closing_in_the_middle_leaves_the_model_as_it_was(tiny_llama, monkeypatch):
     monkeypatch.setitem(branches.TOKENS_PER_BATCH, "cpu", 1)
     before = residuals(tiny_llama, [5, 6, 7])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from caa_core import generation
 from caa_core.errors import InputError
 from caa_core.generation import Decoding, Row, generate, side_by_side
 from caa_core.interventions import Positions, Steer
@@ -62,6 +63,89 @@ def test_a_row_is_the_same_alone_and_in_any_batch(tiny):
     assert ids_of(finish(generate(tiny, rows, sampled))) == [
         finish(generate(tiny, [row], sampled))[0].ids for row in rows
     ]
+
+
+def take_turns(*jobs):
+    """Advance several generators in turns, as the worker does, each from its own moment on. Returns their results."""
+    results, waiting, turn = {}, dict(enumerate(jobs)), 0
+    while waiting:
+        for number, (moment, work) in list(waiting.items()):
+            try:
+                if turn >= moment:
+                    next(work)
+            except StopIteration as end:
+                results[number] = end.value
+                del waiting[number]
+            except InputError as error:
+                results[number] = error
+                del waiting[number]
+        turn += 1
+    return [results[number] for number in range(len(jobs))]
+
+
+def test_what_is_asked_at_the_same_time_is_written_together_and_as_alone(tiny, monkeypatch):
+    """Jobs that come and go, with lengths, seeds, plans and prompts of their own."""
+    asked = [
+        (0, [Row(prompt), Row(prompt, (Steer(vector_for(tiny, i), i, 1.5),))], decoding)
+        for i, (prompt, decoding) in enumerate(
+            zip(prompts_for(tiny), (Decoding(14), Decoding(5, 1.0, 3), Decoding(9, 0.7, 4)), strict=True)
+        )
+    ]
+    asked[1] = (2, *asked[1][1:])
+    asked[2] = (4, *asked[2][1:])
+    alone = [ids_of(finish(generate(tiny, rows, decoding))) for _, rows, decoding in asked]
+    sizes = []
+    plain = generation.steered_logits
+    monkeypatch.setattr(
+        generation, "steered_logits", lambda m, inputs, plan: sizes.append(len(inputs.ids)) or plain(m, inputs, plan)
+    )
+    found = take_turns(*((moment, generate(tiny, rows, decoding)) for moment, rows, decoding in asked))
+    assert [ids_of(written) for written in found] == alone
+    assert max(sizes) == 6
+
+
+def test_rows_of_one_prompt_with_plans_of_their_own(tiny):
+    """Their prompt is read once, up to where the first of them is steered."""
+    prompt, v = prompts_for(tiny)[2], vector_for(tiny)
+    rules = ("after-prompt", "index:-4", "generated")
+    rows = [Row(prompt), *(Row(prompt, (Steer(v, 1, 1.5),), Positions.parse(rule)) for rule in rules)]
+    expected = [write(tiny, prompt.ids, [], lambda i: False, 8)]
+    for rule in rules:
+        steered = range(*Positions.parse(rule).span(len(prompt.ids)))
+        expected.append(write(tiny, prompt.ids, [(1, 1.5 * v)], lambda i, steered=steered: i in steered, 8))
+    assert ids_of(finish(generate(tiny, rows, Decoding(8)))) == expected
+
+
+def test_numbers_that_overflow_fail_alone(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    alone = finish(generate(tiny_llama, [Row(prompt)], Decoding(10)))[0].ids
+    broken = Row(prompt, (Steer(torch.full((32,), torch.inf), 1, 1.0),))
+    (good,), error = take_turns(
+        (0, generate(tiny_llama, [Row(prompt)], Decoding(10))), (3, generate(tiny_llama, [broken], Decoding(10)))
+    )
+    assert good.ids == alone
+    assert "overflowed" in str(error)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama, monkeypatch):
+    rows = [
+        Row(prompt, (Steer(vector_for(tiny_llama, i), i, 1.5),)) for i, prompt in enumerate(prompts_for(tiny_llama))
+    ]
+    expected = ids_of(finish(generate(tiny_llama, rows, Decoding(10))))
+    third = tiny_llama.module.model.layers[2]
+    calls = []
+
+    def short_of_memory(module, inputs):
+        calls.append(inputs[0].shape[0])
+        if len(calls) > 4 and inputs[0].shape[0] > 1:
+            raise torch.OutOfMemoryError("no room")
+
+    hook = third.register_forward_pre_hook(short_of_memory)
+    try:
+        assert ids_of(finish(generate(tiny_llama, rows, Decoding(10)))) == expected
+    finally:
+        hook.remove()
+    assert 1 in calls
 
 
 def test_prompts_that_hold_the_pad_token_are_not_masked(tiny_llama):

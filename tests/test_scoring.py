@@ -98,6 +98,25 @@ def test_many_runs_and_small_batches_are_the_same(tiny_llama, monkeypatch):
     assert seen[-1] == (4, pytest.approx(1.0))
 
 
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
+    runs = [(Steer(torch.ones(32), 1, 1.0),)]
+    expected = finish(score(tiny_llama, TEXTS.pairs, runs))
+    rows = []
+
+    def short_of_memory(module, inputs):
+        rows.append(inputs[0].shape[0])
+        if inputs[0].shape[0] > 1:
+            raise torch.OutOfMemoryError("no room")
+
+    hook = tiny_llama.module.model.layers[2].register_forward_pre_hook(short_of_memory)
+    try:
+        found = finish(score(tiny_llama, TEXTS.pairs, runs))
+    finally:
+        hook.remove()
+    assert torch.allclose(found.preference, expected.preference, atol=1e-4)
+    assert max(rows) > 1
+
+
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
