@@ -12,10 +12,12 @@ from typing import Any
 import gradio as gr
 
 from caa_core.errors import InputError
+from caa_core.limits import PROMPT, TOKENS
 from caa_core.model import SteerableModel
 from caa_core.presets import presets
 from caa_core.progress import Progress
-from caa_core.service import Job, Session, Studio
+from caa_core.service import Job, Studio
+from caa_core.sessions import Session
 from caa_core.vectors import SteeringVector
 
 log = logging.getLogger("caa_core")
@@ -68,6 +70,7 @@ def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
 def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
     """Handler of a panel's Stop button."""
 
+    @guarded
     def stop(request: gr.Request) -> None:
         studio.session(request.session_hash).stop(panel)
 
@@ -103,6 +106,19 @@ def recommended(studio: Studio, name: str, session: Session | None = None) -> tu
     middle = studio.model.num_layers * 2 // 5
     own = session.vectors.get(name) if session else None
     return min(own.layers, key=lambda layer: abs(layer - middle)) if own else middle, 1.0
+
+
+def check_request(prompt: str | None, system: str | None, tokens: float) -> None:
+    """Raises InputError for a prompt or an answer that is longer than this app takes."""
+    PROMPT.check(len(prompt or "") + len(system or ""))
+    TOKENS.check(whole(tokens, "The number of new tokens"))
+
+
+def whole(value: Any, what: str) -> int:
+    """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | None) or not float(value or 0).is_integer():
+        raise InputError(f"{what} must be a whole number.")
+    return int(value or 0)
 
 
 def check_fit(model: SteerableModel, vector: SteeringVector) -> None:
