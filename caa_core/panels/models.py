@@ -79,7 +79,7 @@ def _affected(studio: Studio) -> str:
     people = "nobody but you is here" if here < 2 else f"**{here} people** are here now"
     return (
         f"Another model replaces the one that is loaded, for everybody who uses this app; {people}. What is being "
-        "written comes to its end first, and vectors made on the old model may not fit the new one. "
+        "written is finished on the old one, and vectors made on the old one may not fit the new. "
         + (
             "Only the owner of this app may do it."
             if is_public()
