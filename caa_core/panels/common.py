@@ -4,6 +4,7 @@ import functools
 import html
 import inspect
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -116,9 +117,20 @@ def check_request(prompt: str | None, system: str | None, tokens: float) -> None
 
 def whole(value: Any, what: str) -> int:
     """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
-    if isinstance(value, bool) or not isinstance(value, int | float | None) or not float(value or 0).is_integer():
+    if not (isinstance(value, int) or number(value, what).is_integer()):
         raise InputError(f"{what} must be a whole number.")
     return int(value or 0)
+
+
+def number(value: Any, what: str) -> float:
+    """A number that came from outside; nothing is 0. Raises InputError where it is none that can be worked with."""
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} must be a number.") from error
+    if not math.isfinite(found):
+        raise InputError(f"{what} must be a finite number.")
+    return found
 
 
 def check_fit(model: SteerableModel, vector: SteeringVector) -> None:

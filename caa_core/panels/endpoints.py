@@ -16,7 +16,7 @@ from caa_core.interventions import Positions, Steer, parse_steer
 from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE
 from caa_core.model import SteerableModel
-from caa_core.panels.common import check_request, guarded, whole
+from caa_core.panels.common import check_request, guarded, number, whole
 from caa_core.presets import find_pairs, presets
 from caa_core.prompts import render
 from caa_core.readings import ReadPosition
@@ -100,7 +100,7 @@ def build(studio: Studio) -> None:
         rules = Positions.parse(positions or "")
         check_request(prompt, system, max_new_tokens)
         tokens = whole(max_new_tokens, "max_new_tokens")
-        decoding = Decoding(tokens, float(temperature or 0), whole(seed, "The seed"))
+        decoding = Decoding(tokens, number(temperature, "The temperature"), whole(seed, "The seed"))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             steers, notes = [], []
