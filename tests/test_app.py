@@ -168,8 +168,9 @@ def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
         start = time.monotonic()
         call = httpx.post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data})
         outcome = httpx.get(f"{app.url}gradio_api/call/{endpoint}/{call.json()['event_id']}", timeout=60).text
-        assert "event: error" in outcome and time.monotonic() - start < 5, outcome
-    assert "a request failed" in app.log.read_text() and address not in app.log.read_text()
+        assert "event: error" in outcome and time.monotonic() - start < 10, outcome
+        assert "This app fetches nothing" in outcome or not address.startswith("http")
+    assert address not in app.log.read_text()
 
 
 def test_the_file_of_one_session_is_no_others_to_guess(app):

@@ -82,8 +82,8 @@ def test_a_write_that_fails_leaves_the_old_file_whole(library, monkeypatch):
     with pytest.raises(InputError, match=r"could not be written to the library \(No space left on device\)"):
         library.keep_result("chat", "new")
     monkeypatch.undo()
-    assert dict(reopened(library).results()) == {"chat": "old"}
     assert not list(library.folder.glob(".begun-*"))
+    assert dict(reopened(library).results()) == {"chat": "old"}
 
 
 def test_what_a_crash_left_half_written_counts_for_nothing(library):

@@ -9,13 +9,13 @@ import re
 import traceback
 from typing import Any
 
+import gradio as gr
 from gradio.blocks import Block
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caa_core.errors import InputError
 from caa_core.service import Studio
 
 FENCED = re.compile(r"/(proxy=|deep_link|(file[=/]\s*|svelte/)\w+:)", re.IGNORECASE)
@@ -52,7 +52,7 @@ def raise_fences() -> None:
 
     async def take_file(block: Block, path: Any) -> str | None:
         if re.match(r"\s*\w+:", str(path)):
-            raise InputError("This app fetches nothing; upload the file.")
+            raise gr.Error("This app fetches nothing; upload the file.", print_exception=False)
         return await take(block, path)
 
     Block.async_move_resource_to_block_cache = take_file

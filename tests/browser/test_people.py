@@ -44,9 +44,11 @@ def test_two_people_see_nothing_of_each_other(visit, tmp_path):
     tab(mine, "Steer")
     set_new_tokens(mine, 8)
     ask(mine, "My secret question?")
-    address = mine.locator("#generate-download").evaluate(
-        "part => (part.querySelector('a') || part.closest('a'))?.href"
-    )
+    tab(mine, "Generate vectors")
+    with mine.expect_download() as download:
+        mine.locator("#generate-download").click()
+    address = download.value.url
+    tab(mine, "Steer")
     theirs.reload()
     expect(theirs.locator("#steer-strength")).to_contain_text("Relative strength", timeout=LONG)
     theirs.wait_for_timeout(1500)
@@ -55,7 +57,7 @@ def test_two_people_see_nothing_of_each_other(visit, tmp_path):
     expect(theirs.locator("#steer-steered .message")).to_have_count(0)
     tab(theirs, "Generate vectors")
     expect(theirs.locator("#generate-about")).to_contain_text("None yet")
-    for trace in ("pirate", "secret", "Arr, matey"):
+    for trace in ("pirate", "secret question", "Arr, matey"):
         assert trace not in theirs.content()
     # Their file has an address that nobody guesses, and beside it lies nothing that could be listed.
     assert re.search(r"/caa-[0-9a-f]{32}/pirate\.safetensors$", address)
@@ -116,22 +118,15 @@ def test_what_strangers_write_is_text_everywhere(visit, tmp_path):
     clean = f"{SCRIPT} *b* [x](javascript:1)"
     expect(page.locator("#generate-done")).to_have_text(f"It is called {clean} now.")
     expect(page.locator("#generate-about")).to_contain_text(clean)
-    page.locator("#generate-compare").click()
-    expect(page.locator("#generate-status")).to_contain_text("Compared", timeout=LONG)
 
     tab(page, "Steer")
     choose(page, "steer-vector", f"{clean} (yours)")
-    set_new_tokens(page, 24)
+    set_new_tokens(page, 16)
     # Greedy, and a question to which the model answers with the markup.
     ask(page, f"Repeat this HTML and nothing else: {SCRIPT}<b>bold</b>")
     expect(page.locator("#steer-status")).to_contain_text(clean)
     assert "<" in last_answer(page, "steer-unsteered")
     page.get_by_text("Which tokens are steered").first.click()
-    tab(page, "Compete")
-    choose(page, "compete-a-vector", f"{clean} (yours)")
-    set_new_tokens(page, 8, "compete")
-    page.locator("#compete-prompt textarea").fill(SCRIPT)
-    write(page, "compete")
 
     page.reload()
     expect(page.locator("#steer-unsteered .bot.message")).to_have_count(1, timeout=LONG)
