@@ -8,13 +8,17 @@ TORCH  ?= torch==2.13.0
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test lint screenshot bench presets clean
+.PHONY: run test soak lint screenshot bench presets clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
 
 test: $(VENV)/.test-ready
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+# Sizes that take minutes.
+soak: $(VENV)/.test-ready
+	CAA_FUZZ_CASES=12000 $(VENV)/bin/python -m pytest tests/test_fuzz.py
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .

@@ -1,14 +1,24 @@
 """The page: builds it from the panels and launches it. Also the entry point of a Hugging Face Space."""
 
+import logging
 import os
+import shutil
+import signal
 import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from caa_core import logs
 from caa_core.catalog import DEFAULT_MODEL
 from caa_core.errors import InputError
-from caa_core.panels import compete, endpoints, generate, models, steer
-from caa_core.panels.common import vector_choices
+from caa_core.library import Library
+from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
+from caa_core.panels import compete, endpoints, fences, generate, models, steer
+from caa_core.panels.common import guarded, vector_choices
 from caa_core.service import Studio
 
 TITLE = "CAA Studio"
@@ -21,7 +31,9 @@ INTRO = (
 SECONDS_BETWEEN_LOOKS = 5
 # Handlers wait in threads for the one that runs the model; Stop must always get one.
 THREADS = 200
-MAX_UPLOAD = "200mb"
+SECONDS_BETWEEN_SWEEPS = 30
+# What gradio needs to send the last word of a job that has ended.
+SECONDS_TO_SEND = 1
 CSS = """
 .gradio-container { max-width: 1500px !important; margin: auto; }
 #model-line { text-align: right; }
@@ -41,24 +53,33 @@ body { overflow-x: clip; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """
+log = logging.getLogger("caa_core")
 THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, IDLE.value)) as page:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
             with gr.Column(scale=3, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
         shown = gr.State("")  # which model the page shows
+        key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
+
+        @guarded
+        def enter(request: gr.Request, key: Any) -> str:
+            return studio.sessions.enter(request.session_hash, key)
+
+        silent = {"show_progress": "hidden", "api_visibility": "private"}
+        entered = page.load(enter, key, key, **silent)
         with gr.Tab("Steer", id="steer"):
-            steer_pickers, steer_layers = steer.build(page, studio)
+            steer_pickers, steer_layers = steer.build(page, studio, entered)
         with gr.Tab("Generate vectors", id="generate"):
-            changed, generate_pickers = generate.build(studio, shown)
+            changed, generate_pickers = generate.build(studio, shown, entered)
         with gr.Tab("Compete", id="compete") as tab:
-            compete_pickers, compete_layers = compete.build(tab, studio)
+            compete_pickers, compete_layers = compete.build(tab, studio, entered)
         with gr.Tab("Models", id="models") as tab:
             loaded = models.build(tab, studio, line)
         endpoints.build(studio)
@@ -66,6 +87,7 @@ def build(studio: Studio) -> gr.Blocks:
         pickers = [*steer_pickers, *compete_pickers, *generate_pickers]
         layers = [*steer_layers, *compete_layers]
 
+        @guarded
         def refresh(request: gr.Request, known: str, *values: float) -> list:
             """Choices, and sliders that end with the loaded model's layers."""
             choices = vector_choices(studio.session(request.session_hash))
@@ -76,31 +98,75 @@ def build(studio: Studio) -> gr.Blocks:
                 *(gr.Slider(maximum=deepest, value=min(value, deepest)) for value in values),
             ]
 
+        @guarded
         def look(request: gr.Request, known: str, *values: float) -> list:
             """The same, when somebody else has loaded another model."""
+            studio.session(request.session_hash)  # is still in use
             if models.state_of(studio)[1] == known:
                 return [gr.skip()] * (2 + len(pickers) + len(layers))
             return refresh(request, known, *values)
 
         def leave(request: gr.Request) -> None:
-            studio.leave(request.session_hash)
+            studio.sessions.leave(request.session_hash)
 
         page_parts = {"inputs": [shown, *layers], "outputs": [line, shown, *pickers, *layers]}
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on([page.load, changed.change, loaded.change], refresh, **page_parts, **silent)
+        entered.then(refresh, **page_parts, **silent)
+        gr.on([changed.change, loaded.change], refresh, **page_parts, **silent)
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, **page_parts, **silent, queue=False)
         page.unload(leave)
     return page
 
 
 def main() -> None:
-    """Load the model and serve. Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL."""
+    """Load the model and serve until told to end.
+
+    Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
+    CAA_LIBRARY, for an app that is not public.
+    """
+    logs.setup()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to lose yet
+    # A folder of its own: what people upload and make is nobody else's on this machine, and goes with the app.
+    files = tempfile.mkdtemp(prefix="caa-")
+    os.environ["GRADIO_TEMP_DIR"] = files
     try:
-        studio = Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL))
+        library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
+        serve(Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL), library=library))
     except InputError as error:
         sys.exit(str(error))
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
+    sys.stdout.flush()
+    # Threads of the libraries that still wait for work would make the interpreter's own end a crash.
+    os._exit(0)
+
+
+def serve(studio: Studio) -> None:
+    """Serve the page until the process is told to end; then let running jobs come to theirs."""
+    fences.raise_fences()
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
-    page.launch(theme=THEME, css=CSS, footer_links=["api"], max_threads=THREADS, max_file_size=MAX_UPLOAD)
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    page.launch(
+        theme=THEME,
+        css=CSS,
+        footer_links=["api"],
+        max_threads=THREADS,
+        max_file_size=f"{UPLOAD_MB.value}mb",
+        app_kwargs=fences.settings(studio),
+        prevent_thread_lock=True,
+    )
+    log.info("serving", extra={"model": studio.model.name, "public": is_public()})
+    while not told.wait(SECONDS_BETWEEN_SWEEPS):
+        for closed in studio.sessions.sweep():
+            page.state_holder.delete_state(closed)
+    log.info("ending", extra={"jobs": len(studio.sessions.running()), "seconds": STOP.value})
+    stopped = studio.finish(STOP.value)
+    told.clear()
+    told.wait(SECONDS_TO_SEND)
+    page.close(verbose=False)
+    studio.sessions.end()
+    log.info("ended", extra={"stopped": stopped})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from caa_core import hub
 from caa_core.errors import InputError
+from caa_core.limits import is_public
 from caa_core.machine import best_device, fits, memory_needed
 from caa_core.progress import Say, tell
 from caa_core.weights import (
@@ -149,11 +150,6 @@ CATALOG = {
     )
 }
 DEFAULT_MODEL = "smollm2-135m"
-
-
-def is_public() -> bool:
-    """True where strangers use the app (`CAA_PUBLIC=1`): models of the catalogue only, nothing typed is opened."""
-    return os.environ.get("CAA_PUBLIC", "") not in ("", "0")
 
 
 def listing() -> list[dict[str, Any]]:

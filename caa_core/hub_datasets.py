@@ -5,9 +5,9 @@ import json
 import re
 from typing import Any
 
-from caa_core.catalog import is_public
 from caa_core.errors import InputError
-from caa_core.tables import MAX_BYTES, Table
+from caa_core.limits import FILE_MB, is_public
+from caa_core.tables import Table
 
 MAX_ROWS = 20_000
 # The hub is asked once whether it knows a dataset, so that nobody waits for all the retries of a download.
@@ -73,7 +73,7 @@ def _first_rows(rows: Any) -> tuple[list[dict[str, str]], str]:
     size = 0
     for row in rows.decode(False) if rows.features else rows:
         size += sum(len(value) for value in row.values() if isinstance(value, str))
-        if len(records) == MAX_ROWS or size > MAX_BYTES:
+        if len(records) == MAX_ROWS or size > FILE_MB.value * 1e6:
             return records, f"dataset of the hub, its first {len(records):,} rows,"
         records.append({column: value for column, value in row.items() if isinstance(value, str)})
     return records, "dataset of the hub"

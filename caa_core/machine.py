@@ -44,6 +44,11 @@ def free_memory(device: str) -> int:
     return min(psutil.virtual_memory().available, _free_in_container())
 
 
+def used_memory() -> int:
+    """Bytes of this machine's memory that the app takes."""
+    return psutil.Process().memory_info().rss
+
+
 def _free_in_container() -> float:
     """What the control group leaves; psutil sees the whole machine. Cached files give way, so they count as free."""
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.errors import InputError
+from caa_core.limits import ROWS
 
-MAX_ROWS = 100_000
 MAX_CELLS = 2_000_000
 MAX_UNPACKED = 50_000_000
 # What the process may use, bytes and seconds. Loading the library alone takes about a second on a busy machine.
@@ -70,7 +70,7 @@ def _check(metadata: Any) -> None:
     """Raises InputError where the metadata promise more than is taken."""
     unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     for count, most, unit in (
-        (metadata.num_rows, MAX_ROWS, "rows"),
+        (metadata.num_rows, ROWS.value, "rows"),
         (metadata.num_rows * metadata.num_columns, MAX_CELLS, "cells"),
         (unpacked, MAX_UNPACKED, "bytes when unpacked"),
     ):

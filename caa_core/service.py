@@ -7,14 +7,10 @@ turns, one step of each, so that a long one holds up nobody, and stops a job by 
 
 import logging
 import queue
-import re
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,15 +18,19 @@ from caa_core.capability import Capability, look
 from caa_core.catalog import DEFAULT_MODEL
 from caa_core.errors import InputError
 from caa_core.extraction import preset_vector
+from caa_core.library import Library
+from caa_core.machine import free_memory, used_memory
 from caa_core.model import Loaded, SteerableModel, read, wrap
 from caa_core.presets import presets
 from caa_core.progress import Progress, Say, tell
-from caa_core.vectors import SteeringVector, clean
+from caa_core.sessions import Session, Sessions
+from caa_core.vectors import SteeringVector
 
 Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
-# How long what a person made stays after they left.
-SECONDS_KEPT = 3600
+# How often running jobs are looked at while the app ends, and how long a stopped one may take for its last step.
+SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_TO_STOP = 5
 
 log = logging.getLogger("caa_core")
 
@@ -115,58 +115,13 @@ class Worker:
                 turns.popleft()
 
 
-@dataclass
-class Session:
-    """What one person has: vectors by name, a folder for their files, and the jobs that run for them, by panel."""
-
-    vectors: dict[str, SteeringVector] = field(default_factory=dict)
-    jobs: dict[str, Job] = field(default_factory=dict)
-    left: float | None = None
-    _folder: tempfile.TemporaryDirectory | None = None
-
-    def keep(self, vector: SteeringVector) -> str:
-        """Put a vector into the list under a name that nothing else has, which is returned."""
-        first = clean(vector.name) or "vector"
-        name, count = first, 2
-        while name in self.vectors or name in presets():
-            name, count = f"{first} ({count})", count + 1
-        self.vectors[name] = replace(vector, name=name)
-        return name
-
-    def rename(self, name: str, new: str) -> str:
-        """Give a vector another name; where something else has it, with a number, as `keep` does."""
-        if not (new := clean(new)):
-            raise InputError("Write the new name first.")
-        vector = self.vectors.pop(name)
-        return self.keep(replace(vector, name=new))
-
-    def path(self, name: str, ending: str) -> Path:
-        """Where a file of that name can be written; it is there as long as the session."""
-        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="caa-")
-        safe = re.sub(r"[^\w() -]", "_", name).strip()[:80] or "file"
-        return Path(self._folder.name) / f"{safe}{ending}"
-
-    def follow(self, panel: str, job: Job) -> Iterator[Any]:
-        """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped."""
-        self.stop(panel)
-        self.jobs[panel] = job
-        try:
-            yield from job
-        finally:
-            if self.jobs.get(panel) is job:
-                del self.jobs[panel]
-
-    def stop(self, panel: str) -> None:
-        if job := self.jobs.get(panel):
-            job.stop()
-
-
 class Studio:
     """The model, its worker, and the sessions of everybody who is here."""
 
-    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell):
+    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None):
         self._worker = Worker()
-        self._sessions: dict[str, Session] = {}
+        self.sessions = Sessions(library)
+        self._closing = False
         # Vectors of presets by model, and how far those that are being made have come.
         self._preset_vectors: WeakKeyDictionary[SteerableModel, dict[str, SteeringVector]] = WeakKeyDictionary()
         self._making: dict[tuple[SteerableModel, str], Progress | None] = {}
@@ -176,7 +131,9 @@ class Studio:
         self.load(spec, say=say)
 
     def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
-        """Queue work on whichever model is loaded when its turn comes."""
+        """Queue work on whichever model is loaded when its turn comes. Raises InputError while the app ends."""
+        if self._closing:
+            raise InputError("The app is being ended just now; try again in a minute.")
         return self._worker.submit(lambda: work(self.model))
 
     def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
@@ -204,24 +161,36 @@ class Studio:
         """What a quick look at the loaded model found, or why it failed; None while it goes on."""
         return self._look.result or self._look.error
 
-    def session(self, key: str | None) -> Session:
-        """The session of a page or a client; one of its own for each call that names none."""
-        now = time.monotonic()
-        for other, session in list(self._sessions.items()):
-            if session.left is not None and now - session.left > SECONDS_KEPT:
-                self._sessions.pop(other, None)
-        if not key:
-            return Session()
-        session = self._sessions.setdefault(key, Session())
-        session.left = None
-        return session
+    def session(self, page: str | None) -> Session:
+        """The session of a page or a client; see `Sessions.of`."""
+        return self.sessions.of(page)
 
-    def leave(self, key: str | None) -> None:
-        """Stop what a person left running. What they made is kept for a while: a page can come back from sleep."""
-        if session := self._sessions.get(key):
-            session.left = time.monotonic()
-            for job in list(session.jobs.values()):
-                job.stop()
+    def finish(self, seconds: float) -> int:
+        """Take no new work, and let what runs come to its end for so long. Returns how many jobs had to be stopped."""
+        self._closing = True
+        self._wait(seconds)
+        late = self.sessions.running()
+        for job in late:
+            job.stop()
+        self._wait(SECONDS_TO_STOP)
+        return len(late)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.sessions.running() and time.monotonic() < end:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """What somebody who looks after the app wants to know, and nothing of anybody's: counts and sizes."""
+        model, dtype = self.model, str(self.model.dtype).removeprefix("torch.")
+        return {
+            "status": "ending" if self._closing else "ok",
+            "model": {"name": model.name, "dtype": dtype, "device": model.device.type},
+            "queue": {"jobs": len(self.sessions.running())},
+            "sessions": {"here": self.sessions.here, "kept": self.sessions.kept},
+            "memory": {"used_mb": used_memory() // 1_000_000, "free_mb": int(free_memory(model.device.type) / 1e6)},
+        }
 
     def vector(self, model: SteerableModel, session: Session, name: str) -> Generator[Progress, None, SteeringVector]:
         """A vector of the session, or of a preset, which is made on first use and kept for everybody."""

@@ -16,9 +16,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from caa_core.catalog import is_public
 from caa_core.errors import InputError
 from caa_core.exchange import FORMATS, file_name, read_vector
+from caa_core.limits import is_public
 from caa_core.vectors import MAX_BYTES, SteeringVector, clean
 
 TIMEOUT = 30.0

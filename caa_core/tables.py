@@ -21,9 +21,8 @@ from typing import Any
 from caa_core import parquet
 from caa_core.columns import Columns, are_questions, match_columns, shown
 from caa_core.errors import InputError
+from caa_core.limits import FILE_MB, ROWS
 
-MAX_BYTES = 20_000_000
-MAX_RECORDS = 100_000
 MAX_COLUMNS = 1000
 MAX_LINES = 1_000_000
 # Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
@@ -119,9 +118,9 @@ def _bytes(path: Path) -> bytes:
         raise InputError("There is no file of that name.")
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
+        if size > FILE_MB.value * 1e6:
             raise InputError(
-                f"{path.name} has {size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB can be read. "
+                f"{path.name} has {size / 1e6:.0f} MB; at most {FILE_MB.value} MB can be read. "
                 "Split it, or keep the pairs you need."
             )
         return path.read_bytes()
@@ -212,7 +211,7 @@ def _objects(text: str, name: str) -> tuple[str, list[Record]]:
     """JSON objects one after the other, numbered by the line on which each begins; or one that wraps a list."""
     decode = json.JSONDecoder().raw_decode
     records: list[Record] = []
-    position, line = 0, 1
+    position, line, most = 0, 1, ROWS.value
     while start := re.compile(r"[^ \t\n]").search(text, position):
         line += text.count("\n", position, start.start())
         if records and records[-1][0] == line:
@@ -224,9 +223,10 @@ def _objects(text: str, name: str) -> tuple[str, list[Record]]:
             raise InputError(
                 f"{name}, line {line}: not valid JSON ({detail}). Give a JSON list, or one JSON object a line."
             ) from error
-        records += _numbered([item], name, line)
+        records.append((line, _object(item, name, line)))
         line += text.count("\n", start.start(), position)
-        _check_count(len(records), name)
+        if len(records) > most:
+            _check_count(len(records), name)
     if len(records) > 1:
         return "JSON Lines", records
     return "JSON", _numbered(_unwrapped(records[0][1]), name)
@@ -240,21 +240,24 @@ def _unwrapped(record: dict[str, Any]) -> list[Any]:
 
 
 def _numbered(items: Iterable[Any], name: str, first: int = 1) -> list[Record]:
-    records = list(enumerate(islice(items, MAX_RECORDS + 1), first))
+    records = list(enumerate(islice(items, ROWS.value + 1), first))
     _check_count(len(records), name)
     for number, item in records:
-        if not isinstance(item, dict):
-            raise InputError(
-                f"{name}, item {number}: an object with fields was expected, not {reprlib.repr(item)[:60]}."
-            )
+        _object(item, name, number)
     if not records:
         raise InputError(f"{name} has no pairs in it.")
     return records
 
 
+def _object(item: Any, name: str, number: int) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise InputError(f"{name}, item {number}: an object with fields was expected, not {reprlib.repr(item)[:60]}.")
+    return item
+
+
 def _check_count(count: int, name: str) -> None:
-    if count > MAX_RECORDS:
-        raise InputError(f"{name} has more than {MAX_RECORDS:,} records. Split it, or keep the pairs you need.")
+    if count > ROWS.value:
+        raise InputError(f"{name} has more than {ROWS.value:,} records. Split it, or keep the pairs you need.")
 
 
 def _csv(text: str, name: str, delimiter: str) -> Iterable[dict[str, str]]:

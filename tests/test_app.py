@@ -1,8 +1,10 @@
 """The running app through its named endpoints, as a program uses it."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -100,7 +102,7 @@ def test_bad_files_get_one_sentence_and_the_app_goes_on(client, tmp_path, conten
         ({"steer": 5}, "not FILE:LAYER:MULTIPLIER"),
         ({"prompt": None}, "The prompt is empty"),
         ({"positions": "index:999"}, "outside the prompt"),
-        ({"max_new_tokens": 100000}, "New tokens must be between"),
+        ({"max_new_tokens": 100000}, "100,000 new tokens in an answer are too many"),
         ({"prompt": "word " * 9000}, "Shorten it"),
     ],
 )
@@ -128,6 +130,63 @@ def test_a_path_of_the_server_is_not_opened(app, pairs, uploaded):
     outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
     assert ("event: complete" in outcome and "safetensors" in outcome) == uploaded
     assert ("event: error" in outcome) == (not uploaded)
+
+
+def test_health_is_said_in_counts(app):
+    said = httpx.get(f"{app.url}health")
+    assert said.status_code == 200 and said.json().keys() == {"status", "model", "queue", "sessions", "memory"}
+    assert said.json()["status"] == "ok" and said.json()["model"]["name"] == "smollm2-135m"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=http://example.com/x",
+        "gradio_api/file=HTTPS%3A%2F%2Fexample.com",
+        "gradio_api/file/http://example.com/x",
+        "gradio_api/file= http://example.com/x",
+        "gradio_api/proxy=https://x.hf.space/y",
+        "gradio_api/deep_link?session_hash=abc",
+        "gradio_api/file=/etc/passwd",
+        "gradio_api/file=..%2F..%2Fetc%2Fpasswd",
+    ],
+)
+def test_nothing_is_fetched_and_no_path_is_opened(app, path):
+    assert httpx.get(f"{app.url}{path}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "ftp://a/b", "file:///etc/passwd"]
+)
+def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
+    """By whichever way it comes: as a file, or hidden in another value."""
+    named = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+    for endpoint, data in (
+        ("extract", [named, "", "10", None, "", False, "auto", "mean-difference", ""]),
+        ("steer", ["Hi", named, None, "", "all", 2, 0, 0]),
+    ):
+        start = time.monotonic()
+        call = httpx.post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data})
+        outcome = httpx.get(f"{app.url}gradio_api/call/{endpoint}/{call.json()['event_id']}", timeout=60).text
+        assert "event: error" in outcome and time.monotonic() - start < 10, outcome
+        assert "This app fetches nothing" in outcome or not address.startswith("http")
+    assert address not in app.log.read_text()
+
+
+def test_the_file_of_one_session_is_no_others_to_guess(app):
+    """gradio serves what lies in its folder to whoever knows the path: each has a part of 128 random bits."""
+    call = httpx.post(
+        f"{app.url}gradio_api/call/extract",
+        json={"data": [None, "joy", "10", 2, "mine", False, "auto", "mean-difference", ""]},
+    )
+    outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
+    url = re.search(r'"url": ?"([^"]+)"', outcome)[1]
+    assert httpx.get(url).status_code == 200
+    folder = re.search(r"/(caa-[0-9a-f]{32})/mine\.safetensors$", url)[1]
+    for guess in (url.replace(folder, "caa-" + "0" * 32), url.removesuffix("/mine.safetensors"), url.split("/caa-")[0]):
+        assert httpx.get(guess).status_code == 403
+    for trick in ("..%2F", "%2e%2e/", "./../"):
+        assert httpx.get(url.replace("mine.safetensors", f"{trick}mine.safetensors")).status_code == 403
 
 
 def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from caa_core.catalog import CATALOG, DEFAULT_MODEL, CatalogModel, Source, is_public, listing, locate, room
+from caa_core.catalog import CATALOG, DEFAULT_MODEL, CatalogModel, Source, listing, locate, room
 from caa_core.errors import InputError
+from caa_core.limits import is_public
 from caa_core.model import load
 from caa_core.weights import Gguf, Wheels
 from tests.test_hub import in_hub_cache

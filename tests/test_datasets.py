@@ -7,7 +7,6 @@ from caa_core.columns import Columns
 from caa_core.datasets import ContrastPair, Dataset, pairs_from_rows, read_pairs, write_pairs
 from caa_core.errors import InputError
 from caa_core.presets import presets
-from caa_core.tables import MAX_BYTES
 
 TEXT = [
     {"prompt": "Rain?", "positive": "Lovely!", "negative": "Wet."},
@@ -103,7 +102,6 @@ def test_what_is_no_such_file_gets_one_clear_sentence(tmp_path, content, message
 def test_files_that_are_too_large_or_not_there(tmp_path):
     with pytest.raises(InputError, match="50 MB; at most 20 MB"):
         read_pairs(file(tmp_path, b" " * 50_000_000))
-    assert MAX_BYTES < 50_000_000
     with pytest.raises(InputError, match=r"nowhere\.json cannot be read: No such file"):
         read_pairs(tmp_path / "nowhere.json")
 

@@ -6,7 +6,8 @@ import torch
 from caa_core.errors import InputError
 from caa_core.extraction import extract, preset_vector
 from caa_core.presets import presets
-from caa_core.service import Session, Studio, Worker
+from caa_core.service import Studio, Worker
+from caa_core.sessions import Session
 from caa_core.vectors import Provenance, SteeringVector
 from tests.conftest import make_tiny
 
@@ -195,31 +196,62 @@ def test_an_unknown_vector_is_named(studio):
         list(studio.run(lambda model: studio.vector(model, Session(), "nothing")))
 
 
-def test_sessions_do_not_see_each_other_and_end(studio, monkeypatch):
-    vector = SteeringVector("mine", {}, {}, Provenance())
-    assert [studio.session("a").keep(vector) for _ in range(2)] == ["mine", "mine (2)"]
-    assert not studio.session("b").vectors
+def test_leaving_ends_what_runs(studio):
     job = studio.run(lambda model: iter_forever())
     running = studio.session("a").follow("steer", job)
     next(running)
-    studio.leave("a")
+    studio.sessions.leave("a")
     list(running)
     assert job.stopped and not studio.session("a").jobs
-    # A page that comes back from sleep finds what it made; one that does not is forgotten in the end.
-    assert len(studio.session("a").vectors) == 2
-    studio.leave("a")
-    monkeypatch.setattr("caa_core.service.SECONDS_KEPT", -1)
-    assert not studio.session("a").vectors
-    assert studio.session(None) is not studio.session(None)
+
+
+def test_an_app_that_ends_lets_jobs_finish_and_takes_no_new_ones(studio):
+    gate, job = threading.Event(), None
+
+    def slow():
+        while not gate.is_set():
+            yield
+        return "whole"
+
+    job = studio.run(lambda model: slow())
+    running = studio.session("a").follow("steer", job)
+    next(running)
+    reader = threading.Thread(target=lambda: list(running))
+    reader.start()
+    threading.Timer(0.3, gate.set).start()
+    assert studio.health["queue"] == {"jobs": 1}
+    assert studio.finish(20) == 0 and job.result == "whole"
+    with pytest.raises(InputError, match="is being ended"):
+        studio.run(lambda model: slow())
+    assert studio.health["status"] == "ending"
+
+
+def test_a_job_that_does_not_end_is_stopped(studio):
+    job = studio.run(lambda model: iter_forever())
+    reader = threading.Thread(target=lambda: list(studio.session("a").follow("steer", job)))
+    reader.start()
+    while not studio.sessions.running():
+        pass
+    assert studio.finish(0.1) == 1
+    reader.join(5)
+    assert job.stopped and not studio.sessions.running()
+
+
+def test_health_says_counts_and_nothing_of_anybodys(studio):
+    studio.session("a").keep(SteeringVector("my secret", {}, {}, Provenance()))
+    said = studio.health
+    assert said["status"] == "ok" and said["model"] == {
+        "name": "tiny",
+        "dtype": str(studio.model.dtype)[6:],
+        "device": "cpu",
+    }
+    assert said["sessions"] == {"here": 1, "kept": 1} and said["memory"]["used_mb"] > 100
+    assert "secret" not in str(said)
 
 
 def iter_forever():
     while True:
         yield
-
-
-def test_a_name_of_a_preset_is_not_taken():
-    assert Session().keep(SteeringVector("joy", {}, {}, Provenance())) == "joy (2)"
 
 
 def test_another_model_replaces_the_old_one_and_a_failure_leaves_it(studio, tmp_path):

@@ -7,7 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.tables import MAX_RECORDS, read_table
+from caa_core.limits import ROWS as MOST
+from caa_core.tables import read_table
 
 ROWS = [
     {"prompt": "How’s the café?\nSay it – twice", "positive": "Größe, “oui”!", "negative": "Naïve; señor."},
@@ -158,9 +159,9 @@ def test_parquet_gives_its_columns_of_text(read):
         ("a,b,a\n1,2,3", "two columns that are called 'a'"),
         (",".join(f"c{i}" for i in range(2000)) + "\n1", "more than 1,000 columns"),
         ('""\n', "no pairs in it"),
-        ("a\n" + "x\n" * (MAX_RECORDS + 1), "more than 100,000 records"),
-        ("{}\n" * (MAX_RECORDS + 1), "more than 100,000 records"),
-        ("[" + "{}," * MAX_RECORDS + "{}]", "more than 100,000 records"),
+        ("a\n" + "x\n" * (MOST.value + 1), "more than 100,000 records"),
+        ("{}\n" * (MOST.value + 1), "more than 100,000 records"),
+        ("[" + "{}," * MOST.value + "{}]", "more than 100,000 records"),
         ("a\n" + "y" * 200_000, "line 2: not valid CSV .field larger"),
         (b"\xff\xfea\x00b", "not text in an encoding that can be told"),
         (b"\xff\xfe\x00\x00a\x00\x00\x00", "is a binary file"),

@@ -4,6 +4,7 @@ import functools
 import html
 import inspect
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import gradio as gr
 
 from caa_core.errors import InputError
+from caa_core.limits import PROMPT, TOKENS
 from caa_core.model import SteerableModel
 from caa_core.presets import presets
 from caa_core.progress import Progress
-from caa_core.service import Job, Session, Studio
+from caa_core.service import Job, Studio
+from caa_core.sessions import Session
 from caa_core.vectors import SteeringVector
 
 log = logging.getLogger("caa_core")
@@ -68,6 +71,7 @@ def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
 def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
     """Handler of a panel's Stop button."""
 
+    @guarded
     def stop(request: gr.Request) -> None:
         studio.session(request.session_hash).stop(panel)
 
@@ -103,6 +107,30 @@ def recommended(studio: Studio, name: str, session: Session | None = None) -> tu
     middle = studio.model.num_layers * 2 // 5
     own = session.vectors.get(name) if session else None
     return min(own.layers, key=lambda layer: abs(layer - middle)) if own else middle, 1.0
+
+
+def check_request(prompt: str | None, system: str | None, tokens: float) -> None:
+    """Raises InputError for a prompt or an answer that is longer than this app takes."""
+    PROMPT.check(len(prompt or "") + len(system or ""))
+    TOKENS.check(whole(tokens, "The number of new tokens"))
+
+
+def whole(value: Any, what: str) -> int:
+    """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
+    if not (isinstance(value, int) or number(value, what).is_integer()):
+        raise InputError(f"{what} must be a whole number.")
+    return int(value or 0)
+
+
+def number(value: Any, what: str) -> float:
+    """A number that came from outside; nothing is 0. Raises InputError where it is none that can be worked with."""
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} must be a number.") from error
+    if not math.isfinite(found):
+        raise InputError(f"{what} must be a finite number.")
+    return found
 
 
 def check_fit(model: SteerableModel, vector: SteeringVector) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core.competition import Decomposition, Voice, decompose, same_strength
 from caa_core.errors import InputError
@@ -21,12 +22,13 @@ from caa_core.panels.common import (
 from caa_core.panels.conversation import Conversation, Voices
 from caa_core.presets import presets
 from caa_core.progress import Progress
-from caa_core.service import Session, Studio
+from caa_core.service import Studio
+from caa_core.sessions import Session
 
 FIRST = ("joy", "gloom")
 
 
-def build(tab: gr.Tab, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
+def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
     """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
     labels = {"unsteered": "Unsteered", "a": "A alone", "b": "B alone", "both": "A and B together"}
     conversation = Conversation(studio, "compete", labels, presets()[FIRST[0]].prompts)
@@ -42,7 +44,7 @@ def build(tab: gr.Tab, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slide
             table = gr.Markdown(elem_id="compete-decomposition", container=True)
     conversation.columns()
     chosen = [*a, *b]
-    conversation.wire(lambda *values: _voices(studio, *values), chosen)
+    conversation.wire(entered, lambda *values: _voices(studio, *values), chosen)
 
     @guarded
     def explain(request: gr.Request, *values: str | float) -> Iterator[str]:
@@ -70,6 +72,7 @@ def build(tab: gr.Tab, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slide
             raise InputError(f"B would need a multiplier of {multiplier:.1f}, which is out of range; weaken A first.")
         return round(multiplier, 1)
 
+    @guarded
     def start(request: gr.Request, name: str) -> tuple[int, float]:
         return recommended(studio, name, studio.session(request.session_hash))
 

@@ -3,20 +3,23 @@
 import html
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 import torch
+from gradio.events import Dependency
 
 from caa_core.errors import InputError
 from caa_core.generation import Decoding, Row, Written, generate
 from caa_core.interventions import POSITIONS, Plan, Positions, Steer
+from caa_core.limits import TOKENS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import events, guarded, plain, stopper
+from caa_core.panels.common import check_request, events, guarded, plain, stopper
 from caa_core.progress import Progress
 from caa_core.prompts import Turn, render
-from caa_core.service import Session, Studio
+from caa_core.service import Studio
+from caa_core.sessions import Session
 
 STEERED = "steered"
 
@@ -99,7 +102,7 @@ class Conversation:
                 label="Steered positions",
                 info="The tokens that are steered. index:-2 is the prompt's second last.",
             )
-            tokens = gr.Slider(8, 512, 80, step=8, label="New tokens")
+            tokens = gr.Slider(8, min(512, TOKENS.value), 80, step=8, label="New tokens")
             temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0: always the likeliest token")
             seed = gr.Number(0, label="Seed", precision=0, info="All columns draw the same random numbers.")
         self.common = [system, positions, tokens, temperature, seed]
@@ -156,8 +159,11 @@ class Conversation:
             feedback_options=None,
         )
 
-    def wire(self, prepare: Prepare, values: Sequence[gr.components.Component]) -> None:
-        """Let the buttons work. `prepare` is called as prepare(model, session, *values)."""
+    def wire(self, entered: Dependency, prepare: Prepare, values: Sequence[gr.components.Component]) -> None:
+        """Let the buttons work. `prepare` is called as prepare(model, session, *values).
+
+        After `entered` the chat is shown that the person had before a reload.
+        """
 
         @guarded
         def send(request: gr.Request, question: str, exchanges: tuple[Exchange, ...], *rest: Any) -> Iterator[dict]:
@@ -175,6 +181,21 @@ class Conversation:
             session = self.studio.session(request.session_hash)
             yield from self._answer(session, prepare, self._request(exchanges[-1].question, exchanges[:-1], rest))
 
+        @guarded
+        def clear(request: gr.Request) -> list:
+            session = self.studio.session(request.session_hash)
+            session.drop(self.panel)
+            session.person.forget(self.panel)
+            return [(), *[[]] * len(self.chatbots), "", []]
+
+        @guarded
+        def restore(request: gr.Request) -> dict:
+            kept = self.studio.session(request.session_hash).person.results.get(self.panel)
+            if not kept:
+                return {self.history: gr.skip()}
+            exchanges = _unpack(kept, len(self.chatbots))
+            return {self.history: exchanges, **self._chats(exchanges)}
+
         parts = [self.history, *self.chatbots, self.status, self.marked]
         settings = [*self.common, *values]
         silent = {"show_progress": "hidden", "api_visibility": "private"}
@@ -188,13 +209,13 @@ class Conversation:
         retrying = self.buttons["Retry"].click(retry, [self.history, *settings], parts, **silent)
         self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **silent)
         # What is being written must not come back into a cleared chat.
-        self.buttons["Clear"].click(
-            lambda: [(), *[[]] * len(self.chatbots), "", []], None, parts, cancels=[writing, retrying], **silent
-        )
+        self.buttons["Clear"].click(clear, None, parts, cancels=[writing, retrying], **silent)
+        entered.then(restore, None, [self.history, *self.chatbots], **silent)
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **silent)
 
     def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> Request:
         system, positions, tokens, temperature, seed = rest[: len(self.common)]
+        check_request(question, system, tokens)
         return Request(
             question,
             tuple(exchanges),
@@ -203,6 +224,9 @@ class Conversation:
             Decoding(int(tokens), float(temperature), int(seed or 0)),
             tuple(rest[len(self.common) :]),
         )
+
+    def _chats(self, exchanges: Sequence[Exchange]) -> dict:
+        return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
 
     def _answer(self, session: Session, prepare: Prepare, asked: Request) -> Iterator[dict]:
         """Updates of the page while the columns write."""
@@ -216,8 +240,9 @@ class Conversation:
                 continue
             written = event
             now = (*asked.exchanges, Exchange(asked.question, tuple(text.text for text in written)))
-            chats = {chatbot: shown(now, column) for column, chatbot in enumerate(self.chatbots)}
-            yield {self.history: now, **chats, self.status: "Writing ..."}
+            if session.jobs.get(self.panel) is job:  # which it is not any more in a chat that was cleared
+                session.person.results[self.panel] = _pack(now)
+            yield {self.history: now, **self._chats(now), self.status: "Writing ..."}
         if written is None:
             yield {self.status: "Stopped before anything was written."}
             return
@@ -228,6 +253,22 @@ class Conversation:
             yield {self.status: status}
         else:
             yield {self.status: "  \n".join([status, *job.result.notes]), self.marked: job.result.marked}
+
+
+def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
+    """A chat as plain data."""
+    return [asdict(exchange) for exchange in exchanges]
+
+
+def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
+    """The chat again. Raises InputError for what was not one of so many columns."""
+    try:
+        exchanges = tuple(Exchange(str(one["question"]), tuple(map(str, one["answers"]))) for one in kept)
+    except (TypeError, KeyError) as error:
+        raise InputError("The chat that was kept cannot be read.") from error
+    if any(len(exchange.answers) != columns for exchange in exchanges):
+        raise InputError("The chat that was kept has other columns.")
+    return exchanges
 
 
 def _write(

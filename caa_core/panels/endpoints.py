@@ -13,13 +13,15 @@ from caa_core.exchange import read_vector
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer, parse_steer
+from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE
 from caa_core.model import SteerableModel
-from caa_core.panels.common import guarded
+from caa_core.panels.common import check_request, guarded, number, whole
 from caa_core.presets import find_pairs, presets
 from caa_core.prompts import render
 from caa_core.readings import ReadPosition
-from caa_core.service import Job, Session, Studio
+from caa_core.service import Job, Studio
+from caa_core.sessions import Person, Session
 from caa_core.vectors import parse_layers
 
 
@@ -60,10 +62,11 @@ def build(studio: Studio) -> None:
             raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
         named = Columns.parse(columns) if columns else None
         dataset = read_pairs(Path(file), columns=named) if file else find_pairs(preset)
-        dataset = dataset.first(int(limit or 0))
+        dataset = dataset.first(whole(limit, "The limit"))
         position = ReadPosition.parse(read or "auto")
         wanted = parse_layers(layers, studio.model.num_layers)
         dataset = dataset.in_both_letter_orders() if letter_swap else dataset
+        PAIRS.check(len(dataset.pairs))
         session = studio.session(request.session_hash)
         title = (name or "").strip()
         work = studio.run(lambda model: extract(model, dataset, wanted, title, position, method or MEAN_DIFFERENCE))
@@ -92,9 +95,12 @@ def build(studio: Studio) -> None:
         """
         specs = [parse_steer(spec) for spec in (steer if isinstance(steer, list) else [steer])]
         session = studio.session(request.session_hash)
-        given = Session({**session.vectors, **({"file": read_vector(Path(vector_file))} if vector_file else {})})
+        brought = {"file": read_vector(Path(vector_file))} if vector_file else {}
+        given = Session(Person(vectors={**session.vectors, **brought}))
         rules = Positions.parse(positions or "")
-        decoding = Decoding(int(max_new_tokens or 0), float(temperature or 0), int(seed or 0))
+        check_request(prompt, system, max_new_tokens)
+        tokens = whole(max_new_tokens, "max_new_tokens")
+        decoding = Decoding(tokens, number(temperature, "The temperature"), whole(seed, "The seed"))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             steers, notes = [], []

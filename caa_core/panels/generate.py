@@ -1,15 +1,20 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
-from caa_core.comparison import Comparison, compare
+from caa_core.comparison import Comparison, Separation, compare
 from caa_core.datasets import Dataset
+from caa_core.errors import InputError
 from caa_core.extraction import extract
 from caa_core.figures import cosines_by_layer, separations_by_layer
+from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE, METHODS
-from caa_core.panels.common import bar, events, guarded, plain, stopper
+from caa_core.panels.common import bar, events, guarded, plain, stopper, whole
 from caa_core.panels.pairs import FIRST, Draft, Pairs
 from caa_core.panels.vectors import Vectors
 from caa_core.readings import RULES, ReadPosition
@@ -17,6 +22,7 @@ from caa_core.service import Studio
 from caa_core.vectors import parse_layers, spans
 
 PANEL = "generate"
+COMPARISON = "generate-compare"
 METHOD_LABELS = {
     MEAN_DIFFERENCE: "mean difference",
     "pca": "PCA of the differences",
@@ -25,8 +31,8 @@ METHOD_LABELS = {
 }
 
 
-def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Dropdown]]:
-    """Draw the tab. `model_shown` is a state that changes with the model.
+def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[gr.State, list[gr.Dropdown]]:
+    """Draw the tab. `model_shown` is a state that changes with the model; after `entered` is shown what was kept.
 
     Returns a state that changes whenever the session's list of vectors does, and its pickers.
     """
@@ -78,8 +84,8 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
             cosines = gr.Plot(label="How far the methods agree")
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
-    pairs.wire(name, model_shown)
-    vectors.wire()
+    pairs.wire(entered, name, model_shown)
+    vectors.wire(entered)
 
     @guarded
     def run(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
@@ -104,25 +110,35 @@ def build(studio: Studio, model_shown: gr.State) -> tuple[gr.State, list[gr.Drop
         chosen, numbers, position = _settings(studio, draft, *values)
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: compare(model, chosen, numbers, position))
-        for progress in events(session, f"{PANEL}-compare", job):
+        for progress in events(session, COMPARISON, job):
             yield {status: bar(progress)}
         if job.stopped:
             yield {status: "Stopped. Nothing was compared."}
             return
-        yield {
-            status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.",
+        session.person.remember(COMPARISON, _pack(job.result))
+        yield {status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.", **show(job.result)}
+
+    def show(found: Comparison) -> dict:
+        return {
             compared: gr.Accordion(visible=True),
-            verdict: _verdict(job.result),
-            separations: separations_by_layer(job.result),
-            cosines: cosines_by_layer(job.result),
+            verdict: _verdict(found),
+            separations: separations_by_layer(found),
+            cosines: cosines_by_layer(found),
         }
+
+    @guarded
+    def restore(request: gr.Request) -> dict:
+        kept = studio.session(request.session_hash).person.results.get(COMPARISON)
+        return show(_unpack(kept)) if kept else {compared: gr.skip()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
     settings = [layers, limit, read, swap]
     made = [*vectors.parts, status, vectors.changed]
     make.click(run, [pairs.draft, name, method, vectors.changed, *settings], made, **silent)
-    weigh.click(weigh_up, [pairs.draft, *settings], [status, compared, verdict, separations, cosines], **silent)
-    for job in (PANEL, f"{PANEL}-compare", vectors.PANEL):
+    comparison = [compared, verdict, separations, cosines]
+    weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison], **silent)
+    entered.then(restore, None, comparison, **silent)
+    for job in (PANEL, COMPARISON, vectors.PANEL):
         stop.click(stopper(studio, job), queue=False, **silent)
     return vectors.changed, vectors.pickers
 
@@ -131,9 +147,26 @@ def _settings(
     studio: Studio, draft: Draft, layers: str, limit: int | None, read: str | None, swap: bool
 ) -> tuple[Dataset, list[int], ReadPosition]:
     """Pairs, layers and read position that the tab asks for."""
-    chosen = draft.pairs.first(int(limit or 0))
+    chosen = draft.pairs.first(whole(limit, "The number of pairs"))
     chosen = chosen.in_both_letter_orders() if swap else chosen
+    PAIRS.check(len(chosen.pairs))
     return chosen, parse_layers(layers, studio.model.num_layers), ReadPosition.parse(read or "auto")
+
+
+def _pack(found: Comparison) -> dict[str, Any]:
+    """A comparison as plain data."""
+    return {**asdict(found), "cosines": [[*pair, line] for pair, line in found.cosines.items()]}
+
+
+def _unpack(kept: Any) -> Comparison:
+    """The comparison again. Raises InputError for what was none."""
+    try:
+        separations = {key: [Separation(**one) for one in line] for key, line in kept["separations"].items()}
+        cosines = {(a, b): line for a, b, line in kept["cosines"]}
+        layers = tuple(kept["layers"])
+        return Comparison(**{**kept, "layers": layers, "cosines": cosines, "separations": separations})
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError("The comparison that was kept cannot be read.") from error
 
 
 def _verdict(found: Comparison) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.catalog import CATALOG, is_public, listing, room
+from caa_core.catalog import CATALOG, listing, room
+from caa_core.limits import check_owner, is_public, owner_key
 from caa_core.model import DTYPES
 from caa_core.panels.common import bar, guarded, plain
 from caa_core.progress import Progress, listen
@@ -17,12 +18,10 @@ HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | g
 def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
     """Draw the tab, which keeps `line` true. Returns a state that changes when this person has loaded a model."""
     loaded = gr.State(0)
-    gr.Markdown(
-        "Another model replaces the one that is loaded, for everybody who uses this app. "
-        + ("" if is_public() else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file.")
-    )
+    may_load = not is_public() or bool(owner_key())
+    affected = gr.Markdown(_affected(studio), elem_id="model-affected")
     rows = listing()
-    with gr.Row():
+    with gr.Row(visible=may_load):
         spec = gr.Dropdown(
             _choices(rows),
             value=studio.model.name,
@@ -38,6 +37,9 @@ def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
             elem_id="model-precision",
             scale=1,
         )
+        key = gr.Textbox(
+            label="Owner's key", type="password", visible=is_public(), max_length=200, elem_id="model-key", scale=1
+        )
         load = gr.Button("Load", variant="primary", elem_id="model-load", scale=1)
     status = gr.Markdown(elem_id="model-status")
     table = gr.Markdown(_table(rows, studio), elem_id="model-list")
@@ -46,23 +48,44 @@ def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
         "loaded now. Licences are the makers' own; some models on the hub ask for consent and a login there.</small>"
     )
 
+    @guarded
     def refresh() -> dict:
         rows = listing()
-        return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows))}
+        return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows)), affected: _affected(studio)}
 
     @guarded
-    def change(spec: str | None, dtype: str, count: int) -> Iterator[dict]:
-        yield {status: f"Loading {plain(spec or '')} ..."}
+    def change(spec: str | None, dtype: str, key: str, count: int) -> Iterator[dict]:
+        check_owner(key or "")
+        others = max(studio.sessions.here - 1, 0)
+        yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ..."}
         for message in listen(lambda say: studio.load(spec or "", dtype, say)):
             yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
         yield {line: describe(studio), status: "It is loaded.", loaded: count + 1, **refresh()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(refresh, None, [table, spec], **silent)
-    load.click(change, [spec, dtype, loaded], [line, loaded, status, table, spec], **silent).failure(
+    tab.select(refresh, None, [table, spec, affected], **silent)
+    made = [line, loaded, status, table, spec, affected]
+    load.click(change, [spec, dtype, key, loaded], made, **silent).failure(
         lambda: "The model was not changed.", None, status, **silent
     )
     return loaded
+
+
+def _affected(studio: Studio) -> str:
+    """Whom loading another model affects, and who may."""
+    if is_public() and not owner_key():
+        return "This app is open to strangers, so the model that it has is the one it keeps."
+    here = studio.sessions.here
+    people = "nobody but you is here" if here < 2 else f"**{here} people** are here now"
+    return (
+        f"Another model replaces the one that is loaded, for everybody who uses this app; {people}. What is being "
+        "written is finished on the old one, and vectors made on the old one may not fit the new. "
+        + (
+            "Only the owner of this app may do it."
+            if is_public()
+            else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
+        )
+    )
 
 
 def state_of(studio: Studio) -> tuple[str, str]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core.capability import Capability
-from caa_core.catalog import is_public
 from caa_core.columns import Columns
 from caa_core.datasets import Dataset, pairs_from_rows, write_pairs
 from caa_core.errors import InputError
 from caa_core.hub_datasets import find_hub_dataset
+from caa_core.limits import is_public
 from caa_core.lint import Finding, Report, lint
 from caa_core.mending import mend
 from caa_core.model import SteerableModel
@@ -165,6 +166,7 @@ class Pairs:
             interactive=False,
             wrap=True,
             max_height=360,
+            buttons=["fullscreen"],  # not "copy", which makes CSV that a spreadsheet would run formulas from
             elem_id="generate-preview",
         )
         first = str(presets()[FIRST].pairs_file)
@@ -183,6 +185,7 @@ class Pairs:
                 interactive=True,
                 wrap=True,
                 max_height=320,
+                buttons=["fullscreen"],
                 elem_id="generate-rows",
             )
             with gr.Row():
@@ -191,8 +194,11 @@ class Pairs:
                 )
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
-    def wire(self, name: gr.Textbox, model_shown: gr.State) -> None:
-        """Let it work; `name` is filled with a name for the vector, and `model_shown` changes with the model."""
+    def wire(self, entered: Dependency, name: gr.Textbox, model_shown: gr.State) -> None:
+        """Let it work; `name` is filled with a name for the vector, and `model_shown` changes with the model.
+
+        After `entered` the pairs are shown that the person had before a reload.
+        """
         model = lambda: self.studio.model  # noqa: E731 - whichever is loaded when something is chosen
 
         @guarded
@@ -234,6 +240,19 @@ class Pairs:
             return self._shown(again, request)
 
         @guarded
+        def restore(request: gr.Request) -> dict:
+            draft = self.studio.session(request.session_hash).person.draft
+            if draft is None:
+                return {self.draft: gr.skip()}
+            return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
+
+        @guarded
+        def another_model(request: gr.Request, draft: Draft, *rest: Any) -> dict:
+            # A page that was just opened has its first pairs still, while those from before a reload are on their way.
+            kept = self.studio.session(request.session_hash).person.draft
+            return restore(request) if kept and draft == self.first else again(request, draft, *rest)
+
+        @guarded
         def take(draft: Draft) -> list[list[str]]:
             pairs = draft.pairs.pairs
             if len(pairs) > PREVIEW:
@@ -257,13 +276,16 @@ class Pairs:
         gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
         chosen = [self.draft, self.mends, *self.columns]
         # Lengths and letters are the tokenizer's, so another model has another look.
-        changes = [self.mends.input, *(column.input for column in self.columns), model_shown.change]
-        gr.on(changes, again, chosen, shown, **silent)
+        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **silent)
+        model_shown.change(another_model, chosen, taken, **silent)
+        entered.then(restore, None, taken, **silent)
         self.edit.click(take, self.draft, self.rows, **silent)
         self.use.click(use, self.rows, taken, **silent)
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
-        path = self.studio.session(request.session_hash).path(draft.name, ".json")
+        session = self.studio.session(request.session_hash)
+        session.person.draft = None if draft == self.first else draft
+        path = session.path(draft.name, ".json")
         if draft.dataset:
             write_pairs(draft.dataset, path)
         offered = {value for _, value in draft.offers}

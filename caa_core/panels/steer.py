@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core.catalog import CATALOG
 from caa_core.errors import InputError
@@ -22,12 +23,13 @@ from caa_core.panels.common import (
 from caa_core.panels.conversation import Conversation, Voices
 from caa_core.presets import presets
 from caa_core.progress import Progress
-from caa_core.service import Session, Studio
+from caa_core.service import Studio
+from caa_core.sessions import Session
 
 FIRST = "joy"
 
 
-def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
+def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
     """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
     start = recommended(studio, FIRST)
     conversation = Conversation(
@@ -43,7 +45,7 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
             conversation.settings()
         with gr.Column(scale=3):
             conversation.columns()
-    conversation.wire(lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+    conversation.wire(entered, lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
@@ -58,6 +60,7 @@ def build(page: gr.Blocks, studio: Studio) -> tuple[list[gr.Dropdown], list[gr.S
         except InputError as error:  # a layer on the way of the slider is no mistake to shout about
             yield plain(str(error))
 
+    @guarded
     def choose(request: gr.Request, name: str) -> tuple[str, int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
         session = studio.session(request.session_hash)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core import arithmetic
 from caa_core.errors import InputError
@@ -12,7 +13,8 @@ from caa_core.exchange import FORMATS, read_vector, write_vector
 from caa_core.figures import norms_by_layer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import bar, check_fit, events, guarded, misfits, plain, vector_choices
-from caa_core.service import Session, Studio
+from caa_core.service import Studio
+from caa_core.sessions import Session
 from caa_core.sharing import available, pull_vector, push_vector
 from caa_core.vectors import SteeringVector, spans
 
@@ -129,8 +131,8 @@ class Vectors:
             self.note: " ".join(map(plain, notes)),
         }
 
-    def wire(self) -> None:
-        """Let it work."""
+    def wire(self, entered: Dependency) -> None:
+        """Let it work. After `entered` the vectors are shown that the person had before a reload."""
         status = self.done
 
         def session_of(request: gr.Request) -> Session:
@@ -139,6 +141,14 @@ class Vectors:
         @guarded
         def select(request: gr.Request, name: str | None, format: str) -> dict:
             return self.show(session_of(request), name, format)
+
+        @guarded
+        def restore(request: gr.Request) -> dict:
+            person = session_of(request).person
+            told = {status: "  \n".join(map(plain, person.library.notes))} if person.library else {}
+            if not person.vectors:
+                return told or {status: gr.skip()}
+            return self.show(session_of(request), next(reversed(person.vectors))) | told
 
         @guarded
         def look(paths: list[str] | None) -> dict:
@@ -197,13 +207,13 @@ class Vectors:
         def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
             session = session_of(request)
             self._chosen(session, name)
-            new = session.rename(name, title)
+            new = session.person.rename(name, title)
             return self.show(session, new) | {self.changed: count + 1, status: f"It is called **{plain(new)}** now."}
 
         @guarded
         def delete(request: gr.Request, name: str | None, count: int) -> dict:
             session = session_of(request)
-            del session.vectors[self._chosen(session, name).name]
+            session.person.delete(self._chosen(session, name).name)
             rest = next(reversed(session.vectors), None)
             return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(name)}**."}
 
@@ -211,6 +221,7 @@ class Vectors:
         panel = [*self.parts, status, self.changed]
         bring = [self.pending, self.found, self.keep]
         gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **silent)
+        entered.then(restore, None, [*self.parts, status], **silent)
         self.add.change(look, self.add, bring, **silent).failure(lambda: None, None, self.add, **silent)
         self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
         self.push.click(push, [self.shown, self.repo], status, **silent)

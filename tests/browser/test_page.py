@@ -5,43 +5,14 @@ import os
 import re
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from caa_core.exchange import read_vector, write_vector
 from caa_core.vectors import load_vector
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LONG = 120_000
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser, app):
-    """A fresh visitor. Errors of the page's own scripts fail the test."""
-    context = browser.new_context(viewport={"width": 1360, "height": 960}, accept_downloads=True)
-    opened = context.new_page()
-    errors = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(app.url)
-    expect(opened.locator("#steer-write")).to_be_visible(timeout=LONG)
-    yield opened
-    context.close()
-    assert not errors
 
 
 def tab(page: Page, name: str) -> None:

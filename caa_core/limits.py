@@ -1,0 +1,72 @@
+"""What people may ask of the app, in one place: who it is for, and how much of everything.
+
+Every limit has two values, one for an app that somebody runs for themselves and one for a public app, and an
+environment variable that overrides both. What keeps a reader of hostile files safe (brackets, layers, entries of a zip)
+is not a matter of taste and stands beside that reader.
+"""
+
+import hmac
+import os
+from dataclasses import dataclass
+
+from caa_core.errors import InputError
+
+
+def is_public() -> bool:
+    """True where strangers use the app: models of the catalogue only, nothing typed is opened or fetched.
+
+    `CAA_PUBLIC` decides, 1 or 0; where it is not set, a Hugging Face Space is public.
+    """
+    said = os.environ.get("CAA_PUBLIC", "")
+    return said != "0" if said else bool(os.environ.get("SPACE_ID"))
+
+
+def owner_key() -> str:
+    """What the owner of a public app types to load another model; empty where nobody may."""
+    return os.environ.get("CAA_OWNER_KEY", "")
+
+
+def check_owner(key: str) -> None:
+    """Raises InputError on a public app for everybody who does not have its owner's key."""
+    if is_public() and not (owner_key() and hmac.compare_digest(key.encode("utf-8", "replace"), owner_key().encode())):
+        raise InputError("This app is open to strangers: only its owner may load another model.")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number that `variable` sets; without it `alone` counts where one person runs the app, else `public`."""
+
+    variable: str
+    what: str
+    alone: int
+    public: int
+
+    @property
+    def value(self) -> int:
+        """The number that counts. Raises InputError where the variable does not hold one."""
+        said = os.environ.get(self.variable, "").strip()
+        if not said:
+            return self.public if is_public() else self.alone
+        if not (said.isascii() and said.isdigit() and len(said) < 16):
+            raise InputError(f"{self.variable} must be a whole number from 0 on.")
+        return int(said)
+
+    def check(self, count: int) -> None:
+        """Raises InputError where `count` is more than that."""
+        if count > self.value:
+            raise InputError(f"{count:,} {self.what} are too many; this app takes {self.value:,} at most.")
+
+
+PAIRS = Limit("CAA_MAX_PAIRS", "contrast pairs at once", 100_000, 2_000)
+TOKENS = Limit("CAA_MAX_TOKENS", "new tokens in an answer", 2_048, 512)
+PROMPT = Limit("CAA_MAX_PROMPT", "characters in a prompt", 1_000_000, 20_000)
+ROWS = Limit("CAA_MAX_ROWS", "records in a file", 100_000, 20_000)
+FILE_MB = Limit("CAA_MAX_FILE_MB", "MB in a file of pairs", 20, 10)
+UPLOAD_MB = Limit("CAA_MAX_UPLOAD_MB", "MB in any file that is uploaded", 200, 50)
+SESSIONS = Limit("CAA_MAX_SESSIONS", "sessions that are kept", 1_000, 200)
+VECTORS = Limit("CAA_MAX_VECTORS", "vectors in one session", 1_000, 50)
+GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)
+IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
+STOP = Limit("CAA_STOP_SECONDS", "seconds that running jobs get when the app is ended", 20, 20)
+
+LIMITS = (PAIRS, TOKENS, PROMPT, ROWS, FILE_MB, UPLOAD_MB, SESSIONS, VECTORS, GRACE, IDLE, STOP)
