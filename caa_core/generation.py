@@ -70,7 +70,7 @@ def generate(
     for row in rows:
         for steer in row.steers:
             _fits(model, steer)
-    plan = Plan([row.steers for row in rows], [row.positions for row in rows], lengths)
+    plan = Plan([row.steers for row in rows], [row.positions for row in rows], [row.prompt.length for row in rows])
     written = [Written() for _ in rows]
     sampler = _Sampler(decoding, model.device)
     inputs = _padded(model, rows)
