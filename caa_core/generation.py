@@ -73,7 +73,7 @@ def generate(
     plan = Plan([row.steers for row in rows], [row.positions for row in rows], [row.prompt.length for row in rows])
     written = [Written() for _ in rows]
     sampler = _Sampler(decoding, model.device)
-    inputs = _padded(model, rows)
+    inputs = _read(model, rows)
     for _ in range(decoding.max_new_tokens):
         tokens = sampler.choose(steered_logits(model, inputs, plan)[:, -1])
         for text, token in zip(written, tokens.tolist(), strict=True):
@@ -129,14 +129,35 @@ def _write(model: SteerableModel, text: Written, token: int) -> None:
     text.text = model.tokenizer.decode(text.ids, skip_special_tokens=True).rstrip("\ufffd")
 
 
-def _padded(model: SteerableModel, rows: Sequence[Row]) -> Inputs:
+@torch.no_grad()
+def _read(model: SteerableModel, rows: Sequence[Row]) -> Inputs:
+    """The prompts as inputs of the first step. What lies before anything steered is read once for rows that share a
+    prompt, and is in the cache already.
+    """
+    prompts = list(dict.fromkeys(row.prompt.ids for row in rows))
+    # Steered positions count from a prompt's beginning, padding from the longest one's.
+    unsteered = [min(row.positions.span(row.prompt.length)[0], len(row.prompt.ids) - 1) for row in rows]
+    behind = max(len(row.prompt.ids) - first for row, first in zip(rows, unsteered, strict=True))
+    inputs = _padded(model, [row.prompt.ids for row in rows])
+    before = inputs.ids.shape[1] - behind
+    if len(prompts) == len(rows) or before < 1:
+        return inputs
+    shared = _padded(model, prompts)
+    read = Inputs(shared.ids[:, :before], shared.positions[:, :before], shared.mask[:, :before], shared.cache)
+    model.call(read)
+    number = {ids: i for i, ids in enumerate(prompts)}
+    shared.cache.batch_select_indices(torch.tensor([number[row.prompt.ids] for row in rows], device=model.device))
+    return Inputs(inputs.ids[:, before:], inputs.positions[:, before:], inputs.mask, shared.cache)
+
+
+def _padded(model: SteerableModel, prompts: Sequence[tuple[int, ...]]) -> Inputs:
     """Left-padded prompts with positions counted from each row's first token. Which id pads does not matter."""
-    width = max(len(row.prompt.ids) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, width - len(row.prompt.ids) :] = torch.tensor(row.prompt.ids)
-        mask[r, width - len(row.prompt.ids) :] = 1
+    for r, prompt in enumerate(prompts):
+        ids[r, width - len(prompt) :] = torch.tensor(prompt)
+        mask[r, width - len(prompt) :] = 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     device = model.device
     return Inputs(ids.to(device), positions.to(device), mask.to(device), DynamicCache(config=model.config))
