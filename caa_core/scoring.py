@@ -103,9 +103,7 @@ def score(
     return Scores(*found)
 
 
-def check(
-    model: SteerableModel, pair: ContrastPair, positions: Positions = AFTER_PROMPT, cue: Cue = NO_CUE
-) -> None:
+def check(model: SteerableModel, pair: ContrastPair, positions: Positions = AFTER_PROMPT, cue: Cue = NO_CUE) -> None:
     """Raises InputError for a pair that cannot be scored: its answers do not share a prompt, do not part in any token,
     or are too long.
     """

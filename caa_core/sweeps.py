@@ -207,6 +207,16 @@ def _written(model: SteerableModel, items: Items, runs: Sequence[Steers]) -> Gen
     return written
 
 
+def parse_multipliers(text: str) -> list[float]:
+    """Multipliers of "-2,-1,0,1,2". Raises InputError for anything else."""
+    try:
+        return check_multipliers([float(part) for part in text.split(",")])
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{text[:60]!r} are not multipliers: give numbers such as -2,-1,0,1,2.") from error
+
+
 def check_multipliers(multipliers: Sequence[float]) -> list[float]:
     """Distinct multipliers in rising order. Raises InputError for none, too many, or what is not finite."""
     found = sorted({float(m) + 0.0 for m in multipliers})  # + 0.0 makes -0.0 plain 0

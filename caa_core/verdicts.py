@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from caa_core import __version__
 from caa_core.datasets import Dataset
+from caa_core.errors import InputError
 from caa_core.evaluation import interval, random_vectors
 from caa_core.extraction import AUTOMATIC
-from caa_core.interventions import Steer
+from caa_core.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.items import choose_items
 from caa_core.model import SteerableModel
 from caa_core.progress import Progress
+from caa_core.prompts import NO_CUE, Cue
 from caa_core.readings import ReadPosition, read_all
-from caa_core.sweeps import Sweep, read
+from caa_core.sweeps import Sweep, check_multipliers, read, sweep
 from caa_core.vectors import SteeringVector
 
 CONTROLS = 20
@@ -30,6 +34,7 @@ SAFE_KL = 0.5
 # Pairs that shuffled labels are drawn for.
 MOST_PAIRS = 200
 FEWEST_ITEMS = 4
+MOST_CONTROLS = 1000
 
 # A control is a vector by layer, and a cell a layer and a multiplier.
 Control = dict[int, torch.Tensor]
@@ -140,6 +145,74 @@ def conclude(
         shuffled = yield from shuffled_controls(model, pairs, vector, [proposal.layer], controls, seed, position)
     verdict = yield from judge(model, swept, place, random, shuffled, swept.items.halves()[1])
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A sweep, what is concluded from it, and the settings and papers that make it repeatable."""
+
+    swept: Sweep
+    conclusion: Conclusion
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, under the names that the command line prints."""
+        found = self.conclusion
+        return {
+            **self.swept.summary(),
+            "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
+            "best": found.proposal.summary() if found.proposal else None,
+            "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
+            "shuffled_from": found.shuffled_from,
+            "settings": self.settings,
+            "provenance": self.provenance,
+        }
+
+
+def evaluate(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    multipliers: Sequence[float],
+    positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
+    paper_counting: bool = False,
+    counts: bool = True,
+    controls: int = CONTROLS,
+    made_from: Dataset | None = None,
+) -> Generator[Progress | Sweep, None, Evaluation]:
+    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`."""
+    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
+    swept = yield from sweep(model, items, vector, layers, multipliers, counts)
+    conclusion = yield from conclude(model, swept, vector, made_from, controls)
+    settings = {
+        "layers": list(dict.fromkeys(layers)),
+        "multipliers": check_multipliers(multipliers),
+        "positions": str(positions),
+        "cue": str(cue),
+        "paper_counting": paper_counting,
+        "counts": counts,
+        "controls": controls,
+    }
+    provenance = {
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
+        "created_with": f"caa-studio {__version__}",
+    }
+    return Evaluation(swept, conclusion, settings, provenance)
+
+
+def check_controls(count: int) -> int:
+    """Raises InputError for a number of controls that cannot be."""
+    if not 1 <= count <= MOST_CONTROLS:
+        raise InputError(f"Controls must be between 1 and {MOST_CONTROLS} of a kind, not {count}.")
+    return count
 
 
 def propose(swept: Sweep) -> Proposal | str:
