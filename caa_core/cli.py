@@ -118,12 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--positions", default="after-prompt", help="where the vector is added")
     evaluate.add_argument("--no-controls", action="store_true", help="no verdict, which needs them")
     evaluate.add_argument(
-        "--control-seeds", type=int, default=20, metavar="N", help="so many random ones, so many shuffled"
+        "--control-seeds", type=int, default=20, metavar="N", help="so many random vectors, and so many shuffled"
     )
     evaluate.add_argument("--paper-counting", action="store_true", help="only the letters A and B; others count as 0")
-    evaluate.add_argument(
-        "--cue", default="", metavar="TEXT", help="how answers begin, or 'instruction' to ask for one"
-    )
+    evaluate.add_argument("--cue", default="", metavar="TEXT", help="how answers begin, or 'instruction'")
     evaluate.add_argument("--no-counts", action="store_true", help="do not write answers, only score them")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="a .json or .csv file for all numbers")
     evaluate.set_defaults(command=_evaluate)

@@ -57,8 +57,8 @@ def count_answers(
 def first_answer(pair: ContrastPair, text: str, done: bool = False) -> int:
     """1 where the matching answer is the first of the pair's two in `text`, -1 where the other is, 0 for neither.
 
-    A letter counts in brackets, with a closing one, or before punctuation or the end of a text that is `done`: "(A)",
-    "A)", "A.", but not the article in "A dog".
+    A letter counts before a bracket, punctuation or the end of a text that is `done`: "(A)", "A)", "A.", but not the
+    article in "A dog". A word counts where it has ended, so that what is written later changes nothing.
     """
     places = [_place(answer, text + "\n" * done) for answer in (pair.positive, pair.negative)]
     if places[0] == places[1]:
@@ -68,10 +68,11 @@ def first_answer(pair: ContrastPair, text: str, done: bool = False) -> int:
 
 def _place(answer: str, text: str) -> int:
     """Where an answer begins in a text; behind its end where it is not there."""
-    name = re.escape(answer.strip("()"))
-    letter = len(answer.strip("()")) == 1
-    form = rf"(?<!\w){name}(?=[).:,;\n])" if letter else rf"\b{name}\b"
-    found = re.search(form, text, 0 if letter else re.IGNORECASE)
+    name = answer.strip("()")
+    if len(name) == 1:
+        found = re.search(rf"(?<!\w){re.escape(name)}(?=[).:,;\n])", text)
+    else:
+        found = re.search(rf"(?<!\w){re.escape(name)}(?=\W)", text, re.IGNORECASE)
     return found.start() if found else len(text)
 
 

@@ -10,6 +10,7 @@ from caa_core.sweeps import Cell
 from caa_core.verdicts import Evaluation
 
 ENDINGS = (".json", ".csv")
+FORMULA = ("=", "+", "-", "@")
 
 
 def check_report(path: Path) -> None:
@@ -42,7 +43,7 @@ def write_report(found: Evaluation, path: Path) -> None:
 
 def harmless(value: object) -> object:
     """Text that no spreadsheet takes for a formula; anything else as it is."""
-    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and (value.lstrip().startswith(FORMULA) or value.startswith(("\t", "\r"))):
         return f"'{value}"
     return value
 

@@ -5,6 +5,7 @@ and handed in again, so that a stop loses nothing.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Generator, Iterator, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
@@ -161,8 +162,8 @@ def sweep(
         progress.resumed = progress.cost = sum(model.num_layers - layer for layer, _ in readings)
         progress.done = len(readings)
     yield progress
-    missing = [layer for layer in layers if any((layer, m) not in readings for m in multipliers)]
-    for chunk in _chunks(missing) if missing or baseline is None else ():
+    missing = [layer for layer in layers if baseline is None or any((layer, m) not in readings for m in multipliers)]
+    for chunk in _chunks(missing):
         wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
         cost = sum(model.num_layers - layer for layer, _ in wanted)
         work = read(model, items, [(steers[cell],) for cell in wanted], counts)
@@ -228,14 +229,11 @@ def check_multipliers(multipliers: Sequence[float]) -> list[float]:
 
 
 def _chunks(layers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The layers in chunks; one empty chunk where there are none."""
-    sizes = iter(CHUNKS)
-    while True:
-        size = next(sizes, LONGEST_CHUNK)
+    sizes = itertools.chain(CHUNKS, itertools.repeat(LONGEST_CHUNK))
+    while layers:
+        size = next(sizes)
         yield layers[:size]
         layers = layers[size:]
-        if not layers:
-            return
 
 
 def _within(
