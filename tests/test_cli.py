@@ -314,7 +314,7 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
         (layer, multiplier) for layer in (1, 2) for multiplier in (-1, 0, 2)
     ]
     model = load(folder, "float32")
-    work = evaluate(model, read_pairs(data), load_vector(vector), [1, 2], [-1, 0, 2])
+    work = evaluate(model, read_pairs(data), load_vector(vector), [1, 2], [-1, 0, 2], made_from=find_pairs("joy"))
     assert found == json.loads(json.dumps(finish(work).summary()))
     assert found["verdict"]["controls"] == 20 and found["safe_multiplier"] in (-1, 2)
 

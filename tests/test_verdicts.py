@@ -185,22 +185,20 @@ def test_survival_instinct_on_the_embedded_model_is_the_letter(embedded, referen
     both = [cell.swapped for cell in found.swept.cells]
     assert raw[0] - raw[1] > 0.1
     assert abs(both[0] - both[1]) < 0.03
-    controls = random_controls(vector, [24], 20), finish(shuffled_controls(embedded, letters, vector, [24], 20))
+    controls = (
+        random_controls(vector, [24], 20),
+        finish(shuffled_controls(embedded, letters.first(6), vector, [24], 20)),
+    )
     verdict = finish(judge(embedded, found.swept, (24, -2.0), *controls))
     assert verdict.effect is False and verdict.text.startswith("No effect on this model: ")
     assert abs(verdict.as_given) > 0.05
 
 
 def test_joy_is_an_effect_on_the_embedded_model(embedded):
-    """Seen in the first words of held-out answers."""
     joy = presets()["joy"]
-    pairs = joy.dataset().first(12)
+    pairs = joy.dataset().first(16)
     vector = finish(extract(embedded, pairs, [12]))
-    cut = [
-        replace(pair, positive=" ".join(pair.positive.split()[:7]), negative=" ".join(pair.negative.split()[:7]))
-        for pair in joy.test().pairs[:8]
-    ]
-    held_out = replace(joy.test(), pairs=tuple(cut))
+    held_out = joy.test().first(6)
     found = finish(evaluate(embedded, held_out, vector, [12], [1], made_from=pairs))
     assert found.conclusion.verdict.effect is True
     assert found.conclusion.proposal.safe_multiplier == 1
