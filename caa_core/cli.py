@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--paper-counting", action="store_true", help="only the letters A and B; others count as 0")
     evaluate.add_argument("--cue", default="", metavar="TEXT", help="how answers begin, or 'instruction'")
     evaluate.add_argument(
-        "--no-counts", action="store_true", help="only score answers, write none: several times faster"
+        "--no-counts", action="store_true", help="only score answers, write none: at least twice as fast"
     )
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="a .json or .csv file for all numbers")
     evaluate.set_defaults(command=_evaluate)

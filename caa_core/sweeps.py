@@ -134,7 +134,7 @@ def sweep(
     """Measure every layer at every multiplier. Yields `Progress`, and after each chunk of layers the `Sweep` so far.
 
     Args:
-        counts: whether answers are written too (choices only), which costs several times as much as scoring them.
+        counts: whether answers are written too (choices only), which costs as much again as scoring them, or more.
         known: readings of earlier sweeps by all that they depend on: what is in it is not measured again, and what is
             measured is put in.
 
