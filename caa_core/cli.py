@@ -16,8 +16,8 @@ from caa_core.catalog import DEFAULT_MODEL, listing, room
 from caa_core.columns import Columns
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
-from caa_core.presets import find_pairs, find_table, presets
-from caa_core.progress import finish, tell
+from caa_core.presets import find_pairs, find_table, find_test_pairs, pairs_behind, presets
+from caa_core.progress import Progress, finish, tell
 
 # What needs torch is imported by the commands that need it: the others answer at once.
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caa_core.vectors import SteeringVector
 
 DATA = "a file of contrast pairs, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset (its A/B questions: joy:ab)"
+TEST = "a file of test items, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset for its held-out ones (questions: joy:ab)"
 COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by default those of matching names"
 
 
@@ -104,6 +105,28 @@ def _parser() -> argparse.ArgumentParser:
     steer.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
     steer.add_argument("--seed", type=int, default=0)
     steer.set_defaults(command=_steer)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[shared, on_pairs, on_model],
+        help="what a vector does to test items, beside controls, and what it costs",
+    )
+    evaluate.add_argument("--data", required=True, metavar="TEST", help=TEST)
+    evaluate.add_argument("--vector", required=True, metavar="FILE", help="a vector file, or a preset")
+    evaluate.add_argument("--layers", default="all", help="all that the vector has, or such as 10,12-15")
+    evaluate.add_argument("--multipliers", default="-2,-1,0,1,2", help="such as --multipliers=-2,-1,0,1,2")
+    evaluate.add_argument("--positions", default="after-prompt", help="where the vector is added")
+    evaluate.add_argument("--no-controls", action="store_true", help="no verdict, which needs them")
+    evaluate.add_argument(
+        "--control-seeds", type=int, default=20, metavar="N", help="so many random vectors, and so many shuffled"
+    )
+    evaluate.add_argument("--paper-counting", action="store_true", help="only the letters A and B; others count as 0")
+    evaluate.add_argument("--cue", default="", metavar="TEXT", help="how answers begin, or 'instruction'")
+    evaluate.add_argument(
+        "--no-counts", action="store_true", help="only score answers, write none: at least twice as fast"
+    )
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="a .json or .csv file for all numbers")
+    evaluate.set_defaults(command=_evaluate)
 
     turn = commands.add_parser("convert", parents=[shared], help="write a vector in another tool's format")
     turn.add_argument("source", metavar="IN", help="safetensors, GGUF, .pt, a zip or folder of .pt, or a preset")
@@ -261,20 +284,67 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
     return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
 
 
+def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.interventions import Positions
+    from caa_core.prompts import Cue
+    from caa_core.reports import check_report, table_of, write_report
+    from caa_core.sweeps import parse_multipliers
+    from caa_core.vectors import parse_layers
+    from caa_core.verdicts import check_controls, evaluate
+
+    positions, cue = Positions.parse(options.positions), Cue.parse(options.cue)
+    multipliers = parse_multipliers(options.multipliers)
+    controls = 0 if options.no_controls else check_controls(options.control_seeds)
+    if options.out:
+        check_report(options.out)
+        _check_out(options.out)
+    dataset = find_test_pairs(options.data, _columns(options))
+    tell(f"{dataset.name}: {dataset.kind}")
+    model = _load(options)
+    all_layers = options.layers.strip().lower() in ("", "all")
+    layers = None if all_layers else parse_layers(options.layers, model.num_layers)
+    vector = _vector_for(model, options.vector, layers)
+    work = evaluate(
+        model,
+        dataset,
+        vector,
+        list(vector.layers) if layers is None else layers,
+        multipliers,
+        positions,
+        cue,
+        options.paper_counting,
+        not options.no_counts,
+        controls,
+        pairs_behind(vector.provenance.dataset_sha256),
+    )
+    found = finish(work, lambda event: tell(event) if isinstance(event, Progress) else None)
+    result = found.summary()
+    text = table_of(found)
+    if options.out:
+        write_report(found, options.out)
+        text += f"\nwritten to {options.out}"
+    return result, text
+
+
 def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":
     """The addition that FILE:LAYER:MULTIPLIER asks for; a preset's vector is made on the spot."""
-    from caa_core.exchange import read_vector
-    from caa_core.extraction import preset_vector
     from caa_core.interventions import Steer
 
     model.check_layer(layer)
+    return Steer(_vector_for(model, source, [layer]).at(layer), layer, multiplier)
+
+
+def _vector_for(model: "SteerableModel", source: str, layers: Sequence[int] | None) -> "SteeringVector":
+    """The vector of a file, or a preset's, made on the spot where the model is not the one that it ships for."""
+    from caa_core.exchange import read_vector
+    from caa_core.extraction import preset_vector
+
     if source in presets():
-        vector = finish(preset_vector(model, presets()[source], [layer]), tell)
-    else:
-        vector = read_vector(Path(source))
-        for difference in vector.differences(model.fingerprint, model.template_sha256):
-            tell(f"Note on {source}: {difference}.")
-    return Steer(vector.at(layer), layer, multiplier)
+        return finish(preset_vector(model, presets()[source], layers), tell)
+    vector = read_vector(Path(source))
+    for difference in vector.differences(model.fingerprint, model.template_sha256):
+        tell(f"Note on {source}: {difference}.")
+    return vector
 
 
 def _convert(options: argparse.Namespace) -> tuple[Any, str]:

@@ -65,6 +65,11 @@ class ContrastPair:
         return self.kind_of_answers == "letter"
 
     @property
+    def is_choice(self) -> bool:
+        """True where the answers are what one chooses from: letters, or Yes and No."""
+        return self.kind_of_answers in ("letter", "word")
+
+    @property
     def options(self) -> dict[str, str]:
         """Texts of the question's options by letter; empty where it lists none, or one of more than a line."""
         found = list(OPTION.finditer(self.prompt))

@@ -17,6 +17,7 @@ from caa_core.scoring import score
 
 RANDOM_VECTORS = 20
 RESAMPLES = 2000
+BATCH = 200  # resamples that are held in memory at once
 NEW_TOKENS = 64
 # A run of so many tokens that the text has had before counts as repeated.
 REPEATED = 4
@@ -94,11 +95,22 @@ def random_vectors(vector: torch.Tensor, count: int, seed: int = 0) -> list[torc
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Bootstrap 95 % interval of the mean of values [items] (percentiles, over items)."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+    low, high = intervals(values)
+    return float(low), float(high)
+
+
+def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bootstrap 95 % intervals of the means of values [..., items]: their lower and upper ends, [...].
+
+    The same items are drawn for every mean. One item has no spread: its own value is both ends.
+    """
+    if values.shape[-1] == 1:
+        return values[..., 0], values[..., 0]
     random = np.random.default_rng(0)
-    found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=random).confidence_interval
-    return float(found.low), float(found.high)
+    found = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, batch=BATCH, axis=-1, method="percentile", rng=random
+    ).confidence_interval
+    return found.low, found.high
 
 
 def repetition(ids: Sequence[int]) -> float:

@@ -111,9 +111,9 @@ class _Text:
 
     @property
     def steered_from(self) -> int:
-        """The first position at which anything is added to this row, or its prompt's length."""
+        """The first position at which anything is added to this row, or its prompt's end."""
         length = len(self.row.prompt.ids)
-        first, _ = self.row.positions.span(length)
+        first, _ = self.row.positions.span(self.row.prompt.length)
         return min(first, length) if self.row.steers else length
 
     def take(self, model: SteerableModel, token: int, valid: bool) -> None:
@@ -142,7 +142,7 @@ class _Group:
     def step(self, model: SteerableModel) -> None:
         """One more token for every text."""
         rows = [text.row for text in self.texts]
-        plan = Plan([r.steers for r in rows], [r.positions for r in rows], [len(r.prompt.ids) for r in rows])
+        plan = Plan([r.steers for r in rows], [r.positions for r in rows], [r.prompt.length for r in rows])
         logits = steered_logits(model, self.inputs, plan)[:, -1]
         valid = (~logits.isnan().any(-1)).tolist()
         tokens = _choose(self.texts, logits)
@@ -273,6 +273,7 @@ def _fits(model: SteerableModel, steer: Steer) -> None:
         )
 
 
+@torch.no_grad()
 def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Inputs:
     """The inputs of the texts' first step: what is left of their prompts when whatever several of them begin with, and
     is not steered, has been read once.

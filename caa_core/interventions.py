@@ -39,6 +39,9 @@ class Positions:
             return cls("index", int(match[1]))
         raise InputError(f"There are no steered positions {text!r}: choose {', '.join(POSITIONS)} or index:N.")
 
+    def __str__(self) -> str:
+        return f"index:{self.index}" if self.rule == "index" else self.rule
+
     def span(self, prompt_length: int) -> tuple[int, int]:
         """The first position that is steered, and the one behind the last, after a prompt of so many tokens.
 

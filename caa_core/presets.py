@@ -78,6 +78,17 @@ def find_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
     return pairs_of(hub, columns) if hub else read_pairs(Path(data), columns=columns)
 
 
+def find_test_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """As `find_pairs`, but a preset's name stands for the pairs that are held out."""
+    preset = _named(data)
+    return _version(preset.test(), data) if preset else find_pairs(data, columns)
+
+
+def pairs_behind(sha256: str) -> Dataset | None:
+    """The preset's pairs of which a vector says that it was made from them."""
+    return next((pairs for preset in presets().values() if (pairs := preset.dataset()).sha256 == sha256), None)
+
+
 def find_table(data: str | Path) -> Table:
     """As `find_pairs`, but before anything is known about the fields."""
     if preset := _named(data):

@@ -21,13 +21,54 @@ class Prompt:
     """A rendered prompt, up to where the model's own words begin.
 
     `glue` stands between the prompt and an answer, `special` says whether the tokenizer adds its own first token
-    (a template has it in its text, and a second one would be wrong).
+    (a template has it in its text, and a second one would be wrong). `cue` is what the text ends with that counts as
+    the assistant's words already, the last `cue_tokens` of `ids`.
     """
 
     text: str
     ids: tuple[int, ...]
     glue: str = ""
     special: bool = False
+    cue: str = ""
+    cue_tokens: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens without the cue: the prompt by which steered positions are counted."""
+        return len(self.ids) - self.cue_tokens
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What leads a model to one of the answers.
+
+    words: the beginning of the assistant's answer, which the model goes on from. instruction: what the user's question
+    ends with.
+    """
+
+    words: str = ""
+    instruction: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Cue":
+        """A name of `CUES`, or the words themselves. Raises InputError where they are too long."""
+        if len(text) > MAX_CUE:
+            raise InputError(f"A cue has at most {MAX_CUE} characters.")
+        return CUES.get(text.strip().lower(), cls(text.strip()))
+
+    def __str__(self) -> str:
+        return self.words or self.instruction or "none"
+
+
+MAX_CUE = 200
+NO_CUE = Cue()
+CUES = {
+    "": NO_CUE,
+    "none": NO_CUE,
+    "answer:": Cue("Answer:"),
+    "(": Cue("("),
+    "instruction": Cue(instruction="Choose one of the options, and answer with nothing but its letter in brackets."),
+}
 
 
 @dataclass(frozen=True)
@@ -35,12 +76,17 @@ class Answer:
     """Prompt and answer as one sequence; the answer's tokens are `ids[start:]`.
 
     `merged` is True where the tokenizer put the last letters of the prompt and the first of the answer in one token,
-    which then counts as the answer's.
+    which then counts as the answer's. `prompt_length` is `start` less the tokens of a cue.
     """
 
     ids: tuple[int, ...]
     start: int
     merged: bool
+    cue_tokens: int = 0
+
+    @property
+    def prompt_length(self) -> int:
+        return self.start - self.cue_tokens
 
 
 @dataclass(frozen=True)
@@ -103,15 +149,39 @@ def _plain(turns: Sequence[Turn], system: str) -> str:
 
 def with_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str) -> Answer:
     """Tokens of `prompt` with `answer` as the assistant's words, and the index of the answer's first token."""
+    answer = _behind_cue(prompt.cue, answer)
     text = prompt.text + prompt.glue + answer
     encoded = tokenizer(text, add_special_tokens=prompt.special, return_offsets_mapping=True)
     ids = tuple(encoded.input_ids)
     length = len(prompt.ids)
     if ids[:length] == prompt.ids:
-        return Answer(ids, length, merged=False)
+        return Answer(ids, length, False, prompt.cue_tokens)
+    if prompt.cue:
+        # What was put in the assistant's mouth stands there as it is, and the model goes on behind it.
+        return Answer(
+            prompt.ids + tuple(tokenizer(answer, add_special_tokens=False).input_ids), length, False, prompt.cue_tokens
+        )
     ends = [end for _, end in encoded.offset_mapping]
     start = next(i for i, end in enumerate(ends) if end > len(prompt.text))
     return Answer(ids, start, merged=True)
+
+
+def _behind_cue(cue: str, answer: str) -> str:
+    """What is left to write of an answer: "A)" of "(A)" behind "(", and " (A)" behind "Answer:"."""
+    if cue and answer.startswith(cue):
+        return answer[len(cue) :]
+    return f" {answer}" if cue else answer
+
+
+def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", cue: Cue = NO_CUE) -> Prompt:
+    """Render one message of the user, and the cue that leads to its answer."""
+    content = f"{question}\n\n{cue.instruction}" if cue.instruction else question
+    prompt = render(tokenizer, [{"role": "user", "content": content}], system)
+    if not cue.words:
+        return prompt
+    begun = with_answer(tokenizer, prompt, cue.words)
+    text = prompt.text + prompt.glue + cue.words
+    return Prompt(text, begun.ids, "", prompt.special, cue.words, len(begun.ids) - begun.start)
 
 
 def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> int:
@@ -120,11 +190,13 @@ def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> 
     return max(len(rendered.positive.ids), len(rendered.negative.ids))
 
 
-def render_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "") -> RenderedPair:
+def render_pair(
+    tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE
+) -> RenderedPair:
     """Both sequences of a contrast pair; a prompt that they share is rendered once."""
-    prompts = [render(tokenizer, [{"role": "user", "content": pair.prompt}], system)]
+    prompts = [ask(tokenizer, pair.prompt, system, cue)]
     if pair.negative_prompt:
-        prompts.append(render(tokenizer, [{"role": "user", "content": pair.negative_prompt}], system))
+        prompts.append(ask(tokenizer, pair.negative_prompt, system, cue))
     return RenderedPair(
         with_answer(tokenizer, prompts[0], pair.positive), with_answer(tokenizer, prompts[-1], pair.negative)
     )

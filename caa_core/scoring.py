@@ -36,7 +36,7 @@ from caa_core.interventions import (
 )
 from caa_core.model import Inputs, SteerableModel
 from caa_core.progress import Progress
-from caa_core.prompts import render_pair
+from caa_core.prompts import NO_CUE, Cue, render_pair
 
 Steers = tuple[Steer, ...]
 
@@ -76,14 +76,18 @@ def score(
     pairs: Sequence[ContrastPair],
     runs: Sequence[Steers] = (),
     positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
 ) -> Generator[Progress, None, Scores]:
     """Score every pair unsteered and under each of `runs`. Yields `Progress` over the items.
 
+    Args:
+        cue: what leads to the answers; its words are the assistant's, and given.
+
     Raises:
-        InputError: pairs that do not share a prompt, do not part in any token, or are too long.
+        InputError: what `check` raises.
     """
     trust(model)
-    items = [_Item.of(model, pair, positions) for pair in pairs]
+    items = [_Item.of(model, pair, positions, cue) for pair in pairs]
     found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
     progress = Progress(len(items), "items scored", sum(item.split + (1 + len(runs)) * item.tail for item in items))
     yield progress
@@ -103,6 +107,13 @@ def score(
     return Scores(*found)
 
 
+def check(model: SteerableModel, pair: ContrastPair, positions: Positions = AFTER_PROMPT, cue: Cue = NO_CUE) -> None:
+    """Raises InputError for a pair that cannot be scored: its answers do not share a prompt, do not part in any token,
+    or are too long.
+    """
+    _Item.of(model, pair, positions, cue)
+
+
 @dataclass(frozen=True)
 class _Item:
     """A pair as a row.
@@ -116,21 +127,22 @@ class _Item:
     row: Branches
     prompt_length: int
     split: int
-    lettered: bool
+    choice: bool
     columns: tuple[int, ...]
     answers: tuple[tuple[list[int], list[int]], ...]
 
     @classmethod
-    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions) -> "_Item":
+    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> "_Item":
         where = f"Item {pair.line}"
         if pair.negative_prompt:
             raise InputError(f"{where} has two prompts; only answers to one prompt can be scored against each other.")
-        rendered = render_pair(model.tokenizer, pair)
+        rendered = render_pair(model.tokenizer, pair, cue=cue)
         if not rendered.part:
             raise InputError(f"{where}: its answers do not part in any token of {model.name}.")
         sides = rendered.positive, rendered.negative
         start = min(side.start for side in sides)
-        ends = [rendered.shared + 1 if pair.is_lettered else len(side.ids) for side in sides]
+        prompt_length = min(side.prompt_length for side in sides)
+        ends = [rendered.shared + 1 if pair.is_choice else len(side.ids) for side in sides]
         # Token i is predicted where token i - 1 lies, and the last token of an answer predicts nothing that counts.
         row = Branches.of(rendered, *(end - 1 for end in ends))
         row.check(model, where)
@@ -141,8 +153,8 @@ class _Item:
             ([columns.index(place) for place in side], list(answer.ids[start:end]))
             for side, answer, end in zip(places, sides, ends, strict=True)
         )
-        split = min(start - 1, positions.span(start)[0])
-        return cls(row, start, split, pair.is_lettered, columns, answers)
+        split = min(start - 1, positions.span(prompt_length)[0])
+        return cls(row, prompt_length, split, pair.is_choice, columns, answers)
 
     @property
     def tail(self) -> int:
@@ -261,7 +273,7 @@ def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Ten
 def _answers(item: _Item, logp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positive, negative and mass [runs] of one item, from log-probabilities [places, runs, vocabulary]."""
     positive, negative = (logp[places, :, tokens] for places, tokens in item.answers)
-    if not item.lettered:
+    if not item.choice:
         return positive.mean(0), negative.mean(0), logp.new_full(logp.shape[1:2], torch.nan)
     mass = (positive[:-1].sum(0) + torch.logaddexp(positive[-1], negative[-1])).exp()
     return positive[-1], negative[-1], mass

@@ -1,21 +1,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from caa_core.cli import main
+from caa_core.datasets import read_pairs, write_pairs
 from caa_core.exchange import read_vector
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, side_by_side
 from caa_core.interventions import Positions, Steer
 from caa_core.model import load
-from caa_core.presets import find_pairs, presets
+from caa_core.presets import find_pairs, find_test_pairs, presets
 from caa_core.progress import finish
 from caa_core.prompts import render
 from caa_core.vectors import Provenance, SteeringVector, load_vector
+from caa_core.verdicts import evaluate
 from tests.conftest import ROOT
 from tests.test_service import save_tiny
 
@@ -288,3 +291,59 @@ def test_as_a_program(tmp_path):
 def test_the_core_works_without_gradio():
     code = "import sys; sys.modules['gradio'] = None; import caa_core.cli, caa_core.service, caa_core.figures"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+CELL = {"layer", "multiplier", "probability", "low", "high", "swapped", "swapped_low", "swapped_high", "matching"}
+CELL |= {"not_matching", "neither", "skipped", "answer_mass", "kl"}
+
+
+def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
+    vector, data, out = tmp_path / "v.safetensors", tmp_path / "items.json", tmp_path / "cells.json"
+    questions = find_test_pairs("joy:ab")
+    write_pairs(replace(questions, pairs=questions.pairs[:4]), data)
+    on_tiny = ["--model", folder, "--dtype", "float32"]
+    run(capsys, "extract", *on_tiny, "--data", "joy", "--out", vector, "--limit", 5)
+    arguments = ["evaluate", *on_tiny, "--data", data, "--vector", vector, "--layers", "1-2", "--multipliers=-1,0,2"]
+    status, printed, progress = run(capsys, *arguments, "--control-seeds", 20, "--out", out, "--json")
+    assert status == 0
+    assert "6 of 6 cells" in progress
+    found = json.loads(printed)
+    assert json.loads(out.read_text()) == found
+    assert set(found["unsteered"]) >= CELL and all(set(cell) >= CELL for cell in found["cells"])
+    assert [(cell["layer"], cell["multiplier"]) for cell in found["cells"]] == [
+        (layer, multiplier) for layer in (1, 2) for multiplier in (-1, 0, 2)
+    ]
+    model = load(folder, "float32")
+    work = evaluate(model, read_pairs(data), load_vector(vector), [1, 2], [-1, 0, 2], made_from=find_pairs("joy"))
+    assert found == json.loads(json.dumps(finish(work).summary()))
+    assert found["verdict"]["controls"] == 20 and found["safe_multiplier"] in (-1, 2)
+
+
+def test_evaluate_takes_presets_and_says_what_it_left_out(folder, capsys, tmp_path):
+    out = tmp_path / "cells.csv"
+    arguments = ["evaluate", "--model", folder, "--data", "joy", "--vector", "joy", "--layers", 2, "--out", out]
+    status, printed, _ = run(capsys, *arguments, "--multipliers", "1", "--no-controls", "--positions", "all")
+    assert status == 0
+    assert printed.startswith("joy (held out): 18 items, 0 skipped")
+    assert "random vectors" not in printed
+    assert len(out.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--multipliers", "two"], "are not multipliers"),
+        (["--positions", "nowhere"], "no steered positions"),
+        (["--layers", "99"], "no layer 99"),
+        (["--control-seeds", "0"], "between 1 and"),
+        (["--out", "cells.xlsx"], "should end in"),
+        (["--cue", "x" * 300], "at most 200"),
+        (["--vector", "nothing.safetensors"], "nothing.safetensors"),
+        (["--data", "nothing.json"], "nothing.json"),
+    ],
+)
+def test_evaluate_names_bad_input_in_a_sentence(folder, capsys, arguments, message):
+    given = ["evaluate", "--model", folder, "--data", "joy", "--vector", "joy", *arguments]
+    status, printed, said = run(capsys, *given)
+    assert (status, printed) == (2, "")
+    assert message in said and "Traceback" not in said

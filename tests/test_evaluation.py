@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import t
+from scipy.stats import bootstrap, t
 
-from caa_core.evaluation import Effect, interval, measure, random_vectors, repetition
+from caa_core.evaluation import Effect, interval, intervals, measure, random_vectors, repetition
 from caa_core.interventions import Steer
 from caa_core.progress import Progress, finish
 from caa_core.scoring import score
@@ -27,6 +27,15 @@ def test_the_interval_of_a_mean():
     expected = t.interval(0.95, 399, values.mean(), values.std(ddof=1) / 20)
     assert interval(values) == pytest.approx(expected, abs=0.03)
     assert interval(np.ones(5)) == (1.0, 1.0)
+
+
+def test_intervals_are_scipys_one_mean_at_a_time():
+    values = np.random.default_rng(1).normal(0.5, 0.2, (4, 30))
+    low, high = intervals(values)
+    for row, lower, upper in zip(values, low, high, strict=True):
+        expected = bootstrap((row,), np.mean, n_resamples=9999, method="percentile", rng=5).confidence_interval
+        assert (lower, upper) == pytest.approx(tuple(expected), abs=0.005)
+    assert interval(np.array([0.3])) == (0.3, 0.3)
 
 
 def test_repetition():

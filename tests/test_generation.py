@@ -9,7 +9,7 @@ from caa_core.errors import InputError
 from caa_core.generation import Decoding, Row, generate, side_by_side
 from caa_core.interventions import Positions, Steer
 from caa_core.progress import finish
-from caa_core.prompts import Prompt, render
+from caa_core.prompts import Cue, Prompt, ask, render
 from tests.reference import write
 
 QUESTIONS = ["How was your day?", "Rain?", "Tell me about the long weekend that you had in the mountains."]
@@ -52,6 +52,26 @@ def test_the_first_written_token_is_steered(tiny_llama):
         plain, steered = finish(generate(tiny_llama, [Row(prompt), row], Decoding(1)))
         changed += plain.ids != steered.ids
     assert changed
+
+
+@pytest.mark.parametrize("rule", ["after-prompt", "index:-2"])
+def test_prompts_that_rows_share_are_read_once_and_change_nothing(tiny, rule):
+    steers = [(), (Steer(vector_for(tiny), 2, 1.5),), (Steer(vector_for(tiny, 1), 1, -2.0),)]
+    rows = [Row(prompt, steer, Positions.parse(rule)) for steer in steers for prompt in prompts_for(tiny)]
+    sizes = []
+    handle = tiny.blocks[0]._module.register_forward_hook(lambda _m, inputs, _o: sizes.append(inputs[0].shape[:2]))
+    together = ids_of(finish(generate(tiny, rows, Decoding(12))))
+    handle.remove()
+    assert sizes[0][0] == 3 and sizes[1][0] == 9 and sizes[1][1] < 3
+    assert together == [finish(generate(tiny, [row], Decoding(12)))[0].ids for row in rows]
+
+
+def test_steering_behind_a_cue_begins_before_it(tiny_llama):
+    prompt = ask(tiny_llama.tokenizer, "Rain?", cue=Cue("Answer:"))
+    vector = vector_for(tiny_llama)
+    rows = [Row(prompt, (Steer(vector, 2, 1.5),)), Row(prompt)]
+    expected = write(tiny_llama, prompt.ids, [(2, 1.5 * vector)], lambda i: i >= prompt.length - 1, 8)
+    assert finish(generate(tiny_llama, rows, Decoding(8)))[0].ids == expected
 
 
 def test_a_row_is_the_same_alone_and_in_any_batch(tiny):

@@ -9,7 +9,7 @@ from caa_core.errors import InputError
 from caa_core.evaluation import Effect
 from caa_core.extraction import extract
 from caa_core.interventions import Steer
-from caa_core.presets import find_pairs, find_table, presets
+from caa_core.presets import find_pairs, find_table, find_test_pairs, pairs_behind, presets
 from caa_core.progress import finish
 from caa_core.scoring import score
 from caa_core.vectors import load_vector
@@ -120,3 +120,11 @@ def test_what_is_not_there(find):
         find("joy:c")
     with pytest.raises(InputError, match="sadness:ab cannot be read: No such file"):
         find("sadness:ab")
+
+
+def test_a_presets_name_stands_for_its_held_out_pairs_in_a_test():
+    joy = presets()["joy"]
+    assert find_test_pairs("joy").pairs == joy.test().pairs
+    assert find_test_pairs("joy:ab").is_lettered
+    assert pairs_behind(load_vector(joy.vector_file).provenance.dataset_sha256).pairs == joy.dataset().pairs
+    assert pairs_behind("0" * 64) is None

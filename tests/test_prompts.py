@@ -2,7 +2,7 @@ import pytest
 
 from caa_core.datasets import ContrastPair
 from caa_core.errors import InputError
-from caa_core.prompts import render, render_pair, with_answer
+from caa_core.prompts import CUES, Cue, ask, render, render_pair, with_answer
 from tests.conftest import make_tokenizer
 
 USER = {"role": "user", "content": "How are you?"}
@@ -90,3 +90,31 @@ def test_one_answer_that_is_the_beginning_of_the_other():
 def test_an_empty_prompt_is_refused(content):
     with pytest.raises(InputError, match="The prompt is empty"):
         render(make_tokenizer(), [{"role": "user", "content": content}])
+
+
+def test_a_cue_is_the_assistants_and_steered_positions_do_not_count_it():
+    tokenizer = make_tokenizer()
+    bare, begun = ask(tokenizer, "Rain?"), ask(tokenizer, "Rain?", cue=Cue("Answer:"))
+    assert tokenizer.decode(begun.ids) == bare.text + "Answer:"
+    assert begun.length == len(bare.ids) < len(begun.ids)
+    answer = with_answer(tokenizer, begun, "(A)")
+    assert (answer.start, answer.prompt_length) == (len(begun.ids), len(bare.ids))
+    assert tokenizer.decode(answer.ids) == bare.text + "Answer: (A)"
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_an_answer_goes_on_from_a_cue_that_it_begins_with(chat):
+    tokenizer = make_tokenizer(chat)
+    pair = render_pair(tokenizer, ContrastPair("Rain?", "(A)", "(B)", 1), cue=Cue("("))
+    assert tokenizer.decode(pair.positive.ids).endswith("(A)")
+    assert tokenizer.decode(pair.positive.ids[pair.positive.start :]) == "A)"
+
+
+def test_an_instruction_ends_the_question():
+    prompt = ask(make_tokenizer(), "Rain?", cue=CUES["instruction"])
+    assert prompt.text.startswith(f"<|user|>Rain?\n\n{CUES['instruction'].instruction}<|end|>")
+    assert prompt.cue_tokens == 0
+    assert Cue.parse(" None ") == Cue()
+    assert Cue.parse("My choice is") == Cue("My choice is")
+    with pytest.raises(InputError, match="at most 200"):
+        Cue.parse("x" * 201)

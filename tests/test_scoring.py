@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from caa_core.datasets import ContrastPair, read_pairs
 from caa_core.errors import InputError
 from caa_core.interventions import Positions, Steer
 from caa_core.progress import finish
-from caa_core.prompts import render_pair
+from caa_core.prompts import Cue, ask, render_pair
 from caa_core.scoring import score
 from tests.conftest import make_tiny
 from tests.reference import steered_logits
@@ -49,6 +50,11 @@ def steers(tiny):
     ]
 
 
+@pytest.fixture
+def steers_of_llama(tiny_llama):
+    return (Steer(torch.randn(tiny_llama.hidden_size, generator=torch.Generator().manual_seed(4)), 1, 2.0),)
+
+
 @pytest.mark.parametrize(
     ("rule", "covers"),
     [("after-prompt", lambda i, start: i >= start - 1), ("all", lambda i, start: True)],
@@ -77,6 +83,29 @@ def test_letters_score_where_they_part_with_their_answer_mass(tiny, steers):
             before = positive[range(part), ids[:part]].sum().exp()
             assert found.probability[run, item].item() == pytest.approx((p / (p + n)).item(), abs=1e-4)
             assert found.mass[run, item].item() == pytest.approx((before * (p + n)).item(), rel=1e-2)
+
+
+def test_a_cue_is_given_and_steered_after_the_prompt(tiny_llama, steers_of_llama):
+    """As if the answer began with the cue, but neither its probability nor its cost is counted."""
+    model, cue = tiny_llama, Cue("Answer:")
+    found = finish(score(model, LETTERS.pairs, [steers_of_llama], cue=cue))
+    for item, pair in enumerate(LETTERS.pairs):
+        whole = replace(pair, positive=f"Answer: {pair.positive}", negative=f"Answer: {pair.negative}")
+        (logp, ids, part), (_, other, _) = plainly(model, whole, steers_of_llama, lambda i, start: i >= start - 1)
+        p, n = logp[part, ids[part]].exp(), logp[part, other[part]].exp()
+        cue_tokens = ask(model.tokenizer, pair.prompt, cue=cue).cue_tokens
+        before = logp[range(cue_tokens, part), ids[cue_tokens:part]].sum().exp()
+        assert found.probability[1, item].item() == pytest.approx((p / (p + n)).item(), abs=1e-4)
+        assert found.mass[1, item].item() == pytest.approx((before * (p + n)).item(), rel=1e-2)
+
+
+def test_yes_and_no_are_chosen_from(tiny_llama):
+    pair = ContrastPair("Rain?", "Yes", "No", 1)
+    found = finish(score(tiny_llama, [pair]))
+    (logp, ids, part), (_, other, _) = plainly(tiny_llama, pair, (), lambda i, start: False)
+    assert found.positive[0, 0].item() == pytest.approx(logp[part, ids[part]].item(), abs=1e-4)
+    mass = logp[part, ids[part]].exp() + logp[part, other[part]].exp()
+    assert found.mass[0, 0].item() == pytest.approx(mass.item(), rel=1e-3)
 
 
 def test_multiplier_0_costs_nothing_and_changes_nothing(tiny_llama):

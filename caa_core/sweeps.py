@@ -1,0 +1,325 @@
+"""What a vector does to test items at every layer and multiplier: answers, letter swap, counts, cost.
+
+Panickssery et al., arXiv 2312.06681, section 4.1. A sweep is cut into chunks of layers; what each has found can be kept
+and handed in again, so that a stop loses nothing.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Generator, Iterator, MutableMapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from caa_core.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
+from caa_core.errors import InputError
+from caa_core.evaluation import intervals
+from caa_core.interventions import Steer
+from caa_core.items import Items
+from caa_core.model import SteerableModel
+from caa_core.progress import Progress
+from caa_core.scoring import Steers, score
+from caa_core.vectors import SteeringVector
+
+# Layers of one chunk: the first cells come soon, and what all chunks read anew (the questions) is not read too often.
+CHUNKS = (2, 4, 8)
+LONGEST_CHUNK = 16
+MAX_MULTIPLIERS = 101
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one run says of each item, [items] each.
+
+    value: for choices p(matching) / (p(matching) + p(not matching)), in the order given; for free text the matching
+    answer's log-probability less the other's, in nats a token. both: the mean value over both letter orders, NaN where
+    there is one order only. mass: answer mass, NaN for free text. kl: KL(unsteered ‖ steered) in nats, mean over the
+    answer's positions. written: which answer came first in what was written (see `counting`), where that was asked.
+    """
+
+    value: np.ndarray
+    both: np.ndarray
+    mass: np.ndarray
+    kl: np.ndarray
+    written: np.ndarray | None = None
+
+    @property
+    def paired(self) -> np.ndarray:
+        """By which a verdict is given: the value over both letter orders, or as it is where no item has letters."""
+        return self.value if np.isnan(self.both).all() else self.both[~np.isnan(self.both)]
+
+    def some(self, indices: Sequence[int]) -> "Reading":
+        """Of some of the items."""
+        return Reading(*(None if part is None else part[indices] for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Means over the items at one layer and multiplier; `low` and `high` are a bootstrap 95 % interval over items.
+
+    probability: of the matching answer (choices); preference: its log-probability less the other's, in nats a token
+    (free text); the other of the two is None. swapped: the probability over both letter orders, None where no item has
+    two. matching, not_matching, neither: how many items were answered so in writing, None where nothing was written.
+    """
+
+    layer: int | None
+    multiplier: float
+    probability: float | None
+    preference: float | None
+    low: float
+    high: float
+    swapped: float | None
+    swapped_low: float | None
+    swapped_high: float | None
+    matching: int | None
+    not_matching: int | None
+    neither: int | None
+    skipped: int
+    answer_mass: float | None
+    kl: float
+
+    @property
+    def value(self) -> float:
+        """The probability, or the preference of free text."""
+        return self.preference if self.probability is None else self.probability
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished sweep, or one as far as it has come.
+
+    readings: by layer and multiplier, what the cells are means of; baseline: the same of the unsteered model.
+    """
+
+    vector: str
+    items: Items
+    unsteered: Cell
+    cells: tuple[Cell, ...]
+    baseline: Reading
+    readings: dict[tuple[int, float], Reading]
+
+    @property
+    def measure(self) -> str:
+        """What a cell's value is."""
+        if self.items.are_choices:
+            return "probability of the matching answer"
+        return "log-probability of the matching answer less that of the other, nats a token"
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "vector": self.vector,
+            "data": self.items.name,
+            "measure": self.measure,
+            "items": len(self.items.pairs),
+            "counted_as_zero": len(self.items.zeros),
+            "not_swapped": self.items.not_swapped,
+            "skipped": list(self.items.skipped),
+            "unsteered": asdict(self.unsteered),
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+
+def sweep(
+    model: SteerableModel,
+    items: Items,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    multipliers: Sequence[float],
+    counts: bool = True,
+    known: MutableMapping[str, Reading] | None = None,
+) -> Generator[Progress | Sweep, None, Sweep]:
+    """Measure every layer at every multiplier. Yields `Progress`, and after each chunk of layers the `Sweep` so far.
+
+    Args:
+        counts: whether answers are written too (choices only), which costs as much again as scoring them, or more.
+        known: readings of earlier sweeps by all that they depend on: what is in it is not measured again, and what is
+            measured is put in.
+
+    Raises:
+        InputError: a layer that model or vector do not have, no multiplier or too many, a vector of another size.
+    """
+    layers = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+    multipliers = check_multipliers(multipliers)
+    if not layers:
+        raise InputError("Choose at least one layer.")
+    if vector.hidden_size != model.hidden_size:
+        raise InputError(
+            f"The vector {vector.name} has hidden size {vector.hidden_size} and belongs to another model than "
+            f"{model.name}, whose hidden size is {model.hidden_size}."
+        )
+    counts = counts and items.are_choices
+    known = {} if known is None else known
+    steers = {(layer, m): Steer(vector.at(layer), layer, m) for layer in layers for m in multipliers}
+    keys = _keys(model, items, counts, steers)
+    progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
+    readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}
+    cells = {}
+    baseline = known.get(keys[None])
+    if readings:
+        progress.resumed = progress.cost = sum(model.num_layers - layer for layer, _ in readings)
+        progress.done = len(readings)
+    yield progress
+    missing = [layer for layer in layers if baseline is None or any((layer, m) not in readings for m in multipliers)]
+    for chunk in _chunks(missing):
+        wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
+        cost = sum(model.num_layers - layer for layer, _ in wanted)
+        work = read(model, items, [(steers[cell],) for cell in wanted], counts)
+        baseline, *found = yield from _within(progress, work, cost)
+        readings.update(zip(wanted, found, strict=True))
+        known.update({keys[cell]: readings[cell] for cell in wanted} | {keys[None]: baseline})
+        progress.done = len(readings)
+        yield progress
+        yield _so_far(vector, items, steers, baseline, readings, cells)
+    return _so_far(vector, items, steers, baseline, readings, cells)
+
+
+def read(
+    model: SteerableModel, items: Items, runs: Sequence[Steers], counts: bool = False
+) -> Generator[Progress, None, list[Reading]]:
+    """Score all items in both letter orders, unsteered and under each of `runs`: a `Reading` for each, the unsteered
+    first. Yields `Progress`.
+    """
+    there = [i for i, swapped in enumerate(items.swapped) if swapped]
+    asked = [*items.pairs, *(items.swapped[i] for i in there)]
+    scores = yield from score(model, asked, runs, items.positions, items.cue)
+    values = scores.probability if items.are_choices else scores.preference
+    count = len(items.pairs)
+    value, kl, mass = (part.double().numpy() for part in (values, scores.kl[:, :count], scores.mass[:, :count]))
+    value, other = value[:, :count], value[:, count:]
+    both = np.full_like(value, np.nan)
+    both[:, there] = (value[:, there] + other) / 2
+    written = [None] * len(value)
+    if counts:
+        written = yield from _written(model, items, runs)
+    return [Reading(*parts) for parts in zip(value, both, mass, kl, written, strict=True)]
+
+
+def _written(model: SteerableModel, items: Items, runs: Sequence[Steers]) -> Generator[Progress, None, np.ndarray]:
+    """What the unsteered model and each run write, [1 + runs, items]; a multiplier of 0 writes what no vector does."""
+    acting = [run for run, steers in enumerate(runs, 1) if any(steer.multiplier for steer in steers)]
+    found = yield from count_answers(
+        model, items.pairs, [(), *(runs[run - 1] for run in acting)], items.positions, items.cue
+    )
+    written = np.repeat(found[:1], 1 + len(runs), axis=0)
+    written[acting] = found[1:]
+    return written
+
+
+def parse_multipliers(text: str) -> list[float]:
+    """Multipliers of "-2,-1,0,1,2". Raises InputError for anything else."""
+    try:
+        return check_multipliers([float(part) for part in text.split(",")])
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{text[:60]!r} are not multipliers: give numbers such as -2,-1,0,1,2.") from error
+
+
+def check_multipliers(multipliers: Sequence[float]) -> list[float]:
+    """Distinct multipliers in rising order. Raises InputError for none, too many, or what is not finite."""
+    found = sorted({float(m) + 0.0 for m in multipliers})  # + 0.0 makes -0.0 plain 0
+    if not found or not np.isfinite(found).all():
+        raise InputError("Give at least one multiplier, and only finite numbers.")
+    if len(found) > MAX_MULTIPLIERS:
+        raise InputError(f"{len(found)} multipliers are too many; {MAX_MULTIPLIERS} at most.")
+    return found
+
+
+def _chunks(layers: Sequence[int]) -> Iterator[Sequence[int]]:
+    sizes = itertools.chain(CHUNKS, itertools.repeat(LONGEST_CHUNK))
+    while layers:
+        size = next(sizes)
+        yield layers[:size]
+        layers = layers[size:]
+
+
+def _within(
+    progress: Progress, work: Generator[Progress, None, list[Reading]], cost: float
+) -> Generator[Progress, None, list[Reading]]:
+    """Run a part of the work, which is `cost` of the whole, and say how far the whole has come."""
+    before = progress.cost
+    while True:
+        try:
+            part = next(work)
+        except StopIteration as end:
+            progress.cost = before + cost
+            return end.value
+        progress.cost = max(progress.cost, before + cost * part.fraction * 0.999)
+        yield progress
+
+
+def _so_far(
+    vector: SteeringVector,
+    items: Items,
+    order: Sequence[tuple[int, float]],
+    baseline: Reading,
+    readings: dict[tuple[int, float], Reading],
+    cells: dict[tuple[int | None, float], Cell],
+) -> Sweep:
+    """The sweep as far as it has come; `cells` keeps what was worked out already."""
+    fresh = {(None, 0.0): baseline, **readings}
+    fresh = {place: reading for place, reading in fresh.items() if place not in cells}
+    cells.update(zip(fresh, cells_of(items, fresh), strict=True))
+    done = [place for place in order if place in readings]
+    return Sweep(
+        vector.name,
+        items,
+        cells[None, 0.0],
+        tuple(cells[place] for place in done),
+        baseline,
+        {place: readings[place] for place in done},
+    )
+
+
+def cells_of(items: Items, readings: dict[tuple[int | None, float], Reading]) -> list[Cell]:
+    """The means of readings by layer and multiplier, with their intervals."""
+    if not readings:
+        return []
+    value = np.stack([reading.value for reading in readings.values()])
+    value = np.pad(value, ((0, 0), (0, len(items.zeros))))
+    both = np.stack([reading.both for reading in readings.values()])
+    both = both[:, ~np.isnan(both[0])]
+    low, high = intervals(value)
+    swapped_low, swapped_high = intervals(both) if both.size else (None, None)
+    cells = []
+    for i, ((layer, multiplier), reading) in enumerate(readings.items()):
+        mean = float(value[i].mean())
+        written = (None,) * 3
+        if reading.written is not None:
+            written = (int((reading.written == which).sum()) for which in (MATCHING, NOT_MATCHING, NEITHER))
+        swapped = (both[i].mean(), swapped_low[i], swapped_high[i]) if both.size else ()
+        cells.append(
+            Cell(
+                layer,
+                multiplier,
+                *((mean, None) if items.are_choices else (None, mean)),
+                float(low[i]),
+                float(high[i]),
+                *(map(float, swapped) if both.size else (None,) * 3),
+                *written,
+                len(items.skipped),
+                float(reading.mass.mean()) if items.are_choices else None,
+                float(reading.kl.mean()),
+            )
+        )
+    return cells
+
+
+def _keys(
+    model: SteerableModel, items: Items, counts: bool, steers: dict[tuple[int, float], Steer]
+) -> dict[tuple[int, float] | None, str]:
+    """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
+    pairs = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
+    shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
+    shared += [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
+    shared = _digest(json.dumps(shared).encode())
+    vectors = {steer.layer: _digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
+    names = {cell: _digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
+    return {None: shared, **names}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,394 @@
+"""Is it an effect? A sweep's cell beside controls, and the settings that are proposed, in words and numbers.
+
+Settings are chosen on one half of the items and judged on the other, so that the best of many cells gets no credit for
+being the best by chance. Controls are vectors of the same norm: drawn at random, and made from pairs whose labels were
+shuffled.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from caa_core import __version__
+from caa_core.datasets import Dataset
+from caa_core.errors import InputError
+from caa_core.evaluation import interval, random_vectors
+from caa_core.extraction import AUTOMATIC
+from caa_core.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.items import choose_items
+from caa_core.model import SteerableModel
+from caa_core.progress import Progress
+from caa_core.prompts import NO_CUE, Cue
+from caa_core.readings import ReadPosition, read_all
+from caa_core.sweeps import Sweep, check_multipliers, read, sweep
+from caa_core.vectors import SteeringVector
+
+CONTROLS = 20
+# The smallest change that is called an effect, in probability or in nats a token.
+LEAST = 0.05
+# KL in nats up to which a multiplier counts as safe.
+SAFE_KL = 0.5
+# Pairs that shuffled labels are drawn for.
+MOST_PAIRS = 200
+FEWEST_ITEMS = 4
+MOST_CONTROLS = 1000
+
+# A control is a vector by layer, and a cell a layer and a multiplier.
+Control = dict[int, torch.Tensor]
+Place = tuple[int, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a vector does at one layer and multiplier, beside its controls.
+
+    difference: the mean change against the unsteered model, over both letter orders (`as_given`: in the order given;
+    free text has one only), with a bootstrap 95 % interval low to high over `items`. random, shuffled: how far
+    `controls` vectors of the same norm each change it: the least and the most, where no change always lies between;
+    None without controls. over: the cells of which each control counts with its largest. effect: None where it cannot
+    be told.
+    """
+
+    layer: int
+    multiplier: float
+    effect: bool | None
+    items: int
+    difference: float
+    low: float
+    high: float
+    as_given: float
+    random: tuple[float, float] | None
+    shuffled: tuple[float, float] | None
+    controls: int
+    over: int
+    measure: str
+    text: str
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The layer and multiplier that move the answers most, and the largest multiplier that is safe there.
+
+    difference: what was seen on the `chosen_on` items that they were chosen on. safe_multiplier: the largest positive
+    one (the largest negative one where none is positive) that costs less than `SAFE_KL`; safe_kl: its cost in nats on
+    the other `reported_on` items.
+    """
+
+    layer: int
+    multiplier: float
+    difference: float
+    safe_multiplier: float
+    safe_kl: float
+    chosen_on: int
+    reported_on: int
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, with the reason in words."""
+        return {**asdict(self), "reason": str(self)}
+
+    def __str__(self) -> str:
+        return (
+            f"Layer {self.layer}: on the {self.chosen_on} items it was chosen on, × {self.multiplier:g} there moves "
+            f"the answers furthest the way it should ({self.difference:+.2f}) of all cells that cost less than "
+            f"{SAFE_KL:g} nats. The largest multiplier under that cost there is {self.safe_multiplier:g} (KL "
+            f"{self.safe_kl:.2f} nats on the other {self.reported_on} items)."
+        )
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A proposal and the verdict on it; None and the reason in `text` where there are too few items or no safe cell.
+
+    shuffled_from: the data whose labels were shuffled.
+    """
+
+    proposal: Proposal | None
+    verdict: Verdict | None
+    text: str
+    shuffled_from: str = ""
+
+
+def conclude(
+    model: SteerableModel,
+    swept: Sweep,
+    vector: SteeringVector,
+    made_from: Dataset | None = None,
+    controls: int = CONTROLS,
+    seed: int = 0,
+) -> Generator[Progress, None, Conclusion]:
+    """Choose settings on one half of the items and judge them on the other. Yields `Progress`.
+
+    Args:
+        made_from: the pairs of the vector; the test items stand in for pairs that are not known.
+        controls: how many random vectors, and how many from shuffled labels; 0 for none.
+    """
+    proposal = propose(swept)
+    if isinstance(proposal, str):
+        return Conclusion(None, None, proposal)
+    place = (proposal.layer, proposal.multiplier)
+    random, shuffled = [], []
+    pairs = made_from or Dataset(swept.items.name, "test items", swept.items.sha256, swept.items.pairs)
+    if controls:
+        random = random_controls(vector, [proposal.layer], controls, seed)
+        position = vector.provenance.read_position if made_from else ""
+        position = ReadPosition.parse(position) if position else AUTOMATIC
+        shuffled = yield from shuffled_controls(model, pairs, vector, [proposal.layer], controls, seed, position)
+    verdict = yield from judge(model, swept, place, random, shuffled, swept.items.halves()[1])
+    return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A sweep, what is concluded from it, and the settings and papers that make it repeatable."""
+
+    swept: Sweep
+    conclusion: Conclusion
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, under the names that the command line prints."""
+        found = self.conclusion
+        return {
+            **self.swept.summary(),
+            "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
+            "best": found.proposal.summary() if found.proposal else None,
+            "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
+            "shuffled_from": found.shuffled_from,
+            "settings": self.settings,
+            "provenance": self.provenance,
+        }
+
+
+def evaluate(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    multipliers: Sequence[float],
+    positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
+    paper_counting: bool = False,
+    counts: bool = True,
+    controls: int = CONTROLS,
+    made_from: Dataset | None = None,
+) -> Generator[Progress | Sweep, None, Evaluation]:
+    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`."""
+    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
+    swept = yield from sweep(model, items, vector, layers, multipliers, counts)
+    conclusion = yield from conclude(model, swept, vector, made_from, controls)
+    settings = {
+        "layers": list(dict.fromkeys(layers)),
+        "multipliers": check_multipliers(multipliers),
+        "positions": str(positions),
+        "cue": str(cue),
+        "paper_counting": paper_counting,
+        "counts": counts,
+        "controls": controls,
+    }
+    provenance = {
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
+        "created_with": f"caa-studio {__version__}",
+    }
+    return Evaluation(swept, conclusion, settings, provenance)
+
+
+def check_controls(count: int) -> int:
+    """Raises InputError for a number of controls that cannot be."""
+    if not 1 <= count <= MOST_CONTROLS:
+        raise InputError(f"Controls must be between 1 and {MOST_CONTROLS} of a kind, not {count}.")
+    return count
+
+
+def propose(swept: Sweep) -> Proposal | str:
+    """Chosen on the first half of the items: a proposal, or in words why there is none."""
+    first, second = swept.items.halves()
+    if len(first) + len(second) < FEWEST_ITEMS:
+        return f"{len(first) + len(second)} items are too few to choose on one half and judge on the other."
+    half = {place: reading.some(first) for place, reading in swept.readings.items() if place[1]}
+    baseline = swept.baseline.some(first)
+    safe = {place: reading for place, reading in half.items() if reading.kl.mean() < SAFE_KL}
+    if not safe:
+        return f"There is no multiplier but 0 that costs less than {SAFE_KL:g} nats, so none is proposed."
+    moved = {place: (reading.paired - baseline.paired).mean() for place, reading in safe.items()}
+    layer, multiplier = max(moved, key=lambda place: np.sign(place[1]) * moved[place])
+    there = [m for at, m in safe if at == layer]
+    largest = max(there) if max(there) > 0 else min(there)
+    return Proposal(
+        layer,
+        multiplier,
+        float(moved[layer, multiplier]),
+        largest,
+        float(swept.readings[layer, largest].some(second).kl.mean()),
+        len(first),
+        len(second),
+    )
+
+
+def judge(
+    model: SteerableModel,
+    swept: Sweep,
+    place: Place,
+    random: Sequence[Control],
+    shuffled: Sequence[Control],
+    indices: Sequence[int] | None = None,
+    over: Sequence[Place] = (),
+) -> Generator[Progress, None, Verdict]:
+    """Judge a cell of a sweep, on all items or some of them. Yields `Progress`.
+
+    Args:
+        random, shuffled: vectors of the same norm by layer, at least `CONTROLS` of each for an effect to be called one.
+        over: the cells that `place` was picked from on these same items: each control then counts with the largest
+            of its own. None but itself by default, for a cell that was chosen beforehand.
+    """
+    indices = range(len(swept.items.pairs)) if indices is None else indices
+    indices = list(indices)
+    items = swept.items.some(indices)
+    baseline, steered = swept.baseline.some(indices), swept.readings[place].some(indices)
+    over = list(over) or [place]
+    runs = [(Steer(control[at], at, m),) for control in (*random, *shuffled) for at, m in over]
+    ranges = [None, None]
+    if runs:
+        _, *readings = yield from read(model, items, runs)
+        changes = np.array([(reading.paired - baseline.paired).mean() for reading in readings])
+        changes = changes.reshape(-1, len(over))
+        ranges = [_range(changes[: len(random)]), _range(changes[len(random) :])]
+    change = steered.paired - baseline.paired
+    low, high = interval(change)
+    found = Verdict(
+        *place,
+        effect=None,
+        items=len(change),
+        difference=float(change.mean()),
+        low=low,
+        high=high,
+        as_given=float((steered.value - baseline.value).mean()),
+        random=ranges[0],
+        shuffled=ranges[1],
+        controls=min(len(random), len(shuffled)),
+        over=len(over),
+        measure=_measure(swept),
+        text="",
+    )
+    if items.are_lettered and np.isnan(baseline.both).all():
+        text = "Not judged: no item could be asked in the other letter order, so the letter may be all there is."
+        return replace(found, text=text)
+    against = _against(found)
+    if not against and found.controls < CONTROLS:
+        text = f"Not judged: that takes {CONTROLS} random and {CONTROLS} shuffled vectors beside it. {_numbers(found)}"
+        return replace(found, text=text)
+    return replace(found, effect=not against, text=_in_words(found, against))
+
+
+def random_controls(vector: SteeringVector, layers: Sequence[int], count: int, seed: int = 0) -> list[Control]:
+    """Vectors drawn at random, at each layer with the norm that `vector` has there."""
+    drawn = {layer: random_vectors(vector.at(layer), count, seed * 10_000 + layer) for layer in layers}
+    return [{layer: vectors[i] for layer, vectors in drawn.items()} for i in range(count)]
+
+
+def shuffled_controls(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    count: int,
+    seed: int = 0,
+    position: ReadPosition = AUTOMATIC,
+) -> Generator[Progress, None, list[Control]]:
+    """Mean differences of pairs of which a random half have their labels exchanged, with the norm of `vector`.
+
+    As many labels are exchanged as kept (up to one), since brought to the same norm, what is left of the behaviour in
+    an uneven draw would be the vector itself. Both letter orders of a question keep together. One pass over at most
+    `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
+    """
+    dataset = replace(dataset, pairs=dataset.pairs[:MOST_PAIRS])
+    sums = _SignedSums(dataset, count, seed)
+    yield from read_all(model, dataset, layers, position, sums)
+    norms = torch.tensor([vector.norm(layer) for layer in layers])
+    sums = torch.nn.functional.normalize(sums.value, dim=-1) * norms[:, None, None]
+    return [{layer: sums[i, k].clone() for i, layer in enumerate(layers)} for k in range(count)]
+
+
+class _SignedSums:
+    """Sums of positive minus negative under random signs: `value` is [layers, count, hidden_size]."""
+
+    def __init__(self, dataset: Dataset, count: int, seed: int):
+        lines = {line: i for i, line in enumerate(dict.fromkeys(pair.line for pair in dataset.pairs))}
+        random = np.random.default_rng(seed)
+        signs = np.where(np.arange(len(lines)) < len(lines) // 2, -1.0, 1.0)
+        drawn = np.stack([random.permutation(signs) for _ in range(count)])
+        self._signs = torch.from_numpy(drawn[:, [lines[pair.line] for pair in dataset.pairs]]).float()
+        self.value: torch.Tensor | float = 0.0
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        self.value = self.value + torch.einsum("sp,lph->lsh", self._signs[:, pairs], positive - negative)
+
+
+def _range(changes: np.ndarray) -> tuple[float, float] | None:
+    """How far controls go, from their changes [controls, cells]; no change is always within."""
+    if not changes.size:
+        return None
+    if changes.shape[1] > 1:
+        most = float(np.abs(changes).max())
+        return -most, most
+    return min(0.0, float(changes.min())), max(0.0, float(changes.max()))
+
+
+def _against(found: Verdict) -> list[str]:
+    """Why a difference is not called an effect."""
+    why = []
+    if found.low <= 0 <= found.high:
+        why.append("its interval holds 0")
+    if abs(found.difference) < LEAST:
+        why.append(f"it is smaller than {LEAST:g}")
+    for name, bounds in (("random vectors", found.random), ("vectors from shuffled labels", found.shuffled)):
+        if bounds and bounds[0] <= found.difference <= bounds[1]:
+            why.append(f"{name} reach as far")
+    return why
+
+
+def _in_words(found: Verdict, against: Sequence[str]) -> str:
+    if not against:
+        return f"An effect on this model. {_numbers(found)}"
+    *most, last = against
+    text = f"No effect on this model: {', '.join(most) + ' and ' if most else ''}{last}. {_numbers(found)}"
+    if abs(found.as_given) >= LEAST and abs(found.difference) < abs(found.as_given) / 2:
+        text += f" In the letter order given it is {found.as_given:+.2f}: that is the letter, not the behaviour."
+    return text
+
+
+def _numbers(found: Verdict) -> str:
+    text = (
+        f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by {found.difference:+.3f} "
+        f"(95 % interval {found.low:+.3f} to {found.high:+.3f}, {found.items} items)"
+    )
+    if found.controls:
+        largest = f", each at the largest of {found.over} cells" if found.over > 1 else ""
+        text += (
+            f"; {found.controls} random vectors of the same norm change it by {found.random[0]:+.3f} to "
+            f"{found.random[1]:+.3f}, {found.controls} from shuffled labels by {found.shuffled[0]:+.3f} to "
+            f"{found.shuffled[1]:+.3f}{largest}"
+        )
+    return text + "."
+
+
+def _measure(swept: Sweep) -> str:
+    if not swept.items.are_choices:
+        return "preference for the matching answer in nats a token"
+    orders = " over both letter orders" if swept.items.are_lettered else ""
+    return f"probability of the matching answer{orders}"

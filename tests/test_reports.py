@@ -1,0 +1,74 @@
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from caa_core.errors import InputError
+from caa_core.extraction import extract
+from caa_core.progress import finish
+from caa_core.reports import check_report, harmless, table_of, write_report
+from caa_core.verdicts import evaluate
+from tests.test_extraction import LETTERS, TEXTS
+
+
+@pytest.fixture
+def found(tiny_llama):
+    vector = replace(finish(extract(tiny_llama, TEXTS, [1, 2])), name="=1+2")
+    return finish(evaluate(tiny_llama, LETTERS, vector, [1, 2], [-1, 1], controls=0))
+
+
+def test_json_holds_all_of_it(found, tmp_path):
+    write_report(found, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == json.loads(json.dumps(found.summary()))
+
+
+def test_csv_holds_the_cells_and_no_formulas(found, tmp_path):
+    write_report(found, tmp_path / "r.CSV")
+    with open(tmp_path / "r.CSV", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["layer"], float(row["multiplier"])) for row in rows] == [
+        ("", 0.0),
+        ("1", -1.0),
+        ("1", 1.0),
+        ("2", -1.0),
+        ("2", 1.0),
+    ]
+    assert float(rows[2]["probability"]) == found.swept.cells[1].probability
+    assert {row["vector"] for row in rows} == {"'=1+2"}
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("=A1", "'=A1"),
+        ("+1", "'+1"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        (" =A1", "' =A1"),
+        ("\tx", "'\tx"),
+        ("joy", "joy"),
+        (-2.0, -2.0),
+    ],
+)
+def test_text_is_no_formula_and_numbers_stay_numbers(value, written):
+    assert harmless(value) == written
+
+
+def test_the_table_has_a_line_for_each_cell(found):
+    lines = table_of(found).splitlines()
+    assert [line.split()[:2] for line in lines[2:7]] == [
+        ["none", "0"],
+        ["1", "-1"],
+        ["1", "1"],
+        ["2", "-1"],
+        ["2", "1"],
+    ]
+    assert lines[0].startswith("letters: 3 items, 0 skipped")
+
+
+def test_other_endings_and_places_that_cannot_be_written(found, tmp_path):
+    with pytest.raises(InputError, match=r"should end in \.json or \.csv"):
+        check_report(tmp_path / "r.xlsx")
+    with pytest.raises(InputError, match=r"r\.csv cannot be written"):
+        write_report(found, tmp_path / "nowhere" / "r.csv")
