@@ -61,39 +61,17 @@ def prompt(model: SteerableModel) -> Prompt:
 
 
 def write(model: SteerableModel, plans: Sequence[tuple[Steer, ...]], tokens: int = NEW_TOKENS) -> None:
-    """As many tokens for every plan; nothing ends early, so that all runs do the same work."""
+    """As many tokens for every plan: the end token, if it comes, counts as one of them."""
     asked = prompt(model)
-    steps = generate(model, [Row(asked, steers) for steers in plans], Decoding(tokens))
-    for written in steps:
-        for text in written:
-            text.done = False
+    finish(generate(model, [Row(asked, steers) for steers in plans], Decoding(tokens)))
 
 
 @torch.no_grad()
-def plain_generate(model: SteerableModel, tokens: int = NEW_TOKENS) -> None:
-    """transformers' own generate, one row, greedy."""
-    ids = torch.tensor([prompt(model).ids])
-    model.module.generate(
+def plain_generate(module: torch.nn.Module, ids: torch.Tensor, tokens: int = NEW_TOKENS) -> None:
+    """transformers' own generate, one row, greedy, on a module that nnsight has never seen."""
+    module.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False
     )
-
-
-@torch.no_grad()
-def hooked_steps(model: SteerableModel, steer: Steer, steps: int = NEW_TOKENS) -> None:
-    """Two rows, the second steered by a bare forward hook: what nnsight's trace is compared with."""
-    from transformers import DynamicCache
-
-    ids = torch.tensor([prompt(model).ids] * 2)
-    addition = torch.stack([torch.zeros_like(steer.vector), steer.multiplier * steer.vector])[:, None].to(model.dtype)
-
-    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-        hidden_of(output)[:, -1:] += addition
-
-    with hooked(model, steer.layer, add):
-        cache = DynamicCache(config=model.config)
-        for _ in range(steps):
-            logits = model.module(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
-            ids = logits[:, -1].argmax(-1, keepdim=True)
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 nnsight runs its interventions as greenlets, and greenlets belong to a thread: two threads must never run the model.
 So all model work is done by one thread. A job is a generator (see :mod:`caa_core.progress`); the worker takes jobs in
-turns, one step of each, so that a long one holds up nobody, and stops a job by closing it between two steps.
+turns, step by step, so that a long one holds up nobody, and stops a job by closing it between two steps.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -28,6 +27,8 @@ from caa_core.vectors import SteeringVector
 
 Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
+# What a step counts at least, so that a job which only waits for another one leaves it its turns.
+LEAST_SECONDS = 0.02
 # How often running jobs are looked at while the app ends, and how long a stopped one may take for its last step.
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_TO_STOP = 5
@@ -49,6 +50,7 @@ class Job:
         self.error: BaseException | None = None
         self.result: Any = None
         self.stopped = False
+        self.spent = 0.0  # seconds of the worker, counted from those of the job that had fewest when this one came
 
     def stop(self) -> None:
         """End it before its next step; what it yielded so far stays with who iterated."""
@@ -93,7 +95,7 @@ class Job:
 
 
 class Worker:
-    """A thread that runs jobs in turns."""
+    """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes."""
 
     def __init__(self) -> None:
         self._arrivals: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -105,14 +107,17 @@ class Worker:
         return job
 
     def _run(self) -> None:
-        turns: deque[Job] = deque()
+        jobs: list[Job] = []
         while True:
-            while not turns or not self._arrivals.empty():
-                turns.append(self._arrivals.get())
-            if turns[0].step():
-                turns.rotate(-1)
-            else:
-                turns.popleft()
+            while not jobs or not self._arrivals.empty():
+                job = self._arrivals.get()
+                job.spent = min((other.spent for other in jobs), default=0.0)
+                jobs.append(job)
+            job = min(jobs, key=lambda job: job.spent)
+            begun = time.perf_counter()
+            if not job.step():
+                jobs.remove(job)
+            job.spent += max(time.perf_counter() - begun, LEAST_SECONDS)
 
 
 class Studio:

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 import torch
@@ -49,6 +50,24 @@ def test_jobs_take_turns_on_one_thread():
         list(job)
     assert log == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert threads == {"caa-worker"}
+
+
+def test_short_steps_come_between_long_ones():
+    """A chat is not held up by a sweep: what counts is the time that a job has had, not its steps."""
+    log = []
+
+    def pause(name, seconds, steps):
+        for _ in range(steps):
+            time.sleep(seconds)
+            log.append(name)
+            yield
+
+    worker = Worker()
+    jobs = [worker.submit(lambda: pause("sweep", 0.3, 3)), worker.submit(lambda: pause("chat", 0.03, 12))]
+    for job in jobs:
+        list(job)
+    first, second = [i for i, name in enumerate(log) if name == "sweep"][:2]
+    assert log[first:second].count("chat") >= 4
 
 
 def test_a_stopped_job_ends_before_its_next_step_and_is_closed():

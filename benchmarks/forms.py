@@ -1,0 +1,93 @@
+"""The same two rows, the second steered, in every form that nnsight offers, and with bare hooks as the floor.
+
+Trace blocks are compiled from this file, so they stand in functions of the module.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import nnsight
+import torch
+from nnsight.intervention.envoy import Envoy
+from transformers import DynamicCache
+
+from caa_core.interventions import Steer
+from caa_core.model import SteerableModel, hidden_of
+
+Forward = Callable[[torch.Tensor, DynamicCache], torch.Tensor]
+
+
+def bare(module: torch.nn.Module, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    """One forward pass of a module that nnsight may or may not have. Returns the last logits, [rows, vocabulary]."""
+    keep = torch.tensor([-1])
+    return module(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=keep).logits[:, -1]
+
+
+@torch.no_grad()
+def decode(ids: torch.Tensor, steps: int, forward: Forward) -> None:
+    """Greedy steps behind prompts [rows, tokens]."""
+    cache = DynamicCache()
+    for _ in range(steps):
+        ids = forward(ids, cache).argmax(-1, keepdim=True)
+
+
+def addition(steer: Steer, dtype: torch.dtype) -> torch.Tensor:
+    """[2, 1, hidden_size]: nothing for the first row."""
+    return torch.stack([torch.zeros_like(steer.vector), steer.multiplier * steer.vector])[:, None].to(dtype)
+
+
+def hooks(module: torch.nn.Module, block: torch.nn.Module, ids: torch.Tensor, steps: int, steer: Steer) -> None:
+    """A bare forward hook on a block of a plain module."""
+    added = addition(steer, module.dtype)
+
+    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        hidden_of(output)[:, -1:] += added
+
+    handle = block.register_forward_hook(add)
+    try:
+        decode(ids, steps, partial(bare, module))
+    finally:
+        handle.remove()
+
+
+def traces(model: SteerableModel, ids: torch.Tensor, steps: int, steer: Steer) -> None:
+    """A trace for each step."""
+    added = addition(steer, model.dtype)
+    decode(ids, steps, lambda ids, cache: _traced(model, ids, cache, steer.layer, added))
+
+
+def _traced(
+    model: SteerableModel, ids: torch.Tensor, cache: DynamicCache, layer: int, added: torch.Tensor
+) -> torch.Tensor:
+    with model.nn.trace(ids, fn=lambda *_, **__: bare(model.module, ids, cache)) as tracer:
+        model.blocks[layer].output[:, -1:] += added
+        logits = nnsight.save(tracer.result)
+    return logits
+
+
+def edit(model: SteerableModel, ids: torch.Tensor, steps: int, steer: Steer) -> None:
+    """An edit stored once, and run in a trace for each step that holds nothing else."""
+    added = addition(steer, model.dtype)
+    edited = _edited(model, steer.layer, added)
+    decode(ids, steps, lambda ids, cache: _run(model, edited, ids, cache))
+
+
+def _edited(model: SteerableModel, layer: int, added: torch.Tensor) -> Envoy:
+    path = model.blocks[layer].path.removeprefix("model.")
+    with model.nn.edit() as (_tracer, edited):
+        edited.get(path).output[:, -1:] += added
+    return edited
+
+
+def _run(model: SteerableModel, edited: Envoy, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    with edited.trace(ids, fn=lambda *_, **__: bare(model.module, ids, cache)) as tracer:
+        logits = nnsight.save(tracer.result)
+    return logits
+
+
+def iterator(model: SteerableModel, ids: torch.Tensor, steps: int, steer: Steer) -> None:
+    """One trace around the whole loop, which writes at every occurrence of the block."""
+    added = addition(steer, model.dtype)
+    with model.nn.trace(ids, fn=lambda *_, **__: decode(ids, steps, partial(bare, model.module))) as tracer:
+        for _step in tracer.iter[:steps]:
+            model.blocks[steer.layer].output[:, -1:] += added
