@@ -1,5 +1,8 @@
 """The same things written as plainly as possible: one text at a time, plain hooks, no padding, no cache."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from caa_core.model import SteerableModel, hidden_of
@@ -54,3 +57,20 @@ def write(model: SteerableModel, ids, additions, covers, tokens: int) -> list[in
         ids.append(token)
         written.append(token)
     return written
+
+
+@contextmanager
+def short_of_memory(model: SteerableModel) -> Iterator[list[int]]:
+    """Inside it, block 2 has memory for one row only. Gives the rows that were tried."""
+    rows = []
+
+    def check(_module, inputs):
+        rows.append(inputs[0].shape[0])
+        if inputs[0].shape[0] > 1:
+            raise torch.OutOfMemoryError("no room")
+
+    hook = modules(model)[2].register_forward_pre_hook(check)
+    try:
+        yield rows
+    finally:
+        hook.remove()

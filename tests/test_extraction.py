@@ -13,7 +13,7 @@ from caa_core.progress import finish
 from caa_core.prompts import render_pair
 from caa_core.readings import ReadPosition
 from tests.conftest import make_tiny
-from tests.reference import residuals
+from tests.reference import residuals, short_of_memory
 
 TEXTS = Dataset(
     "texts",
@@ -139,18 +139,8 @@ def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
     expected = finish(extract(tiny_llama, TEXTS))
-    rows = []
-
-    def short_of_memory(module, inputs):
-        rows.append(inputs[0].shape[0])
-        if inputs[0].shape[0] > 1:
-            raise torch.OutOfMemoryError("no room")
-
-    hook = tiny_llama.module.model.layers[2].register_forward_pre_hook(short_of_memory)
-    try:
+    with short_of_memory(tiny_llama) as rows:
         found = finish(extract(tiny_llama, TEXTS))
-    finally:
-        hook.remove()
     assert torch.allclose(stacked(found), stacked(expected), atol=1e-4)
     assert max(rows) > 1
 

@@ -13,7 +13,7 @@ from caa_core.progress import finish
 from caa_core.prompts import Cue, ask, render_pair
 from caa_core.scoring import score
 from tests.conftest import make_tiny
-from tests.reference import steered_logits
+from tests.reference import short_of_memory, steered_logits
 from tests.test_extraction import LETTERS, TEXTS
 
 
@@ -130,18 +130,8 @@ def test_many_runs_and_small_batches_are_the_same(tiny_llama, monkeypatch):
 def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
     runs = [(Steer(torch.ones(32), 1, 1.0),)]
     expected = finish(score(tiny_llama, TEXTS.pairs, runs))
-    rows = []
-
-    def short_of_memory(module, inputs):
-        rows.append(inputs[0].shape[0])
-        if inputs[0].shape[0] > 1:
-            raise torch.OutOfMemoryError("no room")
-
-    hook = tiny_llama.module.model.layers[2].register_forward_pre_hook(short_of_memory)
-    try:
+    with short_of_memory(tiny_llama) as rows:
         found = finish(score(tiny_llama, TEXTS.pairs, runs))
-    finally:
-        hook.remove()
     assert torch.allclose(found.preference, expected.preference, atol=1e-4)
     assert max(rows) > 1
 
