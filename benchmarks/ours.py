@@ -45,7 +45,7 @@ def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
     rendered = [render_pair(model.tokenizer, pair) for pair in dataset.pairs]
     rows = [Branches.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
     trunk = model.module.base_model
-    for batch in batches(rows, lambda batch: len(batch) * max(rows[i].length for i in batch) <= budget(model)):
+    for batch in batches(rows, budget(model)):
         inputs = inputs_of(model, [rows[i] for i in batch])
         trunk(input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False)
 

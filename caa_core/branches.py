@@ -87,11 +87,15 @@ def cache_budget(model: SteerableModel) -> int:
     return max(1, int(SHARE * free_memory(model.device.type) / numbers / model.dtype.itemsize))
 
 
-def batches(rows: Sequence[Branches], fits: Callable[[list[int]], bool]) -> Iterator[list[int]]:
-    """Indices of rows of similar length together, longest first; a batch grows as long as it `fits`."""
+def batches(
+    rows: Sequence[Branches], tokens: int, fits: Callable[[list[int]], bool] = lambda batch: True
+) -> Iterator[list[int]]:
+    """Indices of rows of similar length together, longest first, at most `tokens` a batch with the padding; `fits` may
+    set further bounds.
+    """
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda i: rows[i].length, reverse=True):
-        if batch and not fits([*batch, index]):
+        if batch and ((len(batch) + 1) * rows[batch[0]].length > tokens or not fits([*batch, index])):
             yield batch
             batch = []
         batch.append(index)

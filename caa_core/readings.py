@@ -110,13 +110,9 @@ def read_all(
         norms.append(seen)
         yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
 
-    for batch in batches([row.branches for row in rows], lambda batch: _fit(model, [rows[i] for i in batch])):
+    for batch in batches([row.branches for row in rows], budget(model)):
         yield from in_halves(batch, read)
     return torch.cat(norms, dim=1).median(dim=1).values
-
-
-def _fit(model: SteerableModel, batch: Sequence[Row]) -> bool:
-    return len(batch) * max(row.branches.length for row in batch) <= budget(model)
 
 
 def _rows(model: SteerableModel, dataset: Dataset, position: ReadPosition) -> Generator[Progress, None, list[Row]]:

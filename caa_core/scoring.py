@@ -101,7 +101,8 @@ def score(
             yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
         progress.advance(len(batch), 0)
 
-    for batch in batches([item.row for item in items], lambda batch: _fit(model, [items[i] for i in batch])):
+    cached = min(CACHED * budget(model), cache_budget(model))
+    for batch in batches([item.row for item in items], cached, lambda batch: _fit(model, [items[i] for i in batch])):
         yield from in_halves(batch, together)
     yield progress
     return Scores(*found)
@@ -165,8 +166,7 @@ class _Item:
 def _fit(model: SteerableModel, items: Sequence[_Item]) -> bool:
     """Whether items may go through the model together, each with one copy of its tail."""
     return (
-        len(items) * max(item.row.length for item in items) <= min(CACHED * budget(model), cache_budget(model))
-        and len(items) * max(item.tail for item in items) <= budget(model)
+        len(items) * max(item.tail for item in items) <= budget(model)
         and sum(len(item.columns) for item in items) * model.config.vocab_size <= LOGITS
     )
 
@@ -178,7 +178,7 @@ def _read_prefix(
     rows = [Branches(item.row.ids[: item.split], item.split, item.split) for item in items]
     widest = max(row.length for row in rows)
     order, parts = [], []
-    for batch in batches(rows, lambda batch: len(batch) * rows[batch[0]].length <= budget(model)):
+    for batch in batches(rows, budget(model)):
         order.extend(batch)
         parts.append(_read_rows(model, [rows[i] for i in batch], beginning, widest))
         yield progress.advance(0, sum(rows[i].length for i in batch))

@@ -41,7 +41,7 @@ ODD += [
     "\n\r\t",
     "🙂" * 50,
 ]
-LEAKS = re.compile(r"Traceback|/tmp/|/home/|/root/|site-packages|\.py\b|hf_|Something failed inside")
+LEAKS = re.compile(r"Traceback|/(tmp|home|root)/|site-packages|\.py\b|hf_|Something failed inside")
 
 
 def cases(kind):
@@ -216,4 +216,4 @@ def test_calls_of_the_endpoints(app, client, tmp_path):
     # It is as well as before.
     assert client.predict(api_name="/steer", prompt="Hi", steer=["joy:12:0"], max_new_tokens=2)["steered"]
     said = app.log.read_text()
-    assert not re.search(r"Traceback|/root/|/home/|etc/passwd|site-packages", said), said[-2000:]
+    assert not re.search(r"Traceback|/(home|root)/|etc/passwd|site-packages", said), said[-2000:]
