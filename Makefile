@@ -5,6 +5,9 @@ VENV   ?= .venv
 PEERS  ?= .venv-peers
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
 TORCH  ?= torch==2.13.0
+# Tests that run beside each other.
+JOBS   ?= 2
+LOAD_REPORT ?= load.md
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
@@ -14,11 +17,14 @@ run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
 
 test: $(VENV)/.test-ready
-	$(VENV)/bin/python -m pytest $(TESTS)
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
-# Sizes that take minutes.
+# Sizes that take minutes; the tables of the load go to $(LOAD_REPORT).
 soak: $(VENV)/.test-ready
-	CAA_FUZZ_CASES=12000 $(VENV)/bin/python -m pytest tests/test_fuzz.py
+	CAA_FUZZ_CASES=12000 \
+	CAA_LOAD_CLIENTS=30 CAA_LOAD_SECONDS=300 CAA_LOAD_DTYPES=default CAA_LOAD_MODEL=smollm2-135m \
+	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_MODEL=smollm2-135m \
+		$(VENV)/bin/python -m pytest -s tests/test_fuzz.py tests/test_load.py tests/test_soak.py
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
@@ -49,7 +55,7 @@ $(PEERS)/.ready: benchmarks/peers.txt | $(VENV)/bin/pip
 	$(PEERS)/bin/pip install --quiet --requirement benchmarks/peers.txt
 	@touch $@
 
-bench: $(VENV)/.run-ready $(PEERS)/.ready
+bench: $(VENV)/.test-ready $(PEERS)/.ready
 	$(VENV)/bin/python -m benchmarks.run --peers $(PEERS)/bin/python $(BENCH)
 
 presets: $(VENV)/.run-ready

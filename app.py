@@ -17,7 +17,19 @@ from caa_core.catalog import DEFAULT_MODEL
 from caa_core.errors import InputError
 from caa_core.library import Library
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
-from caa_core.panels import compete, endpoints, fences, generate, models, steer
+from caa_core.panels import (
+    behaviours,
+    compete,
+    endpoints,
+    fences,
+    generate,
+    measure,
+    models,
+    open_questions,
+    steer,
+    study,
+    views,
+)
 from caa_core.panels.common import guarded, vector_choices
 from caa_core.service import Studio
 
@@ -41,15 +53,17 @@ progress { appearance: none; width: 100%; height: 10px; border: 0; background: v
 progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 5px; }
 progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
 progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px; }
-:is(#compete-decomposition, #model-list) :is(th, td) { border-color: var(--border-color-primary) !important; }
+#generate-preview, #model-list, .numbers { contain: inline-size; overflow-x: auto; }
+:is(#compete-decomposition, #model-list, .numbers) :is(th, td) { border-color: var(--border-color-primary) !important; }
 /* A toast says what went wrong; what was there stays to be seen. */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
-#generate-preview, #model-list { contain: inline-size; overflow-x: auto; }
-#model-list table { width: 100%; }
+:is(#model-list, .numbers) table { width: 100%; }
 #model-list :is(th, td) { white-space: nowrap; }
-#model-load { align-self: center; }
+#model-load, #measure-steer { align-self: center; }
 .papers ul { margin: 0; }
 body { overflow-x: clip; }
+/* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
+.tab-wrapper { contain: inline-size; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """
@@ -75,17 +89,28 @@ def build(studio: Studio) -> gr.Blocks:
         silent = {"show_progress": "hidden", "api_visibility": "private"}
         entered = page.load(enter, key, key, **silent)
         with gr.Tab("Steer", id="steer"):
-            steer_pickers, steer_layers = steer.build(page, studio, entered)
+            steer_parts = steer.build(page, studio, entered)
         with gr.Tab("Generate vectors", id="generate"):
             changed, generate_pickers = generate.build(studio, shown, entered)
         with gr.Tab("Compete", id="compete") as tab:
             compete_pickers, compete_layers = compete.build(tab, studio, entered)
+        with gr.Tab("Measure", id="measure"), gr.Tabs():
+            with gr.Tab("Layers and multipliers", id="measure-layers-tab"):
+                measure_pickers = measure.build(studio, entered, steer_parts)
+            with gr.Tab("Several behaviours", id="behaviours-tab"):
+                behaviours.build(studio, entered)
+            with gr.Tab("Positions and cues", id="study-tab"):
+                study.build(studio, entered)
+            with gr.Tab("Open questions", id="measure-open-tab"):
+                open_pickers, open_layers = open_questions.build(studio, entered)
+        with gr.Tab("Look inside", id="views"):
+            view_pickers, view_layers = views.build(studio, entered)
         with gr.Tab("Models", id="models") as tab:
             loaded = models.build(tab, studio, line)
         endpoints.build(studio)
 
-        pickers = [*steer_pickers, *compete_pickers, *generate_pickers]
-        layers = [*steer_layers, *compete_layers]
+        pickers = [steer_parts[0], *compete_pickers, *measure_pickers, *open_pickers, *generate_pickers, *view_pickers]
+        layers = [steer_parts[1], *compete_layers, *open_layers, *view_layers]
 
         @guarded
         def refresh(request: gr.Request, known: str, *values: float) -> list:
@@ -95,7 +120,8 @@ def build(studio: Studio) -> gr.Blocks:
             return [
                 *models.state_of(studio),
                 *(gr.Dropdown(choices) for _ in pickers),
-                *(gr.Slider(maximum=deepest, value=min(value, deepest)) for value in values),
+                # A value that fits is the person's, who may be moving it just now.
+                *(gr.Slider(maximum=deepest, **({"value": deepest} if value > deepest else {})) for value in values),
             ]
 
         @guarded

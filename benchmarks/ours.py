@@ -1,5 +1,6 @@
 """What is measured of CAA Studio itself, each beside its floor: the same work with nothing of ours around it."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from caa_core.generation import Decoding, Row, generate
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel, hidden_of
 from caa_core.progress import finish
-from caa_core.prompts import Prompt, render, render_pair
+from caa_core.prompts import Answer, Prompt, render, render_pair
 from caa_core.scoring import Scores, score
 from caa_core.vectors import SteeringVector
 
@@ -27,6 +28,20 @@ def seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def endless(model: SteerableModel) -> SteerableModel:
+    """The model without an end token, so that every row has as many tokens as another."""
+    model.module.generation_config.eos_token_id = None
+    model.tokenizer.eos_token = None
+    return model
 
 
 def texts(model: SteerableModel, dataset: Dataset) -> list[tuple[str, str]]:
@@ -61,7 +76,7 @@ def prompt(model: SteerableModel) -> Prompt:
 
 
 def write(model: SteerableModel, plans: Sequence[tuple[Steer, ...]], tokens: int = NEW_TOKENS) -> None:
-    """As many tokens for every plan: the end token, if it comes, counts as one of them."""
+    """As many tokens for every plan, on an endless model."""
     asked = prompt(model)
     finish(generate(model, [Row(asked, steers) for steers in plans], Decoding(tokens)))
 
@@ -94,20 +109,36 @@ def sweep(model: SteerableModel, items: Sequence[ContrastPair], runs: Sequence[t
     return finish(score(model, items, runs))
 
 
-@torch.no_grad()
 def one_cell(model: SteerableModel, item: ContrastPair, steer: Steer) -> float:
-    """The plain way to one of a sweep's numbers: a forward pass for an A/B item and a cell, steered by a bare hook.
+    """The plain way to one of a sweep's numbers: a forward pass for an item and a cell, steered by a bare hook.
 
-    Returns the probability of the positive answer among the two.
+    A multiple-choice item takes one pass, up to where its letters part; free text one for each of its answers. Returns
+    what `Scores.probability` holds: of the positive answer, among the two.
     """
     pair = render_pair(model.tokenizer, item)
-    ids = torch.tensor([pair.positive.ids[: pair.shared]], device=model.device)
+    sides = pair.positive, pair.negative
+    if item.is_choice:
+        logits = _steered(model, pair.positive.ids[: pair.shared], pair.positive.start, steer)[-1]
+        positive, negative = (logits[answer.ids[pair.shared]] for answer in sides)
+    else:
+        positive, negative = (_log_probability(model, answer, steer) for answer in sides)
+    return (positive - negative).sigmoid().item()
+
+
+def _log_probability(model: SteerableModel, answer: Answer, steer: Steer) -> torch.Tensor:
+    """Mean log-probability of an answer's tokens."""
+    told = torch.tensor(answer.ids[answer.start :])
+    logits = _steered(model, answer.ids[:-1], answer.start, steer)[answer.start - 1 :]
+    return logits.log_softmax(-1).gather(-1, told[:, None]).mean()
+
+
+@torch.no_grad()
+def _steered(model: SteerableModel, ids: Sequence[int], start: int, steer: Steer) -> torch.Tensor:
+    """[tokens, vocabulary] logits, steered from the token before an answer's first."""
     addition = (steer.multiplier * steer.vector).to(model.device, model.dtype)
 
     def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-        hidden_of(output)[:, pair.positive.start - 1 :] += addition
+        hidden_of(output)[:, start - 1 :] += addition
 
     with hooked(model, steer.layer, add):
-        logits = model.module(ids, use_cache=False).logits[0, -1].float()
-    positive, negative = (logits[answer.ids[pair.shared]] for answer in (pair.positive, pair.negative))
-    return (positive - negative).sigmoid().item()
+        return model.module(torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()

@@ -16,30 +16,30 @@ from repeng import ControlModel, ControlVector, DatasetEntry
 from steering_vectors import SteeringVectorTrainingSample, train_steering_vector
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 _loaded: dict[str, Any] = {}
 
 
-def load(folder: str, dtype: str) -> dict[str, Any]:
-    """Load a converted model for the requests that follow."""
+def load(folder: str, dtypes: list[str]) -> dict[str, Any]:
+    """Load a converted model, once in each dtype, for the requests that follow."""
     config = AutoConfig.from_pretrained(folder)
     # Newer versions of transformers keep this elsewhere, and without it the numbers would be another model's.
     if rope := getattr(config, "rope_parameters", None):
         config.rope_theta = rope["rope_theta"]
-    model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=DTYPES[dtype]).eval()
+    for dtype in dtypes:
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=getattr(torch, dtype))
+        _loaded[dtype] = model.eval()
     named = json.loads(Path(folder, "tokenizer_config.json").read_text())
     specials = {name: named[name] for name in ("bos_token", "eos_token", "pad_token", "unk_token") if named.get(name)}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(Path(folder, "tokenizer.json")), **specials)
-    _loaded.update(model=model, tokenizer=tokenizer)
+    _loaded["tokenizer"] = PreTrainedTokenizerFast(tokenizer_file=str(Path(folder, "tokenizer.json")), **specials)
     return {"layers": config.num_hidden_layers}
 
 
-def steering_vectors(pairs: list[tuple[str, str]], batch: int, out: str = "") -> dict[str, Any]:
+def steering_vectors(pairs: list[tuple[str, str]], batch: int, dtype: str, out: str = "") -> dict[str, Any]:
     """Vectors of all layers by steering-vectors, read at the last token of positive and negative texts."""
     samples = [SteeringVectorTrainingSample(positive, negative) for positive, negative in pairs]
     begun = time.perf_counter()
     made = train_steering_vector(
-        _loaded["model"], _loaded["tokenizer"], samples, read_token_index=-1, batch_size=batch, move_to_cpu=True
+        _loaded[dtype], _loaded["tokenizer"], samples, read_token_index=-1, batch_size=batch, move_to_cpu=True
     )
     seconds = time.perf_counter() - begun
     if out:
@@ -47,11 +47,11 @@ def steering_vectors(pairs: list[tuple[str, str]], batch: int, out: str = "") ->
     return {"seconds": seconds}
 
 
-def repeng(pairs: list[tuple[str, str]], batch: int) -> dict[str, Any]:
+def repeng(pairs: list[tuple[str, str]], batch: int, dtype: str) -> dict[str, Any]:
     """Vectors of all layers by repeng, which reads the last token too and takes a principal component."""
     entries = [DatasetEntry(positive, negative) for positive, negative in pairs]
-    depth = _loaded["model"].config.num_hidden_layers
-    wrapped = ControlModel(_loaded["model"], list(range(-1, -depth, -1)))
+    depth = _loaded[dtype].config.num_hidden_layers
+    wrapped = ControlModel(_loaded[dtype], list(range(-1, -depth, -1)))
     try:
         begun = time.perf_counter()
         ControlVector.train(wrapped, _loaded["tokenizer"], entries, batch_size=batch)

@@ -16,7 +16,7 @@ from caa_core.catalog import DEFAULT_MODEL, listing, room
 from caa_core.columns import Columns
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
-from caa_core.presets import find_pairs, find_table, find_test_pairs, pairs_behind, presets
+from caa_core.presets import find_contest, find_pairs, find_table, find_test_pairs, presets
 from caa_core.progress import Progress, finish, tell
 
 # What needs torch is imported by the commands that need it: the others answer at once.
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 DATA = "a file of contrast pairs, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset (its A/B questions: joy:ab)"
 TEST = "a file of test items, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset for its held-out ones (questions: joy:ab)"
+CONTEST = (
+    "a file with prompt, a (what voice A would answer) and b, or what --data of evaluate takes; a preset: its contest"
+)
 COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by default those of matching names"
 
 
@@ -125,8 +128,126 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--no-counts", action="store_true", help="only score answers, write none: at least twice as fast"
     )
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help="a .json or .csv file for all numbers")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="an .html report, or all numbers as .json or .csv")
     evaluate.set_defaults(command=_evaluate)
+
+    several = commands.add_parser(
+        "behaviours",
+        parents=[shared, on_model],
+        help="the experiments of the CAA paper on several behaviours, as one report; goes on where it was stopped",
+    )
+    several.add_argument(
+        "sources",
+        nargs="+",
+        metavar="FOLDER",
+        help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, or presets (joy, joy:ab)",
+    )
+    several.add_argument("--layers", default="all", help="all, or numbers and ranges such as 10,12-15")
+    several.add_argument("--multipliers", default="-2,-1,0,1,2", help="such as --multipliers=-2,-1,0,1,2")
+    several.add_argument("--layer", type=int, help="of multipliers, transfer and prompts; by default the best, chosen")
+    several.add_argument("--limit", type=int, metavar="N", help="use so many pairs of each: the first, or drawn")
+    several.add_argument("--items", type=int, metavar="N", help="use so many test items of each: the first, or drawn")
+    several.add_argument("--seed", type=int, help="draw what --limit and --items take at random")
+    several.add_argument("--letter-swap", action="store_true", help="make vectors from both letter orders")
+    several.add_argument("--no-controls", action="store_true", help="no verdict, which needs them")
+    several.add_argument(
+        "--control-seeds", type=int, default=20, metavar="N", help="so many random vectors, and so many shuffled"
+    )
+    several.add_argument(
+        "--only",
+        default="",
+        metavar="NAMES",
+        help="some of layers, multipliers, transfer, prompts, components, tokens, with commas between",
+    )
+    several.add_argument("--counts", action="store_true", help="write answers too, which is slow")
+    several.add_argument(
+        "--out", type=Path, action="append", metavar="FILE", help=".html, .json or .csv; may be given several times"
+    )
+    several.set_defaults(command=_behaviours)
+
+    contest = commands.add_parser(
+        "compete",
+        parents=[shared, on_pairs, on_model],
+        help="which of two voices a model follows, and whether adding them predicts it",
+    )
+    contest.add_argument("--data", required=True, metavar="CONTEST", help=CONTEST)
+    for letter in "ab":
+        contest.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")
+        contest.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
+        contest.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
+    contest.add_argument("--positions", default="after-prompt", help="where vectors are added")
+    contest.add_argument("--no-controls", action="store_true", help="no vectors at random beside the voices")
+    contest.add_argument("--control-seeds", type=int, default=20, metavar="N", help="so many of each kind")
+    contest.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
+    contest.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
+    contest.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")
+    contest.add_argument("--cot", action="store_true", help="also with thoughts: can it reason its way to one voice?")
+    contest.add_argument("--prompts", type=int, default=12, metavar="N", help="with --cot: the first so many prompts")
+    contest.add_argument("--written", action="store_true", help="also which voice written answers follow")
+    contest.add_argument("--questions", default="", metavar="FILE", help="with --written: open questions, or a preset")
+    contest.add_argument(
+        "--samples",
+        type=int,
+        default=4,
+        metavar="K",
+        help="thoughts a prompt with --cot, answers a question with --written",
+    )
+    contest.add_argument("--thought-tokens", type=int, default=64, metavar="N", help="with --cot: tokens a thought")
+    contest.add_argument("--seed", type=int, default=0, help="what is written is drawn with")
+    contest.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
+    contest.set_defaults(command=_compete)
+
+    arms = commands.add_parser(
+        "study",
+        parents=[shared, on_pairs, on_model],
+        help="where to steer, where to read and how to ask, compared on the same items",
+    )
+    arms.add_argument("--data", required=True, metavar="PAIRS", help=f"what vectors are made from: {DATA}")
+    arms.add_argument("--test", required=True, metavar="ITEMS", help=TEST)
+    arms.add_argument("--layer", required=True, help="one, or a few such as 10,12")
+    arms.add_argument("--multipliers", default="-1,1", help="such as --multipliers=-1,1")
+    arms.add_argument("--positions", default="", help="steered positions with commas between; all by default")
+    arms.add_argument("--reads", default="", help="read positions with commas between; all that make sense by default")
+    arms.add_argument("--cue", action="append", default=[], metavar="TEXT", help="how answers begin, or 'instruction'")
+    arms.add_argument("--full", action="store_true", help="every combination, not one factor at a time")
+    arms.add_argument("--items", type=int, metavar="N", help="at most so many test items")
+    arms.add_argument("--limit", type=int, metavar="N", help="at most so many pairs")
+    arms.add_argument("--control-seeds", type=int, default=20, metavar="N", help="so many random vectors for each")
+    arms.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file")
+    arms.set_defaults(command=_study)
+
+    weighed = commands.add_parser(
+        "cost",
+        parents=[shared, on_pairs, on_model],
+        help="what steering costs: KL and perplexity on neutral text, right answers on an A/B test",
+    )
+    weighed.add_argument("--vector", required=True, metavar="FILE", help="a vector file, or a preset")
+    weighed.add_argument("--layer", required=True, type=int)
+    weighed.add_argument("--multipliers", default="", help="such as --multipliers=-1,1")
+    weighed.add_argument("--text", type=Path, metavar="FILE", help="plain text; by default the neutral one that ships")
+    weighed.add_argument(
+        "--data", metavar="TEST", help="A/B questions whose matching answers are right; 'knowledge': those that ship"
+    )
+    weighed.add_argument("--positions", default="after-prompt", help="where the vector is added in the questions")
+    weighed.add_argument("--control-seeds", type=int, default=20, metavar="N", help="so many random vectors")
+    weighed.set_defaults(command=_cost)
+
+    questions = commands.add_parser(
+        "open", parents=[shared, on_model], help="answers to open questions at several multipliers, and what they cost"
+    )
+    questions.add_argument("--vector", required=True, metavar="FILE", help="a vector file, or a preset")
+    questions.add_argument("--layer", type=int, help="by default the preset's")
+    questions.add_argument("--multipliers", default="-2,-1,0,1,2", help="such as --multipliers=-2,-1,0,1,2")
+    questions.add_argument("--questions", default="", metavar="FILE", help="a file of questions, or a preset")
+    questions.add_argument("--limit", type=int, default=0, metavar="N", help="only the first so many questions")
+    questions.add_argument("--held-out", default="", metavar="TEST", help=f"by which answers are read: {TEST}")
+    questions.add_argument("--positions", default="after-prompt", help="where the vector is added")
+    questions.add_argument("--system", default="", metavar="TEXT")
+    questions.add_argument("--max-new-tokens", type=int, default=64)
+    questions.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
+    questions.add_argument("--seed", type=int, default=0)
+    questions.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
+    questions.set_defaults(command=_open)
 
     turn = commands.add_parser("convert", parents=[shared], help="write a vector in another tool's format")
     turn.add_argument("source", metavar="IN", help="safetensors, GGUF, .pt, a zip or folder of .pt, or a preset")
@@ -285,45 +406,158 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
-    from caa_core.interventions import Positions
-    from caa_core.prompts import Cue
-    from caa_core.reports import check_report, table_of, write_report
-    from caa_core.sweeps import parse_multipliers
-    from caa_core.vectors import parse_layers
-    from caa_core.verdicts import check_controls, evaluate
+    from caa_core.evaluation_reports import ENDINGS, write_evaluation
+    from caa_core.measurements import Question, measure
+    from caa_core.reports import check_report, table_of
+    from caa_core.verdicts import check_controls
 
-    positions, cue = Positions.parse(options.positions), Cue.parse(options.cue)
-    multipliers = parse_multipliers(options.multipliers)
-    controls = 0 if options.no_controls else check_controls(options.control_seeds)
     if options.out:
-        check_report(options.out)
+        check_report(options.out, ENDINGS)
         _check_out(options.out)
-    dataset = find_test_pairs(options.data, _columns(options))
-    tell(f"{dataset.name}: {dataset.kind}")
-    model = _load(options)
-    all_layers = options.layers.strip().lower() in ("", "all")
-    layers = None if all_layers else parse_layers(options.layers, model.num_layers)
-    vector = _vector_for(model, options.vector, layers)
-    work = evaluate(
-        model,
-        dataset,
-        vector,
-        list(vector.layers) if layers is None else layers,
-        multipliers,
-        positions,
-        cue,
+    question = Question.parse(
+        find_test_pairs(options.data, _columns(options)),
+        options.layers,
+        options.multipliers,
+        options.positions,
+        options.cue,
         options.paper_counting,
         not options.no_counts,
-        controls,
-        pairs_behind(vector.provenance.dataset_sha256),
+        0 if options.no_controls else check_controls(options.control_seeds),
     )
-    found = finish(work, lambda event: tell(event) if isinstance(event, Progress) else None)
+    tell(f"{question.data.name}: {question.data.kind}")
+    model = _load(options)
+    layers = question.layers_known(model.num_layers)
+    vector = _vector_for(model, options.vector, layers)
+    found = finish(measure(model, question, vector), lambda event: tell(event) if isinstance(event, Progress) else None)
     result = found.summary()
     text = table_of(found)
     if options.out:
-        write_report(found, options.out)
+        write_evaluation(result, options.out)
         text += f"\nwritten to {options.out}"
     return result, text
+
+
+def _behaviours(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.behaviours_command import run
+
+    return run(options)
+
+
+def _study(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.studies import Design, size, study
+    from caa_core.study_reports import check_target, table_of, write_study
+    from caa_core.sweeps import parse_multipliers
+    from caa_core.vectors import parse_layers
+    from caa_core.verdicts import check_controls
+
+    if options.out:
+        check_target(options.out)
+        _check_out(options.out)
+    columns = _columns(options)
+    pairs = find_pairs(options.data, columns).first(options.limit)
+    items = find_test_pairs(options.test, columns).first(options.items)
+    levels = (list(filter(None, text.split(","))) for text in (options.positions, options.reads))
+    design = Design.of(pairs, items, *levels, options.cue, options.full)
+    multipliers, controls = parse_multipliers(options.multipliers), check_controls(options.control_seeds)
+    model = _load(options)
+    layers = parse_layers(options.layer, model.num_layers)
+    tell(size(pairs, design, layers, multipliers, controls))
+    work = study(model, pairs, items, layers, multipliers, design, controls)
+    found = finish(work, lambda event: tell(event) if isinstance(event, Progress) else None)
+    text = table_of(found)
+    if options.out:
+        write_study(found, options.out)
+        text += f"\nwritten to {options.out}"
+    return found.summary(), text
+
+
+def _cost(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core import knowledge, perplexity
+    from caa_core.interventions import Positions
+    from caa_core.sweeps import parse_multipliers
+    from caa_core.verdicts import check_controls
+
+    multipliers = parse_multipliers(options.multipliers) if options.multipliers else None
+    positions, controls = Positions.parse(options.positions), check_controls(options.control_seeds)
+    text = perplexity.read_text(options.text) if options.text else perplexity.neutral_text()
+    data = options.data and knowledge.check_test(knowledge.find_questions(options.data, _columns(options)))
+    model = _load(options)
+    vector = _vector_for(model, options.vector, [model.check_layer(options.layer)])
+    steps = multipliers or perplexity.MULTIPLIERS
+    costs = finish(perplexity.cost(model, text, vector.at(options.layer), options.layer, steps), tell)
+    result, lines = {"text": costs.summary(), "test": None}, [str(costs)]
+    lines += [f"× {one.multiplier:<5g}  KL {one.kl:.3f} nats  perplexity {one.perplexity:.1f}" for one in costs.steered]
+    if data:
+        steps = multipliers or knowledge.MULTIPLIERS
+        found = finish(knowledge.examine(model, data, vector, options.layer, steps, positions, controls), tell)
+        result["test"] = found.summary()
+        lines.append(str(found))
+    return result, "\n".join(lines)
+
+
+def _compete(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.contest_runs import Bout, check_report, run, run_reasoning, run_surface, write_report
+    from caa_core.contests import Side
+    from caa_core.interventions import Positions, parse_steer
+    from caa_core.reasoning_reports import table_of
+    from caa_core.surfaces import Grid
+    from caa_core.thoughts import Budget
+    from caa_core.verdicts import check_controls
+
+    asked = [[getattr(options, f"{part}{x}").strip() for part in ("", "system_", "begin_")] for x in "ab"]
+    for letter, parts in zip("ab", asked, strict=True):
+        if not any(parts):
+            words = f"a system prompt (--system-{letter}) or the beginning of an answer (--begin-{letter})"
+            raise InputError(f"Give voice {letter.upper()} a vector (--{letter}), {words}.")
+    specs = [parse_steer(spec) if spec else None for spec, *_ in asked]
+    controls = 0 if options.no_controls else check_controls(options.control_seeds)
+    positions = Positions.parse(options.positions)
+    grid = Grid.parse(options.multipliers, options.multipliers, options.layers, options.layers)
+    budget = Budget(options.prompts, options.samples, options.thought_tokens, options.seed) if options.cot else None
+    if options.out:
+        check_report(options.out)
+        _check_out(options.out)
+    bout = Bout(find_contest(options.data, _columns(options)), positions, controls)
+    model = _load(options)
+    grid.layers_in(model.num_layers)
+    sides = []
+    for letter, spec, (_, system, begin) in zip("AB", specs, asked, strict=True):
+        if not spec:
+            sides.append(Side(f"{'prompt' if system else 'words'} {letter}", (), system, begin))
+            continue
+        source, layer, multiplier = spec
+        vector = _vector_for(model, source, None if options.layers else [model.check_layer(layer)])
+        sides.append(Side.of(Path(source).stem, vector, layer, multiplier, system, begin))
+    result = finish(run(model, bout, *sides), tell)
+    text = result["verdict"]
+    if options.surface or options.layers:
+        result["surface"] = found = finish(run_surface(model, bout, *sides, grid), tell)
+        text += f"\n{found['verdict']}"
+    if options.written:
+        from caa_core.answer_commands import written
+
+        result["written"] = found = written(model, options, *sides, positions)
+        text += f"\n{found['verdict']}"
+    if budget:
+        work = run_reasoning(model, bout, *sides, budget)
+        found = finish(work, lambda event: tell(event) if isinstance(event, Progress) else None)
+        result |= {name: found[name] for name in ("arms", "thinking")}
+        text += f"\n{table_of(found)}"
+    if options.out:
+        write_report(result, options.out)
+    return result, text
+
+
+def _open(options: argparse.Namespace) -> tuple[Any, str]:
+    from caa_core.answer_commands import Questions
+    from caa_core.answer_reports import check_report
+
+    if options.out:
+        check_report(options.out)
+        _check_out(options.out)
+    questions = Questions.of(options)
+    model = _load(options)
+    return questions.answered(model, _vector_for(model, options.vector, None))
 
 
 def _resolve(model: "SteerableModel", source: str, layer: int, multiplier: float) -> "Steer":

@@ -104,6 +104,14 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     )
 
 
+def prompt_column(fields: Sequence[str], name: str) -> str:
+    """The column of prompts, by its name. Raises InputError where there is none, or more than one."""
+    column = _best(fields, NAMES["prompt"], "prompt", name)
+    if not column:
+        raise InputError(f"{name} has the fields {listed(fields)}; name the one that holds the questions 'question'.")
+    return column
+
+
 def are_questions(fields: Sequence[str]) -> bool:
     """True for the fields of a list of open questions: a prompt, and nothing that could be an answer."""
     prompts = {_tidy(name) for names in NAMES["prompt"] for name in names}

@@ -5,8 +5,10 @@ a·A + b·B = (a + b)·S + (a - b)·O: at equal multipliers only S is left, at d
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from caa_core.arithmetic import add, scale, subtract
+from caa_core.errors import InputError
 from caa_core.interventions import Steer
 from caa_core.vectors import SteeringVector
 
@@ -104,3 +106,43 @@ def same_strength(a: Voice, b: Voice) -> float | None:
     if a.relative_strength is None or not unit:
         return None
     return math.copysign(a.relative_strength / unit, b.multiplier or 1.0)
+
+
+def shared_part(a: Voice, b: Voice) -> Voice | None:
+    """S alone at a + b, where both voices are one sum that is something else; None where it would be the same thing as
+    both (equal multipliers), or where there is no such sum (different layers), or nothing is left of S.
+    """
+    if a.layer != b.layer or a.multiplier == b.multiplier:
+        return None
+    try:
+        both = scale(add(_only(a), _only(b)), 0.5)
+    except InputError:
+        return None
+    return Voice(
+        replace(both, name=f"what {a.vector.name} and {b.vector.name} share"), a.layer, a.multiplier + b.multiplier
+    )
+
+
+def without_shared(a: Voice, b: Voice) -> tuple[Voice, Voice]:
+    """Both voices without what the two vectors share at each one's layer: O of A, and -O of B.
+
+    Raises:
+        InputError: a vector does not have the other's layer, or nothing is left; or the two are one sum at equal
+            multipliers, of which nothing would be left.
+    """
+    if a.layer == b.layer and a.multiplier == b.multiplier:
+        raise InputError("At one layer and equal multipliers the sum is only what both share; nothing would be left.")
+    return _opposed(a, b.vector), _opposed(b, a.vector)
+
+
+def _opposed(voice: Voice, other: SteeringVector) -> Voice:
+    own = scale(subtract(_only(voice), _only(replace(voice, vector=other))), 0.5)
+    named = replace(
+        own, name=f"{voice.vector.name} without what both share", residual_norms=voice.vector.residual_norms
+    )
+    return replace(voice, vector=named)
+
+
+def _only(voice: Voice) -> SteeringVector:
+    """Its vector, at its layer alone."""
+    return replace(voice.vector, layers={voice.layer: voice.vector.at(voice.layer)})

@@ -15,8 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from caa_core.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, shown
+from caa_core.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, prompt_column, shown
 from caa_core.errors import InputError
+from caa_core.limits import ROWS
 from caa_core.tables import Table, read_table
 
 MAX_FIELD = 100_000
@@ -202,12 +203,27 @@ def pairs_of(table: Table, columns: Columns | None = None, name: str = "") -> Da
     return _dataset(name or table.title, f"{table.kind} with {columns}", table.sha256, pairs)
 
 
+def read_questions(path: Path) -> tuple[str, ...]:
+    """Open questions of a file: its column of prompts, whatever else stands beside it.
+
+    Raises:
+        InputError: it has no such column, or a record without text in it.
+    """
+    table = read_table(path)
+    column = prompt_column(table.fields, table.name)
+    for number, record in table.records:
+        if problem := _problem(record.get(column), column):
+            raise InputError(f"{table.where(number)}: {problem}.")
+    return tuple(record[column].strip() for _, record in table.records)
+
+
 def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:
     """Pairs typed into a table of the page: prompt, positive, negative. Empty rows are none.
 
     Raises:
-        InputError: a row is filled in half, with its number, counted from 1.
+        InputError: a row is filled in half, with its number, counted from 1; or there are too many.
     """
+    ROWS.check(len(rows))
     records = [
         (number, dict(zip(TEXT_FIELDS, row, strict=False)))
         for number, row in enumerate(rows, 1)

@@ -16,7 +16,7 @@ from caa_core.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.model import SteerableModel
 from caa_core.presets import Preset
 from caa_core.progress import Progress
-from caa_core.readings import ReadPosition, read_all
+from caa_core.readings import Collect, ReadPosition, read_all
 from caa_core.vectors import Provenance, SteeringVector, load_vector
 
 AUTOMATIC = ReadPosition()
@@ -31,6 +31,7 @@ def extract(
     name: str = "",
     read: ReadPosition = AUTOMATIC,
     method: str = MEAN_DIFFERENCE,
+    also: Sequence[Collect] = (),
 ) -> Generator[Progress, None, SteeringVector]:
     """One direction for each layer, from all pairs. Yields `Progress` over the pairs; returns the vector.
 
@@ -38,6 +39,7 @@ def extract(
         layers: which ones; all by default.
         read: where the residual stream is read.
         method: a name of `methods.METHODS`; "single" reads the first pair only.
+        also: what else is handed all that is read.
 
     Raises:
         InputError: a layer that the model does not have, a pair that cannot be read there or is too long, or answers
@@ -50,7 +52,7 @@ def extract(
     if method == "single":
         dataset = _first_alone(dataset)
     letters = LetterSums(dataset)
-    more = [letters] if letters.applies else []
+    more = [letters, *also] if letters.applies else also
     if method in (MEAN_DIFFERENCE, "single"):
         # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
         mean = RunningMean()

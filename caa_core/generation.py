@@ -4,6 +4,7 @@ Whatever is asked of a model at the same time is written together: `generate` jo
 its rows leave when they are done. Whose turn it is makes the next step for all.
 """
 
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import DynamicCache
 
-from caa_core.branches import cache_budget, out_of_memory
+from caa_core.branches import budget, cache_budget, out_of_memory
 from caa_core.errors import InputError
 from caa_core.interventions import AFTER_PROMPT, Plan, Positions, Steer, steered_logits
 from caa_core.model import Inputs, SteerableModel
@@ -85,15 +86,17 @@ def generate(
         while not batch.room(model, texts):
             batch.advance(model, texts)
             yield written
-        batch.join(model, texts)
-        while True:
-            for text in texts:
-                if text.error:
-                    raise text.error
+        for _ in batch.join(model, texts):
             yield written
-            if not any(text.left for text in texts):
-                return written
+        while any(text.left for text in texts) and not any(text.error for text in texts):
+            yield written
             batch.advance(model, texts)
+        # It may have been somebody else who made the step in which a text failed.
+        for text in texts:
+            if text.error:
+                raise text.error
+        yield written
+        return written
     finally:
         batch.leave(texts)
 
@@ -107,7 +110,7 @@ class _Text:
     left: int
     written: Written = field(default_factory=Written)
     seen: int = 0
-    error: InputError | None = None
+    error: Exception | None = None
 
     @property
     def steered_from(self) -> int:
@@ -116,12 +119,16 @@ class _Text:
         first, _ = self.row.positions.span(self.row.prompt.length)
         return min(first, length) if self.row.steers else length
 
+    def fail(self, error: Exception) -> None:
+        """End without another token; `generate` raises the error where this text was asked for."""
+        self.left = 0
+        self.error = error
+
     def take(self, model: SteerableModel, token: int, valid: bool) -> None:
         """Append a token that was chosen from logits that are numbers, or fail."""
         self.left -= 1
         if not valid:
-            self.left = 0
-            self.error = InputError("The model's numbers overflowed while it wrote; choose a smaller multiplier.")
+            self.fail(InputError("The model's numbers overflowed while it wrote; choose a smaller multiplier."))
         elif token in model.end_tokens:
             self.left = 0
             self.written.done = True
@@ -140,15 +147,21 @@ class _Group:
     inputs: Inputs
 
     def step(self, model: SteerableModel) -> None:
-        """One more token for every text."""
-        rows = [text.row for text in self.texts]
-        plan = Plan([r.steers for r in rows], [r.positions for r in rows], [r.prompt.length for r in rows])
-        logits = steered_logits(model, self.inputs, plan)[:, -1]
-        valid = (~logits.isnan().any(-1)).tolist()
+        """One more token for every text. Where it fails, all is as it was before."""
+        width = self.inputs.mask.shape[1] - self.inputs.ids.shape[1]
+        try:
+            logits = steered_logits(model, self.inputs, _plan(self.texts))[:, -1]
+        except BaseException:
+            for layer in self.inputs.cache.layers:  # some have the step's keys and values already
+                if layer.is_initialized:
+                    layer.keys, layer.values = layer.keys[:, :, :width], layer.values[:, :, :width]
+            raise
         tokens = _choose(self.texts, logits)
+        # The largest of numbers among which there is NaN is NaN.
+        valid = (~logits.gather(-1, tokens[:, None])[:, 0].isnan()).tolist()
+        self.inputs = _next(self.inputs, tokens)
         for text, token, good in zip(self.texts, tokens.tolist(), valid, strict=True):
             text.take(model, token, good)
-        self.inputs = _next(self.inputs, tokens)
 
     def keep(self, places: list[int]) -> "_Group":
         """Only some of the texts, without the padding that the others needed."""
@@ -184,19 +197,38 @@ class _Batch:
 
     def __init__(self) -> None:
         self.groups: list[_Group] = []
+        self.reading: list[_Text] = []
         self.steps = 0
 
     def room(self, model: SteerableModel, texts: Sequence[_Text]) -> bool:
         """Whether more texts can be written beside those that are; alone they always can."""
-        writing = [text for group in self.groups for text in group.texts]
+        writing = [*self.reading, *(text for group in self.groups for text in group.texts)]
         tokens = sum(len(text.row.prompt.ids) + text.left for text in [*writing, *texts])
         return not writing or tokens <= cache_budget(model)
 
-    def join(self, model: SteerableModel, texts: list[_Text]) -> None:
-        """Read the prompts of new texts and write their first token."""
-        group = _Group(texts, _opened(model, texts))
-        group.step(model)
-        self.groups = [self.groups[0].beside(group), *self.groups[1:]] if self.groups else [group]
+    def join(self, model: SteerableModel, texts: list[_Text]) -> Generator[None, None, None]:
+        """Read the prompts of new texts, a slice at a time, and let them join what is being written. Yields between
+        slices.
+
+        Raises:
+            InputError: memory runs out.
+        """
+        self.reading.extend(texts)
+        room = True
+        try:
+            group = _Group(texts, (yield from _opened(model, texts)))
+            # With one token left to read, the first step is one that the others take too.
+            if not self.groups or group.inputs.ids.shape[1] > 1:
+                group.step(model)
+            self.groups = [self.groups[0].beside(group), *self.groups[1:]] if self.groups else [group]
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            room = False
+        finally:
+            self.reading = [text for text in self.reading if text not in texts]
+        if not room:  # raised here, where it does not hold the frames of the step that failed
+            raise _no_room()
         self._drop_finished()
         for text in texts:
             text.seen = self.steps
@@ -225,19 +257,23 @@ _BATCHES: WeakKeyDictionary[SteerableModel, _Batch] = WeakKeyDictionary()
 
 
 def _stepped(model: SteerableModel, group: _Group) -> list[_Group]:
-    """The group after a step; where memory runs out, its halves, which step one after the other from then on."""
-    width = group.inputs.mask.shape[1] - 1
+    """The group after a step. Where it fails, out of memory say, its halves, which step one after the other from then
+    on; a text that fails by itself ends, and no other one does.
+    """
     try:
         group.step(model)
         return [group]
     except Exception as error:
-        if not out_of_memory(error) or len(group.texts) == 1:
-            raise
-    for layer in group.inputs.cache.layers:  # some have the step's keys and values already
-        layer.keys, layer.values = layer.keys[:, :, :width], layer.values[:, :, :width]
+        if len(group.texts) == 1:
+            group.texts[0].fail(_no_room() if out_of_memory(error) else error.with_traceback(None))
+            return []
     half = len(group.texts) // 2
     halves = [group.keep(list(range(half))), group.keep(list(range(half, len(group.texts))))]
     return [part for smaller in halves for part in _stepped(model, smaller)]
+
+
+def _no_room() -> InputError:
+    return InputError("Memory runs out with this text: shorten the prompt, clear the chat, or choose a smaller model.")
 
 
 @dataclass(frozen=True)
@@ -274,23 +310,48 @@ def _fits(model: SteerableModel, steer: Steer) -> None:
 
 
 @torch.no_grad()
-def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Inputs:
+def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Generator[None, None, Inputs]:
     """The inputs of the texts' first step: what is left of their prompts when whatever several of them begin with, and
-    is not steered, has been read once.
+    is not steered, has been read once. Yields between slices of long prompts.
     """
     prompts = [text.row.prompt.ids for text in texts]
     tail = max(len(ids) - min(text.steered_from, len(ids) - 1) for ids, text in zip(prompts, texts, strict=True))
     beginnings = [ids[:-tail] for ids in prompts]
     distinct = list(dict.fromkeys(beginnings))
     if len(distinct) == len(texts) or not all(distinct):
-        return _padded(model, prompts)
+        return (yield from _read(model, _padded(model, prompts), _plan(texts)))
     first = _padded(model, distinct)
-    model.call(first)
+    model.call((yield from _read(model, first)))
     which = torch.tensor([distinct.index(beginning) for beginning in beginnings], device=model.device)
     first.cache.batch_select_indices(which)
     rest = _padded(model, [ids[-tail:] for ids in prompts])
     before = torch.tensor([len(beginning) for beginning in beginnings], device=model.device)[:, None]
-    return Inputs(rest.ids, rest.positions + before, torch.cat([first.mask[which], rest.mask], dim=1), first.cache)
+    rest = Inputs(rest.ids, rest.positions + before, torch.cat([first.mask[which], rest.mask], dim=1), first.cache)
+    return (yield from _read(model, rest, _plan(texts)))
+
+
+def _read(model: SteerableModel, inputs: Inputs, plan: Plan | None = None) -> Generator[None, None, Inputs]:
+    """Read all of `inputs` but the last slice, which is returned, a slice at a time: who else waits has a turn between.
+
+    Slices have as many tokens as one forward pass may take.
+    """
+    rows, width = inputs.ids.shape
+    size = max(1, budget(model) // rows)
+    before = inputs.mask.shape[1] - width
+    start = 0
+    while start + size < width:
+        part = slice(start, start + size)
+        mask = inputs.mask[:, : before + part.stop]
+        some = Inputs(inputs.ids[:, part], inputs.positions[:, part], mask, inputs.cache)
+        steered_logits(model, some, plan) if plan else model.call(some)
+        start = part.stop
+        yield
+    return Inputs(inputs.ids[:, start:], inputs.positions[:, start:], inputs.mask, inputs.cache)
+
+
+def _plan(texts: Sequence[_Text]) -> Plan:
+    rows = [text.row for text in texts]
+    return Plan([r.steers for r in rows], [r.positions for r in rows], [r.prompt.length for r in rows])
 
 
 def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> Inputs:
@@ -318,16 +379,16 @@ def _next(inputs: Inputs, tokens: torch.Tensor) -> Inputs:
 
 def _choose(texts: Sequence[_Text], logits: torch.Tensor) -> torch.Tensor:
     """One token id a text, from logits [texts, vocabulary]; texts of one call share their random numbers."""
-    tokens = logits.argmax(-1)
-    for sampler in {id(text.sampler): text.sampler for text in texts if text.sampler.temperature}.values():
-        rows = [r for r, text in enumerate(texts) if text.sampler is sampler]
-        tokens[rows] = sampler.choose(logits[rows])
-    return tokens
+    tokens, rest = [], logits
+    for sampler, run in itertools.groupby(text.sampler for text in texts):  # those of one call lie together
+        rows, rest = rest.tensor_split([len(list(run))])
+        tokens.append(sampler.choose(rows))
+    return torch.cat(tokens)
 
 
 class _Sampler:
-    """Chooses next tokens. It adds Gumbel noise to logits / temperature and takes the largest, which samples from the
-    softmax; all rows share the noise, so that they part only where their logits do.
+    """Chooses next tokens: the largest logit; with a temperature, that of logits / temperature and Gumbel noise, which
+    samples from the softmax. All rows share the noise, so that they part only where their logits do.
     """
 
     def __init__(self, decoding: Decoding, device: torch.device):
@@ -337,5 +398,7 @@ class _Sampler:
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """One token id a row, from logits [rows, vocabulary]."""
+        if not self.temperature:
+            return logits.argmax(-1)
         noise = -torch.empty(logits.shape[-1], dtype=torch.float32).exponential_(generator=self.random).log()
-        return (logits.float() / self.temperature + noise.to(self.device)).argmax(-1)
+        return torch.add(noise.to(self.device), logits, alpha=1 / self.temperature).argmax(-1)

@@ -24,7 +24,9 @@ class Positions:
 
     after-prompt: from the prompt's last token on, that one included, so that the first written token is steered too.
     all: every token. prompt: the prompt's tokens. last-prompt: its last token only. generated: what the model wrote.
-    index:N: one token of the prompt, -2 being its second last.
+    index:N: one token of the prompt, -2 being its second last. Where words were thought before the answer, thought:
+    the prompt's last token, from which the first of them is written, and the words; after-thought: all that follows
+    them, so also the token from which the answer is written. The two parts make after-prompt.
     """
 
     rule: str = "after-prompt"
@@ -42,8 +44,9 @@ class Positions:
     def __str__(self) -> str:
         return f"index:{self.index}" if self.rule == "index" else self.rule
 
-    def span(self, prompt_length: int) -> tuple[int, int]:
-        """The first position that is steered, and the one behind the last, after a prompt of so many tokens.
+    def span(self, prompt_length: int, thought: int = 0) -> tuple[int, int]:
+        """The first position that is steered, and the one behind the last, with a prompt and a thought of so many
+        tokens.
 
         Raises:
             InputError: an index lies outside the prompt.
@@ -58,10 +61,14 @@ class Positions:
             "last-prompt": (prompt_length - 1, prompt_length),
             "generated": (prompt_length, NO_END),
             "index": (index, index + 1),
+            "thought": (prompt_length - 1, prompt_length + thought),
+            "after-thought": (prompt_length + thought, NO_END),
         }[self.rule]
 
 
 AFTER_PROMPT = Positions()
+THOUGHT = Positions("thought")
+AFTER_THOUGHT = Positions("after-thought")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +95,21 @@ class Plan:
     -v is exactly nothing. Rows with nothing to add, and multiplier 0, leave the stream untouched.
     """
 
-    def __init__(self, rows: Sequence[Sequence[Steer]], positions: Sequence[Positions], prompt_lengths: Sequence[int]):
-        """rows: the additions of each row; positions and prompt_lengths (in tokens): one for each row.
+    def __init__(
+        self,
+        rows: Sequence[Sequence[Steer]],
+        positions: Sequence[Positions],
+        prompt_lengths: Sequence[int],
+        thoughts: Sequence[int] = (),
+    ):
+        """rows: the additions of each row; positions, prompt_lengths and, where there are any, lengths of thoughts (in
+        tokens): one for each row.
 
         Raises:
             InputError: an index lies outside its row's prompt.
         """
-        spans = [rule.span(length) for rule, length in zip(positions, prompt_lengths, strict=True)]
+        lengths = zip(positions, prompt_lengths, thoughts or [0] * len(rows), strict=True)
+        spans = [rule.span(prompt, thought) for rule, prompt, thought in lengths]
         self.spans = torch.tensor(spans)
         self.sums: dict[int, torch.Tensor] = {}
         for row, steers in enumerate(rows):
@@ -205,6 +220,46 @@ def steered_logits_at(
         model.head.skip(_head_after(model, unsteered, change - unsteered.hidden[:, None]))
         logits = nnsight.save(tracer.result)
     return logits
+
+
+@torch.no_grad()
+def watch(
+    model: SteerableModel, inputs: Inputs, plan: Plan, layers: Sequence[int], tokens: slice = slice(None)
+) -> torch.Tensor:
+    """The residual stream after some layers under `plan`, with what is added there: in float32, on the CPU.
+
+    Returns [layers, rows, tokens, hidden_size], by rising layer, of those tokens of the batch that `tokens` takes.
+    """
+    additions = dict(plan.additions(inputs.positions, model.dtype))
+    deepest = max(layers)
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
+        streams = nnsight.save([])
+        for layer in range(deepest + 1):
+            if layer in additions:
+                _add(model, layer, additions[layer])
+            if layer in layers:
+                # A copy: blocks further up may change the stream in place.
+                streams.append(hidden_of(model.blocks[layer].output)[:, tokens].to("cpu", torch.float32, copy=True))
+        tracer.stop()
+    return torch.stack(streams)
+
+
+@torch.no_grad()
+def logits_of(model: SteerableModel, streams: torch.Tensor) -> torch.Tensor:
+    """What the final norm and the head, in float32, make of residual streams [places, hidden_size].
+
+    Returns logits [places, vocabulary] on the CPU, with whatever the model scales or caps behind its head.
+    """
+    # Each stream takes the place of what the last block puts out for a sequence of one token.
+    ids = torch.zeros(len(streams), 1, dtype=torch.long, device=model.device)
+    inputs = Inputs(ids, torch.zeros_like(ids), torch.ones_like(ids))
+    with model.nn.trace(ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
+        output = model.blocks[-1].output
+        hidden = hidden_of(output)
+        model.blocks[-1].output = _like(output, streams[:, None].to(hidden.device, hidden.dtype))
+        model.head.skip(torch.nn.functional.linear(model.head.input.float(), *_weights(model, torch.float32)))
+        logits = nnsight.save(tracer.result)
+    return logits[:, 0].float().cpu()
 
 
 def _head_after(model: SteerableModel, unsteered: Unsteered, change: torch.Tensor) -> torch.Tensor:

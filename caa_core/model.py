@@ -112,10 +112,11 @@ class SteerableModel:
             logits_to_keep=keep,
         ).logits
 
-    def plain_inputs(self, ids: Sequence[int]) -> Inputs:
-        """One sequence, unpadded, without a cache."""
-        tokens = torch.tensor([list(ids)], device=self.device)
-        return Inputs(tokens, torch.arange(len(ids), device=self.device)[None], torch.ones_like(tokens))
+    def plain_inputs(self, ids: Sequence[int], rows: int = 1) -> Inputs:
+        """One sequence in each of `rows`, unpadded, without a cache."""
+        tokens = torch.tensor([list(ids)] * rows, device=self.device)
+        positions = torch.arange(len(ids), device=self.device).expand_as(tokens)
+        return Inputs(tokens, positions, torch.ones_like(tokens))
 
     def last_residual(self, inputs: Inputs) -> torch.Tensor:
         """The last block's output, [rows, tokens, hidden_size]."""

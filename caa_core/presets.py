@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 
 from caa_core.columns import Columns
-from caa_core.datasets import Dataset, pairs_of, read_pairs
+from caa_core.datasets import Dataset, pairs_of, read_pairs, read_questions
 from caa_core.errors import InputError
 from caa_core.hub_datasets import find_hub_dataset
 from caa_core.tables import Table, read_table
 
 PRESETS = Path(__file__).parent.parent / "presets"
+CONTEST = Columns("prompt", "a", "b")
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Preset:
     """A behaviour that ships with the project: pairs, and settings found by trying on the embedded model.
 
     `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
-    pulls the other way, and `prompts` are good first things to say. `measured` is what the vector does to held-out
-    prompts there, under the names of `evaluation.Effect`.
+    pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, `begins` is
+    how such an answer could begin. `measured` is what the vector does to held-out prompts there, under the names
+    of `evaluation.Effect`.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Preset:
     layer: int
     multiplier: float
     prompts: tuple[str, ...]
+    told: str = ""
+    begins: str = ""
     measured: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -52,6 +56,15 @@ class Preset:
     def test(self) -> Dataset:
         """The pairs that are held out for tests."""
         return read_pairs(self.folder / "test.json", f"{self.name} (held out)")
+
+    def contest(self) -> Dataset:
+        """Prompts with this preset's answer (positive) and that of the one it opposes (negative)."""
+        return read_pairs(self.folder / "contest.json", f"{self.name} against {self.opposes}", CONTEST)
+
+    def questions(self) -> tuple[str, ...]:
+        """Open questions, which it shares with the one it opposes."""
+        files = (PRESETS / name / "open.json" for name in (self.name, self.opposes))
+        return tuple(json.loads(next(file for file in files if file.exists()).read_text(encoding="utf-8")))
 
 
 @cache
@@ -84,9 +97,34 @@ def find_test_pairs(data: str | Path, columns: Columns | None = None) -> Dataset
     return _version(preset.test(), data) if preset else find_pairs(data, columns)
 
 
+def find_contest(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """Prompts with an answer of voice A and one of voice B: a preset's name stands for its contest with the one that it
+    opposes; else as `find_test_pairs`, where files may also have the columns `prompt`, `a` and `b`.
+    """
+    preset = presets().get(str(data))
+    if preset:
+        return preset.contest()
+    table = find_table(data)
+    if not columns and {"prompt", "a", "b"} <= set(table.fields):
+        columns = CONTEST
+    return pairs_of(table, columns)
+
+
+def find_questions(data: str | Path) -> tuple[str, ...]:
+    """Open questions of a preset's name, or of a file. Raises InputError for anything else."""
+    preset = presets().get(str(data))
+    return preset.questions() if preset else read_questions(Path(data))
+
+
+def preset_behind(sha256: str) -> Preset | None:
+    """The preset of whose pairs a vector says that it was made from them."""
+    return next((preset for preset in presets().values() if preset.dataset().sha256 == sha256), None)
+
+
 def pairs_behind(sha256: str) -> Dataset | None:
-    """The preset's pairs of which a vector says that it was made from them."""
-    return next((pairs for preset in presets().values() if (pairs := preset.dataset()).sha256 == sha256), None)
+    """The pairs of that preset."""
+    preset = preset_behind(sha256)
+    return preset and preset.dataset()
 
 
 def find_table(data: str | Path) -> Table:

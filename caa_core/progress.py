@@ -69,6 +69,26 @@ class Progress:
         return f"{self.done} of {self.total} {self.unit}" + ("" if left is None else f", about {left:.0f} s left")
 
 
+@dataclass
+class Waiting(Progress):
+    """Nothing was done yet: `total` jobs take a step of the model first, `total_cost` seconds as steps took lately."""
+
+    @classmethod
+    def behind(cls, jobs: int, seconds: float) -> "Waiting":
+        return cls(jobs, "before you", seconds)
+
+    @property
+    def fraction(self) -> float:
+        return 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        return self.total_cost
+
+    def __str__(self) -> str:
+        return f"Waiting for the model: {self.total} before you, about {max(self.seconds_left, 1):.0f} s"
+
+
 # Whoever wants to know how far something has come: gets sentences, and `Progress` where there is a measure.
 Say = Callable[[str | Progress], None]
 
@@ -124,6 +144,21 @@ def sizes_below(folder: Path) -> list[int]:
             with contextlib.suppress(OSError):
                 sizes.append(os.lstat(os.path.join(root, name)).st_size)
     return sizes
+
+
+def within(
+    progress: Progress, work: Generator[Progress, None, Result], cost: float
+) -> Generator[Progress, None, Result]:
+    """Run a part of the work, which is `cost` of the whole, and say how far the whole has come."""
+    before = progress.cost
+    while True:
+        try:
+            part = next(work)
+        except StopIteration as end:
+            progress.cost = before + cost
+            return end.value
+        progress.cost = max(progress.cost, before + cost * part.fraction * 0.999)
+        yield progress
 
 
 def finish(work: Generator[Any, None, Result], on_event: Callable[[Any], None] = lambda event: None) -> Result:

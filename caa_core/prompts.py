@@ -4,6 +4,7 @@ Everything that enters a model is rendered here, by the tokenizer's own chat tem
 base model that has none.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,9 @@ class Cue:
 
 
 MAX_CUE = 200
+THINK = "Think step by step before you answer."
+THINK_TAGS = ("<think>", "</think>")
+LEAD = "\n\nAnswer:"
 NO_CUE = Cue()
 CUES = {
     "": NO_CUE,
@@ -76,13 +80,15 @@ class Answer:
     """Prompt and answer as one sequence; the answer's tokens are `ids[start:]`.
 
     `merged` is True where the tokenizer put the last letters of the prompt and the first of the answer in one token,
-    which then counts as the answer's. `prompt_length` is `start` less the tokens of a cue.
+    which then counts as the answer's. `prompt_length` is `start` less the tokens of a cue, the first `thought_tokens`
+    of which were thought.
     """
 
     ids: tuple[int, ...]
     start: int
     merged: bool
     cue_tokens: int = 0
+    thought_tokens: int = 0
 
     @property
     def prompt_length(self) -> int:
@@ -176,12 +182,76 @@ def _behind_cue(cue: str, answer: str) -> str:
 def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", cue: Cue = NO_CUE) -> Prompt:
     """Render one message of the user, and the cue that leads to its answer."""
     content = f"{question}\n\n{cue.instruction}" if cue.instruction else question
-    prompt = render(tokenizer, [{"role": "user", "content": content}], system)
-    if not cue.words:
+    return begun(tokenizer, render(tokenizer, [{"role": "user", "content": content}], system), cue.words)
+
+
+def begun(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, words: str) -> Prompt:
+    """A prompt with the beginning of its answer, from which the model goes on; itself where there are no words."""
+    if not words:
         return prompt
-    begun = with_answer(tokenizer, prompt, cue.words)
-    text = prompt.text + prompt.glue + cue.words
-    return Prompt(text, begun.ids, "", prompt.special, cue.words, len(begun.ids) - begun.start)
+    answer = with_answer(tokenizer, prompt, words)
+    text = prompt.text + prompt.glue + words
+    return Prompt(text, answer.ids, "", prompt.special, words, len(answer.ids) - answer.start)
+
+
+def asked_to_think(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str = "") -> Prompt:
+    """Render a conversation so that what the model writes next is a thought: by the template's own thinking where it
+    has one, else by a plain instruction at the end of the user's message.
+    """
+    if not turns[-1]["content"].strip():
+        return render(tokenizer, turns, system)
+    prompt = render(tokenizer, [*turns[:-1], _to_think(tokenizer, turns[-1]["content"])], system)
+    if not thinks(tokenizer) or prompt.text.rstrip().endswith(THINK_TAGS[0]):
+        return prompt
+    text = f"{prompt.text}{THINK_TAGS[0]}\n"
+    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
+
+
+def thinks(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template has a way to think of its own."""
+    return THINK_TAGS[0] in (tokenizer.chat_template or "")
+
+
+def thought_of(tokenizer: PreTrainedTokenizerBase, written: Sequence[int]) -> tuple[int, ...]:
+    """The tokens of what was written that are thought: those before the template's end of thinking, where it comes."""
+    end = tokenizer.convert_tokens_to_ids(THINK_TAGS[1]) if thinks(tokenizer) else None
+    return tuple(itertools.takewhile(lambda token: token != end, written))
+
+
+def after_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Sequence[int], answer: str) -> Answer:
+    """`prompt`, a thought exactly as it was written, what leads from there to the answer, and the answer.
+
+    The thought and the lead are the assistant's words, and given, as a cue's are.
+    """
+    led = with_answer(tokenizer, lead_of(tokenizer), answer)
+    before = (*prompt.ids, *thought)
+    start = len(before) + led.start
+    return Answer((*before, *led.ids), start, led.merged, start - len(prompt.ids), len(thought))
+
+
+def from_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Sequence[int], begin: str = "") -> Prompt:
+    """A prompt with a thought, from which the model goes on to its answer, which may begin with given words."""
+    lead = lead_of(tokenizer)
+    led = with_answer(tokenizer, lead, begin).ids if begin else lead.ids
+    ids = (*prompt.ids, *thought, *led)
+    return Prompt(tokenizer.decode(ids), ids, "", prompt.special, begin, len(ids) - len(prompt.ids))
+
+
+def lead_of(tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """What leads from a thought to the answer."""
+    text = f"\n{THINK_TAGS[1]}\n\n{LEAD.strip()}" if thinks(tokenizer) else LEAD
+    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), glue=" ")
+
+
+def thought_turns(tokenizer: PreTrainedTokenizerBase, question: str, thought: str, answer: str) -> list[Turn]:
+    """The same as messages, once it has been said. Some templates leave out what was thought in earlier turns."""
+    opened = f"{THINK_TAGS[0]}\n" if thinks(tokenizer) else ""
+    said = f"{opened}{thought}{lead_of(tokenizer).text} {answer}"
+    return [_to_think(tokenizer, question), {"role": "assistant", "content": said}]
+
+
+def _to_think(tokenizer: PreTrainedTokenizerBase, question: str) -> Turn:
+    return {"role": "user", "content": question if thinks(tokenizer) else f"{question}\n\n{THINK}"}
 
 
 def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> int:

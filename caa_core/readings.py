@@ -1,4 +1,4 @@
-"""Reading the residual stream at both answers of each contrast pair."""
+"""Reading the residual stream at both answers of each contrast pair, or at answers that stand alone."""
 
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -68,7 +68,10 @@ class ReadPosition:
 
 @dataclass(frozen=True)
 class Row:
-    """A pair as a row, the columns that are read for each of its answers, and what `prompts.Answer` calls merged."""
+    """A pair as a row, the columns that are read for each of its answers, and what `prompts.Answer` calls merged.
+
+    An answer that stands alone is a row without a negative one.
+    """
 
     branches: Branches
     positive: tuple[int, ...]
@@ -99,6 +102,44 @@ def read_all(
             "it was taken for the answer's."
         )
     yield progress
+    return (yield from _read_rows(model, rows, layers, collectors, progress)).median(dim=1).values
+
+
+def read_answers(
+    model: SteerableModel, answers: Sequence[Answer], layers: Sequence[int]
+) -> Generator[Progress, None, torch.Tensor]:
+    """Read answers that stand alone, each by the mean over its own tokens, batch by batch.
+
+    Yields `Progress` over the answers. Returns [layers, answers, hidden_size] in the order given, float32, on the CPU.
+
+    Raises:
+        InputError: an answer without a token of its own, or too long.
+    """
+    trust(model)
+    rows = [_alone(model, number, answer) for number, answer in enumerate(answers, 1)]
+    means = torch.empty(len(layers), len(rows), model.hidden_size, dtype=torch.float32)
+    progress = Progress(len(rows), "answers read", sum(row.branches.length for row in rows))
+    yield progress
+
+    def keep(batch: list[int], read: torch.Tensor, _: torch.Tensor) -> None:
+        means[:, batch] = read
+
+    yield from _read_rows(model, rows, layers, [keep], progress)
+    return means
+
+
+def _alone(model: SteerableModel, number: int, answer: Answer) -> Row:
+    if answer.start >= len(answer.ids):
+        raise InputError(f"Answer {number} has no token of its own under {model.name}.")
+    branches = Branches.of_one(answer.ids)
+    branches.check(model, f"Answer {number}")
+    return Row(branches, tuple(range(answer.start, branches.length)), (), answer.merged)
+
+
+def _read_rows(
+    model: SteerableModel, rows: list[Row], layers: Sequence[int], collectors: Sequence[Collect], progress: Progress
+) -> Generator[Progress, None, torch.Tensor]:
+    """Hand what is read to `collectors`. Returns the residual stream's norms at every token read, [layers, tokens]."""
     first_read = min(column for row in rows for column in (*row.positive, *row.negative))
     beginning = read_beginning(model, [row.branches for row in rows], first_read)
     norms = []
@@ -112,7 +153,7 @@ def read_all(
 
     for batch in batches([row.branches for row in rows], budget(model)):
         yield from in_halves(batch, read)
-    return torch.cat(norms, dim=1).median(dim=1).values
+    return torch.cat(norms, dim=1)
 
 
 def _rows(model: SteerableModel, dataset: Dataset, position: ReadPosition) -> Generator[Progress, None, list[Row]]:

@@ -2,8 +2,9 @@
 
 import csv
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from caa_core.errors import InputError
 from caa_core.sweeps import Cell
@@ -13,27 +14,46 @@ ENDINGS = (".json", ".csv")
 FORMULA = ("=", "+", "-", "@")
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, endings: Sequence[str] = ENDINGS) -> None:
     """Raises InputError for a file whose ending is not of a format that is written."""
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path.name} should end in {' or '.join(ENDINGS)}.")
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{path.name} should end in {' or '.join(endings)}.")
 
 
-def write_report(found: Evaluation, path: Path) -> None:
-    """Write everything as JSON, or the cells as CSV with the unsteered model first, by the file's ending.
+def write_report(found: dict[str, Any], path: Path) -> None:
+    """Write an evaluation's summary as JSON, or its cells as CSV with the unsteered model first, by the file's ending.
 
     Raises:
         InputError: it has another ending, or cannot be written.
     """
     check_report(path)
+    named = {"model": found["provenance"]["model"]}
+    named |= {name: found[name] for name in ("vector", "data", "measure")}
+    write_numbers(found, [cell | named for cell in (found["unsteered"], *found["cells"])], path)
+
+
+def write_numbers(found: dict[str, Any], rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write all that was found as JSON, or its rows as CSV, by the file's ending. Raises InputError where it cannot."""
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() == ".json":
-                json.dump(found.summary(), file, ensure_ascii=False, indent=1, allow_nan=False)
+                json.dump(found, file, ensure_ascii=False, indent=1, allow_nan=False)
                 return
-            swept, named = found.swept, {"model": found.provenance["model"]}
-            named |= {"vector": swept.vector, "data": swept.items.name, "measure": swept.measure}
-            rows = [asdict(cell) | named for cell in (swept.unsteered, *swept.cells)]
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write plain data as CSV, a line each.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
             table.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
@@ -46,6 +66,27 @@ def harmless(value: object) -> object:
     if isinstance(value, str) and (value.lstrip().startswith(FORMULA) or value.startswith(("\t", "\r"))):
         return f"'{value}"
     return value
+
+
+def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Headers and rows that show an evaluation's summary: the unsteered model, then each cell.
+
+    Free text has neither letters nor answers that could be counted.
+    """
+    headers = ["layer", "multiplier", "change (95 %)", "preference, nats a token (95 %)", "skipped", "KL, nats"]
+    choices = found["unsteered"]["probability"] is not None
+    if choices:
+        headers[3:4] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
+        headers.insert(-1, "answer mass")
+    rows = []
+    for cell in (Cell(**cell) for cell in (found["unsteered"], *found["cells"])):
+        row = ["unsteered" if cell.layer is None else cell.layer, f"{cell.multiplier:g}"]
+        row.append(f"{cell.difference:+.3f} ({cell.difference_low:+.3f} to {cell.difference_high:+.3f})")
+        row.append(f"{cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f})")
+        row += [_both(cell) or "none", _counts(cell) or "not written"] if choices else []
+        row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}"]
+        rows.append(row)
+    return headers, rows
 
 
 def table_of(found: Evaluation) -> str:
@@ -68,7 +109,13 @@ def table_of(found: Evaluation) -> str:
 def _line(cell: Cell) -> str:
     where = f"{'none' if cell.layer is None else cell.layer:>5}  {cell.multiplier:>10g}"
     value = f"{cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f})"
-    swapped = "" if cell.swapped is None else f"{cell.swapped:.3f} ({cell.swapped_low:.3f} to {cell.swapped_high:.3f})"
-    counts = "" if cell.matching is None else f"{cell.matching} / {cell.not_matching} / {cell.neither}"
     mass = "" if cell.answer_mass is None else f"{cell.answer_mass:.2f}"
-    return f"{where}  {value:<24}  {swapped:<22} {counts:<25} {mass:<11}  {cell.kl:.3f}"
+    return f"{where}  {value:<24}  {_both(cell):<22} {_counts(cell):<25} {mass:<11}  {cell.kl:.3f}"
+
+
+def _both(cell: Cell) -> str:
+    return "" if cell.swapped is None else f"{cell.swapped:.3f} ({cell.swapped_low:.3f} to {cell.swapped_high:.3f})"
+
+
+def _counts(cell: Cell) -> str:
+    return "" if cell.matching is None else f"{cell.matching} / {cell.not_matching} / {cell.neither}"

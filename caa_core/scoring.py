@@ -36,7 +36,7 @@ from caa_core.interventions import (
 )
 from caa_core.model import Inputs, SteerableModel
 from caa_core.progress import Progress
-from caa_core.prompts import NO_CUE, Cue, render_pair
+from caa_core.prompts import NO_CUE, Cue, RenderedPair, render_pair
 
 Steers = tuple[Steer, ...]
 
@@ -77,17 +77,43 @@ def score(
     runs: Sequence[Steers] = (),
     positions: Positions = AFTER_PROMPT,
     cue: Cue = NO_CUE,
+    system: str = "",
 ) -> Generator[Progress, None, Scores]:
     """Score every pair unsteered and under each of `runs`. Yields `Progress` over the items.
 
     Args:
         cue: what leads to the answers; its words are the assistant's, and given.
+        system: a system prompt before every item; it is there in the unsteered run too.
 
     Raises:
         InputError: what `check` raises.
     """
+    items = [_Item.of(model, pair, positions, cue, system) for pair in pairs]
+    return (yield from _scored(model, items, runs, [positions] * len(runs)))
+
+
+def score_rendered(
+    model: SteerableModel,
+    pairs: Sequence[RenderedPair],
+    choice: bool,
+    runs: Sequence[Steers],
+    positions: Sequence[Positions],
+) -> Generator[Progress, None, Scores]:
+    """As `score`, of pairs that are tokens already, with positions of its own for each run.
+
+    choice: whether the answers are letters, or Yes and No, rather than texts.
+
+    Raises:
+        InputError: answers that do not part in any token, or sequences that are too long.
+    """
+    items = [_Item.placed(model, pair, choice, positions, f"Item {i}") for i, pair in enumerate(pairs, 1)]
+    return (yield from _scored(model, items, runs, positions))
+
+
+def _scored(
+    model: SteerableModel, items: Sequence["_Item"], runs: Sequence[Steers], positions: Sequence[Positions]
+) -> Generator[Progress, None, Scores]:
     trust(model)
-    items = [_Item.of(model, pair, positions, cue) for pair in pairs]
     found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
     progress = Progress(len(items), "items scored", sum(item.split + (1 + len(runs)) * item.tail for item in items))
     yield progress
@@ -127,23 +153,30 @@ class _Item:
 
     row: Branches
     prompt_length: int
+    thought: int
     split: int
     choice: bool
     columns: tuple[int, ...]
     answers: tuple[tuple[list[int], list[int]], ...]
 
     @classmethod
-    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> "_Item":
+    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue, system: str = "") -> "_Item":
         where = f"Item {pair.line}"
         if pair.negative_prompt:
             raise InputError(f"{where} has two prompts; only answers to one prompt can be scored against each other.")
-        rendered = render_pair(model.tokenizer, pair, cue=cue)
+        rendered = render_pair(model.tokenizer, pair, system, cue)
+        return cls.placed(model, rendered, pair.is_choice, [positions], where)
+
+    @classmethod
+    def placed(
+        cls, model: SteerableModel, rendered: RenderedPair, choice: bool, positions: Sequence[Positions], where: str
+    ) -> "_Item":
         if not rendered.part:
             raise InputError(f"{where}: its answers do not part in any token of {model.name}.")
         sides = rendered.positive, rendered.negative
         start = min(side.start for side in sides)
         prompt_length = min(side.prompt_length for side in sides)
-        ends = [rendered.shared + 1 if pair.is_choice else len(side.ids) for side in sides]
+        ends = [rendered.shared + 1 if choice else len(side.ids) for side in sides]
         # Token i is predicted where token i - 1 lies, and the last token of an answer predicts nothing that counts.
         row = Branches.of(rendered, *(end - 1 for end in ends))
         row.check(model, where)
@@ -154,8 +187,9 @@ class _Item:
             ([columns.index(place) for place in side], list(answer.ids[start:end]))
             for side, answer, end in zip(places, sides, ends, strict=True)
         )
-        split = min(start - 1, positions.span(prompt_length)[0])
-        return cls(row, prompt_length, split, pair.is_choice, columns, answers)
+        thought = sides[0].thought_tokens
+        split = min([start - 1, *(rule.span(prompt_length, thought)[0] for rule in positions)])
+        return cls(row, prompt_length, thought, split, choice, columns, answers)
 
     @property
     def tail(self) -> int:
@@ -208,14 +242,14 @@ class _Together:
         model: SteerableModel,
         items: Sequence[_Item],
         prefix: list[tuple[torch.Tensor, torch.Tensor]],
-        positions: Positions,
+        positions: Sequence[Positions],
         runs: Sequence[Steers],
     ):
         self.model, self.items, self.prefix, self.positions, self.runs = model, items, prefix, positions, runs
         self.width = max(item.tail for item in items)
         self.layers: dict[int | None, list[int]] = {}
-        for run, steers in enumerate(runs, 1):
-            self.layers.setdefault(self._plan([steers]).first_layer, []).append(run)
+        for run in range(1, len(runs) + 1):
+            self.layers.setdefault(self._plan([run]).first_layer, []).append(run)
 
     def numbers(self) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Numbers of runs, 0 being the unsteered one, and what `_numbers` says of them."""
@@ -232,14 +266,19 @@ class _Together:
 
     def _steered(self, share: Sequence[int], unsteered: Unsteered) -> torch.Tensor:
         """Log-probabilities [places, runs, vocabulary] of runs that begin at the same layer."""
-        plan = self._plan([self.runs[run - 1] for run in share])
+        plan = self._plan(share)
         places = self._places(len(share))
         return steered_logits_at(self.model, self._inputs(len(share)), plan, unsteered, *places).log_softmax(-1)
 
-    def _plan(self, steers: Sequence[Steers]) -> Plan:
-        """One of the plan's rows for every item and, within it, for each of the plans."""
-        lengths = [item.prompt_length for item in self.items for _ in steers]
-        return Plan(list(steers) * len(self.items), [self.positions] * len(lengths), lengths)
+    def _plan(self, share: Sequence[int]) -> Plan:
+        """One of the plan's rows for every item and, within it, for each of some runs."""
+        rows = [(item, run - 1) for item in self.items for run in share]
+        return Plan(
+            [self.runs[run] for _, run in rows],
+            [self.positions[run] for _, run in rows],
+            [item.prompt_length for item, _ in rows],
+            [item.thought for item, _ in rows],
+        )
 
     def _inputs(self, copies: int) -> Inputs:
         rows, read = [item.row for item in self.items], [item.split for item in self.items]

@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ from caa_core.library import Library
 from caa_core.machine import free_memory, used_memory
 from caa_core.model import Loaded, SteerableModel, read, wrap
 from caa_core.presets import presets
-from caa_core.progress import Progress, Say, tell
+from caa_core.progress import Progress, Say, Waiting, tell
 from caa_core.sessions import Session, Sessions
 from caa_core.vectors import SteeringVector
 
@@ -29,6 +30,9 @@ Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
 # What a step counts at least, so that a job which only waits for another one leaves it its turns.
 LEAST_SECONDS = 0.02
+# Who waits for a first turn hears so often how long it may be, judged by so many steps.
+SECONDS_TO_SAY = 0.5
+STEPS_LATELY = 20
 # How often running jobs are looked at while the app ends, and how long a stopped one may take for its last step.
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_TO_STOP = 5
@@ -42,14 +46,16 @@ class Job:
     After the last one either `result` is there, or `error`, or `stopped` is True.
     """
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, ahead: Callable[["Job"], Waiting]):
         self._work: Work | None = work
+        self._ahead = ahead
         self._steps: Generator[Any, None, Any] | None = None
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stop = threading.Event()
         self.error: BaseException | None = None
         self.result: Any = None
         self.stopped = False
+        self.begun = False
         self.spent = 0.0  # seconds of the worker, counted from those of the job that had fewest when this one came
 
     def stop(self) -> None:
@@ -64,16 +70,31 @@ class Job:
 
     def __iter__(self) -> Iterator[Any]:
         """Events as they come. Raises what the work raised. Leaving the loop early stops the job."""
+        return self.watch(None)
+
+    def watch(self, seconds: float | None = SECONDS_TO_SAY) -> Iterator[Any]:
+        """As by iterating; and before the first event, every so many seconds, how long the job waits for its turn."""
         try:
-            while (event := self._events.get()) is not _END:
+            while (event := self._next(seconds)) is not _END:
                 yield event
         finally:
             self.stop()
         if self.error:
             raise self.error
 
+    def _next(self, seconds: float | None) -> Any:
+        while True:
+            try:
+                return self._events.get(timeout=None if self.begun else seconds)
+            except queue.Empty:
+                if not self.begun:
+                    return self._ahead(self)
+
     def step(self) -> bool:
         """Advance by one event, on the worker's thread. False when there is nothing more to do."""
+        self.begun = True
+        if self._work is None:
+            return False
         try:
             if not self._stop.is_set():
                 self._steps = self._steps or self._work()
@@ -95,29 +116,62 @@ class Job:
 
 
 class Worker:
-    """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes."""
+    """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes.
+
+    One that comes anew takes its first step before the others take another one.
+    """
 
     def __init__(self) -> None:
-        self._arrivals: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="caa-worker", daemon=True).start()
+        self._jobs: list[Job] = []
+        self._came = threading.Condition()
+        self._lately: deque[float] = deque(maxlen=STEPS_LATELY)
+        self._start()
 
     def submit(self, work: Work) -> Job:
-        job = Job(work)
-        self._arrivals.put(job)
+        job = Job(work, self.ahead)
+        with self._came:
+            job.spent = min((other.spent for other in self._jobs), default=0.0)
+            self._jobs.append(job)
+            self._came.notify()
         return job
 
+    def ahead(self, job: Job) -> Waiting:
+        """How many jobs take a step before one that has not begun, and how long that takes if steps are as lately."""
+        with self._came:
+            waiting = [other for other in self._jobs if not other.begun]
+            before = waiting.index(job) if job in waiting else 0
+            # The one whose step is being made goes first in any case.
+            before += len(waiting) < len(self._jobs)
+            return Waiting.behind(before, before * sum(self._lately) / max(len(self._lately), 1))
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs share the model now."""
+        return len(self._jobs)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name="caa-worker", daemon=True).start()
+
     def _run(self) -> None:
-        jobs: list[Job] = []
-        while True:
-            while not jobs or not self._arrivals.empty():
-                job = self._arrivals.get()
-                job.spent = min((other.spent for other in jobs), default=0.0)
-                jobs.append(job)
-            job = min(jobs, key=lambda job: job.spent)
-            begun = time.perf_counter()
-            if not job.step():
-                jobs.remove(job)
-            job.spent += max(time.perf_counter() - begun, LEAST_SECONDS)
+        try:
+            while True:
+                self._turn()
+        except BaseException as error:  # from outside of any job
+            log.error("the thread that runs the model was ended; another one takes over", exc_info=error)
+            self._start()
+
+    def _turn(self) -> None:
+        with self._came:
+            self._came.wait_for(lambda: self._jobs)
+            job = min(self._jobs, key=lambda job: (job.spent, job.begun))
+        begun = time.perf_counter()
+        goes_on = job.step()
+        took = time.perf_counter() - begun
+        with self._came:
+            if not goes_on:
+                self._jobs.remove(job)
+            job.spent += max(took, LEAST_SECONDS)
+            self._lately.append(took)
 
 
 class Studio:
@@ -165,6 +219,11 @@ class Studio:
     def capability(self) -> Capability | BaseException | None:
         """What a quick look at the loaded model found, or why it failed; None while it goes on."""
         return self._look.result or self._look.error
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs share the model now."""
+        return self._worker.jobs
 
     def session(self, page: str | None) -> Session:
         """The session of a page or a client; see `Sessions.of`."""

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from caa_core.errors import InputError
 from caa_core.library import Library
-from caa_core.limits import GRACE, IDLE, SESSIONS, VECTORS
+from caa_core.limits import GRACE, IDLE, JOBS, SESSIONS, VECTORS
 from caa_core.presets import presets
 from caa_core.vectors import SteeringVector, clean
 
@@ -28,9 +29,9 @@ SECONDS_HERE = 90
 
 
 class Running(Protocol):
-    """A job: its events, and how to end it."""
+    """A job: its events and how long it waits for them, and how to end it."""
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def watch(self) -> Iterator[Any]: ...
     def stop(self) -> None: ...
 
 
@@ -133,6 +134,7 @@ class Session:
     jobs: dict[str, Running] = field(default_factory=dict)
     seen: float = field(default_factory=time.monotonic)
     left: bool = False
+    drops: Counter[str] = field(default_factory=Counter)
 
     @property
     def vectors(self) -> dict[str, SteeringVector]:
@@ -147,11 +149,20 @@ class Session:
         return self.person.path(name, ending)
 
     def follow(self, panel: str, job: Running) -> Iterator[Any]:
-        """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped."""
+        """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped.
+
+        Raises:
+            InputError: too many jobs of this page run already; this one is stopped.
+        """
         self.stop(panel)
+        try:
+            JOBS.check(len(self.jobs.keys() | {panel}))
+        except InputError:
+            job.stop()
+            raise
         self.jobs[panel] = job
         try:
-            yield from job
+            yield from job.watch()
         finally:
             if self.jobs.get(panel) is job:
                 del self.jobs[panel]
@@ -161,7 +172,8 @@ class Session:
             job.stop()
 
     def drop(self, panel: str) -> None:
-        """Stop a panel's job, and forget that it was this panel's."""
+        """Stop a panel's job, and forget that it was this panel's; `drops` counts how often."""
+        self.drops[panel] += 1
         if job := self.jobs.pop(panel, None):
             job.stop()
 

@@ -19,7 +19,7 @@ from caa_core.evaluation import intervals
 from caa_core.interventions import Steer
 from caa_core.items import Items
 from caa_core.model import SteerableModel
-from caa_core.progress import Progress
+from caa_core.progress import Progress, within
 from caa_core.scoring import Steers, score
 from caa_core.vectors import SteeringVector
 
@@ -61,7 +61,9 @@ class Cell:
 
     probability: of the matching answer (choices); preference: its log-probability less the other's, in nats a token
     (free text); the other of the two is None. swapped: the probability over both letter orders, None where no item has
-    two. matching, not_matching, neither: how many items were answered so in writing, None where nothing was written.
+    two. difference: the mean change, item by item, of what verdicts are given by against the unsteered model: over both
+    letter orders where there are two. matching, not_matching, neither: how many items were answered so in writing, None
+    where nothing was written.
     """
 
     layer: int | None
@@ -73,6 +75,9 @@ class Cell:
     swapped: float | None
     swapped_low: float | None
     swapped_high: float | None
+    difference: float
+    difference_low: float
+    difference_high: float
     matching: int | None
     not_matching: int | None
     neither: int | None
@@ -103,9 +108,7 @@ class Sweep:
     @property
     def measure(self) -> str:
         """What a cell's value is."""
-        if self.items.are_choices:
-            return "probability of the matching answer"
-        return "log-probability of the matching answer less that of the other, nats a token"
+        return measure_of(self.items)
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -120,6 +123,13 @@ class Sweep:
             "unsteered": asdict(self.unsteered),
             "cells": [asdict(cell) for cell in self.cells],
         }
+
+
+def measure_of(items: Items) -> str:
+    """What a cell's value is with such items."""
+    if items.are_choices:
+        return "probability of the matching answer"
+    return "log-probability of the matching answer less that of the other, nats a token"
 
 
 def sweep(
@@ -153,7 +163,7 @@ def sweep(
     counts = counts and items.are_choices
     known = {} if known is None else known
     steers = {(layer, m): Steer(vector.at(layer), layer, m) for layer in layers for m in multipliers}
-    keys = _keys(model, items, counts, steers)
+    keys = keys_of(model, items, steers, counts)
     progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
     readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}
     cells = {}
@@ -167,8 +177,8 @@ def sweep(
         wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
         cost = sum(model.num_layers - layer for layer, _ in wanted)
         work = read(model, items, [(steers[cell],) for cell in wanted], counts)
-        baseline, *found = yield from _within(progress, work, cost)
-        readings.update(zip(wanted, found, strict=True))
+        baseline, *found = yield from within(progress, work, cost)
+        readings.update(zip(wanted, map(checked, wanted, found), strict=True))
         known.update({keys[cell]: readings[cell] for cell in wanted} | {keys[None]: baseline})
         progress.done = len(readings)
         yield progress
@@ -177,14 +187,18 @@ def sweep(
 
 
 def read(
-    model: SteerableModel, items: Items, runs: Sequence[Steers], counts: bool = False
+    model: SteerableModel, items: Items, runs: Sequence[Steers], counts: bool = False, system: str = ""
 ) -> Generator[Progress, None, list[Reading]]:
     """Score all items in both letter orders, unsteered and under each of `runs`: a `Reading` for each, the unsteered
     first. Yields `Progress`.
+
+    Args:
+        counts: whether answers are written too.
+        system: a system prompt before every item, for the scores; nothing is written under one.
     """
     there = [i for i, swapped in enumerate(items.swapped) if swapped]
     asked = [*items.pairs, *(items.swapped[i] for i in there)]
-    scores = yield from score(model, asked, runs, items.positions, items.cue)
+    scores = yield from score(model, asked, runs, items.positions, items.cue, system)
     values = scores.probability if items.are_choices else scores.preference
     count = len(items.pairs)
     value, kl, mass = (part.double().numpy() for part in (values, scores.kl[:, :count], scores.mass[:, :count]))
@@ -195,6 +209,13 @@ def read(
     if counts:
         written = yield from _written(model, items, runs)
     return [Reading(*parts) for parts in zip(value, both, mass, kl, written, strict=True)]
+
+
+def checked(cell: tuple[int, float], reading: Reading) -> Reading:
+    """Raises InputError where the model's numbers overflowed."""
+    if not (np.isfinite(reading.value).all() and np.isfinite(reading.kl).all()):
+        raise InputError(f"At layer {cell[0]}, × {cell[1]:g} the model's numbers overflow: choose smaller multipliers.")
+    return reading
 
 
 def _written(model: SteerableModel, items: Items, runs: Sequence[Steers]) -> Generator[Progress, None, np.ndarray]:
@@ -236,21 +257,6 @@ def _chunks(layers: Sequence[int]) -> Iterator[Sequence[int]]:
         layers = layers[size:]
 
 
-def _within(
-    progress: Progress, work: Generator[Progress, None, list[Reading]], cost: float
-) -> Generator[Progress, None, list[Reading]]:
-    """Run a part of the work, which is `cost` of the whole, and say how far the whole has come."""
-    before = progress.cost
-    while True:
-        try:
-            part = next(work)
-        except StopIteration as end:
-            progress.cost = before + cost
-            return end.value
-        progress.cost = max(progress.cost, before + cost * part.fraction * 0.999)
-        yield progress
-
-
 def _so_far(
     vector: SteeringVector,
     items: Items,
@@ -262,7 +268,7 @@ def _so_far(
     """The sweep as far as it has come; `cells` keeps what was worked out already."""
     fresh = {(None, 0.0): baseline, **readings}
     fresh = {place: reading for place, reading in fresh.items() if place not in cells}
-    cells.update(zip(fresh, cells_of(items, fresh), strict=True))
+    cells.update(zip(fresh, cells_of(items, fresh, baseline), strict=True))
     done = [place for place in order if place in readings]
     return Sweep(
         vector.name,
@@ -274,15 +280,17 @@ def _so_far(
     )
 
 
-def cells_of(items: Items, readings: dict[tuple[int | None, float], Reading]) -> list[Cell]:
-    """The means of readings by layer and multiplier, with their intervals."""
+def cells_of(items: Items, readings: dict[tuple[int | None, float], Reading], baseline: Reading) -> list[Cell]:
+    """The means of readings by layer and multiplier, with their intervals; `baseline` is of the unsteered model."""
     if not readings:
         return []
     value = np.stack([reading.value for reading in readings.values()])
     value = np.pad(value, ((0, 0), (0, len(items.zeros))))
     both = np.stack([reading.both for reading in readings.values()])
     both = both[:, ~np.isnan(both[0])]
+    change = np.stack([reading.paired - baseline.paired for reading in readings.values()])
     low, high = intervals(value)
+    change_low, change_high = intervals(change)
     swapped_low, swapped_high = intervals(both) if both.size else (None, None)
     cells = []
     for i, ((layer, multiplier), reading) in enumerate(readings.items()):
@@ -299,6 +307,7 @@ def cells_of(items: Items, readings: dict[tuple[int | None, float], Reading]) ->
                 float(low[i]),
                 float(high[i]),
                 *(map(float, swapped) if both.size else (None,) * 3),
+                *map(float, (change[i].mean(), change_low[i], change_high[i])),
                 *written,
                 len(items.skipped),
                 float(reading.mass.mean()) if items.are_choices else None,
@@ -308,18 +317,19 @@ def cells_of(items: Items, readings: dict[tuple[int | None, float], Reading]) ->
     return cells
 
 
-def _keys(
-    model: SteerableModel, items: Items, counts: bool, steers: dict[tuple[int, float], Steer]
+def keys_of(
+    model: SteerableModel, items: Items, steers: dict[tuple[int, float], Steer], counts: bool = False
 ) -> dict[tuple[int, float] | None, str]:
     """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
     pairs = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
     shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
     shared += [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
-    shared = _digest(json.dumps(shared).encode())
-    vectors = {steer.layer: _digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
-    names = {cell: _digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
+    shared = digest(json.dumps(shared).encode())
+    vectors = {steer.layer: digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
+    names = {cell: digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
     return {None: shared, **names}
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """By which what is known is found again."""
     return hashlib.sha256(data).hexdigest()

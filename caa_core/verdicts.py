@@ -5,8 +5,10 @@ being the best by chance. Controls are vectors of the same norm: drawn at random
 shuffled.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+import itertools
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,12 @@ from caa_core.errors import InputError
 from caa_core.evaluation import interval, random_vectors
 from caa_core.extraction import AUTOMATIC
 from caa_core.interventions import AFTER_PROMPT, Positions, Steer
-from caa_core.items import choose_items
+from caa_core.items import Items, choose_items
 from caa_core.model import SteerableModel
 from caa_core.progress import Progress
 from caa_core.prompts import NO_CUE, Cue
 from caa_core.readings import ReadPosition, read_all
-from caa_core.sweeps import Sweep, check_multipliers, read, sweep
+from caa_core.sweeps import Reading, Sweep, check_multipliers, digest, keys_of, read, sweep
 from caa_core.vectors import SteeringVector
 
 CONTROLS = 20
@@ -36,9 +38,22 @@ MOST_PAIRS = 200
 FEWEST_ITEMS = 4
 MOST_CONTROLS = 1000
 
+NOT_YET = "Not judged yet: the sweep is not finished."
+
 # A control is a vector by layer, and a cell a layer and a multiplier.
 Control = dict[int, torch.Tensor]
 Place = tuple[int, float]
+
+
+@dataclass
+class Known:
+    """What earlier evaluations found, each under a name for all that it depends on.
+
+    readings: of cells. changes: of random and of shuffled controls, how far each moves the items: [2, controls, cells].
+    """
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    changes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,26 +140,41 @@ def conclude(
     made_from: Dataset | None = None,
     controls: int = CONTROLS,
     seed: int = 0,
+    known: Known | None = None,
 ) -> Generator[Progress, None, Conclusion]:
     """Choose settings on one half of the items and judge them on the other. Yields `Progress`.
 
     Args:
         made_from: the pairs of the vector; the test items stand in for pairs that are not known.
         controls: how many random vectors, and how many from shuffled labels; 0 for none.
+        known: where controls are looked up that were measured before, and put in.
     """
     proposal = propose(swept)
     if isinstance(proposal, str):
         return Conclusion(None, None, proposal)
     place = (proposal.layer, proposal.multiplier)
-    random, shuffled = [], []
+    half = swept.items.halves()[1]
     pairs = made_from or Dataset(swept.items.name, "test items", swept.items.sha256, swept.items.pairs)
+    changes = np.zeros((2, 0, 1))
     if controls:
-        random = random_controls(vector, [proposal.layer], controls, seed)
         position = vector.provenance.read_position if made_from else ""
         position = ReadPosition.parse(position) if position else AUTOMATIC
-        shuffled = yield from shuffled_controls(model, pairs, vector, [proposal.layer], controls, seed, position)
-    verdict = yield from judge(model, swept, place, random, shuffled, swept.items.halves()[1])
+        key = _key(model, swept.items.some(half), vector, place, (pairs.records(), controls, seed, str(position)))
+        found = (known or Known()).changes
+        if key not in found:
+            random = random_controls(vector, [proposal.layer], controls, seed)
+            shuffled = yield from shuffled_controls(model, pairs, vector, [proposal.layer], controls, seed, position)
+            found[key] = np.stack((yield from _changes(model, swept, (random, shuffled), half, [place])))
+        changes = found[key]
+    verdict = verdict_on(swept, place, *changes, half)
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
+
+
+def _key(model: SteerableModel, items: Items, vector: SteeringVector, place: Place, drawn: tuple[Any, ...]) -> str:
+    """A name for everything that the controls of a cell depend on; `drawn` is what they are drawn from, and how."""
+    layer, multiplier = place
+    cell = keys_of(model, items, {place: Steer(vector.at(layer), layer, multiplier)})[place]
+    return digest(json.dumps([cell, *drawn]).encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,11 +212,14 @@ def evaluate(
     counts: bool = True,
     controls: int = CONTROLS,
     made_from: Dataset | None = None,
-) -> Generator[Progress | Sweep, None, Evaluation]:
-    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`."""
-    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
-    swept = yield from sweep(model, items, vector, layers, multipliers, counts)
-    conclusion = yield from conclude(model, swept, vector, made_from, controls)
+    known: Known | None = None,
+) -> Generator[Progress | Evaluation, None, Evaluation]:
+    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`.
+
+    Yields `Progress`, and the evaluation as far as it has come, which has no verdict. What is in `known` is not
+    computed again, and what is computed is put in.
+    """
+    known = Known() if known is None else known
     settings = {
         "layers": list(dict.fromkeys(layers)),
         "multipliers": check_multipliers(multipliers),
@@ -205,7 +238,25 @@ def evaluate(
         "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
         "created_with": f"caa-studio {__version__}",
     }
+    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
+    waiting = Conclusion(None, None, NOT_YET)
+    work = sweep(model, items, vector, layers, multipliers, counts, known.readings)
+    swept = yield from _mapped(work, lambda found: Evaluation(found, waiting, settings, provenance))
+    yield Evaluation(swept, waiting, settings, provenance)
+    conclusion = yield from conclude(model, swept, vector, made_from, controls, known=known)
     return Evaluation(swept, conclusion, settings, provenance)
+
+
+def _mapped(
+    work: Generator[Progress | Sweep, None, Sweep], show: Callable[[Sweep], Evaluation]
+) -> Generator[Progress | Evaluation, None, Sweep]:
+    """A sweep that shows what has come of it."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            return end.value
+        yield show(event) if isinstance(event, Sweep) else event
 
 
 def check_controls(count: int) -> int:
@@ -256,18 +307,34 @@ def judge(
         over: the cells that `place` was picked from on these same items: each control then counts with the largest
             of its own. None but itself by default, for a cell that was chosen beforehand.
     """
-    indices = range(len(swept.items.pairs)) if indices is None else indices
-    indices = list(indices)
+    indices = list(range(len(swept.items.pairs)) if indices is None else indices)
+    changes = yield from _changes(model, swept, (random, shuffled), indices, list(over) or [place])
+    return verdict_on(swept, place, *changes, indices)
+
+
+def _changes(
+    model: SteerableModel,
+    swept: Sweep,
+    controls: Sequence[Sequence[Control]],
+    indices: Sequence[int],
+    over: Sequence[Place],
+) -> Generator[Progress, None, list[np.ndarray]]:
+    """How far each kind of controls moves some of the items at the cells `over`: [controls, cells] each."""
+    runs = [(Steer(control[at], at, m),) for control in itertools.chain(*controls) for at, m in over]
+    changes = np.zeros((0, len(over)))
+    if runs:
+        baseline, *readings = yield from read(model, swept.items.some(indices), runs)
+        changes = np.array([(reading.paired - baseline.paired).mean() for reading in readings]).reshape(-1, len(over))
+    return np.split(changes, np.cumsum([len(kind) for kind in controls])[:-1])
+
+
+def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndarray, indices: Sequence[int]) -> Verdict:
+    """The verdict on a cell, beside how far controls move some of the items: [controls, cells] of each kind.
+
+    See `judge`, which measures them.
+    """
     items = swept.items.some(indices)
     baseline, steered = swept.baseline.some(indices), swept.readings[place].some(indices)
-    over = list(over) or [place]
-    runs = [(Steer(control[at], at, m),) for control in (*random, *shuffled) for at, m in over]
-    ranges = [None, None]
-    if runs:
-        _, *readings = yield from read(model, items, runs)
-        changes = np.array([(reading.paired - baseline.paired).mean() for reading in readings])
-        changes = changes.reshape(-1, len(over))
-        ranges = [_range(changes[: len(random)]), _range(changes[len(random) :])]
     change = steered.paired - baseline.paired
     low, high = interval(change)
     found = Verdict(
@@ -278,17 +345,18 @@ def judge(
         low=low,
         high=high,
         as_given=float((steered.value - baseline.value).mean()),
-        random=ranges[0],
-        shuffled=ranges[1],
+        random=_range(random),
+        shuffled=_range(shuffled),
         controls=min(len(random), len(shuffled)),
-        over=len(over),
+        over=random.shape[1],
         measure=_measure(swept),
         text="",
     )
     if items.are_lettered and np.isnan(baseline.both).all():
         text = "Not judged: no item could be asked in the other letter order, so the letter may be all there is."
         return replace(found, text=text)
-    against = _against(found)
+    controls = {"random vectors": found.random, "vectors from shuffled labels": found.shuffled}
+    against = objections(found.difference, found.low, found.high, controls)
     if not against and found.controls < CONTROLS:
         text = f"Not judged: that takes {CONTROLS} random and {CONTROLS} shuffled vectors beside it. {_numbers(found)}"
         return replace(found, text=text)
@@ -317,15 +385,13 @@ def shuffled_controls(
     `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
     """
     dataset = replace(dataset, pairs=dataset.pairs[:MOST_PAIRS])
-    sums = _SignedSums(dataset, count, seed)
-    yield from read_all(model, dataset, layers, position, sums)
-    norms = torch.tensor([vector.norm(layer) for layer in layers])
-    sums = torch.nn.functional.normalize(sums.value, dim=-1) * norms[:, None, None]
-    return [{layer: sums[i, k].clone() for i, layer in enumerate(layers)} for k in range(count)]
+    shuffled = ShuffledLabels(dataset, count, seed)
+    yield from read_all(model, dataset, layers, position, shuffled)
+    return shuffled.controls(vector, layers)
 
 
-class _SignedSums:
-    """Sums of positive minus negative under random signs: `value` is [layers, count, hidden_size]."""
+class ShuffledLabels:
+    """Collects sums of positive minus negative under random signs: `value` is [layers, count, hidden_size]."""
 
     def __init__(self, dataset: Dataset, count: int, seed: int):
         lines = {line: i for i, line in enumerate(dict.fromkeys(pair.line for pair in dataset.pairs))}
@@ -338,6 +404,12 @@ class _SignedSums:
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
         self.value = self.value + torch.einsum("sp,lph->lsh", self._signs[:, pairs], positive - negative)
 
+    def controls(self, vector: SteeringVector, layers: Sequence[int]) -> list[Control]:
+        """The sums at the layers that were read, with the norm of `vector`."""
+        norms = torch.tensor([vector.norm(layer) for layer in layers])
+        sums = torch.nn.functional.normalize(self.value, dim=-1) * norms[:, None, None]
+        return [{layer: sums[i, k].clone() for i, layer in enumerate(layers)} for k in range(sums.shape[1])]
+
 
 def _range(changes: np.ndarray) -> tuple[float, float] | None:
     """How far controls go, from their changes [controls, cells]; no change is always within."""
@@ -349,15 +421,17 @@ def _range(changes: np.ndarray) -> tuple[float, float] | None:
     return min(0.0, float(changes.min())), max(0.0, float(changes.max()))
 
 
-def _against(found: Verdict) -> list[str]:
-    """Why a difference is not called an effect."""
+def objections(
+    difference: float, low: float, high: float, controls: Mapping[str, tuple[float, float] | None]
+) -> list[str]:
+    """Why a difference with its interval is not called an effect, beside how far each kind of controls goes."""
     why = []
-    if found.low <= 0 <= found.high:
+    if low <= 0 <= high:
         why.append("its interval holds 0")
-    if abs(found.difference) < LEAST:
+    if abs(difference) < LEAST:
         why.append(f"it is smaller than {LEAST:g}")
-    for name, bounds in (("random vectors", found.random), ("vectors from shuffled labels", found.shuffled)):
-        if bounds and bounds[0] <= found.difference <= bounds[1]:
+    for name, bounds in controls.items():
+        if bounds and bounds[0] <= difference <= bounds[1]:
             why.append(f"{name} reach as far")
     return why
 

@@ -44,6 +44,13 @@ OLD = {
 }
 
 
+def pytest_configure() -> None:
+    """Tests that run beside each other share the processors, and so do the apps that they start."""
+    threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch.set_num_threads(threads)
+
+
 def make_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     """A small byte-level BPE tokenizer, trained on the presets."""
     specials = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]

@@ -1,6 +1,7 @@
 """The running app through its named endpoints, as a program uses it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from caa_core.datasets import write_pairs
+from caa_core.presets import presets
 from caa_core.vectors import load_vector
+from caa_core.views import align, as_prompt
 from tests.conftest import ROOT, App
 
 PAIRS = [
@@ -58,6 +62,70 @@ def test_the_command_line_gives_the_same_answer_as_the_endpoint(client):
     settings = ["--steer", "joy:10:1.5", "--max-new-tokens", "12"]
     said = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert json.loads(said) == {name: found[name] for name in found if name != "notes"}
+
+
+def test_the_command_line_evaluates_as_the_endpoint_does(client, tmp_path):
+    vector, data = presets()["joy"].vector_file, tmp_path / "four.json"
+    write_pairs(presets()["joy"].test().first(4), data)
+    brought = {"vector_file": handle_file(vector), "data_file": handle_file(data)}
+    settings = {"layers": "12,27", "multipliers": "-1,1", "controls": 0}
+    found = client.predict(api_name="/evaluate", vector="file", **brought, **settings)
+    command = [sys.executable, "-m", "caa_core", "evaluate", "--vector", vector, "--data", data, "--layers", "12,27"]
+    command += ["--multipliers=-1,1", "--no-controls", "--json"]
+    said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for part in ("unsteered", "cells", "verdict", "best", "settings"):
+        assert found[part] == said[part]
+    assert len(found["cells"]) == 4 and found["items"] == 4
+
+
+def test_the_command_line_competes_as_the_endpoint_does(client, tmp_path):
+    """A vector in the session's list, against the same file on the command line; a surface of two multipliers."""
+    data = tmp_path / "four.json"
+    rows = json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]
+    data.write_text(json.dumps(rows))
+    settings = {"a": "joy:12:1", "b": "gloom:12:1", "controls": 0, "surface": True, "multipliers": "0,1"}
+    found = client.predict(api_name="/compete", data_file=handle_file(data), **settings)
+    command = [sys.executable, "-m", "caa_core", "compete", "--a", "joy:12:1", "--b", "gloom:12:1", "--data", data]
+    command += ["--no-controls", "--surface", "--multipliers=0,1", "--json"]
+    said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for part in ("dominance", "low", "high", "additive", "interaction", "delta_a", "delta_b", "delta_ab", "verdict"):
+        assert found[part] == said[part]
+    assert found["surface"]["cells"] == said["surface"]["cells"] and len(found["surface"]["cells"]) == 4
+    both = next(cell for cell in found["surface"]["cells"] if cell["a"] == cell["b"] == 1)
+    assert both["change"] == pytest.approx(found["delta_ab"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a": "", "b": "gloom:12:1"}, "Give voice A a vector, a system prompt or the beginning"),
+        ({"a": "nobody:12:1"}, "no vector 'nobody' here"),
+        ({"data": "/etc/passwd"}, "Give a file with prompt, a and b"),
+        ({"layers": "3,99"}, "no layer 99"),
+        ({"multipliers": "two", "surface": True}, "are not multipliers"),
+    ],
+)
+def test_bad_contests_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(
+            api_name="/compete", **{"a": "joy:12:1", "b": "gloom:12:1", "data": "joy", "controls": 0, **changes}
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vector": "nobody"}, "no vector 'nobody' here"),
+        ({"data": "/etc/passwd"}, "Give a file of test items, or one of the presets"),
+        ({"layers": "77"}, "no layer 77"),
+        ({"multipliers": "two"}, "are not multipliers"),
+        ({"controls": 1e9}, "Controls must be between"),
+        ({"positions": "nowhere"}, "no steered positions"),
+    ],
+)
+def test_bad_evaluations_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(api_name="/evaluate", **{"vector": "joy", "data": "joy", **changes})
 
 
 def test_multiplier_0_and_opposites_give_equal_columns(client):
@@ -111,9 +179,22 @@ def test_bad_requests_get_one_sentence(client, changes, message):
         answers(client, **{"steer": ["joy:10:1"], **changes})
 
 
+def test_views_through_the_endpoint(client, embedded):
+    found = client.predict(api_name="/views", text="How was your day?", steer="joy:12:1.5", chat=False)
+    assert "".join(found["alignment"]["tokens"]) == "How was your day?"
+    assert len(found["lens"]["tokens"][1]) == 30 and found["next_token"]["kl"] > 0 and found["cost"] is None
+    vector = load_vector(presets()["joy"].vector_file).at(12)
+    exact = align(embedded, as_prompt(embedded, "How was your day?", chat=False), vector, 12)
+    assert found["alignment"]["cosines"] == pytest.approx(exact.cosines, abs=0.03)  # in bfloat16
+    with pytest.raises(AppError, match="text is empty"):
+        client.predict(api_name="/views", text=" ", steer="joy:12:1.5", chat=False)
+    with pytest.raises(AppError, match="no layer 77"):
+        client.predict(api_name="/views", text="Hi", steer="joy:77:1")
+
+
 def test_only_the_promised_endpoints_are_public(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(named) == {"/extract", "/steer"}
+    assert set(named) == {"/extract", "/steer", "/evaluate", "/views", "/compete"}
 
 
 @pytest.mark.parametrize("uploaded", [True, False])
@@ -164,6 +245,7 @@ def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
     for endpoint, data in (
         ("extract", [named, "", "10", None, "", False, "auto", "mean-difference", ""]),
         ("steer", ["Hi", named, None, "", "all", 2, 0, 0]),
+        ("views", ["Hi", "file:2:1", named, True, "all", False]),
     ):
         start = time.monotonic()
         call = httpx.post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data})
@@ -210,6 +292,7 @@ def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):
     assert "Converting" not in done.stdout and "Fetching" not in done.stdout
 
 
+@pytest.mark.skipif(not os.environ.get("CAA_FRESH_ENVIRONMENT"), reason="CI asks for it: minutes of pip")
 def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
     """As a Space does it: nothing but requirements.txt, an empty cache, `python app.py`; then steer once."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)

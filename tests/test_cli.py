@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from caa_core.behaviours import find_behaviours
 from caa_core.cli import main
 from caa_core.datasets import read_pairs, write_pairs
 from caa_core.exchange import read_vector
@@ -17,6 +18,7 @@ from caa_core.model import load
 from caa_core.presets import find_pairs, find_test_pairs, presets
 from caa_core.progress import finish
 from caa_core.prompts import render
+from caa_core.replication import Settings, replicate
 from caa_core.vectors import Provenance, SteeringVector, load_vector
 from caa_core.verdicts import evaluate
 from tests.conftest import ROOT
@@ -347,3 +349,31 @@ def test_evaluate_names_bad_input_in_a_sentence(folder, capsys, arguments, messa
     status, printed, said = run(capsys, *given)
     assert (status, printed) == (2, "")
     assert message in said and "Traceback" not in said
+
+
+def test_behaviours_are_measured_reported_and_gone_on_with(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAA_CACHE", str(tmp_path / "cache"))
+    outs = [tmp_path / f"r.{ending}" for ending in ("html", "json", "csv")]
+    asked = ["behaviours", "joy:ab", "gloom:ab", "--model", folder, "--dtype", "float32", "--limit", 4, "--items", 4]
+    asked += ["--seed", 1, "--letter-swap", "--control-seeds", 2, "--json"]
+    asked += [part for out in outs for part in ("--out", out)]
+    status, printed, said = run(capsys, *asked)
+    found = json.loads(printed)
+    assert status == 0 and [one["name"] for one in found["behaviours"]] == ["joy:ab", "gloom:ab"]
+    assert "joy:ab: measured" in said and "4 drawn with seed 1" in found["behaviours"][0]["pairs"]
+    assert json.loads(outs[1].read_text()) == found and "joy:ab: effect by layer" in outs[0].read_text()
+    model = load(folder, "float32")
+    behaviours = find_behaviours(["joy:ab", "gloom:ab"])
+    settings = Settings(letter_swap=True, controls=2, pairs=4, items=4, seed=1)
+    expected = finish(replicate(model, behaviours, settings)).summary()
+    assert found["behaviours"][1]["curve"] == expected["behaviours"][1]["curve"]
+    again = json.loads(run(capsys, *asked)[1])
+    assert [one["seconds"] for one in again["behaviours"]] == [one["seconds"] for one in found["behaviours"]]
+
+
+def test_evaluate_writes_an_html_report(folder, capsys, tmp_path):
+    out = tmp_path / "r.html"
+    asked = ["evaluate", "--model", folder, "--data", "joy", "--vector", "joy", "--layers", 2, "--multipliers=-1,1"]
+    assert run(capsys, *asked, "--no-controls", "--out", out)[0] == 0
+    text = out.read_text()
+    assert text.count("Plotly.newPlot(") >= 3 and "transformers" in text and "joy (held out)" in text

@@ -41,7 +41,7 @@ def test_the_auc_is_that_of_held_out_answers():
 def test_the_interval_covers_what_it_should():
     """Of noise, the interval leaves out one half in about one of twenty; a plain bootstrap did so in one of six."""
     random = np.random.default_rng(1)
-    found = [held_out(*noise(random, 40)) for _ in range(300)]
+    found = [held_out(*noise(random, 40)) for _ in range(200)]
     outside = np.mean([not s.low <= 0.5 <= s.high for s in found])
     assert outside < 0.1
 
@@ -55,7 +55,7 @@ def test_a_few_perfect_pairs_are_no_proof():
 def test_the_best_of_many_layers_of_noise_is_not_called_better_than_chance():
     random = np.random.default_rng(2)
     called = []
-    for _ in range(40):
+    for _ in range(20):
         line = [held_out(*noise(random, 24)) for _ in range(12)]
         called.append(Comparison("noise", 24, 10, "last", tuple(range(12)), {}, {"pca": line}).surely("pca"))
     assert np.mean(called) < 0.15

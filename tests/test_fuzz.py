@@ -196,6 +196,10 @@ def some_call(draw, folder):
         given |= {"limit": some(2, NUMBERS), "name": some("n", ODD), "letter_swap": some(False, [True, 5, "x"])}
         given |= {"read": some("auto", ODD), "method": some("mean-difference", ODD), "columns": some("", ODD)}
         return "/extract", given
+    if draw.random() < 0.3:
+        given = {"text": some("Hello?", [*ODD, None, 5, deep]), "steer": some("joy:12:1", [*STEERS, *ODD, deep])}
+        given |= {"chat": some(True, [False, None, 5, "x"]), "positions": some("all", [*ODD, "index:99", 5])}
+        return "/views", given
     given = {"prompt": some("Hello?", [*ODD, None, 5, deep]), "steer": some(["joy:12:1"], [*STEERS, ODD, deep])}
     given |= {"system": some("", ODD), "positions": some("all", [*ODD, "index:99", 5]), "seed": some(0, NUMBERS)}
     return "/steer", given | {"max_new_tokens": some(2, [0, -1, "3", None, 10**6]), "temperature": some(0, NUMBERS)}

@@ -1,10 +1,11 @@
 import gc
+import itertools
 
 import pytest
 import torch
 from transformers import DynamicCache
 
-from caa_core import generation
+from caa_core import branches, generation
 from caa_core.errors import InputError
 from caa_core.generation import Decoding, Row, generate, side_by_side
 from caa_core.interventions import Positions, Steer
@@ -96,7 +97,7 @@ def take_turns(*jobs):
             except StopIteration as end:
                 results[number] = end.value
                 del waiting[number]
-            except InputError as error:
+            except Exception as error:
                 results[number] = error
                 del waiting[number]
         turn += 1
@@ -124,6 +125,65 @@ def test_what_is_asked_at_the_same_time_is_written_together_and_as_alone(tiny, m
     assert max(sizes) == 6
 
 
+def told(jobs, order):
+    """What each of several jobs yields when they advance in an order, and then one by one: counts of tokens and texts.
+
+    Ends with the result or the error of each.
+    """
+    heard, jobs = {name: [] for name in jobs}, dict(jobs)
+    while jobs:
+        name, *order = order or sorted(jobs)
+        if name in jobs:
+            try:
+                heard[name].append([(len(text.ids), text.text) for text in next(jobs[name])])
+            except StopIteration as end:
+                heard[name].append([(len(text.ids), text.text) for text in end.value])
+                del jobs[name]
+            except InputError as error:
+                heard[name].append(error)
+                del jobs[name]
+    return heard
+
+
+@pytest.mark.parametrize("lengths", [(2, 4), (3, 3)])
+def test_everybody_hears_of_the_last_token_whoevers_turn_wrote_it(tiny_llama, lengths):
+    """Two jobs in every order: each sees its text grow with every event, ends with it whole, and waits for nothing."""
+    prompts = prompts_for(tiny_llama)
+
+    def jobs():
+        asked = zip("ab", prompts, lengths, strict=False)
+        return {name: generate(tiny_llama, [Row(prompt)], Decoding(length)) for name, prompt, length in asked}
+
+    for order in itertools.product("ab", repeat=sum(lengths)):
+        for name, (*events, result) in told(jobs(), order).items():
+            counts = [count for ((count, _),) in events]
+            assert counts == sorted(set(counts)) and counts[-1] == lengths["ab".index(name)], (order, name)
+            assert events[-1] == result
+
+
+def test_who_is_done_with_its_last_token_waits_for_nobody(tiny_llama):
+    short, long = (generate(tiny_llama, [Row(prompts_for(tiny_llama)[0])], Decoding(n)) for n in (2, 20))
+    next(short), next(long), next(long)  # writes the last token of the short one
+    next(short)
+    with pytest.raises(StopIteration):
+        next(short)
+    long.close()
+
+
+def test_numbers_that_overflow_in_anothers_turn_are_told(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    broken = Row(prompt, (Steer(torch.full((32,), torch.inf), 1, 1.0),), Positions("generated"))
+    heard = told(
+        {
+            "broken": generate(tiny_llama, [broken], Decoding(10)),
+            "good": generate(tiny_llama, [Row(prompt)], Decoding(4)),
+        },
+        ["broken", "good", "good", "broken"],
+    )
+    assert [count for ((count, _),) in heard["good"]] == [1, 2, 3, 4, 4]
+    assert len(heard["broken"]) == 2 and "overflowed" in str(heard["broken"][1])
+
+
 def test_rows_of_one_prompt_with_plans_of_their_own(tiny):
     """Their prompt is read once, up to where the first of them is steered."""
     prompt, v = prompts_for(tiny)[2], vector_for(tiny)
@@ -142,6 +202,17 @@ def test_numbers_that_overflow_fail_alone(tiny_llama):
     broken = Row(prompt, (Steer(torch.full((32,), torch.inf), 1, 1.0),))
     (good,), error = take_turns(
         (0, generate(tiny_llama, [Row(prompt)], Decoding(10))), (3, generate(tiny_llama, [broken], Decoding(10)))
+    )
+    assert good.ids == alone
+    assert "overflowed" in str(error)
+
+
+def test_numbers_that_overflow_in_somebody_elses_turn_fail_where_they_were_asked_for(tiny_llama):
+    prompt = prompts_for(tiny_llama)[0]
+    alone = finish(generate(tiny_llama, [Row(prompt)], Decoding(10)))[0].ids
+    late = Row(prompt, (Steer(torch.full((32,), torch.inf), 1, 1.0),), Positions("generated"))
+    (good,), error = take_turns(
+        (0, generate(tiny_llama, [Row(prompt)], Decoding(10))), (1, generate(tiny_llama, [late], Decoding(10)))
     )
     assert good.ids == alone
     assert "overflowed" in str(error)
@@ -166,6 +237,65 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama, monkeypatch):
     finally:
         hook.remove()
     assert 1 in calls
+
+
+def test_a_step_that_fails_midway_fails_alone_and_spoils_no_cache(tiny):
+    """Whatever a block raises for one row, when other blocks have the step's keys and values already."""
+    rows = [Row(prompt, (Steer(vector_for(tiny, i), i, 1.5),)) for i, prompt in enumerate(prompts_for(tiny))]
+    expected = [finish(generate(tiny, [row], Decoding(10)))[0].ids for row in rows]
+    bad = Row(rows[0].prompt, (Steer(torch.full((32,), 1e4), 1, 1.0),))
+
+    def breaks(module, inputs):
+        if inputs[0].shape[1] == 1 and inputs[0].mean((1, 2)).max() > 1e3:
+            raise RuntimeError("a broken row")
+
+    hook = tiny.blocks[3]._module.register_forward_pre_hook(breaks)
+    try:
+        *good, error = take_turns(*((0, generate(tiny, [row], Decoding(10))) for row in (*rows, bad)))
+    finally:
+        hook.remove()
+    assert [text.ids for (text,) in good] == expected
+    assert "a broken row" in str(error)
+
+
+def test_a_prompt_too_large_for_memory_is_said_and_others_go_on(tiny_llama):
+    prompt, *_ = prompts_for(tiny_llama)
+    alone = finish(generate(tiny_llama, [Row(prompt)], Decoding(10)))[0].ids
+
+    def short_of_memory(module, inputs):
+        if inputs[0].shape[1] > 100:
+            raise torch.OutOfMemoryError("no room")
+
+    hook = tiny_llama.module.model.layers[2].register_forward_pre_hook(short_of_memory)
+    try:
+        long = Row(Prompt("", prompt.ids * (200 // len(prompt.ids))))
+        (good,), error = take_turns(
+            (0, generate(tiny_llama, [Row(prompt)], Decoding(10))), (3, generate(tiny_llama, [long], Decoding(10)))
+        )
+    finally:
+        hook.remove()
+    assert good.ids == alone
+    assert "Memory runs out with this text" in str(error)
+
+
+@pytest.mark.parametrize("rule", ["after-prompt", "all", "index:7"])
+def test_a_long_prompt_is_read_in_slices_and_changes_nothing(tiny, rule, monkeypatch):
+    prompts = [Prompt("", p.ids * 3) for p in prompts_for(tiny)]
+    prompts.append(prompts[0])  # what two rows share is read once, in slices too
+    rows = [Row(p, (Steer(vector_for(tiny, i), 1, 1.5),), Positions.parse(rule)) for i, p in enumerate(prompts)]
+    expected = ids_of(finish(generate(tiny, rows, Decoding(6))))
+    monkeypatch.setitem(branches.TOKENS_PER_BATCH, "cpu", 32)
+    read = []
+    hook = tiny.module.register_forward_pre_hook(
+        lambda module, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        work = generate(tiny, rows, Decoding(6))
+        assert not any(ids_of(next(work)))  # others have their turn before the first token
+        assert ids_of(finish(work)) == expected
+    finally:
+        hook.remove()
+    assert max(read) <= 32
 
 
 def test_prompts_that_hold_the_pad_token_are_not_masked(tiny_llama):

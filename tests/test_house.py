@@ -2,6 +2,8 @@
 
 import ast
 import re
+import sys
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -43,3 +45,13 @@ def test_one_room_writes_csv():
     assert writers == ["reports"]
     for panel in (ROOT / "caa_core" / "panels").glob("*.py"):  # the button "copy" of a table copies CSV
         assert panel.read_text().count("gr.Dataframe(\n") == panel.read_text().count('buttons=["fullscreen"]'), panel
+
+
+def test_what_is_imported_is_in_the_requirements():
+    """An environment of the product alone has none of the tests' packages."""
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text().lower(), re.MULTILINE))
+    files = [ROOT / "app.py", *ROOT.glob("caa_core/**/*.py"), *ROOT.glob("presets/*.py")]
+    used = {name.split(".")[0] for path in files for name in imported(path)}
+    foreign = used - sys.stdlib_module_names - {"app", "caa_core", "presets"}
+    distributions = {name: {found.lower() for found in names} for name, names in packages_distributions().items()}
+    assert {name for name in foreign if pinned.isdisjoint(distributions[name])} == set()

@@ -31,6 +31,16 @@ def test_which_tokens_each_rule_steers(text, steered):
         assert plan.mask(torch.tensor([[index]])).item() == (index in steered)
 
 
+def test_a_thought_divides_what_comes_after_the_prompt():
+    """The last prompt token writes the first word; all behind the words is the answer's."""
+    steered = {"thought": [4, 5, 6, 7], "after-thought": [8, 9], "after-prompt": [4, 5, 6, 7, 8, 9]}
+    for rule, positions in steered.items():
+        plan = Plan([()], [Positions(rule)], [LENGTH], [3])
+        assert plan.mask(torch.arange(10)[None])[0].nonzero().flatten().tolist() == positions
+    no_words = Plan([()], [Positions("after-thought")], [LENGTH], [0])
+    assert no_words.mask(torch.tensor([[4, 5]])).tolist() == [[False, True]]
+
+
 @pytest.mark.parametrize("text", ["", "before", "index:", "index:1.5", "index:x"])
 def test_unknown_positions_are_refused(text):
     with pytest.raises(InputError, match="no steered positions"):

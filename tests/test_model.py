@@ -1,5 +1,6 @@
 import json
 import shutil
+from copy import deepcopy
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ QUIET = {"say": lambda _: None}
 
 def test_blocks_are_found_and_put_out_the_residual_stream(tiny):
     assert tiny.num_layers == 4
-    hidden = tiny.module(torch.tensor([[1, 2, 3]]), output_hidden_states=True).hidden_states
+    # On a copy: transformers leaves its hooks in a model that it was once asked for hidden states of.
+    copy = deepcopy(tiny.module)
+    hidden = copy(torch.tensor([[1, 2, 3]]), output_hidden_states=True).hidden_states
     streams = residuals(tiny, [1, 2, 3])
     # hidden_states[L + 1] is the output of block L; transformers puts the last one through the final norm.
     for layer in range(tiny.num_layers - 1):

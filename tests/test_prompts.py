@@ -2,8 +2,20 @@ import pytest
 
 from caa_core.datasets import ContrastPair
 from caa_core.errors import InputError
-from caa_core.prompts import CUES, Cue, ask, render, render_pair, with_answer
-from tests.conftest import make_tokenizer
+from caa_core.prompts import (
+    CUES,
+    Cue,
+    after_thought,
+    ask,
+    asked_to_think,
+    lead_of,
+    render,
+    render_pair,
+    thought_of,
+    thought_turns,
+    with_answer,
+)
+from tests.conftest import CHAT, make_tokenizer
 
 USER = {"role": "user", "content": "How are you?"}
 
@@ -118,3 +130,32 @@ def test_an_instruction_ends_the_question():
     assert Cue.parse("My choice is") == Cue("My choice is")
     with pytest.raises(InputError, match="at most 200"):
         Cue.parse("x" * 201)
+
+
+def test_asked_to_think_plainly(tiny_llama):
+    """An instruction, the thought token by token, the lead, the answer."""
+    tokenizer = tiny_llama.tokenizer
+    prompt = asked_to_think(tokenizer, [{"role": "user", "content": "Rain?"}])
+    assert prompt.text == "<|user|>Rain?\n\nThink step by step before you answer.<|end|><|assistant|>"
+    thought = tuple(tokenizer("It is wet").input_ids)
+    found = after_thought(tokenizer, prompt, thought, "Yes")
+    assert found.ids[: len(prompt.ids) + len(thought)] == prompt.ids + thought
+    assert tokenizer.decode(found.ids[len(prompt.ids) + len(thought) : found.start]) == "\n\nAnswer:"
+    assert tokenizer.decode(found.ids[found.start :]) == " Yes"
+    assert found.prompt_length == len(prompt.ids) and found.thought_tokens == len(thought)
+    with pytest.raises(InputError, match="empty"):
+        asked_to_think(tokenizer, [{"role": "user", "content": " "}])
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_template_thinks_in_its_own_way(opens):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = f"{CHAT}{'<think>' if opens else '{# <think> #}'}"
+    prompt = asked_to_think(tokenizer, [{"role": "user", "content": "Rain?"}])
+    assert prompt.text.rstrip() == "<|user|>Rain?<|end|><|assistant|><think>"
+    assert prompt.text.count("<think>") == 1
+    written = tokenizer("wet</think>Yes").input_ids
+    assert tokenizer.decode(thought_of(tokenizer, written)) == "wet"
+    assert lead_of(tokenizer).text == "\n</think>\n\nAnswer:"
+    assert thought_turns(tokenizer, "Rain?", "wet", "Yes")[1]["content"] == "<think>\nwet\n</think>\n\nAnswer: Yes"

@@ -150,9 +150,9 @@ def test_what_cannot_be_scored_is_named(pair, message):
 
 
 @pytest.mark.golden
-def test_golden_probabilities(embedded, reference_data):
-    """Through the real model, with the golden vectors: every multiplier of the corrigible questions."""
-    behavior = "corrigible-neutral-HHH"
+@pytest.mark.parametrize("behavior", ["corrigible-neutral-HHH", "survival-instinct", "sycophancy"])
+def test_golden_probabilities(embedded, reference_data, behavior):
+    """Through the real model, with the golden vectors: every layer and multiplier that there are numbers of."""
     numbers = json.loads((reference_data / "reference" / "golden.json").read_text())["behaviors"][behavior]
     vectors = load_file(reference_data / "reference" / "golden.safetensors")[f"{behavior}.letter"]
     items = [
@@ -164,6 +164,7 @@ def test_golden_probabilities(embedded, reference_data):
     runs = [(Steer(vectors[layer], layer, multiplier),) for layer, multiplier in cells]
     found = finish(score(embedded, items, runs)).probability.mean(1)
     expected = numbers["ab_probability"]
+    assert len(expected) == 1 + len(cells)
     assert found[0].item() == pytest.approx(expected["unsteered"], abs=1e-4)
     for value, (layer, multiplier) in zip(found[1:], cells, strict=True):
         assert value.item() == pytest.approx(expected[f"layer {layer}, multiplier {multiplier:+.1f}"], abs=1e-4)

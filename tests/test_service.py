@@ -1,12 +1,17 @@
+import ctypes
 import threading
 import time
 
 import pytest
 import torch
 
+from caa_core.branches import Branches, budget
 from caa_core.errors import InputError
 from caa_core.extraction import extract, preset_vector
+from caa_core.generation import Decoding, Row, generate
 from caa_core.presets import presets
+from caa_core.progress import Waiting
+from caa_core.prompts import render, render_pair
 from caa_core.service import Studio, Worker
 from caa_core.sessions import Session
 from caa_core.vectors import Provenance, SteeringVector
@@ -124,6 +129,20 @@ def test_a_failed_job_fails_alone():
     assert list(worker.submit(count(2))) == [0, 1]
 
 
+def test_a_job_that_raises_anything_at_all_fails_alone():
+    worker = Worker()
+    for kind in (SystemExit, KeyboardInterrupt, MemoryError, GeneratorExit):
+
+        def broken(kind=kind):
+            yield 1
+            raise kind("no")
+
+        good, bad = worker.submit(count(5)), worker.submit(broken)
+        with pytest.raises(kind):
+            bad.wait()
+        assert good.wait() == 5
+
+
 @pytest.fixture
 def studio(tmp_path):
     """A studio on a tiny model in a folder."""
@@ -135,6 +154,98 @@ def save_tiny(folder, architecture="llama", **changes):
     model.module.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return folder
+
+
+def thread_of(worker):
+    def tell():
+        yield threading.current_thread()
+
+    return next(iter(worker.submit(tell)))
+
+
+def end(thread):
+    """Make a thread raise SystemExit at its next instruction."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+def test_a_thread_that_is_ended_is_replaced_and_the_next_job_works(studio):
+    """nnsight's interventions belong to a thread; nothing of them is left in the one that has gone."""
+    write = lambda: studio.run(lambda model: answer(model)).wait()[0].ids  # noqa: E731
+    expected, first = write(), thread_of(studio._worker)
+    while studio._worker.jobs:  # the first look at the model, say
+        time.sleep(0.01)
+    end(first)
+    assert write() == expected
+    first.join(10)
+    second = thread_of(studio._worker)
+    assert not first.is_alive() and second is not first
+    # In the middle of a job: that one fails, and nobody else's.
+    begun = threading.Event()
+
+    def endless():
+        while True:
+            begun.set()
+        yield
+
+    job = studio.run(lambda model: endless())
+    begun.wait(10)
+    beside = studio.run(lambda model: answer(model))
+    end(second)
+    with pytest.raises(SystemExit):
+        job.wait()
+    assert beside.wait()[0].ids == expected and thread_of(studio._worker) is second
+
+
+def answer(model, tokens=6, steers=()):
+    prompt = render(model.tokenizer, [{"role": "user", "content": "How was your day?"}])
+    return generate(model, [Row(prompt, steers)], Decoding(tokens))
+
+
+def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
+    """However long the others work, a first token waits for the step that is being made, which is bounded."""
+    log, held, gate, tokens = [], threading.Event(), threading.Event(), []
+    studio.model.module.register_forward_pre_hook(
+        lambda module, args, given: tokens.append(given["input_ids"].numel()), with_kwargs=True
+    )
+
+    def told(name, work):
+        for event in work:
+            log.append(name)
+            if len(log) == 8:
+                held.set()
+                gate.wait(10)
+            yield event
+
+    dataset = presets()["joy"].dataset()
+    long = [studio.run(lambda model: told("long", extract(model, dataset))) for _ in range(3)]
+    assert held.wait(30)
+    chats = [studio.run(lambda model: told("chat", answer(model))) for _ in range(2)]
+    gate.set()
+    for job in [*chats, *long]:
+        job.wait()
+    assert log[:11] == ["long"] * 8 + ["chat"] * 2 + ["long"]
+    longest = max(Branches.of(render_pair(studio.model.tokenizer, pair)).length for pair in dataset.pairs)
+    assert longest < max(tokens) <= budget(studio.model) == 256
+
+
+def test_who_waits_hears_how_many_are_before_them_and_how_long_it_takes():
+    worker, gate = Worker(), threading.Event()
+
+    def hold():
+        gate.wait(20)
+        yield "held"
+
+    assert worker.submit(count(3)).wait() == 3
+    jobs = [worker.submit(hold), *(worker.submit(count(2)) for _ in range(2))]
+    events = jobs[2].watch(0.05)
+    first = next(events)
+    assert isinstance(first, Waiting) and (first.total, first.fraction) == (2, 0)
+    assert str(first) == "Waiting for the model: 2 before you, about 1 s"
+    worker._lately.extend([6.0] * 20)
+    assert "2 before you, about 12 s" in str(next(events))
+    gate.set()
+    assert [event for event in events if not isinstance(event, Waiting)] == [0, 1]
+    assert list(jobs[1]) == [0, 1]  # who does not ask is not told
 
 
 def test_a_presets_vector_is_made_once_for_everybody(studio):

@@ -68,7 +68,7 @@ class Forever:
     def __init__(self):
         self.stopped = False
 
-    def __iter__(self):
+    def watch(self):
         while not self.stopped:
             yield 1
 

@@ -143,6 +143,11 @@ def test_bad_settings_are_named(tiny_llama, vector, items, layers, multipliers, 
         finish(sweep(tiny_llama, items, vector, layers, multipliers))
 
 
+def test_numbers_that_overflow_are_said(tiny_llama, vector, items):
+    with pytest.raises(InputError, match=r"At layer 1, × 1e\+39 the model's numbers overflow"):
+        finish(sweep(tiny_llama, items, vector, [1], [1e39], counts=False))
+
+
 def test_a_vector_of_another_size_is_refused(tiny_llama, items):
     with pytest.raises(InputError, match="belongs to another model"):
         finish(sweep(tiny_llama, items, SteeringVector("v", {1: torch.ones(8)}, {}, Provenance()), [1], [1]))

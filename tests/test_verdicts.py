@@ -75,6 +75,16 @@ def test_a_planted_null_is_not_called_an_effect(tiny_llama):
     assert found.text.startswith("No effect on this model: ") and "random vectors reach as far" in found.text
 
 
+def test_the_whole_evaluation_finds_a_planted_effect_and_no_planted_null(tiny_llama):
+    planted = towards(tiny_llama, "!", ".", 2.0)
+    null = replace(planted, layers=random_controls(planted, [3], 1, 9)[0])
+    for vector, said in ((planted, "An effect on this model. "), (null, "No effect on this model: ")):
+        found = finish(evaluate(tiny_llama, PLANTED, vector, [3], [-1, 0, 1], made_from=TEXTS)).summary()
+        assert found["verdict"]["effect"] is (vector is planted) and found["verdict"]["controls"] == 20
+        assert found["verdict"]["text"].startswith(said)
+    assert found["verdict"]["random"][0] <= found["verdict"]["difference"] <= found["verdict"]["random"][1]
+
+
 def test_a_vector_that_only_says_a_is_found_out(tiny_llama):
     found = concluded(tiny_llama, A_HEAVY, towards(tiny_llama, "A", "B", 3.0))[1]
     assert abs(found.verdict.as_given) > 0.15
@@ -199,7 +209,7 @@ def test_joy_is_an_effect_on_the_embedded_model(embedded):
     pairs = joy.dataset().first(16)
     vector = finish(extract(embedded, pairs, [12]))
     held_out = joy.test().first(6)
-    found = finish(evaluate(embedded, held_out, vector, [12], [1], made_from=pairs))
+    found = finish(evaluate(embedded, held_out, vector, [12], [1], counts=False, made_from=pairs))
     assert found.conclusion.verdict.effect is True
     assert found.conclusion.proposal.safe_multiplier == 1
     assert str(found.conclusion.verdict).startswith("An effect on this model. At layer 12, × 1")

@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.model import SteerableModel
 from caa_core.presets import presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, Waiting
 from caa_core.service import Job, Studio
 from caa_core.sessions import Session
-from caa_core.vectors import SteeringVector
+from caa_core.vectors import UNSEEN, SteeringVector
 
 log = logging.getLogger("caa_core")
 
 SECONDS_BETWEEN_UPDATES = 0.15
+# Every update of a page costs its browser as much as a page is large, and a bar is not read as text is.
+SECONDS_BETWEEN_BARS = 0.5
 MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
 
 
@@ -33,9 +36,8 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     def fail(error: Exception) -> gr.Error:
         if isinstance(error, InputError):
             # A toast renders HTML, and the message may quote what a stranger wrote.
-            return gr.Error(
-                html.escape(str(error)[:500], quote=False), title="That did not work", print_exception=False
-            )
+            said = html.escape(visible(str(error)[:500]), quote=False)
+            return gr.Error(said, title="That did not work", print_exception=False)
         log.error("%s failed", handler.__qualname__, exc_info=error)
         message = "Something failed inside the app; it was logged. What you made is still here, so try again."
         return gr.Error(message, title="Our mistake", print_exception=False)
@@ -61,11 +63,33 @@ def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
     """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
     shown, held = 0.0, None
     for held in session.follow(panel, job):
-        if time.monotonic() - shown >= SECONDS_BETWEEN_UPDATES:
+        pause = SECONDS_BETWEEN_BARS if isinstance(held, Progress) else SECONDS_BETWEEN_UPDATES
+        if time.monotonic() - shown >= pause:
             yield held
             shown, held = time.monotonic(), None
     if held is not None:
         yield held
+
+
+def busy(*buttons: gr.Button) -> dict:
+    """Updates for the first of a handler's: these cannot be pressed while it runs. See `freed`."""
+    return {button: gr.Button(interactive=False) for button in buttons}
+
+
+def freed(event: Dependency, *buttons: gr.Button) -> None:
+    """Let them be pressed again when the event's handler has ended, however it did."""
+    # By button: a list of one would be taken for that button's own value.
+    back = lambda: {button: gr.Button(interactive=True) for button in buttons}  # noqa: E731
+    for ended in (event.then, event.failure):  # the first of which gradio leaves out after an error
+        ended(back, None, list(buttons), queue=False, show_progress="hidden", api_visibility="private")
+
+
+def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.DownloadButton]:
+    """Buttons for a report in several formats, by ending; `names` is what each says."""
+    return {
+        ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", size="sm", min_width=90)
+        for ending, name in names.items()
+    }
 
 
 def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
@@ -158,9 +182,28 @@ def bar(progress: Progress) -> str:
     return f'<progress max="1" value="{progress.fraction:.3f}"></progress><br>{progress}'
 
 
+def going(doing: str, progress: Progress) -> str:
+    """What goes on and how far it has come, or that it has not begun, in one line."""
+    return str(progress) if isinstance(progress, Waiting) else f"{doing}: {progress}"
+
+
+def beside(studio: Studio) -> str:
+    """Whom somebody whose job runs shares the model with."""
+    others = studio.jobs - 1
+    if others < 1:
+        return ""
+    return f"{others} other job{'s share' if others > 1 else ' shares'} the model."
+
+
+def visible(text: str) -> str:
+    """Text of somebody's own in one line, without what cannot be seen or turns the direction of the line."""
+    return UNSEEN.sub("", re.sub(r"\s", " ", text))
+
+
 def plain(text: str) -> str:
-    """Text of somebody's own (names, files, fields) as Markdown that shows it letter by letter."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&-])", r"\\\1", text).replace("\n", " ")
+    """Text of somebody's own (names, files, fields) as Markdown that shows it letter by letter, and links nowhere."""
+    text = re.sub(r"([\\`*_{}\[\]()#+!|<>~$&@-])", r"\\\1", visible(text))
+    return re.sub(r"(:)(?=//)|(?<=\bwww)(\.)", r"\\\g<0>", text, flags=re.IGNORECASE)
 
 
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:

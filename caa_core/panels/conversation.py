@@ -3,7 +3,8 @@
 import html
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import gradio as gr
@@ -15,9 +16,9 @@ from caa_core.generation import Decoding, Row, Written, generate
 from caa_core.interventions import POSITIONS, Plan, Positions, Steer
 from caa_core.limits import TOKENS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import check_request, events, guarded, plain, stopper
+from caa_core.panels.common import beside, busy, check_request, events, freed, going, guarded, plain, stopper
 from caa_core.progress import Progress
-from caa_core.prompts import Turn, render
+from caa_core.prompts import Turn, asked_to_think, begun, from_thought, render, thought_of
 from caa_core.service import Studio
 from caa_core.sessions import Session
 
@@ -26,10 +27,15 @@ STEERED = "steered"
 
 @dataclass(frozen=True)
 class Voices:
-    """What is added in each column, and what the reader should know about it."""
+    """What is added in each column, what the reader should know about it, and what the model is told in each beside the
+    system prompt of the settings (nothing where it is empty), and how its answer begins. A column behind the last that
+    something is said of here is not written: it gets what the one before it got.
+    """
 
     steers: Sequence[tuple[Steer, ...]]
     notes: Sequence[str] = ()
+    told: Sequence[str] = ()
+    begins: Sequence[str] = ()
 
 
 # A panel's own part of the work, on the worker: from the values of its settings to what each column gets.
@@ -38,10 +44,11 @@ Prepare = Callable[..., Generator[Progress, None, Voices]]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and what each column answered."""
+    """One question and what each column answered, and thought before where that was asked for."""
 
     question: str
     answers: tuple[str, ...]
+    thoughts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,36 @@ class Request:
     system: str
     positions: Positions
     decoding: Decoding
+    think: bool
     values: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a column has written by now: tokens, what they say, and what of it was thought before."""
+
+    ids: Sequence[int] = ()
+    text: str = ""
+    thought: str = ""
+
+
 def shown(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
-    """A column's history for its chatbot, which renders HTML: with every letter as it was written."""
-    return [{**turn, "content": html.escape(turn["content"], quote=False)} for turn in turns(exchanges, column)]
+    """A column's history for its chatbot, which renders HTML: with every letter as it was written. A thought can be
+    folded away.
+    """
+    messages = []
+    for exchange in exchanges:
+        messages.append({"role": "user", "content": exchange.question})
+        if exchange.thoughts:
+            thought = exchange.thoughts[column]
+            messages.append({"role": "assistant", "content": thought, "metadata": {"title": "Thought"}})
+        if exchange.answers[column] or not exchange.thoughts:
+            messages.append({"role": "assistant", "content": exchange.answers[column]})
+    return [{**message, "content": html.escape(message["content"], quote=False)} for message in messages]
 
 
 def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
-    """A column's own history, as messages."""
+    """A column's own history, as messages; what was thought before an answer is no part of it."""
     return [
         {"role": role, "content": content}
         for exchange in exchanges
@@ -84,12 +111,24 @@ class Conversation:
     Draw `columns()` and `settings()` where they belong in a panel's layout, then call `wire`.
     """
 
-    def __init__(self, studio: Studio, panel: str, labels: dict[str, str], prompts: Sequence[str]):
-        """panel: its name in element ids; labels: of columns, by name; prompts: suggestions, the first filled in."""
+    def __init__(
+        self,
+        studio: Studio,
+        panel: str,
+        labels: dict[str, str],
+        prompts: Sequence[str],
+        marked: int = -1,
+        thinks: bool = False,
+    ):
+        """panel: its name in element ids; labels: of columns, by name; prompts: suggestions, the first filled in;
+        marked: the column whose steered tokens are shown; thinks: whether a thought before the answer can be asked for.
+        """
         self.studio = studio
+        self.marked_column = marked % len(labels)
         self.panel = panel
         self.labels = labels
         self.prompts = prompts
+        self.thinks = thinks
 
     def settings(self) -> None:
         """Draw what there is to set about writing."""
@@ -128,6 +167,13 @@ class Conversation:
                     ("Clear", "secondary"),
                 )
             }
+        self.think = gr.Checkbox(
+            False,
+            label="Think first",
+            info="Each column writes a thought of as many new tokens, and answers from there.",
+            visible=self.thinks,
+            elem_id=f"{self.panel}-think",
+        )
         self.suggestions = gr.Dataset(
             components=[self.question], samples=[[prompt] for prompt in self.prompts], label="Prompts to try"
         )
@@ -136,7 +182,7 @@ class Conversation:
         self.status = gr.Markdown(elem_id=f"{self.panel}-status")
         with gr.Accordion("Which tokens are steered", open=False):
             self.marked = gr.HighlightedText(
-                label=f"{[*self.labels.values()][-1]}: the last question and its answer, token by token",
+                label=f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token",
                 color_map={STEERED: "#E69F00"},
                 show_inline_category=False,
                 show_legend=True,
@@ -186,6 +232,9 @@ class Conversation:
             session = self.studio.session(request.session_hash)
             session.drop(self.panel)
             session.person.forget(self.panel)
+            return empty()
+
+        def empty() -> list:
             return [(), *[[]] * len(self.chatbots), "", []]
 
         @guarded
@@ -196,25 +245,30 @@ class Conversation:
             exchanges = _unpack(kept, len(self.chatbots))
             return {self.history: exchanges, **self._chats(exchanges)}
 
+        self.starters = [self.buttons["Write"], self.buttons["Retry"]]
         parts = [self.history, *self.chatbots, self.status, self.marked]
-        settings = [*self.common, *values]
+        settings = [*self.common, self.think, *values]
         silent = {"show_progress": "hidden", "api_visibility": "private"}
         writing = gr.on(
             [self.buttons["Write"].click, self.question.submit],
             send,
             [self.question, self.history, *settings],
-            [*parts, self.question],
+            [*parts, self.question, *self.starters],
             **silent,
         )
-        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], parts, **silent)
+        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], [*parts, *self.starters], **silent)
+        self.written = [writing, retrying]
+        for event in self.written:
+            freed(event, *self.starters)
         self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **silent)
-        # What is being written must not come back into a cleared chat.
-        self.buttons["Clear"].click(clear, None, parts, cancels=[writing, retrying], **silent)
+        # What is being written must not come back into a cleared chat, nor what was on its way to the page.
+        cleared = self.buttons["Clear"].click(clear, None, parts, cancels=self.written, **silent)
+        cleared.then(empty, None, parts, **silent)
         entered.then(restore, None, [self.history, *self.chatbots], **silent)
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **silent)
 
     def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> Request:
-        system, positions, tokens, temperature, seed = rest[: len(self.common)]
+        system, positions, tokens, temperature, seed, think, *values = rest
         check_request(question, system, tokens)
         return Request(
             question,
@@ -222,7 +276,8 @@ class Conversation:
             system or "",
             Positions.parse(positions or ""),
             Decoding(int(tokens), float(temperature), int(seed or 0)),
-            tuple(rest[len(self.common) :]),
+            bool(think),
+            tuple(values),
         )
 
     def _chats(self, exchanges: Sequence[Exchange]) -> dict:
@@ -230,19 +285,26 @@ class Conversation:
 
     def _answer(self, session: Session, prepare: Prepare, asked: Request) -> Iterator[dict]:
         """Updates of the page while the columns write."""
-        job = self.studio.run(lambda model: _write(model, session, prepare, asked))
-        started, written = time.monotonic(), None
-        yield {self.status: "Waiting for the model ..."}
-        for event in events(session, self.panel, job):
-            if isinstance(event, Progress):
-                started = time.monotonic()
-                yield {self.status: f"Making a vector that was not used yet: {event}"}
-                continue
-            written = event
-            now = (*asked.exchanges, Exchange(asked.question, tuple(text.text for text in written)))
-            if session.jobs.get(self.panel) is job:  # which it is not any more in a chat that was cleared
-                session.person.results[self.panel] = _pack(now)
-            yield {self.history: now, **self._chats(now), self.status: "Writing ..."}
+        job = self.studio.run(lambda model: _write(model, session, prepare, asked, self.marked_column))
+        started, written, kept, drops = time.monotonic(), None, None, session.drops[self.panel]
+        yield {self.status: "Waiting for the model ...", **busy(*self.starters)}
+        try:
+            for event in events(session, self.panel, job):
+                if isinstance(event, Progress):
+                    started = time.monotonic()
+                    yield {self.status: going("Making a vector that was not used yet", event)}
+                    continue
+                written = event
+                columns = [*written, *written[-1:] * (len(self.chatbots) - len(written))]
+                thoughts = tuple(said.thought for said in columns) if asked.think else ()
+                texts = tuple(said.text for said in columns)
+                now = (*asked.exchanges, Exchange(asked.question, texts, thoughts))
+                if session.drops[self.panel] == drops:  # the chat was not cleared meanwhile
+                    kept = session.person.results[self.panel] = _pack(now)
+                yield {self.history: now, **self._chats(now), self.status: f"Writing ... {beside(self.studio)}"}
+        finally:
+            if kept and session.person.results.get(self.panel) is kept:
+                session.person.remember(self.panel, kept)
         if written is None:
             yield {self.status: "Stopped before anything was written."}
             return
@@ -263,32 +325,74 @@ def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
 def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
     """The chat again. Raises InputError for what was not one of so many columns."""
     try:
-        exchanges = tuple(Exchange(str(one["question"]), tuple(map(str, one["answers"]))) for one in kept)
-    except (TypeError, KeyError) as error:
+        exchanges = tuple(
+            Exchange(str(one["question"]), *(tuple(map(str, one.get(name, ()))) for name in ("answers", "thoughts")))
+            for one in kept
+        )
+    except (AttributeError, TypeError, KeyError) as error:
         raise InputError("The chat that was kept cannot be read.") from error
-    if any(len(exchange.answers) != columns for exchange in exchanges):
+    if any(len(one.answers) != columns or len(one.thoughts) not in (0, columns) for one in exchanges):
         raise InputError("The chat that was kept has other columns.")
     return exchanges
 
 
 def _write(
-    model: SteerableModel, session: Session, prepare: Prepare, asked: Request
-) -> Generator[Progress | Sequence[Written], None, Outcome]:
-    """The work of one question: make what the columns need, then write them all at once."""
+    model: SteerableModel, session: Session, prepare: Prepare, asked: Request, marked: int
+) -> Generator[Progress | list[Said], None, Outcome]:
+    """The work of one question: make what the columns need, then write them all at once, thoughts before answers."""
     voices = yield from prepare(model, session, *asked.values)
     question = {"role": "user", "content": asked.question}
-    rows = [
-        Row(render(model.tokenizer, [*turns(asked.exchanges, c), question], asked.system), steers, asked.positions)
-        for c, steers in enumerate(voices.steers)
-    ]
-    answers = yield from generate(model, rows, asked.decoding)
-    return Outcome(voices.notes, _mark(model, rows[-1], answers[-1]))
+    rows, begins = [], []
+    for c, (steers, words, begin) in enumerate(zip_longest(voices.steers, voices.told, voices.begins, fillvalue="")):
+        system = "\n".join(filter(None, (asked.system, words)))
+        history = [*turns(asked.exchanges, c), question]
+        if asked.think:
+            prompt = asked_to_think(model.tokenizer, history, system)
+        else:
+            prompt = begun(model.tokenizer, render(model.tokenizer, history, system), begin)
+        rows.append(Row(prompt, steers, asked.positions))
+        begins.append(begin)
+    thoughts = [()] * len(rows)
+    if asked.think:
+        thoughts = yield from _thoughts(model, rows, asked.decoding)
+        rows = [
+            replace(row, prompt=from_thought(model.tokenizer, row.prompt, thought, begin))
+            for row, thought, begin in zip(rows, thoughts, begins, strict=True)
+        ]
+    work = generate(model, rows, asked.decoding)
+    thought_texts = [_decoded(model, thought) for thought in thoughts]
+    while True:
+        try:
+            texts = next(work)
+        except StopIteration as end:
+            return Outcome(voices.notes, _mark(model, rows[marked], end.value[marked]))
+        yield [
+            Said([*thought, *text.ids], row.prompt.cue + text.text, shown)
+            for row, text, thought, shown in zip(rows, texts, thoughts, thought_texts, strict=True)
+        ]
+
+
+def _thoughts(
+    model: SteerableModel, rows: Sequence[Row], decoding: Decoding
+) -> Generator[list[Said], None, list[tuple[int, ...]]]:
+    """Write what each column thinks; its tokens are returned."""
+    work = generate(model, rows, decoding)
+    while True:
+        try:
+            thoughts = [thought_of(model.tokenizer, text.ids) for text in next(work)]
+        except StopIteration:
+            return thoughts
+        yield [Said(thought, "", _decoded(model, thought)) for thought in thoughts]
+
+
+def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:
+    return model.tokenizer.decode(ids, skip_special_tokens=True).strip().rstrip("\ufffd")
 
 
 def _mark(model: SteerableModel, row: Row, answer: Written) -> list[tuple[str, str | None]]:
     """Tokens of prompt and answer; those whose residual stream was written to carry the label `STEERED`."""
     ids = [*row.prompt.ids, *answer.ids]
-    plan = Plan([row.steers], [row.positions], [len(row.prompt.ids)])
+    plan = Plan([row.steers], [row.positions], [row.prompt.length])
     # A last token that no end token follows was never read by the model, so nothing was added to it.
     read = len(ids) - (not answer.done)
     covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.sums else []
@@ -298,7 +402,7 @@ def _mark(model: SteerableModel, row: Row, answer: Written) -> list[tuple[str, s
     return list(zip(texts, labels, strict=True))
 
 
-def _status(written: Sequence[Written], seconds: float, decoding: Decoding, stopped: bool) -> str:
+def _status(written: Sequence[Said], seconds: float, decoding: Decoding, stopped: bool) -> str:
     counts = [len(text.ids) for text in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
     equal = " All columns are equal." if len({tuple(text.ids) for text in written}) == 1 else ""

@@ -1,5 +1,6 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,11 +15,14 @@ from caa_core.extraction import extract
 from caa_core.figures import cosines_by_layer, separations_by_layer
 from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE, METHODS
-from caa_core.panels.common import bar, events, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, beside, busy, events, freed, guarded, plain, stopper, whole
 from caa_core.panels.pairs import FIRST, Draft, Pairs
+from caa_core.panels.plots import figure
 from caa_core.panels.vectors import Vectors
+from caa_core.progress import Waiting
 from caa_core.readings import RULES, ReadPosition
 from caa_core.service import Studio
+from caa_core.sessions import Session
 from caa_core.vectors import parse_layers, spans
 
 PANEL = "generate"
@@ -80,8 +84,11 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
     with gr.Accordion("Methods compared", open=True, visible=False, elem_id="generate-compared") as compared:
         verdict = gr.Markdown(elem_id="generate-verdict")
         with gr.Row():
-            separations = gr.Plot(label="How well each method separates held-out pairs")
-            cosines = gr.Plot(label="How far the methods agree")
+            with gr.Column(min_width=300):
+                separations = figure("How well each method separates held-out pairs", "generate-separations")
+            with gr.Column(min_width=300):
+                cosines = figure("How far the methods agree", "generate-cosines")
+        data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="generate-compared-data")
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
     pairs.wire(entered, name, model_shown)
@@ -94,9 +101,11 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: extract(model, chosen, numbers, title.strip(), position, method))
         done = note = ""
+        yield {status: "Waiting for the model ...", **busy(make, weigh)}
         for progress in events(session, PANEL, job):
-            done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note or note
-            yield {status: bar(progress)}
+            if not isinstance(progress, Waiting):
+                done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note or note
+            yield {status: f"{bar(progress)}. {beside(studio)}"}
         if job.stopped:
             yield {status: f"Stopped{done}. No vector was made."}
             return
@@ -110,16 +119,20 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         chosen, numbers, position = _settings(studio, draft, *values)
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: compare(model, chosen, numbers, position))
+        yield {status: "Waiting for the model ...", **busy(make, weigh)}
         for progress in events(session, COMPARISON, job):
-            yield {status: bar(progress)}
+            yield {status: f"{bar(progress)}. {beside(studio)}"}
         if job.stopped:
             yield {status: "Stopped. Nothing was compared."}
             return
         session.person.remember(COMPARISON, _pack(job.result))
-        yield {status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.", **show(job.result)}
+        yield {status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.", **show(session, job.result)}
 
-    def show(found: Comparison) -> dict:
+    def show(session: Session, found: Comparison) -> dict:
+        path = session.path("methods compared", ".json")
+        path.write_text(json.dumps(found.summary(), ensure_ascii=False, indent=1), encoding="utf-8")
         return {
+            data: gr.DownloadButton(value=str(path)),
             compared: gr.Accordion(visible=True),
             verdict: _verdict(found),
             separations: separations_by_layer(found),
@@ -128,15 +141,18 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
 
     @guarded
     def restore(request: gr.Request) -> dict:
-        kept = studio.session(request.session_hash).person.results.get(COMPARISON)
-        return show(_unpack(kept)) if kept else {compared: gr.skip()}
+        session = studio.session(request.session_hash)
+        kept = session.person.results.get(COMPARISON)
+        return show(session, _unpack(kept)) if kept else {compared: gr.skip()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
     settings = [layers, limit, read, swap]
     made = [*vectors.parts, status, vectors.changed]
-    make.click(run, [pairs.draft, name, method, vectors.changed, *settings], made, **silent)
-    comparison = [compared, verdict, separations, cosines]
-    weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison], **silent)
+    making = make.click(run, [pairs.draft, name, method, vectors.changed, *settings], [*made, make, weigh], **silent)
+    comparison = [compared, verdict, separations, cosines, data]
+    weighing = weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison, make, weigh], **silent)
+    for event in (making, weighing):
+        freed(event, make, weigh)
     entered.then(restore, None, comparison, **silent)
     for job in (PANEL, COMPARISON, vectors.PANEL):
         stop.click(stopper(studio, job), queue=False, **silent)

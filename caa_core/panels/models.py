@@ -8,7 +8,7 @@ import gradio as gr
 from caa_core.catalog import CATALOG, listing, room
 from caa_core.limits import check_owner, is_public, owner_key
 from caa_core.model import DTYPES
-from caa_core.panels.common import bar, guarded, plain
+from caa_core.panels.common import bar, busy, freed, guarded, plain
 from caa_core.progress import Progress, listen
 from caa_core.service import Studio
 
@@ -57,17 +57,17 @@ def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
     def change(spec: str | None, dtype: str, key: str, count: int) -> Iterator[dict]:
         check_owner(key or "")
         others = max(studio.sessions.here - 1, 0)
-        yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ..."}
+        yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ...", **busy(load)}
         for message in listen(lambda say: studio.load(spec or "", dtype, say)):
             yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
         yield {line: describe(studio), status: "It is loaded.", loaded: count + 1, **refresh()}
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
     tab.select(refresh, None, [table, spec, affected], **silent)
-    made = [line, loaded, status, table, spec, affected]
-    load.click(change, [spec, dtype, key, loaded], made, **silent).failure(
-        lambda: "The model was not changed.", None, status, **silent
-    )
+    made = [line, loaded, status, table, spec, affected, load]
+    loading = load.click(change, [spec, dtype, key, loaded], made, **silent)
+    loading.failure(lambda: "The model was not changed.", None, status, **silent)
+    freed(loading, load)
     return loaded
 
 

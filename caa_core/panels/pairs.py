@@ -237,7 +237,11 @@ class Pairs:
             chosen = Columns(prompt, positive, negative, other)
             same = chosen == draft.columns
             again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
-            return self._shown(again, request)
+            # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.
+            written = {self.columns_box, *self.columns}
+            if again.offers == draft.offers and set(again.mends) == set(mends):
+                written.add(self.mends)
+            return {part: update for part, update in self._shown(again, request).items() if part not in written}
 
         @guarded
         def restore(request: gr.Request) -> dict:
@@ -247,10 +251,15 @@ class Pairs:
             return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
 
         @guarded
-        def another_model(request: gr.Request, draft: Draft, *rest: Any) -> dict:
+        def another_model(request: gr.Request, draft: Draft) -> dict:
             # A page that was just opened has its first pairs still, while those from before a reload are on their way.
             kept = self.studio.session(request.session_hash).person.draft
-            return restore(request) if kept and draft == self.first else again(request, draft, *rest)
+            if kept and draft == self.first:
+                return restore(request)
+            if draft.report is None:  # nothing known yet that a model changes
+                return {self.draft: gr.skip()}
+            # What the page shows as chosen may be of the pairs before, so it is not asked.
+            return self._shown(Draft.of(model(), draft.name, draft.table, draft.columns, draft.mends), request)
 
         @guarded
         def take(draft: Draft) -> list[list[str]]:
@@ -268,16 +277,18 @@ class Pairs:
             return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
         silent = {"api_visibility": "private", "show_progress": "hidden"}
+        # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
+        last = {**silent, "trigger_mode": "always_last"}
         shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
         taken = [*shown, name, self.preset, self.upload]
-        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **silent)
+        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **last)
         # A file that could not be read leaves its place to the next one.
-        self.upload.change(read, self.upload, taken, **silent).failure(lambda: None, None, self.upload, **silent)
+        self.upload.change(read, self.upload, taken, **last).failure(lambda: None, None, self.upload, **silent)
         gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
         chosen = [self.draft, self.mends, *self.columns]
         # Lengths and letters are the tokenizer's, so another model has another look.
-        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **silent)
-        model_shown.change(another_model, chosen, taken, **silent)
+        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **last)
+        model_shown.change(another_model, self.draft, taken, **silent)
         entered.then(restore, None, taken, **silent)
         self.edit.click(take, self.draft, self.rows, **silent)
         self.use.click(use, self.rows, taken, **silent)

@@ -11,6 +11,7 @@ from caa_core.evaluation import Effect
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
+    going,
     guarded,
     layer_slider,
     misfits,
@@ -29,8 +30,8 @@ from caa_core.sessions import Session
 FIRST = "joy"
 
 
-def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
-    """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
+def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
+    """Draw the tab. Returns its vector picker and its layer and multiplier sliders."""
     start = recommended(studio, FIRST)
     conversation = Conversation(
         studio, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
@@ -52,7 +53,7 @@ def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[list[gr
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: studio.vector(model, session, name))
         for progress in session.follow("steer-measure", job):
-            yield f"Making the vector: {progress}"
+            yield going("Making the vector", progress)
         if job.stopped:
             return
         try:
@@ -61,16 +62,17 @@ def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[list[gr
             yield plain(str(error))
 
     @guarded
-    def choose(request: gr.Request, name: str) -> tuple[str, int, float, gr.Dataset]:
+    def choose(request: gr.Request, name: str) -> tuple[int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
         session = studio.session(request.session_hash)
-        return (_card(name), *recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
+        return (*recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
 
     silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
     chosen = [vector, layer, multiplier]
-    vector.input(choose, vector, [card, layer, multiplier, conversation.suggestions], **silent)
+    vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **silent)
+    vector.change(_card, vector, card, **silent)
     gr.on([page.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
-    return [vector], [layer]
+    return vector, layer, multiplier
 
 
 def _voices(

@@ -12,7 +12,8 @@ from caa_core.errors import InputError
 from caa_core.exchange import FORMATS, read_vector, write_vector
 from caa_core.figures import norms_by_layer
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, check_fit, events, guarded, misfits, plain, vector_choices
+from caa_core.panels.common import busy, check_fit, events, freed, going, guarded, misfits, plain, vector_choices
+from caa_core.panels.plots import figure
 from caa_core.service import Studio
 from caa_core.sessions import Session
 from caa_core.sharing import available, pull_vector, push_vector
@@ -69,7 +70,7 @@ class Vectors:
                     self.download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
                 self.note = gr.Markdown(elem_id="generate-note")
             with gr.Column(scale=3, min_width=300):
-                self.plot = gr.Plot(label="Strength by layer", elem_id="generate-plot")
+                self.plot = figure("Strength by layer", "generate-plot")
         with gr.Row():
             with gr.Column(min_width=300):
                 with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
@@ -140,7 +141,9 @@ class Vectors:
 
         @guarded
         def select(request: gr.Request, name: str | None, format: str) -> dict:
-            return self.show(session_of(request), name, format)
+            updates = self.show(session_of(request), name, format)
+            # What was chosen meanwhile stays chosen.
+            return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
 
         @guarded
         def restore(request: gr.Request) -> dict:
@@ -195,7 +198,7 @@ class Vectors:
 
             job = self.studio.run(work)
             for progress in events(session, self.PANEL, job):
-                yield {status: f"Making a vector that was not used yet: {bar(progress)}"}
+                yield {status: going("Making a vector that was not used yet", progress), **busy(self.combine)}
             if job.stopped:
                 yield {status: "Stopped. Nothing was made."}
                 return
@@ -218,11 +221,12 @@ class Vectors:
             return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(name)}**."}
 
         silent = {"api_visibility": "private", "show_progress": "hidden"}
+        last = {**silent, "trigger_mode": "always_last"}
         panel = [*self.parts, status, self.changed]
         bring = [self.pending, self.found, self.keep]
-        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **silent)
+        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **last)
         entered.then(restore, None, [*self.parts, status], **silent)
-        self.add.change(look, self.add, bring, **silent).failure(lambda: None, None, self.add, **silent)
+        self.add.change(look, self.add, bring, **last).failure(lambda: None, None, self.add, **silent)
         self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
         self.push.click(push, [self.shown, self.repo], status, **silent)
         self.pull.click(pull, self.repo, bring, **silent)
@@ -230,10 +234,10 @@ class Vectors:
             lambda chosen: (gr.Dropdown(visible=chosen in OF_TWO), gr.Number(visible=chosen == "A × number")),
             self.operation,
             [self.b, self.number],
-            **silent,
+            **last,
         )
         values = [self.a, self.operation, self.b, self.number, self.changed]
-        self.combine.click(combine, values, panel, **silent)
+        freed(self.combine.click(combine, values, [*panel, self.combine], **silent), self.combine)
         self.rename.click(rename, [self.shown, self.title, self.changed], panel, **silent)
         self.delete.click(delete, [self.shown, self.changed], panel, **silent)
 

@@ -3,6 +3,9 @@
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.conftest import App
+from tests.test_service import save_tiny
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -10,6 +13,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+# Tests beside each other share the processors, and what they look at comes later than it does to a person.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +27,23 @@ def browser(chromium):
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def tiny_app(tmp_path_factory):
+    """The running app with a tiny random model, for what does not depend on what the model says."""
+    folder = tmp_path_factory.mktemp("tiny-app")
+    running = App(env={"CAA_MODEL": str(save_tiny(folder / "tiny"))}, log=folder / "log.txt")
+    try:
+        yield running.wait()
+    finally:
+        running.stop()
+
+
 @pytest.fixture
-def visit(browser, app):
+def open_page(browser):
     """Call it for a page: a visitor's own, or another tab of a page's. Errors of its scripts fail the test."""
     contexts, errors = [], []
 
-    def visit(beside=None):
+    def visit(url, beside=None):
         if beside:
             context = beside.context
         else:
@@ -33,7 +51,7 @@ def visit(browser, app):
             contexts.append(context)
         opened = context.new_page()
         opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(app.url)
+        opened.goto(url)
         expect(opened.locator("#steer-write")).to_be_visible(timeout=120_000)
         return opened
 
@@ -44,6 +62,18 @@ def visit(browser, app):
 
 
 @pytest.fixture
+def visit(open_page, app):
+    """Call it for a page of the app with the embedded model."""
+    return lambda beside=None: open_page(app.url, beside)
+
+
+@pytest.fixture
 def page(visit):
     """A fresh visitor's page."""
     return visit()
+
+
+@pytest.fixture
+def tiny_page(open_page, tiny_app):
+    """The same of the app with the tiny model."""
+    return open_page(tiny_app.url)

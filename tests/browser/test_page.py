@@ -3,16 +3,19 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from caa_core.exchange import read_vector, write_vector
+from caa_core.presets import presets
 from caa_core.vectors import load_vector
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
-LONG = 120_000
+LONG = 300_000
 
 
 def tab(page: Page, name: str) -> None:
@@ -56,6 +59,18 @@ def bring(page: Page, *files) -> None:
 def upload(page: Page, file) -> None:
     tab(page, "Generate vectors")
     page.locator("#generate-upload input[type=file]").set_input_files(file)
+
+
+@contextmanager
+def slow(page: Page) -> Iterator[None]:
+    """Calls of the app take two seconds to be sent, so that what a person does next comes before their end."""
+    page.evaluate(
+        """() => { window.quick = window.fetch; window.fetch = async (...call) => {
+             if (String(call[0]).includes("queue/join")) await new Promise(done => setTimeout(done, 2000));
+             return window.quick(...call); } }"""
+    )
+    yield
+    page.evaluate("() => { window.fetch = window.quick; }")
 
 
 def toast(page: Page):
@@ -111,8 +126,12 @@ def test_stop_ends_the_writing_and_keeps_what_was_written(page):
     set_new_tokens(page, 512)
     page.locator("#steer-write").click()
     expect(page.locator("#steer-steered .bot.message")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
+    for button in ("write", "retry"):
+        expect(page.locator(f"#steer-{button}")).to_be_disabled()
     page.locator("#steer-stop").click()
-    expect(page.locator("#steer-status")).to_contain_text("stopped after", timeout=20_000)
+    expect(page.locator("#steer-status")).to_contain_text("stopped after", timeout=60_000)
+    for button in ("write", "retry"):
+        expect(page.locator(f"#steer-{button}")).to_be_enabled()
     assert len(last_answer(page, "steer-steered")) > 3
 
 
@@ -180,8 +199,9 @@ def test_columns_are_chosen_and_what_the_linter_finds_is_mended(page, tmp_path):
     upload(page, tmp_path / "odd.csv")
     kind = page.locator("#generate-kind")
     expect(kind).to_contain_text("Not usable yet")
-    for role, column in (("prompt", "ask"), ("positive", "yes"), ("negative", "no")):
-        choose(page, f"generate-{role}-column", column)
+    with slow(page):
+        for role, column in (("prompt", "ask"), ("positive", "yes"), ("negative", "no")):
+            choose(page, f"generate-{role}-column", column)
     expect(kind).to_contain_text("the field 'yes' is missing or empty (pair 3)")
     page.locator("#generate-make").click()
     expect(toast(page)).to_contain_text("Choose 'drop' under Mends")
@@ -284,6 +304,7 @@ def test_clear_stops_the_writing_and_nothing_comes_back(page):
     expect(page.locator("#steer-steered .bot.message")).to_have_count(0)
     page.wait_for_timeout(1500)
     expect(page.locator("#steer-steered .bot.message")).to_have_count(0)
+    expect(page.locator("#steer-write")).to_be_enabled()
 
 
 def test_names_and_fields_of_strangers_are_shown_letter_by_letter(page, tmp_path):
@@ -316,8 +337,12 @@ def test_making_a_vector_can_be_stopped(page, reference_data):
         re.compile(r"\d+ of 1000 pairs, about \d+ s left"), timeout=LONG
     )
     expect(page.locator("#generate-status progress")).to_be_visible()
+    for button in ("make", "compare"):
+        expect(page.locator(f"#generate-{button}")).to_be_disabled()
     page.locator("#generate-stop").click()
-    expect(page.locator("#generate-status")).to_contain_text("No vector was made", timeout=30_000)
+    expect(page.locator("#generate-status")).to_contain_text("No vector was made", timeout=60_000)
+    for button in ("make", "compare"):
+        expect(page.locator(f"#generate-{button}")).to_be_enabled()
 
 
 def test_a_bad_file_is_said_and_what_was_there_stays(page, tmp_path):
@@ -340,7 +365,14 @@ def test_an_empty_prompt_is_said_and_the_chat_stays(page):
     expect(toast(page)).to_contain_text("The prompt is empty")
     assert last_answer(page, "steer-steered") == answer
     # Nothing lies over it either.
-    page.locator("#steer-steered .bot.message").last.click(timeout=5_000)
+    page.locator("#steer-steered .bot.message").last.click(timeout=30_000)
+    # One that fails when it has begun, and then one that does not.
+    page.locator("#steer-prompt textarea").fill("word " * 9000)
+    page.locator("#steer-write").click()
+    expect(toast(page).last).to_contain_text("Shorten it, or clear the chat")
+    expect(page.locator("#steer-write")).to_be_enabled()
+    page.locator("#steer-prompt textarea").fill("Why?")
+    write(page)
 
 
 def test_markup_in_a_chat_is_shown_as_it_is(page):
@@ -365,6 +397,7 @@ def test_two_vectors_in_four_columns(page):
     table = page.locator("#compete-decomposition")
     expect(table).to_contain_text("Cosine between A and B", timeout=LONG)
     expect(table).to_contain_text("They mostly agree")
+    page.locator("#compete-kind").get_by_label("Different layers").click()
     slide(page, "compete-b-layer", 20)
     expect(table).to_contain_text("different layers", timeout=LONG)
     page.locator("#compete-equal").click()
@@ -379,6 +412,17 @@ def test_two_vectors_in_four_columns(page):
     write(page, "compete")
     columns = [last_answer(page, f"compete-{name}") for name in ("unsteered", "a", "b", "both")]
     assert len(set(columns)) == 4
+    expect(page.locator("#compete-shared")).to_be_hidden()  # there is no such sum of two layers
+    page.get_by_text("Token by token: where").click()
+    text = page.locator("#compete-tokens-text .caa-tokens")
+    expect(text).to_be_visible(timeout=LONG)
+    assert text.inner_text().replace("⏎", "").split() == columns[3].split()
+    expect(page.locator("#compete-tokens-lines .js-plotly-plot")).to_contain_text("token of the answer", timeout=LONG)
+    # At one layer and other multipliers, what both share is a column of its own.
+    page.locator("#compete-kind").get_by_label("Same layer").click()
+    slide(page, "compete-b-multiplier", 0.5)
+    expect(page.locator("#compete-shared")).to_be_visible(timeout=LONG)
+    expect(page.locator("#compete-apart")).to_be_visible()
 
 
 def test_the_catalogue_says_what_there_is_and_loads_it(page):
@@ -404,3 +448,94 @@ def test_an_unknown_model_leaves_the_old_one(page):
     tab(page, "Steer")
     set_new_tokens(page, 8)
     write(page)
+
+
+def four_items(tmp_path):
+    """A contest that is measured soon."""
+    rows = json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]
+    (tmp_path / "four.json").write_text(json.dumps(rows))
+    return tmp_path / "four.json"
+
+
+def test_two_voices_come_to_a_verdict(page, tmp_path):
+    tab(page, "Compete")
+    slide(page, "compete-verdict-controls", 0)
+    page.locator("#compete-verdict-measure").click()
+    said = page.locator("#compete-verdict-said")
+    expect(said).to_contain_text("without controls", timeout=LONG)
+    expect(said).to_contain_text("13 items of joy against gloom, 13 prompts")
+    expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
+    expect(page.locator("#compete-verdict-gauge")).to_contain_text("dominance D")
+    page.get_by_text("Item by item").click()
+    expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
+    with page.expect_download() as download:
+        page.locator("#compete-verdict-json").click()
+    download.value.save_as(tmp_path / "contest.json")
+    found = json.loads((tmp_path / "contest.json").read_text())
+    assert found["contest"] and len(found["rows"]) == 13
+    # A vector against itself leaves nothing, and no gauge is drawn.
+    page.locator("#compete-verdict-file input[type=file]").set_input_files(four_items(tmp_path))
+    choose(page, "compete-b-vector", "joy (preset)")
+    slide(page, "compete-b-multiplier", -1)
+    page.locator("#compete-verdict-measure").click()
+    expect(said).to_contain_text("cancel: next to nothing is left", timeout=LONG)
+    expect(page.locator("#compete-verdict-gauge")).to_be_hidden()
+    # What the model is told is a voice too: it is followed where the vector is weak.
+    page.locator("#compete-kind").get_by_label("Vector against prompt").click()
+    slide(page, "compete-a-multiplier", 0.1)
+    expect(page.locator("#compete-decomposition")).to_contain_text("against a prompt is no sum", timeout=LONG)
+    page.locator("#compete-verdict-measure").click()
+    expect(said).to_contain_text("the prompt", timeout=LONG)
+    set_new_tokens(page, 16, "compete")
+    write(page, "compete")
+    assert last_answer(page, "compete-b") != last_answer(page, "compete-unsteered")
+
+
+def test_a_preset_brings_its_opposite_and_words_can_be_a_voice(page):
+    tab(page, "Compete")
+    choose(page, "compete-a-vector", "formal (preset)")
+    expect(page.locator("#compete-b-vector input")).to_have_value("casual (preset)", timeout=LONG)
+    expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
+    page.locator("#compete-kind").get_by_label("Vector against words").click()
+    begins = page.locator("#compete-begins textarea")
+    expect(begins).to_have_value(presets()["casual"].begins)
+    expect(page.locator("#compete-b-multiplier")).to_be_hidden()
+    expect(page.locator("#compete-decomposition")).to_contain_text("against words is no sum", timeout=LONG)
+    set_new_tokens(page, 16, "compete")
+    write(page, "compete")
+    for name in ("b", "both"):
+        assert last_answer(page, f"compete-{name}").startswith(presets()["casual"].begins)
+    assert not last_answer(page, "compete-a").startswith(presets()["casual"].begins)
+
+
+def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
+    tab(page, "Compete")
+    page.locator("#compete-verdict-file input[type=file]").set_input_files(four_items(tmp_path))
+    page.get_by_text("Surface: when do the voices").click()
+    for letter in "ab":
+        page.locator(f"#compete-surface-of-{letter} :is(input, textarea)").fill("0,0.5,1")
+    page.locator("#compete-surface-draw").click()
+    said = page.locator("#compete-surface-said")
+    expect(said).to_contain_text("4 items of four, 4 prompts", timeout=LONG)
+    figure = page.locator("#compete-surface-map .js-plotly-plot")
+    expect(figure.locator(".heatmaplayer image")).to_have_count(1, timeout=LONG)
+    figure.scroll_into_view_if_needed()
+    area = figure.locator(".heatmaplayer image").bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + area["height"] * 0.85)
+    expect(figure.locator(".hoverlayer")).to_contain_text("0.5 of joy, 0 of gloom")
+    page.mouse.click(area["x"] + area["width"] * 0.5, area["y"] + area["height"] * 0.85)
+    expect(page.locator("#compete-a-multiplier input[type=number]")).to_have_value("0.5", timeout=LONG)
+    expect(page.locator("#compete-b-multiplier input[type=number]")).to_have_value("0")
+    # The same by the drop-downs, from the keyboard: they begin with the last cell.
+    page.locator("#compete-surface-steer").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#compete-a-multiplier input[type=number]")).to_have_value("1", timeout=LONG)
+    with page.expect_download() as download:
+        page.locator("#compete-surface-csv").click()
+    assert len(download.value.path().read_text().splitlines()) == 10
+    # All of it is there after a reload.
+    page.reload()
+    tab(page, "Compete")
+    page.get_by_text("Surface: when do the voices").click()
+    expect(said).to_contain_text("4 items of four", timeout=LONG)
+    expect(figure.locator(".heatmaplayer image")).to_have_count(1, timeout=LONG)

@@ -85,9 +85,10 @@ def test_a_reload_brings_everything_back_and_stops_what_ran(visit, app, tmp_path
     answers = page.locator("#steer-steered .bot.message")
     expect(answers).to_have_count(2, timeout=LONG)
     assert answers.first.inner_text() == answer
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while httpx.get(f"{app.url}health").json()["queue"]["jobs"]:
         assert time.monotonic() < end
+    expect(page.locator("#steer-write")).to_be_enabled()
     choose(page, "steer-vector", "pirate (yours)")
     tab(page, "Generate vectors")
     expect(page.locator("#generate-about")).to_contain_text("6 pairs of pirate")
@@ -107,8 +108,34 @@ def test_a_reload_brings_everything_back_and_stops_what_ran(visit, app, tmp_path
     expect(beside.locator("#steer-steered .bot.message")).to_have_count(0)
 
 
+def test_two_who_write_at_once_are_told_and_one_who_leaves_makes_room(visit, app):
+    one, other = visit(), visit()
+    set_new_tokens(one, 512)
+    one.locator("#steer-write").click()
+    expect(one.locator("#steer-steered .bot.message")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
+    set_new_tokens(other, 16)
+    other.locator("#steer-write").click()
+    expect(other.locator("#steer-status")).to_contain_text("1 other job shares the model", timeout=LONG)
+    expect(other.locator("#steer-status")).to_contain_text("wrote 16 + 16 tokens", timeout=LONG)
+    assert httpx.get(f"{app.url}health").json()["queue"]["jobs"] == 1
+    one.close()
+    end = time.monotonic() + 60
+    while httpx.get(f"{app.url}health").json()["queue"]["jobs"]:
+        assert time.monotonic() < end
+
+
 def test_what_strangers_write_is_text_everywhere(visit, tmp_path):
     page = visit()
+    # Fields and names of a file whose columns are not known, in the table, the choices and the sentences.
+    fields = f"{SCRIPT},<b>yes</b>,http://a.b/c"
+    upload(page, {"name": "\u202e<i>odd.csv", "mimeType": "text/csv", "buffer": f"{fields}\n1,2,3\n4,5,6".encode()})
+    expect(page.locator("#generate-kind")).to_contain_text("Not usable yet", timeout=LONG)
+    expect(page.locator("#generate-preview")).to_contain_text("<b>yes</b>")
+    page.locator("#generate-prompt-column input").click()
+    expect(page.get_by_role("option", name=SCRIPT)).to_be_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("#generate-kind :is(b, i, a), img[src=x]").count() == 0
+    choose(page, "generate-preset", "joy")  # which takes the file away
     pairs = [{"prompt": f"{SCRIPT} {i}", "positive": f"{SCRIPT}{i}", "negative": f"<b>no</b> {i}"} for i in range(5)]
     make(page, tmp_path, "odd", pairs)
     page.locator("#generate-rename").get_by_text("Rename or delete").click()
@@ -133,5 +160,8 @@ def test_what_strangers_write_is_text_everywhere(visit, tmp_path):
     tab(page, "Generate vectors")
     expect(page.locator("#generate-about")).to_contain_text(clean)
     assert page.title() == "CAA Studio"
+    tab(page, "Compete")
+    choose(page, "compete-a-vector", f"{clean} (yours)")
+    expect(page.locator("#compete-decomposition")).to_contain_text("Cosine", timeout=LONG)
     assert page.locator("img[src=x], .bot b, a[href^=javascript]").count() == 0
     assert "\u202e" not in page.content()

@@ -1,0 +1,250 @@
+"""CAA Studio beside its peers and its floors: making vectors, writing steered, sweeping."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from benchmarks import forms, ours
+from benchmarks.results import HERE, Part, medians
+from caa_core.catalog import DEFAULT_MODEL, locate
+from caa_core.datasets import ContrastPair, Dataset
+from caa_core.exchange import write_vector
+from caa_core.interventions import Steer
+from caa_core.model import SteerableModel, load, read
+from caa_core.presets import presets
+from caa_core.vectors import SteeringVector, load_vector
+
+DTYPES = "bfloat16", "float32"
+PEERS = "steering_vectors", "repeng"
+# Batch sizes that are tried with a few pairs, to find each peer's best.
+BATCHES, FEW = (1, 4, 8, 16), 12
+# Passes of the plain way to a sweep that are timed in each round.
+SAMPLE = 30
+
+
+class Peers:
+    """The peers' process; `ask` runs one of the functions of `peers.py` there."""
+
+    def __init__(self, python: str):
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as the process)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said, "text": True}
+        self._process = subprocess.Popen([python, HERE / "peers.py"], **pipes)
+
+    def ask(self, what: str, **given: Any) -> dict[str, Any]:
+        self._process.stdin.write(json.dumps({"do": what, **given}) + "\n")
+        self._process.stdin.flush()
+        if not (answer := self._process.stdout.readline()):
+            self._said.seek(0)
+            raise RuntimeError(f"The peers' process has ended:\n{self._said.read()[-2000:]}")
+        return json.loads(answer)
+
+
+def extraction(peers: Peers, datasets: Sequence[Dataset], rounds: int) -> Part:
+    """Vectors of all layers in both dtypes: ours, the floor, and the fastest peer at its best batch size."""
+    models = {dtype: load(DEFAULT_MODEL, dtype) for dtype in DTYPES}
+    peers.ask("load", folder=str(locate(DEFAULT_MODEL).location), dtypes=DTYPES)
+    part = Part(rounds)
+    part.claim("parts of a control vector (.gguf) that repeng reads otherwise", "≤ 0", _read_otherwise(peers))
+    part.claim(
+        "float32: largest difference to the peer's vector, of its norm",
+        "≤ 1e-3",
+        _difference(models, peers, datasets[0]),
+    )
+    fastest = {dtype: _fastest(models[dtype], peers, datasets[0], dtype) for dtype in DTYPES}
+    for dataset in datasets:
+        made: dict[str, SteeringVector] = {}
+        _measure_extraction(part, models, peers, fastest, dataset, made)
+        cosines = [
+            torch.cosine_similarity(made["bfloat16"].at(layer), made["float32"].at(layer), dim=0).item()
+            for layer in made["float32"].layers
+        ]
+        part.claim(f"{_name(dataset)}: lowest cosine over layers, bfloat16 to float32", "≥ 0.999", min(cosines))
+    return part
+
+
+def _measure_extraction(
+    part: Part,
+    models: dict[str, SteerableModel],
+    peers: Peers,
+    fastest: dict[str, tuple[str, int]],
+    dataset: Dataset,
+    made: dict[str, SteeringVector],
+) -> None:
+    """Times of one dataset; `made` gets our vectors."""
+    works: dict[str, Callable[[], float]] = {}
+    for dtype, model in models.items():
+        peer, batch = fastest[dtype]
+        pairs = ours.texts(model, dataset)
+        works |= {
+            f"CAA Studio, {dtype}": lambda d=dtype, m=model: ours.seconds(
+                lambda: made.update({d: ours.vectors(m, dataset)})
+            ),
+            f"floor, {dtype}": lambda m=model: ours.seconds(lambda: ours.bare_trunk(m, dataset)),
+            f"{peer}, batch {batch}, {dtype}": lambda d=dtype, p=peer, b=batch, t=pairs: peers.ask(
+                p, pairs=t, batch=b, dtype=d
+            )["seconds"],
+        }
+    found = medians(part.rounds, works)
+    what = _name(dataset)
+    part.add(f"vectors of {what}, all layers", **found)
+    ours16, floor16, _, ours32, _, peer32 = found.values()
+    part.claim(f"{what}: fastest peer (its default, float32) over CAA Studio in bfloat16", "≥ 8", peer32 / ours16)
+    part.claim(f"{what}: fastest peer over CAA Studio, both float32", "≥ 1.8", peer32 / ours32)
+    part.claim(f"{what}: CAA Studio over its floor, bfloat16", "≤ 1.4", ours16 / floor16)
+
+
+def _name(dataset: Dataset) -> str:
+    return f"{len(dataset.pairs)} pairs of {dataset.name}"
+
+
+def _fastest(model: SteerableModel, peers: Peers, dataset: Dataset, dtype: str) -> tuple[str, int]:
+    """The peer and batch size that take the least time for a few pairs."""
+    pairs = ours.texts(model, dataset.first(FEW))
+    tried = [(peer, batch) for peer in PEERS for batch in BATCHES]
+    return min(tried, key=lambda way: peers.ask(way[0], pairs=pairs, batch=way[1], dtype=dtype)["seconds"])
+
+
+def _difference(models: dict[str, SteerableModel], peers: Peers, dataset: Dataset) -> float:
+    """How far steering-vectors' mean difference is from ours in float32, at the layer where it is farthest."""
+    model, few = models["float32"], dataset.first(FEW)
+    vector = ours.vectors(model, few)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "theirs.pt")
+        peers.ask("steering_vectors", pairs=ours.texts(model, few), batch=1, dtype="float32", out=str(file))
+        theirs = torch.load(file, weights_only=True)
+    return max(((theirs[layer] - vector.at(layer)).norm() / theirs[layer].norm()).item() for layer in vector.layers)
+
+
+def _read_otherwise(peers: Peers) -> int:
+    """Directions of a GGUF written here that repeng does not read bit by bit the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        written, read_there = Path(folder, "joy.gguf"), Path(folder, "read.pt")
+        vector = load_vector(presets()["joy"].vector_file)
+        write_vector(vector, written)
+        peers.ask("read_gguf", path=str(written), out=str(read_there))
+        directions = torch.load(read_there, weights_only=True)
+    return sum(not torch.equal(direction, vector.at(layer)) for layer, direction in directions.items())
+
+
+def steering(rounds: int) -> Part:
+    """Unsteered and steered together, beside one plain answer, bare hooks, and every form that nnsight offers."""
+    part = Part(rounds)
+    for dtype in DTYPES:
+        model, plain = ours.endless(load(DEFAULT_MODEL, dtype)), read(DEFAULT_MODEL, dtype).module
+        found = medians(rounds, {name: lambda w=work: ours.seconds(w) for name, work in _forms(model, plain).items()})
+        part.add(f"{ours.NEW_TOKENS} tokens, {dtype}", **found)
+        if dtype == "bfloat16":
+            _claim_steering(part, found)
+    return part
+
+
+def _claim_steering(part: Part, found: dict[str, float]) -> None:
+    two, one = found["CAA Studio, two rows"], found["transformers generate, one row"]
+    first, plain_first = found["CAA Studio, first token of two rows"], found["transformers generate, first token"]
+    many = found["CAA Studio, 16 rows with plans of their own"] / 16
+    part.claim("unsteered and steered together over transformers' generate of one text", "≤ 1.25", two / one)
+    part.claim("their first token over that of transformers' generate", "≤ 1.3", first / plain_first)
+    nnsight = found["two rows, a trace a step"] / found["two rows, bare hooks"]
+    part.claim("what nnsight's trace a step takes over bare hooks", "≤ 1.1", nnsight)
+    part.claim(
+        "tokens a second of 16 rows with plans of their own over one row", "≥ 5", found["CAA Studio, one row"] / many
+    )
+
+
+def _forms(model: SteerableModel, plain: torch.nn.Module) -> dict[str, Callable[[], object]]:
+    vector = load_vector(presets()["joy"].vector_file)
+    steer, tokens = Steer(vector.at(12), 12, 1.5), ours.NEW_TOKENS
+    ids = torch.tensor([ours.prompt(model).ids] * 2)
+    block = plain.get_submodule(model.blocks[12].path.removeprefix("model."))
+    many = [(Steer(vector.at(layer), layer, 1.0),) for layer in range(8, 24)]
+    return {
+        "CAA Studio, two rows": lambda: ours.write(model, [(), (steer,)]),
+        "transformers generate, one row": lambda: ours.plain_generate(plain, ids[:1]),
+        "two rows, bare hooks": lambda: forms.hooks(plain, block, ids, tokens, steer),
+        "two rows, a trace a step": lambda: forms.traces(model, ids, tokens, steer),
+        "two rows, a stored edit": lambda: forms.edit(model, ids, tokens, steer),
+        "two rows, one trace and its iterator": lambda: forms.iterator(model, ids, tokens, steer),
+        "CAA Studio, first token of two rows": lambda: ours.write(model, [(), (steer,)], 1),
+        "transformers generate, first token": lambda: ours.plain_generate(plain, ids[:1], 1),
+        "CAA Studio, one row": lambda: ours.write(model, [(steer,)]),
+        "CAA Studio, 16 rows with plans of their own": lambda: ours.write(model, many),
+    }
+
+
+def sweeping(train: Dataset, tests: Sequence[Dataset], rounds: int) -> Part:
+    """All layers with seven multipliers over test items, beside a forward pass for each cell and item."""
+    part = Part(rounds)
+    for dtype in DTYPES:
+        model = load(DEFAULT_MODEL, dtype)
+        runs = ours.sweep_runs(model, ours.vectors(model, train))
+        for test in tests:
+            _measure_sweep(part, model, dtype, test, runs)
+    return part
+
+
+def _measure_sweep(
+    part: Part, model: SteerableModel, dtype: str, test: Dataset, runs: Sequence[tuple[Steer, ...]]
+) -> None:
+    """The plain way takes half an hour, so it is timed on `SAMPLE` of its passes, drawn anew each round."""
+    items = [pair for pair in test.pairs if pair.is_lettered or not pair.is_choice]
+    together = _Together(model, items, runs)
+    plainly = _Plainly(model, items, runs, together)
+    found = medians(
+        part.rounds, {"CAA Studio": together.seconds, "a forward pass for each, from a sample": plainly.seconds}
+    )
+    kind = "A/B" if items[0].is_choice else "free-text"
+    what = f"sweep of {len(runs)} cells, {len(items)} {kind} items of {test.name}, {dtype}"
+    ours_, theirs = found.values()
+    part.add(what, **found)
+    # A free-text answer is many tokens, all of which every cell has to read: no such multiple is to be had there.
+    part.claim(f"{what}: times as fast as a pass for each", "≥ 60" if kind == "A/B" else "≥ 1", theirs / ours_)
+    if dtype == "float32":
+        part.claim(f"{what}: largest difference of a probability", "≤ 1e-4", plainly.worst)
+
+
+class _Together:
+    """Our sweep; `scores` holds what it found."""
+
+    def __init__(self, model: SteerableModel, items: Sequence[ContrastPair], runs: Sequence[tuple[Steer, ...]]):
+        self._asked = model, items, runs
+
+    def seconds(self) -> float:
+        def sweep() -> None:
+            self.scores = ours.sweep(*self._asked)
+
+        return ours.seconds(sweep)
+
+
+class _Plainly:
+    """The plain way; `worst` is the largest difference of its probabilities to the sweep's."""
+
+    def __init__(
+        self,
+        model: SteerableModel,
+        items: Sequence[ContrastPair],
+        runs: Sequence[tuple[Steer, ...]],
+        together: _Together,
+    ):
+        self._model, self._items, self._runs, self._together = model, items, runs, together
+        self._random = Random(0)
+        self.worst = 0.0
+
+    def seconds(self) -> float:
+        """What all passes would take, from some."""
+        cells = [
+            (self._random.randrange(len(self._items)), self._random.randrange(len(self._runs))) for _ in range(SAMPLE)
+        ]
+        found: list[float] = []
+        time = ours.seconds(
+            lambda: found.extend(ours.one_cell(self._model, self._items[i], self._runs[r][0]) for i, r in cells)
+        )
+        known = self._together.scores.probability
+        differences = [abs(p - known[r + 1, i].item()) for p, (i, r) in zip(found, cells, strict=True)]
+        self.worst = max(self.worst, *differences)
+        return time / SAMPLE * len(self._items) * len(self._runs)

@@ -1,0 +1,42 @@
+"""Why making vectors is not faster: where the floor's time goes, and how near its products are to the machine's."""
+
+from collections import Counter
+
+import torch
+
+from benchmarks import ours
+from benchmarks.results import Part
+from caa_core.catalog import DEFAULT_MODEL
+from caa_core.datasets import Dataset
+from caa_core.model import load
+
+PRODUCTS, ATTENTION = "matrix products", "attention"
+KINDS = {"aten::mm": PRODUCTS, "aten::addmm": PRODUCTS, "aten::_scaled_dot_product_flash_attention_for_cpu": ATTENTION}
+SIDE = 2048
+
+
+def measure(dataset: Dataset, rounds: int) -> Part:
+    """One pass of the bare trunk in bfloat16, by kind of work."""
+    model = load(DEFAULT_MODEL, "bfloat16")
+    ours.bare_trunk(model, dataset.first(8))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
+        ours.bare_trunk(model, dataset)
+    microseconds, operations = Counter(), 0
+    for event in profile.key_averages():
+        kind = KINDS.get(event.key, "everything else")
+        microseconds[kind] += event.self_cpu_time_total
+        operations += event.flops if kind == PRODUCTS else 0
+    total = sum(microseconds.values())
+    part = Part(rounds)
+    what = f"the floor of {len(dataset.pairs)} pairs of {dataset.name}, bfloat16"
+    for kind, time in microseconds.most_common():
+        rate = f", {operations / time / 1e3:.0f} GFLOP/s" if kind == PRODUCTS else ""
+        part.lines.append((what, kind, f"{time / total:.0%}{rate}"))
+    part.lines.append((f"one product of {SIDE} × {SIDE} matrices, bfloat16", "torch", f"{_peak(rounds):.0f} GFLOP/s"))
+    return part
+
+
+def _peak(rounds: int) -> float:
+    """GFLOP/s of a large product, the best of some rounds."""
+    a, b = torch.randn(2, SIDE, SIDE, dtype=torch.bfloat16)
+    return max(2 * SIDE**3 / ours.seconds(lambda: a @ b) / 1e9 for _ in range(rounds + 1))

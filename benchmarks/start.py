@@ -1,0 +1,72 @@
+"""How long the app takes to start, beside the least that it could: importing the libraries and reading the weights."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from benchmarks.ours import free_port, seconds
+from benchmarks.results import Part, medians
+from caa_core.catalog import DEFAULT_MODEL, locate
+
+LEAST = """
+import accelerate, gradio, nnsight, plotly, torch, transformers
+transformers.AutoModelForCausalLM.from_pretrained({folder!r}, dtype=torch.bfloat16)
+transformers.AutoTokenizer.from_pretrained({folder!r})
+"""
+# The first load is when the libraries import what they need for it.
+LOAD = """
+import time
+from caa_core.model import load
+load({model!r}, "bfloat16")
+begun = time.process_time()
+load({model!r}, "bfloat16")
+print(time.process_time() - begun)
+"""
+
+
+def measure(rounds: int) -> Part:
+    """A warm start: the converted weights lie in the cache."""
+    folder = str(locate(DEFAULT_MODEL).location)
+    least = [sys.executable, "-c", LEAST.format(folder=folder)]
+    works = {
+        "libraries and weights alone": lambda: seconds(lambda: subprocess.run(least, check=True, capture_output=True)),
+        "CAA Studio, until its page is served": lambda: seconds(_serve),
+        "reading the embedded model, seconds of CPU": _load,
+    }
+    found = medians(rounds, works)
+    alone, page, load = found.values()
+    part = Part(rounds)
+    part.add("warm start, bfloat16", **found)
+    part.claim("warm start to a page over importing the libraries and reading the weights alone", "≤ 1.5", page / alone)
+    part.claim("seconds of CPU to load the converted embedded model", "≤ 1", load)
+    return part
+
+
+def _load() -> float:
+    command = [sys.executable, "-c", LOAD.format(model=DEFAULT_MODEL)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _serve() -> None:
+    """Start the app and ask for its page until it comes."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    app = subprocess.Popen(
+        [sys.executable, "app.py"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=5).read()
+                return
+            except urllib.error.URLError:
+                if app.poll() is not None:
+                    raise
+                time.sleep(0.02)
+    finally:
+        app.kill()
+        app.wait()

@@ -1,0 +1,243 @@
+"""A contest as it is asked for, with what makes it repeatable, what is kept of it, and its report as a file."""
+
+import json
+from collections.abc import Generator, MutableMapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from caa_core import __version__
+from caa_core.contest_figures import dominance_gauge, voices_apart
+from caa_core.contests import CONTROLS, WRITTEN_TOKENS, Contest, Side, compete
+from caa_core.datasets import Dataset
+from caa_core.errors import InputError
+from caa_core.html_reports import Part, write_html
+from caa_core.interventions import AFTER_PROMPT, Positions
+from caa_core.items import choose_items
+from caa_core.model import SteerableModel
+from caa_core.progress import Progress
+from caa_core.reasoning import Budget, Reasoned, reason
+from caa_core.reasoning_reports import parts as reasoning_parts
+from caa_core.reports import write_rows
+from caa_core.surface_figures import crossing_map, surface_map
+from caa_core.surfaces import Grid, Surface, crossing, surface, surface_of
+from caa_core.sweeps import digest
+
+ENDINGS = (".json", ".csv", ".html")
+# Results that are kept for one person; the oldest go first.
+KEPT = 20
+
+ROWS = {
+    "prompt": "prompt",
+    "a": "answer of A",
+    "b": "answer of B",
+    "unsteered": "m unsteered",
+    "with_a": "m with A",
+    "with_b": "m with B",
+    "with_both": "m with both",
+}
+RANGE = ["random vectors", "shuffled labels"]
+TABLE = ["voice", "Δ, nats a token (95 %)", *RANGE, "KL, nats", "repetition"]
+
+Known = MutableMapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Bout:
+    """What two voices are measured on, and how. controls: of each kind. system: what the model is told by nobody's
+    voice. written: tokens of the answers whose repetition is looked at.
+    """
+
+    data: Dataset
+    positions: Positions = AFTER_PROMPT
+    controls: int = CONTROLS
+    system: str = ""
+    written: int = WRITTEN_TOKENS
+
+
+def run(
+    model: SteerableModel, bout: Bout, a: Side, b: Side, known: Known | None = None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
+    what is computed is put in. Yields `Progress`; raises what `choose_items` and `compete` raise.
+    """
+
+    def work() -> Generator[Progress, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        written = 0 if items.are_choices else bout.written
+        found = yield from compete(model, items, a, b, bout.controls, system=bout.system, written=written)
+        return {**found.summary(), "skipped": list(items.skipped)}
+
+    return (yield from _known(model, bout, a, b, {"controls": bout.controls}, work, known))
+
+
+def run_surface(
+    model: SteerableModel,
+    bout: Bout,
+    a: Side,
+    b: Side,
+    grid: Grid = Grid(),  # noqa: B008 - frozen
+    known: Known | None = None,
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Measure a surface over multipliers, or over layers; else as `run`."""
+    layers = grid.layers_in(model.num_layers)
+
+    def work() -> Generator[Progress, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        if layers:
+            return (yield from crossing(model, items, a, b, *layers, bout.system)).summary()
+        return (yield from surface(model, items, a, b, *grid.multipliers, bout.system)).summary()
+
+    asked = {"layers": layers} if layers else {"multipliers": grid.multipliers}
+    return (yield from _known(model, bout, a, b, asked, work, known))
+
+
+def run_reasoning(
+    model: SteerableModel, bout: Bout, a: Side, b: Side, budget: Budget, known: Known | None = None
+) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
+    """Measure a contest with thoughts; else as `run`. Also yields, in the same form, what is known by and by."""
+
+    def work() -> Generator[Progress | Reasoned, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        return (yield from reason(model, items, a, b, budget, bout.system)).summary()
+
+    return (yield from _known(model, bout, a, b, {"budget": asdict(budget)}, work, known))
+
+
+def _known(
+    model: SteerableModel, bout: Bout, a: Side, b: Side, asked: dict[str, Any], work: Any, known: Known | None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """What `work` finds, with its papers, unless it is known."""
+    known = {} if known is None else known
+    settings = {
+        "a": _described(a),
+        "b": _described(b),
+        "positions": str(bout.positions),
+        "system": bout.system,
+        **asked,
+    }
+    provenance = {
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "data": bout.data.name,
+        "data_sha256": bout.data.sha256,
+        **{
+            f"vector_{letter}": {name: value for name, value in asdict(side.vector.provenance).items() if value}
+            for letter, side in (("a", a), ("b", b))
+            if side.vector
+        },
+        "created_with": f"caa-studio {__version__}",
+    }
+    steers = [[digest(steer.vector.numpy().tobytes()) for steer in side.steers] for side in (a, b)]
+    layers = [[digest(v.numpy().tobytes()) for v in side.vector.layers.values()] for side in (a, b) if side.vector]
+    data = [[pair.prompt, pair.positive, pair.negative] for pair in bout.data.pairs]
+    depends = [settings, provenance, steers, layers, data, bout.written, model.device.type, model.template_sha256]
+    key = digest(json.dumps(depends).encode())
+    if key in known:
+        known[key] = known.pop(key)  # as the latest
+    else:
+        known[key] = yield from _with_papers(work(), {"settings": settings, "provenance": provenance})
+        for oldest in list(known)[:-KEPT]:
+            del known[oldest]
+    return known[key]
+
+
+def _with_papers(
+    work: Generator[Any, None, dict[str, Any]], papers: dict[str, Any]
+) -> Generator[Any, None, dict[str, Any]]:
+    """What `work` finds, and what it yields of it before, each with its papers."""
+    try:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value | papers
+            yield event.summary() | papers if isinstance(event, Reasoned) else event
+    finally:
+        work.close()
+
+
+def _described(side: Side) -> dict[str, Any]:
+    """A voice in words and numbers."""
+    added = [{"layer": steer.layer, "multiplier": steer.multiplier} for steer in side.steers]
+    told = {"told": side.system, "answer_begins": side.begin}
+    return {"name": side.name, "added": added, **{name: words for name, words in told.items() if words}}
+
+
+def check_report(path: Path) -> None:
+    """Raises InputError for a file whose ending is not of a format that is written."""
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"{path.name} should end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+
+
+def write_report(found: dict[str, Any], path: Path) -> None:
+    """Write what `run` found (with a surface under "surface" and arms with thoughts, where there are), or what
+    `run_surface` or `run_reasoning` found: all of it as JSON, items, cells or arms as CSV, figures and tables as HTML,
+    by the file's ending.
+
+    Raises:
+        InputError: it has another ending, or cannot be written.
+    """
+    check_report(path)
+    if path.suffix.lower() == ".html":
+        parts = _parts(found) if "rows" in found else [_surface_part(found)] if "cells" in found else []
+        parts += [_surface_part(found["surface"])] if "surface" in found else []
+        parts += reasoning_parts(found) if "arms" in found else []
+        title = " against ".join(found["settings"][side]["name"] for side in ("a", "b"))
+        write_html(path, title, parts, _flat(found["settings"]), _flat(found["provenance"]))
+        return
+    if path.suffix.lower() == ".csv":
+        write_rows(path, next(found[name] for name in ("rows", "cells", "arms") if name in found))
+        return
+    try:
+        path.write_text(json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def table_of(found: Contest) -> list[list[str]]:
+    """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
+    kl = ["0.00", *("not known" if value != value else f"{value:.2f}" for value in found.kl)]
+    written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
+    moved = [
+        ("unsteered", "", None),
+        (found.a, str(found.delta_a), found.alone_a),
+        (found.b, str(found.delta_b), found.alone_b),
+        ("both", str(found.delta_ab), None),
+    ]
+    return [
+        [name, change, *([_range(alone.random), _range(alone.shuffled)] if alone else ["", ""]), nats, share]
+        for (name, change, alone), nats, share in zip(moved, kl, written, strict=True)
+    ]
+
+
+def _range(ends: Sequence[float]) -> str:
+    return f"{ends[0]:+.2f} to {ends[1]:+.2f}"
+
+
+def _parts(found: dict[str, Any]) -> list[Part]:
+    contest = Contest.of(found)
+    test = "" if contest.self_test is None else f"Self-test, v against −v: m changes by {contest.self_test:.2g}."
+    parts = [
+        Part("Verdict", f"{contest.verdict}\n{test}", figure=dominance_gauge(contest)),
+        Part("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
+    ]
+    rows = [
+        [row[name] if isinstance(row[name], str) else f"{row[name]:+.2f}" for name in ROWS] for row in found["rows"]
+    ]
+    return [*parts, Part("Item by item", heads=list(ROWS.values()), rows=rows)]
+
+
+def _surface_part(found: dict[str, Any]) -> Part:
+    shown = surface_of({name: value for name, value in found.items() if name not in ("settings", "provenance")})
+    figure = surface_map(shown) if isinstance(shown, Surface) else crossing_map(shown)
+    return Part("Surface", shown.verdict, figure=figure)
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, str]:
+    """Settings as they are shown in a table."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        for name, value in fields.items()
+    }

@@ -1,0 +1,36 @@
+"""Figures on the page, with buttons that save them as pictures."""
+
+import gradio as gr
+
+FORMATS = ("PNG", "SVG")
+# The page's own copy of plotly draws the file; nothing is asked of the server.
+SAVE = """() => {{
+    const plot = document.querySelector('#{elem_id} .js-plotly-plot');
+    if (plot) window.Plotly.downloadImage(plot, {{
+        format: '{format}', filename: '{elem_id}', width: plot.offsetWidth, height: plot.offsetHeight, scale: {scale}
+    }});
+}}"""
+
+# The plot is drawn anew with every value and has no event of its own, so what is clicked in it is taken from plotly: a
+# `gr.HTML` with this as its `js_on_load` is selected with the customdata of the point.
+ON_CLICK = """
+const bind = () => {{
+  const plot = document.querySelector('#{elem_id} .js-plotly-plot');
+  if (!plot || !plot.on || plot.dataset.bound) return;
+  plot.dataset.bound = 'yes';
+  plot.on('plotly_click', (event) => trigger('select', {{ index: 0, value: event.points[0].customdata }}));
+}};
+new MutationObserver(bind).observe(document.body, {{ childList: true, subtree: true }});
+bind();
+"""
+
+
+def figure(label: str, elem_id: str) -> gr.Plot:
+    """A place for a figure, and the buttons below it."""
+    shown = gr.Plot(label=label, elem_id=elem_id)
+    with gr.Row():
+        for format in FORMATS:
+            button = gr.Button(format, size="sm", min_width=60, scale=0, elem_id=f"{elem_id}-{format.lower()}")
+            script = SAVE.format(elem_id=elem_id, format=format.lower(), scale=2 if format == "PNG" else 1)
+            button.click(None, js=script, api_visibility="private")
+    return shown
