@@ -5,6 +5,7 @@ from collections import Counter
 import torch
 
 from benchmarks import ours
+from benchmarks.ours import DTYPES
 from benchmarks.results import Part
 from caa_core.catalog import DEFAULT_MODEL
 from caa_core.datasets import Dataset
@@ -16,8 +17,8 @@ SIDE = 2048
 
 
 def measure(dataset: Dataset, rounds: int) -> Part:
-    """One pass of the bare trunk in bfloat16, by kind of work."""
-    model = load(DEFAULT_MODEL, "bfloat16")
+    """One pass of the bare trunk in the fastest dtype, by kind of work."""
+    model = load(DEFAULT_MODEL, DTYPES[0])
     ours.bare_trunk(model, dataset.first(8))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
         ours.bare_trunk(model, dataset)
@@ -28,15 +29,17 @@ def measure(dataset: Dataset, rounds: int) -> Part:
         operations += event.flops if kind == PRODUCTS else 0
     total = sum(microseconds.values())
     part = Part(rounds)
-    what = f"the floor of {len(dataset.pairs)} pairs of {dataset.name}, bfloat16"
+    what = f"the floor of {len(dataset.pairs)} pairs of {dataset.name}, {DTYPES[0]}"
     for kind, time in microseconds.most_common():
         rate = f", {operations / time / 1e3:.0f} GFLOP/s" if kind == PRODUCTS else ""
         part.lines.append((what, kind, f"{time / total:.0%}{rate}"))
-    part.lines.append((f"one product of {SIDE} × {SIDE} matrices, bfloat16", "torch", f"{_peak(rounds):.0f} GFLOP/s"))
+    part.lines.append(
+        (f"one product of {SIDE} × {SIDE} matrices, {DTYPES[0]}", "torch", f"{_peak(rounds):.0f} GFLOP/s")
+    )
     return part
 
 
 def _peak(rounds: int) -> float:
     """GFLOP/s of a large product, the best of some rounds."""
-    a, b = torch.randn(2, SIDE, SIDE, dtype=torch.bfloat16)
+    a, b = torch.randn(2, SIDE, SIDE, dtype=getattr(torch, DTYPES[0]))
     return max(2 * SIDE**3 / ours.seconds(lambda: a @ b) / 1e9 for _ in range(rounds + 1))

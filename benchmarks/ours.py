@@ -12,12 +12,14 @@ from caa_core.datasets import ContrastPair, Dataset
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, Row, generate
 from caa_core.interventions import Steer
-from caa_core.model import SteerableModel, hidden_of
+from caa_core.model import SteerableModel, best_dtype, hidden_of
 from caa_core.progress import finish
 from caa_core.prompts import Answer, Prompt, render, render_pair
 from caa_core.scoring import Scores, score
 from caa_core.vectors import SteeringVector
 
+# What this machine computes in, the fastest first: emulated, a product in bfloat16 takes hundreds of times as long.
+DTYPES = tuple(dict.fromkeys((best_dtype("cuda" if torch.cuda.is_available() else "cpu"), "float32")))
 QUESTION = "How was your day?"
 NEW_TOKENS = 80
 MULTIPLIERS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)

@@ -10,6 +10,8 @@ from statistics import median
 import psutil
 import torch
 
+from benchmarks.ours import DTYPES
+
 HERE = Path(__file__).parent
 FILE, README = HERE / "results.json", HERE / "README.md"
 BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench writes -->"
@@ -92,7 +94,10 @@ def _machine() -> str:
     )
     gigabytes = psutil.virtual_memory().total / 2**30
     card = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{torch.get_num_threads()} threads of {processor}, {gigabytes:.0f} GiB{card}, torch {torch.__version__}"
+    lacks = "" if DTYPES[0] == "bfloat16" else " without bfloat16"
+    return (
+        f"{torch.get_num_threads()} threads of {processor}{lacks}, {gigabytes:.0f} GiB{card}, torch {torch.__version__}"
+    )
 
 
 def _cpuinfo() -> list[str]:

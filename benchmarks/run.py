@@ -41,13 +41,14 @@ def main() -> None:
         "sweep": lambda: compare.sweeping(data[-1].first(min(options.pairs)), tests, options.rounds),
         "growth": growth.measure,
         "floor": lambda: floor.measure(data[0].first(min(options.pairs)), options.rounds),
-        "extraction": lambda: compare.extraction(
-            compare.Peers(options.peers),
-            [pairs.first(count) for count in options.pairs for pairs in data if len(pairs.pairs) >= count],
-            options.rounds,
-        ),
     }
-    for name in options.only:
+    for count in options.pairs:
+        works[f"extraction of {count} pairs"] = lambda count=count: compare.extraction(
+            compare.Peers(options.peers),
+            [pairs.first(count) for pairs in data if len(pairs.pairs) >= count],
+            options.rounds,
+        )
+    for name in (name for name in works if name.split()[0] in options.only):
         part = works[name]()
         keep(name, part)
         for claim in part.claims:

@@ -7,22 +7,22 @@ import time
 import urllib.error
 import urllib.request
 
-from benchmarks.ours import free_port, seconds
+from benchmarks.ours import DTYPES, free_port, seconds
 from benchmarks.results import Part, medians
 from caa_core.catalog import DEFAULT_MODEL, locate
 
 LEAST = """
 import accelerate, gradio, nnsight, plotly, torch, transformers
-transformers.AutoModelForCausalLM.from_pretrained({folder!r}, dtype=torch.bfloat16)
+transformers.AutoModelForCausalLM.from_pretrained({folder!r}, dtype=torch.{dtype})
 transformers.AutoTokenizer.from_pretrained({folder!r})
 """
 # The first load is when the libraries import what they need for it.
 LOAD = """
 import time
 from caa_core.model import load
-load({model!r}, "bfloat16")
+load({model!r}, "{dtype}")
 begun = time.process_time()
-load({model!r}, "bfloat16")
+load({model!r}, "{dtype}")
 print(time.process_time() - begun)
 """
 
@@ -30,7 +30,7 @@ print(time.process_time() - begun)
 def measure(rounds: int) -> Part:
     """A warm start: the converted weights lie in the cache."""
     folder = str(locate(DEFAULT_MODEL).location)
-    least = [sys.executable, "-c", LEAST.format(folder=folder)]
+    least = [sys.executable, "-c", LEAST.format(folder=folder, dtype=DTYPES[0])]
     works = {
         "libraries and weights alone": lambda: seconds(lambda: subprocess.run(least, check=True, capture_output=True)),
         "CAA Studio, until its page is served": lambda: seconds(_serve),
@@ -39,14 +39,14 @@ def measure(rounds: int) -> Part:
     found = medians(rounds, works)
     alone, page, load = found.values()
     part = Part(rounds)
-    part.add("warm start, bfloat16", **found)
+    part.add(f"warm start, {DTYPES[0]}", **found)
     part.claim("warm start to a page over importing the libraries and reading the weights alone", "≤ 1.5", page / alone)
     part.claim("seconds of CPU to load the converted embedded model", "≤ 1", load)
     return part
 
 
 def _load() -> float:
-    command = [sys.executable, "-c", LOAD.format(model=DEFAULT_MODEL)]
+    command = [sys.executable, "-c", LOAD.format(model=DEFAULT_MODEL, dtype=DTYPES[0])]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -38,7 +38,8 @@ class Draft:
     """Pairs on their way to a vector: a table, which columns hold what, and the mends that were chosen.
 
     `report` is the linter's, None before the columns are known, and `after` is the one of the pairs as they are mended.
-    `dataset` is None where `problem` says what keeps the table from being one.
+    `dataset` is None where `problem` says what keeps the table from being one. `model` is the fingerprint of the model
+    whose tokenizer it was looked over with: lengths and letters are the tokenizer's.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Draft:
     after: Report | None = None
     dataset: Dataset | None = None
     problem: str = ""
+    model: str = ""
 
     @classmethod
     def of(
@@ -62,7 +64,7 @@ class Draft:
         """Look the table over. Raises InputError for one whose columns could not be chosen either."""
         # Of two remedies for one finding, the one that was chosen last.
         mends = tuple({mended.partition(": ")[2]: mended for mended in mends}.values())
-        draft = cls(name, table, columns, mends)
+        draft = cls(name, table, columns, mends, model=model.fingerprint)
         try:
             columns = table.match_columns(columns)
         except InputError as error:
@@ -78,6 +80,12 @@ class Draft:
             return replace(draft, problem=str(error))
         after = lint(dataset.table(), None, model.tokenizer, model.context_length) if mends else report
         return replace(draft, dataset=dataset, after=after)
+
+    def for_model(self, model: SteerableModel) -> "Draft":
+        """The same pairs looked over for `model`; itself where it was, or where nothing is known that it changes."""
+        if self.model == model.fingerprint or self.report is None:
+            return self
+        return Draft.of(model, self.name, self.table, self.columns, self.mends)
 
     @property
     def offers(self) -> list[tuple[str, str]]:
@@ -248,18 +256,21 @@ class Pairs:
             draft = self.studio.session(request.session_hash).person.draft
             if draft is None:
                 return {self.draft: gr.skip()}
+            draft = draft.for_model(model())
             return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
 
         @guarded
         def another_model(request: gr.Request, draft: Draft) -> dict:
+            person = self.studio.session(request.session_hash).person
+            kept = person.draft
             # A page that was just opened has its first pairs still, while those from before a reload are on their way.
-            kept = self.studio.session(request.session_hash).person.draft
             if kept and draft == self.first:
                 return restore(request)
-            if draft.report is None:  # nothing known yet that a model changes
-                return {self.draft: gr.skip()}
             # What the page shows as chosen may be of the pairs before, so it is not asked.
-            return self._shown(Draft.of(model(), draft.name, draft.table, draft.columns, draft.mends), request)
+            now = draft.for_model(model())
+            if now is draft or person.draft is not kept:  # pairs chosen meanwhile are newer than these
+                return {self.draft: gr.skip()}
+            return self._shown(now, request)
 
         @guarded
         def take(draft: Draft) -> list[list[str]]:
@@ -286,7 +297,6 @@ class Pairs:
         self.upload.change(read, self.upload, taken, **last).failure(lambda: None, None, self.upload, **silent)
         gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
         chosen = [self.draft, self.mends, *self.columns]
-        # Lengths and letters are the tokenizer's, so another model has another look.
         gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **last)
         model_shown.change(another_model, self.draft, taken, **silent)
         entered.then(restore, None, taken, **silent)
