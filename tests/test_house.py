@@ -47,6 +47,13 @@ def test_one_room_writes_csv():
         assert panel.read_text().count("gr.Dataframe(\n") == panel.read_text().count('buttons=["fullscreen"]'), panel
 
 
+def test_pages_are_not_flooded():
+    """Each update costs a browser as much as a page is large: panels follow jobs by `common.events`, which leaves
+    out those that come too fast. What answers programs has no page."""
+    panels = [path.stem for path in (ROOT / "caa_core" / "panels").glob("*.py") if ".follow(" in path.read_text()]
+    assert sorted(panels) == ["common", "endpoints", "measure"]  # measure's own `follow` calls `events`
+
+
 def test_what_is_imported_is_in_the_requirements():
     """An environment of the product alone has none of the tests' packages."""
     pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text().lower(), re.MULTILINE))

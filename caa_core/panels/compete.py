@@ -13,6 +13,7 @@ from caa_core.limits import PROMPT
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
     MULTIPLIERS,
+    events,
     going,
     guarded,
     layer_slider,
@@ -120,7 +121,7 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
         job = studio.run(lambda model: _contestants(studio, model, session, *values))
         offered = {apart: gr.Checkbox(visible=_may_part(*values)), shared: gr.Chatbot(visible=False)}
         try:
-            for progress in session.follow("compete-explain", job):
+            for progress in events(session, "compete-explain", job):
                 yield {table: going("Making the vectors", progress)}
             if job.stopped:
                 return

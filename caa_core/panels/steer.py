@@ -11,6 +11,7 @@ from caa_core.evaluation import Effect
 from caa_core.interventions import Steer
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
+    events,
     going,
     guarded,
     layer_slider,
@@ -52,7 +53,7 @@ def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[gr.Drop
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: studio.vector(model, session, name))
-        for progress in session.follow("steer-measure", job):
+        for progress in events(session, "steer-measure", job):
             yield going("Making the vector", progress)
         if job.stopped:
             return

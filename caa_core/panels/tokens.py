@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from caa_core import markup
 from caa_core.competition import Voice
 from caa_core.model import SteerableModel
-from caa_core.panels.common import guarded
+from caa_core.panels.common import events, guarded
 from caa_core.panels.conversation import Conversation, Exchange, turns
 from caa_core.panels.plots import figure
 from caa_core.progress import Progress
@@ -64,7 +64,7 @@ class TokenByToken:
             job = self.studio.run(
                 lambda model: _read(model, session, prepare(model, session, *rest), exchanges, system or "", column)
             )
-            for _ in session.follow(PANEL, job):
+            for _ in events(session, PANEL, job):
                 pass
             if job.stopped:
                 return {self.text: gr.skip()}
