@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.answer_reports import level_row, write_answers
+from caa_core.contest_runs import Writing
 from caa_core.contests import Side
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
@@ -17,7 +18,7 @@ from caa_core.presets import Preset, find_questions, find_test_pairs, preset_beh
 from caa_core.progress import Progress, finish, tell
 from caa_core.sweeps import parse_multipliers
 from caa_core.vectors import SteeringVector
-from caa_core.voices import SAMPLED, Direction, calibrate, follow, held_out
+from caa_core.voices import SAMPLED, Direction, held_out
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,14 @@ class Questions:
         if not data:
             tell("Nothing reads the answers: give held-out answers of the behaviour (--held-out).")
         work = answer(model, vector, self.asked, held_out(data) if data else None)
-        found = finish(work, _say)
+        found = finish(work, say)
         if self.out:
             write_answers(found, self.out)
         return found.summary(), _table(found)
 
 
-def written(
-    model: SteerableModel, options: argparse.Namespace, a: Side, b: Side, positions: Positions
-) -> dict[str, Any]:
-    """Which voice written answers follow: `voices.Followed.summary`.
+def writing(model: SteerableModel, options: argparse.Namespace, a: Side, b: Side, positions: Positions) -> Writing:
+    """What `compete --written` asks.
 
     Raises:
         InputError: a voice has no vector to be read along, or nothing held out to calibrate its reading.
@@ -78,14 +77,13 @@ def written(
         Direction(side.name, *(_along(model, side, source, layer)))
         for side, source in zip((a, b), sources, strict=True)
     ]
-    reader = finish(calibrate(model, directions, held_out(*sources)), tell)
     questions = find_questions(options.questions) if options.questions else sources[0].questions()
     decoding = replace(SAMPLED, seed=options.seed)
-    work = follow(model, reader, a, b, questions, options.samples, decoding, positions)
-    return finish(work, _say).summary()
+    return Writing(questions, directions, sources, options.samples, decoding, positions)
 
 
-def _say(event: Any) -> None:
+def say(event: Any) -> None:
+    """Say progress on standard error, and nothing of what has come by then."""
     if isinstance(event, Progress):
         tell(event)
 

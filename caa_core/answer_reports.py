@@ -73,23 +73,26 @@ def write_answers(found: OpenEnded, path: Path, scores: Mapping[str, Scores] | N
 
 def write_followed(found: Followed, path: Path, settings: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     """Write which voice answers follow, by the file's ending. Raises as `write_answers` does."""
-    answers = [{"written_under": arm, **answer} for arm, one in found.arms.items() for answer in one.answers]
     if path.suffix.lower() == ".html":
-        read = [[row["written_under"], row["question"], row["answer"], *reading_cells(row)] for row in answers]
-        parts = [
-            Part(
-                "Which voice written answers follow",
-                f"{found.verdict}\n{found.reading['text']}",
-                figure=shares_by_arm(found),
-                heads=SHARES,
-                rows=share_rows(found),
-            ),
-            Part("All answers", heads=READINGS, rows=read),
-        ]
-        write_html(path, f"{found.a} against {found.b}", parts, settings, provenance)
+        write_html(path, f"{found.a} against {found.b}", followed_parts(found), settings, provenance)
         return
     whole = found.summary() | {"settings": dict(settings), "provenance": dict(provenance)}
-    _write(path, whole, answers)
+    _write(path, whole, _answers(found))
+
+
+def followed_parts(found: Followed) -> list[Part]:
+    """Which voice answers follow, as parts of a report."""
+    told = f"{found.verdict}\n{found.reading['text']}"
+    drawn, rows = shares_by_arm(found), share_rows(found)
+    read = [[row["written_under"], row["question"], row["answer"], *reading_cells(row)] for row in _answers(found)]
+    return [
+        Part("Which voice written answers follow", told, figure=drawn, heads=SHARES, rows=rows),
+        Part("All answers", heads=READINGS, rows=read),
+    ]
+
+
+def _answers(found: Followed) -> list[dict[str, Any]]:
+    return [{"written_under": arm, **answer} for arm, one in found.arms.items() for answer in one.answers]
 
 
 def level_row(level: Level) -> list[str]:

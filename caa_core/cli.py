@@ -496,7 +496,8 @@ def _cost(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _compete(options: argparse.Namespace) -> tuple[Any, str]:
-    from caa_core.contest_runs import Bout, check_report, run, run_reasoning, run_surface, write_report
+    from caa_core.answer_commands import say, writing
+    from caa_core.contest_runs import Bout, check_report, run, run_reasoning, run_surface, run_written, write_report
     from caa_core.contests import Side
     from caa_core.interventions import Positions, parse_steer
     from caa_core.reasoning_reports import table_of
@@ -528,19 +529,17 @@ def _compete(options: argparse.Namespace) -> tuple[Any, str]:
         source, layer, multiplier = spec
         vector = _vector_for(model, source, None if options.layers else [model.check_layer(layer)])
         sides.append(Side.of(Path(source).stem, vector, layer, multiplier, system, begin))
+    asked_to_write = writing(model, options, *sides, positions) if options.written else None
     result = finish(run(model, bout, *sides), tell)
     text = result["verdict"]
     if options.surface or options.layers:
         result["surface"] = found = finish(run_surface(model, bout, *sides, grid), tell)
         text += f"\n{found['verdict']}"
-    if options.written:
-        from caa_core.answer_commands import written
-
-        result["written"] = found = written(model, options, *sides, positions)
+    if asked_to_write:
+        result["written"] = found = finish(run_written(model, asked_to_write, *sides), say)
         text += f"\n{found['verdict']}"
     if budget:
-        work = run_reasoning(model, bout, *sides, budget)
-        found = finish(work, lambda event: tell(event) if isinstance(event, Progress) else None)
+        found = finish(run_reasoning(model, bout, *sides, budget), say)
         result |= {name: found[name] for name in ("arms", "thinking")}
         text += f"\n{table_of(found)}"
     if options.out:

@@ -1,27 +1,31 @@
 """A contest as it is asked for, with what makes it repeatable, what is kept of it, and its report as a file."""
 
 import json
-from collections.abc import Generator, MutableMapping, Sequence
+from collections.abc import Callable, Generator, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from caa_core import __version__
+from caa_core.answer_reports import followed_parts
 from caa_core.contest_figures import dominance_gauge, voices_apart
 from caa_core.contests import CONTROLS, WRITTEN_TOKENS, Contest, Side, compete
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
+from caa_core.generation import Decoding
 from caa_core.html_reports import Part, write_html
 from caa_core.interventions import AFTER_PROMPT, Positions
 from caa_core.items import choose_items
 from caa_core.model import SteerableModel
-from caa_core.progress import Progress
+from caa_core.presets import Preset
+from caa_core.progress import Progress, showing
 from caa_core.reasoning import Budget, Reasoned, reason
 from caa_core.reasoning_reports import parts as reasoning_parts
 from caa_core.reports import write_rows
 from caa_core.surface_figures import crossing_map, surface_map
 from caa_core.surfaces import Grid, Surface, crossing, surface, surface_of
 from caa_core.sweeps import digest
+from caa_core.voices import SAMPLED, SAMPLES, Direction, Followed, calibrate, follow, held_out
 
 ENDINGS = (".json", ".csv", ".html")
 # Results that are kept for one person; the oldest go first.
@@ -40,6 +44,22 @@ RANGE = ["random vectors", "shuffled labels"]
 TABLE = ["voice", "Δ, nats a token (95 %)", *RANGE, "KL, nats", "repetition"]
 
 Known = MutableMapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Writing:
+    """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
+    preset whose held-out answers they are, by which that is calibrated. system: what the model is told by nobody's
+    voice.
+    """
+
+    questions: Sequence[str]
+    directions: Sequence[Direction]
+    held_out: Sequence[Preset | Dataset]
+    samples: int = SAMPLES
+    decoding: Decoding = SAMPLED
+    positions: Positions = AFTER_PROMPT
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,8 @@ def run(
         found = yield from compete(model, items, a, b, bout.controls, system=bout.system, written=written)
         return {**found.summary(), "skipped": list(items.skipped)}
 
-    return (yield from _known(model, bout, a, b, {"controls": bout.controls}, work, known))
+    settings = _settings(bout, a, b, controls=bout.controls, written_tokens=bout.written)
+    return (yield from _known(model, a, b, settings, [bout.data], work, known))
 
 
 def run_surface(
@@ -89,7 +110,7 @@ def run_surface(
         return (yield from surface(model, items, a, b, *grid.multipliers, bout.system)).summary()
 
     asked = {"layers": layers} if layers else {"multipliers": grid.multipliers}
-    return (yield from _known(model, bout, a, b, asked, work, known))
+    return (yield from _known(model, a, b, _settings(bout, a, b, **asked), [bout.data], work, known))
 
 
 def run_reasoning(
@@ -101,27 +122,54 @@ def run_reasoning(
         items = yield from choose_items(model, bout.data, bout.positions)
         return (yield from reason(model, items, a, b, budget, bout.system)).summary()
 
-    return (yield from _known(model, bout, a, b, {"budget": asdict(budget)}, work, known))
+    settings = _settings(bout, a, b, budget=asdict(budget))
+    return (yield from _known(model, a, b, settings, [bout.data], work, known))
+
+
+def run_written(
+    model: SteerableModel, asked: Writing, a: Side, b: Side, known: Known | None = None
+) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
+    """Measure which voice written answers follow: `Followed.summary` with settings and provenance; else as
+    `run_reasoning`. Raises what `calibrate` and `follow` raise.
+    """
+
+    def work() -> Generator[Progress | Followed, None, dict[str, Any]]:
+        reader = yield from calibrate(model, asked.directions, held_out(*asked.held_out))
+        how = asked.samples, asked.decoding, asked.positions, asked.system
+        return (yield from follow(model, reader, a, b, asked.questions, *how)).summary()
+
+    data = [one.test() if isinstance(one, Preset) else one for one in asked.held_out]
+    heard = [
+        {"name": one.name, "layer": one.layer, "sha256": digest(one.vector.numpy().tobytes())}
+        for one in asked.directions
+    ]
+    questions = digest(json.dumps(list(asked.questions)).encode())
+    drawn = {"answers_a_question": asked.samples, **asdict(asked.decoding)}
+    settings = _settings(asked, a, b, heard_along=heard, questions_sha256=questions, **drawn)
+    return (yield from _known(model, a, b, settings, data, work, known))
+
+
+def _settings(how: Bout | Writing, a: Side, b: Side, **asked: Any) -> dict[str, Any]:
+    return {"a": _described(a), "b": _described(b), "positions": str(how.positions), "system": how.system, **asked}
 
 
 def _known(
-    model: SteerableModel, bout: Bout, a: Side, b: Side, asked: dict[str, Any], work: Any, known: Known | None
-) -> Generator[Progress, None, dict[str, Any]]:
+    model: SteerableModel,
+    a: Side,
+    b: Side,
+    settings: dict[str, Any],
+    data: Sequence[Dataset],
+    work: Callable[[], Generator[Any, None, dict[str, Any]]],
+    known: Known | None,
+) -> Generator[Any, None, dict[str, Any]]:
     """What `work` finds, with its papers, unless it is known."""
     known = {} if known is None else known
-    settings = {
-        "a": _described(a),
-        "b": _described(b),
-        "positions": str(bout.positions),
-        "system": bout.system,
-        **asked,
-    }
     provenance = {
         "model": model.name,
         "model_fingerprint": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "data": bout.data.name,
-        "data_sha256": bout.data.sha256,
+        "data": ", ".join(one.name for one in data),
+        "data_sha256": ", ".join(one.sha256 for one in data),
         **{
             f"vector_{letter}": {name: value for name, value in asdict(side.vector.provenance).items() if value}
             for letter, side in (("a", a), ("b", b))
@@ -131,31 +179,17 @@ def _known(
     }
     steers = [[digest(steer.vector.numpy().tobytes()) for steer in side.steers] for side in (a, b)]
     layers = [[digest(v.numpy().tobytes()) for v in side.vector.layers.values()] for side in (a, b) if side.vector]
-    data = [[pair.prompt, pair.positive, pair.negative] for pair in bout.data.pairs]
-    depends = [settings, provenance, steers, layers, data, bout.written, model.device.type, model.template_sha256]
+    texts = [[pair.prompt, pair.positive, pair.negative] for one in data for pair in one.pairs]
+    depends = [settings, provenance, steers, layers, texts, model.device.type, model.template_sha256]
     key = digest(json.dumps(depends).encode())
     if key in known:
         known[key] = known.pop(key)  # as the latest
     else:
-        known[key] = yield from _with_papers(work(), {"settings": settings, "provenance": provenance})
+        papers = {"settings": settings, "provenance": provenance}
+        known[key] = (yield from showing(work(), lambda part: part.summary() | papers)) | papers
         for oldest in list(known)[:-KEPT]:
             del known[oldest]
     return known[key]
-
-
-def _with_papers(
-    work: Generator[Any, None, dict[str, Any]], papers: dict[str, Any]
-) -> Generator[Any, None, dict[str, Any]]:
-    """What `work` finds, and what it yields of it before, each with its papers."""
-    try:
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                return end.value | papers
-            yield event.summary() | papers if isinstance(event, Reasoned) else event
-    finally:
-        work.close()
 
 
 def _described(side: Side) -> dict[str, Any]:
@@ -172,9 +206,9 @@ def check_report(path: Path) -> None:
 
 
 def write_report(found: dict[str, Any], path: Path) -> None:
-    """Write what `run` found (with a surface under "surface" and arms with thoughts, where there are), or what
-    `run_surface` or `run_reasoning` found: all of it as JSON, items, cells or arms as CSV, figures and tables as HTML,
-    by the file's ending.
+    """Write what `run` found (with a surface under "surface", written answers under "written" and arms with thoughts,
+    where there are), or what `run_surface` or `run_reasoning` found: all of it as JSON, items, cells or arms as CSV,
+    figures and tables as HTML, by the file's ending.
 
     Raises:
         InputError: it has another ending, or cannot be written.
@@ -183,9 +217,10 @@ def write_report(found: dict[str, Any], path: Path) -> None:
     if path.suffix.lower() == ".html":
         parts = _parts(found) if "rows" in found else [_surface_part(found)] if "cells" in found else []
         parts += [_surface_part(found["surface"])] if "surface" in found else []
+        parts += followed_parts(Followed.of(found["written"])) if "written" in found else []
         parts += reasoning_parts(found) if "arms" in found else []
         title = " against ".join(found["settings"][side]["name"] for side in ("a", "b"))
-        write_html(path, title, parts, _flat(found["settings"]), _flat(found["provenance"]))
+        write_html(path, title, parts, found["settings"], found["provenance"])
         return
     if path.suffix.lower() == ".csv":
         write_rows(path, next(found[name] for name in ("rows", "cells", "arms") if name in found))
@@ -233,11 +268,3 @@ def _surface_part(found: dict[str, Any]) -> Part:
     shown = surface_of({name: value for name, value in found.items() if name not in ("settings", "provenance")})
     figure = surface_map(shown) if isinstance(shown, Surface) else crossing_map(shown)
     return Part("Surface", shown.verdict, figure=figure)
-
-
-def _flat(fields: dict[str, Any]) -> dict[str, str]:
-    """Settings as they are shown in a table."""
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-        for name, value in fields.items()
-    }

@@ -30,7 +30,7 @@ from caa_core.interventions import Steer
 from caa_core.items import Items
 from caa_core.model import SteerableModel
 from caa_core.presets import pairs_behind
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import Cue, begun, render
 from caa_core.readings import ReadPosition
 from caa_core.scoring import Steers, score
@@ -320,12 +320,9 @@ def _repetition(
             rows.append(Row(begun(model.tokenizer, asked, side.begin), side.steers, items.positions))
     progress = Progress(len(rows), "answers written", len(rows) * tokens)
     work = generate(model, rows, Decoding(tokens))
-    while True:
-        try:
-            yield progress.reach(sum(len(text.ids) for text in next(work)))
-        except StopIteration as end:
-            shares = np.array([repetition(text.ids) for text in end.value]).reshape(len(sides), -1)
-            return tuple(map(float, shares.mean(1)))
+    texts = yield from showing(work, lambda texts: progress.reach(sum(len(text.ids) for text in texts)))
+    shares = np.array([repetition(text.ids) for text in texts]).reshape(len(sides), -1)
+    return tuple(map(float, shares.mean(1)))
 
 
 def conclude(

@@ -3,6 +3,7 @@
 Everything that comes in is escaped by the template, and by plotly in its figures, whose script lies in the file once.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -93,8 +94,8 @@ def write_html(
     text = TEMPLATE.render(
         title=title,
         parts=parts,
-        settings=settings,
-        provenance=provenance,
+        settings=_flat(settings),
+        provenance=_flat(provenance),
         drawn=lambda figure: figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG),
         script=get_plotlyjs(),
     )
@@ -102,3 +103,11 @@ def write_html(
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as they are shown in a table."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        for name, value in fields.items()
+    }

@@ -161,6 +161,19 @@ def within(
         yield progress
 
 
+def showing(work: Generator[Any, None, Result], show: Callable[[Any], Any]) -> Generator[Any, None, Result]:
+    """Run `work`. Its progress goes through as it is; for what it yields of its result comes what `show` returns."""
+    try:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            yield event if isinstance(event, Progress) else show(event)
+    finally:
+        work.close()
+
+
 def finish(work: Generator[Any, None, Result], on_event: Callable[[Any], None] = lambda event: None) -> Result:
     """Run `work` to its end here and now and return its result."""
     while True:

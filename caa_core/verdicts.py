@@ -7,7 +7,7 @@ shuffled.
 
 import itertools
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from caa_core.extraction import AUTOMATIC
 from caa_core.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.items import Items, choose_items
 from caa_core.model import SteerableModel
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import NO_CUE, Cue
 from caa_core.readings import ReadPosition, read_all
 from caa_core.sweeps import Reading, Sweep, check_multipliers, digest, keys_of, read, sweep
@@ -241,22 +241,10 @@ def evaluate(
     items = yield from choose_items(model, dataset, positions, cue, paper_counting)
     waiting = Conclusion(None, None, NOT_YET)
     work = sweep(model, items, vector, layers, multipliers, counts, known.readings)
-    swept = yield from _mapped(work, lambda found: Evaluation(found, waiting, settings, provenance))
+    swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
     conclusion = yield from conclude(model, swept, vector, made_from, controls, known=known)
     return Evaluation(swept, conclusion, settings, provenance)
-
-
-def _mapped(
-    work: Generator[Progress | Sweep, None, Sweep], show: Callable[[Sweep], Evaluation]
-) -> Generator[Progress | Evaluation, None, Sweep]:
-    """A sweep that shows what has come of it."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            return end.value
-        yield show(event) if isinstance(event, Sweep) else event
 
 
 def check_controls(count: int) -> int:

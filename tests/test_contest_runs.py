@@ -1,14 +1,17 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
-from caa_core.contest_runs import ENDINGS, KEPT, Bout, run, run_surface, table_of, write_report
+from caa_core.contest_runs import ENDINGS, KEPT, Bout, Writing, run, run_surface, run_written, table_of, write_report
 from caa_core.contests import Contest, Side
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.progress import finish
+from caa_core.generation import Decoding
+from caa_core.progress import Progress, finish
 from caa_core.surfaces import Grid
+from caa_core.voices import Direction
 from tests.test_contests import LAYER, PROMPTS, planted  # noqa: F401 - a fixture
 from tests.test_surfaces import voice
 
@@ -41,6 +44,19 @@ def test_what_is_known_is_not_computed_again(planted, sides, data):  # noqa: F81
     known |= {str(i): {} for i in range(KEPT)}
     finish(run(model, Bout(data, controls=1, written=0), *sides, known))
     assert len(known) == KEPT
+
+
+def test_written_answers_are_known_too(planted, sides, data):  # noqa: F811
+    model, _, toward, idle = planted
+    directions = [Direction("A", toward, LAYER), Direction("B", idle[0], LAYER)]
+    asked, known, parts = Writing(("Hi?", "Why?"), directions, [data, data], 1, Decoding(4)), {}, []
+    first = finish(run_written(model, asked, *sides, known), parts.append)
+    assert first == [part for part in parts if not isinstance(part, Progress)][-1], "what has come is shown on the way"
+    assert finish(run_written(model, asked, *sides, known), pytest.fail) == first
+    assert first["settings"]["max_new_tokens"] == 4 and first["provenance"]["data"] == "=data, =data"
+    for other in (replace(asked, questions=("Hi?", "Who?")), replace(asked, directions=directions[::-1])):
+        finish(run_written(model, other, *sides, known))
+    assert len(known) == 3
 
 
 def test_a_run_says_what_makes_it_repeatable(planted, sides, data):  # noqa: F811

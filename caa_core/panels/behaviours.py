@@ -17,7 +17,7 @@ from caa_core.panels.common import bar, beside, busy, events, freed, guarded, nu
 from caa_core.panels.paper import as_behaviour, in_words, measured
 from caa_core.panels.plots import figure
 from caa_core.presets import presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.replication import Replication, Settings, replicate
 from caa_core.replication_reports import ENDINGS, parts_of, write_replication
 from caa_core.service import Studio
@@ -240,15 +240,13 @@ def _keeping(
     person: Person, known: dict[str, Any], work: Generator[Progress | Replication, None, Replication]
 ) -> Generator[Progress | Replication, None, Replication]:
     """Run it, and keep what has come after each behaviour, whether or not the page still listens."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            return end.value
-        if isinstance(event, Replication):
-            person.remember(PANEL, event.pack())
-            person.remember(KNOWN, dict(list(known.items())[-MOST_KNOWN:]))
-        yield event
+
+    def keep(found: Replication) -> Replication:
+        person.remember(PANEL, found.pack())
+        person.remember(KNOWN, dict(list(known.items())[-MOST_KNOWN:]))
+        return found
+
+    return (yield from showing(work, keep))
 
 
 def _kept(person: Person) -> Replication:

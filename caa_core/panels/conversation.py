@@ -17,7 +17,7 @@ from caa_core.interventions import POSITIONS, Plan, Positions, Steer
 from caa_core.limits import TOKENS
 from caa_core.model import SteerableModel
 from caa_core.panels.common import beside, busy, check_request, events, freed, going, guarded, plain, stopper
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import Turn, asked_to_think, begun, from_thought, render, thought_of
 from caa_core.service import Studio
 from caa_core.sessions import Session
@@ -359,30 +359,30 @@ def _write(
             replace(row, prompt=from_thought(model.tokenizer, row.prompt, thought, begin))
             for row, thought, begin in zip(rows, thoughts, begins, strict=True)
         ]
-    work = generate(model, rows, asked.decoding)
     thought_texts = [_decoded(model, thought) for thought in thoughts]
-    while True:
-        try:
-            texts = next(work)
-        except StopIteration as end:
-            return Outcome(voices.notes, _mark(model, rows[marked], end.value[marked]))
-        yield [
+
+    def said(texts: Sequence[Written]) -> list[Said]:
+        return [
             Said([*thought, *text.ids], row.prompt.cue + text.text, shown)
             for row, text, thought, shown in zip(rows, texts, thoughts, thought_texts, strict=True)
         ]
+
+    texts = yield from showing(generate(model, rows, asked.decoding), said)
+    return Outcome(voices.notes, _mark(model, rows[marked], texts[marked]))
 
 
 def _thoughts(
     model: SteerableModel, rows: Sequence[Row], decoding: Decoding
 ) -> Generator[list[Said], None, list[tuple[int, ...]]]:
     """Write what each column thinks; its tokens are returned."""
-    work = generate(model, rows, decoding)
-    while True:
-        try:
-            thoughts = [thought_of(model.tokenizer, text.ids) for text in next(work)]
-        except StopIteration:
-            return thoughts
-        yield [Said(thought, "", _decoded(model, thought)) for thought in thoughts]
+
+    def of(texts: Sequence[Written]) -> list[tuple[int, ...]]:
+        return [thought_of(model.tokenizer, text.ids) for text in texts]
+
+    def said(texts: Sequence[Written]) -> list[Said]:
+        return [Said(thought, "", _decoded(model, thought)) for thought in of(texts)]
+
+    return of((yield from showing(generate(model, rows, decoding), said)))
 
 
 def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:

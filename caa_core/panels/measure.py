@@ -35,7 +35,7 @@ from caa_core.panels.common import (
 )
 from caa_core.panels.paper import PaperFigures, keep_items
 from caa_core.presets import find_test_pairs, presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import CUES
 from caa_core.reports import cells_in_words
 from caa_core.service import Studio
@@ -91,20 +91,14 @@ class _Run:
     ) -> Generator[Progress | Evaluation, None, None]:
         """Run it, and keep what has come after each part, whether or not the page still listens."""
         self.asked["notes"] = notes
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                self._keep(person, known, end.value)
-                return
-            if isinstance(event, Evaluation):
-                self._keep(person, known, event)
-            yield event
 
-    def _keep(self, person: Person, known: Known, found: Evaluation) -> None:
-        self.found = found.summary()
-        person.remember(PANEL, {"asked": self.asked, "found": self.found})
-        person.remember(KNOWN, pack(known))
+        def keep(found: Evaluation) -> Evaluation:
+            self.found = found.summary()
+            person.remember(PANEL, {"asked": self.asked, "found": self.found})
+            person.remember(KNOWN, pack(known))
+            return found
+
+        keep((yield from showing(work, keep)))
 
 
 def build(

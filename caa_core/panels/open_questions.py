@@ -52,7 +52,7 @@ from caa_core.panels.common import (
 from caa_core.panels.plots import figure
 from caa_core.panels.written import FILES, questions_of
 from caa_core.presets import find_test_pairs, preset_behind, presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.service import Studio
 from caa_core.sessions import Person
 from caa_core.sweeps import parse_multipliers
@@ -269,16 +269,13 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
             before = _kept(person)
             known = OpenEnded.of(before["found"]) if before else None
             writing = answer(model, steering, asked, held_out(read_by) if read_by else None, known)
-            while True:
-                try:
-                    event = next(writing)
-                except StopIteration as end:
-                    _remember(person, end.value, form, misfits(model, steering))
-                    return
-                if isinstance(event, OpenEnded):
-                    came.append(event)
-                    _remember(person, event, form, misfits(model, steering))
-                yield event
+
+            def keep(found: OpenEnded) -> OpenEnded:
+                came.append(found)
+                _remember(person, found, form, misfits(model, steering))
+                return found
+
+            keep((yield from showing(writing, keep)))
 
         yield {status: "Waiting for the model ...", **busy(write)}
         job = studio.run(work)

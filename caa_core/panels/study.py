@@ -17,7 +17,7 @@ from caa_core.panels.common import bar, beside, busy, events, freed, guarded, pl
 from caa_core.panels.measure import items_of
 from caa_core.panels.plots import figure
 from caa_core.presets import find_pairs, presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import CUES as ALL_CUES
 from caa_core.readings import RULES
 from caa_core.service import Studio
@@ -282,12 +282,7 @@ def _noted(
         person.remember(KNOWN, dict(list(known.items())[-MOST_KEPT:]))
         return found
 
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            return keep(end.value)
-        yield keep(event) if isinstance(event, Study) else event
+    return keep((yield from showing(work, keep)))
 
 
 def _in_words(found: Study) -> str:

@@ -11,7 +11,7 @@ from caa_core.model import SteerableModel
 from caa_core.panels.common import bar, beside, busy, download_buttons, events, freed, guarded, plain, stopper, whole
 from caa_core.panels.plots import figure
 from caa_core.panels.verdict import FORMATS, KNOWN, Prepare, Verdict, bout_of, known_of
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.reasoning_reports import ARMS, arm_rows, arms_figure, budget_line, prompts_of, thoughts_html, verdicts
 from caa_core.service import Studio
 from caa_core.sessions import Person
@@ -91,9 +91,14 @@ class Thinking:
             name, file, system, positions, *rest = asked[len(names) :]
             bout, known, latest = bout_of(name, file, 0, system, positions), known_of(session.person), []
 
+            def keep(found: dict[str, Any]) -> dict[str, Any]:
+                latest[:] = [found]
+                session.person.remember(PANEL, found)
+                return found
+
             def work(model: SteerableModel) -> Generator[Any, None, None]:
                 a, b = yield from prepare(model, session, *rest)
-                latest[:] = [(yield from _keeping(run_reasoning(model, bout, a, b, budget, known), latest))]
+                keep((yield from showing(run_reasoning(model, bout, a, b, budget, known), keep)))
                 session.person.remember(KNOWN, known)
 
             yield {self.status: "Waiting for the model ...", **busy(self.go)}
@@ -104,7 +109,6 @@ class Thinking:
                 else:
                     yield self._shown(event)
             if latest:
-                session.person.remember(PANEL, latest[0])
                 yield {**self._shown(latest[0]), **self._written(session.person, latest[0])}
             yield {self.status: "Stopped; what had come by then is shown." if job.stopped else ""}
 
@@ -154,17 +158,3 @@ class Thinking:
             write_report(found, path)
         buttons = {self.downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()}
         return {self.files: gr.Row(visible=True), **buttons}
-
-
-def _keeping(
-    work: Generator[Any, None, dict[str, Any]], latest: list[dict[str, Any]]
-) -> Generator[Any, None, dict[str, Any]]:
-    """`work`, with the last of the results that it yields kept in `latest`, where a stop leaves it."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            return end.value
-        if not isinstance(event, Progress):
-            latest[:] = [event]
-        yield event

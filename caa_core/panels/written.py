@@ -1,19 +1,17 @@
 """Which voice do written answers follow? The section of the Compete tab that writes answers and reads them."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core import __version__
 from caa_core.answer_figures import shares_by_arm
 from caa_core.answer_reports import ENDINGS, READINGS, SHARES, reading_cells, share_rows, write_followed
 from caa_core.competition import Voice
+from caa_core.contest_runs import Writing, run_written
 from caa_core.contests import Side
-from caa_core.datasets import Dataset
 from caa_core.errors import InputError
 from caa_core.generation import Decoding
 from caa_core.interventions import Positions
@@ -34,11 +32,12 @@ from caa_core.panels.common import (
     whole,
 )
 from caa_core.panels.plots import figure
+from caa_core.panels.verdict import KNOWN, known_of
 from caa_core.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.service import Studio
 from caa_core.sessions import Person
-from caa_core.voices import SAMPLED, SAMPLES, Direction, Followed, calibrate, follow, held_out
+from caa_core.voices import SAMPLED, SAMPLES, Direction, Followed
 
 PANEL = "compete-written"
 FILES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
@@ -140,27 +139,23 @@ class WhichVoice:
             steered = Positions.parse(where or "")
             files = [find_test_pairs(Path(path)) if path else None for path in (held_a, held_b)]
             count = min(max(whole(samples, "The number of answers"), 1), MOST_SAMPLES)
-            came = []
+            known, latest = known_of(session.person), []
 
-            def work(model: SteerableModel) -> Generator[Progress | Followed, None, None]:
+            def keep(found: dict[str, Any]) -> dict[str, Any]:
+                latest[:] = [found]
+                session.person.remember(PANEL, found)
+                return found
+
+            def work(model: SteerableModel) -> Generator[Any, None, None]:
                 a, b = yield from sides(model, session, *rest)
                 voices = yield from readers(model, session, *rest)
                 if len(voices) < 2:
                     raise InputError("Choose a vector for voice B too: the answers are read along it.")
                 data = [given or _own(voice) for given, voice in zip(files, voices, strict=True)]
                 directions = [Direction(v.vector.name, v.vector.at(v.layer), v.layer) for v in voices]
-                papers = _papers(model, a, b, directions, data, count, decoding, steered, told or "")
-                reader = yield from calibrate(model, directions, held_out(*data))
-                following = follow(model, reader, a, b, questions, count, decoding, steered, told or "")
-                while True:
-                    try:
-                        event = next(following)
-                    except StopIteration:
-                        return
-                    if isinstance(event, Followed):
-                        came.append(event)
-                        session.person.remember(PANEL, {"found": event.summary(), **papers})
-                    yield event
+                asked = Writing(questions, directions, data, count, decoding, steered, told or "")
+                keep((yield from showing(run_written(model, asked, a, b, known), keep)))
+                session.person.remember(KNOWN, known)
 
             yield {self.status: "Waiting for the model ...", **busy(self.write)}
             job = self.studio.run(work)
@@ -168,14 +163,12 @@ class WhichVoice:
                 if isinstance(event, Progress):
                     yield {self.status: f"{bar(event)} {beside(self.studio)}"}
                 else:
-                    yield self._shown(session.person, session.person.results[PANEL])
-            if not came:
+                    yield self._shown(session.person, event)
+            if not latest:
                 yield {self.status: "Stopped before anything was read."}
                 return
-            said = (
-                f"Stopped after {session.person.results[PANEL]['found']['questions']} questions." if job.stopped else ""
-            )
-            yield {self.status: said, **self._shown(session.person, session.person.results[PANEL])}
+            said = f"Stopped after {latest[0]['questions']} questions." if job.stopped else ""
+            yield {self.status: said, **self._shown(session.person, latest[0])}
 
         @guarded
         def restore(request: gr.Request) -> dict:
@@ -197,7 +190,7 @@ class WhichVoice:
         values[0].input(lambda name: name if name in presets() else gr.skip(), values[0], self.preset, **silent)
 
     def _shown(self, person: Person, kept: dict[str, Any]) -> dict:
-        found = Followed.of(kept["found"])
+        found = Followed.of(kept)
         drawn = shares_by_arm(found)
         paths = {ending: person.path(f"{found.a} against {found.b}, written", ending) for ending in ENDINGS}
         for path in paths.values():
@@ -240,35 +233,6 @@ def _own(voice: Voice) -> Preset:
             "contrast pairs that its vector was not made from."
         )
     return found
-
-
-def _papers(
-    model: SteerableModel,
-    a: Side,
-    b: Side,
-    directions: Sequence[Direction],
-    data: Sequence[Preset | Dataset],
-    samples: int,
-    decoding: Decoding,
-    positions: Positions,
-    system: str,
-) -> dict[str, Any]:
-    """Settings and provenance of a run."""
-    settings: dict[str, Any] = {}
-    for letter, side, direction, source in zip("ab", (a, b), directions, data, strict=True):
-        added = ", ".join(f"layer {steer.layer} × {steer.multiplier:g}" for steer in side.steers)
-        told = [f"told: {side.system}"] if side.system else [f"answer begins: {side.begin}"] if side.begin else []
-        settings[f"voice {letter}"] = "; ".join(filter(None, [side.name, added, *told]))
-        settings[f"voice {letter} is read along"] = f"{direction.name}, layer {direction.layer}"
-        settings[f"held-out answers of {letter}"] = source.name
-    settings |= {"answers a question": samples, **asdict(decoding), "positions": str(positions), "system": system}
-    provenance = {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "created_with": f"caa-studio {__version__}",
-    }
-    return {"settings": settings, "provenance": provenance}
 
 
 def _words(found: Followed) -> str:
