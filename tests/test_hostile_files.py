@@ -19,6 +19,7 @@ from caa_core.parquet import columns_of
 from caa_core.tables import LEGACY, Table, read_table
 from tests.test_tables import FILES, as_csv, as_parquet
 
+# Of this process' own time, whatever else the machine does meanwhile.
 SECONDS = 2
 
 
@@ -26,19 +27,27 @@ def hostile(examples):
     """So many files, the same ones at every run."""
     ignored = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
-        max_examples=examples, deadline=1000 * SECONDS, derandomize=True, database=None, suppress_health_check=ignored
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=ignored
     )
 
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a file in every way that there is. Returns the table, or the sentence that says why there is none."""
+    """Read a file in every way that there is, in `seconds`. Returns the table, or the sentence that says why there is
+    none.
+    """
     folder = tmp_path / "only"
     folder.mkdir()
 
-    def look(content):
+    def look(content, seconds=SECONDS):
         path = folder / "data.bin"
         path.write_bytes(content)
+        begun = time.process_time()
+        found = look_at(path, content)
+        assert time.process_time() - begun < seconds
+        return found
+
+    def look_at(path, content):
         try:
             table = read_table(path)
         except InputError as error:
@@ -227,9 +236,7 @@ OUTRAGEOUS = {
 @pytest.mark.parametrize("name", OUTRAGEOUS)
 def test_outrageous_files(read, name):
     content = OUTRAGEOUS[name]
-    start = time.monotonic()
-    read(content if isinstance(content, bytes) else content.encode())
-    assert time.monotonic() - start < 2 * SECONDS
+    read(content if isinstance(content, bytes) else content.encode(), 2 * SECONDS)
 
 
 def test_a_long_text_in_every_field(read):
@@ -237,6 +244,4 @@ def test_a_long_text_in_every_field(read):
     for filling in (" (A) x\n", "\n", "- ", "1.", "(", "shut it ", "Yes ", " \n\t"):
         text = (filling * 90_000)[:90_000]
         rows = [{"prompt": f"{i}{text}", "positive": f"a{text}", "negative": f"b{text}c"} for i in range(8)]
-        start = time.monotonic()
         assert isinstance(read(json.dumps(rows).encode()), Table)
-        assert time.monotonic() - start < SECONDS

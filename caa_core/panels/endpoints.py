@@ -43,7 +43,7 @@ def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -
         if say and isinstance(event, Progress):
             say(event.fraction, desc=str(event))
     if job.stopped:
-        raise InputError("The call was stopped, because its client left.")
+        raise InputError("The call was stopped: its client left, or the app is being ended.")
     return job.result
 
 
