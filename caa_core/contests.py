@@ -39,6 +39,8 @@ from caa_core.verdicts import random_controls, shuffled_controls
 
 CONTROLS = 20
 FEWEST_PROMPTS = 4
+# What sums in another order make of nothing, in nats a token: no change is as small as that.
+ROUNDING = 1e-5
 # Answers that are written to see how far they repeat themselves: tokens of each, and prompts at most.
 WRITTEN_TOKENS = 32
 WRITTEN_PROMPTS = 16
@@ -90,8 +92,8 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether its interval leaves 0 out."""
-        return not self.low <= 0 <= self.high
+        """Whether its interval leaves 0 out, and what rounding makes of 0."""
+        return self.low > ROUNDING or self.high < -ROUNDING
 
     def __str__(self) -> str:
         return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
@@ -343,7 +345,8 @@ def conclude(
     delta_a, delta_b, delta_ab = (estimate(np.mean, change) for change in changes)
     interaction = estimate(lambda x, y, z, axis: (z - x - y).mean(axis), *changes)
     apart = estimate(lambda x, y, axis: (x - y).mean(axis), *changes[:2])
-    dominance = None if cancels or apart.low <= 0 else estimate(dominance_of, *changes)
+    they_part = apart.is_clear and apart.value > 0 and not cancels
+    dominance = estimate(dominance_of, *changes) if they_part else None
     found = Contest(
         a=a.name,
         b=b.name,

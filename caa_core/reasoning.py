@@ -442,7 +442,7 @@ class _Experiment:
         cells = [[self.crossing(*each, *crossing) for each in self.each] for crossing in CROSSINGS]
         ab, ba, aa, bb = m = by_prompt(self.items, np.stack([self._by_item(row)[0] for row in cells]))
         apart = estimate(lambda x, y, axis: (x - y).mean(axis), aa, bb)
-        w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.low > 0 else None
+        w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
         if m.shape[1] < FEWEST_PROMPTS:
             verdict = f"{m.shape[1]} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
         elif w is None:

@@ -7,7 +7,7 @@ import torch
 
 from caa_core.cli import main
 from caa_core.contest_figures import dominance_gauge
-from caa_core.contests import Side, compete, same_cosine
+from caa_core.contests import Estimate, Side, compete, same_cosine
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.interventions import Steer
@@ -148,6 +148,12 @@ def test_same_cosine_voices():
         assert (steer.layer, steer.multiplier) == (2, -0.5)
     apart = [torch.cosine_similarity(steer.vector, b.vector, dim=0).item() for steer in drawn]
     assert max(apart) < 0.6
+
+
+def test_what_rounding_makes_of_nothing_is_no_change():
+    assert not Estimate(7e-7, 1e-7, 1.2e-6).is_clear and not Estimate(-7e-7, -1.2e-6, -1e-7).is_clear
+    assert Estimate(2e-4, 1e-4, 3e-4).is_clear and Estimate(-2e-4, -3e-4, -1e-4).is_clear
+    assert not Estimate(0.2, -0.1, 0.5).is_clear
 
 
 def test_contest_files(tmp_path):
