@@ -473,6 +473,8 @@ def _no_contest(found: Contest) -> str:
         (-1, -1): "Both push the wrong way",
     }[_ways(found)]
     text = f"{said}, so there is no contest: Δ of {found.a} is {found.delta_a}, of {found.b} {found.delta_b}."
+    added = found.delta_a.value + found.delta_b.value
+    text += f" Together they come to {found.delta_ab}, where adding them predicts {added:+.2f}."
     for name, change, alone in ((found.a, found.delta_a, found.alone_a), (found.b, found.delta_b, found.alone_b)):
         if alone and change.is_clear and alone.reaches(change.value):
             text += (

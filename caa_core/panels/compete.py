@@ -37,6 +37,10 @@ from caa_core.service import Studio
 from caa_core.sessions import Session
 
 PANEL, FORM = "compete", "compete-form"
+ABOUT = (
+    "Two voices speak to the model at once. Choose them and **write** to see one answer under each and under both; "
+    "then **measure** over many prompts which voice it follows, and **think** to see whether reasoning changes that."
+)
 FIRST = ("joy", "gloom")
 SAME, DIFFERENT = "Same layer", "Different layers"
 TOLD, BEGUN = "Vector against prompt", "Vector against words"
@@ -51,6 +55,12 @@ NO_SUM = {
     BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added where the answer's words "
     "are read, and to all that follows.",
 }
+# Above this cosine two vectors have more in common than not.
+ALIKE = 0.5
+SHARING = (
+    "Even opposite behaviours share much where both were made against the same plain answers: what sets both apart "
+    "from these. "
+)
 # B begins so many layers above A where they are to speak at different ones.
 APART = 6
 BOTH = "both"
@@ -67,6 +77,7 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
     }
     prompts = presets()[FIRST[0]].prompts
     conversation = Conversation(studio, PANEL, labels, prompts, list(labels).index(BOTH), thinks=True)
+    gr.Markdown(ABOUT)
     kind = gr.Radio(list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind")
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
@@ -313,18 +324,18 @@ def _table(a: Voice, b: Voice) -> str:
     """The decomposition in numbers, and what they say."""
     parts: Decomposition = decompose(a, b)
     rows = [
-        ("‖multiplier · v‖", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
+        ("norm of what is added", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
         ("relative strength", *(_number(voice.relative_strength) for voice in (a, b))),
     ]
     lines = [
         f"**{parts.verdict}**",
         "",
-        "| | A | B |",
+        f"| | A: {plain(a.vector.name)} | B: {plain(b.vector.name)} |",
         "|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
     ]
-    lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. ")
+    lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > ALIKE else ''}")
     if parts.remains is not None and parts.norm_a and parts.norm_b:
         lines.append(
             f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "
@@ -335,9 +346,9 @@ def _table(a: Voice, b: Voice) -> str:
 
 
 def _table_beside_words(a: Voice, said: str) -> str:
-    norm = abs(a.multiplier) * a.vector.norm(a.layer)
-    strength = _number(a.relative_strength)
-    return f"**{said}**\n\n| | A |\n|---|---|\n| ‖multiplier · v‖ | {norm:.1f} |\n| relative strength | {strength} |"
+    norm, strength = abs(a.multiplier) * a.vector.norm(a.layer), _number(a.relative_strength)
+    heads = f"| | A: {plain(a.vector.name)} |\n|---|---|"
+    return f"**{said}**\n\n{heads}\n| norm of what is added | {norm:.1f} |\n| relative strength | {strength} |"
 
 
 def _number(value: float | None) -> str:

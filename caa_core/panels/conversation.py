@@ -170,7 +170,7 @@ class Conversation:
         self.think = gr.Checkbox(
             False,
             label="Think first",
-            info="Each column writes a thought of as many new tokens, and answers from there.",
+            info="Each column thinks aloud first, for as many tokens as an answer may have, and answers from there.",
             visible=self.thinks,
             elem_id=f"{self.panel}-think",
         )
@@ -406,7 +406,10 @@ def _status(written: Sequence[Said], seconds: float, decoding: Decoding, stopped
     counts = [len(text.ids) for text in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
     equal = " All columns are equal." if len({tuple(text.ids) for text in written}) == 1 else ""
+    limit = decoding.max_new_tokens
+    full = sum(len(text.ids) == limit for text in written if not text.thought)
+    cut = f" {full} of {len(written)} were cut at {limit} tokens: see More settings." if full else ""
     return (
         f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
-        f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}"
+        f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}{cut}"
     )

@@ -1,5 +1,6 @@
 """Which of two voices the model follows: the verdict of the Compete tab, over answers of each to the same prompts."""
 
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,16 @@ from caa_core.sessions import Person
 
 PANEL, KNOWN = "compete-verdict", "compete-known"
 ABOUT = (
-    "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together? Beside "
-    "them stand vectors drawn at random and made from shuffled labels, which should do nothing."
+    "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together? "
+    "Controls are vectors that say nothing, drawn at random and made from shuffled labels: a voice speaks where it "
+    "does more than they do."
 )
 MEANING = (
-    "m = log p(answer of A) − log p(answer of B), nats a token; Δ is its change against the unsteered model. D is 1 "
-    "where both together do what A alone does, −1 where they do what B alone does; D₀ is what adding the two predicts. "
-    "Intervals are over prompts. Controls have the norm of the voice; second voices also have B's cosine to A. "
-    "Repetition is the share of written tokens that repeat a run of four."
+    "m = log p(answer of A) − log p(answer of B), in nats a token (0.1: each token about 10 % likelier); Δ is how a "
+    "voice changes m: A should push it up, B down. D is 1 where both together do what A alone does, −1 where they do "
+    "what B alone does; D₀ is what adding the two predicts, I what they do beyond it. Intervals are over prompts. "
+    "Controls have the norm of the voice; second voices also have B's cosine to A. KL is how far the model is from "
+    "itself unsteered. Repetition is the share of written tokens that repeat a run of four."
 )
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
@@ -52,7 +55,7 @@ class Verdict:
                 choices, value=first, label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
             )
             self.file = gr.File(
-                label="Or a file of yours: prompt, a, b; or A/B questions",
+                label="or yours: prompt, a, b",
                 file_types=[".json", ".jsonl", ".csv", ".tsv", ".parquet"],
                 height=130,
                 elem_id=f"{PANEL}-file",
@@ -167,8 +170,10 @@ def known_of(person: Person) -> dict[str, dict[str, Any]]:
 
 
 def _words(found: Contest, data: str) -> str:
-    """The verdict, and what it rests on."""
-    return f"#### {plain(found.verdict)}\n\n{found.items} items of {plain(data)}, {found.prompts} prompts."
+    """The verdict, its numbers below it, and what it rests on."""
+    head, *numbers = re.split(": (?=D = |Δ of )", found.verdict, maxsplit=1)
+    rests = f"{found.items} items of {data}, {found.prompts} prompts. A single answer may well go another way."
+    return "\n\n".join([f"#### {plain(head)}", *map(plain, numbers), plain(rests), f"<small>{MEANING}</small>"])
 
 
 def _numbers(found: Contest) -> str:
@@ -183,7 +188,7 @@ def _numbers(found: Contest) -> str:
             f'<span style="color:{colour};font-weight:600">{said}</span>: each vector with its own opposite changes m '
             f"by {found.self_test:.2g}.",
         ]
-    return "\n".join([*lines, "", f"<small>{MEANING}</small>"])
+    return "\n".join(lines)
 
 
 def _rounded(value: str | float) -> str | float:

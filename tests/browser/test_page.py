@@ -86,6 +86,7 @@ def test_the_first_minute_with_a_preset(page, tmp_path):
     for column in ("steer-unsteered", "steer-steered"):
         expect(page.locator(f"#{column} .bot.message")).to_contain_text(re.compile(r"\w+"), timeout=LONG)
     expect(page.locator("#steer-status")).to_contain_text("wrote 80 + 80 tokens", timeout=LONG)
+    expect(page.locator("#steer-status")).to_contain_text("2 of 2 were cut at 80 tokens")
     assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
     expect(page.locator("#steer-prompt textarea")).to_have_value("")
     # `make screenshot` keeps it for the README.
