@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from caa_core import __version__
 from caa_core.answer_reports import followed_parts
 from caa_core.contest_figures import dominance_gauge, voices_apart
 from caa_core.contests import CONTROLS, WRITTEN_TOKENS, Contest, Side, compete
@@ -165,9 +164,7 @@ def _known(
     """What `work` finds, with its papers, unless it is known."""
     known = {} if known is None else known
     provenance = {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.papers,
         "data": ", ".join(one.name for one in data),
         "data_sha256": ", ".join(one.sha256 for one in data),
         **{
@@ -175,7 +172,6 @@ def _known(
             for letter, side in (("a", a), ("b", b))
             if side.vector
         },
-        "created_with": f"caa-studio {__version__}",
     }
     steers = [[digest(steer.vector.numpy().tobytes()) for steer in side.steers] for side in (a, b)]
     layers = [[digest(v.numpy().tobytes()) for v in side.vector.layers.values()] for side in (a, b) if side.vector]

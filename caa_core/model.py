@@ -14,6 +14,7 @@ from nnsight.intervention.envoy import Envoy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from caa_core import __version__
 from caa_core.catalog import CATALOG, Source, locate
 from caa_core.errors import InputError
 from caa_core.machine import best_device, check_memory
@@ -93,6 +94,13 @@ class SteerableModel:
     def template_sha256(self) -> str:
         """What the chat template was, for the vector's papers."""
         return hashlib.sha256((self.tokenizer.chat_template or "").encode()).hexdigest()
+
+    @property
+    def papers(self) -> dict[str, str]:
+        """What a result depends on of the model and of this program."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        created = f"caa-studio {__version__}"
+        return {"model": self.name, "model_fingerprint": self.fingerprint, "dtype": dtype, "created_with": created}
 
     @property
     def head(self) -> Envoy:

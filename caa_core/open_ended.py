@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from caa_core import __version__
 from caa_core.answers import ROWS, costs, write_all
 from caa_core.contests import Estimate
 from caa_core.errors import InputError
@@ -271,11 +270,8 @@ def _empty(model: SteerableModel, vector: SteeringVector, asked: Asked, data: He
         **asdict(asked.decoding),
     }
     provenance = {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.papers,
         **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
-        "created_with": f"caa-studio {__version__}",
     }
     read_by = [[pair.prompt, pair.positive, pair.negative] for pair in (data.a if data else ())]
     depends = [settings, provenance, digest(vector.at(asked.layer).numpy().tobytes()), read_by, model.template_sha256]

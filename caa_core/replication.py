@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from caa_core import __version__
 from caa_core.behaviours import Behaviour, check_behaviours
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
@@ -280,11 +279,8 @@ def replicate(
     behaviours = [one.sample(settings.pairs, settings.items, settings.seed) for one in check_behaviours(behaviours)]
     known = {} if known is None else known
     provenance = {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.papers,
         "device": model.device.type,
-        "created_with": f"caa-studio {__version__}",
     }
     costs = [_cost(behaviour, settings) for behaviour in behaviours]
     progress = Progress(PARTS * len(behaviours), "parts", sum(costs))

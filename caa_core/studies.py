@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from caa_core import __version__
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
 from caa_core.evaluation import interval, random_vectors
@@ -430,15 +429,12 @@ def _row(
 
 def _provenance(model: SteerableModel, pairs: Dataset, dataset: Dataset) -> dict[str, Any]:
     return {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.papers,
         "pairs": pairs.name,
         "pairs_sha256": pairs.sha256,
         "num_pairs": len(pairs.pairs),
         "data": dataset.name,
         "data_sha256": dataset.sha256,
-        "created_with": f"caa-studio {__version__}",
     }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from caa_core import __version__
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
 from caa_core.evaluation import interval, random_vectors
@@ -230,13 +229,10 @@ def evaluate(
         "controls": controls,
     }
     provenance = {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.papers,
         "data": dataset.name,
         "data_sha256": dataset.sha256,
         "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
-        "created_with": f"caa-studio {__version__}",
     }
     items = yield from choose_items(model, dataset, positions, cue, paper_counting)
     waiting = Conclusion(None, None, NOT_YET)

@@ -102,11 +102,11 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         with gr.Column(min_width=300):
             gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
             words = gr.HTML(elem_id="views-words")
+            capability.build(studio, vector, layer, positions)
         with gr.Column(min_width=300):
             gr.Markdown(f"### Cost on neutral text\n{COST}")
             costs = figure("Cost by multiplier", "views-costs")
             costs_data = gr.DownloadButton("Cost (JSON)", size="sm", interactive=False, elem_id="views-costs-data")
-            capability.build(studio, vector, layer, positions)
 
     def shown(views: Views) -> dict:
         return {
