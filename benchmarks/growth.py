@@ -35,7 +35,7 @@ AXES = {
     "pairs": "pairs read at all layers",
     "layers": "layers read of 250 pairs",
     "tokens": "tokens written, two rows",
-    "rows": "rows of 80 tokens, each steered its own way",
+    "rows": "rows of 80 tokens, own plans",
 }
 PLOT = HERE / "growth.svg"
 PEAK = Path("/proc/self/clear_refs")
