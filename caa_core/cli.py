@@ -181,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     contest.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
     contest.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
     contest.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")
+    contest.add_argument(
+        "--tokens", default="", metavar="PROMPT", help="also its answers, that under both voices read token by token"
+    )
     contest.add_argument("--cot", action="store_true", help="also with thoughts: can it reason its way to one voice?")
     contest.add_argument("--prompts", type=int, default=12, metavar="N", help="with --cot: the first so many prompts")
     contest.add_argument("--written", action="store_true", help="also which voice written answers follow")
@@ -497,7 +500,16 @@ def _cost(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _compete(options: argparse.Namespace) -> tuple[Any, str]:
     from caa_core.answer_commands import say, writing
-    from caa_core.contest_runs import Bout, check_report, run, run_reasoning, run_surface, run_written, write_report
+    from caa_core.contest_runs import (
+        Bout,
+        check_report,
+        run,
+        run_reasoning,
+        run_surface,
+        run_tokens,
+        run_written,
+        write_report,
+    )
     from caa_core.contests import Side
     from caa_core.interventions import Positions, parse_steer
     from caa_core.reasoning_reports import table_of
@@ -535,6 +547,9 @@ def _compete(options: argparse.Namespace) -> tuple[Any, str]:
     if options.surface or options.layers:
         result["surface"] = found = finish(run_surface(model, bout, *sides, grid), tell)
         text += f"\n{found['verdict']}"
+    if options.tokens:
+        result["token_by_token"] = found = finish(run_tokens(model, options.tokens, *sides, positions), say)
+        text += "".join(f"\n{arm}: {answer}" for arm, answer in found["answers"].items())
     if asked_to_write:
         result["written"] = found = finish(run_written(model, asked_to_write, *sides), say)
         text += f"\n{found['verdict']}"

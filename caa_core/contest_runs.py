@@ -7,24 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.answer_reports import followed_parts
+from caa_core.competition import Voice
 from caa_core.contest_figures import dominance_gauge, voices_apart
 from caa_core.contests import CONTROLS, WRITTEN_TOKENS, Contest, Side, compete
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
-from caa_core.generation import Decoding
+from caa_core.generation import Decoding, generate
 from caa_core.html_reports import Part, write_html
 from caa_core.interventions import AFTER_PROMPT, Positions
 from caa_core.items import choose_items
 from caa_core.model import SteerableModel
 from caa_core.presets import Preset
 from caa_core.progress import Progress, showing
+from caa_core.prompts import ask
 from caa_core.reasoning import Budget, Reasoned, reason
 from caa_core.reasoning_reports import parts as reasoning_parts
 from caa_core.reports import write_rows
-from caa_core.surface_figures import crossing_map, surface_map
+from caa_core.surface_figures import crossing_map, surface_map, voices_by_token
 from caa_core.surfaces import Grid, Surface, crossing, surface, surface_of
 from caa_core.sweeps import digest
-from caa_core.voices import SAMPLED, SAMPLES, Direction, Followed, calibrate, follow, held_out
+from caa_core.tracks import TokenVoices, read_voices
+from caa_core.voices import ARMS, SAMPLED, SAMPLES, Direction, Followed, calibrate, follow, held_out, row_under
 
 ENDINGS = (".json", ".csv", ".html")
 # Results that are kept for one person; the oldest go first.
@@ -148,6 +151,28 @@ def run_written(
     return (yield from _known(model, a, b, settings, data, work, known))
 
 
+def run_tokens(
+    model: SteerableModel, question: str, a: Side, b: Side, positions: Positions = AFTER_PROMPT
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
+    one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
+
+    Raises:
+        InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
+    """
+    voices = [Voice(s.vector, s.steers[0].layer, s.steers[0].multiplier) for s in (a, b) if s.vector]
+    if not voices:
+        raise InputError("Reading an answer token by token takes a voice with a vector.")
+    sides = dict(zip(ARMS, (Side("unsteered"), a, b, a.beside(b)), strict=True))
+    rows = [row_under(model, question, side, positions) for side in sides.values()]
+    progress = Progress(len(rows), "answers", 1)
+    texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
+    answers = {arm: side.begin + text.text for (arm, side), text in zip(sides.items(), texts, strict=True)}
+    prompt = ask(model.tokenizer, question)
+    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], voices)
+    return {"question": question, "answers": answers, **found.summary()}
+
+
 def _settings(how: Bout | Writing, a: Side, b: Side, **asked: Any) -> dict[str, Any]:
     return {"a": _described(a), "b": _described(b), "positions": str(how.positions), "system": how.system, **asked}
 
@@ -202,9 +227,9 @@ def check_report(path: Path) -> None:
 
 
 def write_report(found: dict[str, Any], path: Path) -> None:
-    """Write what `run` found (with a surface under "surface", written answers under "written" and arms with thoughts,
-    where there are), or what `run_surface` or `run_reasoning` found: all of it as JSON, items, cells or arms as CSV,
-    figures and tables as HTML, by the file's ending.
+    """Write what `run` found (with a surface under "surface", an answer under "token_by_token", written answers under
+    "written" and arms with thoughts, where there are), or what `run_surface` or `run_reasoning` found: all of it as
+    JSON, items, cells or arms as CSV, figures and tables as HTML, by the file's ending.
 
     Raises:
         InputError: it has another ending, or cannot be written.
@@ -213,10 +238,12 @@ def write_report(found: dict[str, Any], path: Path) -> None:
     if path.suffix.lower() == ".html":
         parts = _parts(found) if "rows" in found else [_surface_part(found)] if "cells" in found else []
         parts += [_surface_part(found["surface"])] if "surface" in found else []
+        parts += [_tokens_part(found["token_by_token"])] if "token_by_token" in found else []
         parts += followed_parts(Followed.of(found["written"])) if "written" in found else []
         parts += reasoning_parts(found) if "arms" in found else []
         title = " against ".join(found["settings"][side]["name"] for side in ("a", "b"))
-        write_html(path, title, parts, found["settings"], found["provenance"])
+        also = {"written answers": found["written"]["settings"]} if "written" in found else {}
+        write_html(path, title, parts, found["settings"] | also, found["provenance"])
         return
     if path.suffix.lower() == ".csv":
         write_rows(path, next(found[name] for name in ("rows", "cells", "arms") if name in found))
@@ -258,6 +285,13 @@ def _parts(found: dict[str, Any]) -> list[Part]:
         [row[name] if isinstance(row[name], str) else f"{row[name]:+.2f}" for name in ROWS] for row in found["rows"]
     ]
     return [*parts, Part("Item by item", heads=list(ROWS.values()), rows=rows)]
+
+
+def _tokens_part(found: dict[str, Any]) -> Part:
+    rows = [[arm, answer] for arm, answer in found["answers"].items()]
+    drawn = voices_by_token(TokenVoices.of(found))
+    told = f"{found['question']}\nThe answer under both, read by the unsteered model."
+    return Part("Token by token", told, figure=drawn, heads=["written under", "answer"], rows=rows)
 
 
 def _surface_part(found: dict[str, Any]) -> Part:

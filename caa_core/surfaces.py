@@ -261,7 +261,7 @@ def _rate(cells: Sequence[Cell], changes: np.ndarray) -> tuple[Estimate | None, 
     total = float((mean**2).sum())
     straight = 1 - float(((mean - places @ slopes.mean(1)) ** 2).sum()) / total if total else None
     a, b = (estimate(np.mean, slope) for slope in slopes)
-    if not (a.is_clear and b.is_clear and a.value > 0 > b.value):
+    if a.low <= 0 or b.high >= 0:
         return None, straight, len(kept)
     return estimate(lambda x, y, axis: x.mean(axis) / -y.mean(axis), *slopes), straight, len(kept)
 

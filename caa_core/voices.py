@@ -383,7 +383,7 @@ def follow(
         calls = []
         for number, sample in some:
             own = replace(decoding, seed=decoding.seed + sample * len(questions) + number)
-            calls.append(([_row(model, questions[number], side, positions, system) for side in sides], own))
+            calls.append(([row_under(model, questions[number], side, positions, system) for side in sides], own))
         asked = [questions[number] for number, _ in some]
         answers = yield from _answered(model, reader, sides, asked, calls, progress)
         for place, (arm, side) in enumerate(zip(ARMS, sides, strict=True)):
@@ -418,7 +418,8 @@ def _answered(
     ]
 
 
-def _row(model: SteerableModel, question: str, side: Side, positions: Positions, system: str) -> Row:
+def row_under(model: SteerableModel, question: str, side: Side, positions: Positions, system: str = "") -> Row:
+    """A text to be written: the answer to a question under a voice."""
     told = "\n".join(filter(None, (system.strip(), side.system)))
     return Row(begun(model.tokenizer, ask(model.tokenizer, question, told), side.begin), side.steers, positions)
 

@@ -30,8 +30,15 @@ def test_which_voice_written_answers_follow_on_the_command_line(tmp_path, capsys
     said = capsys.readouterr().err
     assert "q.json, item 1" in said and "scored" not in said, "nothing is measured before the questions are read"
     questions.write_text(json.dumps([{"question": "How was your day?"}, {"question": "What is rain like?"}]))
-    assert main([*asked, "--samples", "3", "--seed", "3", "--out", str(out)]) == 0
-    found = json.loads(capsys.readouterr().out)["written"]
+    assert main([*asked, "--samples", "3", "--seed", "3", "--tokens", "<b>Who?</b>", "--out", str(out)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    read = told["token_by_token"]
+    assert len(set(read["answers"].values())) == 4 and list(read["answers"]) == ["unsteered", "A", "B", "both"]
+    assert "".join(read["tokens"]).split() == read["answers"]["both"].replace("\n", "⏎").split()
+    assert [(track["name"], len(track["values"])) for track in read["tracks"]] == [
+        (name, len(read["tokens"])) for name in ("joy", "gloom")
+    ]
+    found = told["written"]
     assert found["questions"] == 2 and found["samples"] == 3 and found["settings"]["seed"] == 3
     assert [voice["layer"] for voice in found["settings"]["heard_along"]] == [2, 2]
     assert list(found["arms"]) == ["unsteered", "A", "B", "both"]
@@ -39,6 +46,7 @@ def test_which_voice_written_answers_follow_on_the_command_line(tmp_path, capsys
     assert found["reading"]["trusted"] == (min(auc["value"] for auc in found["reading"]["aucs"].values()) >= 0.8)
     page = out.read_text()
     assert "Which voice written answers follow" in page and "What is rain like?" in page
+    assert "Token by token" in page and "<b>Who?</b>" not in page
 
 
 def test_bad_questions_are_said(tmp_path, capsys):

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import threading
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -18,7 +19,8 @@ from caa_core.generation import Decoding, Row, generate
 from caa_core.library import Library
 from caa_core.panels import compete
 from caa_core.panels.common import guarded, plain
-from caa_core.presets import presets
+from caa_core.panels.pairs import Draft
+from caa_core.presets import find_pairs, presets
 from caa_core.prompts import begun, render
 from caa_core.service import Studio
 from tests.test_service import save_tiny
@@ -391,6 +393,24 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(com
     assert (kind, at_a, at_b) == ("Different layers", 1, 2)
     with pytest.raises(gr.Error, match="no layer 77"):
         page.call("choose", "compete-a-multiplier", compete_surface_at_a=77, compete_surface_at_b=2)
+
+
+def test_a_look_for_the_model_that_ends_late_does_not_undo_an_upload(competing, tmp_path, monkeypatch):
+    studio, page = competing
+    write_pairs(find_pairs("gloom").first(5), tmp_path / "mine.json")
+    kind = page.parts["generate-kind"]
+
+    def meanwhile(draft, model):
+        monkeypatch.undo()
+        page.call("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
+        return replace(draft, name="late")
+
+    monkeypatch.setattr(Draft, "for_model", meanwhile)
+    assert kind not in page.call("another_model", "generate-kind")
+    assert studio.session("page").person.draft.name == "mine"
+    assert "### mine" in page.call("restore", "generate-kind")[kind]
+    monkeypatch.setattr(Draft, "for_model", lambda draft, model: replace(draft, name="for the new model"))
+    assert "for the new model" in page.call("restore", "generate-kind")[kind]
 
 
 def test_a_preset_offers_its_opposite(competing):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.competition import Decomposition, Voice, decompose, same_strength, shared_part, without_shared
+from caa_core.competition import AGREES, Decomposition, Voice, decompose, same_strength, shared_part, without_shared
 from caa_core.contests import Side
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT
@@ -55,8 +55,6 @@ NO_SUM = {
     BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added where the answer's words "
     "are read, and to all that follows.",
 }
-# Above this cosine two vectors have more in common than not.
-ALIKE = 0.5
 SHARING = (
     "Even opposite behaviours share much where both were made against the same plain answers: what sets both apart "
     "from these. "
@@ -335,7 +333,7 @@ def _table(a: Voice, b: Voice) -> str:
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
     ]
-    lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > ALIKE else ''}")
+    lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > AGREES else ''}")
     if parts.remains is not None and parts.norm_a and parts.norm_b:
         lines.append(
             f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Draft:
     after: Report | None = None
     dataset: Dataset | None = None
     problem: str = ""
-    model: str = ""
+    model: str = field(default="", compare=False)
 
     @classmethod
     def of(
@@ -253,11 +253,12 @@ class Pairs:
 
         @guarded
         def restore(request: gr.Request) -> dict:
-            draft = self.studio.session(request.session_hash).person.draft
-            if draft is None:
+            person = self.studio.session(request.session_hash).person
+            kept = person.draft
+            now = kept and kept.for_model(model())
+            if now is None or person.draft is not kept:  # pairs chosen meanwhile are newer than these
                 return {self.draft: gr.skip()}
-            draft = draft.for_model(model())
-            return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
+            return self._shown(now, request) | {name: now.name, self.preset: None, self.upload: None}
 
         @guarded
         def another_model(request: gr.Request, draft: Draft) -> dict:
@@ -268,7 +269,7 @@ class Pairs:
                 return restore(request)
             # What the page shows as chosen may be of the pairs before, so it is not asked.
             now = draft.for_model(model())
-            if now is draft or person.draft is not kept:  # pairs chosen meanwhile are newer than these
+            if now is draft or person.draft is not kept:
                 return {self.draft: gr.skip()}
             return self._shown(now, request)
 
@@ -305,6 +306,7 @@ class Pairs:
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.studio.session(request.session_hash)
+        draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
         session.person.draft = None if draft == self.first else draft
         path = session.path(draft.name, ".json")
         if draft.dataset:

@@ -24,7 +24,7 @@ from caa_core.panels.common import (
     whole,
 )
 from caa_core.panels.plots import ON_CLICK, figure
-from caa_core.panels.verdict import FORMATS, KNOWN, Prepare, Verdict, bout_of, known_of
+from caa_core.panels.verdict import FORMATS, Prepare, Verdict, bout_of, keep_known, known_of
 from caa_core.progress import Progress
 from caa_core.service import Studio
 from caa_core.sessions import Person
@@ -116,7 +116,7 @@ class Surfaces:
 
             def work(model: SteerableModel) -> Generator[Progress, None, None]:
                 found = yield from run_surface(model, bout, *(yield from prepare(model, session, *rest)), grid, known)
-                session.person.remember(KNOWN, known)
+                keep_known(session.person, known)
                 session.person.remember(PANEL, found)
 
             yield {self.status: "Waiting for the model ...", **busy(self.go)}

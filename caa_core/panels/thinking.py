@@ -10,7 +10,7 @@ from caa_core.contest_runs import ENDINGS, run_reasoning, write_report
 from caa_core.model import SteerableModel
 from caa_core.panels.common import bar, beside, busy, download_buttons, events, freed, guarded, plain, stopper, whole
 from caa_core.panels.plots import figure
-from caa_core.panels.verdict import FORMATS, KNOWN, Prepare, Verdict, bout_of, known_of
+from caa_core.panels.verdict import FORMATS, Prepare, Verdict, bout_of, keep_known, known_of
 from caa_core.progress import Progress, showing
 from caa_core.reasoning_reports import ARMS, arm_rows, arms_figure, budget_line, prompts_of, thoughts_html, verdicts
 from caa_core.service import Studio
@@ -99,7 +99,7 @@ class Thinking:
             def work(model: SteerableModel) -> Generator[Any, None, None]:
                 a, b = yield from prepare(model, session, *rest)
                 keep((yield from showing(run_reasoning(model, bout, a, b, budget, known), keep)))
-                session.person.remember(KNOWN, known)
+                keep_known(session.person, known)
 
             yield {self.status: "Waiting for the model ...", **busy(self.go)}
             job = self.studio.run(work)

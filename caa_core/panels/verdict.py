@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from caa_core.contest_figures import dominance_gauge, voices_apart
-from caa_core.contest_runs import ENDINGS, ROWS, TABLE, Bout, run, table_of, write_report
+from caa_core.contest_runs import ENDINGS, KEPT, ROWS, TABLE, Bout, run, table_of, write_report
 from caa_core.contests import CONTROLS, Contest, Side
 from caa_core.interventions import Positions
 from caa_core.limits import PAIRS, PROMPT
@@ -106,7 +106,7 @@ class Verdict:
 
             def work(model: SteerableModel) -> Generator[Progress, None, None]:
                 found = yield from run(model, bout, *(yield from prepare(model, session, *asked[5:])), known)
-                session.person.remember(KNOWN, known)
+                keep_known(session.person, known)
                 session.person.remember(PANEL, found)
 
             yield {self.status: "Waiting for the model ...", **busy(self.measure)}
@@ -167,6 +167,11 @@ def known_of(person: Person) -> dict[str, dict[str, Any]]:
     """What the person has measured before, by all that it depends on."""
     kept = person.results.get(KNOWN)
     return dict(kept) if isinstance(kept, dict) else {}
+
+
+def keep_known(person: Person, known: dict[str, dict[str, Any]]) -> None:
+    """Keep it beside what other sections have put there meanwhile."""
+    person.remember(KNOWN, dict(list((known_of(person) | known).items())[-KEPT:]))
 
 
 def _words(found: Contest, data: str) -> str:

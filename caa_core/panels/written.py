@@ -32,14 +32,15 @@ from caa_core.panels.common import (
     whole,
 )
 from caa_core.panels.plots import figure
-from caa_core.panels.verdict import KNOWN, known_of
 from caa_core.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.progress import Progress, showing
 from caa_core.service import Studio
 from caa_core.sessions import Person
 from caa_core.voices import SAMPLED, SAMPLES, Direction, Followed
 
-PANEL = "compete-written"
+PANEL, KNOWN = "compete-written", "compete-written-known"
+# Results that are kept beside the last one: each holds all of its answers.
+KEPT = 2
 FILES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
 ABOUT = (
     "Answers to open questions, written unsteered, under A, under B and under both. The **unsteered** model reads each "
@@ -139,7 +140,7 @@ class WhichVoice:
             steered = Positions.parse(where or "")
             files = [find_test_pairs(Path(path)) if path else None for path in (held_a, held_b)]
             count = min(max(whole(samples, "The number of answers"), 1), MOST_SAMPLES)
-            known, latest = known_of(session.person), []
+            known, latest = dict(session.person.results.get(KNOWN) or {}), []
 
             def keep(found: dict[str, Any]) -> dict[str, Any]:
                 latest[:] = [found]
@@ -155,7 +156,7 @@ class WhichVoice:
                 directions = [Direction(v.vector.name, v.vector.at(v.layer), v.layer) for v in voices]
                 asked = Writing(questions, directions, data, count, decoding, steered, told or "")
                 keep((yield from showing(run_written(model, asked, a, b, known), keep)))
-                session.person.remember(KNOWN, known)
+                session.person.remember(KNOWN, dict(list(known.items())[-KEPT:]))
 
             yield {self.status: "Waiting for the model ...", **busy(self.write)}
             job = self.studio.run(work)
