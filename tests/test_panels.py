@@ -395,6 +395,17 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(com
         page.call("choose", "compete-a-multiplier", compete_surface_at_a=77, compete_surface_at_b=2)
 
 
+def test_written_answers_survive_a_reload_and_are_not_written_twice(competing):
+    _, page = competing
+    asked = {"compete_written_samples": 1, "compete_kind": "Same layer", **VOICES}
+    said = page.text(list(page.call("write", "compete-written-said", **asked)), "compete-written-said")
+    again = list(page.call("write", "compete-written-said", **asked))
+    assert page.text(again, "compete-written-said") == said and not any("<progress" in str(u) for u in again)
+    assert page.call("restore", "compete-written-said")[page.parts["compete-written-said"]] == said
+    other = list(page.call("write", "compete-written-said", **asked | {"compete_written_samples": 2}))
+    assert any("<progress" in str(update) for update in other)
+
+
 def test_a_look_for_the_model_that_ends_late_does_not_undo_an_upload(competing, tmp_path, monkeypatch):
     studio, page = competing
     write_pairs(find_pairs("gloom").first(5), tmp_path / "mine.json")
