@@ -12,6 +12,13 @@ pytestmark = pytest.mark.browser
 PANEL = "compete-reasoning"
 
 
+def unfold(page):
+    """Open the section. Its sliders, drawn only now, set their own values once more, over what is typed at once."""
+    page.locator(f"#{PANEL}").get_by_text("Can it reason its way to one voice?").click()
+    expect(page.locator(f"#{PANEL}-prompts input[type=number]")).to_have_value("12")
+    page.wait_for_timeout(1000)
+
+
 def test_think_first(page):
     """Every column shows its thought apart from its answer, also after a reload."""
     tab(page, "Compete")
@@ -31,9 +38,10 @@ def test_think_first(page):
 
 def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
     tab(page, "Compete")
-    page.locator(f"#{PANEL}").get_by_text("Can it reason its way to one voice?").click()
+    unfold(page)
     for slider, value in (("prompts", 2), ("thoughts", 1), ("tokens", 8)):
         slide(page, f"{PANEL}-{slider}", value)
+        expect(page.locator(f"#{PANEL}-{slider} input[type=number]")).to_have_value(str(value))
     page.locator(f"#{PANEL}-think").click()
     expect(page.locator(f"#{PANEL}-said")).to_contain_text("2 prompts are too few to tell", timeout=4 * LONG)
     expect(page.locator(f"#{PANEL}-json")).to_be_visible(timeout=LONG)
@@ -53,14 +61,14 @@ def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
 
     page.reload()
     tab(page, "Compete")
-    page.locator(f"#{PANEL}").get_by_text("Can it reason its way to one voice?").click()
+    unfold(page)
     expect(page.locator(f"#{PANEL}-said")).to_contain_text("too few to tell", timeout=LONG)
 
 
 def test_stopping_keeps_what_has_come(tiny_page):
     page = tiny_page
     tab(page, "Compete")
-    page.locator(f"#{PANEL}").get_by_text("Can it reason its way to one voice?").click()
+    unfold(page)
     slide(page, f"{PANEL}-tokens", 256)
     page.locator(f"#{PANEL}-think").click()
     expect(page.locator(f"#{PANEL}-status")).to_contain_text("thoughts written", timeout=LONG)
