@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, plain
+from caa_core.figures import BLUE, GREEN, ORANGE, PURPLE, plain, safe_below
 from caa_core.judging import HIGHEST, LOWEST, Score
 from caa_core.open_ended import OpenEnded
 from caa_core.perplexity import SAFE_PERPLEXITY
@@ -84,16 +84,7 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
             **where,
         )
         if bound:
-            figure.add_scatter(
-                x=[x[0], x[-1]],
-                y=[bound, bound],
-                mode="lines+text",
-                line={"color": GREY, "dash": "dot"},
-                text=["", "safe below"],
-                textposition="bottom left",
-                hoverinfo="skip",
-                **where,
-            )
+            safe_below(figure, x, bound, **where)
         figure.update_yaxes(title=axis, rangemode="tozero", **where)
     if heard:
         _points(figure, x, [level.reading for level in levels], GREEN, row=2, col=2)

@@ -186,6 +186,21 @@ def faint(colour: str, opacity: float = 0.15) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
+def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:
+    """Mark the bound up to which a cost counts as safe, over the whole of x."""
+    # A line of its own: plotly places a shape's words wrongly on a log scale.
+    figure.add_scatter(
+        x=[x[0], x[-1]],
+        y=[bound, bound],
+        mode="lines+text",
+        line={"color": GREY, "dash": "dot"},
+        text=["", "safe below"],
+        textposition="bottom left",
+        hoverinfo="skip",
+        **where,
+    )
+
+
 def plain(figure: go.Figure, legend: bool = False, height: int = HEIGHT) -> go.Figure:
     """A figure that sits in a light page as in a dark one."""
     figure.update_layout(

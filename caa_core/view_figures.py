@@ -6,7 +6,7 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.figures import BLUE, GREY, ORANGE, plain
+from caa_core.figures import BLUE, GREY, ORANGE, plain, safe_below
 from caa_core.knowledge import CHANCE, Knowledge
 from caa_core.markup import quoted
 from caa_core.perplexity import SAFE_PERPLEXITY, Costs
@@ -92,18 +92,7 @@ def costs_by_multiplier(costs: Costs) -> go.Figure:
             row=1,
             col=column,
         )
-        # A line of its own: plotly places a shape's words wrongly on a log scale.
-        figure.add_scatter(
-            x=[multipliers[0], multipliers[-1]],
-            y=[bound, bound],
-            mode="lines+text",
-            line={"color": GREY, "dash": "dot"},
-            text=["", "safe below"],
-            textposition="bottom left",
-            hoverinfo="skip",
-            row=1,
-            col=column,
-        )
+        safe_below(figure, multipliers, bound, row=1, col=column)
         figure.update_yaxes(title=axis, type=kind, row=1, col=column)
     plain(figure)
     return figure.update_xaxes(title="multiplier", tickmode="auto")

@@ -13,7 +13,7 @@ from caa_core.errors import InputError
 from caa_core.html_reports import Part
 from caa_core.limits import PAIRS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, events, freed, guarded, number, stopper, whole
+from caa_core.panels.common import bar, beside, busy, events, guarded, number, stoppable, whole
 from caa_core.panels.paper import as_behaviour, in_words, measured
 from caa_core.panels.plots import figure
 from caa_core.presets import presets
@@ -188,9 +188,9 @@ def build(studio: Studio, entered: Dependency) -> None:
     drawn_parts = [results, hint, *downloads, which, said, table, drawing, shown, text]
     settings = [multipliers, layer, swap, pairs, items, drawn, controls, counts]
     measuring = start.click(run, [chosen, questions, upload, mine, *settings], [status, start, *drawn_parts], **silent)
-    freed(measuring, start)
-    measuring.failure(lambda: "It ended early; behaviours that had been measured are kept.", None, status, **silent)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    stoppable(
+        studio, PANEL, measuring, start, stop, status, "It ended early; behaviours that had been measured are kept."
+    )
     which.input(again, which, [which, said, table, drawing, shown, text], **silent)
     entered.then(restore, None, [status, *drawn_parts], **silent)
 

@@ -102,6 +102,24 @@ def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
     return stop
 
 
+def stoppable(
+    studio: Studio,
+    panel: str,
+    event: Dependency,
+    button: gr.Button,
+    halt: gr.Button,
+    status: gr.Markdown,
+    said: str = "",
+) -> None:
+    """Let `halt` end a panel's job. However the event ends, its button can be pressed again; `said` is the status after
+    an error.
+    """
+    silent = {"show_progress": "hidden", "api_visibility": "private"}
+    freed(event, button)
+    event.failure(lambda: said, None, status, **silent)
+    halt.click(stopper(studio, panel), queue=False, **silent)
+
+
 def vector_choices(session: Session) -> list[tuple[str, str]]:
     """Vectors to choose from, as (label, name): one's own first, then the presets."""
     own = [(f"{name} (yours)", name) for name in reversed(session.vectors)]

@@ -23,12 +23,11 @@ from caa_core.panels.common import (
     beside,
     busy,
     events,
-    freed,
     guarded,
     misfits,
     number,
     plain,
-    stopper,
+    stoppable,
     vector_choices,
     vector_picker,
     whole,
@@ -321,9 +320,7 @@ def build(
     fields = list(settings)
     drawn = [results, details, hint, verdict, figure, at_layer, at_multiplier, *files, table]
     measuring = start.click(run, [vector, shown, *settings.values()], [status, start, *drawn], **silent)
-    freed(measuring, start)
-    measuring.failure(lambda: "It ended early; what had been measured is kept.", None, status, **silent)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
     entered.then(restore, None, [status, vector, *settings.values(), *drawn], **silent)
     shown.input(again, shown, figure, **silent)
     source = [upload, preset, questions, columns]

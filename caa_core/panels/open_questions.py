@@ -37,14 +37,13 @@ from caa_core.panels.common import (
     busy,
     check_fit,
     events,
-    freed,
     guarded,
     layer_slider,
     misfits,
     number,
     plain,
     recommended,
-    stopper,
+    stoppable,
     vector_choices,
     vector_picker,
     whole,
@@ -364,9 +363,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
     settings = [vector, layer, multipliers, preset, upload, limit, data, positions, system, tokens, temperature, seed]
     drawn = [results, below, hint, said, plot, numbers, table, *downloads.values(), shown, judged, judged_box, ratings]
     writing = write.click(run, settings, [status, write, *drawn], **silent)
-    freed(writing, write)
-    writing.failure(lambda: "It ended early; what had been written is kept.", None, status, **silent)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    stoppable(studio, PANEL, writing, write, stop, status, "It ended early; what had been written is kept.")
     entered.then(restore, None, [status, *settings, *drawn], **silent)
     vector.input(choose, vector, [layer, preset, behaviour], **silent)
     for button in buttons:
@@ -380,9 +377,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         [judged, judged_box, ratings, *downloads.values(), consult],
         **silent,
     )
-    freed(asking, consult)
-    asking.failure(lambda: "It ended early; what had been scored is kept.", None, judged, **silent)
-    hush.click(stopper(studio, JUDGING), queue=False, **silent)
+    stoppable(studio, JUDGING, asking, consult, hush, judged, "It ended early; what had been scored is kept.")
     return [vector], [layer]
 
 

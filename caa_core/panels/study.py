@@ -13,7 +13,7 @@ from caa_core.errors import InputError
 from caa_core.interventions import POSITIONS as ALL_POSITIONS
 from caa_core.limits import PAIRS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, events, freed, guarded, plain, recommended, stopper, whole
+from caa_core.panels.common import bar, beside, busy, events, guarded, plain, recommended, stoppable, whole
 from caa_core.panels.measure import items_of
 from caa_core.panels.plots import figure
 from caa_core.presets import find_pairs, presets
@@ -214,9 +214,7 @@ def build(studio: Studio, entered: Dependency) -> None:
     fields, form = list(settings), list(settings.values())
     shown = [results, details, hint, answers, layer, dots, table, *files]
     measuring = start.click(run, form, [status, start, *shown], **silent)
-    freed(measuring, start)
-    measuring.failure(lambda: "It ended early; what had been measured is kept.", None, status, **silent)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
     entered.then(restore, None, [status, *form, *shown], **silent)
     layer.input(again, layer, dots, **silent)
     chosen = [questions.input, design.input, positions.input, reads.input, cues.input, controls.submit]

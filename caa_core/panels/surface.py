@@ -16,11 +16,10 @@ from caa_core.panels.common import (
     busy,
     download_buttons,
     events,
-    freed,
     guarded,
     number,
     plain,
-    stopper,
+    stoppable,
     whole,
 )
 from caa_core.panels.plots import ON_CLICK, figure
@@ -157,9 +156,7 @@ class Surfaces:
         results += self.downloads.values()
         asked = [self.over, self.a, self.b, self.shown, verdict.contest, verdict.file, system, positions, *values]
         drawing = self.go.click(draw, asked, [*results, self.go], **silent)
-        freed(drawing, self.go)
-        drawing.failure(lambda: "", None, self.status, **silent)
-        self.halt.click(stopper(self.studio, PANEL), queue=False, **silent)
+        stoppable(self.studio, PANEL, drawing, self.go, self.halt, self.status)
         self.over.input(swap, self.over, [self.a, self.b], **silent)
         self.shown.input(again, self.shown, self.map, **silent)
         entered.then(restore, self.shown, results, **silent)

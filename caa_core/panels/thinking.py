@@ -8,7 +8,7 @@ from gradio.events import Dependency
 
 from caa_core.contest_runs import ENDINGS, run_reasoning, write_report
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, download_buttons, events, freed, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, beside, busy, download_buttons, events, guarded, plain, stoppable, whole
 from caa_core.panels.plots import figure
 from caa_core.panels.verdict import FORMATS, Prepare, Verdict, bout_of, keep_known, known_of
 from caa_core.progress import Progress, showing
@@ -128,9 +128,7 @@ class Thinking:
         shown += [self.prompt, self.thoughts, self.files, *self.downloads.values()]
         asked = [*self.budget, self.seed, verdict.contest, verdict.file, system, positions, *values]
         thinking = self.go.click(think, asked, [*shown, self.go], **silent)
-        freed(thinking, self.go)
-        thinking.failure(lambda: "", None, self.status, **silent)
-        self.halt.click(stopper(self.studio, PANEL), queue=False, **silent)
+        stoppable(self.studio, PANEL, thinking, self.go, self.halt, self.status)
         self.prompt.input(read, self.prompt, self.thoughts, **silent)
         entered.then(restore, None, shown, **silent)
 

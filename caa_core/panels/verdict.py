@@ -14,7 +14,7 @@ from caa_core.contests import CONTROLS, Contest, Side
 from caa_core.interventions import Positions
 from caa_core.limits import PAIRS, PROMPT
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, download_buttons, events, freed, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, beside, busy, download_buttons, events, guarded, plain, stoppable, whole
 from caa_core.panels.plots import figure
 from caa_core.presets import find_contest, presets
 from caa_core.progress import Progress
@@ -129,9 +129,7 @@ class Verdict:
         shown = [self.status, self.said, self.gauge_box, self.gauge, self.apart_box, self.apart, self.numbers]
         shown += [self.items, self.table, self.files, *self.downloads.values()]
         measuring = self.measure.click(measure, asked, [*shown, self.measure], **silent)
-        freed(measuring, self.measure)
-        measuring.failure(lambda: "", None, self.status, **silent)
-        self.halt.click(stopper(self.studio, PANEL), queue=False, **silent)
+        stoppable(self.studio, PANEL, measuring, self.measure, self.halt, self.status)
         entered.then(restore, None, shown, **silent)
 
     def _shown(self, person: Person, found: dict[str, Any]) -> dict:

@@ -24,11 +24,10 @@ from caa_core.panels.common import (
     busy,
     download_buttons,
     events,
-    freed,
     guarded,
     number,
     plain,
-    stopper,
+    stoppable,
     whole,
 )
 from caa_core.panels.plots import figure
@@ -183,9 +182,7 @@ class WhichVoice:
         shown = [self.status, self.said, self.figure_box, self.figure, self.numbers, self.answers, self.table]
         shown += [self.files, *self.downloads.values()]
         writing = self.write.click(write, asked, [*shown, self.write], **silent)
-        freed(writing, self.write)
-        writing.failure(lambda: "", None, self.status, **silent)
-        self.halt.click(stopper(self.studio, PANEL), queue=False, **silent)
+        stoppable(self.studio, PANEL, writing, self.write, self.halt, self.status)
         entered.then(restore, None, shown, **silent)
         # The questions follow voice A, whose vector is the first of the controls.
         values[0].input(lambda name: name if name in presets() else gr.skip(), values[0], self.preset, **silent)
