@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from caa_core.branches import Branches, batches, budget, inputs_of
+from caa_core.branches import Branches, batches, inputs_of, reading_budget
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, Row, generate
@@ -62,13 +62,13 @@ def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
     rendered = [render_pair(model.tokenizer, pair) for pair in dataset.pairs]
     rows = [Branches.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
     trunk = model.module.base_model
-    for batch in batches(rows, budget(model)):
+    for batch in batches(rows, reading_budget(model)):
         inputs = inputs_of(model, [rows[i] for i in batch])
         trunk(input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False)
 
 
 def vectors(model: SteerableModel, dataset: Dataset) -> SteeringVector:
-    """Vectors of all layers, as the page makes them."""
+    """Vectors of all layers, as the command line makes them."""
     return finish(extract(model, dataset))
 
 

@@ -215,7 +215,13 @@ def _parser() -> argparse.ArgumentParser:
     arms.add_argument("--full", action="store_true", help="every combination, not one factor at a time")
     arms.add_argument("--items", type=int, metavar="N", help="at most so many test items")
     arms.add_argument("--limit", type=int, metavar="N", help="at most so many pairs")
-    arms.add_argument("--control-seeds", type=int, default=20, metavar="N", help="so many random vectors for each")
+    arms.add_argument(
+        "--control-seeds",
+        type=int,
+        default=20,
+        metavar="N",
+        help="so many random vectors for each, and as many shuffled",
+    )
     arms.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file")
     arms.set_defaults(command=_study)
 

@@ -35,7 +35,7 @@ from caa_core.prompts import Cue, begun, render
 from caa_core.readings import ReadPosition
 from caa_core.scoring import Steers, score
 from caa_core.vectors import SteeringVector
-from caa_core.verdicts import random_controls, shuffled_controls
+from caa_core.verdicts import random_controls, reach, shuffled_controls
 
 CONTROLS = 20
 FEWEST_PROMPTS = 4
@@ -253,8 +253,7 @@ class _Drawn:
     def measured(self, random: np.ndarray, shuffled: np.ndarray) -> Alone | None:
         if not len(random):
             return None
-        ranges = [(min(0.0, float(kind.min())), max(0.0, float(kind.max()))) for kind in (random, shuffled)]
-        return Alone(*ranges, len(random), self.shuffled_from)
+        return Alone(reach(random), reach(shuffled), len(random), self.shuffled_from)
 
 
 def _drawn_alone(

@@ -22,7 +22,7 @@ from caa_core.presets import PRESETS, find_test_pairs
 from caa_core.progress import Progress
 from caa_core.sweeps import Reading, check_multipliers, checked, read
 from caa_core.vectors import SteeringVector
-from caa_core.verdicts import CONTROLS
+from caa_core.verdicts import CONTROLS, reach
 
 QUESTIONS = PRESETS / "knowledge.json"
 OWN = "knowledge"
@@ -168,11 +168,10 @@ def examine(
 
 def _answered(multiplier: float, baseline: Reading, steered: Reading, others: Sequence[Reading]) -> Answered:
     before, after = _right(baseline), _right(steered)
-    moved = [float((_right(other) - before).mean()) for other in others]
+    moved = np.array([(_right(other) - before).mean() for other in others])
     parts = (after, steered.paired, after - before, steered.paired - baseline.paired)
     numbers = [number for part in parts for number in (float(part.mean()), *interval(part))]
-    random = (min(0.0, *moved), max(0.0, *moved)) if moved else None
-    return Answered(multiplier, *numbers, random, float(steered.mass.mean()), float(steered.kl.mean()))
+    return Answered(multiplier, *numbers, reach(moved), float(steered.mass.mean()), float(steered.kl.mean()))
 
 
 def _right(reading: Reading) -> np.ndarray:

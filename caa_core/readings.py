@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.branches import Beginning, Branches, batches, budget, in_halves, inputs_of, read_beginning, trust
+from caa_core.branches import Beginning, Branches, batches, in_halves, inputs_of, read_beginning, reading_budget, trust
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel, hidden_of
@@ -151,7 +151,7 @@ def _read_rows(
         norms.append(seen)
         yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
 
-    for batch in batches([row.branches for row in rows], budget(model)):
+    for batch in batches([row.branches for row in rows], reading_budget(model)):
         yield from in_halves(batch, read)
     return torch.cat(norms, dim=1)
 

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from caa_core.datasets import Dataset
 from caa_core.errors import InputError
-from caa_core.evaluation import interval, random_vectors
+from caa_core.evaluation import interval
 from caa_core.extraction import AUTOMATIC, extract
 from caa_core.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.items import Items, choose_items
@@ -24,7 +25,7 @@ from caa_core.prompts import Cue
 from caa_core.readings import ReadPosition
 from caa_core.sweeps import Reading, check_multipliers, checked, digest, read
 from caa_core.vectors import SteeringVector
-from caa_core.verdicts import CONTROLS, objections
+from caa_core.verdicts import CONTROLS, Control, ShuffledLabels, objections, random_controls, reach
 
 POSITIONS = ("last-prompt", "index:-2", "all", "after-prompt", "generated", "prompt")
 READS = ("auto", "answer-mean", "last", "last-prompt", "-2")
@@ -33,6 +34,8 @@ CUES, CUES_WITHOUT_LETTERS = ("none", "Answer:", "(", "instruction"), ("none", "
 SECOND_LAST = Positions("index", -2)
 FACTORS = ("positions", "read", "cue")
 MOST_CELLS = 2000
+# Of controls, and the ends of how far each kind goes.
+KINDS, ENDS, NONE = ("random", "shuffled"), ("low", "high"), (None, None)
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,10 @@ class Row:
 
     unsteered, steered: mean probability of the matching answer over both letter orders, or of free text its preference
     in nats a token. difference: steered less unsteered, item by item, with a bootstrap 95 % interval; as_given: the
-    same in the letter order given. random: the least and the most that `controls` random vectors of the norm of this
-    one (`norm`) change it under the same positions and cue, where no change lies between; None without controls. kl:
-    in nats, mean over the answers' positions. effect: None where it cannot be told. changes: item by item.
+    same in the letter order given. random, shuffled: the least and the most that `controls` vectors of the norm of this
+    one (`norm`), drawn at random and made from the pairs with shuffled labels, change it under the same positions and
+    cue, where no change lies between; None without controls. kl: in nats, mean over the answers' positions. effect:
+    None where it cannot be told. changes: item by item.
     """
 
     arm: Arm
@@ -127,6 +131,7 @@ class Row:
     high: float
     as_given: float
     random: tuple[float, float] | None
+    shuffled: tuple[float, float] | None
     controls: int
     mass_unsteered: float | None
     mass: float | None
@@ -138,8 +143,8 @@ class Row:
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Row":
         """From `asdict` of one. Raises TypeError, KeyError or ValueError for anything else."""
-        random = kept["random"]
-        row = cls(**{**kept, "arm": Arm(**kept["arm"]), "random": random and tuple(map(float, random))})
+        ranges = {kind: kept[kind] and tuple(map(float, kept[kind])) for kind in KINDS}
+        row = cls(**{**kept, **ranges, "arm": Arm(**kept["arm"])})
         return replace(row, changes=tuple(map(float, row.changes)))
 
     @property
@@ -155,9 +160,9 @@ class Row:
     def plain(self) -> dict[str, Any]:
         """As one line of a table."""
         row = asdict(self)
-        low, high = self.random or (None, None)
-        dropped = {name: row.pop(name) for name in ("arm", "random", "changes", "verdict")}
-        return {**dropped["arm"], **row, "random_low": low, "random_high": high, "verdict": self.verdict}
+        dropped = {name: row.pop(name) for name in ("arm", *KINDS, "changes", "verdict")}
+        ranges = {f"{kind}_{end}": x for kind in KINDS for end, x in zip(ENDS, dropped[kind] or NONE, strict=True)}
+        return {**dropped["arm"], **row, **ranges, "verdict": self.verdict}
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +232,8 @@ def study(
 
     Args:
         pairs: what vectors are made from, anew for each read position.
-        controls: random vectors of the same norm for each arm; with fewer than `CONTROLS` nothing is an effect.
+        controls: of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with
+            shuffled labels at its read position. With fewer than `CONTROLS` nothing is an effect.
         known: rows of earlier studies by all that they depend on: plain data, looked up and put in.
 
     Raises:
@@ -246,7 +252,7 @@ def study(
     asked, skipped = yield from _same_items(model, dataset, arms)
     common = next(iter(asked.values()))
     names = _Names(model, pairs, common, controls)
-    vectors, left_out = yield from _vectors(model, pairs, layers, multipliers, arms, names, known)
+    vectors, left_out = yield from _vectors(model, pairs, layers, multipliers, arms, names, known, controls)
     arms = [arm for arm in arms if arm.read in vectors]
     if base not in arms:
         raise InputError(left_out[base.read])
@@ -278,7 +284,7 @@ def study(
         wanted = [(arm, place) for arm in here for place in places if names.of(arm, place) not in rows]
         if not wanted:
             continue
-        work = _measured(model, items, wanted, vectors, controls)
+        work = _measured(model, items, wanted, vectors)
         found = yield from within(progress, work, len(wanted))
         rows.update({names.of(row.arm, (row.layer, row.multiplier)): row for row in found})
         known.update({names.of(row.arm, (row.layer, row.multiplier)): asdict(row) for row in found})
@@ -290,7 +296,7 @@ def study(
 
 def size(pairs: Dataset, design: Design, layers: Sequence[int], multipliers: Sequence[float], controls: int) -> str:
     """How much work a study is, in words, before it is done."""
-    beside = f", each beside {controls} random vectors" if controls else ""
+    beside = f", each beside {controls} random vectors and {controls} from shuffled labels" if controls else ""
     return f"{_size(design.arms(design.base(pairs)), layers, [m for m in multipliers if m])}{beside}"
 
 
@@ -323,7 +329,7 @@ class _Names:
     def __init__(self, model: SteerableModel, pairs: Dataset, items: Items, controls: int):
         asked = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
         shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-        self._shared = digest(json.dumps([*shared, pairs.records(), asked, controls]).encode())
+        self._shared = digest(json.dumps([*shared, pairs.records(), asked, controls, KINDS]).encode())
 
     def of(self, arm: Arm, place: tuple[int, float]) -> str:
         return digest(json.dumps([self._shared, *vars(arm).values(), *place]).encode())
@@ -331,6 +337,30 @@ class _Names:
     def undefined(self, read: str) -> str:
         """Of the reason why there is no vector of a read position."""
         return digest(json.dumps([self._shared, read]).encode())
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A vector, and its controls of each of `KINDS`."""
+
+    vector: SteeringVector
+    controls: tuple[list[Control], ...]
+
+    def at(self, layer: int) -> list[torch.Tensor]:
+        """The vector and then all controls."""
+        return [self.vector.at(layer), *(control[layer] for kind in self.controls for control in kind)]
+
+
+def _made(
+    model: SteerableModel, pairs: Dataset, layers: Sequence[int], read_at: ReadPosition, controls: int
+) -> Generator[Progress, None, _Made]:
+    """All from one pass over the pairs."""
+    if not controls:
+        return _Made((yield from extract(model, pairs, layers, read=read_at)), ([], []))
+    shuffled = ShuffledLabels(pairs, controls, 0)
+    vector = yield from extract(model, pairs, layers, read=read_at, also=[shuffled])
+    layers = list(vector.layers)
+    return _Made(vector, (random_controls(vector, layers, controls), shuffled.controls(vector, layers)))
 
 
 def _vectors(
@@ -341,8 +371,11 @@ def _vectors(
     arms: Sequence[Arm],
     names: _Names,
     known: MutableMapping[str, Any],
-) -> Generator[Progress, None, tuple[dict[str, SteeringVector | None], dict[str, str]]]:
-    """By read position its vector, None where nothing is left to be measured with it; and why others have none."""
+    controls: int,
+) -> Generator[Progress, None, tuple[dict[str, _Made | None], dict[str, str]]]:
+    """By read position its vector and controls, None where nothing is left to be measured with them; and why others
+    have none.
+    """
     vectors, left_out = {}, {}
     places = list(itertools.product(layers, multipliers))
     for position in dict.fromkeys(arm.read for arm in arms):
@@ -355,7 +388,7 @@ def _vectors(
             vectors[position] = None
             continue
         try:
-            vectors[position] = yield from extract(model, pairs, layers, read=ReadPosition.parse(position))
+            vectors[position] = yield from _made(model, pairs, layers, ReadPosition.parse(position), controls)
         except InputError as error:
             left_out[position] = known[name] = f"Read position {position}: {error}"
     return vectors, left_out
@@ -365,20 +398,16 @@ def _measured(
     model: SteerableModel,
     items: Items,
     wanted: Sequence[tuple[Arm, tuple[int, float]]],
-    vectors: dict[str, SteeringVector | None],
-    controls: int,
+    vectors: dict[str, _Made | None],
 ) -> Generator[Progress, None, list[Row]]:
     """Rows of arms that share their positions and their cue, and so the unsteered model's numbers."""
-    runs = []
-    for arm, (layer, multiplier) in wanted:
-        vector = vectors[arm.read].at(layer)
-        beside = random_vectors(vector, controls, layer) if controls else []
-        runs += [(Steer(one, layer, multiplier),) for one in (vector, *beside)]
+    added = [(layer, m, vectors[arm.read].at(layer)) for arm, (layer, m) in wanted]
+    runs = [(Steer(one, layer, m),) for layer, m, all_of_it in added for one in all_of_it]
     baseline, *readings = yield from read(model, items, runs)
-    rows = []
-    for number, (arm, place) in enumerate(wanted):
-        steered, *beside = readings[number * (1 + controls) : (number + 1) * (1 + controls)]
-        norm = vectors[arm.read].norm(place[0])
+    come, rows = iter(readings), []
+    for (arm, place), (*_, all_of_it) in zip(wanted, added, strict=True):
+        steered, *beside = itertools.islice(come, len(all_of_it))
+        norm = vectors[arm.read].vector.norm(place[0])
         rows.append(_row(items, arm, place, norm, baseline, checked(place, steered), beside))
     return rows
 
@@ -394,17 +423,17 @@ def _row(
 ) -> Row:
     change = steered.paired - baseline.paired
     difference, (low, high) = float(change.mean()), interval(change)
-    moved = [float((control.paired - baseline.paired).mean()) for control in controls]
-    random = (min(0.0, *moved), max(0.0, *moved)) if moved else None
-    against = objections(difference, low, high, {"random vectors": random})
+    moved = np.array([(control.paired - baseline.paired).mean() for control in controls]).reshape(len(KINDS), -1)
+    random, shuffled = map(reach, moved)
+    against = objections(difference, low, high, {"random vectors": random, "vectors from shuffled labels": shuffled})
     effect, verdict = not against, "No effect: " + ", ".join(against)
     if items.are_lettered and np.isnan(baseline.both).all():
         effect, verdict = None, "Not judged: no item has another letter order, so the letter may be all there is"
     elif not against:
         wrong = difference * place[1] < 0
         verdict = "An effect, but the other way" if wrong else "An effect"
-        if len(controls) < CONTROLS:
-            effect, verdict = None, f"Not judged: that takes {CONTROLS} random vectors beside it"
+        if moved.shape[1] < CONTROLS:
+            effect, verdict = None, f"Not judged: that takes {CONTROLS} controls of each kind beside it"
     mass = (float(one.mass.mean()) if items.are_choices else None for one in (baseline, steered))
     return Row(
         arm,
@@ -418,7 +447,8 @@ def _row(
         high,
         float((steered.value - baseline.value).mean()),
         random,
-        len(controls),
+        shuffled,
+        moved.shape[1],
         *mass,
         float(steered.kl.mean()),
         effect,
@@ -444,7 +474,7 @@ def _answers(found: Study, layer: int) -> list[str]:
     told = [_furthest("steered position", positions), _alone(positions), _furthest("read position", reads)]
     told += [_norms(reads), _needed(cues, found.base.cue), _best_of_all(found, layer)]
     if found.rows[0].controls < CONTROLS:
-        return [f"{at}Nothing is called an effect without {CONTROLS} random vectors beside it."]
+        return [f"{at}Nothing is called an effect without {CONTROLS} controls of each kind beside it."]
     return [at + sentence for sentence in told if sentence]
 
 
@@ -509,10 +539,10 @@ def _alone(levels: dict[str, list[Row]]) -> str:
 
 
 def _norms(levels: dict[str, list[Row]]) -> str:
-    """Vectors are added as they come out, so a longer one has more to move with."""
     if len(levels) < 2:
         return ""
-    return f"Norms of their vectors: {', '.join(f'{level} {rows[0].norm:.2f}' for level, rows in levels.items())}."
+    norms = ", ".join(f"{level} {rows[0].norm:.2f}" for level, rows in levels.items())
+    return f"Norms of their vectors: {norms}. They are added as they come out, so a longer one has more to move with."
 
 
 def _needed(levels: dict[str, list[Row]], none: str) -> str:

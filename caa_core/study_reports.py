@@ -20,7 +20,7 @@ BAND = "rgba(136,136,136,0.35)"
 
 def study_dots(found: Study, layer: int) -> go.Figure:
     """The change against the unsteered model at each level of each factor, with 95 % intervals and, as grey bands, how
-    far random vectors of the same norm go. The other two factors are at the base.
+    far controls of the same norm go. The other two factors are at the base.
     """
     factors = {factor: levels for factor in FACTORS if len(levels := found.at(layer, factor)) > 1}
     factors = factors or {FACTORS[0]: found.at(layer, FACTORS[0])}
@@ -60,18 +60,17 @@ def study_dots(found: Study, layer: int) -> go.Figure:
 
 
 def _dots(figure: go.Figure, place: int, rows: list[tuple[float, Row]], number: int, multiplier: float) -> None:
-    if any(row.random for _, row in rows):
-        x, y = [], []
-        for height, row in rows:
-            x += [*(row.random or (None, None)), None]
-            y += [height, height, None]
+    bands = [(height, row.random + row.shuffled) for height, row in rows if row.random]
+    if bands:
+        x = [end for _, ends in bands for end in (min(ends), max(ends), None)]
+        y = [end for height, _ in bands for end in (height, height, None)]
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
             line={"color": BAND, "width": 12},
-            name="random vectors of the same norm",
-            legendgroup="random",
+            name="controls of the same norm",
+            legendgroup="controls",
             showlegend=place == 1 and not number,
             hoverinfo="skip",
             row=place,
@@ -102,17 +101,17 @@ def _dots(figure: go.Figure, place: int, rows: list[tuple[float, Row]], number: 
 def rows_in_words(found: Study) -> tuple[list[str], list[list[Any]]]:
     """Headers and rows of a table that shows a study."""
     headers = ["steered positions", "read position", "cue", "layer", "multiplier", "change (95 %)"]
-    headers += ["unsteered", "steered", "random vectors", "answer mass", "KL, nats", "verdict"]
+    headers += ["unsteered", "steered", "random vectors", "shuffled labels", "answer mass", "KL, nats", "verdict"]
     return headers, [_in_words(row) for row in found.rows]
 
 
 def _in_words(row: Row) -> list[Any]:
-    random = f"{row.random[0]:+.3f} to {row.random[1]:+.3f}" if row.random else "none"
+    ranges = ("{:+.3f} to {:+.3f}".format(*ends) if ends else "none" for ends in (row.random, row.shuffled))
     mass = "" if row.mass is None else f"{row.mass_unsteered:.2f} → {row.mass:.2f}"
     return [
         *(row.arm.positions, row.arm.read, row.arm.cue, row.layer, f"{row.multiplier:g}"),
         f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})",
-        *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", random, mass, f"{row.kl:.3f}", row.verdict),
+        *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", *ranges, mass, f"{row.kl:.3f}", row.verdict),
     ]
 
 

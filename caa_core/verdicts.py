@@ -396,13 +396,16 @@ class ShuffledLabels:
 
 
 def _range(changes: np.ndarray) -> tuple[float, float] | None:
-    """How far controls go, from their changes [controls, cells]; no change is always within."""
-    if not changes.size:
-        return None
-    if changes.shape[1] > 1:
+    """How far controls go, from their changes [controls, cells]."""
+    if changes.size and changes.shape[1] > 1:
         most = float(np.abs(changes).max())
         return -most, most
-    return min(0.0, float(changes.min())), max(0.0, float(changes.max()))
+    return reach(changes)
+
+
+def reach(changes: np.ndarray) -> tuple[float, float] | None:
+    """The least and the most of some changes, where no change is always within; None without any."""
+    return (min(0.0, float(changes.min())), max(0.0, float(changes.max()))) if changes.size else None
 
 
 def objections(

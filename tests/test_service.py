@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from caa_core.branches import Branches, budget
+from caa_core.branches import Branches, budget, reading_budget
 from caa_core.errors import InputError
 from caa_core.extraction import extract, preset_vector
 from caa_core.generation import Decoding, Row, generate
@@ -225,7 +225,7 @@ def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
         job.wait()
     assert log[:11] == ["long"] * 8 + ["chat"] * 2 + ["long"]
     longest = max(Branches.of(render_pair(studio.model.tokenizer, pair)).length for pair in dataset.pairs)
-    assert longest < max(tokens) <= budget(studio.model) == 256
+    assert longest < max(tokens) <= reading_budget(studio.model) == budget(studio.model) == 256
 
 
 def test_who_waits_hears_how_many_are_before_them_and_how_long_it_takes():

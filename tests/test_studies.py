@@ -11,15 +11,15 @@ from scipy.stats import bootstrap
 from caa_core.cli import main
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.evaluation import random_vectors
 from caa_core.extraction import extract
 from caa_core.interventions import Positions, Steer
 from caa_core.progress import Progress, finish
 from caa_core.prompts import Cue
 from caa_core.readings import ReadPosition
 from caa_core.scoring import score
-from caa_core.studies import Arm, Design, Row, Study, size, study
+from caa_core.studies import KINDS, Arm, Design, Row, Study, size, study
 from caa_core.study_reports import FORMATS, rows_in_words, study_dots, table_of, write_study
+from caa_core.verdicts import random_controls, shuffled_controls
 from tests.conftest import make_tiny
 from tests.test_extraction import LETTERS, TEXTS
 from tests.test_service import save_tiny
@@ -42,7 +42,14 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
     assert len({(row.arm, row.layer, row.multiplier) for row in found.rows}) == found.cells
     pairs = A_HEAVY.pairs
     asked = [*pairs, *(pair.swapped() for pair in pairs)]
-    vectors = {read: finish(extract(tiny_llama, LETTERS, read=ReadPosition.parse(read))) for read in ("letter", "last")}
+    vectors, controls = {}, {}
+    for name in ("letter", "last"):
+        at = ReadPosition.parse(name)
+        vector = vectors[name] = finish(extract(tiny_llama, LETTERS, read=at))
+        controls[name] = (
+            random_controls(vector, [1, 2], 3),
+            finish(shuffled_controls(tiny_llama, LETTERS, vector, [1, 2], 3, position=at)),
+        )
     groups = {}
     for row in found.rows:
         groups.setdefault((row.arm.positions, row.arm.cue), []).append(row)
@@ -52,21 +59,22 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
         runs = [
             (Steer(one, row.layer, row.multiplier),)
             for row, direction in zip(rows, directions, strict=True)
-            for one in (direction, *random_vectors(direction, 3, row.layer))
+            for one in (direction, *(c[row.layer] for kind in controls[row.arm.read] for c in kind))
         ]
         scores = finish(score(tiny_llama, asked, runs, Positions.parse(positions), Cue.parse(cue)))
         given, swapped = scores.probability.double().chunk(2, dim=1)
         both = (given + swapped) / 2
         for number, (row, direction) in enumerate(zip(rows, directions, strict=True)):
-            at = 1 + 4 * number
+            at = 1 + 7 * number
             changes = (both[at] - both[0]).tolist()
             assert [row.unsteered, row.steered] == pytest.approx(both[[0, at]].mean(1).tolist(), abs=1e-5)
             assert row.changes == pytest.approx(changes, abs=1e-5)
             ends = bootstrap((np.array(row.changes),), np.mean, method="percentile", rng=5).confidence_interval
             assert (row.low, row.high) == pytest.approx(tuple(ends), abs=0.15 * (ends.high - ends.low) + 1e-9)
             assert row.as_given == pytest.approx((given[at] - given[0]).mean().item(), abs=1e-5)
-            moved = (both[at + 1 : at + 4] - both[0]).mean(1).tolist()
-            assert row.random == pytest.approx((min(0, *moved), max(0, *moved)), abs=1e-5)
+            for start, kind in zip((at + 1, at + 4), KINDS, strict=True):
+                moved = (both[start : start + 3] - both[0]).mean(1).tolist()
+                assert getattr(row, kind) == pytest.approx((min(0, *moved), max(0, *moved)), abs=1e-5)
             assert row.norm == pytest.approx(direction.norm().item(), rel=1e-5)
             assert row.kl == pytest.approx(scores.kl[at, : len(pairs)].mean().item(), abs=1e-5)
             assert row.mass == pytest.approx(scores.mass[at, : len(pairs)].mean().item(), abs=1e-6)
@@ -152,7 +160,8 @@ def test_levels_are_those_that_make_sense():
         ("after-prompt", "all"), ("letter",), ("none", "Answer:")
     )
     assert size(LETTERS, of_letters, [1], [-1, 0, 1], 20) == (
-        "13 combinations × 1 layer × 2 multipliers = 26 cells, each beside 20 random vectors"
+        "13 combinations × 1 layer × 2 multipliers = 26 cells, each beside 20 random vectors and 20 "
+        "from shuffled labels"
     )
     assert "120 combinations" in size(LETTERS, replace(of_letters, full=True), [1], [1], 0)
     for levels, message in (
@@ -199,8 +208,8 @@ def test_what_is_known_is_not_computed_again(tiny_llama, grid):
 def test_fewer_controls_than_twenty_call_nothing_an_effect(echo):
     found = finish(study(echo, EXCLAIMED, EXCLAIMED, [3], [1], Design.of(EXCLAIMED, EXCLAIMED, ["all"]), 5))
     assert not any(row.effect for row in found.rows)
-    assert any(row.verdict == "Not judged: that takes 20 random vectors beside it" for row in found.rows)
-    assert found.answers == ["Nothing is called an effect without 20 random vectors beside it."]
+    assert any(row.verdict == "Not judged: that takes 20 controls of each kind beside it" for row in found.rows)
+    assert found.answers == ["Nothing is called an effect without 20 controls of each kind beside it."]
 
 
 def test_files_hold_everything_and_no_formula(grid, tmp_path):
@@ -251,6 +260,7 @@ def told(**pushes):
             float(np.mean(c)),
             *[0.0] * 3,
             None,
+            None,
             20,
             None,
             None,
@@ -293,7 +303,10 @@ def test_a_study_on_the_command_line(capsys, tmp_path):
     ]
     assert main([*given, *few, "--out", str(out), "--json"]) == 0
     said = capsys.readouterr()
-    assert "4 combinations × 1 layer × 2 multipliers = 8 cells, each beside 2 random vectors" in said.err
+    assert (
+        "4 combinations × 1 layer × 2 multipliers = 8 cells, each beside 2 random vectors and 2 from shuffled labels"
+        in said.err
+    )
     found = Study.of(json.loads(said.out))
     assert len(found.rows) == found.cells == 8 and found.items == 3
     assert len(out.read_text().splitlines()) == 9

@@ -34,10 +34,11 @@ MOST_KEPT = 1000  # rows
 ONE_AT_A_TIME, GRID = "One factor at a time", "Every combination"
 ABOUT = (
     "Which tokens should be steered, where should the residual stream be read, and does the model need a cue to "
-    "answer? Every combination is measured on the same items, beside random vectors of the same norm."
+    "answer? Every combination is measured on the same items, beside controls of the same norm: "
+    "vectors drawn at random, and vectors made from the same pairs with shuffled labels."
 )
 DRAWN = (
-    "Dots: change against the unsteered model with 95 % intervals. Grey: how far random vectors of the same norm go. "
+    "Dots: change against the unsteered model with 95 % intervals. Grey: how far controls of the same norm go. "
     "While one factor varies, the other two stay at the base."
 )
 FILES = [".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet"]
@@ -88,8 +89,8 @@ def build(studio: Studio, entered: Dependency) -> None:
                     most_pairs = gr.Number(50, label="At most so many pairs", info="0: all", precision=0, min_width=120)
                 controls = gr.Number(
                     CONTROLS,
-                    label="Random vectors beside each",
-                    info=f"With fewer than {CONTROLS} nothing is called an effect.",
+                    label="Controls of each kind",
+                    info=f"Random vectors, and as many from shuffled labels. With fewer than {CONTROLS}, no effect.",
                     precision=0,
                     elem_id="study-controls",
                 )
@@ -247,7 +248,7 @@ def _asked(asked: dict[str, Any]) -> tuple[Dataset, Dataset, Design, str, list[f
     items = items_of(asked.get("items"), name, columns, asked.get("most_items", 12))
     levels = ([str(level) for level in asked.get(factor) or []] for factor in ("positions", "reads", "cues"))
     design = Design.of(pairs, items, *levels, asked.get("design") == GRID)
-    controls = whole(asked.get("controls", CONTROLS), "The number of random vectors")
+    controls = whole(asked.get("controls", CONTROLS), "The number of controls")
     multipliers = parse_multipliers(asked.get("multipliers", "-1,1") or "")
     return pairs, items, design, asked.get("layers") or "0", multipliers, check_controls(controls) if controls else 0
 
