@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from caa_core.branches import Branches, batches, inputs_of, reading_budget
+from caa_core.branches import Branches, batches, inputs_of
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.extraction import extract
 from caa_core.generation import Decoding, Row, generate
@@ -15,6 +15,7 @@ from caa_core.interventions import Steer
 from caa_core.model import SteerableModel, best_dtype, hidden_of
 from caa_core.progress import finish
 from caa_core.prompts import Answer, Prompt, render, render_pair
+from caa_core.readings import reading_budget
 from caa_core.scoring import Scores, score
 from caa_core.vectors import SteeringVector
 
@@ -68,7 +69,7 @@ def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
 
 
 def vectors(model: SteerableModel, dataset: Dataset) -> SteeringVector:
-    """Vectors of all layers, as the command line makes them."""
+    """Vectors of all layers, as the page makes them."""
     return finish(extract(model, dataset))
 
 

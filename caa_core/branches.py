@@ -20,10 +20,8 @@ from caa_core.machine import free_memory
 from caa_core.model import Inputs, SteerableModel
 from caa_core.prompts import RenderedPair
 
-# Tokens of one forward pass, which is what a person who waits for a shared model waits for.
+# Tokens of one forward pass, which is what a person who waits for the model waits for.
 TOKENS_PER_BATCH = {"cpu": 256, "cuda": 16384}
-# So many times as many where nobody waits: on a CPU with AMX a token then takes half the time, elsewhere a fifth less.
-ALONE = 8
 
 # How much of the free memory a batch may take, and how many times the hidden size a token's activations take.
 SHARE = 0.25
@@ -80,16 +78,8 @@ class Branches:
 
 def budget(model: SteerableModel) -> int:
     """Tokens of one forward pass on this model's device, as far as its free memory goes."""
-    return min(_tokens_per_batch(model), cache_budget(model))
-
-
-def reading_budget(model: SteerableModel) -> int:
-    """As `budget`, and more where nobody waits for the model; for passes of which little is kept."""
-    return min(_tokens_per_batch(model) * (1 if model.is_shared else ALONE), cache_budget(model))
-
-
-def _tokens_per_batch(model: SteerableModel) -> int:
-    return TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH["cpu"])
+    device = model.device.type
+    return min(TOKENS_PER_BATCH.get(device, TOKENS_PER_BATCH["cpu"]), cache_budget(model))
 
 
 def cache_budget(model: SteerableModel) -> int:

@@ -45,10 +45,7 @@ class Inputs:
 
 @dataclass(eq=False)
 class SteerableModel:
-    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L".
-
-    is_shared: whether others may wait for it between two passes, which are kept short for them.
-    """
+    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L"."""
 
     name: str
     fingerprint: str
@@ -56,7 +53,6 @@ class SteerableModel:
     tokenizer: PreTrainedTokenizerBase
     blocks: list[Envoy]
     head_path: str
-    is_shared: bool = False
 
     @property
     def module(self) -> torch.nn.Module:

@@ -7,15 +7,27 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.branches import Beginning, Branches, batches, in_halves, inputs_of, read_beginning, reading_budget, trust
+from caa_core.branches import (
+    Beginning,
+    Branches,
+    batches,
+    budget,
+    cache_budget,
+    in_halves,
+    inputs_of,
+    read_beginning,
+    trust,
+)
 from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel, hidden_of
-from caa_core.progress import Progress
+from caa_core.progress import Progress, showing
 from caa_core.prompts import Answer, RenderedPair, render_pair
 
 RULES = ("auto", "letter", "answer-mean", "last", "last-prompt")
 RENDERED_AT_ONCE = 50
+# So many steps' tokens in one pass: with AMX a token takes half as long then, on other processors a fifth less.
+WIDE = 8
 
 
 @dataclass(frozen=True)
@@ -136,20 +148,30 @@ def _alone(model: SteerableModel, number: int, answer: Answer) -> Row:
     return Row(branches, tuple(range(answer.start, branches.length)), (), answer.merged)
 
 
+def reading_budget(model: SteerableModel) -> int:
+    """Tokens of one pass over pairs, which takes several steps, each of one block at least."""
+    return min(min(WIDE, model.num_layers) * budget(model), cache_budget(model))
+
+
 def _read_rows(
     model: SteerableModel, rows: list[Row], layers: Sequence[int], collectors: Sequence[Collect], progress: Progress
 ) -> Generator[Progress, None, torch.Tensor]:
     """Hand what is read to `collectors`. Returns the residual stream's norms at every token read, [layers, tokens]."""
     first_read = min(column for row in rows for column in (*row.positive, *row.negative))
     beginning = read_beginning(model, [row.branches for row in rows], first_read)
-    norms = []
+    norms, finished = [], progress.cost
 
     def read(batch: list[int]) -> Iterator[Progress]:
-        positive, negative, seen = _read(model, [rows[i] for i in batch], list(layers), beginning)
+        nonlocal finished
+        progress.cost, cost = finished, sum(rows[i].branches.length for i in batch)
+        work = _read(model, [rows[i] for i in batch], list(layers), beginning)
+        positive, negative, seen = yield from showing(work, lambda share: progress.advance(0, share * cost))
         for collect in collectors:
             collect(batch, positive, negative)
         norms.append(seen)
-        yield progress.advance(len(batch), sum(rows[i].branches.length for i in batch))
+        finished += cost
+        progress.cost = finished
+        yield progress.advance(len(batch), 0)
 
     for batch in batches([row.branches for row in rows], reading_budget(model)):
         yield from in_halves(batch, read)
@@ -193,25 +215,37 @@ def _nothing_there(position: ReadPosition, model: str) -> str:
 @torch.no_grad()
 def _read(
     model: SteerableModel, batch: list[Row], layers: list[int], beginning: Beginning
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One forward pass over a batch of pairs, behind what they all begin with.
+) -> Generator[float, None, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """One forward pass over a batch of pairs, behind what they all begin with, a few blocks a step, so that a step is
+    no longer than a pass over `budget` tokens.
 
-    Returns the mean over the tokens read of each positive and of each negative answer, [layers, pairs, hidden_size],
-    and the norms of the residual stream at every token read, [layers, tokens]; all float32, on the CPU.
+    Yields the share of the pass that each step was. Returns the mean over the tokens read of each positive and of each
+    negative answer, [layers, pairs, hidden_size], and the norms of the residual stream at every token read, [layers,
+    tokens]; all float32, on the CPU.
     """
     inputs = inputs_of(model, [row.branches for row in batch], [beginning.length] * len(batch))
-    inputs.cache = beginning.cache(len(batch)) if beginning.length else None
     rows, columns, weights = _readings(batch, beginning.length)
-    weights = weights.to(model.device)
-    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
-        means, norms = nnsight.save([]), nnsight.save([])
-        for layer in layers:
-            stream = hidden_of(model.blocks[layer].output)[rows, columns].float()
-            means.append((weights.to(stream.device) @ stream).cpu())
-            norms.append(stream.norm(dim=-1).cpu())
-        tracer.stop()  # neither the blocks behind the deepest layer wanted nor the head are computed
-    both = torch.stack(means)
-    return both[:, : len(batch)], both[:, len(batch) :], torch.stack(norms)
+    deepest, step = max(layers), max(1, budget(model) * model.num_layers // inputs.ids.numel())
+    below, found = None, {}
+    for first in range(0, deepest + 1, step):
+        last = min(first + step - 1, deepest)
+        inputs.cache = beginning.cache(len(batch)) if beginning.length else None
+        with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
+            here = nnsight.save({})
+            for block in model.blocks[:first]:
+                block.skip(below)
+            for layer in range(first, last + 1):
+                output = model.blocks[layer].output
+                if layer in layers:
+                    stream = hidden_of(output)[rows, columns].float()
+                    here[layer] = (weights.to(stream.device) @ stream).cpu(), stream.norm(dim=-1).cpu()
+            above = nnsight.save(output)
+            tracer.stop()  # neither the blocks behind nor the head are computed
+        below = above
+        found |= here
+        yield (last + 1 - first) / (deepest + 1)
+    both, norms = (torch.stack([found[layer][kind] for layer in layers]) for kind in range(2))
+    return both[:, : len(batch)], both[:, len(batch) :], norms
 
 
 def _readings(batch: list[Row], before: int) -> tuple[list[int], list[int], torch.Tensor]:

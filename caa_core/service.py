@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -288,4 +287,4 @@ class Studio:
 
 def _wrapped(loaded: Loaded) -> Generator[None, None, SteerableModel]:
     yield
-    return replace(wrap(loaded), is_shared=True)
+    return wrap(loaded)

@@ -1,9 +1,7 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
-from caa_core.branches import ALONE, Branches, batches, budget, cache_budget, inputs_of, reading_budget, trust
+from caa_core.branches import Branches, batches, inputs_of, trust
 from caa_core.errors import InputError
 from caa_core.prompts import Answer, RenderedPair
 from tests.conftest import OLD, make_tiny
@@ -34,13 +32,6 @@ def test_batches_hold_every_row_once_and_keep_to_their_tokens():
     assert found[0] == [1]
     assert all(len(batch) * max(rows[i].length for i in batch) <= 14 for batch in found)
     assert list(batches(rows, 1)) == [[1], [3], [0], [4], [2]]
-
-
-def test_passes_are_long_where_nobody_waits_and_never_larger_than_the_memory(tiny_llama, monkeypatch):
-    assert reading_budget(tiny_llama) == ALONE * budget(tiny_llama) == 2048
-    assert reading_budget(replace(tiny_llama, is_shared=True)) == budget(tiny_llama) == 256
-    monkeypatch.setattr("caa_core.branches.free_memory", lambda device: 2_000_000)
-    assert reading_budget(tiny_llama) == cache_budget(tiny_llama) < 2048
 
 
 def test_each_answer_is_read_as_if_alone(tiny):

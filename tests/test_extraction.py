@@ -133,7 +133,10 @@ def test_progress_counts_pairs_to_the_end(tiny_llama, monkeypatch):
     seen = []
     finish(extract(tiny_llama, TEXTS), lambda now: seen.append((now.unit, now.done, now.fraction)))
     assert seen[0] == ("pairs rendered", 0, 0.0)
-    assert [done for unit, done, _ in seen if unit == "pairs"] == [0, 1, 2, 3, 4]
+    assert list(dict.fromkeys(done for unit, done, _ in seen if unit == "pairs")) == [0, 1, 2, 3, 4]
+    shares = [share for unit, _, share in seen if unit == "pairs"]
+    # Every block of a pass over one pair is a step.
+    assert shares == sorted(shares) and len(set(shares)) == 1 + 4 * tiny_llama.num_layers
     assert seen[-1] == ("pairs", 4, 1.0)
 
 

@@ -1,17 +1,18 @@
 import ctypes
 import threading
 import time
+from collections import Counter
 
 import pytest
 import torch
 
-from caa_core.branches import Branches, budget, reading_budget
+from caa_core.branches import budget
 from caa_core.errors import InputError
 from caa_core.extraction import extract, preset_vector
 from caa_core.generation import Decoding, Row, generate
 from caa_core.presets import presets
 from caa_core.progress import Waiting
-from caa_core.prompts import render, render_pair
+from caa_core.prompts import render
 from caa_core.service import Studio, Worker
 from caa_core.sessions import Session
 from caa_core.vectors import Provenance, SteeringVector
@@ -203,14 +204,17 @@ def answer(model, tokens=6, steers=()):
 
 def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
     """However long the others work, a first token waits for the step that is being made, which is bounded."""
-    log, held, gate, tokens = [], threading.Event(), threading.Event(), []
+    log, held, gate, computed, steps, passes = [], threading.Event(), threading.Event(), Counter(), [], []
+    for block in studio.model.blocks:  # by what lies in them: a block that is passed over is called, too
+        block._module.mlp.register_forward_hook(lambda _, args, __: computed.update(blocks=args[0].shape[:2].numel()))
     studio.model.module.register_forward_pre_hook(
-        lambda module, args, given: tokens.append(given["input_ids"].numel()), with_kwargs=True
+        lambda module, args, given: passes.append(given["input_ids"].numel()), with_kwargs=True
     )
 
     def told(name, work):
         for event in work:
             log.append(name)
+            steps.append(computed.pop("blocks", 0))
             if len(log) == 8:
                 held.set()
                 gate.wait(10)
@@ -224,8 +228,9 @@ def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
     for job in [*chats, *long]:
         job.wait()
     assert log[:11] == ["long"] * 8 + ["chat"] * 2 + ["long"]
-    longest = max(Branches.of(render_pair(studio.model.tokenizer, pair)).length for pair in dataset.pairs)
-    assert longest < max(tokens) <= reading_budget(studio.model) == budget(studio.model) == 256
+    # A pass holds many pairs, and a step no more of it than so many tokens through all blocks.
+    assert 256 < max(passes) <= 256 * studio.model.num_layers
+    assert 0 < max(steps) <= budget(studio.model) * studio.model.num_layers == 256 * studio.model.num_layers
 
 
 def test_who_waits_hears_how_many_are_before_them_and_how_long_it_takes():
