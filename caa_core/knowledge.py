@@ -71,6 +71,16 @@ class Knowledge:
     controls: int
     rows: tuple[Answered, ...]
 
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "Knowledge":
+        """From a `summary`. Raises InputError for anything else."""
+        try:
+            parts = {name: kept[name] for name in cls.__dataclass_fields__}
+            rows = [Answered(**{**row, "random": row["random"] and tuple(row["random"])}) for row in parts["rows"]]
+            return cls(**{**parts, "skipped": tuple(parts["skipped"]), "rows": tuple(rows)})
+        except (TypeError, KeyError) as error:
+            raise InputError("The check of capability that was kept cannot be read.") from error
+
     @property
     def answers(self) -> bool:
         """Whether the unsteered model answers better than chance, so that there is something to lose."""

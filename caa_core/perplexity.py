@@ -53,6 +53,15 @@ class Costs:
     perplexity: float
     steered: tuple[Cost, ...]
 
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "Costs":
+        """From a `summary`. Raises InputError for anything else."""
+        try:
+            rows = (Cost(one["multiplier"], _number(one["kl"]), _number(one["perplexity"])) for one in kept["steered"])
+            return cls(kept["layer"], kept["tokens"], _number(kept["perplexity"]), tuple(rows))
+        except (TypeError, KeyError) as error:
+            raise InputError("The cost that was kept cannot be read.") from error
+
     def is_safe(self, cost: Cost) -> bool:
         """Less than `SAFE_KL`, and less than `SAFE_PERPLEXITY` times the unsteered perplexity."""
         return cost.kl < SAFE_KL and cost.perplexity < SAFE_PERPLEXITY * self.perplexity
@@ -199,3 +208,8 @@ def _perplexity(nats: float) -> float:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    """What `_finite` was made of."""
+    return math.inf if value is None else value

@@ -49,7 +49,9 @@ def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
         moved = (right[2:] - right[0]).tolist()
         assert row.random == pytest.approx((min(0, *moved), max(0, *moved)))
     assert capability_by_multiplier(found).layout.yaxis.title.text.startswith("share of questions")
-    json.dumps(found.summary(), allow_nan=False)
+    assert Knowledge.of(json.loads(json.dumps(found.summary(), allow_nan=False))) == found
+    with pytest.raises(InputError, match="cannot be read"):
+        Knowledge.of({"rows": 3})
 
 
 def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):

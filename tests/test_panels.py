@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -310,6 +311,25 @@ def test_the_capability_check_is_one_click_and_says_where_there_is_nothing_to_lo
     write_pairs(presets()["joy"].test(), tmp_path / "texts.json")
     with pytest.raises(gr.Error, match="is no test of knowledge"):
         list(page.call("run", "capability-said", views_layer=1, capability_file=str(tmp_path / "texts.json")))
+
+
+def test_what_look_inside_measured_comes_back_after_a_restart(tiny_folder, tmp_path):
+    library = Library(tmp_path / "library")
+    page = Page(loaded(tiny_folder, library))
+    parts = {"capability-said": "run", "views-status": "run", "views-cost": "weigh"}
+    asked = {"views_layer": 1, "views_multiplier": 2.0, "capability_multipliers": "1"}
+    last = [list(page.call(handler, part, **asked))[-1] for part, handler in parts.items()]
+    library._lock.release()
+    again = Page(loaded(tiny_folder, Library(tmp_path / "library")), "another page")
+    restored = again.call("restore", "capability-said") | again.call("restore", "views-cost")
+    drawn = {part.elem_id: value for update in last for part, value in update.items() if part.elem_id}
+    assert {"capability-figure", "capability-data", "views-alignment", "views-costs", "views-costs-data"} < drawn.keys()
+    for name, value in drawn.items():
+        back = restored[again.parts[name]]
+        if isinstance(value, gr.DownloadButton):
+            assert Path(back.value["path"]).read_bytes() == Path(value.value["path"]).read_bytes()
+        else:
+            assert back == value
 
 
 KINDS = ("Same layer", "Different layers", "Vector against prompt", "Vector against words")

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -87,7 +88,11 @@ def test_the_safe_multiplier(rows, up, down):
 
 
 def test_the_summary_is_plain_data():
-    found = costs((-1, 0.1, 21), (1, 0.2, math.inf)).summary()
+    kept = costs((-1, 0.1, 21), (1, 0.2, math.inf))
+    found = kept.summary()
+    assert Costs.of(json.loads(json.dumps(found, allow_nan=False))) == kept
+    with pytest.raises(InputError, match="cannot be read"):
+        Costs.of({"steered": 3})
     assert found["steered"][1] == {"multiplier": 1, "kl": 0.2, "perplexity": None}
     assert (found["safe_multiplier"], found["safe_negative_multiplier"]) == (0, -1)
     assert "from -1 to 0 are safe:" in str(costs((-2, 0.9, 21), (-1, 0.1, 21), (1, 0.9, 21)))

@@ -1,18 +1,18 @@
 """What steering costs on a test of knowledge: the second half of the cost in Look inside."""
 
-import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from caa_core.datasets import Dataset, read_pairs
 from caa_core.interventions import Positions
 from caa_core.knowledge import MULTIPLIERS, Knowledge, check_test, examine, questions
 from caa_core.limits import PAIRS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, busy, check_fit, events, freed, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, busy, check_fit, events, guarded, json_download, plain, stoppable, whole
 from caa_core.panels.plots import figure
 from caa_core.progress import Progress
 from caa_core.service import Studio
@@ -27,8 +27,10 @@ ABOUT = (
 )
 
 
-def build(studio: Studio, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown) -> None:
-    """Draw it; vector, layer and steered positions are chosen elsewhere in the tab."""
+def build(studio: Studio, entered: Dependency, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown) -> None:
+    """Draw it; vector, layer and steered positions are chosen elsewhere in the tab. After `entered` is shown what the
+    person had measured before a reload.
+    """
     gr.Markdown(f"### Capability\n{ABOUT}")
     with gr.Row(equal_height=True):
         upload = gr.File(
@@ -64,19 +66,26 @@ def build(studio: Studio, vector: gr.Dropdown, layer: gr.Slider, positions: gr.D
         if job.stopped:
             yield {said: "Stopped; nothing was measured to its end."}
             return
-        found: Knowledge = job.result
-        path = session.path(f"capability {found.vector}", ".json")
-        path.write_text(json.dumps(found.summary(), ensure_ascii=False, indent=1), encoding="utf-8")
-        yield {
+        session.person.remember(PANEL, job.result.summary())
+        yield draw(session, job.result)
+
+    def draw(session: Session, found: Knowledge) -> dict:
+        return {
             said: _in_words(found),
             shown: capability_by_multiplier(found),
-            data: gr.DownloadButton(value=str(path), interactive=True),
+            data: json_download(session, f"capability {found.vector}", found.summary()),
         }
+
+    @guarded
+    def restore(request: gr.Request) -> dict:
+        session = studio.session(request.session_hash)
+        kept = session.person.results.get(PANEL)
+        return draw(session, Knowledge.of(kept)) if kept else {said: gr.skip()}
 
     silent = {"show_progress": "hidden", "api_visibility": "private"}
     measuring = start.click(run, [vector, layer, positions, multipliers, upload], [said, shown, data, start], **silent)
-    freed(measuring, start)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
+    stoppable(studio, PANEL, measuring, start, stop, said)
+    entered.then(restore, None, [said, shown, data], **silent)
 
 
 def _examine(

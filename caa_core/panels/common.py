@@ -3,6 +3,7 @@
 import functools
 import html
 import inspect
+import json
 import logging
 import math
 import re
@@ -19,7 +20,7 @@ from caa_core.model import SteerableModel
 from caa_core.presets import presets
 from caa_core.progress import Progress, Waiting
 from caa_core.service import Job, Studio
-from caa_core.sessions import Session
+from caa_core.sessions import Person, Session
 from caa_core.vectors import UNSEEN, SteeringVector
 
 log = logging.getLogger("caa_core")
@@ -90,6 +91,13 @@ def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.Download
         ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", size="sm", min_width=90)
         for ending, name in names.items()
     }
+
+
+def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadButton:
+    """Update of a button: it downloads plain data as a JSON file of that name."""
+    path = owner.path(name, ".json")
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+    return gr.DownloadButton(value=str(path), interactive=True)
 
 
 def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:

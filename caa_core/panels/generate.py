@@ -1,6 +1,5 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +14,7 @@ from caa_core.extraction import extract
 from caa_core.figures import cosines_by_layer, separations_by_layer
 from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE, METHODS
-from caa_core.panels.common import bar, beside, busy, events, freed, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, beside, busy, events, freed, guarded, json_download, plain, stopper, whole
 from caa_core.panels.pairs import FIRST, Draft, Pairs
 from caa_core.panels.plots import figure
 from caa_core.panels.vectors import Vectors
@@ -129,10 +128,8 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         yield {status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.", **show(session, job.result)}
 
     def show(session: Session, found: Comparison) -> dict:
-        path = session.path("methods compared", ".json")
-        path.write_text(json.dumps(found.summary(), ensure_ascii=False, indent=1), encoding="utf-8")
         return {
-            data: gr.DownloadButton(value=str(path)),
+            data: json_download(session, "methods compared", found.summary()),
             compared: gr.Accordion(visible=True),
             verdict: _verdict(found),
             separations: separations_by_layer(found),

@@ -1,6 +1,5 @@
 """The CAA paper's figures of what was measured, one click each."""
 
-import json
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.html_reports import Part
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, events, guarded, plain, stopper, whole
+from caa_core.panels.common import bar, beside, events, guarded, json_download, plain, stopper, whole
 from caa_core.panels.plots import figure
 from caa_core.presets import pairs_behind
 from caa_core.progress import Progress
@@ -127,15 +126,13 @@ class PaperFigures:
 
     def _shown(self, session: Session, which: str, found: Findings) -> dict:
         part = part_of(found, which)
-        path = session.path(part.title, ".json")
-        path.write_text(json.dumps(found.summary(), ensure_ascii=False, indent=1), encoding="utf-8")
         return {
             self.place: gr.Column(visible=True),
             self.said: in_words(part),
             self.drawing: gr.Column(visible=part.figure is not None),
             self.figure: part.figure,
             self.text: gr.HTML(part.markup, visible=bool(part.markup)),
-            self.data: gr.DownloadButton(value=str(path)),
+            self.data: json_download(session, part.title, found.summary()),
         }
 
 

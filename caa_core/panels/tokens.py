@@ -1,6 +1,5 @@
 """Token by token: which voice the answer under both speaks with, and where that changes."""
 
-import json
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from gradio.events import Dependency
 from caa_core import markup
 from caa_core.competition import Voice
 from caa_core.model import SteerableModel
-from caa_core.panels.common import events, guarded
+from caa_core.panels.common import events, guarded, json_download
 from caa_core.panels.conversation import Conversation, Exchange, turns
 from caa_core.panels.plots import figure
 from caa_core.progress import Progress
@@ -84,8 +83,6 @@ class TokenByToken:
         entered.then(restore, None, [self.text, self.lines, self.data], **silent)
 
     def _shown(self, person: Person, found: TokenVoices) -> dict:
-        path = person.path("token by token", ".json")
-        path.write_text(json.dumps(found.summary(), ensure_ascii=False, indent=1), encoding="utf-8")
         lead = found.lead
         largest = max(map(abs, lead))
         titles = [
@@ -97,7 +94,7 @@ class TokenByToken:
         return {
             self.text: markup.scale(largest, names) + shown,
             self.lines: voices_by_token(found),
-            self.data: gr.DownloadButton(value=str(path), interactive=True),
+            self.data: json_download(person, "token by token", found.summary()),
         }
 
 

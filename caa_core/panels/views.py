@@ -1,6 +1,5 @@
 """Look inside: what a vector is aligned with, what it does to the next token, what it says by itself, what it costs."""
 
-import json
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from caa_core.panels.common import (
     check_fit,
     events,
     guarded,
+    json_download,
     layer_slider,
     misfits,
     multiplier_slider,
@@ -36,7 +36,7 @@ from caa_core.vectors import SteeringVector
 from caa_core.view_figures import costs_by_multiplier, lens_by_layer, next_token_movers
 from caa_core.views import Views, as_prompt, look_inside
 
-PANEL = "views"
+PANEL, COSTS = "views", "views-cost"
 FIRST = "joy"
 CHAT, PLAIN = "A message in a chat", "Text as it is"
 ALIGNMENT = (
@@ -102,20 +102,31 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         with gr.Column(min_width=300):
             gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
             words = gr.HTML(elem_id="views-words")
-            capability.build(studio, vector, layer, positions)
+            capability.build(studio, entered, vector, layer, positions)
         with gr.Column(min_width=300):
             gr.Markdown(f"### Cost on neutral text\n{COST}")
             costs = figure("Cost by multiplier", "views-costs")
             costs_data = gr.DownloadButton("Cost (JSON)", size="sm", interactive=False, elem_id="views-costs-data")
 
-    def shown(views: Views) -> dict:
+    def shown(session: Session, kept: dict[str, Any]) -> dict:
+        views = Views.of(kept)
         return {
+            status: "  \n".join(kept.get("notes", [])),
+            data: json_download(session, "look inside", kept),
             alignment: markup.aligned(views.alignment),
             kl: _next_token(views),
             movers: next_token_movers(views.next_token),
             lens: lens_by_layer(views.lens),
             layers: _lens(views),
             words: _words(views),
+        }
+
+    def weighed(session: Session, kept: dict[str, Any]) -> dict:
+        found = Costs.of(kept)
+        return {
+            cost: f"**{plain(kept['vector'])}**: {found}",
+            costs: costs_by_multiplier(found),
+            costs_data: json_download(session, "cost", kept),
         }
 
     @guarded
@@ -130,10 +141,9 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
             yield {status: "Stopped; what was there before is still shown."}
             return
         views, notes = job.result
-        session.person.remember(PANEL, views.summary())
-        path = session.path("look inside", ".json")
-        path.write_text(json.dumps({"vector": values[0], "multiplier": values[2], **views.summary()}, indent=1))
-        yield {**shown(views), status: "  \n".join(notes), data: gr.DownloadButton(value=str(path), interactive=True)}
+        kept = {"vector": values[0], "multiplier": values[2], "notes": notes, **views.summary()}
+        session.person.remember(PANEL, kept)
+        yield shown(session, kept)
 
     @guarded
     def weigh(request: gr.Request, name: str, at: float) -> Iterator[dict]:
@@ -145,31 +155,29 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         if job.stopped:
             yield {status: "Stopped; nothing was measured to its end."}
             return
-        path = session.path("cost", ".json")
-        path.write_text(json.dumps({"vector": name, **job.result.summary()}, indent=1))
-        yield {
-            status: "",
-            cost: f"**{plain(name)}**: {job.result}",
-            costs: costs_by_multiplier(job.result),
-            costs_data: gr.DownloadButton(value=str(path), interactive=True),
-        }
+        kept = {"vector": name, **job.result.summary()}
+        session.person.remember(COSTS, kept)
+        yield {status: "", **weighed(session, kept)}
 
     @guarded
     def restore(request: gr.Request) -> dict:
-        kept = studio.session(request.session_hash).person.results.get(PANEL)
-        return shown(Views.of(kept)) if kept else {status: gr.skip()}
+        session = studio.session(request.session_hash)
+        looked, measured = (session.person.results.get(name) for name in (PANEL, COSTS))
+        views = shown(session, looked) if looked else {status: gr.skip()}
+        return views | (weighed(session, measured) if measured else {})
 
     @guarded
     def choose(request: gr.Request, name: str) -> tuple[int, float]:
         return recommended(studio, name, studio.session(request.session_hash))
 
     silent = {"show_progress": "hidden", "api_visibility": "private"}
-    parts = [alignment, kl, movers, lens, layers, words, status]
-    look.click(run, [vector, layer, multiplier, positions, how, text], [*parts, data], **silent)
-    measure.click(weigh, [vector, layer], [status, cost, costs, costs_data], **silent)
+    parts = [alignment, kl, movers, lens, layers, words, status, data]
+    weighing = [cost, costs, costs_data]
+    look.click(run, [vector, layer, multiplier, positions, how, text], parts, **silent)
+    measure.click(weigh, [vector, layer], [status, *weighing], **silent)
     stop.click(stopper(studio, PANEL), queue=False, **silent)
     vector.input(choose, vector, [layer, multiplier], **silent)
-    entered.then(restore, None, parts, **silent)
+    entered.then(restore, None, [*parts, *weighing], **silent)
     return [vector], [layer]
 
 

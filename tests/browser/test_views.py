@@ -42,4 +42,7 @@ def test_looking_inside(page, tmp_path):
 
     page.reload()
     tab(page, "Look inside")
+    expect(page.locator("#views-cost")).to_contain_text("are safe", timeout=LONG)
+    expect(page.locator("#views-costs .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#views-status")).to_contain_text("× 0")
     expect(alignment).to_contain_text("I love <b>sunny</b> days.⏎", timeout=LONG)
