@@ -287,14 +287,14 @@ def test_the_page_measures_what_the_command_line_says(tiny_folder, tmp_path, cap
 def test_a_study_is_shown_and_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Page(loaded(tiny_folder, library))
-    asked = {"study_layers": "1,2", "study_most": 3, "study_controls": 2}
+    asked = {"study_layers": "1,2", "study_multipliers": "-1,1", "study_most": 3, "study_controls": 2}
     updates = list(page.call("run", "study-status", **asked))
     assert page.text(updates, "study-status") == "Measured 36 of 36 cells."
     assert "- Layer 2. Nothing is called an effect without 20 controls of each" in page.text(updates, "study-answers")
     assert "Left out: Read position last\\-prompt: " in page.text(updates, "study-answers")
     with pytest.raises(gr.Error, match="no layer 9"):
         list(page.call("run", "study-status", study_layers="9"))
-    told = page.call("look", "study-size", study_layers="1", study_design="Every combination")
+    told = page.call("look", "study-size", study_layers="1", study_multipliers="-1,1", study_design="Every combination")
     assert "48 combinations × 1 layer × 2 multipliers = 96 cells" in told
     library._lock.release()
     again = Page(loaded(tiny_folder, Library(tmp_path / "library")), "another page")

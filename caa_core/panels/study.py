@@ -30,6 +30,7 @@ from caa_core.verdicts import CONTROLS, check_controls
 
 PANEL, KNOWN = "study", "study-known"
 FIRST = "joy"
+FIRST_MULTIPLIERS = "1"  # each other one takes as long again: minutes with all controls
 MOST_KEPT = 1000  # rows
 ONE_AT_A_TIME, GRID = "One factor at a time", "Every combination"
 ABOUT = (
@@ -73,7 +74,11 @@ def build(studio: Studio, entered: Dependency) -> None:
                     min_width=100,
                 )
                 multipliers = gr.Textbox(
-                    "-1,1", label="Multipliers", info="commas between", elem_id="study-multipliers", min_width=100
+                    FIRST_MULTIPLIERS,
+                    label="Multipliers",
+                    info="commas between",
+                    elem_id="study-multipliers",
+                    min_width=100,
                 )
             design = gr.Radio([ONE_AT_A_TIME, GRID], value=ONE_AT_A_TIME, label="Compare", elem_id="study-design")
             with gr.Accordion("More settings", open=False, elem_id="study-settings"):
@@ -249,7 +254,7 @@ def _asked(asked: dict[str, Any]) -> tuple[Dataset, Dataset, Design, str, list[f
     levels = ([str(level) for level in asked.get(factor) or []] for factor in ("positions", "reads", "cues"))
     design = Design.of(pairs, items, *levels, asked.get("design") == GRID)
     controls = whole(asked.get("controls", CONTROLS), "The number of controls")
-    multipliers = parse_multipliers(asked.get("multipliers", "-1,1") or "")
+    multipliers = parse_multipliers(asked.get("multipliers", FIRST_MULTIPLIERS) or "")
     return pairs, items, design, asked.get("layers") or "0", multipliers, check_controls(controls) if controls else 0
 
 
