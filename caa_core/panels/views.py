@@ -108,10 +108,14 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
             costs = figure("Cost by multiplier", "views-costs")
             costs_data = gr.DownloadButton("Cost (JSON)", size="sm", interactive=False, elem_id="views-costs-data")
 
+    def noted(session: Session) -> str:
+        """What the views that are shown are of."""
+        return "  \n".join(session.person.results.get(PANEL, {}).get("notes", []))
+
     def shown(session: Session, kept: dict[str, Any]) -> dict:
         views = Views.of(kept)
         return {
-            status: "  \n".join(kept.get("notes", [])),
+            status: noted(session),
             data: json_download(session, "look inside", kept),
             alignment: markup.aligned(views.alignment),
             kl: _next_token(views),
@@ -157,7 +161,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
             return
         kept = {"vector": name, **job.result.summary()}
         session.person.remember(COSTS, kept)
-        yield {status: "", **weighed(session, kept)}
+        yield {status: noted(session), **weighed(session, kept)}
 
     @guarded
     def restore(request: gr.Request) -> dict:
