@@ -74,11 +74,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Said:
-    """What a column has written by now: tokens, what they say, and what of it was thought before."""
+    """What a column has written by now: tokens of the thought and of the answer, and what both say."""
 
+    thought_ids: Sequence[int] = ()
+    thought: str = ""
     ids: Sequence[int] = ()
     text: str = ""
-    thought: str = ""
 
 
 def shown(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
@@ -363,7 +364,7 @@ def _write(
 
     def said(texts: Sequence[Written]) -> list[Said]:
         return [
-            Said([*thought, *text.ids], row.prompt.cue + text.text, shown)
+            Said(thought, shown, text.ids, row.prompt.cue + text.text)
             for row, text, thought, shown in zip(rows, texts, thoughts, thought_texts, strict=True)
         ]
 
@@ -380,7 +381,7 @@ def _thoughts(
         return [thought_of(model.tokenizer, text.ids) for text in texts]
 
     def said(texts: Sequence[Written]) -> list[Said]:
-        return [Said(thought, "", _decoded(model, thought)) for thought in of(texts)]
+        return [Said(thought, _decoded(model, thought)) for thought in of(texts)]
 
     return of((yield from showing(generate(model, rows, decoding), said)))
 
@@ -403,11 +404,11 @@ def _mark(model: SteerableModel, row: Row, answer: Written) -> list[tuple[str, s
 
 
 def _status(written: Sequence[Said], seconds: float, decoding: Decoding, stopped: bool) -> str:
-    counts = [len(text.ids) for text in written]
+    counts = [len(said.thought_ids) + len(said.ids) for said in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
-    equal = " All columns are equal." if len({tuple(text.ids) for text in written}) == 1 else ""
+    equal = " All columns are equal." if len({(*said.thought_ids, *said.ids) for said in written}) == 1 else ""
     limit = decoding.max_new_tokens
-    full = sum(len(text.ids) == limit for text in written if not text.thought)
+    full = sum(len(said.ids) == limit for said in written)
     cut = f" {full} of {len(written)} were cut at {limit} tokens: see More settings." if full else ""
     return (
         f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "

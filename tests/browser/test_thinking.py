@@ -29,6 +29,8 @@ def test_think_first(page):
         shown = page.locator(f"#compete-{column}")
         expect(shown).to_contain_text("Thought")
         expect(shown.locator(".bot.message").last).to_contain_text(re.compile(r"\w+"))
+    # Answers that stop at the limit are said to be cut, whatever was thought before.
+    expect(page.locator("#compete-status")).to_contain_text(re.compile(r"\d of 4 were cut at 16 tokens"))
     page.reload()
     tab(page, "Compete")
     expect(page.locator("#compete-both")).to_contain_text("Thought", timeout=LONG)
