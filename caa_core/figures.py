@@ -13,7 +13,8 @@ from caa_core.comparison import Comparison
 from caa_core.sweeps import Cell
 from caa_core.vectors import SteeringVector
 
-BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
+# Those of Okabe and Ito, the blue lighter, to be seen on a dark page too.
+BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#2585C2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 GREY = "#888888"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 # Lines that lie on each other are told apart by these too.
@@ -190,12 +191,12 @@ def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int
     """Mark the bound up to which a cost counts as safe, over the whole of x."""
     # A line of its own: plotly places a shape's words wrongly on a log scale.
     figure.add_scatter(
-        x=[x[0], x[-1]],
-        y=[bound, bound],
+        x=[x[0], (x[0] + x[-1]) / 2, x[-1]],
+        y=[bound] * 3,
         mode="lines+text",
         line={"color": GREY, "dash": "dot"},
-        text=["", "safe below"],
-        textposition="bottom left",
+        text=["", "safe below", ""],  # in the middle, where what costs most at both ends is low
+        textposition="top center",
         hoverinfo="skip",
         **where,
     )

@@ -223,7 +223,8 @@ def build(studio: Studio, entered: Dependency) -> None:
     stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
     entered.then(restore, None, [status, *form, *shown], **silent)
     layer.input(again, layer, dots, **silent)
-    chosen = [questions.input, design.input, positions.input, reads.input, cues.input, controls.submit]
+    chosen = [questions.input, design.input, positions.input, reads.input, cues.input]
+    chosen += [count.blur for count in (most_items, most_pairs, controls)]
     gr.on([*chosen, layers.blur, multipliers.blur, columns.submit], look, form, said, **silent)
     for upload in (pairs, items):
         # A file that could not be read leaves its place to the next one.
