@@ -444,6 +444,15 @@ def test_a_look_for_the_model_that_ends_late_does_not_undo_an_upload(competing, 
     assert "for the new model" in page.call("restore", "generate-kind")[kind]
 
 
+def test_a_reload_names_the_vector_as_the_choice_did_and_comes_late_to_a_page_that_shows_it(competing):
+    _, page = competing
+    name, kind = page.parts["generate-name"], page.parts["generate-kind"]
+    chosen = page.call("choose", "generate-kind", generate_preset="gloom")
+    assert page.call("restore", "generate-kind")[name] == chosen[name] == "my gloom"
+    draft = next(update for update in chosen.values() if isinstance(update, Draft))
+    assert kind not in page.call("restore", "generate-kind", **{"": draft})  # nor undoes a name typed meanwhile
+
+
 def test_a_preset_offers_its_opposite(competing):
     _, page = competing
     brought = page.call(

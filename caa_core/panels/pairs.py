@@ -88,6 +88,11 @@ class Draft:
         return Draft.of(model, self.name, self.table, self.columns, self.mends)
 
     @property
+    def vector_name(self) -> str:
+        """A name for the vector to be made of them: a preset's own vector has the preset's."""
+        return f"my {self.name}" if self.name in presets() else self.name
+
+    @property
     def offers(self) -> list[tuple[str, str]]:
         """Mends to choose from: what to read, and "remedy: finding"."""
         findings = self.report.findings if self.report else ()
@@ -216,19 +221,19 @@ class Pairs:
             wanted = f"{preset}:ab" if questions else preset
             title = f"{preset} (A/B questions)" if questions else preset
             draft = Draft.of(model(), title, find_table(wanted))
-            return self._shown(draft, request) | {name: f"my {title}", self.upload: None}
+            return self._shown(draft, request) | {name: draft.vector_name, self.upload: None}
 
         @guarded
         def read(request: gr.Request, path: str | None) -> dict:
             if not path:
                 return {self.draft: gr.skip()}
             draft = Draft.of(model(), Path(path).stem, read_table(Path(path)))
-            return self._shown(draft, request) | {name: draft.name, self.preset: None}
+            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None}
 
         @guarded
         def fetch(request: gr.Request, dataset: str) -> dict:
             draft = Draft.of(model(), dataset.strip(), find_hub_dataset(f"hub:{dataset}"))
-            return self._shown(draft, request) | {name: draft.name, self.preset: None, self.upload: None}
+            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None, self.upload: None}
 
         @guarded
         def again(request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
@@ -252,13 +257,14 @@ class Pairs:
             return {part: update for part, update in self._shown(again, request).items() if part not in written}
 
         @guarded
-        def restore(request: gr.Request) -> dict:
+        def restore(request: gr.Request, draft: Draft) -> dict:
             person = self.studio.session(request.session_hash).person
             kept = person.draft
             now = kept and kept.for_model(model())
-            if now is None or person.draft is not kept:  # pairs chosen meanwhile are newer than these
+            # Pairs chosen meanwhile are newer than these, or are these.
+            if now is None or person.draft is not kept or draft == kept:
                 return {self.draft: gr.skip()}
-            return self._shown(now, request) | {name: now.name, self.preset: None, self.upload: None}
+            return self._shown(now, request) | {name: now.vector_name, self.preset: None, self.upload: None}
 
         @guarded
         def another_model(request: gr.Request, draft: Draft) -> dict:
@@ -266,7 +272,7 @@ class Pairs:
             kept = person.draft
             # A page that was just opened has its first pairs still, while those from before a reload are on their way.
             if kept and draft == self.first:
-                return restore(request)
+                return restore(request, draft)
             # What the page shows as chosen may be of the pairs before, so it is not asked.
             now = draft.for_model(model())
             if now is draft or person.draft is not kept:
@@ -300,7 +306,7 @@ class Pairs:
         chosen = [self.draft, self.mends, *self.columns]
         gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **last)
         model_shown.change(another_model, self.draft, taken, **silent)
-        entered.then(restore, None, taken, **silent)
+        entered.then(restore, self.draft, taken, **silent)
         self.edit.click(take, self.draft, self.rows, **silent)
         self.use.click(use, self.rows, taken, **silent)
 
