@@ -2,6 +2,8 @@
 
 An arm is one combination of steered positions, read position and answer cue. By default one factor at a time is moved
 away from the base (steered after the prompt, read where it suits the pairs, no cue); the full grid is a choice.
+Vectors of all read positions are added with the norm that the base's has at the layer: what is compared is where they
+point, since how long they are is for the multiplier to set.
 """
 
 import itertools
@@ -113,10 +115,11 @@ class Row:
 
     unsteered, steered: mean probability of the matching answer over both letter orders, or of free text its preference
     in nats a token. difference: steered less unsteered, item by item, with a bootstrap 95 % interval; as_given: the
-    same in the letter order given. random, shuffled: the least and the most that `controls` vectors of the norm of this
-    one (`norm`), drawn at random and made from the pairs with shuffled labels, change it under the same positions and
-    cue, where no change lies between; None without controls. kl: in nats, mean over the answers' positions. effect:
-    None where it cannot be told. changes: item by item.
+    same in the letter order given. norm: of the vector as it was made; the base's is what it was added with. random,
+    shuffled: the least and the most that `controls` vectors of the norm that was added, drawn at random and made from
+    the pairs with shuffled labels, change it under the same positions and cue, where no change lies between; None
+    without controls. kl: in nats, mean over the answers' positions. effect: None where it cannot be told. changes: item
+    by item.
     """
 
     arm: Arm
@@ -271,6 +274,7 @@ def study(
         _provenance(model, pairs, dataset),
     )
     rows = {name: Row.of(known[name]) for arm in arms for place in places if (name := names.of(arm, place)) in known}
+    norms = _norms_of(base, places, vectors, rows, names)
 
     def so_far() -> Study:
         order = (names.of(arm, place) for arm in arms for place in places)
@@ -284,7 +288,7 @@ def study(
         wanted = [(arm, place) for arm in here for place in places if names.of(arm, place) not in rows]
         if not wanted:
             continue
-        work = _measured(model, items, wanted, vectors)
+        work = _measured(model, items, wanted, vectors, norms)
         found = yield from within(progress, work, len(wanted))
         rows.update({names.of(row.arm, (row.layer, row.multiplier)): row for row in found})
         known.update({names.of(row.arm, (row.layer, row.multiplier)): asdict(row) for row in found})
@@ -329,7 +333,7 @@ class _Names:
     def __init__(self, model: SteerableModel, pairs: Dataset, items: Items, controls: int):
         asked = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
         shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-        self._shared = digest(json.dumps([*shared, pairs.records(), asked, controls, KINDS]).encode())
+        self._shared = digest(json.dumps([*shared, pairs.records(), asked, controls, KINDS, "one norm"]).encode())
 
     def of(self, arm: Arm, place: tuple[int, float]) -> str:
         return digest(json.dumps([self._shared, *vars(arm).values(), *place]).encode())
@@ -346,9 +350,10 @@ class _Made:
     vector: SteeringVector
     controls: tuple[list[Control], ...]
 
-    def at(self, layer: int) -> list[torch.Tensor]:
-        """The vector and then all controls."""
-        return [self.vector.at(layer), *(control[layer] for kind in self.controls for control in kind)]
+    def at(self, layer: int, norm: float) -> list[torch.Tensor]:
+        """The vector and then all controls, which are as long as it is, brought to `norm`."""
+        all_of_it = [self.vector.at(layer), *(control[layer] for kind in self.controls for control in kind)]
+        return [one * (norm / self.vector.norm(layer)) for one in all_of_it]
 
 
 def _made(
@@ -394,14 +399,27 @@ def _vectors(
     return vectors, left_out
 
 
+def _norms_of(
+    arm: Arm,
+    places: Sequence[tuple[int, float]],
+    vectors: dict[str, _Made | None],
+    rows: dict[str, Row],
+    names: _Names,
+) -> dict[int, float]:
+    """By layer the norm of an arm's vector, which is in its row where the vector is not made again."""
+    made = vectors[arm.read]
+    return {place[0]: made.vector.norm(place[0]) if made else rows[names.of(arm, place)].norm for place in places}
+
+
 def _measured(
     model: SteerableModel,
     items: Items,
     wanted: Sequence[tuple[Arm, tuple[int, float]]],
     vectors: dict[str, _Made | None],
+    norms: dict[int, float],
 ) -> Generator[Progress, None, list[Row]]:
     """Rows of arms that share their positions and their cue, and so the unsteered model's numbers."""
-    added = [(layer, m, vectors[arm.read].at(layer)) for arm, (layer, m) in wanted]
+    added = [(layer, m, vectors[arm.read].at(layer, norms[layer])) for arm, (layer, m) in wanted]
     runs = [(Steer(one, layer, m),) for layer, m, all_of_it in added for one in all_of_it]
     baseline, *readings = yield from read(model, items, runs)
     come, rows = iter(readings), []
@@ -472,7 +490,7 @@ def _answers(found: Study, layer: int) -> list[str]:
     at = f"Layer {layer}. " if len(found.layers) > 1 else ""
     positions, reads, cues = (found.at(layer, factor) for factor in FACTORS)
     told = [_furthest("steered position", positions), _alone(positions), _furthest("read position", reads)]
-    told += [_norms(reads), _needed(cues, found.base.cue), _best_of_all(found, layer)]
+    told += [_norms(reads, found.base.read), _needed(cues, found.base.cue), _best_of_all(found, layer)]
     if found.rows[0].controls < CONTROLS:
         return [f"{at}Nothing is called an effect without {CONTROLS} controls of each kind beside it."]
     return [at + sentence for sentence in told if sentence]
@@ -538,11 +556,11 @@ def _alone(levels: dict[str, list[Row]]) -> str:
     return f"Steering the second last token of the prompt alone {does}: {_numbers(rows)}."
 
 
-def _norms(levels: dict[str, list[Row]]) -> str:
+def _norms(levels: dict[str, list[Row]], base: str) -> str:
     if len(levels) < 2:
         return ""
     norms = ", ".join(f"{level} {rows[0].norm:.2f}" for level, rows in levels.items())
-    return f"Norms of their vectors: {norms}. They are added as they come out, so a longer one has more to move with."
+    return f"Norms of their vectors: {norms}. All are added with that of {base}: only where they point differs."
 
 
 def _needed(levels: dict[str, list[Row]], none: str) -> str:

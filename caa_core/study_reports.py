@@ -13,8 +13,9 @@ from caa_core.studies import FACTORS, Row, Study
 
 FORMATS = (*ENDINGS, ".html")
 TITLES = {"positions": "Steered positions", "read": "Read position", "cue": "Answer cue"}
-SECOND_LAST = {"index:-2": "second last of the prompt", "-2": "second last (-2)"}
-ROW, AROUND = 46, 150
+SECOND_LAST = {"index:-2": "second last<br>of the prompt", "-2": "second last (-2)"}
+# In pixels, so that the axis and its title fit a phone.
+ROW, LEFT, BELOW, AROUND = 46, 115, 115, 175
 BAND = "rgba(136,136,136,0.35)"
 
 
@@ -42,7 +43,7 @@ def study_dots(found: Study, layer: int) -> go.Figure:
             shift = 0.5 * ((number + 0.5) / len(multipliers) - 0.5)
             _dots(figure, place, [(i + shift, row) for i, row in rows], number, multiplier)
         base = getattr(found.base, factor)
-        names = [SECOND_LAST.get(level, level) + (" (base)" if level == base else "") for level in levels]
+        names = [SECOND_LAST.get(level, level) + ("<br>(base)" if level == base else "") for level in levels]
         figure.update_yaxes(
             tickmode="array",
             tickvals=list(range(len(levels))),
@@ -52,11 +53,12 @@ def study_dots(found: Study, layer: int) -> go.Figure:
             range=[len(levels) - 0.5, -0.5],
         )
     figure.add_vline(0, line={"color": GREY, "dash": "dot"})
-    plain(figure, legend=True, height=AROUND + ROW * sum(sizes))
-    orders = " over both letter orders" if "probability" in found.measure else ""
-    figure.update_xaxes(title=f"change of the {found.measure}{orders}", row=len(factors), col=1)
+    height = AROUND + ROW * sum(sizes)
+    plain(figure, legend=True, height=height)
+    orders = "<br>over both letter orders" if "probability" in found.measure else ""
+    figure.update_xaxes(title=f"change of the<br>{found.measure}{orders}", row=len(factors), col=1)
     figure.update_xaxes(tickmode="auto")
-    return figure.update_layout(margin={"l": 170, "b": 90}, legend={"y": -90 / (AROUND + ROW * sum(sizes))})
+    return figure.update_layout(margin={"l": LEFT, "b": BELOW}, legend={"y": -BELOW / height})
 
 
 def _dots(figure: go.Figure, place: int, rows: list[tuple[float, Row]], number: int, multiplier: float) -> None:
@@ -121,8 +123,8 @@ def about(found: Study) -> str:
     left = f", {len(found.skipped)} left out everywhere" if found.skipped else ""
     return (
         f"{found.items} items of {papers['data']}{left}, the same in every row; vectors from {papers['num_pairs']} "
-        f"pairs of {papers['pairs']}, made anew for each read position; {papers['model']}. Base: steered "
-        f"{base.positions}, read {base.read}, cue {base.cue}."
+        f"pairs of {papers['pairs']}, made anew for each read position and added with the norm of the base's; "
+        f"{papers['model']}. Base: steered {base.positions}, read {base.read}, cue {base.cue}."
     )
 
 

@@ -55,16 +55,20 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
         groups.setdefault((row.arm.positions, row.arm.cue), []).append(row)
     assert len(groups) == 6
     for (positions, cue), rows in groups.items():
-        directions = [vectors[row.arm.read].at(row.layer) for row in rows]
+        # All read positions are added with the norm of the base's vector.
+        norms = [vectors[row.arm.read].norm(row.layer) for row in rows]
         runs = [
-            (Steer(one, row.layer, row.multiplier),)
-            for row, direction in zip(rows, directions, strict=True)
-            for one in (direction, *(c[row.layer] for kind in controls[row.arm.read] for c in kind))
+            (Steer(one * vectors["letter"].norm(row.layer) / norm, row.layer, row.multiplier),)
+            for row, norm in zip(rows, norms, strict=True)
+            for one in (
+                vectors[row.arm.read].at(row.layer),
+                *(c[row.layer] for kind in controls[row.arm.read] for c in kind),
+            )
         ]
         scores = finish(score(tiny_llama, asked, runs, Positions.parse(positions), Cue.parse(cue)))
         given, swapped = scores.probability.double().chunk(2, dim=1)
         both = (given + swapped) / 2
-        for number, (row, direction) in enumerate(zip(rows, directions, strict=True)):
+        for number, (row, norm) in enumerate(zip(rows, norms, strict=True)):
             at = 1 + 7 * number
             changes = (both[at] - both[0]).tolist()
             assert [row.unsteered, row.steered] == pytest.approx(both[[0, at]].mean(1).tolist(), abs=1e-5)
@@ -75,7 +79,7 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
             for start, kind in zip((at + 1, at + 4), KINDS, strict=True):
                 moved = (both[start : start + 3] - both[0]).mean(1).tolist()
                 assert getattr(row, kind) == pytest.approx((min(0, *moved), max(0, *moved)), abs=1e-5)
-            assert row.norm == pytest.approx(direction.norm().item(), rel=1e-5)
+            assert row.norm == pytest.approx(norm, rel=1e-5)
             assert row.kl == pytest.approx(scores.kl[at, : len(pairs)].mean().item(), abs=1e-5)
             assert row.mass == pytest.approx(scores.mass[at, : len(pairs)].mean().item(), abs=1e-6)
 
