@@ -64,6 +64,14 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
 .tab-wrapper { contain: inline-size; }
+/* Stop is red while there is something to stop. */
+button.primary:enabled ~ button.stop {
+    --button-cancel-background-fill: var(--button-secondary-background-fill);
+    --button-cancel-background-fill-hover: var(--button-secondary-background-fill-hover);
+    --button-cancel-border-color: var(--button-secondary-border-color);
+    --button-cancel-border-color-hover: var(--button-secondary-border-color-hover);
+    --button-cancel-text-color: var(--button-secondary-text-color);
+}
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
 """

@@ -13,8 +13,10 @@ from caa_core.model import SteerableModel
 from caa_core.panels import capability
 from caa_core.panels.common import (
     bar,
+    busy,
     check_fit,
     events,
+    freed,
     guarded,
     json_download,
     layer_slider,
@@ -138,7 +140,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         session = studio.session(request.session_hash)
         PROMPT.check(len(values[-1] or ""))
         job = studio.run(lambda model: _look(studio, model, session, *values))
-        yield {status: "Waiting for the model ..."}
+        yield {status: "Waiting for the model ...", **busy(*starters)}
         for progress in events(session, PANEL, job):
             yield {status: bar(progress)}
         if job.stopped:
@@ -153,7 +155,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
     def weigh(request: gr.Request, name: str, at: float) -> Iterator[dict]:
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: _weigh(studio, model, session, name, whole(at, "The layer")))
-        yield {status: "Waiting for the model ..."}
+        yield {status: "Waiting for the model ...", **busy(*starters)}
         for progress in events(session, PANEL, job):
             yield {status: bar(progress)}
         if job.stopped:
@@ -175,10 +177,13 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         return recommended(studio, name, studio.session(request.session_hash))
 
     silent = {"show_progress": "hidden", "api_visibility": "private"}
+    starters = [look, measure]
     parts = [alignment, kl, movers, lens, layers, words, status, data]
     weighing = [cost, costs, costs_data]
-    look.click(run, [vector, layer, multiplier, positions, how, text], parts, **silent)
-    measure.click(weigh, [vector, layer], [status, *weighing], **silent)
+    looking = look.click(run, [vector, layer, multiplier, positions, how, text], [*parts, *starters], **silent)
+    measuring = measure.click(weigh, [vector, layer], [status, *weighing, *starters], **silent)
+    for event in (looking, measuring):
+        freed(event, *starters)
     stop.click(stopper(studio, PANEL), queue=False, **silent)
     vector.input(choose, vector, [layer, multiplier], **silent)
     entered.then(restore, None, [*parts, *weighing], **silent)
