@@ -13,7 +13,17 @@ from caa_core.errors import InputError
 from caa_core.html_reports import Part
 from caa_core.limits import PAIRS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, events, guarded, number, stoppable, whole
+from caa_core.panels.common import (
+    busy,
+    download_buttons,
+    events,
+    guarded,
+    number,
+    report_downloads,
+    shared_bar,
+    stoppable,
+    whole,
+)
 from caa_core.panels.paper import as_behaviour, in_words, measured
 from caa_core.panels.plots import figure
 from caa_core.presets import presets
@@ -102,12 +112,8 @@ def build(studio: Studio, entered: Dependency) -> None:
             hint = gr.Markdown(ABOUT)
             with gr.Column(visible=False) as results:
                 with gr.Row():
-                    downloads = [
-                        gr.DownloadButton(f"{what} ({ending[1:].upper()})", size="sm", min_width=90, elem_id=elem_id)
-                        for what, ending, elem_id in zip(
-                            ("Report", "All numbers", "Cells"), ENDINGS, _ids(ENDINGS), strict=True
-                        )
-                    ]
+                    names = ("Report (HTML)", "All numbers (JSON)", "Cells (CSV)")
+                    downloads = download_buttons("behaviours", dict(zip(ENDINGS, names, strict=True)))
                 which = gr.Dropdown([], label="Section of the report", elem_id="behaviours-which")
                 said = gr.Markdown(elem_id="behaviours-said")
                 table = gr.Dataframe(
@@ -136,10 +142,7 @@ def build(studio: Studio, entered: Dependency) -> None:
         }
 
     def draw(session: Session, found: Replication, title: str | None = None) -> dict:
-        paths = [session.path("several behaviours", ending) for ending in ENDINGS]
-        for path in paths:
-            write_replication(found, path)
-        files = {button: gr.DownloadButton(value=str(path)) for button, path in zip(downloads, paths, strict=True)}
+        files = report_downloads(downloads, session, "several behaviours", lambda path: write_replication(found, path))
         return {results: gr.Column(visible=True), hint: gr.Markdown(visible=False), **files, **section(found, title)}
 
     @guarded
@@ -164,7 +167,7 @@ def build(studio: Studio, entered: Dependency) -> None:
         yield {status: "Waiting for the model ...", **busy(start)}
         job = studio.run(work)
         for event in events(session, PANEL, job):
-            told = {status: f"{bar(event)}. {beside(studio)}"} if isinstance(event, Progress) else {status: gr.skip()}
+            told = {status: shared_bar(studio, event)} if isinstance(event, Progress) else {status: gr.skip()}
             if isinstance(event, Replication):
                 drawn = event
                 told |= draw(session, event)
@@ -185,7 +188,7 @@ def build(studio: Studio, entered: Dependency) -> None:
         return draw(session, _kept(session.person)) if PANEL in session.person.results else {status: gr.skip()}
 
     silent = {"show_progress": "hidden", "api_visibility": "private"}
-    drawn_parts = [results, hint, *downloads, which, said, table, drawing, shown, text]
+    drawn_parts = [results, hint, *downloads.values(), which, said, table, drawing, shown, text]
     settings = [multipliers, layer, swap, pairs, items, drawn, controls, counts]
     measuring = start.click(run, [chosen, questions, upload, mine, *settings], [status, start, *drawn_parts], **silent)
     stoppable(
@@ -199,10 +202,6 @@ def _table(part: Part) -> gr.Dataframe:
     if not part.rows:
         return gr.Dataframe(visible=False)
     return gr.Dataframe([list(row) for row in part.rows], headers=list(part.heads), visible=True)
-
-
-def _ids(endings: tuple[str, ...]) -> list[str]:
-    return [f"behaviours-{ending[1:]}" for ending in endings]
 
 
 def _behaviours(

@@ -9,6 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -91,6 +92,16 @@ def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.Download
         ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", size="sm", min_width=90)
         for ending, name in names.items()
     }
+
+
+def report_downloads(
+    buttons: dict[str, gr.DownloadButton], owner: Session | Person, name: str, write: Callable[[Path], Any]
+) -> dict:
+    """Updates of buttons by ending: each downloads the file that `write` makes at the path that it is given."""
+    paths = {button: owner.path(name, ending) for ending, button in buttons.items()}
+    for path in paths.values():
+        write(path)
+    return {button: gr.DownloadButton(value=str(path)) for button, path in paths.items()}
 
 
 def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadButton:
@@ -206,6 +217,11 @@ def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
 def bar(progress: Progress) -> str:
     """How far it has come, as Markdown."""
     return f'<progress max="1" value="{progress.fraction:.3f}"></progress><br>{progress}'
+
+
+def shared_bar(studio: Studio, progress: Progress) -> str:
+    """How far it has come, and with whom the model is shared, as Markdown."""
+    return f"{bar(progress)}. {beside(studio)}"
 
 
 def going(doing: str, progress: Progress) -> str:

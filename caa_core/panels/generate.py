@@ -14,7 +14,7 @@ from caa_core.extraction import extract
 from caa_core.figures import cosines_by_layer, separations_by_layer
 from caa_core.limits import PAIRS
 from caa_core.methods import MEAN_DIFFERENCE, METHODS
-from caa_core.panels.common import bar, beside, busy, events, freed, guarded, json_download, plain, stopper, whole
+from caa_core.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper, whole
 from caa_core.panels.pairs import FIRST, Draft, Pairs
 from caa_core.panels.plots import figure
 from caa_core.panels.vectors import Vectors
@@ -104,7 +104,7 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         for progress in events(session, PANEL, job):
             if not isinstance(progress, Waiting):
                 done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note or note
-            yield {status: f"{bar(progress)}. {beside(studio)}"}
+            yield {status: shared_bar(studio, progress)}
         if job.stopped:
             yield {status: f"Stopped{done}. No vector was made."}
             return
@@ -120,7 +120,7 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         job = studio.run(lambda model: compare(model, chosen, numbers, position))
         yield {status: "Waiting for the model ...", **busy(make, weigh)}
         for progress in events(session, COMPARISON, job):
-            yield {status: f"{bar(progress)}. {beside(studio)}"}
+            yield {status: shared_bar(studio, progress)}
         if job.stopped:
             yield {status: "Stopped. Nothing was compared."}
             return

@@ -19,14 +19,15 @@ from caa_core.limits import PAIRS
 from caa_core.measurements import LAYERS, MULTIPLIERS, Question, measure, pack, unpack
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
-    bar,
-    beside,
     busy,
+    download_buttons,
     events,
     guarded,
     misfits,
     number,
     plain,
+    report_downloads,
+    shared_bar,
     stoppable,
     vector_choices,
     vector_picker,
@@ -190,9 +191,8 @@ def build(
                     at_multiplier = gr.Dropdown([], label="Multiplier", elem_id="measure-multiplier", min_width=100)
                     go = gr.Button("Steer with this cell", size="md", min_width=140, elem_id="measure-steer")
                 with gr.Row():
-                    html_file = gr.DownloadButton("Report (HTML)", size="sm", min_width=90, elem_id="measure-html")
-                    json_file = gr.DownloadButton("Report (JSON)", size="sm", min_width=90, elem_id="measure-json")
-                    csv_file = gr.DownloadButton("Cells (CSV)", size="sm", min_width=90, elem_id="measure-csv")
+                    names = ("Report (HTML)", "Report (JSON)", "Cells (CSV)")
+                    files = download_buttons("measure", dict(zip(ENDINGS, names, strict=True)))
                     png = gr.Button("Figure (PNG)", size="sm", min_width=90, elem_id="measure-png")
                     svg = gr.Button("Figure (SVG)", size="sm", min_width=90, elem_id="measure-svg")
                 paper = PaperFigures(studio)
@@ -207,8 +207,6 @@ def build(
             elem_id="measure-table",
         )
 
-    files = [html_file, json_file, csv_file]
-
     def draw(person: Person, found: dict[str, Any], notes: Sequence[str], map_of: str) -> dict:
         """Updates that show an evaluation."""
         best = found["best"]
@@ -216,9 +214,7 @@ def build(
         there = [sorted({getattr(cell, name) for cell in cells}) for name in ("layer", "multiplier")]
         chosen = [best["layer"], best["multiplier"]] if best else [values[len(values) // 2] for values in there]
         headers, rows = cells_in_words(found)
-        paths = [person.path(f"{found['vector']} on {found['data']}", ending) for ending in ENDINGS]
-        for path in paths:
-            write_evaluation(found, path)
+        name = f"{found['vector']} on {found['data']}"
         return {
             results: gr.Column(visible=True),
             details: gr.Accordion(visible=True),
@@ -227,7 +223,7 @@ def build(
             figure: _map(found, map_of),
             at_layer: gr.Dropdown(there[0], value=chosen[0]),
             at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
-            **{file: gr.DownloadButton(value=str(path)) for file, path in zip(files, paths, strict=True)},
+            **report_downloads(files, person, name, lambda path: write_evaluation(found, path)),
             table: gr.Dataframe(rows, headers=headers),
         }
 
@@ -249,7 +245,7 @@ def build(
         yield {status: "Waiting for the model ...", **busy(start)}
         job = studio.run(work)
         for event in events(session, PANEL, job):
-            told = {status: f"{bar(event)}. {beside(studio)}"} if isinstance(event, Progress) else {status: gr.skip()}
+            told = {status: shared_bar(studio, event)} if isinstance(event, Progress) else {status: gr.skip()}
             if running.found is not drawn:
                 drawn = running.found
                 told |= draw(person, drawn, running.asked["notes"], map_of)
@@ -318,7 +314,7 @@ def build(
         "columns": columns,
     }
     fields = list(settings)
-    drawn = [results, details, hint, verdict, figure, at_layer, at_multiplier, *files, table]
+    drawn = [results, details, hint, verdict, figure, at_layer, at_multiplier, *files.values(), table]
     measuring = start.click(run, [vector, shown, *settings.values()], [status, start, *drawn], **silent)
     stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
     entered.then(restore, None, [status, vector, *settings.values(), *drawn], **silent)

@@ -33,9 +33,9 @@ from caa_core.open_ended import TOKENS as NEW_TOKENS
 from caa_core.open_ended import Asked, OpenEnded, answer
 from caa_core.panels.common import (
     bar,
-    beside,
     busy,
     check_fit,
+    download_buttons,
     events,
     guarded,
     layer_slider,
@@ -43,6 +43,8 @@ from caa_core.panels.common import (
     number,
     plain,
     recommended,
+    report_downloads,
+    shared_bar,
     stoppable,
     vector_choices,
     vector_picker,
@@ -147,12 +149,8 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
                 plot = figure("By multiplier", "open-figure")
                 numbers = gr.Markdown(elem_id="open-numbers", elem_classes="numbers")
                 with gr.Row():
-                    downloads = {
-                        ending: gr.DownloadButton(name, elem_id=f"open-{ending[1:]}", size="sm", min_width=90)
-                        for ending, name in zip(
-                            ENDINGS, ("Report (JSON)", "Answers (CSV)", "Report (HTML)"), strict=True
-                        )
-                    }
+                    names = ("Report (JSON)", "Answers (CSV)", "Report (HTML)")
+                    downloads = download_buttons("open", dict(zip(ENDINGS, names, strict=True)))
     with gr.Column(visible=False) as below:
         with gr.Accordion("All answers", open=False, elem_id="open-answers"):
             table = gr.Dataframe(
@@ -217,10 +215,8 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
     def files(person: Person, state: dict[str, Any]) -> dict:
         found = OpenEnded.of(state["found"])
         scores = {who: scores_of(found.replies, state[who]["scores"]) for who in ("person", "judge")}
-        paths = {ending: person.path(f"{found.vector}, open questions", ending) for ending in ENDINGS}
-        for path in paths.values():
-            write_answers(found, path, scores)
-        return {downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()}
+        name = f"{found.vector}, open questions"
+        return report_downloads(downloads, person, name, lambda path: write_answers(found, path, scores))
 
     def card(state: dict[str, Any]) -> dict:
         """The next answer to be scored."""
@@ -280,7 +276,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         job = studio.run(work)
         for event in events(session, PANEL, job):
             if isinstance(event, Progress):
-                yield {status: f"{bar(event)} {beside(studio)}"}
+                yield {status: shared_bar(studio, event)}
             else:
                 yield draw(person, person.results[PANEL])
         if job.stopped and not came:

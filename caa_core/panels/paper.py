@@ -12,7 +12,7 @@ from caa_core.datasets import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.html_reports import Part
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, events, guarded, json_download, plain, stopper, whole
+from caa_core.panels.common import events, guarded, json_download, plain, shared_bar, stopper, whole
 from caa_core.panels.plots import figure
 from caa_core.presets import pairs_behind
 from caa_core.progress import Progress
@@ -98,7 +98,7 @@ class PaperFigures:
             job = self.studio.run(work)
             for event in events(session, PANEL, job):
                 if isinstance(event, Progress):
-                    yield {self.status: f"{bar(event)}. {beside(self.studio)}"}
+                    yield {self.status: shared_bar(self.studio, event)}
             if job.stopped:
                 yield {self.status: "Stopped.", self.halt: gr.Button(visible=False)}
                 return

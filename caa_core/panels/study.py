@@ -13,7 +13,18 @@ from caa_core.errors import InputError
 from caa_core.interventions import POSITIONS as ALL_POSITIONS
 from caa_core.limits import PAIRS
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, events, guarded, plain, recommended, stoppable, whole
+from caa_core.panels.common import (
+    busy,
+    download_buttons,
+    events,
+    guarded,
+    plain,
+    recommended,
+    report_downloads,
+    shared_bar,
+    stoppable,
+    whole,
+)
 from caa_core.panels.measure import items_of
 from caa_core.panels.plots import figure
 from caa_core.presets import find_pairs, presets
@@ -115,10 +126,8 @@ def build(studio: Studio, entered: Dependency) -> None:
                 dots = figure("Change by position and cue", "study-dots")
                 gr.Markdown(f"<small>{DRAWN}</small>")
                 with gr.Row():
-                    files = [
-                        gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"study-{ending[1:]}")
-                        for label, ending in zip(("Data (JSON)", "Rows (CSV)", "Report (HTML)"), FORMATS, strict=True)
-                    ]
+                    names = ("Data (JSON)", "Rows (CSV)", "Report (HTML)")
+                    files = download_buttons("study", dict(zip(FORMATS, names, strict=True)))
     with gr.Accordion("All rows in numbers", open=False, visible=False, elem_id="study-rows") as details:
         table = gr.Dataframe(
             [], interactive=False, max_height=420, buttons=["fullscreen"], wrap=True, elem_id="study-table"
@@ -139,10 +148,8 @@ def build(studio: Studio, entered: Dependency) -> None:
 
     def write(person: Person, found: Study) -> dict:
         """Updates for its files."""
-        paths = [person.path(f"positions and cues on {found.provenance['data']}", ending) for ending in FORMATS]
-        for path in paths:
-            write_study(found, path)
-        return {file: gr.DownloadButton(value=str(path)) for file, path in zip(files, paths, strict=True)}
+        name = f"positions and cues on {found.provenance['data']}"
+        return report_downloads(files, person, name, lambda path: write_study(found, path))
 
     @guarded
     def run(request: gr.Request, *values: Any) -> Iterator[dict]:
@@ -161,7 +168,7 @@ def build(studio: Studio, entered: Dependency) -> None:
         yield {status: "Waiting for the model ...", **busy(start)}
         job = studio.run(work)
         for event in events(session, PANEL, job):
-            told = {status: f"{bar(event)}. {beside(studio)}" if isinstance(event, Progress) else gr.skip()}
+            told = {status: shared_bar(studio, event) if isinstance(event, Progress) else gr.skip()}
             if len(come) > drawn:
                 drawn = len(come)
                 told |= draw(come[-1])
@@ -218,7 +225,7 @@ def build(studio: Studio, entered: Dependency) -> None:
         "cues": cues,
     }
     fields, form = list(settings), list(settings.values())
-    shown = [results, details, hint, answers, layer, dots, table, *files]
+    shown = [results, details, hint, answers, layer, dots, table, *files.values()]
     measuring = start.click(run, form, [status, start, *shown], **silent)
     stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
     entered.then(restore, None, [status, *form, *shown], **silent)

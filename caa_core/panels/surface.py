@@ -6,19 +6,19 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.contest_runs import ENDINGS, run_surface, write_report
+from caa_core.contest_runs import run_surface, write_report
 from caa_core.errors import InputError
 from caa_core.model import SteerableModel
 from caa_core.panels.common import (
     MULTIPLIERS,
-    bar,
-    beside,
     busy,
     download_buttons,
     events,
     guarded,
     number,
     plain,
+    report_downloads,
+    shared_bar,
     stoppable,
     whole,
 )
@@ -121,7 +121,7 @@ class Surfaces:
             yield {self.status: "Waiting for the model ...", **busy(self.go)}
             job = self.studio.run(work)
             for progress in events(session, PANEL, job):
-                yield {self.status: f"{bar(progress)} {beside(self.studio)}"}
+                yield {self.status: shared_bar(self.studio, progress)}
             if job.stopped:
                 yield {self.status: "Stopped; what was there before is still shown."}
                 return
@@ -169,9 +169,7 @@ class Surfaces:
     def _shown(self, person: Person, found: dict[str, Any], map_of: str) -> dict:
         result = _found(found)
         crossed = isinstance(result, Crossing)
-        paths = {ending: person.path(f"{result.a} against {result.b}, surface", ending) for ending in ENDINGS}
-        for path in paths.values():
-            write_report(found, path)
+        name = f"{result.a} against {result.b}, surface"
         axes = [
             sorted({cell[axis] for cell in found["cells"]}) for axis in (("layer_a", "layer_b") if crossed else "ab")
         ]
@@ -189,7 +187,7 @@ class Surfaces:
             self.map: _figure(result, map_of),
             self.at_a: choices[0],
             self.at_b: choices[1],
-            **{self.downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()},
+            **report_downloads(self.downloads, person, name, lambda path: write_report(found, path)),
         }
 
     def _to_sliders(self, request: gr.Request, of_a: Any, of_b: Any) -> list:

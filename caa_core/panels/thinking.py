@@ -6,9 +6,19 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.contest_runs import ENDINGS, run_reasoning, write_report
+from caa_core.contest_runs import run_reasoning, write_report
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, download_buttons, events, guarded, plain, stoppable, whole
+from caa_core.panels.common import (
+    busy,
+    download_buttons,
+    events,
+    guarded,
+    plain,
+    report_downloads,
+    shared_bar,
+    stoppable,
+    whole,
+)
 from caa_core.panels.plots import figure
 from caa_core.panels.verdict import FORMATS, Prepare, Verdict, bout_of, keep_known, known_of
 from caa_core.progress import Progress, showing
@@ -105,7 +115,7 @@ class Thinking:
             job = self.studio.run(work)
             for event in events(session, PANEL, job):
                 if isinstance(event, Progress):
-                    yield {self.status: f"{bar(event)} {beside(self.studio)}"}
+                    yield {self.status: shared_bar(self.studio, event)}
                 else:
                     yield self._shown(event)
             if latest:
@@ -151,8 +161,5 @@ class Thinking:
         if not found["arms"]:
             return {self.files: gr.Row(visible=False)}
         name = " against ".join(found["thinking"][side] for side in ("a", "b"))
-        paths = {ending: person.path(f"{name}, thinking", ending) for ending in ENDINGS}
-        for path in paths.values():
-            write_report(found, path)
-        buttons = {self.downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()}
-        return {self.files: gr.Row(visible=True), **buttons}
+        files = report_downloads(self.downloads, person, f"{name}, thinking", lambda path: write_report(found, path))
+        return {self.files: gr.Row(visible=True), **files}

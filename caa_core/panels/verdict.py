@@ -9,12 +9,22 @@ import gradio as gr
 from gradio.events import Dependency
 
 from caa_core.contest_figures import dominance_gauge, voices_apart
-from caa_core.contest_runs import ENDINGS, KEPT, ROWS, TABLE, Bout, run, table_of, write_report
+from caa_core.contest_runs import KEPT, ROWS, TABLE, Bout, run, table_of, write_report
 from caa_core.contests import CONTROLS, Contest, Side
 from caa_core.interventions import Positions
 from caa_core.limits import PAIRS, PROMPT
 from caa_core.model import SteerableModel
-from caa_core.panels.common import bar, beside, busy, download_buttons, events, guarded, plain, stoppable, whole
+from caa_core.panels.common import (
+    busy,
+    download_buttons,
+    events,
+    guarded,
+    plain,
+    report_downloads,
+    shared_bar,
+    stoppable,
+    whole,
+)
 from caa_core.panels.plots import figure
 from caa_core.presets import find_contest, presets
 from caa_core.progress import Progress
@@ -112,7 +122,7 @@ class Verdict:
             yield {self.status: "Waiting for the model ...", **busy(self.measure)}
             job = self.studio.run(work)
             for progress in events(session, PANEL, job):
-                yield {self.status: f"{bar(progress)} {beside(self.studio)}"}
+                yield {self.status: shared_bar(self.studio, progress)}
             if job.stopped:
                 yield {self.status: "Stopped; what was there before is still shown."}
                 return
@@ -135,9 +145,6 @@ class Verdict:
     def _shown(self, person: Person, found: dict[str, Any]) -> dict:
         contest = Contest.of(found)
         gauge = dominance_gauge(contest)
-        paths = {ending: person.path(f"{contest.a} against {contest.b}", ending) for ending in ENDINGS}
-        for path in paths.values():
-            write_report(found, path)
         return {
             self.said: _words(contest, found["provenance"]["data"]),
             self.gauge_box: gr.Column(visible=gauge is not None),
@@ -148,7 +155,9 @@ class Verdict:
             self.items: gr.Accordion(visible=True),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
             self.files: gr.Row(visible=True),
-            **{self.downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()},
+            **report_downloads(
+                self.downloads, person, f"{contest.a} against {contest.b}", lambda path: write_report(found, path)
+            ),
         }
 
 

@@ -19,14 +19,14 @@ from caa_core.limits import PROMPT, TOKENS
 from caa_core.model import SteerableModel
 from caa_core.open_ended import MOST_QUESTIONS
 from caa_core.panels.common import (
-    bar,
-    beside,
     busy,
     download_buttons,
     events,
     guarded,
     number,
     plain,
+    report_downloads,
+    shared_bar,
     stoppable,
     whole,
 )
@@ -161,7 +161,7 @@ class WhichVoice:
             job = self.studio.run(work)
             for event in events(session, PANEL, job):
                 if isinstance(event, Progress):
-                    yield {self.status: f"{bar(event)} {beside(self.studio)}"}
+                    yield {self.status: shared_bar(self.studio, event)}
                 else:
                     yield self._shown(session.person, event)
             if not latest:
@@ -190,9 +190,8 @@ class WhichVoice:
     def _shown(self, person: Person, kept: dict[str, Any]) -> dict:
         found = Followed.of(kept)
         drawn = shares_by_arm(found)
-        paths = {ending: person.path(f"{found.a} against {found.b}, written", ending) for ending in ENDINGS}
-        for path in paths.values():
-            write_followed(found, path, kept["settings"], kept["provenance"])
+        name = f"{found.a} against {found.b}, written"
+        write = lambda path: write_followed(found, path, kept["settings"], kept["provenance"])  # noqa: E731
         rows = [
             [arm, answer["question"], answer["answer"], *reading_cells(answer)]
             for arm, one in found.arms.items()
@@ -206,7 +205,7 @@ class WhichVoice:
             self.answers: gr.Accordion(visible=True),
             self.table: rows,
             self.files: gr.Row(visible=True),
-            **{self.downloads[ending]: gr.DownloadButton(value=str(path)) for ending, path in paths.items()},
+            **report_downloads(self.downloads, person, name, write),
         }
 
 
