@@ -245,7 +245,8 @@ def test_the_figure_has_a_dot_for_every_row_around_the_base(grid):
     )
     titles = [note.text for note in figure.layout.annotations]
     assert titles == ["Steered positions", "Read position", "Answer cue"]
-    assert figure.layout.xaxis3.title.text == "change of the probability of the matching answer over both letter orders"
+    title = figure.layout.xaxis3.title.text.replace("<br>", " ")
+    assert title == "change of the probability of the matching answer over both letter orders"
     headers, rows = rows_in_words(found)
     assert len(rows) == found.cells and {len(row) for row in rows} == {len(headers)}
 
