@@ -190,9 +190,10 @@ def faint(colour: str, opacity: float = 0.15) -> str:
 def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:
     """Mark the bound up to which a cost counts as safe, over the whole of x."""
     # A line of its own: plotly places a shape's words wrongly on a log scale.
+    middle = (x[0] + x[-1]) / 2
     figure.add_scatter(
-        x=[x[0], (x[0] + x[-1]) / 2, x[-1]],
-        y=[bound] * 3,
+        x=[x[0], middle, x[-1], None, middle],
+        y=[bound] * 3 + [None, 1.25 * bound],  # the last, which is not drawn, makes room for the words
         mode="lines+text",
         line={"color": GREY, "dash": "dot"},
         text=["", "safe below", ""],  # in the middle, where what costs most at both ends is low
