@@ -58,6 +58,8 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 /* A toast says what went wrong; what was there stays to be seen. */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
 :is(#model-list, .numbers) table { width: 100%; }
+/* A word is not broken into a column of letters; the table scrolls instead. */
+.numbers :is(th, td) { overflow-wrap: normal !important; word-break: normal !important; }
 #model-list :is(th, td) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
 .papers ul { margin: 0; }
