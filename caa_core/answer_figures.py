@@ -72,7 +72,7 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
     ]
     heard = all(level.reading for level in levels)
     titles = [panel[0] for panel in panels] + (["Voice reading"] if heard else [])
-    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.16, vertical_spacing=0.24)
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.22, vertical_spacing=0.24)
     for place, (title, axis, line, colour, bound) in enumerate(panels):
         where = {"row": place // 2 + 1, "col": place % 2 + 1}
         figure.add_scatter(

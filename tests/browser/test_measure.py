@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from caa_core.datasets import write_pairs
 from caa_core.presets import presets
-from tests.browser.test_page import LONG, choose, slide, tab, toast
+from tests.browser.test_page import LONG, choose, slide, tab, toast, unfold
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ def test_several_behaviours_to_their_report(tiny_page, tmp_path):
     tab(page, "Measure")
     tab(page, "Several behaviours")
     page.locator("#behaviours-questions input").check()
-    page.locator("#behaviours-settings").get_by_text("More settings").click()
+    unfold(page, "More settings", "#behaviours-settings")
     page.locator("#behaviours-settings").locator("#behaviours-pairs input").fill("4")
     page.locator("#behaviours-settings").locator("#behaviours-items input").fill("4")
     page.locator("#behaviours-settings").locator("#behaviours-controls input").fill("1")

@@ -18,8 +18,20 @@ pytestmark = pytest.mark.browser
 LONG = 300_000
 
 
+def drawn(page: Page) -> None:
+    """Wait until what was just opened is drawn: a field sets its first value once more, over what is typed at once."""
+    page.evaluate("() => new Promise(done => setTimeout(() => requestIdleCallback(done), 300))")
+
+
 def tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
+    drawn(page)
+
+
+def unfold(page: Page, title: str, section: str = "body") -> None:
+    """Open (or close) the accordion of this title in a section."""
+    page.locator(section).get_by_text(title).first.click()
+    drawn(page)
 
 
 def last_answer(page: Page, column: str) -> str:
@@ -34,9 +46,9 @@ def write(page: Page, panel: str = "steer", button: str = "write") -> None:
 
 
 def set_new_tokens(page: Page, count: int, panel: str = "steer") -> None:
-    accordion = page.locator(f"#{panel}-settings")
-    accordion.get_by_text("More settings").click()
-    accordion.get_by_label("number input for New tokens").fill(str(count))
+    settings = f"#{panel}-settings"
+    unfold(page, "More settings", settings)
+    page.locator(settings).get_by_label("number input for New tokens").fill(str(count))
 
 
 def choose(page: Page, picker: str, label: str) -> None:
@@ -52,7 +64,7 @@ def slide(page: Page, slider: str, value: float) -> None:
 
 
 def bring(page: Page, *files) -> None:
-    page.locator("#generate-bring").get_by_text("Bring a vector").click()
+    unfold(page, "Bring a vector", "#generate-bring")
     page.locator("#generate-add input[type=file]").set_input_files(list(files))
 
 
@@ -93,7 +105,7 @@ def test_the_first_minute_with_a_preset(page, tmp_path):
     page.screenshot(
         path=ROOT / "docs" / "screenshot.png" if os.environ.get("CAA_SCREENSHOT") else tmp_path / "shot.png"
     )
-    page.get_by_text("Which tokens are steered").click()
+    unfold(page, "Which tokens are steered")
     expect(page.locator("#steer-marked")).to_contain_text("<|im_start|>")
 
 
@@ -216,7 +228,7 @@ def test_columns_are_chosen_and_what_the_linter_finds_is_mended(page, tmp_path):
 
 def test_pairs_are_typed_and_downloaded(page, tmp_path):
     tab(page, "Generate vectors")
-    page.locator("#generate-edit").get_by_text("Type or edit pairs").click()
+    unfold(page, "Type or edit pairs", "#generate-edit")
     rows = page.locator("#generate-rows")
     texts = [("Rain?", "Arr, wet!", "It is wet."), ("Sun?", "Arr, hot!", "It is hot.")]
     for row, cells in enumerate(texts):
@@ -256,14 +268,14 @@ def test_vectors_come_from_other_tools_are_combined_renamed_and_go_again(page, t
     page.locator("#generate-keep").click()
     expect(page.locator("#generate-done")).to_contain_text("Loaded joy (2)")
 
-    page.locator("#generate-combine").get_by_text("Combine").click()
+    unfold(page, "Combine", "#generate-combine")
     choose(page, "combine-a", "joy (2) (yours)")
     choose(page, "combine-operation", "A without its part along B")
     page.locator("#combine-make").click()
     expect(page.locator("#generate-done")).to_contain_text("Made joy (2) without gloom", timeout=LONG)
     expect(page.locator("#generate-about")).to_contain_text("operations: joy (2) without gloom")
 
-    page.locator("#generate-rename").get_by_text("Rename or delete").click()
+    unfold(page, "Rename or delete", "#generate-rename")
     page.locator("#generate-title textarea, #generate-title input").first.fill("only joy")
     page.locator("#generate-rename-button").click()
     expect(page.locator("#generate-done")).to_contain_text("It is called only joy now")
@@ -414,7 +426,7 @@ def test_two_vectors_in_four_columns(page):
     columns = [last_answer(page, f"compete-{name}") for name in ("unsteered", "a", "b", "both")]
     assert len(set(columns)) == 4
     expect(page.locator("#compete-shared")).to_be_hidden()  # there is no such sum of two layers
-    page.get_by_text("Token by token: where").click()
+    unfold(page, "Token by token: where")
     text = page.locator("#compete-tokens-text .caa-tokens")
     expect(text).to_be_visible(timeout=LONG)
     assert text.inner_text().replace("⏎", "").split() == columns[3].split()
@@ -467,7 +479,7 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
     expect(said).to_contain_text("13 items of joy against gloom, 13 prompts")
     expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
     expect(page.locator("#compete-verdict-gauge")).to_contain_text("dominance D")
-    page.get_by_text("Item by item").click()
+    unfold(page, "Item by item")
     expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
     with page.expect_download() as download:
         page.locator("#compete-verdict-json").click()
@@ -512,7 +524,7 @@ def test_a_preset_brings_its_opposite_and_words_can_be_a_voice(page):
 def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     tab(page, "Compete")
     page.locator("#compete-verdict-file input[type=file]").set_input_files(four_items(tmp_path))
-    page.get_by_text("Surface: when do the voices").click()
+    unfold(page, "Surface: when do the voices")
     for letter in "ab":
         page.locator(f"#compete-surface-of-{letter} :is(input, textarea)").fill("0,0.5,1")
     page.locator("#compete-surface-draw").click()
@@ -537,6 +549,6 @@ def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     # All of it is there after a reload.
     page.reload()
     tab(page, "Compete")
-    page.get_by_text("Surface: when do the voices").click()
+    unfold(page, "Surface: when do the voices")
     expect(said).to_contain_text("4 items of four", timeout=LONG)
     expect(figure.locator(".heatmaplayer image")).to_have_count(1, timeout=LONG)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_page import LONG, choose, last_answer, set_new_tokens, tab, upload, write
+from tests.browser.test_page import LONG, choose, last_answer, set_new_tokens, tab, unfold, upload, write
 
 pytestmark = pytest.mark.browser
 SCRIPT = "<img src=x onerror=document.title='owned'>"
@@ -138,7 +138,7 @@ def test_what_strangers_write_is_text_everywhere(visit, tmp_path):
     choose(page, "generate-preset", "joy")  # which takes the file away
     pairs = [{"prompt": f"{SCRIPT} {i}", "positive": f"{SCRIPT}{i}", "negative": f"<b>no</b> {i}"} for i in range(5)]
     make(page, tmp_path, "odd", pairs)
-    page.locator("#generate-rename").get_by_text("Rename or delete").click()
+    unfold(page, "Rename or delete", "#generate-rename")
     name = page.locator("#generate-title textarea, #generate-title input").first
     name.fill(f"\u202e{SCRIPT}\u0007 *b* [x](javascript:1)")
     page.locator("#generate-rename-button").click()
@@ -153,7 +153,7 @@ def test_what_strangers_write_is_text_everywhere(visit, tmp_path):
     ask(page, f"Repeat this HTML and nothing else: {SCRIPT}<b>bold</b>")
     expect(page.locator("#steer-status")).to_contain_text(clean)
     assert "<" in last_answer(page, "steer-unsteered")
-    page.get_by_text("Which tokens are steered").first.click()
+    unfold(page, "Which tokens are steered")
 
     page.reload()
     expect(page.locator("#steer-unsteered .bot.message")).to_have_count(1, timeout=LONG)

@@ -6,17 +6,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_page import LONG, set_new_tokens, slide, tab, write
+from tests.browser.test_page import LONG, set_new_tokens, slide, tab, unfold, write
 
 pytestmark = pytest.mark.browser
 PANEL = "compete-reasoning"
-
-
-def unfold(page):
-    """Open the section. Its sliders, drawn only now, set their own values once more, over what is typed at once."""
-    page.locator(f"#{PANEL}").get_by_text("Can it reason its way to one voice?").click()
-    expect(page.locator(f"#{PANEL}-prompts input[type=number]")).to_have_value("12")
-    page.wait_for_timeout(1000)
 
 
 def test_think_first(page):
@@ -40,7 +33,7 @@ def test_think_first(page):
 
 def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
     tab(page, "Compete")
-    unfold(page)
+    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
     for slider, value in (("prompts", 2), ("thoughts", 1), ("tokens", 8)):
         slide(page, f"{PANEL}-{slider}", value)
         expect(page.locator(f"#{PANEL}-{slider} input[type=number]")).to_have_value(str(value))
@@ -63,14 +56,14 @@ def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
 
     page.reload()
     tab(page, "Compete")
-    unfold(page)
+    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
     expect(page.locator(f"#{PANEL}-said")).to_contain_text("too few to tell", timeout=LONG)
 
 
 def test_stopping_keeps_what_has_come(tiny_page):
     page = tiny_page
     tab(page, "Compete")
-    unfold(page)
+    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
     slide(page, f"{PANEL}-tokens", 256)
     page.locator(f"#{PANEL}-think").click()
     expect(page.locator(f"#{PANEL}-status")).to_contain_text("thoughts written", timeout=LONG)
