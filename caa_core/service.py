@@ -30,6 +30,9 @@ Work = Callable[[], Generator[Any, None, Any]]
 _END = object()
 # What a step counts at least, so that a job which only waits for another one leaves it its turns.
 LEAST_SECONDS = 0.02
+# How much of its share another job must be owed to have a turn before the first one of somebody new: more than long
+# jobs owe each other, whose steps take turns.
+HEAD_START = 0.5
 # Who waits for a first turn hears so often how long it may be, judged by so many steps.
 SECONDS_TO_SAY = 0.5
 STEPS_LATELY = 20
@@ -56,7 +59,7 @@ class Job:
         self.result: Any = None
         self.stopped = False
         self.begun = False
-        self.spent = 0.0  # seconds of the worker, counted from those of the job that had fewest when this one came
+        self.spent = 0.0  # seconds of the worker, counted from what one that was always here had when this one came
 
     def stop(self) -> None:
         """End it before its next step; what it yielded so far stays with who iterated."""
@@ -118,11 +121,14 @@ class Job:
 class Worker:
     """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes.
 
-    One that comes anew takes its first step before the others take another one.
+    One that comes anew takes its first step before the others take another one, unless so many come that somebody falls
+    behind: a fair share is counted as in generalized processor sharing (Parekh and Gallager, IEEE/ACM Transactions on
+    Networking 1993), and whoever is furthest from it is next.
     """
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
+        self._share = 0.0  # seconds that a job would have had by now which was always here
         self._came = threading.Condition()
         self._lately: deque[float] = deque(maxlen=STEPS_LATELY)
         self._start()
@@ -130,7 +136,7 @@ class Worker:
     def submit(self, work: Work) -> Job:
         job = Job(work, self.ahead)
         with self._came:
-            job.spent = min((other.spent for other in self._jobs), default=0.0)
+            job.spent = self._share
             self._jobs.append(job)
             self._came.notify()
         return job
@@ -163,14 +169,16 @@ class Worker:
     def _turn(self) -> None:
         with self._came:
             self._came.wait_for(lambda: self._jobs)
-            job = min(self._jobs, key=lambda job: (job.spent, job.begun))
-        begun = time.perf_counter()
+            job = min(self._jobs, key=lambda job: job.spent - HEAD_START * (not job.begun))
+        start = time.perf_counter()
         goes_on = job.step()
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - start
         with self._came:
+            cost = max(took, LEAST_SECONDS)
+            job.spent += cost
+            self._share += cost / len(self._jobs)
             if not goes_on:
                 self._jobs.remove(job)
-            job.spent += max(took, LEAST_SECONDS)
             self._lately.append(took)
 
 

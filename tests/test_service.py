@@ -76,6 +76,47 @@ def test_short_steps_come_between_long_ones():
     assert log[first:second].count("chat") >= 4
 
 
+def test_somebody_new_waits_for_no_step_that_is_owed_to_a_long_job():
+    log, worker = [], Worker()
+
+    def sweep(name):
+        for _ in range(3):
+            time.sleep(0.3)
+            log.append(name)
+            if len(log) == 5:  # one of the three is owed its second step now
+                worker.submit(chat)
+            yield
+
+    def chat():
+        log.append("chat")
+        yield
+
+    for job in [worker.submit(lambda name=name: sweep(name)) for name in "abc"]:
+        job.wait()
+    assert log.index("chat") == 5 and len(log) == 10
+
+
+def test_however_many_come_those_who_are_here_go_on():
+    """Somebody new waits at every moment, and each is done with one step."""
+    worker, came, here = Worker(), [], []
+
+    def visit():
+        came.append(worker.submit(visit) if len(came) < 300 and len(here) < 10 else None)
+        time.sleep(0.01)
+        return
+        yield
+
+    def stay():
+        for _ in range(10):
+            here.append(len(came))
+            yield
+
+    jobs = [worker.submit(stay), worker.submit(visit)]
+    for job in jobs:
+        job.wait()
+    assert len(here) == 10 and here[-1] < 100
+
+
 def test_a_stopped_job_ends_before_its_next_step_and_is_closed():
     closed, log = threading.Event(), []
 

@@ -1,7 +1,7 @@
 """Debian's Chromium, and a fresh visitor of the running app."""
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import App
 from tests.test_service import save_tiny
@@ -17,6 +17,11 @@ FLAGS = [
 
 # Tests beside each other share the processors, and what they look at comes later than it does to a person.
 expect.set_options(timeout=30_000)
+
+
+def drawn(page: Page) -> None:
+    """Wait until what was just opened is drawn: a field sets its first value once more, over what is typed at once."""
+    page.evaluate("() => new Promise(done => setTimeout(() => requestIdleCallback(done), 300))")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +58,7 @@ def open_page(browser):
         opened.on("pageerror", lambda error: errors.append(str(error)))
         opened.goto(url)
         expect(opened.locator("#steer-write")).to_be_visible(timeout=120_000)
+        drawn(opened)
         return opened
 
     yield visit

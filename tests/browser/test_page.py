@@ -12,15 +12,11 @@ from playwright.sync_api import Page, expect
 from caa_core.exchange import read_vector, write_vector
 from caa_core.presets import presets
 from caa_core.vectors import load_vector
+from tests.browser.conftest import drawn
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 LONG = 300_000
-
-
-def drawn(page: Page) -> None:
-    """Wait until what was just opened is drawn: a field sets its first value once more, over what is typed at once."""
-    page.evaluate("() => new Promise(done => setTimeout(() => requestIdleCallback(done), 300))")
 
 
 def tab(page: Page, name: str) -> None:
