@@ -12,6 +12,11 @@ pytestmark = pytest.mark.browser
 PANEL = "compete-reasoning"
 
 
+def open_section(page):
+    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
+    expect(page.locator(f"#{PANEL}-prompts input[type=number]")).to_have_value("12")
+
+
 def test_think_first(page):
     """Every column shows its thought apart from its answer, also after a reload."""
     tab(page, "Compete")
@@ -33,7 +38,7 @@ def test_think_first(page):
 
 def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
     tab(page, "Compete")
-    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
+    open_section(page)
     for slider, value in (("prompts", 2), ("thoughts", 1), ("tokens", 8)):
         slide(page, f"{PANEL}-{slider}", value)
         expect(page.locator(f"#{PANEL}-{slider} input[type=number]")).to_have_value(str(value))
@@ -56,14 +61,14 @@ def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
 
     page.reload()
     tab(page, "Compete")
-    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
+    open_section(page)
     expect(page.locator(f"#{PANEL}-said")).to_contain_text("too few to tell", timeout=LONG)
 
 
 def test_stopping_keeps_what_has_come(tiny_page):
     page = tiny_page
     tab(page, "Compete")
-    unfold(page, "Can it reason its way to one voice?", f"#{PANEL}")
+    open_section(page)
     slide(page, f"{PANEL}-tokens", 256)
     page.locator(f"#{PANEL}-think").click()
     expect(page.locator(f"#{PANEL}-status")).to_contain_text("thoughts written", timeout=LONG)
