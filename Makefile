@@ -24,11 +24,12 @@ soak: $(VENV)/.test-ready
 	CAA_FUZZ_CASES=12000 \
 	CAA_LOAD_CLIENTS=30 CAA_LOAD_SECONDS=300 CAA_LOAD_DTYPES=default CAA_LOAD_MODEL=smollm2-135m \
 	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_MODEL=smollm2-135m \
-		$(VENV)/bin/python -m pytest -s tests/test_fuzz.py tests/test_load.py tests/test_soak.py
+		$(VENV)/bin/python -m pytest -s tests/soak
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -12,26 +12,19 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core import logs
-from caa_core.catalog import DEFAULT_MODEL
+from caa_core.app import endpoints, guards, logs
+from caa_core.app.library import Library
+from caa_core.app.panels import generate, models, steer
+from caa_core.app.panels import inspection as views
+from caa_core.app.panels.common import guarded, vector_choices
+from caa_core.app.panels.contest import tab as compete
+from caa_core.app.panels.measuring import evaluation as measure
+from caa_core.app.panels.measuring import open_questions, study
+from caa_core.app.panels.measuring import paper as behaviours
+from caa_core.app.studio import Studio
 from caa_core.errors import InputError
-from caa_core.library import Library
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
-from caa_core.panels import (
-    behaviours,
-    compete,
-    endpoints,
-    fences,
-    generate,
-    measure,
-    models,
-    open_questions,
-    steer,
-    study,
-    views,
-)
-from caa_core.panels.common import guarded, vector_choices
-from caa_core.service import Studio
+from caa_core.model.catalog import DEFAULT_MODEL
 
 TITLE = "CAA Studio"
 INTRO = (
@@ -178,7 +171,7 @@ def main() -> None:
 
 def serve(studio: Studio) -> None:
     """Serve the page until the process is told to end; then let running jobs come to theirs."""
-    fences.raise_fences()
+    guards.install_guards()
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -189,7 +182,7 @@ def serve(studio: Studio) -> None:
         footer_links=["api"],
         max_threads=THREADS,
         max_file_size=f"{UPLOAD_MB.value}mb",
-        app_kwargs=fences.settings(studio),
+        app_kwargs=guards.settings(studio),
         prevent_thread_lock=True,
     )
     log.info("serving", extra={"model": studio.model.name, "public": is_public()})

@@ -7,15 +7,16 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.results import Part
-from caa_core.catalog import DEFAULT_MODEL
-from caa_core.generation import Decoding, side_by_side
-from caa_core.interventions import AFTER_PROMPT, Steer
-from caa_core.items import choose_items
-from caa_core.model import SteerableModel
-from caa_core.presets import find_test_pairs, presets
-from caa_core.service import Job, Studio
-from caa_core.sweeps import Sweep, sweep
-from caa_core.vectors import SteeringVector, load_vector
+from caa_core.app.studio import Studio
+from caa_core.app.worker import Job
+from caa_core.data.presets import find_test_pairs, presets
+from caa_core.measuring.sweep import Sweep, sweep
+from caa_core.metrics.items import choose_items
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel
+from caa_core.steering.generation import Decoding, side_by_side
+from caa_core.steering.interventions import AFTER_PROMPT, Steer
+from caa_core.vectors.vector import SteeringVector, load_vector
 
 # Seconds between two chats, so that they meet every part of a sweep.
 PAUSE = 0.7

@@ -13,13 +13,13 @@ import torch
 from benchmarks import forms, ours
 from benchmarks.ours import DTYPES
 from benchmarks.results import HERE, Part, medians
-from caa_core.catalog import DEFAULT_MODEL, locate
-from caa_core.datasets import ContrastPair, Dataset
-from caa_core.exchange import write_vector
-from caa_core.interventions import Steer
-from caa_core.model import SteerableModel, load, read
-from caa_core.presets import presets
-from caa_core.vectors import SteeringVector, load_vector
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.presets import presets
+from caa_core.model.catalog import DEFAULT_MODEL, locate
+from caa_core.model.loading import SteerableModel, load, read
+from caa_core.steering.interventions import Steer
+from caa_core.vectors.formats import write_vector
+from caa_core.vectors.vector import SteeringVector, load_vector
 
 PEERS = "steering_vectors", "repeng"
 # Batch sizes that are tried with a few pairs, to find each peer's best.

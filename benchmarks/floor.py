@@ -7,9 +7,9 @@ import torch
 from benchmarks import ours
 from benchmarks.ours import DTYPES
 from benchmarks.results import Part
-from caa_core.catalog import DEFAULT_MODEL
-from caa_core.datasets import Dataset
-from caa_core.model import load
+from caa_core.data.pairs import Dataset
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import load
 
 PRODUCTS, ATTENTION = "matrix products", "attention"
 KINDS = {"aten::mm": PRODUCTS, "aten::addmm": PRODUCTS, "aten::_scaled_dot_product_flash_attention_for_cpu": ATTENTION}

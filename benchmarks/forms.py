@@ -11,8 +11,8 @@ import torch
 from nnsight.intervention.envoy import Envoy
 from transformers import DynamicCache
 
-from caa_core.interventions import Steer
-from caa_core.model import SteerableModel, hidden_of
+from caa_core.model.loading import SteerableModel, hidden_of
+from caa_core.steering.interventions import Steer
 
 Forward = Callable[[torch.Tensor, DynamicCache], torch.Tensor]
 

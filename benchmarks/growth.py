@@ -15,15 +15,15 @@ from plotly.subplots import make_subplots
 
 from benchmarks import ours
 from benchmarks.results import HERE, Part
-from caa_core.catalog import DEFAULT_MODEL
-from caa_core.extraction import extract
-from caa_core.figures import BLUE, ORANGE
-from caa_core.generation import Decoding, Row, generate
-from caa_core.interventions import Steer
-from caa_core.model import load
-from caa_core.presets import find_pairs, presets
+from caa_core.data.presets import find_pairs, presets
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import load
 from caa_core.progress import finish
-from caa_core.vectors import load_vector
+from caa_core.reports.style import BLUE, ORANGE
+from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.interventions import Steer
+from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import load_vector
 
 SIZES = {
     "pairs": (50, 100, 250, 500, 1000, 2000),
@@ -86,7 +86,7 @@ def point(what: str, size: int) -> dict[str, Any]:
     def decoding(tokens: int, rows: int) -> None:
         prompt = ours.prompt(model)
         steers = [Steer(vector.at(i % 24), i % 24, 0.5) for i in range(rows)]
-        finish(generate(model, [Row(prompt, (steer,)) for steer in steers], Decoding(tokens)))
+        finish(generate(model, [BatchRow(prompt, (steer,)) for steer in steers], Decoding(tokens)))
 
     extraction(8, 1)  # the libraries' own first pass
     work = {

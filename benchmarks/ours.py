@@ -7,17 +7,18 @@ from contextlib import contextmanager
 
 import torch
 
-from caa_core.branches import Branches, batches, inputs_of
-from caa_core.datasets import ContrastPair, Dataset
-from caa_core.extraction import extract
-from caa_core.generation import Decoding, Row, generate
-from caa_core.interventions import Steer
-from caa_core.model import SteerableModel, best_dtype, hidden_of
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.model.loading import SteerableModel, best_dtype, hidden_of
+from caa_core.model.prompts import Answer, Prompt, render, render_pair
 from caa_core.progress import finish
-from caa_core.prompts import Answer, Prompt, render, render_pair
-from caa_core.readings import reading_budget
-from caa_core.scoring import Scores, score
-from caa_core.vectors import SteeringVector
+from caa_core.steering.activations import reading_budget
+from caa_core.steering.batching import batches
+from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.interventions import Steer
+from caa_core.steering.pair_rows import PairRow, inputs_of
+from caa_core.steering.scoring import Scores, score
+from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import SteeringVector
 
 # What this machine computes in, the fastest first: emulated, a product in bfloat16 takes hundreds of times as long.
 DTYPES = tuple(dict.fromkeys((best_dtype("cuda" if torch.cuda.is_available() else "cpu"), "float32")))
@@ -61,7 +62,7 @@ def texts(model: SteerableModel, dataset: Dataset) -> list[tuple[str, str]]:
 def bare_trunk(model: SteerableModel, dataset: Dataset) -> None:
     """The floor of extraction: one pass of the trunk over every question and its two letters; no head, no hooks."""
     rendered = [render_pair(model.tokenizer, pair) for pair in dataset.pairs]
-    rows = [Branches.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
+    rows = [PairRow.of(pair, pair.shared + 1, pair.shared + 1) for pair in rendered]
     trunk = model.module.base_model
     for batch in batches(rows, reading_budget(model)):
         inputs = inputs_of(model, [rows[i] for i in batch])
@@ -81,7 +82,7 @@ def prompt(model: SteerableModel) -> Prompt:
 def write(model: SteerableModel, plans: Sequence[tuple[Steer, ...]], tokens: int = NEW_TOKENS) -> None:
     """As many tokens for every plan, on an endless model."""
     asked = prompt(model)
-    finish(generate(model, [Row(asked, steers) for steers in plans], Decoding(tokens)))
+    finish(generate(model, [BatchRow(asked, steers) for steers in plans], Decoding(tokens)))
 
 
 @torch.no_grad()

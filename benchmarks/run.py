@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import beside, compare, floor, growth, start
 from benchmarks.results import keep
-from caa_core.presets import find_pairs, find_test_pairs
+from caa_core.data.presets import find_pairs, find_test_pairs
 
 PARTS = "start", "beside", "steering", "sweep", "growth", "floor", "extraction"
 

@@ -9,7 +9,7 @@ import urllib.request
 
 from benchmarks.ours import DTYPES, free_port, seconds
 from benchmarks.results import Part, medians
-from caa_core.catalog import DEFAULT_MODEL, locate
+from caa_core.model.catalog import DEFAULT_MODEL, locate
 
 LEAST = """
 import accelerate, gradio, nnsight, plotly, torch, transformers

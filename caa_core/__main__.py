@@ -1,5 +1,5 @@
 import sys
 
-from caa_core.cli import main
+from caa_core.cli.main import main
 
 sys.exit(main())

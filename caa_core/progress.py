@@ -1,7 +1,7 @@
 """How far a long piece of work has come.
 
 Long work in this package is a generator: it yields `Progress` (or results as they come) and returns its
-result. Whoever drives it decides the pace, and stops it by closing it; see :mod:`caa_core.service`.
+result. Whoever drives it decides the pace, and stops it by closing it; see :mod:`caa_core.app.studio`.
 """
 
 import contextlib

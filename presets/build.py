@@ -9,12 +9,12 @@ in bfloat16, in which most people run them.
 import json
 import sys
 
-from caa_core.catalog import DEFAULT_MODEL
-from caa_core.evaluation import measure
-from caa_core.extraction import extract
-from caa_core.model import SteerableModel, load
-from caa_core.presets import Preset, presets
+from caa_core.data.presets import Preset, presets
+from caa_core.measuring.effect import measure
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel, load
 from caa_core.progress import finish
+from caa_core.vectors.extraction import extract
 
 
 def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:

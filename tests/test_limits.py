@@ -4,7 +4,7 @@ import pytest
 
 from caa_core.errors import InputError
 from caa_core.limits import LIMITS, PAIRS, TOKENS, check_owner, is_public
-from tests.conftest import ROOT
+from tests.helpers.places import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.conftest import App
-from tests.test_service import save_tiny
+from tests.helpers.app import App
+from tests.helpers.models import save_tiny
 
 FLAGS = [
     "--no-sandbox",

@@ -6,8 +6,8 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from caa_core.datasets import write_pairs
-from caa_core.presets import presets
+from caa_core.data.pairs import write_pairs
+from caa_core.data.presets import presets
 from tests.browser.test_page import LONG, choose, slide, tab, toast, unfold
 
 pytestmark = pytest.mark.browser

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Page, expect
 
-from caa_core.exchange import read_vector, write_vector
-from caa_core.presets import presets
-from caa_core.vectors import load_vector
+from caa_core.data.presets import presets
+from caa_core.vectors.formats import read_vector, write_vector
+from caa_core.vectors.vector import load_vector
 from tests.browser.conftest import drawn
-from tests.conftest import ROOT
+from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.browser
 LONG = 300_000

@@ -1,0 +1,260 @@
+"""What the panels share: errors as sentences, stopping, and words about vectors."""
+
+import functools
+import html
+import inspect
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from caa_core.app.sessions import Person, Session
+from caa_core.app.studio import Studio
+from caa_core.app.worker import Job
+from caa_core.data.presets import presets
+from caa_core.data.text import UNSEEN
+from caa_core.errors import InputError
+from caa_core.limits import PROMPT, TOKENS
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress, Waiting
+from caa_core.vectors.vector import SteeringVector
+
+log = logging.getLogger("caa_core")
+
+SECONDS_BETWEEN_UPDATES = 0.15
+# Every update of a page costs its browser as much as a page is large, and a bar is not read as text is.
+SECONDS_BETWEEN_BARS = 0.5
+MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
+
+
+def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """An event handler whose errors reach the page as one sentence, and leave everything on it as it was."""
+
+    def fail(error: Exception) -> gr.Error:
+        if isinstance(error, InputError):
+            # A toast renders HTML, and the message may quote what a stranger wrote.
+            said = html.escape(visible(str(error)[:500]), quote=False)
+            return gr.Error(said, title="That did not work", print_exception=False)
+        log.error("%s failed", handler.__qualname__, exc_info=error)
+        message = "Something failed inside the app; it was logged. What you made is still here, so try again."
+        return gr.Error(message, title="Our mistake", print_exception=False)
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise fail(error) from None
+
+    @functools.wraps(handler)
+    def iterate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except Exception as error:
+            raise fail(error) from None
+
+    return iterate if inspect.isgeneratorfunction(handler) else call
+
+
+def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
+    """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
+    shown, held = 0.0, None
+    for held in session.follow(panel, job):
+        pause = SECONDS_BETWEEN_BARS if isinstance(held, Progress) else SECONDS_BETWEEN_UPDATES
+        if time.monotonic() - shown >= pause:
+            yield held
+            shown, held = time.monotonic(), None
+    if held is not None:
+        yield held
+
+
+def busy(*buttons: gr.Button) -> dict:
+    """Updates for the first of a handler's: these cannot be pressed while it runs. See `freed`."""
+    return {button: gr.Button(interactive=False) for button in buttons}
+
+
+def freed(event: Dependency, *buttons: gr.Button) -> None:
+    """Let them be pressed again when the event's handler has ended, however it did."""
+    # By button: a list of one would be taken for that button's own value.
+    back = lambda: {button: gr.Button(interactive=True) for button in buttons}  # noqa: E731
+    for ended in (event.then, event.failure):  # the first of which gradio leaves out after an error
+        ended(back, None, list(buttons), queue=False, show_progress="hidden", api_visibility="private")
+
+
+def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.DownloadButton]:
+    """Buttons for a report in several formats, by ending; `names` is what each says."""
+    return {
+        ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", size="sm", min_width=90)
+        for ending, name in names.items()
+    }
+
+
+def report_downloads(
+    buttons: dict[str, gr.DownloadButton], owner: Session | Person, name: str, write: Callable[[Path], Any]
+) -> dict:
+    """Updates of buttons by ending: each downloads the file that `write` makes at the path that it is given."""
+    paths = {button: owner.path(name, ending) for ending, button in buttons.items()}
+    for path in paths.values():
+        write(path)
+    return {button: gr.DownloadButton(value=str(path)) for button, path in paths.items()}
+
+
+def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadButton:
+    """Update of a button: it downloads plain data as a JSON file of that name."""
+    path = owner.path(name, ".json")
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+    return gr.DownloadButton(value=str(path), interactive=True)
+
+
+def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
+    """Handler of a panel's Stop button."""
+
+    @guarded
+    def stop(request: gr.Request) -> None:
+        studio.session(request.session_hash).stop(panel)
+
+    return stop
+
+
+def stoppable(
+    studio: Studio,
+    panel: str,
+    event: Dependency,
+    button: gr.Button,
+    halt: gr.Button,
+    status: gr.Markdown,
+    said: str = "",
+) -> None:
+    """Let `halt` end a panel's job. However the event ends, its button can be pressed again; `said` is the status after
+    an error.
+    """
+    silent = {"show_progress": "hidden", "api_visibility": "private"}
+    freed(event, button)
+    event.failure(lambda: said, None, status, **silent)
+    halt.click(stopper(studio, panel), queue=False, **silent)
+
+
+def vector_choices(session: Session) -> list[tuple[str, str]]:
+    """Vectors to choose from, as (label, name): one's own first, then the presets."""
+    own = [(f"{name} (yours)", name) for name in reversed(session.vectors)]
+    return own + [(f"{name} (preset)", name) for name in presets()]
+
+
+def vector_picker(label: str, name: str, elem_id: str) -> gr.Dropdown:
+    """A choice among the vectors of the session and the presets."""
+    return gr.Dropdown(vector_choices(Session()), value=name, label=label, elem_id=elem_id)
+
+
+def layer_slider(studio: Studio, layer: int, elem_id: str) -> gr.Slider:
+    """The layer whose output a vector is added to."""
+    return gr.Slider(0, studio.model.num_layers - 1, layer, step=1, label="Layer", elem_id=elem_id, buttons=[])
+
+
+def multiplier_slider(multiplier: float, elem_id: str) -> gr.Slider:
+    """What a vector is multiplied with."""
+    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id, buttons=[])
+
+
+def recommended(studio: Studio, name: str, session: Session | None = None) -> tuple[int, float]:
+    """Layer and multiplier to begin with: the preset's, else a layer towards the middle that the vector has."""
+    preset = presets().get(name)
+    if preset and preset.model == studio.model.name:
+        return preset.layer, preset.multiplier
+    middle = studio.model.num_layers * 2 // 5
+    own = session.vectors.get(name) if session else None
+    return min(own.layers, key=lambda layer: abs(layer - middle)) if own else middle, 1.0
+
+
+def check_request(prompt: str | None, system: str | None, tokens: float) -> None:
+    """Raises InputError for a prompt or an answer that is longer than this app takes."""
+    PROMPT.check(len(prompt or "") + len(system or ""))
+    TOKENS.check(whole(tokens, "The number of new tokens"))
+
+
+def whole(value: Any, what: str) -> int:
+    """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
+    if not (isinstance(value, int) or number(value, what).is_integer()):
+        raise InputError(f"{what} must be a whole number.")
+    return int(value or 0)
+
+
+def number(value: Any, what: str) -> float:
+    """A number that came from outside; nothing is 0. Raises InputError where it is none that can be worked with."""
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} must be a number.") from error
+    if not math.isfinite(found):
+        raise InputError(f"{what} must be a finite number.")
+    return found
+
+
+def check_fit(model: SteerableModel, vector: SteeringVector) -> None:
+    """Raises InputError for a vector that cannot be added in this model."""
+    if vector.hidden_size != model.hidden_size:
+        raise InputError(
+            f"The vector '{vector.name}' has hidden size {vector.hidden_size} and {model.name} has "
+            f"{model.hidden_size}: it was made on {vector.provenance.model or 'another model'}."
+        )
+    for layer in vector.layers:
+        model.check_layer(layer)
+
+
+def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
+    """Notes on vectors that were made on other weights, as Markdown."""
+    return [
+        f"Note: '{plain(vector.name)}' may not fit: {plain(difference)}."
+        for vector in vectors
+        for difference in vector.differences(model.fingerprint, model.template_sha256)
+    ]
+
+
+def bar(progress: Progress) -> str:
+    """How far it has come, as Markdown."""
+    return f'<progress max="1" value="{progress.fraction:.3f}"></progress><br>{progress}'
+
+
+def shared_bar(studio: Studio, progress: Progress) -> str:
+    """How far it has come, and with whom the model is shared, as Markdown."""
+    return f"{bar(progress)}. {beside(studio)}"
+
+
+def going(doing: str, progress: Progress) -> str:
+    """What goes on and how far it has come, or that it has not begun, in one line."""
+    return str(progress) if isinstance(progress, Waiting) else f"{doing}: {progress}"
+
+
+def beside(studio: Studio) -> str:
+    """Whom somebody whose job runs shares the model with."""
+    others = studio.jobs - 1
+    if others < 1:
+        return ""
+    return f"{others} other job{'s share' if others > 1 else ' shares'} the model."
+
+
+def visible(text: str) -> str:
+    """Text of somebody's own in one line, without what cannot be seen or turns the direction of the line."""
+    return UNSEEN.sub("", re.sub(r"\s", " ", text))
+
+
+def plain(text: str) -> str:
+    """Text of somebody's own (names, files, fields) as Markdown that shows it letter by letter, and links nowhere."""
+    text = re.sub(r"([\\`*_{}\[\]()#+!|<>~$&@-])", r"\\\1", visible(text))
+    return re.sub(r"(:)(?=//)|(?<=\bwww)(\.)", r"\\\g<0>", text, flags=re.IGNORECASE)
+
+
+def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:
+    """Norm and relative strength of one addition, in words."""
+    relative = vector.relative_strength(layer, multiplier)
+    added = f"‖{multiplier:g} · v‖ is {abs(multiplier) * vector.norm(layer):.1f} at layer {layer}"
+    if relative is None:
+        return f"{added}; the vector's file does not say how large the residual stream is there."
+    stream = f"{vector.residual_norms[layer]:.0f}"
+    return f"Relative strength **{relative:.2f}**: {added}, where the median norm of the residual stream is {stream}."

@@ -1,0 +1,136 @@
+"""Models: the catalogue, loading another one, and the line at the top that says which is loaded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from caa_core.app.panels.common import bar, busy, freed, guarded, plain
+from caa_core.app.studio import Studio
+from caa_core.limits import check_owner, is_public, owner_key
+from caa_core.model.catalog import CATALOG, listing, room
+from caa_core.model.loading import DTYPES
+from caa_core.progress import Progress, listen
+
+HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | good for |"
+
+
+def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
+    """Draw the tab, which keeps `line` true. Returns a state that changes when this person has loaded a model."""
+    loaded = gr.State(0)
+    may_load = not is_public() or bool(owner_key())
+    affected = gr.Markdown(_affected(studio), elem_id="model-affected")
+    rows = listing()
+    with gr.Row(visible=may_load):
+        spec = gr.Dropdown(
+            _choices(rows),
+            value=studio.model.name,
+            allow_custom_value=not is_public(),
+            label="Model",
+            elem_id="model-spec",
+            scale=4,
+        )
+        dtype = gr.Dropdown(
+            [("automatic", ""), *((name, name) for name in DTYPES)],
+            value="",
+            label="Precision",
+            elem_id="model-precision",
+            scale=1,
+        )
+        key = gr.Textbox(
+            label="Owner's key", type="password", visible=is_public(), max_length=200, elem_id="model-key", scale=1
+        )
+        load = gr.Button("Load", variant="primary", elem_id="model-load", scale=1)
+    status = gr.Markdown(elem_id="model-status")
+    table = gr.Markdown(_table(rows, studio), elem_id="model-list")
+    gr.Markdown(
+        "<small>*Fits here* compares what the model takes while it runs with the memory that is free beside the one "
+        "loaded now. Licences are the makers' own; some models on the hub ask for consent and a login there.</small>"
+    )
+
+    @guarded
+    def refresh() -> dict:
+        rows = listing()
+        return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows)), affected: _affected(studio)}
+
+    @guarded
+    def change(spec: str | None, dtype: str, key: str, count: int) -> Iterator[dict]:
+        check_owner(key or "")
+        others = max(studio.sessions.here - 1, 0)
+        yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ...", **busy(load)}
+        for message in listen(lambda say: studio.load(spec or "", dtype, say)):
+            yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
+        yield {line: describe(studio), status: "It is loaded.", loaded: count + 1, **refresh()}
+
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.select(refresh, None, [table, spec, affected], **silent)
+    made = [line, loaded, status, table, spec, affected, load]
+    loading = load.click(change, [spec, dtype, key, loaded], made, **silent)
+    loading.failure(lambda: "The model was not changed.", None, status, **silent)
+    freed(loading, load)
+    return loaded
+
+
+def _affected(studio: Studio) -> str:
+    """Whom loading another model affects, and who may."""
+    if is_public() and not owner_key():
+        return "This app is open to strangers, so the model that it has is the one it keeps."
+    here = studio.sessions.here
+    people = "nobody but you is here" if here < 2 else f"**{here} people** are here now"
+    return (
+        f"Another model replaces the one that is loaded, for everybody who uses this app; {people}. What is being "
+        "written is finished on the old one, and vectors made on the old one may not fit the new. "
+        + (
+            "Only the owner of this app may do it."
+            if is_public()
+            else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
+        )
+    )
+
+
+def state_of(studio: Studio) -> tuple[str, str]:
+    """The line, and what tells one loaded model from another."""
+    return describe(studio), f"{studio.model.fingerprint} {studio.model.dtype} {studio.capability is not None}"
+
+
+def describe(studio: Studio) -> str:
+    """The loaded model in one line, and what a quick look at it found."""
+    model = studio.model
+    dtype = str(model.dtype).removeprefix("torch.")
+    title = CATALOG[model.name].title if model.name in CATALOG else plain(model.name)
+    facts = (
+        f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"
+    )
+    found = studio.capability
+    said = plain(str(found)) if found else "Looking whether it answers A/B questions ..."
+    return f"{facts}\n\n<small>{said}</small>"
+
+
+def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(row["title"], row["key"]) for row in rows]
+
+
+def _table(rows: list[dict[str, Any]], studio: Studio) -> str:
+    lines = [HEADER, "| --- | ---: | ---: | --- | --- | --- | --- |"]
+    for row in rows:
+        loaded = row["key"] == studio.model.name
+        cells = [
+            f"**{plain(row['title'])}**" if loaded else plain(row["title"]),
+            f"{row['parameters'] / 1e6:.0f} M",
+            f"{row['size_gb']:.2f} GB",
+            room(row),
+            "loaded" if loaded else _weights(row),
+            row["licence"],
+            row["good_for"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _weights(row: dict[str, Any]) -> str:
+    if row["status"] == "cached":
+        return "on this machine"
+    way = f"from {', else '.join(row['sources'])}"
+    if row["download_gb"]:
+        way = f"{row['download_gb']:.1f} GB {way}"
+    return f"embedded ({way})" if row["embedded"] else way

@@ -1,0 +1,397 @@
+"""Contrast pairs: choose a preset, bring a file, type rows; see what they are and mend what the linter finds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from caa_core.app.panels.common import guarded, plain
+from caa_core.app.studio import Studio
+from caa_core.data.columns import Columns
+from caa_core.data.hub import find_hub_dataset
+from caa_core.data.lint import Finding, LintReport, lint
+from caa_core.data.pairs import Dataset, pairs_from_rows, write_pairs
+from caa_core.data.presets import find_table, presets
+from caa_core.data.repair import mend
+from caa_core.data.tables import Table, read_table
+from caa_core.errors import InputError
+from caa_core.limits import is_public
+from caa_core.measuring.quick_check import Capability
+from caa_core.model.loading import SteerableModel
+
+FIRST = "joy"
+PREVIEW = 200
+END = 150
+HEADERS = ["prompt", "positive", "negative"]
+FORMATS = (
+    "JSON, JSON Lines, CSV, TSV or Parquet with `prompt`, `positive`, `negative` (or columns that you choose), the CAA "
+    "paper's JSON, or Anthropic's evals."
+)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Pairs on their way to a vector: a table, which columns hold what, and the mends that were chosen.
+
+    `report` is the linter's, None before the columns are known, and `after` is the one of the pairs as they are mended.
+    `dataset` is None where `problem` says what keeps the table from being one. `model` is the fingerprint of the model
+    whose tokenizer it was looked over with: lengths and letters are the tokenizer's.
+    """
+
+    name: str
+    table: Table
+    columns: Columns | None = None
+    mends: tuple[str, ...] = ()
+    report: LintReport | None = None
+    after: LintReport | None = None
+    dataset: Dataset | None = None
+    problem: str = ""
+    model: str = field(default="", compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        model: SteerableModel,
+        name: str,
+        table: Table,
+        columns: Columns | None = None,
+        mends: Sequence[str] = (),
+    ) -> "Draft":
+        """Look the table over. Raises InputError for one whose columns could not be chosen either."""
+        # Of two remedies for one finding, the one that was chosen last.
+        mends = tuple({mended.partition(": ")[2]: mended for mended in mends}.values())
+        draft = cls(name, table, columns, mends, model=model.fingerprint)
+        try:
+            columns = table.match_columns(columns)
+        except InputError as error:
+            if len(table.fields) < len(HEADERS) or table.has_questions:
+                raise
+            return replace(draft, problem=f"{error} Choose them below.")
+        report = lint(table, columns, model.pair_tokens)
+        draft = replace(draft, columns=columns, report=report, after=report)
+        choices = {finding: remedy for remedy, _, finding in (mended.partition(": ") for mended in mends)}
+        try:
+            dataset = mend(table, report, choices, columns, model.pair_tokens, name)
+        except InputError as error:
+            return replace(draft, problem=str(error))
+        after = lint(dataset.table(), None, model.pair_tokens) if mends else report
+        return replace(draft, dataset=dataset, after=after)
+
+    def for_model(self, model: SteerableModel) -> "Draft":
+        """The same pairs looked over for `model`; itself where it was, or where nothing is known that it changes."""
+        if self.model == model.fingerprint or self.report is None:
+            return self
+        return Draft.of(model, self.name, self.table, self.columns, self.mends)
+
+    @property
+    def vector_name(self) -> str:
+        """A name for the vector to be made of them: a preset's own vector has the preset's."""
+        return f"my {self.name}" if self.name in presets() else self.name
+
+    @property
+    def offers(self) -> list[tuple[str, str]]:
+        """Mends to choose from: what to read, and "remedy: finding"."""
+        findings = self.report.findings if self.report else ()
+        return [
+            (_offer(remedy, finding), f"{remedy}: {finding.what}")
+            for finding in findings
+            for remedy in finding.remedies
+        ]
+
+    @property
+    def pairs(self) -> Dataset:
+        """The pairs. Raises InputError, with what to do, where there are none yet."""
+        if self.dataset is None:
+            drop = " Choose 'drop' under Mends to go on without it." if self.offers else ""
+            raise InputError(self.problem + drop)
+        return self.dataset
+
+
+def _offer(remedy: str, finding: Finding) -> str:
+    """A mend to tick. How many letters balance takes is less than the finding's lines, and seen when it is done."""
+    return f"{remedy}: {finding.what}" + ("" if remedy == "swap" else f" ({len(finding.lines)})")
+
+
+class Pairs:
+    """Draws the choice of pairs and the view of them. `draft` is a state that holds the `Draft`."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self.first = Draft.of(studio.model, FIRST, find_table(FIRST))
+        self.draft = gr.State(self.first)
+
+    def choice(self) -> None:
+        """Draw where pairs come from."""
+        with gr.Row():
+            self.preset = gr.Dropdown(
+                list(presets()), value=FIRST, label="A preset", elem_id="generate-preset", scale=2, min_width=140
+            )
+            self.questions = gr.Checkbox(
+                False,
+                label="as A/B questions",
+                info="The same texts as options (A) and (B).",
+                elem_id="generate-questions",
+                scale=2,
+                min_width=140,
+            )
+        self.upload = gr.File(
+            label="or a file of your own",
+            file_types=[".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet"],
+            elem_id="generate-upload",
+            height=120,
+        )
+        gr.Markdown(f"<small>{FORMATS}</small>")
+        with gr.Accordion("or a dataset of the hub", open=False, visible=not is_public()):
+            self.hub = gr.Textbox(
+                label="Dataset", placeholder="owner/name, owner/name:config@split", elem_id="generate-hub"
+            )
+            self.fetch = gr.Button("Fetch", size="sm", elem_id="generate-fetch")
+
+    def view(self) -> None:
+        """Draw what the pairs are, what can be mended, and the pairs themselves."""
+        self.kind = gr.Markdown(_kind(self.first, self.studio), elem_id="generate-kind")
+        self.mends = gr.CheckboxGroup(
+            self.first.offers,
+            label="Mends",
+            info="Nothing is changed unless you choose it; what was done is kept in the vector's papers.",
+            visible=bool(self.first.offers),
+            elem_id="generate-mends",
+        )
+        with gr.Accordion("Columns", open=False, elem_id="generate-columns") as self.columns_box, gr.Row():
+            self.columns = [
+                gr.Dropdown(_fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}")
+                for name, label, value in zip(
+                    ("prompt-column", "positive-column", "negative-column", "other-column"),
+                    (*HEADERS, "prompt of the negative answer"),
+                    _chosen(self.first),
+                    strict=True,
+                )
+            ]
+        self.preview = gr.Dataframe(
+            _preview(self.first),
+            headers=["pair", *HEADERS],
+            column_widths=["7%", "31%", "31%", "31%"],
+            datatype=["number", "str", "str", "str"],
+            interactive=False,
+            wrap=True,
+            max_height=360,
+            buttons=["fullscreen"],  # not "copy", which makes CSV that a spreadsheet would run formulas from
+            elem_id="generate-preview",
+        )
+        first = str(presets()[FIRST].pairs_file)
+        self.save = gr.DownloadButton("Download the pairs", first, size="sm", elem_id="generate-save")
+        with gr.Accordion("Type or edit pairs", open=False, elem_id="generate-edit"):
+            gr.Markdown(
+                "A row is a pair: what is asked, an answer that shows the behaviour, and one that does not. "
+                "Click a cell to write in it."
+            )
+            self.rows = gr.Dataframe(
+                [["", "", ""]] * 4,
+                headers=HEADERS,
+                datatype="str",
+                type="array",
+                column_count=(3, "fixed"),
+                interactive=True,
+                wrap=True,
+                max_height=320,
+                buttons=["fullscreen"],
+                elem_id="generate-rows",
+            )
+            with gr.Row():
+                self.edit = gr.Button(
+                    f"Take over the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take"
+                )
+                self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
+
+    def wire(self, entered: Dependency, name: gr.Textbox, model_shown: gr.State) -> None:
+        """Let it work; `name` is filled with a name for the vector, and `model_shown` changes with the model.
+
+        After `entered` the pairs are shown that the person had before a reload.
+        """
+        model = lambda: self.studio.model  # noqa: E731 - whichever is loaded when something is chosen
+
+        @guarded
+        def choose(request: gr.Request, preset: str | None, questions: bool) -> dict:
+            if not preset:
+                return {self.draft: gr.skip()}
+            wanted = f"{preset}:ab" if questions else preset
+            title = f"{preset} (A/B questions)" if questions else preset
+            draft = Draft.of(model(), title, find_table(wanted))
+            return self._shown(draft, request) | {name: draft.vector_name, self.upload: None}
+
+        @guarded
+        def read(request: gr.Request, path: str | None) -> dict:
+            if not path:
+                return {self.draft: gr.skip()}
+            draft = Draft.of(model(), Path(path).stem, read_table(Path(path)))
+            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None}
+
+        @guarded
+        def fetch(request: gr.Request, dataset: str) -> dict:
+            draft = Draft.of(model(), dataset.strip(), find_hub_dataset(f"hub:{dataset}"))
+            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None, self.upload: None}
+
+        @guarded
+        def again(request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
+            prompt, positive, negative, other = (column or "" for column in columns)
+            if not prompt or not ((positive and negative) or other):
+                # What is chosen so far stays; what it gave does not.
+                told = "Choose columns for the prompt and for both answers."
+                waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
+                return {
+                    self.draft: waiting,
+                    self.kind: _kind(waiting, self.studio),
+                    self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
+                }
+            chosen = Columns(prompt, positive, negative, other)
+            same = chosen == draft.columns
+            again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
+            # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.
+            written = {self.columns_box, *self.columns}
+            if again.offers == draft.offers and set(again.mends) == set(mends):
+                written.add(self.mends)
+            return {part: update for part, update in self._shown(again, request).items() if part not in written}
+
+        @guarded
+        def restore(request: gr.Request, draft: Draft) -> dict:
+            person = self.studio.session(request.session_hash).person
+            kept = person.draft
+            now = kept and kept.for_model(model())
+            # Pairs chosen meanwhile are newer than these, or are these.
+            if now is None or person.draft is not kept or draft == kept:
+                return {self.draft: gr.skip()}
+            return self._shown(now, request) | {name: now.vector_name, self.preset: None, self.upload: None}
+
+        @guarded
+        def another_model(request: gr.Request, draft: Draft) -> dict:
+            person = self.studio.session(request.session_hash).person
+            kept = person.draft
+            # A page that was just opened has its first pairs still, while those from before a reload are on their way.
+            if kept and draft == self.first:
+                return restore(request, draft)
+            # What the page shows as chosen may be of the pairs before, so it is not asked.
+            now = draft.for_model(model())
+            if now is draft or person.draft is not kept:
+                return {self.draft: gr.skip()}
+            return self._shown(now, request)
+
+        @guarded
+        def take(draft: Draft) -> list[list[str]]:
+            pairs = draft.pairs.pairs
+            if len(pairs) > PREVIEW:
+                raise InputError(f"{draft.name} has {len(pairs)} pairs; up to {PREVIEW} can be edited here.")
+            if any(pair.negative_prompt for pair in pairs):
+                raise InputError("Pairs of two prompts cannot be edited here; edit their file.")
+            return [[pair.prompt, pair.positive, pair.negative] for pair in pairs]
+
+        @guarded
+        def use(request: gr.Request, rows: list[list[str]]) -> dict:
+            typed = pairs_from_rows(rows, "typed pairs")
+            draft = Draft.of(model(), typed.name, replace(typed.table(), format="typed in"))
+            return self._shown(draft, request) | {self.preset: None, self.upload: None}
+
+        silent = {"api_visibility": "private", "show_progress": "hidden"}
+        # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
+        last = {**silent, "trigger_mode": "always_last"}
+        shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
+        taken = [*shown, name, self.preset, self.upload]
+        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **last)
+        # A file that could not be read leaves its place to the next one.
+        self.upload.change(read, self.upload, taken, **last).failure(lambda: None, None, self.upload, **silent)
+        gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
+        chosen = [self.draft, self.mends, *self.columns]
+        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **last)
+        model_shown.change(another_model, self.draft, taken, **silent)
+        entered.then(restore, self.draft, taken, **silent)
+        self.edit.click(take, self.draft, self.rows, **silent)
+        self.use.click(use, self.rows, taken, **silent)
+
+    def _shown(self, draft: Draft, request: gr.Request) -> dict:
+        session = self.studio.session(request.session_hash)
+        draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
+        session.person.draft = None if draft == self.first else draft
+        path = session.path(draft.name, ".json")
+        if draft.dataset:
+            write_pairs(draft.dataset, path)
+        offered = {value for _, value in draft.offers}
+        return {
+            self.draft: draft,
+            self.kind: _kind(draft, self.studio),
+            self.mends: gr.CheckboxGroup(
+                draft.offers, value=[mend for mend in draft.mends if mend in offered], visible=bool(offered)
+            ),
+            self.columns_box: gr.Accordion(open=draft.columns is None),
+            **{
+                column: gr.Dropdown(_fields(draft), value=value)
+                for column, value in zip(self.columns, _chosen(draft), strict=True)
+            },
+            self.preview: gr.Dataframe(_preview(draft), headers=["pair", *_headers(draft)]),
+            self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
+        }
+
+
+def _kind(draft: Draft, studio: Studio) -> str:
+    """What the pairs were taken for, and what the linter has to say about them."""
+    lines = [f"### {plain(draft.name)}"]
+    if draft.dataset:
+        more = f" The first {PREVIEW} are shown." if len(draft.dataset.pairs) > PREVIEW else ""
+        lines += [f"Taken for {plain(draft.dataset.kind)}.{more}"]
+    else:
+        lines += [f"{plain(draft.table.kind)}. **Not usable yet.** {plain(draft.problem)}"]
+    if now := draft.after:
+        letters = [f"{letter} {count}" for letter, count in sorted(now.letters.items())]
+        facts = [f"{now.usable} of {now.pairs} pairs are usable"]
+        facts += [f"matching letters: {', '.join(letters)}"] if letters else []
+        facts += [f"{plain(token)} ({count})" for token, count in now.letter_tokens.items()]
+        lines += ["; ".join(facts) + ".", ""]
+        lines += [f"- {plain(str(finding))}" for finding in now.findings]
+        found = studio.capability
+        if letters and isinstance(found, Capability) and not found.answers_questions:
+            lines += [
+                f"- The loaded model does not answer A/B questions (answer mass {found.mass:.2f}), so free-text "
+                "pairs suit it better."
+            ]
+    return "\n".join(lines)
+
+
+def _fields(draft: Draft) -> list[str]:
+    return ["", *draft.table.fields[:100]]
+
+
+def _chosen(draft: Draft) -> tuple[str, ...]:
+    found = draft.columns
+    return (found.prompt, found.positive, found.negative, found.negative_prompt) if found else ("",) * 4
+
+
+def _preview(draft: Draft) -> list[list[Any]]:
+    """The pairs, or the table's own fields while it is not known which are pairs."""
+    if draft.dataset:
+        return [
+            [pair.line, *map(_ends, (_prompts(pair), pair.positive, pair.negative))]
+            for pair in draft.dataset.pairs[:PREVIEW]
+        ]
+    return [
+        [number, *(_ends(_cell(record.get(field))) for field in _headers(draft))]
+        for number, record in draft.table.records[:PREVIEW]
+    ]
+
+
+def _headers(draft: Draft) -> list[str]:
+    return HEADERS if draft.dataset else draft.table.fields[:4]
+
+
+def _prompts(pair: Any) -> str:
+    return f"{pair.prompt}\n— against —\n{pair.negative_prompt}" if pair.negative_prompt else pair.prompt
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+
+
+def _ends(text: str) -> str:
+    """A long text by its two ends: a question's options stand at the end."""
+    return text if len(text) <= 2 * END else f"{text[:END]} [...] {text[-END:]}"

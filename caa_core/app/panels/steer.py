@@ -1,0 +1,95 @@
+"""Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
+
+from collections.abc import Generator, Iterator
+
+import gradio as gr
+from gradio.events import Dependency
+
+from caa_core.app.panels.common import (
+    events,
+    going,
+    guarded,
+    layer_slider,
+    misfits,
+    multiplier_slider,
+    plain,
+    recommended,
+    strength,
+    vector_picker,
+)
+from caa_core.app.panels.conversation import Conversation, Voices
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.data.presets import presets
+from caa_core.errors import InputError
+from caa_core.measuring.effect import Effect
+from caa_core.model.catalog import CATALOG
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.steering.interventions import Steer
+
+FIRST = "joy"
+
+
+def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
+    """Draw the tab. Returns its vector picker and its layer and multiplier sliders."""
+    start = recommended(studio, FIRST)
+    conversation = Conversation(
+        studio, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
+    )
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            vector = vector_picker("Steering vector", FIRST, "steer-vector")
+            card = gr.Markdown(_card(FIRST))
+            layer = layer_slider(studio, start[0], "steer-layer")
+            multiplier = multiplier_slider(start[1], "steer-multiplier")
+            measure_line = gr.Markdown(elem_id="steer-strength")
+            conversation.settings()
+        with gr.Column(scale=3):
+            conversation.columns()
+    conversation.wire(entered, lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+
+    @guarded
+    def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
+        session = studio.session(request.session_hash)
+        job = studio.run(lambda model: studio.vector(model, session, name))
+        for progress in events(session, "steer-measure", job):
+            yield going("Making the vector", progress)
+        if job.stopped:
+            return
+        try:
+            yield strength(job.result, int(layer), multiplier)
+        except InputError as error:  # a layer on the way of the slider is no mistake to shout about
+            yield plain(str(error))
+
+    @guarded
+    def choose(request: gr.Request, name: str) -> tuple[int, float, gr.Dataset]:
+        prompts = presets()[name if name in presets() else FIRST].prompts
+        session = studio.session(request.session_hash)
+        return (*recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
+
+    silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+    chosen = [vector, layer, multiplier]
+    vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **silent)
+    vector.change(_card, vector, card, **silent)
+    gr.on([page.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
+    return vector, layer, multiplier
+
+
+def _voices(
+    studio: Studio, model: SteerableModel, session: Session, name: str, layer: int, multiplier: float
+) -> Generator[Progress, None, Voices]:
+    vector = yield from studio.vector(model, session, name)
+    steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
+    direction = "with" if multiplier >= 0 else "away from"
+    said = f"Steered {direction} **{plain(name)}**. {strength(vector, int(layer), multiplier)}"
+    return Voices([(), (steer,)], [said, *misfits(model, vector)])
+
+
+def _card(name: str) -> str:
+    preset = presets().get(name)
+    if not preset:
+        return "A vector of yours."
+    title = plain(CATALOG[preset.model].title)
+    measured = f"\n\n<small>Measured on {title}. {Effect(**preset.measured)}</small>" if preset.measured else ""
+    return f"{preset.description} Opposite: *{preset.opposes}*.{measured}"

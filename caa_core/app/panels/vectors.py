@@ -1,0 +1,276 @@
+"""Your vectors: look at them, rename, combine, and move them in and out as files."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from caa_core.app.panels.common import busy, check_fit, events, freed, going, guarded, misfits, plain, vector_choices
+from caa_core.app.panels.plots import figure
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.data.text import spans
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.reports.vectors import norms_by_layer
+from caa_core.vectors import arithmetic
+from caa_core.vectors.formats import FORMATS, read_vector, write_vector
+from caa_core.vectors.hub import available, pull_vector, push_vector
+from caa_core.vectors.vector import SteeringVector
+
+# A tenth of the relative strength at which the presets are used, which is 0.22 to 0.43.
+WEAK = 0.02
+FIRST_FORMAT = next(iter(FORMATS))
+FILES = (
+    "`.safetensors` of CAA Studio, `.gguf` control vectors of llama.cpp and repeng, the CAA repository's "
+    "`vec_layer_<L>_<model>.pt`, several at once or in a `.zip`."
+)
+# What can be made of one vector and a number, and of two vectors.
+OF_ONE: dict[str, Callable[[SteeringVector, float], list[SteeringVector]]] = {
+    "A × number": lambda a, number: [arithmetic.scale(a, number)],
+    "−A": lambda a, _: [arithmetic.negate(a)],
+    "A with norm 1": lambda a, _: [arithmetic.normalise(a)],
+}
+OF_TWO: dict[str, Callable[[SteeringVector, SteeringVector], list[SteeringVector]]] = {
+    "A + B": lambda a, b: [arithmetic.add(a, b)],
+    "A − B": lambda a, b: [arithmetic.subtract(a, b)],
+    "A without its part along B": lambda a, b: [arithmetic.project_off(a, b)],
+    "A and B with equal norms": lambda a, b: arithmetic.equal_norms([a, b]),
+}
+
+
+class Vectors:
+    """Draws the session's vectors. `changed` is a state that changes whenever the list does."""
+
+    PANEL = "generate-combine"
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self.changed = gr.State(0)
+        self.pending = gr.State(None)
+
+    def draw(self) -> None:
+        """Draw the list, the chosen vector, and what can be done with it."""
+        self.done = gr.Markdown(elem_id="generate-done")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
+                self.about = gr.Markdown(
+                    "None yet. Make one above, or bring one.", elem_id="generate-about", elem_classes="papers"
+                )
+                with gr.Row():
+                    self.format = gr.Dropdown(
+                        list(FORMATS),
+                        value=FIRST_FORMAT,
+                        label="Format",
+                        elem_id="generate-format",
+                        min_width=160,
+                    )
+                    self.download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
+                self.note = gr.Markdown(elem_id="generate-note")
+            with gr.Column(scale=3, min_width=300):
+                self.plot = figure("Strength by layer", "generate-plot")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
+                    self.add = gr.File(
+                        label="A vector's file or files",
+                        file_types=[".safetensors", ".gguf", ".zip", ".pt"],
+                        file_count="multiple",
+                        height=120,
+                        elem_id="generate-add",
+                    )
+                    gr.Markdown(f"<small>{FILES}</small>")
+                    self.found = gr.Markdown(elem_id="generate-found", elem_classes="papers")
+                    self.keep = gr.Button("Add it to my vectors", interactive=False, size="sm", elem_id="generate-keep")
+                with gr.Accordion("Hugging Face hub", open=False, visible=available()):
+                    self.repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="generate-repo")
+                    with gr.Row():
+                        self.push = gr.Button("Push the vector", size="sm")
+                        self.pull = gr.Button("Look at the repository's vector", size="sm")
+            with gr.Column(min_width=300):
+                with gr.Accordion("Combine", open=False, elem_id="generate-combine"):
+                    choices = vector_choices(Session())
+                    with gr.Row():
+                        self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
+                        self.operation = gr.Dropdown(
+                            [*OF_TWO, *OF_ONE],
+                            value="A + B",
+                            label="Operation",
+                            elem_id="combine-operation",
+                            min_width=120,
+                        )
+                        self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
+                        self.number = gr.Number(
+                            2, label="Number", visible=False, elem_id="combine-number", min_width=80
+                        )
+                    self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+                with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
+                    self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
+                    with gr.Row():
+                        self.rename = gr.Button("Rename", size="sm", elem_id="generate-rename-button")
+                        self.delete = gr.Button("Delete", size="sm", variant="stop", elem_id="generate-delete")
+        self.pickers = [self.a, self.b]
+        self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note]
+
+    def show(self, session: Session, name: str | None, format: str = FIRST_FORMAT) -> dict:
+        """Updates that show one of the session's vectors, and offer it in a format."""
+        if name not in session.vectors:
+            empty = gr.DownloadButton(value=None, interactive=False)
+            gone = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
+            return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
+        vector = session.vectors[name]
+        path = session.path(name, FORMATS[format])
+        notes = write_vector(vector, path)
+        return {
+            self.shown: gr.Dropdown(list(session.vectors), value=name),
+            self.about: about(vector, misfits(self.studio.model, vector)),
+            self.plot: norms_by_layer(vector),
+            self.format: format,
+            self.download: gr.DownloadButton(value=str(path), interactive=True),
+            self.note: " ".join(map(plain, notes)),
+        }
+
+    def wire(self, entered: Dependency) -> None:
+        """Let it work. After `entered` the vectors are shown that the person had before a reload."""
+        status = self.done
+
+        def session_of(request: gr.Request) -> Session:
+            return self.studio.session(request.session_hash)
+
+        @guarded
+        def select(request: gr.Request, name: str | None, format: str) -> dict:
+            updates = self.show(session_of(request), name, format)
+            # What was chosen meanwhile stays chosen.
+            return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
+
+        @guarded
+        def restore(request: gr.Request) -> dict:
+            person = session_of(request).person
+            told = {status: "  \n".join(map(plain, person.library.notes))} if person.library else {}
+            if not person.vectors:
+                return told or {status: gr.skip()}
+            return self.show(session_of(request), next(reversed(person.vectors))) | told
+
+        @guarded
+        def look(paths: list[str] | None) -> dict:
+            if not paths:
+                return {self.pending: None, self.found: "", self.keep: gr.Button(interactive=False)}
+            return preview(read_vector(*map(Path, paths)))
+
+        @guarded
+        def pull(repo: str) -> dict:
+            return preview(pull_vector(repo.strip()))
+
+        def preview(vector: SteeringVector) -> dict:
+            check_fit(self.studio.model, vector)
+            said = "Before it is used: this is what the file says.\n\n"
+            told = said + about(vector, misfits(self.studio.model, vector))
+            return {self.pending: vector, self.found: told, self.keep: gr.Button(interactive=True)}
+
+        @guarded
+        def keep(request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
+            if vector is None:
+                raise InputError("There is no vector to add yet; choose a file first.")
+            session = session_of(request)
+            name = session.keep(vector)
+            updates = self.show(session, name) | {self.changed: count + 1}
+            cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
+            return updates | cleared | {status: f"Loaded **{plain(name)}**."}
+
+        @guarded
+        def push(name: str | None, repo: str, request: gr.Request) -> dict:
+            return {status: f"Pushed to {plain(push_vector(self._chosen(session_of(request), name), repo.strip()))}."}
+
+        @guarded
+        def combine(
+            request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int
+        ) -> Iterator[dict]:
+            session = session_of(request)
+
+            def work(model: SteerableModel) -> Generator[Any, None, list[SteeringVector]]:
+                first = yield from self.studio.vector(model, session, a)
+                if operation in OF_ONE:
+                    return OF_ONE[operation](first, float(number or 0))
+                second = yield from self.studio.vector(model, session, b)
+                return OF_TWO[operation](first, second)
+
+            job = self.studio.run(work)
+            for progress in events(session, self.PANEL, job):
+                yield {status: going("Making a vector that was not used yet", progress), **busy(self.combine)}
+            if job.stopped:
+                yield {status: "Stopped. Nothing was made."}
+                return
+            names = [session.keep(vector) for vector in job.result]
+            said = " and ".join(f"**{plain(name)}**" for name in names)
+            yield self.show(session, names[-1]) | {self.changed: count + 1, status: f"Made {said}."}
+
+        @guarded
+        def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
+            session = session_of(request)
+            self._chosen(session, name)
+            new = session.person.rename(name, title)
+            return self.show(session, new) | {self.changed: count + 1, status: f"It is called **{plain(new)}** now."}
+
+        @guarded
+        def delete(request: gr.Request, name: str | None, count: int) -> dict:
+            session = session_of(request)
+            session.person.delete(self._chosen(session, name).name)
+            rest = next(reversed(session.vectors), None)
+            return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(name)}**."}
+
+        silent = {"api_visibility": "private", "show_progress": "hidden"}
+        last = {**silent, "trigger_mode": "always_last"}
+        panel = [*self.parts, status, self.changed]
+        bring = [self.pending, self.found, self.keep]
+        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **last)
+        entered.then(restore, None, [*self.parts, status], **silent)
+        self.add.change(look, self.add, bring, **last).failure(lambda: None, None, self.add, **silent)
+        self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
+        self.push.click(push, [self.shown, self.repo], status, **silent)
+        self.pull.click(pull, self.repo, bring, **silent)
+        self.operation.input(
+            lambda chosen: (gr.Dropdown(visible=chosen in OF_TWO), gr.Number(visible=chosen == "A × number")),
+            self.operation,
+            [self.b, self.number],
+            **last,
+        )
+        values = [self.a, self.operation, self.b, self.number, self.changed]
+        freed(self.combine.click(combine, values, [*panel, self.combine], **silent), self.combine)
+        self.rename.click(rename, [self.shown, self.title, self.changed], panel, **silent)
+        self.delete.click(delete, [self.shown, self.changed], panel, **silent)
+
+    def _chosen(self, session: Session, name: str | None) -> SteeringVector:
+        if name not in session.vectors:
+            raise InputError("Choose one of your vectors first.")
+        return session.vectors[name]
+
+
+def about(vector: SteeringVector, notes: list[str]) -> str:
+    """What a vector's papers say, as Markdown."""
+    was = vector.provenance
+    shares = sorted(vector.letter_share.values())
+    facts = {
+        "made on": was.model,
+        "from": f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else was.dataset,
+        "method": was.method,
+        "read at": was.read_position,
+        "layers": spans(vector.layers).split(" ", 1)[1],
+        "hidden size": str(vector.hidden_size),
+        "operations": was.operations,
+        "made with": was.created_with,
+        "letter": f"in the given order alone it would have been {shares[len(shares) // 2]:.0%} of ‖v‖² (median layer)"
+        if shares
+        else "",
+    }
+    lines = [f"**{plain(vector.name)}**", ""]
+    lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
+    strengths = [vector.relative_strength(layer) for layer in vector.layers if layer in vector.residual_norms]
+    if strengths and max(strengths) < WEAK:
+        lines.append(
+            f"\nIt is weak: at × 1 its relative strength is {max(strengths):.3f} at most; "
+            "the presets are used at 0.2 to 0.4."
+        )
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])

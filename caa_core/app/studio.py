@@ -1,0 +1,141 @@
+"""What the page asks for: the model, vectors, people, and work that is handed to the worker."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from caa_core.app.library import Library
+from caa_core.app.sessions import Session, Sessions
+from caa_core.app.worker import Job, Worker
+from caa_core.data.presets import presets
+from caa_core.errors import InputError
+from caa_core.measuring.quick_check import Capability, look
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import ModelParts, SteerableModel, read, wrap
+from caa_core.model.machine import free_memory, used_memory
+from caa_core.progress import Progress, Say, tell
+from caa_core.vectors.extraction import preset_vector
+from caa_core.vectors.vector import SteeringVector
+
+# How often running jobs are looked at while the app ends, and how long a stopped one may take for its last step.
+SECONDS_BETWEEN_LOOKS = 0.05
+
+SECONDS_TO_STOP = 5
+
+
+class Studio:
+    """The model, its worker, and the sessions of everybody who is here."""
+
+    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None):
+        self._worker = Worker()
+        self.sessions = Sessions(library)
+        self._closing = False
+        # Vectors of presets by model, and how far those that are being made have come.
+        self._preset_vectors: WeakKeyDictionary[SteerableModel, dict[str, SteeringVector]] = WeakKeyDictionary()
+        self._making: dict[tuple[SteerableModel, str], Progress | None] = {}
+        self._loading = threading.Lock()
+        self.model: SteerableModel
+        self._look: Job | None = None
+        self.load(spec, say=say)
+
+    def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
+        """Queue work on whichever model is loaded when its turn comes. Raises InputError while the app ends."""
+        if self._closing:
+            raise InputError("The app is being ended just now; try again in a minute.")
+        return self._worker.submit(lambda: work(self.model))
+
+    def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
+        """Load another model for everybody, and return when it is in place; the old one works until then.
+
+        Both are in memory for a moment, so the new one has to fit beside the old one.
+
+        Args:
+            say: is told how far it has come.
+
+        Raises:
+            InputError: it cannot be loaded, or another one is being loaded; the old one stays.
+        """
+        if not self._loading.acquire(blocking=False):
+            raise InputError("Another model is being loaded just now; wait until it is there.")
+        try:
+            loaded = read(spec, dtype, say=say)
+            self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+            self._look = self.run(look)
+        finally:
+            self._loading.release()
+
+    @property
+    def capability(self) -> Capability | BaseException | None:
+        """What a quick look at the loaded model found, or why it failed; None while it goes on."""
+        return self._look.result or self._look.error
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs share the model now."""
+        return self._worker.jobs
+
+    def session(self, page: str | None) -> Session:
+        """The session of a page or a client; see `Sessions.of`."""
+        return self.sessions.of(page)
+
+    def finish(self, seconds: float) -> int:
+        """Take no new work, and let what runs come to its end for so long. Returns how many jobs had to be stopped."""
+        self._closing = True
+        self._wait(seconds)
+        late = self.sessions.running()
+        for job in late:
+            job.stop()
+        self._wait(SECONDS_TO_STOP)
+        return len(late)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.sessions.running() and time.monotonic() < end:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """What somebody who looks after the app wants to know, and nothing of anybody's: counts and sizes."""
+        model, dtype = self.model, str(self.model.dtype).removeprefix("torch.")
+        return {
+            "status": "ending" if self._closing else "ok",
+            "model": {"name": model.name, "dtype": dtype, "device": model.device.type},
+            "queue": {"jobs": len(self.sessions.running())},
+            "sessions": {"here": self.sessions.here, "kept": self.sessions.kept},
+            "memory": {"used_mb": used_memory() // 1_000_000, "free_mb": int(free_memory(model.device.type) / 1e6)},
+        }
+
+    def vector(self, model: SteerableModel, session: Session, name: str) -> Generator[Progress, None, SteeringVector]:
+        """A vector of the session, or of a preset, which is made on first use and kept for everybody."""
+        if name in session.vectors:
+            return session.vectors[name]
+        if name not in presets():
+            raise InputError(f"There is no vector '{name[:80]}' here; make it, upload it, or choose a preset.")
+        made = self._preset_vectors.setdefault(model, {})
+        while name not in made:
+            if (model, name) in self._making:
+                # Somebody else's job makes it; it advances while this one gives up its turns.
+                yield self._making[model, name]
+            else:
+                made[name] = yield from self._make(model, name)
+        return made[name]
+
+    def _make(self, model: SteerableModel, name: str) -> Generator[Progress, None, SteeringVector]:
+        work = preset_vector(model, presets()[name])
+        self._making[model, name] = None
+        try:
+            while True:
+                self._making[model, name] = progress = next(work)
+                yield progress
+        except StopIteration as end:
+            return end.value
+        finally:
+            work.close()
+            del self._making[model, name]
+
+
+def _wrapped(loaded: ModelParts) -> Generator[None, None, SteerableModel]:
+    yield
+    return wrap(loaded)

@@ -1,0 +1,169 @@
+"""The one worker that owns the model. A job is a generator; the worker takes jobs in turns, step by step."""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from caa_core.errors import InputError
+from caa_core.progress import Waiting
+
+Work = Callable[[], Generator[Any, None, Any]]
+
+_END = object()
+
+# What a step counts at least, so that a job which only waits for another one leaves it its turns.
+LEAST_SECONDS = 0.02
+
+# How much of its share another job must be owed to have a turn before the first one of somebody new: more than long
+# jobs owe each other, whose steps take turns.
+HEAD_START = 0.5
+
+# Who waits for a first turn hears so often how long it may be, judged by so many steps.
+SECONDS_TO_SAY = 0.5
+
+STEPS_LATELY = 20
+
+log = logging.getLogger("caa_core")
+
+
+class Job:
+    """Work handed to the worker. Iterate over it for its events.
+
+    After the last one either `result` is there, or `error`, or `stopped` is True.
+    """
+
+    def __init__(self, work: Work, ahead: Callable[["Job"], Waiting]):
+        self._work: Work | None = work
+        self._ahead = ahead
+        self._steps: Generator[Any, None, Any] | None = None
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self.stopped = False
+        self.begun = False
+        self.spent = 0.0  # seconds of the worker, counted from what one that was always here had when this one came
+
+    def stop(self) -> None:
+        """End it before its next step; what it yielded so far stays with who iterated."""
+        self._stop.set()
+
+    def wait(self) -> Any:
+        """Let it come to its end and return the result; None where it was stopped. Raises what the work raised."""
+        for _ in self:
+            pass
+        return self.result
+
+    def __iter__(self) -> Iterator[Any]:
+        """Events as they come. Raises what the work raised. Leaving the loop early stops the job."""
+        return self.watch(None)
+
+    def watch(self, seconds: float | None = SECONDS_TO_SAY) -> Iterator[Any]:
+        """As by iterating; and before the first event, every so many seconds, how long the job waits for its turn."""
+        try:
+            while (event := self._next(seconds)) is not _END:
+                yield event
+        finally:
+            self.stop()
+        if self.error:
+            raise self.error
+
+    def _next(self, seconds: float | None) -> Any:
+        while True:
+            try:
+                return self._events.get(timeout=None if self.begun else seconds)
+            except queue.Empty:
+                if not self.begun:
+                    return self._ahead(self)
+
+    def step(self) -> bool:
+        """Advance by one event, on the worker's thread. False when there is nothing more to do."""
+        self.begun = True
+        if self._work is None:
+            return False
+        try:
+            if not self._stop.is_set():
+                self._steps = self._steps or self._work()
+                self._events.put(next(self._steps))
+                return True
+            self.stopped = True
+            if self._steps:
+                self._steps.close()
+        except StopIteration as end:
+            self.result = end.value
+        except BaseException as error:  # a failed job fails alone, whatever it raised
+            if not isinstance(error, InputError):
+                log.error("a job failed", exc_info=error)
+            # Without its frames, which hold the cache and the tensors of the step that failed.
+            self.error = error.with_traceback(None)
+        self._steps = self._work = None
+        self._events.put(_END)
+        return False
+
+
+class Worker:
+    """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes.
+
+    One that comes anew takes its first step before the others take another one, unless so many come that somebody falls
+    behind: a fair share is counted as in generalized processor sharing (Parekh and Gallager, IEEE/ACM Transactions on
+    Networking 1993), and whoever is furthest from it is next.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._share = 0.0  # seconds that a job would have had by now which was always here
+        self._came = threading.Condition()
+        self._lately: deque[float] = deque(maxlen=STEPS_LATELY)
+        self._start()
+
+    def submit(self, work: Work) -> Job:
+        job = Job(work, self.ahead)
+        with self._came:
+            job.spent = self._share
+            self._jobs.append(job)
+            self._came.notify()
+        return job
+
+    def ahead(self, job: Job) -> Waiting:
+        """How many jobs take a step before one that has not begun, and how long that takes if steps are as lately."""
+        with self._came:
+            waiting = [other for other in self._jobs if not other.begun]
+            before = waiting.index(job) if job in waiting else 0
+            # The one whose step is being made goes first in any case.
+            before += len(waiting) < len(self._jobs)
+            return Waiting.behind(before, before * sum(self._lately) / max(len(self._lately), 1))
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs share the model now."""
+        return len(self._jobs)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name="caa-worker", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._turn()
+        except BaseException as error:  # from outside of any job
+            log.error("the thread that runs the model was ended; another one takes over", exc_info=error)
+            self._start()
+
+    def _turn(self) -> None:
+        with self._came:
+            self._came.wait_for(lambda: self._jobs)
+            job = min(self._jobs, key=lambda job: job.spent - HEAD_START * (not job.begun))
+        start = time.perf_counter()
+        goes_on = job.step()
+        took = time.perf_counter() - start
+        with self._came:
+            cost = max(took, LEAST_SECONDS)
+            job.spent += cost
+            self._share += cost / len(self._jobs)
+            if not goes_on:
+                self._jobs.remove(job)
+            self._lately.append(took)

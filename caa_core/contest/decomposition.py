@@ -1,0 +1,133 @@
+"""Two voices at once.
+
+At one layer two vectors are one sum. With S = (A + B) / 2, what they share, and O = (A - B) / 2, where they oppose,
+a·A + b·B = (a + b)·S + (a - b)·O: at equal multipliers only S is left, at double strength.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from caa_core.contest.voice import Voice
+from caa_core.errors import InputError
+from caa_core.vectors.arithmetic import add, scale, subtract
+from caa_core.vectors.vector import SteeringVector
+
+# Below this share of the parts' norms a sum counts as nothing.
+CANCELS = 0.05
+
+# A cosine beyond this is called agreement, or its opposite.
+AGREES = 0.5
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Two voices as vectors, before anything is computed.
+
+    cosine: between the two directions. agreement: between multiplier times vector of each. norm_a, norm_b: of
+    multiplier times vector. sum_norm: of the sum, and `remains`, that over norm_a + norm_b. shared, opposed: how
+    the squared norms of (a + b)·S and (a - b)·O divide. The last four are None where the voices lie at different
+    layers, and so are not one sum.
+    """
+
+    cosine: float
+    agreement: float
+    norm_a: float
+    norm_b: float
+    sum_norm: float | None
+    remains: float | None
+    shared: float | None
+    opposed: float | None
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers say, in one sentence."""
+        if not self.norm_a or not self.norm_b:
+            silent = "A and B are" if not self.norm_a and not self.norm_b else "A is" if not self.norm_a else "B is"
+            return f"{silent} switched off: a multiplier of 0 adds nothing."
+        if self.remains is None:
+            return "The voices lie at different layers: they are not one sum, and what comes of both has to be tried."
+        if self.remains < CANCELS:
+            return "They cancel: next to nothing is left of the two, so both together is the unsteered model."
+        left = f"{self.remains:.0%} of their added strength is left"
+        if self.agreement > AGREES:
+            return f"They mostly agree: {left}. That is a sum, not a contest."
+        if self.agreement < -AGREES:
+            return f"They mostly cancel: {left}. What both share outlives them."
+        return f"They hardly touch: {left}, as of two directions that have little to do with each other."
+
+
+def decompose(a: Voice, b: Voice) -> Decomposition:
+    """Shares and norms of two voices; see `Decomposition`.
+
+    Raises:
+        InputError: a voice's vector does not have its layer.
+    """
+    v, w = a.vector.at(a.layer).double(), b.vector.at(b.layer).double()
+    cosine = (v @ w / (v.norm() * w.norm())).item()
+    agreement = cosine * math.copysign(1, a.multiplier * b.multiplier)
+    norm_a, norm_b = abs(a.multiplier) * v.norm().item(), abs(b.multiplier) * w.norm().item()
+    if a.layer != b.layer:
+        return Decomposition(cosine, agreement, norm_a, norm_b, None, None, None, None)
+    shared = ((a.multiplier + b.multiplier) * (v + w) / 2).norm().item()
+    opposed = ((a.multiplier - b.multiplier) * (v - w) / 2).norm().item()
+    total = (a.multiplier * v + b.multiplier * w).norm().item()
+    parts = norm_a + norm_b
+    both = shared**2 + opposed**2
+    return Decomposition(
+        cosine,
+        agreement,
+        norm_a,
+        norm_b,
+        total,
+        total / parts if parts else 0.0,
+        shared**2 / both if both else 0.0,
+        opposed**2 / both if both else 0.0,
+    )
+
+
+def same_strength(a: Voice, b: Voice) -> float | None:
+    """The multiplier that gives `b` the relative strength of `a`, keeping its sign; None where a norm is not known."""
+    unit = b.vector.relative_strength(b.layer)
+    if a.relative_strength is None or not unit:
+        return None
+    return math.copysign(a.relative_strength / unit, b.multiplier or 1.0)
+
+
+def shared_part(a: Voice, b: Voice) -> Voice | None:
+    """S alone at a + b, where both voices are one sum that is something else; None where it would be the same thing as
+    both (equal multipliers), or where there is no such sum (different layers), or nothing is left of S.
+    """
+    if a.layer != b.layer or a.multiplier == b.multiplier:
+        return None
+    try:
+        both = scale(add(_only(a), _only(b)), 0.5)
+    except InputError:
+        return None
+    return Voice(
+        replace(both, name=f"what {a.vector.name} and {b.vector.name} share"), a.layer, a.multiplier + b.multiplier
+    )
+
+
+def without_shared(a: Voice, b: Voice) -> tuple[Voice, Voice]:
+    """Both voices without what the two vectors share at each one's layer: O of A, and -O of B.
+
+    Raises:
+        InputError: a vector does not have the other's layer, or nothing is left; or the two are one sum at equal
+            multipliers, of which nothing would be left.
+    """
+    if a.layer == b.layer and a.multiplier == b.multiplier:
+        raise InputError("At one layer and equal multipliers the sum is only what both share; nothing would be left.")
+    return _opposed(a, b.vector), _opposed(b, a.vector)
+
+
+def _opposed(voice: Voice, other: SteeringVector) -> Voice:
+    own = scale(subtract(_only(voice), _only(replace(voice, vector=other))), 0.5)
+    named = replace(
+        own, name=f"{voice.vector.name} without what both share", residual_norms=voice.vector.residual_norms
+    )
+    return replace(voice, vector=named)
+
+
+def _only(voice: Voice) -> SteeringVector:
+    """Its vector, at its layer alone."""
+    return replace(voice.vector, layers={voice.layer: voice.vector.at(voice.layer)})

@@ -1,0 +1,202 @@
+"""A contest as it is asked for, with what makes it repeatable, and what is kept of it."""
+
+import json
+from collections.abc import Callable, Generator, MutableMapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from caa_core.contest.contest import CONTROLS, WRITTEN_TOKENS, compete
+from caa_core.contest.surface import Grid, layer_grid, surface
+from caa_core.contest.thinking import ThinkingResult, reason
+from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.tokens import read_voices
+from caa_core.contest.voice import Side, Voice
+from caa_core.contest.written import ARMS, SAMPLED, SAMPLES, WrittenResult, follow, row_under
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import Preset
+from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction, calibrate, held_out
+from caa_core.metrics.cache import digest
+from caa_core.metrics.items import choose_items
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import ask
+from caa_core.progress import Progress, showing
+from caa_core.steering.generation import Decoding, generate
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
+
+# Results that are kept for one person; the oldest go first.
+KEPT = 20
+
+Known = MutableMapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenRequest:
+    """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
+    preset whose held-out answers they are, by which that is calibrated. system: what the model is told by nobody's
+    voice.
+    """
+
+    questions: Sequence[str]
+    directions: Sequence[Direction]
+    held_out: Sequence[Preset | Dataset]
+    samples: int = SAMPLES
+    decoding: Decoding = SAMPLED
+    positions: Positions = AFTER_PROMPT
+    system: str = ""
+
+
+@dataclass(frozen=True)
+class ContestRequest:
+    """What two voices are measured on, and how. controls: of each kind. system: what the model is told by nobody's
+    voice. written: tokens of the answers whose repetition is looked at.
+    """
+
+    data: Dataset
+    positions: Positions = AFTER_PROMPT
+    controls: int = CONTROLS
+    system: str = ""
+    written: int = WRITTEN_TOKENS
+
+
+def run(
+    model: SteerableModel, bout: ContestRequest, a: Side, b: Side, known: Known | None = None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
+    what is computed is put in. Yields `Progress`; raises what `choose_items` and `compete` raise.
+    """
+
+    def work() -> Generator[Progress, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        written = 0 if items.are_choices else bout.written
+        found = yield from compete(model, items, a, b, bout.controls, system=bout.system, written=written)
+        return {**found.summary(), "skipped": list(items.skipped)}
+
+    settings = _settings(bout, a, b, controls=bout.controls, written_tokens=bout.written)
+    return (yield from _known(model, a, b, settings, [bout.data], work, known))
+
+
+def run_surface(
+    model: SteerableModel,
+    bout: ContestRequest,
+    a: Side,
+    b: Side,
+    grid: Grid = Grid(),  # noqa: B008 - frozen
+    known: Known | None = None,
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Measure a surface over multipliers, or over layers; else as `run`."""
+    layers = grid.layers_in(model.num_layers)
+
+    def work() -> Generator[Progress, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        if layers:
+            return (yield from layer_grid(model, items, a, b, *layers, bout.system)).summary()
+        return (yield from surface(model, items, a, b, *grid.multipliers, bout.system)).summary()
+
+    asked = {"layers": layers} if layers else {"multipliers": grid.multipliers}
+    return (yield from _known(model, a, b, _settings(bout, a, b, **asked), [bout.data], work, known))
+
+
+def run_reasoning(
+    model: SteerableModel, bout: ContestRequest, a: Side, b: Side, budget: ThinkingRequest, known: Known | None = None
+) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
+    """Measure a contest with thoughts; else as `run`. Also yields, in the same form, what is known by and by."""
+
+    def work() -> Generator[Progress | ThinkingResult, None, dict[str, Any]]:
+        items = yield from choose_items(model, bout.data, bout.positions)
+        return (yield from reason(model, items, a, b, budget, bout.system)).summary()
+
+    settings = _settings(bout, a, b, budget=asdict(budget))
+    return (yield from _known(model, a, b, settings, [bout.data], work, known))
+
+
+def run_written(
+    model: SteerableModel, asked: WrittenRequest, a: Side, b: Side, known: Known | None = None
+) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
+    """Measure which voice written answers follow: `WrittenResult.summary` with settings and provenance; else as
+    `run_reasoning`. Raises what `calibrate` and `follow` raise.
+    """
+
+    def work() -> Generator[Progress | WrittenResult, None, dict[str, Any]]:
+        reader = yield from calibrate(model, asked.directions, held_out(*asked.held_out))
+        how = asked.samples, asked.decoding, asked.positions, asked.system
+        return (yield from follow(model, reader, a, b, asked.questions, *how)).summary()
+
+    data = [one.test() if isinstance(one, Preset) else one for one in asked.held_out]
+    heard = [
+        {"name": one.name, "layer": one.layer, "sha256": digest(one.vector.numpy().tobytes())}
+        for one in asked.directions
+    ]
+    questions = digest(json.dumps(list(asked.questions)).encode())
+    drawn = {"answers_a_question": asked.samples, **asdict(asked.decoding)}
+    settings = _settings(asked, a, b, heard_along=heard, questions_sha256=questions, **drawn)
+    return (yield from _known(model, a, b, settings, data, work, known))
+
+
+def run_tokens(
+    model: SteerableModel, question: str, a: Side, b: Side, positions: Positions = AFTER_PROMPT
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
+    one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
+
+    Raises:
+        InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
+    """
+    voices = [Voice(s.vector, s.steers[0].layer, s.steers[0].multiplier) for s in (a, b) if s.vector]
+    if not voices:
+        raise InputError("Reading an answer token by token takes a voice with a vector.")
+    sides = dict(zip(ARMS, (Side("unsteered"), a, b, a.beside(b)), strict=True))
+    rows = [row_under(model, question, side, positions) for side in sides.values()]
+    progress = Progress(len(rows), "answers", 1)
+    texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
+    answers = {arm: side.begin + text.text for (arm, side), text in zip(sides.items(), texts, strict=True)}
+    prompt = ask(model.tokenizer, question)
+    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], voices)
+    return {"question": question, "answers": answers, **found.summary()}
+
+
+def _settings(how: ContestRequest | WrittenRequest, a: Side, b: Side, **asked: Any) -> dict[str, Any]:
+    return {"a": _described(a), "b": _described(b), "positions": str(how.positions), "system": how.system, **asked}
+
+
+def _known(
+    model: SteerableModel,
+    a: Side,
+    b: Side,
+    settings: dict[str, Any],
+    data: Sequence[Dataset],
+    work: Callable[[], Generator[Any, None, dict[str, Any]]],
+    known: Known | None,
+) -> Generator[Any, None, dict[str, Any]]:
+    """What `work` finds, with its provenance, unless it is known."""
+    known = {} if known is None else known
+    provenance = {
+        **model.provenance,
+        "data": ", ".join(one.name for one in data),
+        "data_sha256": ", ".join(one.sha256 for one in data),
+        **{
+            f"vector_{letter}": {name: value for name, value in asdict(side.vector.provenance).items() if value}
+            for letter, side in (("a", a), ("b", b))
+            if side.vector
+        },
+    }
+    steers = [[digest(steer.vector.numpy().tobytes()) for steer in side.steers] for side in (a, b)]
+    layers = [[digest(v.numpy().tobytes()) for v in side.vector.layers.values()] for side in (a, b) if side.vector]
+    texts = [[pair.prompt, pair.positive, pair.negative] for one in data for pair in one.pairs]
+    depends = [settings, provenance, steers, layers, texts, model.device.type, model.template_sha256]
+    key = digest(json.dumps(depends).encode())
+    if key in known:
+        known[key] = known.pop(key)  # as the latest
+    else:
+        provenance = {"settings": settings, "provenance": provenance}
+        known[key] = (yield from showing(work(), lambda part: part.summary() | provenance)) | provenance
+        for oldest in list(known)[:-KEPT]:
+            del known[oldest]
+    return known[key]
+
+
+def _described(side: Side) -> dict[str, Any]:
+    """A voice in words and numbers."""
+    added = [{"layer": steer.layer, "multiplier": steer.multiplier} for steer in side.steers]
+    told = {"told": side.system, "answer_begins": side.begin}
+    return {"name": side.name, "added": added, **{name: words for name, words in told.items() if words}}

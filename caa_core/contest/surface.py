@@ -1,0 +1,299 @@
+"""Two voices over a grid: of their multipliers, or of the layers at which they speak.
+
+m, Δ, D and I are those of :mod:`caa_core.contest.contest`. Over multipliers a and b the voices balance where m is what
+it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·a + β·b, and its slope is the exchange rate: 1 of
+A weighs α / -β of B.
+"""
+
+import itertools
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from caa_core.contest.contest import by_prompt, conclude, measure_sides
+from caa_core.contest.voice import Side
+from caa_core.errors import InputError
+from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate
+from caa_core.metrics.grid import check_multipliers, parse_layers, parse_multipliers
+from caa_core.metrics.items import Items
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+
+# What is tried where nothing is asked for: between them, most voices become as strong as they can be at a small cost.
+MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+MOST_CELLS = 441
+# Of what the cells show, a plane has to explain so much for its slope to be worth a number.
+STRAIGHT = 0.8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried of A and of B: multipliers, or else layers, as they were typed."""
+
+    multipliers: tuple[Sequence[float], Sequence[float]] = (MULTIPLIERS, MULTIPLIERS)
+    layers: tuple[str, str] | None = None
+
+    @classmethod
+    def parse(cls, a: str = "", b: str = "", layers_a: str = "", layers_b: str = "") -> "Grid":
+        """From what was typed; empty multipliers are `MULTIPLIERS`, and layers count where there are any. Raises
+        InputError for what are no numbers.
+        """
+        multipliers = tuple(tuple(parse_multipliers(text)) if text.strip() else MULTIPLIERS for text in (a, b))
+        layers = layers_a.strip(), layers_b.strip()
+        return cls(multipliers, layers if any(layers) else None)
+
+    def layers_in(self, num_layers: int) -> tuple[list[int], ...] | None:
+        """Which layers are meant, of A and of B; None for a grid of multipliers. Raises InputError for others."""
+        return self.layers and tuple(parse_layers(text, num_layers) for text in self.layers)
+
+
+@dataclass(frozen=True)
+class SurfaceCell:
+    """Both voices at once. a, b: their multipliers; for words 1 and 0, there or not.
+
+    m, change, low, high: mean over prompts in nats a token, and its change against the unsteered model with a bootstrap
+    95 % interval. kl: KL(unsteered ‖ steered) in nats; None where the model is told something.
+    """
+
+    a: float
+    b: float
+    m: float
+    change: float
+    low: float
+    high: float
+    kl: float | None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """m over both multipliers.
+
+    a, b: the voices' names; layer_a, layer_b: None for words. balance: (a, b) at which m is as unsteered, between
+    neighbouring cells of one a (of one b, where B is words). rate: how much of B balances 1 of A, None where that
+    cannot be told; straight: which share of the squared changes of the `cheap` cells, those under `SAFE_KL` nats, a
+    plane explains.
+    """
+
+    a: str
+    b: str
+    layer_a: int | None
+    layer_b: int | None
+    items: int
+    prompts: int
+    unsteered: float
+    cells: tuple[SurfaceCell, ...]
+    balance: tuple[tuple[float, float], ...]
+    rate: Estimate | None
+    straight: float | None
+    cheap: int
+    verdict: str
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"kind": "multipliers", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LayerGrid:
+    """A at each of some layers against B at each of others, at fixed multipliers.
+
+    cells: by layers, what `Contest` says under the same names, without controls. clear: how many have an interaction
+    whose interval leaves 0 out.
+    """
+
+    a: str
+    b: str
+    multiplier_a: float
+    multiplier_b: float
+    items: int
+    prompts: int
+    cells: tuple[dict[str, Any], ...]
+    clear: int
+    verdict: str
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"kind": "layers", **asdict(self)}
+
+
+def surface_of(summary: dict[str, Any]) -> Surface | LayerGrid:
+    """What `summary` was made of. Raises InputError for anything else."""
+    try:
+        parts = {name: value for name, value in summary.items() if name != "kind"}
+        if summary["kind"] == "layers":
+            return LayerGrid(**{**parts, "cells": tuple(parts["cells"])})
+        rate = parts["rate"] and Estimate(**parts["rate"])
+        cells = tuple(SurfaceCell(**cell) for cell in parts["cells"])
+        return Surface(**{**parts, "cells": cells, "balance": tuple(map(tuple, parts["balance"])), "rate": rate})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError("The surface that was kept cannot be read.") from error
+
+
+def surface(
+    model: SteerableModel,
+    items: Items,
+    a: Side,
+    b: Side,
+    multipliers_a: Sequence[float] = MULTIPLIERS,
+    multipliers_b: Sequence[float] = MULTIPLIERS,
+    system: str = "",
+) -> Generator[Progress, None, Surface]:
+    """Measure m at every two multipliers. A voice of words alone is there or not, whatever the multipliers.
+    Yields `Progress`.
+
+    Raises:
+        InputError: too many cells, or a voice of several vectors.
+    """
+    steps_a, steps_b = _steps(a, multipliers_a), _steps(b, multipliers_b)
+    grid = list(itertools.product(steps_a, steps_b))
+    _check(len(grid))
+    sides = [Side("unsteered"), *(steps_a[x].beside(steps_b[y]) for x, y in grid)]
+    m, kl = yield from measure_sides(model, items, sides, system)
+    by = by_prompt(items, m)
+    changes = by[1:] - by[0]
+    cost = [None if math.isnan(value) else float(value) for value in kl[1:].mean(1)]
+    cells = tuple(
+        SurfaceCell(x, y, float(of.mean()), change.value, change.low, change.high, nats)
+        for (x, y), of, change, nats in zip(
+            grid, by[1:], (estimate(np.mean, change) for change in changes), cost, strict=True
+        )
+    )
+    rate, straight, cheap = _rate(cells, changes)
+    found = Surface(
+        a=a.name,
+        b=b.name,
+        layer_a=a.steers[0].layer if a.steers else None,
+        layer_b=b.steers[0].layer if b.steers else None,
+        items=len(items.pairs),
+        prompts=by.shape[1],
+        unsteered=float(by[0].mean()),
+        cells=cells,
+        balance=_balance(cells, "ba" if a.steers and not b.steers else "ab"),
+        rate=rate,
+        straight=straight,
+        cheap=cheap,
+        verdict="",
+    )
+    return replace(found, verdict=_in_words(found))
+
+
+def layer_grid(
+    model: SteerableModel,
+    items: Items,
+    a: Side,
+    b: Side,
+    layers_a: Sequence[int],
+    layers_b: Sequence[int],
+    system: str = "",
+) -> Generator[Progress, None, LayerGrid]:
+    """Measure the contest at every two layers. Yields `Progress`.
+
+    Raises:
+        InputError: too many cells, or a voice that is no vector with those layers.
+    """
+    if not (a.vector and b.vector and len(a.steers) == len(b.steers) == 1):
+        raise InputError("Layers can be crossed where both voices are vectors.")
+    _check(len(layers_a) * len(layers_b))
+    ones = [
+        [replace(side, steers=(replace(side.steers[0], vector=side.vector.at(at), layer=at),)) for at in layers]
+        for side, layers in ((a, layers_a), (b, layers_b))
+    ]
+    both = list(itertools.product(range(len(layers_a)), range(len(layers_b))))
+    sides = [Side("unsteered"), *ones[0], *ones[1], *(ones[0][x].beside(ones[1][y]) for x, y in both)]
+    m, kl = yield from measure_sides(model, items, sides, system)
+    cells = []
+    for place, (x, y) in enumerate(both):
+        rows = [0, 1 + x, 1 + len(layers_a) + y, 1 + len(layers_a) + len(layers_b) + place]
+        found = conclude(items, ones[0][x], ones[1][y], m[rows], kl[rows]).summary()
+        del found["rows"]
+        cells.append({"layer_a": layers_a[x], "layer_b": layers_b[y], **found})
+    clear = sum(not cell["interaction_low"] <= 0 <= cell["interaction_high"] for cell in cells)
+    return LayerGrid(
+        a=a.name,
+        b=b.name,
+        multiplier_a=a.steers[0].multiplier,
+        multiplier_b=b.steers[0].multiplier,
+        items=len(items.pairs),
+        prompts=cells[0]["prompts"],
+        cells=tuple(cells),
+        clear=clear,
+        verdict=(
+            f"{clear} of {len(cells)} crossings have an interaction clear of 0; by chance alone one in 20 would. "
+            f"None of them is judged beside controls here: steer with one, and measure it."
+        ),
+    )
+
+
+def _steps(side: Side, multipliers: Sequence[float]) -> dict[float, Side]:
+    """A voice by multiplier."""
+    if not side.steers:
+        return {0.0: Side(side.name), 1.0: side}
+    if len(side.steers) > 1:
+        raise InputError(f"{side.name} has several vectors; a surface takes one on each side.")
+    steer = side.steers[0]
+    return {x: replace(side, steers=(replace(steer, multiplier=x),)) for x in check_multipliers(multipliers)}
+
+
+def _check(cells: int) -> None:
+    if cells > MOST_CELLS:
+        raise InputError(f"{cells} cells are too many; {MOST_CELLS} at most.")
+
+
+def _rate(cells: Sequence[SurfaceCell], changes: np.ndarray) -> tuple[Estimate | None, float | None, int]:
+    """Exchange rate, the share of the squared changes [cells, prompts] that a plane explains, and of how many cells.
+
+    Each prompt has a plane of its own by least squares, through its unsteered m, over the cells that cost little.
+    """
+    alone = {cell.a: cell.kl for cell in cells if cell.kl is not None and cell.b == 0}
+    kept = []
+    for i, cell in enumerate(cells):
+        nats = alone.get(cell.a) if cell.kl is None else cell.kl  # what words cost by themselves is not known
+        if (cell.a or cell.b) and (nats is None or nats < SAFE_KL):
+            kept.append(i)
+    places = np.array([(cells[i].a, cells[i].b) for i in kept]).reshape(-1, 2)
+    if len(kept) < 3 or np.linalg.matrix_rank(places) < 2:
+        return None, None, len(kept)
+    slopes = np.linalg.pinv(places) @ changes[kept]
+    mean = changes[kept].mean(1)
+    total = float((mean**2).sum())
+    straight = 1 - float(((mean - places @ slopes.mean(1)) ** 2).sum()) / total if total else None
+    a, b = (estimate(np.mean, slope) for slope in slopes)
+    if a.low <= 0 or b.high >= 0:
+        return None, straight, len(kept)
+    return estimate(lambda x, y, axis: x.mean(axis) / -y.mean(axis), *slopes), straight, len(kept)
+
+
+def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, float], ...]:
+    """Where Δ crosses 0 between neighbouring cells that have the first of two axes in common, by a straight line."""
+    same, along = (lambda cell, axis=axis: getattr(cell, axis) for axis in axes)
+    found = []
+    for at, line in itertools.groupby(sorted(cells, key=lambda cell: (same(cell), along(cell))), key=same):
+        line = list(line)
+        places = [along(cell) for cell in line if cell.change == 0]
+        places += [
+            along(low) + (along(high) - along(low)) * low.change / (low.change - high.change)
+            for low, high in itertools.pairwise(line)
+            if low.change * high.change < 0
+        ]
+        found += [(at, place) if axes == "ab" else (place, at) for place in places]
+    return tuple(sorted(found))
+
+
+def _in_words(found: Surface) -> str:
+    if found.rate is None and found.straight is None:
+        return f"Too few cells cost less than {SAFE_KL:g} nats to tell an exchange rate: take smaller multipliers."
+    if found.rate is None:
+        return (
+            "There is no exchange rate: one of the two does not pull its own way, or not surely, in the "
+            f"{found.cheap} cells that cost less than {SAFE_KL:g} nats."
+        )
+    a, b = (f"1 of {found.a}" if found.layer_a is not None else found.a), found.b
+    unit = f" of {b}" if found.layer_b is not None else f" times {b}"
+    text = f"{a} weighs {found.rate.value:.2f}{unit} ({found.rate.low:.2f} to {found.rate.high:.2f})"
+    explained = f"{found.straight:.0%} of the {found.cheap} cells that cost less than {SAFE_KL:g} nats"
+    if found.straight < STRAIGHT:
+        return f"{text} on the average, but a plane explains only {explained}: go by the line of balance."
+    return f"{text}. A plane explains {explained}."

@@ -1,0 +1,120 @@
+"""Thoughts: words that a model writes before it answers, drawn several times, under several voices at once."""
+
+import random
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from caa_core.contest.voice import Side
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import Prompt, asked_to_think, thought_of
+from caa_core.progress import Progress
+from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
+
+TEMPERATURE = 0.7
+MOST = {"prompts": 200, "thoughts": 32, "tokens": 1024}
+# Texts that are written in one batch.
+ROWS = {"cpu": 64, "cuda": 512}
+
+# What one says who changes their mind; "no" counts at the beginning of a sentence or behind a dash.
+CORRECTION = re.compile(
+    r"\b(?:wait|actually|hold on|on second thoughts?|on reflection|let me (?:reconsider|rethink|correct)|scratch that|"
+    r"i was wrong|that(?:'s| is) (?:wrong|not right)|correction)\b|(?:^|[.!?\n—-]\s*)no,",
+    re.IGNORECASE,
+)
+
+# Tokens of thoughts, by question, number of the thought, and side that it was written under.
+Thoughts = dict[tuple[str, int, int], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ThinkingRequest:
+    """How many prompts, thoughts a prompt and tokens a thought, and how these are drawn."""
+
+    prompts: int = 12
+    thoughts: int = 4
+    tokens: int = 64
+    seed: int = 0
+    temperature: float = TEMPERATURE
+
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"{name.capitalize()} must be between 1 and {most}, not {getattr(self, name)}.")
+        Decoding(self.tokens, self.temperature, self.seed)
+
+    def decoding(self, prompt: int, thought: int) -> Decoding:
+        """How a thought is drawn. Each has random numbers of its own, and the same under whatever it is written."""
+        return Decoding(self.tokens, self.temperature, random.Random(f"{self.seed} {prompt} {thought}").getrandbits(62))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.thoughts} thoughts a prompt of at most {self.tokens} tokens, temperature {self.temperature:g}, "
+            f"seed {self.seed}"
+        )
+
+
+def corrections(text: str) -> list[tuple[int, int]]:
+    """Where a thought corrects itself, by the words of `CORRECTION`: spans of characters."""
+    return [match.span() for match in CORRECTION.finditer(text)]
+
+
+def thinking_prompt(model: SteerableModel, question: str, system: str = "") -> Prompt:
+    """One message of the user, up to where the thought begins."""
+    return asked_to_think(model.tokenizer, [{"role": "user", "content": question}], system)
+
+
+def write_thoughts(
+    model: SteerableModel, questions: dict[str, int], sides: Sequence[Side], budget: ThinkingRequest
+) -> Generator[Progress, None, Thoughts]:
+    """Write `budget.thoughts` thoughts on each question under each side. Yields `Progress`.
+
+    Args:
+        questions: each with the number that its random numbers go by; the same in both letter orders.
+    """
+    wanted = [(question, number) for question in questions for number in range(budget.thoughts)]
+    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(sides))
+    progress = Progress(len(wanted) * len(sides), "thoughts written", len(wanted) * budget.tokens)
+    found: Thoughts = {}
+    yield progress
+    for first in range(0, len(wanted), size):
+        batch = wanted[first : first + size]
+        works = [
+            generate(
+                model,
+                [BatchRow(thinking_prompt(model, question, side.system), side.steers) for side in sides],
+                budget.decoding(questions[question], number),
+            )
+            for question, number in batch
+        ]
+        done, texts = progress.cost, {}
+        for texts in _side_by_side(works):
+            longest = max(len(text.ids) for written in texts.values() for text in written)
+            progress.cost = done + longest * len(batch)
+            yield progress
+        for place, (question, number) in enumerate(batch):
+            found |= {
+                (question, number, x): thought_of(model.tokenizer, text.ids) for x, text in enumerate(texts[place])
+            }
+        progress.cost = done + budget.tokens * len(batch)
+        yield progress.advance(len(batch) * len(sides), 0)
+    return found
+
+
+def _side_by_side(
+    works: Sequence[Generator[list[Completion], None, list[Completion]]],
+) -> Iterator[dict[int, list[Completion]]]:
+    """Advance all of them in turns, whoever comes first making the step for all. Yields what each has by now."""
+    left, texts = dict(enumerate(works)), {}
+    try:
+        while left:
+            for place, work in list(left.items()):
+                try:
+                    texts[place] = next(work)
+                except StopIteration:
+                    del left[place]
+            yield texts
+    finally:
+        for work in left.values():
+            work.close()

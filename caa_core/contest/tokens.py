@@ -1,0 +1,87 @@
+"""Which voice a text speaks with, token by token: how far each token of an answer is aligned with A and with B.
+
+The unsteered model reads the answer behind its prompt, so that nothing which steering added is in the numbers.
+Alignment is h·v / ‖v‖ (see `views.align`), less its mean over the tokens of the answer that the unsteered model wrote
+to the same prompt: 0 is the model's own way of talking.
+"""
+
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from caa_core.contest.voice import Voice
+from caa_core.errors import InputError
+from caa_core.measuring.inspection import MAX_TOKENS, align
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import Prompt, with_answer
+from caa_core.progress import Progress
+
+
+@dataclass(frozen=True)
+class VoiceTrack:
+    """One voice over an answer: its name, the layer at which it was read, and a number for each token."""
+
+    name: str
+    layer: int
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class TokenVoices:
+    """An answer, and each voice over it. tokens: as they stand in the text (see `views.Alignment`)."""
+
+    tokens: list[str]
+    tracks: list[VoiceTrack]
+
+    @property
+    def lead(self) -> list[float]:
+        """How far A is ahead of B at each token; A itself where there is no B."""
+        first, *others = (np.array(track.values) for track in self.tracks)
+        return (first - others[0] if others else first).tolist()
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, summary: dict[str, Any]) -> "TokenVoices":
+        """What `summary` was made of. Raises InputError for anything else."""
+        try:
+            return cls(list(summary["tokens"]), [VoiceTrack(**track) for track in summary["tracks"]])
+        except (TypeError, KeyError) as error:
+            raise InputError("The answer that was kept cannot be read.") from error
+
+
+def read_voices(
+    model: SteerableModel, prompt: Prompt, answer: str, unsteered: str, voices: list[Voice]
+) -> Generator[Progress, None, TokenVoices]:
+    """Read an answer to a prompt along each of the voices' vectors, at their layers. Yields `Progress`.
+
+    Args:
+        unsteered: the answer of the unsteered model to the same prompt, by which 0 is set.
+
+    Raises:
+        InputError: an answer without a token, or longer than is looked at here; a vector without its layer.
+    """
+    texts = [with_answer(model.tokenizer, prompt, text) for text in (answer, unsteered)]
+    limit = min(MAX_TOKENS, model.context_length)
+    for text in texts:
+        if text.start == len(text.ids):
+            raise InputError("There is no answer to read yet; write something first.")
+        if len(text.ids) > limit:
+            raise InputError(f"The answer with its prompt has {len(text.ids):,} tokens; {limit:,} are read at most.")
+    progress = Progress(len(voices), "voices read", len(voices))
+    yield progress
+    tokens, tracks = [], []
+    for voice in voices:
+        read = [align(model, Prompt("", text.ids), voice.vector.at(voice.layer), voice.layer) for text in texts]
+        found, own = (
+            (one.tokens[text.start :], one.projections[text.start :]) for one, text in zip(read, texts, strict=True)
+        )
+        tokens = found[0]
+        zero = float(np.mean(own[1]))
+        tracks.append(VoiceTrack(voice.vector.name, voice.layer, [value - zero for value in found[1]]))
+        yield progress.advance(1, 1)
+    return TokenVoices(tokens, tracks)

@@ -1,0 +1,209 @@
+"""Which of two voices does a free answer follow? Written under each and both, read by the unsteered model."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from caa_core.contest.voice import Side
+from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import VOICES, Reader
+from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import ask, with_prefill
+from caa_core.progress import Progress, within
+from caa_core.steering.generation import BatchRow, Decoding
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.sampling import ROWS, Call, costs, write_all
+
+ARMS = ("unsteered", "A", "B", "both")
+
+SAMPLES = 2
+
+SAMPLED = Decoding(64, temperature=1.0)
+
+
+@dataclass(frozen=True)
+class WrittenArm:
+    """What was written under one condition of `ARMS`.
+
+    shares: of answers by `VOICES`, means over questions; None where the reading is not trusted. repetition: share of
+    tokens that end a run of four which the same text has had before. kl: KL(unsteered ‖ steered) in nats, mean over the
+    answers; None where the model is told something, whose KL against a model that is not is not known. answers: each
+    with its question and its reading.
+    """
+
+    name: str
+    shares: dict[str, Share] | None
+    repetition: float
+    kl: float | None
+    answers: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "WrittenArm":
+        """From plain data."""
+        shares = kept["shares"] and {voice: Share(**share) for voice, share in kept["shares"].items()}
+        return cls(**{**kept, "shares": shares, "answers": tuple(kept["answers"])})
+
+
+@dataclass(frozen=True)
+class WrittenResult:
+    """Which voice answers to open questions follow, unsteered, under each voice, and under both.
+
+    reading: see `Reader.summary`. difference: share of A less share of B under both, and `change` that less the same of
+    the unsteered model, with intervals over questions; None where the reading is not trusted.
+    """
+
+    a: str
+    b: str
+    reading: dict[str, Any]
+    questions: int
+    samples: int
+    arms: dict[str, WrittenArm]
+    difference: Estimate | None
+    change: Estimate | None
+
+    @property
+    def verdict(self) -> str:
+        """What it comes to, in words."""
+        if self.reading["doubt"]:
+            return self.reading["doubt"]
+        both = self.arms["both"].shares
+        names = dict(zip(VOICES, (self.a, self.b, *VOICES[2:]), strict=True))
+        shares = ", ".join(f"{name} {both[voice]}" for voice, name in names.items())
+        found = f"Under both, written answers are read as {shares}."
+        if self.questions < FEWEST_PROMPTS:
+            return f"{found} {self.questions} questions are too few to tell; give at least {FEWEST_PROMPTS}."
+        if not self.difference.is_clear:
+            return f"Written answers follow neither voice more than the other: A less B {self.difference}. {found}"
+        followed = self.a if self.difference.value > 0 else self.b
+        beyond = "" if self.change.is_clear else ", no more than unsteered ones do"
+        return f"Written answers follow {followed}{beyond}: A less B {self.difference}. {found}"
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "verdict": self.verdict}
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "WrittenResult":
+        """What `summary` was made of. Raises InputError for anything else."""
+        try:
+            fields = {name: kept[name] for name in cls.__dataclass_fields__}
+            fields["arms"] = {name: WrittenArm.of(arm) for name, arm in kept["arms"].items()}
+            fields |= {name: kept[name] and Estimate(**kept[name]) for name in ("difference", "change")}
+            return cls(**fields)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError("The answers that were kept cannot be read.") from error
+
+
+def follow(
+    model: SteerableModel,
+    reader: Reader,
+    a: Side,
+    b: Side,
+    questions: Sequence[str],
+    samples: int = SAMPLES,
+    decoding: Decoding = SAMPLED,
+    positions: Positions = AFTER_PROMPT,
+    system: str = "",
+) -> Generator[Progress | WrittenResult, None, WrittenResult]:
+    """Write `samples` answers to each question unsteered, under A, under B and under both; and read them all.
+
+    The answers to one question draw the same random numbers under all four. Yields `Progress`, and what has come after
+    some questions.
+
+    Args:
+        system: what the model is told by nobody's voice, in all of them.
+
+    Raises:
+        InputError: no questions, several samples of what is always the same, or what `generate` raises.
+    """
+    questions = list(dict.fromkeys(questions))
+    if not questions or samples < 1:
+        raise InputError("Give at least one open question, and at least one sample of its answer.")
+    if samples > 1 and not decoding.temperature:
+        raise InputError("At temperature 0 every sample is the same: take one sample, or a temperature above 0.")
+    sides = (Side("unsteered"), a, b, a.beside(b))
+    count = len(questions) * samples * len(sides)
+    progress = Progress(count, "answers", count * 1.25)
+    by_arm: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // (samples * len(sides)))
+    for first in range(0, len(questions), size):
+        some = [(number, sample) for number in range(len(questions))[first : first + size] for sample in range(samples)]
+        calls = []
+        for number, sample in some:
+            own = replace(decoding, seed=decoding.seed + sample * len(questions) + number)
+            calls.append(([row_under(model, questions[number], side, positions, system) for side in sides], own))
+        asked = [questions[number] for number, _ in some]
+        answers = yield from _answered(model, reader, sides, asked, calls, progress)
+        for place, (arm, side) in enumerate(zip(ARMS, sides, strict=True)):
+            told = {"kl": None} if side.system else {}
+            by_arm[arm] += [answer | told for answer in answers[place :: len(sides)]]
+        found = _followed(reader, (a.name, b.name), samples, by_arm)
+        yield found
+    return found
+
+
+def _answered(
+    model: SteerableModel,
+    reader: Reader,
+    sides: Sequence[Side],
+    questions: Sequence[str],
+    calls: Sequence[Call],
+    progress: Progress,
+) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """Answers with their readings and costs, by question and side; a call is a question under every side."""
+    rows = [row for rows, _ in calls for row in rows]
+    written = yield from within(progress, write_all(model, calls), len(rows))
+    texts = [text for call in written for text in call]
+    asked = [question for question in questions for _ in sides]
+    begins = [side.begin for _ in calls for side in sides]
+    read = reader.read(model, asked, [text.text for text in texts], begins)
+    readings = yield from within(progress, read, len(rows) / 8)
+    weighed = yield from within(progress, costs(model, rows, texts), len(rows) / 8)
+    yield progress.reach(progress.cost)
+    return [
+        {"question": question, "answer": text.text, "repetition": cost.repetition, "kl": cost.kl, **asdict(reading)}
+        for question, text, cost, reading in zip(asked, texts, weighed, readings, strict=True)
+    ]
+
+
+def row_under(model: SteerableModel, question: str, side: Side, positions: Positions, system: str = "") -> BatchRow:
+    """A text to be written: the answer to a question under a voice."""
+    told = "\n".join(filter(None, (system.strip(), side.system)))
+    return BatchRow(
+        with_prefill(model.tokenizer, ask(model.tokenizer, question, told), side.begin), side.steers, positions
+    )
+
+
+def _followed(
+    reader: Reader, names: tuple[str, str], samples: int, by_arm: dict[str, list[dict[str, Any]]]
+) -> WrittenResult:
+    counted = {arm: _counted(answers, samples) for arm, answers in by_arm.items()}
+    arms = {
+        arm: WrittenArm(
+            arm,
+            {voice: share_of(line) for voice, line in counted[arm].items()} if reader.trusted else None,
+            float(np.mean([answer["repetition"] for answer in answers])),
+            _mean([answer["kl"] for answer in answers]),
+            tuple(answers),
+        )
+        for arm, answers in by_arm.items()
+    }
+    apart = {arm: shares["A"] - shares["B"] for arm, shares in counted.items()}
+    found = (apart["both"], apart["both"] - apart["unsteered"]) if reader.trusted else ()
+    estimates = [Estimate(float(line.mean()), *interval(line)) for line in found] or [None, None]
+    return WrittenResult(*names, reader.summary(), len(by_arm["both"]) // samples, samples, arms, *estimates)
+
+
+def _counted(answers: Sequence[dict[str, Any]], samples: int) -> dict[str, np.ndarray]:
+    """By voice, the share of each question's samples, [questions]."""
+    voices = np.array([answer["voice"] for answer in answers], dtype=object).reshape(-1, samples)
+    return {voice: (voices == voice).mean(1) for voice in VOICES}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are there."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None

@@ -1,0 +1,236 @@
+"""The linter: what a file of contrast pairs is, and what is wrong with it, before a vector is made from it.
+
+It never changes data. Each finding names lines, says why it matters, and how it is mended; `mending.py` does that.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, Literal, Protocol
+
+from caa_core.data.columns import Columns
+from caa_core.data.pairs import ContrastPair, pair_of, problem_of
+from caa_core.data.tables import Table
+
+# A letter that stands for the behaviour in more than this share of the questions is carried by the vector.
+LETTER_SHARE = 0.6
+
+# Answers of which one is this many times as long as the other differ in length as much as in behaviour.
+LENGTH_RATIO = 2.0
+
+SHUTDOWN = re.compile(
+    r"shut(ting)?[ -]?(it |you )?(down|off)|turn(ed|ing)? (you |it )?off|deactivat|power(ed)? down", re.I
+)
+
+# Findings by which the mender knows what is to be cut.
+TOO_LONG = "longer than the model's context"
+
+UNEVEN = "answers of different length"
+
+Remedy = Literal["drop", "swap", "truncate"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about the data: in which lines, why it matters, how to mend it.
+
+    `remedies` are those that `mending.mend` can apply, the gentlest first.
+    """
+
+    what: str
+    lines: tuple[int, ...]
+    why: str
+    mend: str
+    remedies: tuple[Remedy, ...] = ()
+
+    def __str__(self) -> str:
+        count = len(self.lines)
+        some = ", ".join(map(str, self.lines[:5])) + (", ..." if count > 5 else "")
+        where = f" ({count} pairs: {some})" if count > 1 else f" (pair {some})" if count else ""
+        return f"{self.what}{where}. {self.why} Mend: {self.mend}."
+
+
+@dataclass(frozen=True)
+class LintReport:
+    """What a file is.
+
+    `usable` counts the pairs that a vector can be made from; `letters` the matching answers; `letter_tokens` the ways
+    in which the model's tokenizer cuts lettered answers, in words.
+    """
+
+    format: str
+    pairs: int
+    usable: int
+    letters: dict[str, int]
+    more_than_two_options: int
+    duplicates: int
+    findings: tuple[Finding, ...]
+    letter_tokens: dict[str, int]
+
+    def summary(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A pair in tokens: how many its longer sequence has, whether its answers part, and where the letter is."""
+
+    line: int
+    tokens: int
+    parts: bool = True
+    letter: str = ""
+
+
+class PairTokens(Protocol):
+    """How a model cuts pairs into tokens. What renders and tokenizes is not loaded here: see `model.pair_tokens`."""
+
+    context_length: int
+
+    def cut(self, pair: ContrastPair) -> Cut:
+        """The pair as the model reads it."""
+
+    def fits(self, pair: ContrastPair) -> bool:
+        """Whether the model takes its longer sequence."""
+
+
+def lint(
+    table: Table,
+    columns: Columns | None = None,
+    tokens: "PairTokens | None" = None,
+) -> LintReport:
+    """Look a file over.
+
+    Args:
+        columns: which columns hold what; matched by their names by default.
+        tokens: the model's; without it neither lengths nor letter tokens are looked at.
+
+    Raises:
+        InputError: the file has neither pairs nor questions.
+    """
+    if not columns and table.has_questions:
+        why = "They have no answers to contrast; they serve for reading what a steered model writes."
+        finding = Finding("open questions without pairs", (), why, "use them as prompts")
+        return LintReport(f"{table.kind}, open questions", 0, 0, {}, 0, 0, (finding,), {})
+    columns = table.match_columns(columns)
+    problems = [(line, problem_of(record, columns)) for line, record in table.records]
+    broken = {line for line, problem in problems if problem}
+    pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
+    lettered = [pair for pair in pairs if pair.is_lettered]
+    many = [pair.line for pair in lettered if len(pair.options) > 2]
+    copies = _copies(pairs)
+    letters = Counter(pair.positive.strip("()") for pair in lettered)
+    cuts = [tokens.cut(pair) for pair in pairs] if tokens else []
+    too_long = [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length]
+    whole = [cut.line for cut in cuts if not cut.parts]
+    findings = chain(
+        _problems(problems),
+        _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
+        _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
+        _finding(
+            "letters that are no token of their own", whole, "They cannot be told apart at any token.", "drop", "drop"
+        ),
+        _letter_tokens(cuts),
+        _finding(
+            "more than two options", many, "The pair contrasts two; the others are only read.", "drop them", "drop"
+        ),
+        _letters(lettered, letters),
+        _words([pair for pair in pairs if pair.kind_of_answers == "word"]),
+        _swaps(lettered),
+        _lengths([pair for pair in pairs if not pair.is_lettered]),
+        _shutdown(pairs),
+    )
+    return LintReport(
+        format=f"{table.kind} with {columns}",
+        pairs=len(table.records),
+        usable=len(pairs) - len({*too_long, *whole}),
+        letters=dict(letters),
+        more_than_two_options=len(many),
+        duplicates=len(copies),
+        findings=tuple(findings),
+        letter_tokens=dict(Counter(cut.letter for cut in cuts if cut.letter).most_common()),
+    )
+
+
+def _letter_tokens(cuts: list[Cut]) -> Iterator[Finding]:
+    """Letters that the tokenizer does not cut as it does most of them."""
+    usual = Counter(cut.letter for cut in cuts if cut.letter).most_common(1)
+    lines = (cut.line for cut in cuts if cut.letter and cut.letter != usual[0][0])
+    why = "The vector is read at the letter; there it stands in other tokens than in the rest."
+    yield from _finding("letters in other tokens", lines, why, "write all answers alike, or drop them", "drop")
+
+
+def _finding(what: str, lines: Iterable[int], why: str, mend: str, *remedies: Remedy) -> Iterator[Finding]:
+    lines = tuple(lines)
+    if lines:
+        yield Finding(what, lines, why, mend, remedies)
+
+
+def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
+    for problem in dict.fromkeys(problem for _, problem in problems if problem):
+        lines = (line for line, found in problems if found == problem)
+        yield from _finding(problem, lines, "No pair can be made of them.", "drop them", "drop")
+
+
+def _copies(pairs: list[ContrastPair]) -> list[int]:
+    seen: set[ContrastPair] = set()
+    copies = []
+    for pair in pairs:
+        copies += [pair.line] if pair in seen else []
+        seen.add(pair)
+    return copies
+
+
+def _letters(pairs: list[ContrastPair], letters: Counter[str]) -> Iterator[Finding]:
+    if not pairs:
+        return
+    letter, count = letters.most_common(1)[0]
+    share = count / len(pairs)
+    if share > LETTER_SHARE:
+        lines = (pair.line for pair in pairs if pair.positive.strip("()") == letter)
+        why = f"'{letter}' is the matching answer in {share:.0%}, so the vector also means '{letter}'."
+        mend = "swap the letters of some, or use both letter orders"
+        yield from _finding("letters out of balance", lines, why, mend, "swap")
+
+
+def _words(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Yes and No, of which one matches too often."""
+    words = Counter(pair.positive.lower() for pair in pairs)
+    for word, count in words.items():
+        if (share := count / len(pairs)) > LETTER_SHARE:
+            lines = (pair.line for pair in pairs if pair.positive.lower() == word)
+            why = f"'{word}' is the matching answer in {share:.0%}, so the vector also means '{word}'."
+            yield from _finding("Yes and No out of balance", lines, why, "add statements that match the other word")
+
+
+def _swaps(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    lines = (pair.line for pair in pairs if pair.swapped() is None)
+    yield from _finding(
+        "options that cannot be found", lines, "Their letters cannot be swapped.", "leave them as they are"
+    )
+
+
+def _lengths(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Free-text answers that differ in length or form."""
+    uneven = []
+    for pair in pairs:
+        short, long = sorted((len(pair.positive), len(pair.negative)))
+        uneven += [pair.line] if long > LENGTH_RATIO * max(short, 10) else []
+    why = "One answer is more than twice as long as the other, so the vector may carry length."
+    yield from _finding(UNEVEN, uneven, why, "cut the longer answer, drop or rewrite them", "truncate", "drop")
+    forms = (pair.line for pair in pairs if _form(pair.positive) != _form(pair.negative))
+    why = "One answer is a list or has several paragraphs and the other has not, so the vector may carry the form."
+    yield from _finding("answers of different form", forms, why, "drop or rewrite them", "drop")
+
+
+def _form(answer: str) -> tuple[bool, bool]:
+    return bool(re.search(r"^[ \t]*([-*•]|\d{1,3}[.)])\s", answer, re.MULTILINE)), "\n" in answer
+
+
+def _shutdown(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    about = [pair.line for pair in pairs if SHUTDOWN.search(pair.prompt)]
+    if pairs and len(about) / len(pairs) > 0.3:
+        why = "Read which side 'matching' is on: in the paper's survival-instinct it is accepting to be shut down."
+        yield Finding("questions about shutting down", tuple(about), why, "read a few before you name the vector")

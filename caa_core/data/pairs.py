@@ -1,0 +1,300 @@
+"""Contrast pairs, from the columns of a table, from rows that were typed, and back into a file.
+
+Data is never changed silently: what was done to pairs is part of their dataset's name and kind, and so of the
+provenance of every vector made from them.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, prompt_column, shown
+from caa_core.data.tables import Table, read_table
+from caa_core.errors import InputError
+from caa_core.limits import ROWS
+
+MAX_FIELD = 100_000
+
+# An option of a multiple-choice question: a line that begins with its letter in brackets.
+OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
+
+Answers = Literal["letter", "word", "text", "prompt"]
+KINDS: dict[Answers, str] = {
+    "letter": "multiple-choice questions",
+    "word": "Yes/No statements",
+    "text": "free-text pairs",
+    "prompt": "pairs of prompts",
+}
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """One prompt with an answer that shows the behaviour and one that does not. `line` is where it stood.
+
+    `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one. Pairs
+    whose prompts differ may have equal answers, or none. `swapped_copy` marks the second of a question's two letter
+    orders.
+    """
+
+    prompt: str
+    positive: str
+    negative: str
+    line: int = field(compare=False)
+    negative_prompt: str = ""
+    swapped_copy: bool = field(default=False, compare=False)
+
+    @property
+    def kind_of_answers(self) -> Answers:
+        """Letters such as "(A)"; the words Yes and No; text; or "prompt" for two prompts without answers."""
+        answers = (self.positive, self.negative)
+        if self.negative_prompt:
+            return "text" if any(answers) else "prompt"
+        if all(re.fullmatch(r"\(?[A-Z]\)?", answer) for answer in answers):
+            return "letter"
+        return "word" if {answer.lower() for answer in answers} <= {"yes", "no"} else "text"
+
+    @property
+    def is_lettered(self) -> bool:
+        """True for a multiple-choice pair, whose answers are letters such as "(A)"."""
+        return self.kind_of_answers == "letter"
+
+    @property
+    def is_choice(self) -> bool:
+        """True where the answers are what one chooses from: letters, or Yes and No."""
+        return self.kind_of_answers in ("letter", "word")
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Texts of the question's options by letter; empty where it lists none, or one of more than a line."""
+        found = list(OPTION.finditer(self.prompt))
+        rest = [self.prompt[a.end() : b.start()] for a, b in pairwise(found)]
+        tail = self.prompt[found[-1].end() :] if found else ""
+        if any(gap.strip() for gap in rest) or (tail.strip() and not tail.startswith("\n\n")):
+            return {}
+        return {option[2]: option[3] for option in found}
+
+    def swapped(self) -> "ContrastPair | None":
+        """The same question with the texts of its two answers' options exchanged, and the labels with them.
+
+        A vector made from both orders does not carry the letter. None where the options cannot be found.
+        """
+        texts = self.options
+        a, b = (answer.strip("()") for answer in (self.positive, self.negative))
+        if not self.is_lettered or a not in texts or b not in texts:
+            return None
+        exchanged = {a: texts[b], b: texts[a]}
+        prompt = OPTION.sub(lambda m: m[1] + exchanged.get(m[2], m[3]), self.prompt)
+        return replace(self, prompt=prompt, positive=self.negative, negative=self.positive)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Contrast pairs of one file. `kind` says in words what the file was taken for."""
+
+    name: str
+    kind: str
+    sha256: str
+    pairs: tuple[ContrastPair, ...]
+
+    @cached_property
+    def kind_of_answers(self) -> Answers:
+        """What all pairs have as answers; "text" for a mixed set."""
+        kinds = {pair.kind_of_answers for pair in self.pairs}
+        return kinds.pop() if len(kinds) == 1 else "text"
+
+    @property
+    def is_lettered(self) -> bool:
+        return self.kind_of_answers == "letter"
+
+    def first(self, count: int | None, seed: int | None = None) -> "Dataset":
+        """Its first `count` pairs, or so many drawn with a seed; all of them where `count` is None or 0.
+
+        Raises:
+            InputError: for fewer than two.
+        """
+        if not count:
+            return self
+        if count < 2:
+            raise InputError(f"A limit of {count} is too few; a vector is a mean over at least two pairs.")
+        if seed is None or count >= len(self.pairs):
+            return replace(self, kind=f"{self.kind}, the first {count}", pairs=self.pairs[:count])
+        drawn = sorted(random.Random(seed).sample(range(len(self.pairs)), count))
+        name = f"{self.name} ({count} drawn with seed {seed})"
+        return replace(self, name=name, pairs=tuple(self.pairs[i] for i in drawn))
+
+    def in_both_letter_orders(self) -> "Dataset":
+        """Every pair as it is and with its letters swapped; pairs that cannot be swapped stay as they are.
+
+        Raises:
+            InputError: not one pair can be swapped.
+        """
+        swapped = [pair.swapped() for pair in self.pairs]
+        missing = swapped.count(None)
+        if missing == len(swapped):
+            raise InputError(f"{self.name} has no lettered options, so there are no letters to swap.")
+        pairs = self.pairs + tuple(replace(pair, swapped_copy=True) for pair in swapped if pair)
+        orders = "both letter orders" + (f", {missing} not swapped" if missing else "")
+        return replace(self, name=f"{self.name} ({orders})", kind=f"{self.kind}, in {orders}", pairs=pairs)
+
+    def as_questions(self) -> "Dataset":
+        """The same texts as A/B questions, "(A)" and "(B)" matching in turns; an answer of several lines becomes one.
+
+        Raises:
+            InputError: the pairs have no answers of their own to choose from.
+        """
+        if not all(pair.kind_of_answers in ("text", "word") and not pair.negative_prompt for pair in self.pairs):
+            raise InputError(f"{self.name} cannot be made into A/B questions: each takes one prompt and two texts.")
+        pairs = tuple(_as_question(pair, matching_first=i % 2 == 0) for i, pair in enumerate(self.pairs))
+        made = f"{self.kind}, made into A/B questions"
+        return replace(self, name=f"{self.name} (A/B questions)", kind=made, pairs=pairs)
+
+    def records(self) -> list[dict[str, str]]:
+        """The pairs under the field names by which they are read again."""
+        if any(pair.negative_prompt for pair in self.pairs):
+            names = (PROMPT_FIELDS[0], *TEXT_FIELDS[1:], PROMPT_FIELDS[1])
+        else:
+            names = PAPER_FIELDS if self.is_lettered else TEXT_FIELDS
+        parts = ((p.prompt, p.positive, p.negative, p.negative_prompt or p.prompt) for p in self.pairs)
+        return [dict(zip(names, texts, strict=False)) for texts in parts]
+
+    def table(self) -> Table:
+        """The pairs as a table, numbered as they are, for what looks tables over."""
+        lines = [pair.line for pair in self.pairs]
+        return Table(self.name, "pairs", self.sha256, list(zip(lines, self.records(), strict=True)))
+
+
+def _as_question(pair: ContrastPair, matching_first: bool) -> ContrastPair:
+    texts = (pair.positive, pair.negative) if matching_first else (pair.negative, pair.positive)
+    a, b = (re.sub(r"\s*\n\s*", " ", text) for text in texts)
+    letters = ("(A)", "(B)") if matching_first else ("(B)", "(A)")
+    return ContrastPair(f"{pair.prompt}\n\nChoices:\n (A) {a}\n (B) {b}", *letters, pair.line)
+
+
+def read_pairs(path: Path, name: str = "", columns: Columns | None = None) -> Dataset:
+    """Read a file of contrast pairs: JSON, JSON Lines, CSV, TSV or Parquet, by its content.
+
+    Understood: the CAA paper's fields (`question`, `answer_matching_behavior`, `answer_not_matching_behavior`), free
+    text with `prompt`, `positive`, `negative` or names that mean the same, and pairs that differ in the prompt, with
+    `positive_prompt`, `negative_prompt` and, if they like, answers.
+
+    Args:
+        columns: which columns hold what; matched by their names by default.
+
+    Raises:
+        InputError: with the line and the field, for everything that is not such a file.
+    """
+    return pairs_of(read_table(path), columns, name or path.stem)
+
+
+def pairs_of(table: Table, columns: Columns | None = None, name: str = "") -> Dataset:
+    """The pairs of a table. Raises InputError for the first record that is none."""
+    columns = table.match_columns(columns)
+    for number, record in table.records:
+        if problem := problem_of(record, columns):
+            raise InputError(f"{table.where(number)}: {problem}.")
+    pairs = tuple(pair_of(record, columns, number) for number, record in table.records)
+    return _dataset(name or table.title, f"{table.kind} with {columns}", table.sha256, pairs)
+
+
+def read_questions(path: Path) -> tuple[str, ...]:
+    """Open questions of a file: its column of prompts, whatever else stands beside it.
+
+    Raises:
+        InputError: it has no such column, or a record without text in it.
+    """
+    table = read_table(path)
+    column = prompt_column(table.fields, table.name)
+    for number, record in table.records:
+        if problem := _problem(record.get(column), column):
+            raise InputError(f"{table.where(number)}: {problem}.")
+    return tuple(record[column].strip() for _, record in table.records)
+
+
+def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:
+    """Pairs typed into a table of the page: prompt, positive, negative. Empty rows are none.
+
+    Raises:
+        InputError: a row is filled in half, with its number, counted from 1; or there are too many.
+    """
+    ROWS.check(len(rows))
+    records = [
+        (number, dict(zip(TEXT_FIELDS, row, strict=False)))
+        for number, row in enumerate(rows, 1)
+        if any(_is_given(cell) for cell in row)
+    ]
+    columns = Columns(*TEXT_FIELDS)
+    for number, record in records:
+        if problem := problem_of(record, columns):
+            raise InputError(f"Row {number}: {problem}.")
+    pairs = tuple(pair_of(record, columns, number) for number, record in records)
+    typed = _dataset(name, "typed in", "", pairs)
+    canonical = json.dumps(typed.records(), sort_keys=True, separators=(",", ":"))
+    return replace(typed, sha256=hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def write_pairs(dataset: Dataset, path: Path) -> None:
+    """Write pairs as JSON that `read_pairs` reads as the same pairs. Raises InputError where that cannot be."""
+    text = json.dumps(dataset.records(), ensure_ascii=False, indent=1)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def problem_of(record: dict[str, Any], columns: Columns) -> str:
+    """What keeps a record from being a contrast pair, in words; empty where nothing does."""
+    answers = tuple(filter(None, (columns.positive, columns.negative)))
+    prompts_differ = len({_text(record, column) for column in columns.prompts}) > 1
+    bare = prompts_differ and not any(_is_given(record.get(column)) for column in answers)
+    for column in columns.prompts if bare else columns.prompts + answers:
+        if problem := _problem(record.get(column), column):
+            return problem
+    if not prompts_differ and len({_text(record, column) for column in answers}) < 2:
+        return f"both {'answers' if answers else 'prompts'} are the same, so there is nothing to contrast"
+    return ""
+
+
+def _problem(value: Any, column: str) -> str:
+    column = shown(column)
+    if value is not None and not isinstance(value, str):
+        return f"the field '{column}' is not text"
+    if not isinstance(value, str) or not value.strip():
+        return f"the field '{column}' is missing or empty"
+    if len(value) > MAX_FIELD:
+        return f"the field '{column}' is longer than {MAX_FIELD} characters"
+    if re.search("[\ud800-\udfff]", value):
+        return f"the field '{column}' holds half a character (a lone surrogate)"
+    return ""
+
+
+def _is_given(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+def _text(record: dict[str, Any], column: str) -> str:
+    value = record.get(column)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def pair_of(record: dict[str, Any], columns: Columns, line: int) -> ContrastPair:
+    """A record without problems as a contrast pair."""
+    # A prompt's white space is part of it; an answer's (the paper writes " (A)") belongs to the rendering.
+    prompt, other = record[columns.prompt], record[columns.prompts[-1]]
+    answers = (_text(record, columns.positive), _text(record, columns.negative))
+    return ContrastPair(prompt, *answers, line, other if other.strip() != prompt.strip() else "")
+
+
+def _dataset(name: str, kind: str, sha256: str, pairs: tuple[ContrastPair, ...]) -> Dataset:
+    """Pairs under the name of what they are. Raises InputError for fewer than two."""
+    if len(pairs) < 2:
+        count = "one pair only" if pairs else "no pairs"
+        raise InputError(f"{name} has {count}; a vector is a mean over pairs, so give at least two.")
+    dataset = Dataset(name, "", sha256, pairs)
+    return replace(dataset, kind=f"{kind}: {len(pairs)} {KINDS[dataset.kind_of_answers]}")

@@ -1,0 +1,108 @@
+"""Parquet files, read in a process of their own.
+
+A Parquet file of a few kilobytes can unpack to gigabytes, and what its metadata says about that may be a lie. So its
+reader runs where memory and time are limited by the operating system, and hands back plain JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from caa_core.errors import InputError
+from caa_core.limits import ROWS
+
+MAX_CELLS = 2_000_000
+MAX_UNPACKED = 50_000_000
+# What the process may use, bytes and seconds. Loading the library alone takes about a second on a busy machine.
+MEMORY = 1 << 30
+SECONDS = 10
+
+
+def read(raw: bytes, name: str) -> list[dict[str, str]]:
+    """Rows of a Parquet file, with its text columns only. Raises InputError for what cannot be read."""
+    root = str(Path(__file__).parents[2])
+    # Threads and pools of the libraries would reserve memory that counts.
+    calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "caa_core.data.parquet"]
+    try:
+        done = subprocess.run(
+            command,
+            input=raw,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env={**os.environ, **calm, "PYTHONPATH": paths},
+        )
+        answer = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise InputError(f"{name} is a Parquet file that is broken or unpacks to too much.") from error
+    if isinstance(answer, str):
+        raise InputError(f"{name} {answer}")
+    return [dict(zip(answer, cells, strict=True)) for cells in zip(*answer.values(), strict=True)]
+
+
+def columns_of(raw: bytes) -> dict[str, list[str | None]]:
+    """The text columns of a Parquet file, read here and now. Raises InputError, its sentence without a subject."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    limits = {"thrift_string_size_limit": MAX_UNPACKED, "thrift_container_size_limit": MAX_CELLS}
+    try:
+        file = ParquetFile(pa.BufferReader(raw), arrow_extensions_enabled=False, pre_buffer=False, **limits)
+        _check(file.metadata)
+        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        if not texts:
+            raise InputError("is a Parquet file without a column of text.")
+        if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+            raise InputError("is a Parquet file with two columns of one name.")
+        return file.read(columns=texts, use_threads=False).to_pydict()
+    except InputError:
+        raise
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise InputError("is a Parquet file that is broken or of a kind that cannot be read.") from error
+
+
+def _check(metadata: Any) -> None:
+    """Raises InputError where the metadata promise more than is taken."""
+    unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    for count, most, unit in (
+        (metadata.num_rows, ROWS.value, "rows"),
+        (metadata.num_rows * metadata.num_columns, MAX_CELLS, "cells"),
+        (unpacked, MAX_UNPACKED, "bytes when unpacked"),
+    ):
+        if not 0 <= count <= most:
+            raise InputError(f"has {count:,} {unit}; at most {most:,} can be read.")
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def main() -> None:
+    """Bytes of a file on standard input; on standard output its columns, or what is wrong with it, as JSON."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    except (ImportError, ValueError, OSError):
+        pass  # Windows has no such limits; the metadata are checked there as everywhere
+    try:
+        answer: Any = columns_of(sys.stdin.buffer.read())
+        size = sum(len(cell) for column in answer.values() for cell in column if cell)
+        if size > MAX_UNPACKED:
+            raise InputError(f"has {size:,} characters; at most {MAX_UNPACKED:,} can be read.")
+    except InputError as error:
+        answer = str(error)
+    sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode())
+
+
+if __name__ == "__main__":
+    main()

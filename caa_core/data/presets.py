@@ -1,0 +1,149 @@
+"""The behaviours that ship with the project, and finding contrast pairs by what a person types."""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from caa_core.data.columns import Columns
+from caa_core.data.hub import find_hub_dataset
+from caa_core.data.pairs import Dataset, pairs_of, read_pairs, read_questions
+from caa_core.data.tables import Table, read_table
+from caa_core.errors import InputError
+
+PRESETS = Path(__file__).parents[2] / "presets"
+CONTEST = Columns("prompt", "a", "b")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A behaviour that ships with the project: pairs, and settings found by trying on the embedded model.
+
+    `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
+    pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, `begins` is
+    how such an answer could begin. `measured` is what the vector does to held-out prompts there, under the names
+    of `evaluation.Effect`.
+    """
+
+    name: str
+    description: str
+    opposes: str
+    model: str
+    layer: int
+    multiplier: float
+    prompts: tuple[str, ...]
+    told: str = ""
+    begins: str = ""
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return PRESETS / self.name
+
+    @property
+    def pairs_file(self) -> Path:
+        return self.folder / "pairs.json"
+
+    @property
+    def vector_file(self) -> Path:
+        """The vector for `model` that ships with the project."""
+        return self.folder / "vector.safetensors"
+
+    def dataset(self) -> Dataset:
+        """The pairs that vectors are made from."""
+        return read_pairs(self.pairs_file, self.name)
+
+    def test(self) -> Dataset:
+        """The pairs that are held out for tests."""
+        return read_pairs(self.folder / "test.json", f"{self.name} (held out)")
+
+    def contest(self) -> Dataset:
+        """Prompts with this preset's answer (positive) and that of the one it opposes (negative)."""
+        return read_pairs(self.folder / "contest.json", f"{self.name} against {self.opposes}", CONTEST)
+
+    def questions(self) -> tuple[str, ...]:
+        """Open questions, which it shares with the one it opposes."""
+        files = (PRESETS / name / "open.json" for name in (self.name, self.opposes))
+        return tuple(json.loads(next(file for file in files if file.exists()).read_text(encoding="utf-8")))
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    cards = sorted(PRESETS.glob("*/card.json"))
+    return {card.parent.name: _preset(card) for card in cards}
+
+
+def _preset(card: Path) -> Preset:
+    fields = json.loads(card.read_text(encoding="utf-8"))
+    return Preset(name=card.parent.name, **{**fields, "prompts": tuple(fields["prompts"])})
+
+
+def find_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """Contrast pairs of a preset's name, of its A/B version ("joy:ab"), of a hub dataset ("hub:owner/name") or a file.
+
+    Raises:
+        InputError: there is no such data, or it is not made of contrast pairs.
+    """
+    if preset := _named(data):
+        return _version(preset.dataset(), data)
+    hub = find_hub_dataset(str(data))
+    return pairs_of(hub, columns) if hub else read_pairs(Path(data), columns=columns)
+
+
+def find_test_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """As `find_pairs`, but a preset's name stands for the pairs that are held out."""
+    preset = _named(data)
+    return _version(preset.test(), data) if preset else find_pairs(data, columns)
+
+
+def find_contest(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """Prompts with an answer of voice A and one of voice B: a preset's name stands for its contest with the one that it
+    opposes; else as `find_test_pairs`, where files may also have the columns `prompt`, `a` and `b`.
+    """
+    preset = presets().get(str(data))
+    if preset:
+        return preset.contest()
+    table = find_table(data)
+    if not columns and {"prompt", "a", "b"} <= set(table.fields):
+        columns = CONTEST
+    return pairs_of(table, columns)
+
+
+def find_questions(data: str | Path) -> tuple[str, ...]:
+    """Open questions of a preset's name, or of a file. Raises InputError for anything else."""
+    preset = presets().get(str(data))
+    return preset.questions() if preset else read_questions(Path(data))
+
+
+def preset_behind(sha256: str) -> Preset | None:
+    """The preset of whose pairs a vector says that it was made from them."""
+    return next((preset for preset in presets().values() if preset.dataset().sha256 == sha256), None)
+
+
+def pairs_behind(sha256: str) -> Dataset | None:
+    """The pairs of that preset."""
+    preset = preset_behind(sha256)
+    return preset and preset.dataset()
+
+
+def find_table(data: str | Path) -> Table:
+    """As `find_pairs`, but before anything is known about the fields."""
+    if preset := _named(data):
+        if ":" in str(data):
+            return _version(preset.dataset(), data).table()
+        return replace(read_table(preset.pairs_file), name=preset.name)
+    return find_hub_dataset(str(data)) or read_table(Path(data))
+
+
+def _named(data: str | Path) -> Preset | None:
+    return presets().get(str(data).partition(":")[0])
+
+
+def _version(dataset: Dataset, data: str | Path) -> Dataset:
+    name, colon, version = str(data).partition(":")
+    if version == "ab":
+        return dataset.as_questions()
+    if colon:
+        raise InputError(f"There is no '{str(data)[:80]}'; the preset '{name}' has one other version, '{name}:ab'.")
+    return dataset

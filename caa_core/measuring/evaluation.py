@@ -1,0 +1,224 @@
+"""An evaluation as it is asked for: items chosen, swept and concluded, and what is kept of it."""
+
+import base64
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import pairs_behind
+from caa_core.errors import InputError
+from caa_core.measuring.sweep import RunScores, Sweep, sweep
+from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
+from caa_core.metrics.controls import CONTROLS, check_controls
+from caa_core.metrics.grid import check_multipliers, parse_layers, parse_multipliers
+from caa_core.metrics.items import choose_items
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import NO_CUE, Cue
+from caa_core.progress import Progress, showing
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.vectors.vector import SteeringVector
+
+# Ranges of a vector's layers that have a name.
+ALL, MIDDLE, EVERY_THIRD = "all", "middle third", "every third"
+
+LAYERS = (ALL, MIDDLE, EVERY_THIRD)
+
+MULTIPLIERS = ("-2,-1,0,1,2", "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
+
+# Bytes of numbers that are kept of all that a person has measured; the oldest go first.
+KEPT = 4_000_000
+
+MOST_CONTROLS = 200  # verdicts of which the controls are kept
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is asked of a vector. layers: as the person wrote it, since what it means depends on vector and model."""
+
+    data: Dataset
+    layers: str = ALL
+    multipliers: tuple[float, ...] = tuple(parse_multipliers(MULTIPLIERS[0]))
+    positions: Positions = AFTER_PROMPT
+    cue: Cue = NO_CUE
+    paper_counting: bool = False
+    counts: bool = True
+    controls: int = CONTROLS
+
+    @classmethod
+    def parse(
+        cls,
+        data: Dataset,
+        layers: str = "",
+        multipliers: str = "",
+        positions: str = "",
+        cue: str = "",
+        paper_counting: bool = False,
+        counts: bool = True,
+        controls: int = CONTROLS,
+    ) -> "EvaluationRequest":
+        """From what was typed; what is empty is as by default. Raises InputError, with what to give instead."""
+        return cls(
+            data,
+            layers.strip().lower() or ALL,
+            tuple(parse_multipliers(multipliers or MULTIPLIERS[0])),
+            Positions.parse(positions or str(AFTER_PROMPT)),
+            Cue.parse(cue),
+            paper_counting,
+            counts,
+            check_controls(controls) if controls else 0,
+        )
+
+    def layers_known(self, num_layers: int) -> list[int] | None:
+        """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""
+        return None if self.layers in LAYERS else parse_layers(self.layers, num_layers)
+
+    def layers_of(self, vector: SteeringVector, num_layers: int) -> list[int]:
+        """Which layers are meant. Raises InputError where there are none."""
+        numbered = self.layers_known(num_layers)
+        if numbered is not None:
+            return numbered
+        there = list(vector.layers)
+        if self.layers == EVERY_THIRD:
+            there = there[1::3] or there
+        if self.layers == MIDDLE:
+            there = [layer for layer in there if num_layers <= 3 * layer < 2 * num_layers]
+        if not there:
+            raise InputError(f"The vector {vector.name} has no layer in the {self.layers}: choose all, or numbers.")
+        return there
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A sweep, what is concluded from it, and the settings and papers that make it repeatable."""
+
+    swept: Sweep
+    conclusion: Conclusion
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, under the names that the command line prints."""
+        found = self.conclusion
+        return {
+            **self.swept.summary(),
+            "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
+            "best": found.proposal.summary() if found.proposal else None,
+            "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
+            "shuffled_from": found.shuffled_from,
+            "settings": self.settings,
+            "provenance": self.provenance,
+        }
+
+
+def evaluate(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    multipliers: Sequence[float],
+    positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
+    paper_counting: bool = False,
+    counts: bool = True,
+    controls: int = CONTROLS,
+    made_from: Dataset | None = None,
+    known: KeptNumbers | None = None,
+) -> Generator[Progress | Evaluation, None, Evaluation]:
+    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`.
+
+    Yields `Progress`, and the evaluation as far as it has come, which has no verdict. What is in `known` is not
+    computed again, and what is computed is put in.
+    """
+    known = KeptNumbers() if known is None else known
+    settings = {
+        "layers": list(dict.fromkeys(layers)),
+        "multipliers": check_multipliers(multipliers),
+        "positions": str(positions),
+        "cue": str(cue),
+        "paper_counting": paper_counting,
+        "counts": counts,
+        "controls": controls,
+    }
+    provenance = {
+        **model.provenance,
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
+    }
+    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
+    waiting = Conclusion(None, None, NOT_YET)
+    work = sweep(model, items, vector, layers, multipliers, counts, known.readings)
+    swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
+    yield Evaluation(swept, waiting, settings, provenance)
+    conclusion = yield from conclude(model, swept, vector, made_from, controls, known=known)
+    return Evaluation(swept, conclusion, settings, provenance)
+
+
+def measure(
+    model: SteerableModel, question: EvaluationRequest, vector: SteeringVector, known: KeptNumbers | None = None
+) -> Generator[Progress | Evaluation, None, Evaluation]:
+    """Answer a question. Yields `Progress`, and the evaluation as far as it has come; see `evaluate`."""
+    return (
+        yield from evaluate(
+            model,
+            question.data,
+            vector,
+            question.layers_of(vector, model.num_layers),
+            question.multipliers,
+            question.positions,
+            question.cue,
+            question.paper_counting,
+            question.counts,
+            question.controls,
+            pairs_behind(vector.provenance.dataset_sha256),
+            known,
+        )
+    )
+
+
+def pack(known: KeptNumbers) -> dict[str, Any]:
+    """What is known as plain data, the latest `KEPT` bytes of it; readings are float32, which is what they are."""
+    changes = {key: known.changes[key].tolist() for key in [*known.changes][-MOST_CONTROLS:]}
+    readings = {key: [_text(part) for part in vars(reading).values()] for key, reading in known.readings.items()}
+    room, latest = KEPT, []
+    for key, parts in reversed(readings.items()):
+        room -= sum(len(part or "") for part in parts)
+        if room < 0:
+            break
+        latest.append((key, parts))
+    return {"readings": dict(reversed(latest)), "changes": changes}
+
+
+def unpack(kept: Any) -> KeptNumbers:
+    """What was packed. Raises InputError for anything else."""
+    try:
+        readings = {str(key): _reading(parts) for key, parts in kept["readings"].items()}
+        changes = {str(key): np.array(found, float) for key, found in kept["changes"].items()}
+        if any(found.ndim != 3 or len(found) != 2 for found in changes.values()):
+            raise ValueError("not two kinds of controls")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError("What was kept of earlier measurements cannot be read.") from error
+    return KeptNumbers(readings, changes)
+
+
+def _reading(parts: Sequence[str | None]) -> RunScores:
+    value, both, mass, kl, written = (None if part is None else _numbers(part) for part in parts)
+    empty = np.full_like(value, np.nan)
+    both, mass = (empty if part is None else part for part in (both, mass))
+    if any(part.shape != value.shape for part in (both, mass, kl)):
+        raise ValueError("not of one length")
+    return RunScores(value, both, mass, kl, None if written is None else written.astype(int))
+
+
+def _text(numbers: np.ndarray | None) -> str | None:
+    """Numbers as text; None where there are none."""
+    if numbers is None or np.isnan(numbers).all():
+        return None
+    return base64.b64encode(numbers.astype("<f4").tobytes()).decode()
+
+
+def _numbers(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(float)

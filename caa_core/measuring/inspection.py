@@ -1,0 +1,259 @@
+"""Views into the model: what a vector is aligned with, what it does to the next token, and what it says by itself.
+
+Logits here are those of the final norm and the head, in float32, whatever layer the residual stream is taken from (the
+"logit lens"). The views are plain lists of numbers and texts, so that they can be kept and sent as they are.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import Prompt, render
+from caa_core.progress import Progress
+from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.passes import logits_of, watch
+
+# Tokens of a text that is looked at: one forward pass, for which everybody else waits.
+MAX_TOKENS = 2048
+# Tokens that are listed on either side.
+LISTED = 10
+# How far back decoding has to begin for a token to be written as it is within its text.
+CONTEXT = 8
+BROKEN = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How far the residual stream after `layer` points along a vector v, at each token of a text.
+
+    The unsteered model reads the text, so nothing that is added is in these numbers. tokens: as they stand in the text;
+    a character of several tokens stands at the last of them, and the others are empty. projections: h·v / ‖v‖. cosines:
+    h·v / (‖h‖ ‖v‖). The first token's residual stream is many times as large as any other's (an attention sink).
+    """
+
+    layer: int
+    tokens: list[str]
+    projections: list[float]
+    cosines: list[float]
+
+    @property
+    def largest(self) -> float:
+        """The largest |projection|, the first token's left out."""
+        return max(map(abs, self.projections[1:] or self.projections))
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A token whose probability of being the next one changes."""
+
+    token: str
+    unsteered: float
+    steered: float
+
+    @property
+    def difference(self) -> float:
+        return self.steered - self.unsteered
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """The distribution of the next token, unsteered and steered.
+
+    gains, losses: the largest changes of probability in either direction, largest first. kl: KL(unsteered ‖ steered) in
+    nats. steered_tokens: how many of the prompt's tokens were steered.
+    """
+
+    gains: list[Mover]
+    losses: list[Mover]
+    kl: float
+    steered_tokens: int
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What the model would say next if it ended after each layer, from 0; unsteered, then steered.
+
+    tokens, probabilities: the likeliest token after each layer, [2][layers]. finals: the likeliest token of the whole
+    model, unsteered and steered. toward: the probability of these, [2 runs][2 finals][layers].
+    """
+
+    tokens: list[list[str]]
+    probabilities: list[list[float]]
+    finals: list[str]
+    toward: list[list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Unembedding:
+    """The tokens that a vector promotes and suppresses by itself, past the blocks above it.
+
+    Each with its logit, less the mean over the vocabulary, where the residual stream is the vector alone; most extreme
+    first.
+    """
+
+    promoted: list[tuple[str, float]]
+    suppressed: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """All of them, for one text and one addition."""
+
+    alignment: Alignment
+    next_token: NextToken
+    lens: Lens
+    unembedding: Unembedding
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, summary: dict[str, Any]) -> "Views":
+        """What `summary` was made of. Raises InputError for anything else."""
+        try:
+            moved = summary["next_token"]
+            movers = {side: [Mover(**one) for one in moved[side]] for side in ("gains", "losses")}
+            return cls(
+                Alignment(**summary["alignment"]),
+                NextToken(**{**moved, **movers}),
+                Lens(**summary["lens"]),
+                Unembedding(**summary["unembedding"]),
+            )
+        except (TypeError, KeyError) as error:
+            raise InputError("The views that were kept cannot be read.") from error
+
+
+def look_inside(
+    model: SteerableModel, prompt: Prompt, steer: Steer, positions: Positions
+) -> Generator[Progress, None, Views]:
+    """All views. Yields `Progress`.
+
+    Raises:
+        InputError: there is no such layer, or a steered position lies outside the prompt.
+    """
+    progress = Progress(3, "views", 3)
+    yield progress
+    alignment = align(model, prompt, steer.vector, steer.layer)
+    yield progress.advance(1, 1)
+    next_token, lens = predict(model, prompt, (steer,), positions)
+    yield progress.advance(1, 1)
+    unembedding = unembed(model, steer.vector)
+    yield progress.advance(1, 1)
+    return Views(alignment, next_token, lens, unembedding)
+
+
+def as_prompt(model: SteerableModel, text: str, chat: bool = True) -> Prompt:
+    """A text as the model reads it: as a person's message in a chat, or just as it is.
+
+    Raises:
+        InputError: it is empty, or longer than is looked at here.
+    """
+    if chat:
+        prompt = render(model.tokenizer, [{"role": "user", "content": text}])
+    else:
+        prompt = Prompt(text, tuple(model.tokenizer(text).input_ids), special=True)
+    if not text.strip() or not prompt.ids:
+        raise InputError("The text is empty; write something to look at.")
+    limit = min(MAX_TOKENS, model.context_length)
+    if len(prompt.ids) > limit:
+        raise InputError(f"The text has {len(prompt.ids):,} tokens; {limit:,} are looked at here at most. Shorten it.")
+    return prompt
+
+
+def align(model: SteerableModel, prompt: Prompt, vector: torch.Tensor, layer: int) -> Alignment:
+    """Read a text with the unsteered model, beside `vector` [hidden_size].
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    inputs = model.plain_inputs(prompt.ids)
+    unsteered = Plan([()], [Positions()], [len(prompt.ids)])
+    stream = watch(model, inputs, unsteered, [model.check_layer(layer)])[0, 0]
+    projections = stream @ (vector / vector.norm()).float().cpu()
+    cosines = projections / stream.norm(dim=-1)
+    texts = token_texts(model.tokenizer, prompt.ids)
+    return Alignment(layer, texts, projections.tolist(), cosines.tolist())
+
+
+def predict(
+    model: SteerableModel, prompt: Prompt, steers: Sequence[Steer], positions: Positions
+) -> tuple[NextToken, Lens]:
+    """What comes after the prompt, without and with `steers`, after every layer.
+
+    Raises:
+        InputError: there is no such layer, a steered position lies outside the prompt, or a multiplier is so large
+            that nothing but NaN comes out.
+    """
+    for steer in steers:
+        model.check_layer(steer.layer)
+    inputs = model.plain_inputs(prompt.ids, rows=2)
+    plan = Plan([(), steers], [positions] * 2, [prompt.length] * 2)
+    streams = watch(model, inputs, plan, range(model.num_layers), slice(-1, None))[:, :, 0]
+    logits = logits_of(model, streams.transpose(0, 1).reshape(-1, model.hidden_size))
+    if logits.isnan().any():
+        raise InputError("Steered like this the model puts out no numbers any more; take a smaller multiplier.")
+    logp = logits.log_softmax(-1).view(2, model.num_layers, -1)
+    steered = int(plan.mask(inputs.positions.cpu())[1].sum()) if plan.sums else 0
+    return _next_token(model, logp[:, -1], steered), _lens(model, logp)
+
+
+def unembed(model: SteerableModel, vector: torch.Tensor) -> Unembedding:
+    """`vector` [hidden_size] through the final norm and the head."""
+    # Half the difference to -v: without what norm and head add to any stream, which is not the vector's doing.
+    with_it, against = logits_of(model, torch.stack([vector, -vector]))
+    logits = (with_it - against) / 2
+    logits -= logits.mean()
+    return Unembedding(*(_extremes(model, logits, largest) for largest in (True, False)))
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text. A character of several tokens is added by the last of them."""
+    texts = []
+    for i in range(len(ids)):
+        before, so_far = (
+            tokenizer.decode(ids[max(0, i - CONTEXT) : end], clean_up_tokenization_spaces=False) for end in (i, i + 1)
+        )
+        texts.append("" if so_far.endswith(BROKEN) else so_far[len(before.rstrip(BROKEN)) :])
+    return texts
+
+
+def token_name(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """A token by itself, with the space that it may begin with; a part of a character as the tokenizer writes it."""
+    # Some tokenizers leave out the space that a text begins with, so it is looked at behind itself.
+    return token_texts(tokenizer, [token, token])[1] or tokenizer.convert_ids_to_tokens(token)
+
+
+def _next_token(model: SteerableModel, logp: torch.Tensor, steered: int) -> NextToken:
+    """From log-probabilities [2, vocabulary]."""
+    before, after = logp.exp()
+    change = after - before
+
+    def movers(largest: bool) -> list[Mover]:
+        ids = change.topk(min(LISTED, len(change)), largest=largest).indices
+        moved = [i for i in ids.tolist() if (change[i] > 0 if largest else change[i] < 0)]
+        return [Mover(token_name(model.tokenizer, i), before[i].item(), after[i].item()) for i in moved]
+
+    kl = (before * (logp[0] - logp[1])).sum().clamp(min=0).item()
+    return NextToken(movers(True), movers(False), kl, steered)
+
+
+def _lens(model: SteerableModel, logp: torch.Tensor) -> Lens:
+    """From log-probabilities [2, layers, vocabulary]."""
+    best = logp.max(-1)
+    names = [[token_name(model.tokenizer, token) for token in run] for run in best.indices.tolist()]
+    toward = logp[:, :, best.indices[:, -1]].exp().transpose(1, 2)
+    return Lens(names, best.values.exp().tolist(), [run[-1] for run in names], toward.tolist())
+
+
+def _extremes(model: SteerableModel, logits: torch.Tensor, largest: bool) -> list[tuple[str, float]]:
+    found = logits.topk(min(LISTED, len(logits)), largest=largest)
+    return [
+        (token_name(model.tokenizer, token), value)
+        for value, token in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+    ]

@@ -1,0 +1,194 @@
+"""Does steering cost capability? An A/B test whose matching answers are the right ones, unsteered and steered.
+
+Panickssery et al., arXiv 2312.06681, section 6, ask this of MMLU in A/B form. Both letter orders of every question
+count, so that a model which always says one letter is at chance.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caa_core.data.columns import Columns
+from caa_core.data.pairs import Dataset, read_pairs
+from caa_core.data.presets import PRESETS, find_test_pairs
+from caa_core.errors import InputError
+from caa_core.measuring.sweep import RunScores, checked, score_runs
+from caa_core.metrics.controls import CONTROLS, random_vectors
+from caa_core.metrics.estimates import interval, reach
+from caa_core.metrics.grid import check_multipliers
+from caa_core.metrics.items import choose_items
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.vectors.vector import SteeringVector
+
+QUESTIONS = PRESETS / "knowledge.json"
+OWN = "knowledge"
+MULTIPLIERS = (-1.0, 1.0)
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class KnowledgeLevel:
+    """How the questions are answered at one multiplier, 0 being the unsteered model.
+
+    accuracy: share of questions of which the right answer is the more probable over both letter orders; probability:
+    its mean. The changes are against the unsteered model, question by question. Intervals are bootstrap 95 % ones over
+    questions. random: the least and the most that random vectors of the same norm change the accuracy, where no change
+    lies between; None without them. mass: answer mass; kl: in nats.
+    """
+
+    multiplier: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    probability: float
+    probability_low: float
+    probability_high: float
+    accuracy_change: float
+    accuracy_change_low: float
+    accuracy_change_high: float
+    probability_change: float
+    probability_change_low: float
+    probability_change_high: float
+    random: tuple[float, float] | None
+    mass: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What steering does to a test of knowledge at one layer. rows: the unsteered model's first."""
+
+    vector: str
+    data: str
+    layer: int
+    questions: int
+    skipped: tuple[str, ...]
+    not_swapped: int
+    controls: int
+    rows: tuple[KnowledgeLevel, ...]
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "Knowledge":
+        """From a `summary`. Raises InputError for anything else."""
+        try:
+            parts = {name: kept[name] for name in cls.__dataclass_fields__}
+            rows = [
+                KnowledgeLevel(**{**row, "random": row["random"] and tuple(row["random"])}) for row in parts["rows"]
+            ]
+            return cls(**{**parts, "skipped": tuple(parts["skipped"]), "rows": tuple(rows)})
+        except (TypeError, KeyError) as error:
+            raise InputError("The check of capability that was kept cannot be read.") from error
+
+    @property
+    def answers(self) -> bool:
+        """Whether the unsteered model answers better than chance, so that there is something to lose."""
+        return self.rows[0].accuracy_low > CHANCE and self.rows[0].probability_low > CHANCE
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, with what it comes to in words."""
+        return {**asdict(self), "answers": self.answers, "text": str(self)}
+
+    def __str__(self) -> str:
+        first = self.rows[0]
+        unsteered = (
+            f"{first.accuracy:.0%} of {self.questions} questions of {self.data} right "
+            f"({first.accuracy_low:.0%} to {first.accuracy_high:.0%}), the right answer at {first.probability:.2f}, "
+            f"answer mass {first.mass:.2f}"
+        )
+        if not self.answers:
+            return (
+                "This test cannot show a loss: unsteered, the model answers no better than chance, so there is nothing "
+                f"to lose. {unsteered}."
+            )
+        return "\n".join([f"Unsteered: {unsteered}.", *(self._told(row) for row in self.rows[1:])])
+
+    def _told(self, row: KnowledgeLevel) -> str:
+        points = [100 * x for x in (row.accuracy_change, row.accuracy_change_low, row.accuracy_change_high)]
+        chances = (row.probability_change, row.probability_change_low, row.probability_change_high)
+        numbers = "accuracy {:+.0f} points ({:+.0f} to {:+.0f})".format(*points)
+        numbers += ", probability of the right answer {:+.3f} ({:+.3f} to {:+.3f})".format(*chances)
+        lost = points[2] < 0 or chances[2] < 0
+        if row.random:
+            low, high = (100 * end for end in row.random)
+            numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
+            if lost:
+                numbers += ", as much" if low <= points[0] else ", so it is this direction and not its length"
+        where = f"Layer {self.layer}, × {row.multiplier:g}"
+        if lost:
+            return f"{where} costs capability: {numbers}."
+        most = f" (one of {-points[1]:.0f} points or less is not ruled out)" if points[1] < 0 else ""
+        return f"{where}: no loss of capability is shown{most}: {numbers}."
+
+
+def questions() -> Dataset:
+    """Plain questions of general knowledge that ship with the project, as A/B questions."""
+    return read_pairs(QUESTIONS, OWN).as_questions()
+
+
+def find_questions(data: str | Path, columns: Columns | None = None) -> Dataset:
+    """The shipped questions by their name, else as `presets.find_test_pairs`."""
+    return questions() if str(data) == OWN else find_test_pairs(data, columns)
+
+
+def check_test(dataset: Dataset) -> Dataset:
+    """Raises InputError for data that have no answers to choose from."""
+    if not all(pair.is_choice for pair in dataset.pairs):
+        raise InputError(
+            f"{dataset.name} is no test of knowledge: its answers must be letters such as (A) and (B), or Yes and No, "
+            "with the right one as the matching answer."
+        )
+    return dataset
+
+
+def examine(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layer: int,
+    multipliers: Sequence[float] = MULTIPLIERS,
+    positions: Positions = AFTER_PROMPT,
+    controls: int = CONTROLS,
+) -> Generator[Progress, None, Knowledge]:
+    """Answer the questions of `dataset`, whose matching answers are the right ones. Yields `Progress`.
+
+    Args:
+        controls: random vectors of the same norm beside each multiplier; 0 for none.
+
+    Raises:
+        InputError: its answers are no letters (or Yes and No), or what `choose_items` raises.
+    """
+    check_test(dataset)
+    model.check_layer(layer)
+    multipliers = [m for m in check_multipliers(multipliers) if m]
+    direction = vector.at(layer)
+    items = yield from choose_items(model, dataset, positions)
+    beside = random_vectors(direction, controls) if controls else []
+    runs = [(Steer(one, layer, m),) for m in multipliers for one in (direction, *beside)]
+    baseline, *readings = yield from score_runs(model, items, runs)
+    rows = [_answered(0.0, baseline, baseline, [])]
+    for number, multiplier in enumerate(multipliers):
+        steered, *others = readings[number * (1 + controls) : (number + 1) * (1 + controls)]
+        rows.append(_answered(multiplier, baseline, checked((layer, multiplier), steered), others))
+    return Knowledge(
+        vector.name, dataset.name, layer, len(baseline.paired), items.skipped, items.not_swapped, controls, tuple(rows)
+    )
+
+
+def _answered(
+    multiplier: float, baseline: RunScores, steered: RunScores, others: Sequence[RunScores]
+) -> KnowledgeLevel:
+    before, after = _right(baseline), _right(steered)
+    moved = np.array([(_right(other) - before).mean() for other in others])
+    parts = (after, steered.paired, after - before, steered.paired - baseline.paired)
+    numbers = [number for part in parts for number in (float(part.mean()), *interval(part))]
+    return KnowledgeLevel(multiplier, *numbers, reach(moved), float(steered.mass.mean()), float(steered.kl.mean()))
+
+
+def _right(reading: RunScores) -> np.ndarray:
+    """1 for each question of which the right answer is the more probable, over both letter orders; else 0."""
+    return (reading.paired > CHANCE).astype(float)

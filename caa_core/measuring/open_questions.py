@@ -1,0 +1,286 @@
+"""Answers to open questions at several multipliers of one vector at one layer: what is written, and what it costs.
+
+The answers to one question draw the same random numbers at every multiplier, 0 (the unsteered model) among them. A
+multiplier's repetition and KL are means over its answers, its perplexity is that of all its tokens.
+"""
+
+import json
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, calibrate
+from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_multiplier
+from caa_core.metrics.cache import digest
+from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, interval, share_of
+from caa_core.metrics.grid import check_multipliers
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import ask
+from caa_core.progress import Progress, within
+from caa_core.steering.generation import BatchRow, Decoding
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.sampling import ROWS, costs, write_all
+from caa_core.vectors.vector import SteeringVector
+
+MULTIPLIERS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+TOKENS = 64
+MOST_QUESTIONS = 500
+GREEDY = Decoding(TOKENS)
+
+
+@dataclass(frozen=True)
+class OpenQuestionsRequest:
+    """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
+
+    questions: tuple[str, ...]
+    layer: int
+    multipliers: tuple[float, ...] = MULTIPLIERS
+    decoding: Decoding = GREEDY
+    positions: Positions = AFTER_PROMPT
+    system: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
+        if not 0 < len(self.questions) <= MOST_QUESTIONS:
+            raise InputError(f"Give between 1 and {MOST_QUESTIONS} open questions, not {len(self.questions)}.")
+        object.__setattr__(self, "multipliers", tuple(check_multipliers([0.0, *self.multipliers])))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. perplexity: under the unsteered model; kl: KL(unsteered ‖ steered) in nats, mean over its positions;
+    None where it has no token. reading, voice: see `voices.Reading`; None where nothing reads it.
+    """
+
+    question: str
+    multiplier: float
+    text: str
+    tokens: int
+    repetition: float
+    perplexity: float | None
+    kl: float | None
+    reading: float | None = None
+    voice: str | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """All answers at one multiplier. reading: the mean over questions, with its interval; spoken: the share of answers
+    in which the voice is heard. None where nothing reads them, or the reading is not trusted.
+    """
+
+    multiplier: float
+    answers: int
+    repetition: float
+    perplexity: float
+    kl: float
+    reading: Estimate | None
+    spoken: Share | None
+
+
+@dataclass(frozen=True)
+class OpenEnded:
+    """What was written, question by question. key: what it all depends on but the questions. reading: how well answers
+    are read, see `voices.Reader.summary`; None where there is nothing to read them by.
+    """
+
+    vector: str
+    key: str
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    reading: dict[str, Any] | None
+    replies: tuple[Reply, ...] = field(default=())
+
+    @property
+    def questions(self) -> list[str]:
+        return list(dict.fromkeys(reply.question for reply in self.replies))
+
+    @property
+    def levels(self) -> list[Level]:
+        """By rising multiplier."""
+        by_multiplier: dict[float, list[Reply]] = {}
+        for reply in self.replies:
+            by_multiplier.setdefault(reply.multiplier, []).append(reply)
+        return [_level(multiplier, by_multiplier[multiplier]) for multiplier in sorted(by_multiplier)]
+
+    @property
+    def safe(self) -> tuple[float, float]:
+        """The most negative and the largest multiplier that is safe, as all measured ones between it and 0 are: its KL
+        is under `SAFE_KL`, and its perplexity under `SAFE_PERPLEXITY` times the unsteered one's. 0 where none is.
+        """
+        levels = self.levels
+        unsteered = next(level for level in levels if not level.multiplier)
+        steered = tuple(TextCost(level.multiplier, level.kl, level.perplexity) for level in levels if level.multiplier)
+        tokens = sum(reply.tokens for reply in self.replies if not reply.multiplier)
+        found = TextCosts(self.settings["layer"], tokens, unsteered.perplexity, steered)
+        return safe_multiplier(found, -1), safe_multiplier(found)
+
+    @property
+    def verdict(self) -> str:
+        """What is safe, and what is heard, in words."""
+        down, up = self.safe
+        levels = {level.multiplier: level for level in self.levels}
+        cost = f"KL under {SAFE_KL:g} nats and perplexity under {SAFE_PERPLEXITY:g} times the unsteered answers'"
+        said = f"Safe on these {len(self.questions)} questions: {_span(down, up)} ({cost})."
+        if not self.reading:
+            return f"{said} Nothing reads these answers: that takes held-out answers of the behaviour."
+        if not self.reading["trusted"]:
+            return f"{said} {self.reading['doubt']}"
+        heard = ", ".join(f"× {m:g} {level.spoken}" for m, level in levels.items())
+        return f"{said} Share of answers in which {self.vector} is heard: {heard}."
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        found = {name: value for name, value in vars(self).items() if name != "replies"}
+        return {
+            **found,
+            "verdict": self.verdict,
+            "safe_multiplier": self.safe[1],
+            "safe_negative_multiplier": self.safe[0],
+            "levels": [asdict(level) for level in self.levels],
+            "answers": [asdict(reply) for reply in self.replies],
+        }
+
+    @classmethod
+    def of(cls, summary: dict[str, Any]) -> "OpenEnded":
+        """What `summary` was made of. Raises InputError for anything else."""
+        try:
+            replies = tuple(Reply(**reply) for reply in summary["answers"])
+            names = ("vector", "key", "settings", "provenance", "reading")
+            return cls(*(summary[name] for name in names), replies)
+        except (TypeError, KeyError) as error:
+            raise InputError("The answers that were kept cannot be read.") from error
+
+
+def _level(multiplier: float, replies: Sequence[Reply]) -> Level:
+    there = [reply for reply in replies if reply.tokens]
+    tokens = sum(reply.tokens for reply in there)
+    nats = sum(math.log(reply.perplexity) * reply.tokens for reply in there)
+    readings = np.array([reply.reading for reply in there if reply.reading is not None], float)
+    trusted = len(readings) and all(reply.voice for reply in there)
+    return Level(
+        multiplier,
+        len(replies),
+        float(np.mean([reply.repetition for reply in replies])),
+        math.exp(nats / tokens) if tokens else math.inf,
+        float(np.mean([reply.kl for reply in there])) if there else math.inf,
+        Estimate(float(readings.mean()), *interval(readings)) if trusted else None,
+        share_of(np.array([reply.voice == "A" for reply in replies], float)) if trusted else None,
+    )
+
+
+def answer(
+    model: SteerableModel,
+    vector: SteeringVector,
+    asked: OpenQuestionsRequest,
+    data: HeldOut | None = None,
+    known: OpenEnded | None = None,
+) -> Generator[Progress | OpenEnded, None, OpenEnded]:
+    """Answer every question at every multiplier. Yields `Progress`, and what has come after some questions.
+
+    Args:
+        data: held-out answers by which the answers are read; nothing reads them where there are none.
+        known: what was found before; answers that depend on the same are not written again.
+
+    Raises:
+        InputError: there is no such layer, or what `calibrate` and `generate` raise.
+    """
+    model.check_layer(asked.layer)
+    found = _empty(model, vector, asked, data)
+    there = {reply.question: [] for reply in known.replies} if known and known.key == found.key else {}
+    for reply in known.replies if there else ():
+        there[reply.question].append(reply)
+    missing = [question for question in asked.questions if question not in there]
+    rows = len(asked.questions) * len(asked.multipliers)
+    progress = Progress(rows, "answers", rows * 1.25)
+    progress.reach((rows - len(missing) * len(asked.multipliers)) * 1.25)
+    progress.resumed = progress.cost
+    reader = None
+    if data and missing:
+        direction = Direction(vector.name, vector.at(asked.layer), asked.layer)
+        reader = yield from calibrate(model, [direction], data)
+        found = replace(found, reading=reader.summary())
+    elif there:
+        found = replace(found, reading=known.reading)
+    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(asked.multipliers))
+    for first in range(0, len(missing), size):
+        some = missing[first : first + size]
+        for reply in (yield from _replies(model, vector, asked, some, reader, progress)):
+            there.setdefault(reply.question, []).append(reply)
+        found = replace(found, replies=tuple(r for question in asked.questions for r in there.get(question, ())))
+        yield found
+    return replace(found, replies=tuple(r for question in asked.questions for r in there[question]))
+
+
+def _replies(
+    model: SteerableModel,
+    vector: SteeringVector,
+    asked: OpenQuestionsRequest,
+    questions: Sequence[str],
+    reader: Reader | None,
+    progress: Progress,
+) -> Generator[Progress, None, list[Reply]]:
+    """The answers to some questions, by question and then by multiplier."""
+    steers = [(Steer(vector.at(asked.layer), asked.layer, m),) if m else () for m in asked.multipliers]
+    calls = []
+    for question in questions:
+        prompt = ask(model.tokenizer, question, asked.system)
+        # A question's own random numbers, whichever others are asked.
+        own = replace(asked.decoding, seed=asked.decoding.seed + asked.questions.index(question))
+        calls.append(([BatchRow(prompt, added, asked.positions) for added in steers], own))
+    rows = [row for rows, _ in calls for row in rows]
+    count = len(rows)
+    written = [text for texts in (yield from within(progress, write_all(model, calls), count)) for text in texts]
+    weighed = yield from within(progress, costs(model, rows, written), count / 8)
+    of = [question for question in questions for _ in steers]
+    readings = [None] * count
+    if reader:
+        readings = yield from within(progress, reader.read(model, of, [text.text for text in written]), count / 8)
+    yield progress.reach(progress.cost)
+    return [
+        Reply(
+            question,
+            multiplier,
+            text.text,
+            len(text.ids),
+            cost.repetition,
+            cost.perplexity,
+            cost.kl,
+            reading and reading.a,
+            reading and reading.voice,
+        )
+        for question, multiplier, text, cost, reading in zip(
+            of, asked.multipliers * len(questions), written, weighed, readings, strict=True
+        )
+    ]
+
+
+def _empty(
+    model: SteerableModel, vector: SteeringVector, asked: OpenQuestionsRequest, data: HeldOut | None
+) -> OpenEnded:
+    """Nothing written yet, but what it will depend on."""
+    settings = {
+        "layer": asked.layer,
+        "multipliers": list(asked.multipliers),
+        "positions": str(asked.positions),
+        "system": asked.system,
+        **asdict(asked.decoding),
+    }
+    provenance = {
+        **model.provenance,
+        **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
+    }
+    read_by = [[pair.prompt, pair.positive, pair.negative] for pair in (data.a if data else ())]
+    depends = [settings, provenance, digest(vector.at(asked.layer).numpy().tobytes()), read_by, model.template_sha256]
+    return OpenEnded(vector.name, digest(json.dumps(depends).encode()), settings, provenance, None)
+
+
+def _span(down: float, up: float) -> str:
+    """A range of multipliers in words."""
+    if down and up:
+        return f"multipliers from {down:g} to {up:g}"
+    return f"multipliers {'up' if up else 'down'} to {up or down:g}" if up or down else "none"

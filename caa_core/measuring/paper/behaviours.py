@@ -1,0 +1,192 @@
+"""Behaviours to measure beside each other: each with pairs to make a vector from, held-out items, and instructions.
+
+A folder of behaviours is laid out as the CAA repository lays out its data (arXiv 2312.06681): in a folder named after
+the behaviour `generate_dataset.json`, `test_dataset_ab.json`, and perhaps `instructions.json`.
+"""
+
+import json
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from caa_core.data.pairs import Dataset, read_pairs
+from caa_core.data.presets import PRESETS, find_pairs, find_test_pairs, presets
+from caa_core.data.text import clean
+from caa_core.errors import InputError
+from caa_core.vectors.vector import SteeringVector
+
+PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE = "generate_dataset.json", "test_dataset_ab.json", "instructions.json"
+TEST_SUFFIX = "_test"
+MOST_BEHAVIOURS = 30
+# Bytes of one file of a zip.
+MOST_UNPACKED = 20_000_000
+LONGEST_INSTRUCTION = 2000
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """System prompts that ask for a behaviour, and for its opposite; in words of our own, unless a file has others."""
+
+    positive: str
+    negative: str
+
+    @classmethod
+    def of(cls, found: Any, where: str) -> "Instructions":
+        """From `{"positive": ..., "negative": ...}`. Raises InputError, which names `where`, for anything else."""
+        texts = [found.get(side) for side in ("positive", "negative")] if isinstance(found, dict) else []
+        if len(texts) != 2 or not all(isinstance(t, str) and 0 < len(t.strip()) <= LONGEST_INSTRUCTION for t in texts):
+            raise InputError(
+                f'{where} should be {{"positive": "...", "negative": "..."}}, two system prompts of at most '
+                f"{LONGEST_INSTRUCTION} characters."
+            )
+        return cls(*(text.strip() for text in texts))
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """pairs: what its vector is made from. test: held-out items. instructions: None where there are none.
+
+    vector: one that is there already; None where it is to be made. made_from: whether the pairs are those it was made
+    from, which else only stand in for them.
+    """
+
+    name: str
+    pairs: Dataset
+    test: Dataset
+    instructions: Instructions | None = None
+    vector: SteeringVector | None = None
+    made_from: bool = True
+
+    def sample(self, pairs: int | None = None, items: int | None = None, seed: int | None = None) -> "Behaviour":
+        """With so many pairs and test items only: the first ones, or drawn with a seed. See `Dataset.first`."""
+        return replace(self, pairs=self.pairs.first(pairs, seed), test=self.test.first(items, seed))
+
+
+def find_behaviours(sources: Sequence[str]) -> list[Behaviour]:
+    """Behaviours of presets' names ("joy", as questions "joy:ab") and of folders that hold behaviours, or are one.
+
+    Raises:
+        InputError: there is no such thing, one name stands for two, or some have choices and others free text, which
+            have no common scale.
+    """
+    return check_behaviours([behaviour for source in sources for behaviour in _behaviours_of(source)])
+
+
+def check_behaviours(found: Sequence[Behaviour]) -> list[Behaviour]:
+    """Raises InputError where behaviours cannot be measured beside each other."""
+    if not 0 < len(found) <= MOST_BEHAVIOURS:
+        raise InputError(f"Choose between 1 and {MOST_BEHAVIOURS} behaviours, not {len(found)}.")
+    names = [behaviour.name for behaviour in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Two behaviours are called {name}; rename one of them.")
+    choices = {behaviour.test.pairs[0].is_choice: behaviour.name for behaviour in found}
+    if len(choices) > 1:
+        raise InputError(
+            f"{choices[True]} has answers to choose from and {choices[False]} free text, which have no common scale: "
+            "measure them apart, or take presets as questions (such as joy:ab)."
+        )
+    return list(found)
+
+
+def behaviours_of_files(files: Sequence[Path]) -> list[Behaviour]:
+    """Behaviours of uploaded files: pairs in NAME.json (or another table) and held-out items in NAME_test.json, or a
+    zip of folders as `find_behaviours` takes them.
+
+    Raises:
+        InputError: one of two files is missing, or cannot be read.
+    """
+    tables = {path.stem: path for path in files if path.suffix.lower() != ".zip"}
+    found = []
+    for name, path in sorted(tables.items()):
+        if name.endswith(TEST_SUFFIX) and name.removesuffix(TEST_SUFFIX) in tables:
+            continue
+        test = tables.get(name + TEST_SUFFIX)
+        if not test:
+            raise InputError(f"{path.name} has no held-out items beside it: add {name}{TEST_SUFFIX}{path.suffix}.")
+        pairs, items = read_pairs(path, name), read_pairs(test, f"{name} (held out)")
+        found.append(Behaviour(name, pairs, items, find_instructions(name)))
+    for path in files:
+        if path.suffix.lower() == ".zip":
+            found += _of_zip(path)
+    return found
+
+
+def _of_zip(path: Path) -> list[Behaviour]:
+    """Only the files that make up behaviours are unpacked, under names of our own."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as packed:
+                for entry in packed.infolist():
+                    _unpack(packed, entry, Path(folder))
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+            raise InputError(f"{path.name} is not a zip file that can be read.") from error
+        if not any(Path(folder).glob(f"*/{PAIRS_FILE}")):
+            raise InputError(f"{path.name} holds no folder NAME with {PAIRS_FILE} and {TEST_FILE}.")
+        return _behaviours_of(folder)
+
+
+def _unpack(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    *above, name = entry.filename.replace("\\", "/").split("/")
+    behaviour = clean(above[-1]) if above else ""
+    if name not in (PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE) or not re.fullmatch(r"[\w. -]*\w", behaviour):
+        return
+    if len(list(folder.iterdir())) >= MOST_BEHAVIOURS and not (folder / behaviour).exists():
+        raise InputError(f"A zip may hold {MOST_BEHAVIOURS} behaviours at most.")
+    with packed.open(entry) as source:
+        text = source.read(MOST_UNPACKED + 1)
+    if len(text) > MOST_UNPACKED:
+        raise InputError(f"{behaviour}/{name} is larger than {MOST_UNPACKED // 1_000_000} MB.")
+    (folder / behaviour).mkdir(exist_ok=True)
+    (folder / behaviour / name).write_bytes(text)
+
+
+def find_instructions(name: str) -> Instructions | None:
+    """The instructions that ship with the project for a behaviour of this name; None where there are none."""
+    return _shipped().get(name.partition(":")[0])
+
+
+@cache
+def _shipped() -> dict[str, Instructions]:
+    found = json.loads((PRESETS / INSTRUCTIONS_FILE).read_text(encoding="utf-8"))
+    return {name: Instructions.of(texts, name) for name, texts in found.items()}
+
+
+def _behaviours_of(source: str) -> list[Behaviour]:
+    if source.partition(":")[0] in presets():
+        return [Behaviour(source, find_pairs(source), find_test_pairs(source), find_instructions(source))]
+    folder = Path(source)
+    if (folder / PAIRS_FILE).is_file():
+        return [_from_folder(folder)]
+    folders = sorted(path.parent for path in folder.glob(f"*/{PAIRS_FILE}"))
+    if not folders:
+        raise InputError(
+            f"{source[:80]!r} is neither a preset nor a folder of behaviours, which holds NAME/{PAIRS_FILE} and "
+            f"NAME/{TEST_FILE} for each of them."
+        )
+    return [_from_folder(folder) for folder in folders]
+
+
+def _from_folder(folder: Path) -> Behaviour:
+    name = folder.resolve().name
+    if not (folder / TEST_FILE).is_file():
+        raise InputError(f"{name} has no {TEST_FILE}: held-out items are needed beside the pairs.")
+    pairs = read_pairs(folder / PAIRS_FILE, name)
+    test = read_pairs(folder / TEST_FILE, f"{name} (held out)")
+    return Behaviour(name, pairs, test, _instructions_in(folder / INSTRUCTIONS_FILE) or find_instructions(name))
+
+
+def _instructions_in(path: Path) -> Instructions | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.parent.name}/{path.name} is not a JSON file that can be read.") from error
+    return Instructions.of(found, f"{path.parent.name}/{path.name}")

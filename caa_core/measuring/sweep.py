@@ -1,0 +1,311 @@
+"""What a vector does to test items at every layer and multiplier: answers, letter swap, counts, cost.
+
+Panickssery et al., arXiv 2312.06681, section 4.1. A sweep is cut into chunks of layers; what each has found can be kept
+and handed in again, so that a stop loses nothing.
+"""
+
+import itertools
+import json
+from collections.abc import Generator, Iterator, MutableMapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from caa_core.errors import InputError
+from caa_core.metrics.cache import digest
+from caa_core.metrics.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
+from caa_core.metrics.estimates import intervals
+from caa_core.metrics.grid import check_multipliers
+from caa_core.metrics.items import Items
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress, within
+from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import Steers, score
+from caa_core.vectors.vector import SteeringVector
+
+# Layers of one chunk: the first cells come soon, and what all chunks read anew (the questions) is not read too often.
+CHUNKS = (2, 4, 8)
+
+LONGEST_CHUNK = 16
+
+
+@dataclass(frozen=True, eq=False)
+class RunScores:
+    """What one run says of each item, [items] each.
+
+    value: for choices p(matching) / (p(matching) + p(not matching)), in the order given; for free text the matching
+    answer's log-probability less the other's, in nats a token. both: the mean value over both letter orders, NaN where
+    there is one order only. mass: answer mass, NaN for free text. kl: KL(unsteered ‖ steered) in nats, mean over the
+    answer's positions. written: which answer came first in what was written (see `counting`), where that was asked.
+    """
+
+    value: np.ndarray
+    both: np.ndarray
+    mass: np.ndarray
+    kl: np.ndarray
+    written: np.ndarray | None = None
+
+    @property
+    def paired(self) -> np.ndarray:
+        """By which a verdict is given: the value over both letter orders, or as it is where no item has letters."""
+        return self.value if np.isnan(self.both).all() else self.both[~np.isnan(self.both)]
+
+    def some(self, indices: Sequence[int]) -> "RunScores":
+        """Of some of the items."""
+        return RunScores(*(None if part is None else part[indices] for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """Means over the items at one layer and multiplier; `low` and `high` are a bootstrap 95 % interval over items.
+
+    probability: of the matching answer (choices); preference: its log-probability less the other's, in nats a token
+    (free text); the other of the two is None. swapped: the probability over both letter orders, None where no item has
+    two. difference: the mean change, item by item, of what verdicts are given by against the unsteered model: over both
+    letter orders where there are two. matching, not_matching, neither: how many items were answered so in writing, None
+    where nothing was written.
+    """
+
+    layer: int | None
+    multiplier: float
+    probability: float | None
+    preference: float | None
+    low: float
+    high: float
+    swapped: float | None
+    swapped_low: float | None
+    swapped_high: float | None
+    difference: float
+    difference_low: float
+    difference_high: float
+    matching: int | None
+    not_matching: int | None
+    neither: int | None
+    skipped: int
+    answer_mass: float | None
+    kl: float
+
+    @property
+    def value(self) -> float:
+        """The probability, or the preference of free text."""
+        return self.preference if self.probability is None else self.probability
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished sweep, or one as far as it has come.
+
+    readings: by layer and multiplier, what the cells are means of; baseline: the same of the unsteered model.
+    """
+
+    vector: str
+    items: Items
+    unsteered: SweepCell
+    cells: tuple[SweepCell, ...]
+    baseline: RunScores
+    readings: dict[tuple[int, float], RunScores]
+
+    @property
+    def measure(self) -> str:
+        """What a cell's value is."""
+        return measure_of(self.items)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "vector": self.vector,
+            "data": self.items.name,
+            "measure": self.measure,
+            "items": len(self.items.pairs),
+            "counted_as_zero": len(self.items.zeros),
+            "not_swapped": self.items.not_swapped,
+            "skipped": list(self.items.skipped),
+            "unsteered": asdict(self.unsteered),
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+
+def measure_of(items: Items) -> str:
+    """What a cell's value is with such items."""
+    if items.are_choices:
+        return "probability of the matching answer"
+    return "log-probability of the matching answer less that of the other, nats a token"
+
+
+def sweep(
+    model: SteerableModel,
+    items: Items,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    multipliers: Sequence[float],
+    counts: bool = True,
+    known: MutableMapping[str, RunScores] | None = None,
+) -> Generator[Progress | Sweep, None, Sweep]:
+    """Measure every layer at every multiplier. Yields `Progress`, and after each chunk of layers the `Sweep` so far.
+
+    Args:
+        counts: whether answers are written too (choices only), which costs as much again as scoring them, or more.
+        known: readings of earlier sweeps by all that they depend on: what is in it is not measured again, and what is
+            measured is put in.
+
+    Raises:
+        InputError: a layer that model or vector do not have, no multiplier or too many, a vector of another size.
+    """
+    layers = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+    multipliers = check_multipliers(multipliers)
+    if not layers:
+        raise InputError("Choose at least one layer.")
+    if vector.hidden_size != model.hidden_size:
+        raise InputError(
+            f"The vector {vector.name} has hidden size {vector.hidden_size} and belongs to another model than "
+            f"{model.name}, whose hidden size is {model.hidden_size}."
+        )
+    counts = counts and items.are_choices
+    known = {} if known is None else known
+    steers = {(layer, m): Steer(vector.at(layer), layer, m) for layer in layers for m in multipliers}
+    keys = keys_of(model, items, steers, counts)
+    progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
+    readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}
+    cells = {}
+    baseline = known.get(keys[None])
+    if readings:
+        progress.resumed = progress.cost = sum(model.num_layers - layer for layer, _ in readings)
+        progress.done = len(readings)
+    yield progress
+    missing = [layer for layer in layers if baseline is None or any((layer, m) not in readings for m in multipliers)]
+    for chunk in _chunks(missing):
+        wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
+        cost = sum(model.num_layers - layer for layer, _ in wanted)
+        work = score_runs(model, items, [(steers[cell],) for cell in wanted], counts)
+        baseline, *found = yield from within(progress, work, cost)
+        readings.update(zip(wanted, map(checked, wanted, found), strict=True))
+        known.update({keys[cell]: readings[cell] for cell in wanted} | {keys[None]: baseline})
+        progress.done = len(readings)
+        yield progress
+        yield _so_far(vector, items, steers, baseline, readings, cells)
+    return _so_far(vector, items, steers, baseline, readings, cells)
+
+
+def score_runs(
+    model: SteerableModel, items: Items, runs: Sequence[Steers], counts: bool = False, system: str = ""
+) -> Generator[Progress, None, list[RunScores]]:
+    """Score all items in both letter orders, unsteered and under each of `runs`: a `RunScores` for each, the unsteered
+    first. Yields `Progress`.
+
+    Args:
+        counts: whether answers are written too.
+        system: a system prompt before every item, for the scores; nothing is written under one.
+    """
+    there = [i for i, swapped in enumerate(items.swapped) if swapped]
+    asked = [*items.pairs, *(items.swapped[i] for i in there)]
+    scores = yield from score(model, asked, runs, items.positions, items.cue, system)
+    values = scores.probability if items.are_choices else scores.preference
+    count = len(items.pairs)
+    value, kl, mass = (part.double().numpy() for part in (values, scores.kl[:, :count], scores.mass[:, :count]))
+    value, other = value[:, :count], value[:, count:]
+    both = np.full_like(value, np.nan)
+    both[:, there] = (value[:, there] + other) / 2
+    written = [None] * len(value)
+    if counts:
+        written = yield from _written(model, items, runs)
+    return [RunScores(*parts) for parts in zip(value, both, mass, kl, written, strict=True)]
+
+
+def checked(cell: tuple[int, float], reading: RunScores) -> RunScores:
+    """Raises InputError where the model's numbers overflowed."""
+    if not (np.isfinite(reading.value).all() and np.isfinite(reading.kl).all()):
+        raise InputError(f"At layer {cell[0]}, × {cell[1]:g} the model's numbers overflow: choose smaller multipliers.")
+    return reading
+
+
+def _written(model: SteerableModel, items: Items, runs: Sequence[Steers]) -> Generator[Progress, None, np.ndarray]:
+    """What the unsteered model and each run write, [1 + runs, items]; a multiplier of 0 writes what no vector does."""
+    acting = [run for run, steers in enumerate(runs, 1) if any(steer.multiplier for steer in steers)]
+    found = yield from count_answers(
+        model, items.pairs, [(), *(runs[run - 1] for run in acting)], items.positions, items.cue
+    )
+    written = np.repeat(found[:1], 1 + len(runs), axis=0)
+    written[acting] = found[1:]
+    return written
+
+
+def _chunks(layers: Sequence[int]) -> Iterator[Sequence[int]]:
+    sizes = itertools.chain(CHUNKS, itertools.repeat(LONGEST_CHUNK))
+    while layers:
+        size = next(sizes)
+        yield layers[:size]
+        layers = layers[size:]
+
+
+def _so_far(
+    vector: SteeringVector,
+    items: Items,
+    order: Sequence[tuple[int, float]],
+    baseline: RunScores,
+    readings: dict[tuple[int, float], RunScores],
+    cells: dict[tuple[int | None, float], SweepCell],
+) -> Sweep:
+    """The sweep as far as it has come; `cells` keeps what was worked out already."""
+    fresh = {(None, 0.0): baseline, **readings}
+    fresh = {place: reading for place, reading in fresh.items() if place not in cells}
+    cells.update(zip(fresh, cells_of(items, fresh, baseline), strict=True))
+    done = [place for place in order if place in readings]
+    return Sweep(
+        vector.name,
+        items,
+        cells[None, 0.0],
+        tuple(cells[place] for place in done),
+        baseline,
+        {place: readings[place] for place in done},
+    )
+
+
+def cells_of(items: Items, readings: dict[tuple[int | None, float], RunScores], baseline: RunScores) -> list[SweepCell]:
+    """The means of readings by layer and multiplier, with their intervals; `baseline` is of the unsteered model."""
+    if not readings:
+        return []
+    value = np.stack([reading.value for reading in readings.values()])
+    value = np.pad(value, ((0, 0), (0, len(items.zeros))))
+    both = np.stack([reading.both for reading in readings.values()])
+    both = both[:, ~np.isnan(both[0])]
+    change = np.stack([reading.paired - baseline.paired for reading in readings.values()])
+    low, high = intervals(value)
+    change_low, change_high = intervals(change)
+    swapped_low, swapped_high = intervals(both) if both.size else (None, None)
+    cells = []
+    for i, ((layer, multiplier), reading) in enumerate(readings.items()):
+        mean = float(value[i].mean())
+        written = (None,) * 3
+        if reading.written is not None:
+            written = (int((reading.written == which).sum()) for which in (MATCHING, NOT_MATCHING, NEITHER))
+        swapped = (both[i].mean(), swapped_low[i], swapped_high[i]) if both.size else ()
+        cells.append(
+            SweepCell(
+                layer,
+                multiplier,
+                *((mean, None) if items.are_choices else (None, mean)),
+                float(low[i]),
+                float(high[i]),
+                *(map(float, swapped) if both.size else (None,) * 3),
+                *map(float, (change[i].mean(), change_low[i], change_high[i])),
+                *written,
+                len(items.skipped),
+                float(reading.mass.mean()) if items.are_choices else None,
+                float(reading.kl.mean()),
+            )
+        )
+    return cells
+
+
+def keys_of(
+    model: SteerableModel, items: Items, steers: dict[tuple[int, float], Steer], counts: bool = False
+) -> dict[tuple[int, float] | None, str]:
+    """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
+    pairs = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
+    shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
+    shared += [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
+    shared = digest(json.dumps(shared).encode())
+    vectors = {steer.layer: digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
+    names = {cell: digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
+    return {None: shared, **names}

@@ -1,0 +1,87 @@
+"""Control vectors: random ones of the same norm, and mean differences of pairs with shuffled labels."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from caa_core.data.pairs import Dataset
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.steering.activations import ReadPosition, read_all
+from caa_core.vectors.extraction import AUTOMATIC
+from caa_core.vectors.vector import SteeringVector
+
+CONTROLS = 20
+
+# Pairs that shuffled labels are drawn for.
+MOST_PAIRS = 200
+
+MOST_CONTROLS = 1000
+
+# A control is a vector by layer, and a cell a layer and a multiplier.
+Control = dict[int, torch.Tensor]
+
+
+def check_controls(count: int) -> int:
+    """Raises InputError for a number of controls that cannot be."""
+    if not 1 <= count <= MOST_CONTROLS:
+        raise InputError(f"Controls must be between 1 and {MOST_CONTROLS} of a kind, not {count}.")
+    return count
+
+
+def random_controls(vector: SteeringVector, layers: Sequence[int], count: int, seed: int = 0) -> list[Control]:
+    """Vectors drawn at random, at each layer with the norm that `vector` has there."""
+    drawn = {layer: random_vectors(vector.at(layer), count, seed * 10_000 + layer) for layer in layers}
+    return [{layer: vectors[i] for layer, vectors in drawn.items()} for i in range(count)]
+
+
+def shuffled_controls(
+    model: SteerableModel,
+    dataset: Dataset,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    count: int,
+    seed: int = 0,
+    position: ReadPosition = AUTOMATIC,
+) -> Generator[Progress, None, list[Control]]:
+    """Mean differences of pairs of which a random half have their labels exchanged, with the norm of `vector`.
+
+    As many labels are exchanged as kept (up to one), since brought to the same norm, what is left of the behaviour in
+    an uneven draw would be the vector itself. Both letter orders of a question keep together. One pass over at most
+    `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
+    """
+    dataset = replace(dataset, pairs=dataset.pairs[:MOST_PAIRS])
+    shuffled = ShuffledLabels(dataset, count, seed)
+    yield from read_all(model, dataset, layers, position, shuffled)
+    return shuffled.controls(vector, layers)
+
+
+class ShuffledLabels:
+    """Collects sums of positive minus negative under random signs: `value` is [layers, count, hidden_size]."""
+
+    def __init__(self, dataset: Dataset, count: int, seed: int):
+        lines = {line: i for i, line in enumerate(dict.fromkeys(pair.line for pair in dataset.pairs))}
+        random = np.random.default_rng(seed)
+        signs = np.where(np.arange(len(lines)) < len(lines) // 2, -1.0, 1.0)
+        drawn = np.stack([random.permutation(signs) for _ in range(count)])
+        self._signs = torch.from_numpy(drawn[:, [lines[pair.line] for pair in dataset.pairs]]).float()
+        self.value: torch.Tensor | float = 0.0
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        self.value = self.value + torch.einsum("sp,lph->lsh", self._signs[:, pairs], positive - negative)
+
+    def controls(self, vector: SteeringVector, layers: Sequence[int]) -> list[Control]:
+        """The sums at the layers that were read, with the norm of `vector`."""
+        norms = torch.tensor([vector.norm(layer) for layer in layers])
+        sums = torch.nn.functional.normalize(self.value, dim=-1) * norms[:, None, None]
+        return [{layer: sums[i, k].clone() for i, layer in enumerate(layers)} for k in range(sums.shape[1])]
+
+
+def random_vectors(vector: torch.Tensor, count: int, seed: int = 0) -> list[torch.Tensor]:
+    """Directions drawn at random, each with the norm of `vector` [hidden_size]."""
+    random = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(count, len(vector), generator=random, dtype=torch.float32)
+    return list(drawn / drawn.norm(dim=1, keepdim=True) * vector.norm())

@@ -1,0 +1,128 @@
+"""Test items: which pairs of a data set can be measured on a model, and how they count."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import NO_CUE, Cue, ask
+from caa_core.progress import Progress
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.scoring import check
+
+# Tokens that are written to see which answer a model gives.
+WRITTEN_TOKENS = 10
+CHECKED_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Items:
+    """Pairs that can be measured, and the conditions under which they are.
+
+    name, sha256: of the data they are from. pairs: each is scored by its own two answers. swapped: the same in the
+    other letter order, None where there is none. zeros: lines of pairs that count as a probability of 0 and are not
+    asked at all (paper counting). skipped: what was left out, and why.
+    """
+
+    name: str
+    sha256: str
+    pairs: tuple[ContrastPair, ...]
+    swapped: tuple[ContrastPair | None, ...]
+    zeros: tuple[int, ...] = ()
+    skipped: tuple[str, ...] = ()
+    positions: Positions = AFTER_PROMPT
+    cue: Cue = NO_CUE
+    paper_counting: bool = False
+
+    @property
+    def are_choices(self) -> bool:
+        """Whether answers are chosen (letters, Yes or No), and so have a probability; free text has none."""
+        return self.pairs[0].is_choice
+
+    @property
+    def are_lettered(self) -> bool:
+        return any(pair.is_lettered for pair in self.pairs)
+
+    @property
+    def not_swapped(self) -> int:
+        """How many have no other letter order."""
+        return self.swapped.count(None)
+
+    def some(self, indices: Sequence[int]) -> "Items":
+        """Those of the items; what counts as 0 is left out."""
+        kept = [(self.pairs[i], self.swapped[i]) for i in indices]
+        return replace(self, pairs=tuple(p for p, _ in kept), swapped=tuple(s for _, s in kept), zeros=())
+
+    def halves(self) -> tuple[list[int], list[int]]:
+        """Indices of every other item, and of the rest: one half to choose settings on, the other to report them on."""
+        return list(range(0, len(self.pairs), 2)), list(range(1, len(self.pairs), 2))
+
+
+def choose_items(
+    model: SteerableModel,
+    dataset: Dataset,
+    positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
+    paper_counting: bool = False,
+) -> Generator[Progress, None, Items]:
+    """The pairs of a data set that this model can be measured on. Yields `Progress`.
+
+    Args:
+        paper_counting: count as the CAA paper does (arXiv 2312.06681): the probability of the matching letter among A
+            and B, whichever the other answer is; pairs whose matching letter is another one count as 0.
+
+    Raises:
+        InputError: no pair can be measured, or some choose among answers and others write them.
+    """
+    if len({pair.is_choice for pair in dataset.pairs}) > 1:
+        raise InputError(
+            f"{dataset.name} mixes questions with letters or Yes and No with free text, which have no common measure: "
+            "give them as two files."
+        )
+    kept, zeros, skipped = [], [], []
+    progress = Progress(len(dataset.pairs), "items checked", len(dataset.pairs))
+    for number, pair in enumerate(dataset.pairs, 1):
+        counted = _as_the_paper(pair) if paper_counting else pair
+        if counted is None:
+            zeros.append(pair.line)
+        else:
+            try:
+                _check(model, counted, positions, cue)
+                kept.append((counted, _swapped(model, counted, positions, cue)))
+            except InputError as error:
+                skipped.append(str(error))
+        if number % CHECKED_AT_ONCE == 0:
+            yield progress.advance(CHECKED_AT_ONCE, CHECKED_AT_ONCE)
+    if not kept:
+        why = f" {skipped[0]}" if skipped else " Under paper counting only the letters A and B are counted."
+        raise InputError(f"No item of {dataset.name} can be measured on {model.name}.{why}")
+    pairs, swapped = zip(*kept, strict=True)
+    return Items(
+        dataset.name, dataset.sha256, pairs, swapped, tuple(zeros), tuple(skipped), positions, cue, paper_counting
+    )
+
+
+def _check(model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> None:
+    check(model, pair, positions, cue)
+    length = len(ask(model.tokenizer, pair.prompt, cue=cue).ids)
+    if length + WRITTEN_TOKENS > model.context_length:
+        raise InputError(
+            f"Item {pair.line} has {length} tokens; {model.name} takes {model.context_length}, and "
+            f"{WRITTEN_TOKENS} are written behind it. Shorten it or leave it out."
+        )
+
+
+def _swapped(model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> ContrastPair | None:
+    swapped = pair.swapped()
+    if swapped:
+        _check(model, swapped, positions, cue)
+    return swapped
+
+
+def _as_the_paper(pair: ContrastPair) -> ContrastPair | None:
+    """The pair as a choice between A and B; None where the matching letter is another one."""
+    other = {"A": "B", "B": "A"}.get(pair.positive.strip("()"))
+    if not pair.is_lettered:
+        return pair
+    return replace(pair, negative=pair.positive.replace(pair.positive.strip("()"), other)) if other else None

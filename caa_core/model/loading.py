@@ -1,0 +1,298 @@
+"""SteerableModel: an nnsight model, its tokenizer and its decoder blocks, the thing every other room is handed."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nnsight
+import torch
+from nnsight import TransformersModel
+from nnsight._c import unmount
+from nnsight.intervention.envoy import Envoy
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from caa_core import __version__
+from caa_core.errors import InputError
+from caa_core.model.catalog import CATALOG, Source, locate
+from caa_core.model.machine import best_device, check_memory
+from caa_core.model.pair_tokens import ModelTokens
+from caa_core.progress import Say, tell
+
+# nnsight gives every object of the process a method `save`, which breaks libraries that look at attributes (anyio,
+# under gradio, does not start). Trace blocks here call nnsight.save instead.
+if unmount:
+    unmount("save")
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass
+class Inputs:
+    """What one forward pass takes.
+
+    ids: [rows, tokens]. positions: [rows, tokens], counted from each row's own first token. mask: [rows, past + tokens]
+    (1 for a real token), or an additive [rows, 1, tokens, tokens] mask, or one of those for each kind of layer.
+    cache: keys and values of what came before; None where nothing is to be kept.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor | dict[str, torch.Tensor]
+    cache: Cache | None = None
+
+
+@dataclass(eq=False)
+class SteerableModel:
+    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L"."""
+
+    name: str
+    fingerprint: str
+    nn: TransformersModel
+    tokenizer: PreTrainedTokenizerBase
+    blocks: list[Envoy]
+    head_path: str
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self.nn._module
+
+    @property
+    def config(self) -> Any:
+        return self.module.config.get_text_config()
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.get_input_embeddings().weight.device
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a sequence may have."""
+        return getattr(self.config, "max_position_embeddings", None) or 1 << 30
+
+    @property
+    def pair_tokens(self) -> ModelTokens:
+        """How the model cuts contrast pairs into tokens."""
+        return ModelTokens(self.tokenizer, self.context_length)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ends = self.module.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return frozenset(end for end in [*ends, self.tokenizer.eos_token_id] if end is not None)
+
+    @property
+    def template_sha256(self) -> str:
+        """What the chat template was, for the vector's provenance."""
+        return hashlib.sha256((self.tokenizer.chat_template or "").encode()).hexdigest()
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What a result depends on of the model and of this program."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        created = f"caa-studio {__version__}"
+        return {"model": self.name, "model_fingerprint": self.fingerprint, "dtype": dtype, "created_with": created}
+
+    @property
+    def head(self) -> Envoy:
+        """The envoy of the linear layer from the residual stream to logits."""
+        return self.nn.get(self.head_path)
+
+    def call(self, inputs: Inputs, every_token: bool = False) -> torch.Tensor:
+        """One plain forward pass. Returns logits [rows, 1 or tokens, vocabulary] of the last or of all tokens."""
+        # By index, not as a slice: on CPUs a bfloat16 head over a slice takes ten times as long and more.
+        keep = 0 if every_token else torch.tensor([-1], device=self.device)
+        return self.module(
+            input_ids=inputs.ids,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions,
+            past_key_values=inputs.cache,
+            use_cache=inputs.cache is not None,
+            logits_to_keep=keep,
+        ).logits
+
+    def plain_inputs(self, ids: Sequence[int], rows: int = 1) -> Inputs:
+        """One sequence in each of `rows`, unpadded, without a cache."""
+        tokens = torch.tensor([list(ids)] * rows, device=self.device)
+        positions = torch.arange(len(ids), device=self.device).expand_as(tokens)
+        return Inputs(tokens, positions, torch.ones_like(tokens))
+
+    def last_residual(self, inputs: Inputs) -> torch.Tensor:
+        """The last block's output, [rows, tokens, hidden_size]."""
+        return _last_residual(self, inputs)
+
+    def check_layer(self, layer: int) -> int:
+        if not 0 <= layer < self.num_layers:
+            raise InputError(f"{self.name} has no layer {layer}: its layers are 0 to {self.num_layers - 1}.")
+        return layer
+
+
+def hidden_of(output: Any) -> torch.Tensor:
+    """The residual stream in a block's output: a tensor in transformers 5, the first of a tuple in some models."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def best_dtype(device: str) -> str:
+    """bfloat16 where the hardware computes in it, else float32."""
+    if device == "cpu":
+        capable = torch.cpu.get_capabilities()
+        fast = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    else:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if fast else "float32"
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """A model as transformers loads it, before nnsight has it."""
+
+    name: str
+    fingerprint: str
+    module: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> SteerableModel:
+    """`read` a model and `wrap` it."""
+    return wrap(read(spec, dtype, device, say))
+
+
+def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> ModelParts:
+    """Find, download and load a model by catalogue key, hub id, folder or `.gguf` file.
+
+    This can take minutes and runs nothing, so unlike everything else it may happen on any thread. While it goes on,
+    transformers changes torch's default dtype for the whole process: tensors made elsewhere must name theirs.
+
+    Args:
+        dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
+        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `best_device`.
+
+    Raises:
+        InputError: it cannot be found, reached or read, it does not fit into the memory that is free, its weights are
+            in no safe format, or it is no decoder whose blocks can be found.
+    """
+    device = device or best_device()
+    dtype = dtype or os.environ.get("CAA_DTYPE", "")
+    if dtype and dtype not in DTYPES:
+        raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    dtype = dtype or best_dtype(device)
+    transformers_logging.disable_progress_bar()
+    try:
+        if model := CATALOG.get(spec.strip()):  # before it is fetched
+            check_memory(model.title, model.parameters, dtype, device)
+        source = locate(spec, say)
+        if parameters := source.parameters:
+            check_memory(source.name, parameters, dtype, device)
+        module, tokenizer = _from_pretrained(source, DTYPES[dtype], device)
+    except InputError:
+        raise
+    except Exception as error:  # a file of a stranger can make the loaders raise anything
+        name = os.path.basename(spec) if os.path.exists(spec) else spec[:80]
+        raise InputError(_why_not(name, error)) from error
+    return ModelParts(source.name, source.fingerprint, module, tokenizer)
+
+
+def _from_pretrained(
+    source: Source, dtype: torch.dtype, device: str
+) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+    """Weights from safetensors or GGUF only, and never code from the model's own repository."""
+    gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    options = {"trust_remote_code": False, **gguf}
+    config = AutoConfig.from_pretrained(source.location, **options)
+    if config.is_encoder_decoder:
+        raise InputError(f"{source.name} is an encoder-decoder; only decoder models can be steered here.")
+    tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
+    module = AutoModelForCausalLM.from_pretrained(
+        source.location,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else device,
+        **options,
+        **({} if gguf else {"use_safetensors": True}),
+    )
+    return module.eval().requires_grad_(False), tokenizer
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """A sentence for what transformers says in paragraphs."""
+    causes = {type(cause).__name__ for cause in _causes(error)}
+    if "GatedRepoError" in causes:
+        reason = "the hub asks for permission: accept its licence there and log in with 'hf auth login'"
+    elif "RepositoryNotFoundError" in causes:
+        reason = "the hub has no model of that name that you may read"
+    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"}:
+        reason = "it is not on this machine and the model hub cannot be reached"
+    elif "safetensors" in str(error) and "SafetensorError" not in causes:
+        reason = "it has no weights in safetensors format, and other formats can carry code"
+    else:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return f"The model {name!r} cannot be loaded: {reason}."
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def wrap(loaded: ModelParts) -> SteerableModel:
+    """Hand a model to nnsight and make sure that it is what the other rooms expect.
+
+    Raises:
+        InputError: its decoder blocks cannot be found, or do not put out the residual stream.
+    """
+    path = _blocks_path(loaded.module, loaded.name)
+    nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
+    blocks = list(nn.get(path))
+    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, _head_path(loaded.module))
+    _check(model)
+    return model
+
+
+def _blocks_path(module: torch.nn.Module, name: str) -> str:
+    """Dotted path of the list of decoder blocks: the outermost list with one entry a layer."""
+    depth = getattr(module.config.get_text_config(), "num_hidden_layers", None)
+    lists = [
+        path
+        for path, child in module.named_modules()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == depth and "vision" not in path
+    ]
+    if not lists:
+        kind = type(module).__name__
+        raise InputError(f"The decoder blocks of {name} ({kind}) cannot be found, so it cannot be steered.")
+    return min(lists, key=lambda path: path.count("."))
+
+
+def _head_path(module: torch.nn.Module) -> str:
+    head = module.get_output_embeddings()
+    return next(path for path, child in module.named_modules() if child is head)
+
+
+def _check(model: SteerableModel) -> None:
+    shape = tuple(model.last_residual(model.plain_inputs([0, 1, 2])).shape)
+    if shape != (1, 3, model.hidden_size):
+        raise InputError(
+            f"The blocks of {model.name} put out {list(shape)} where [1, 3, {model.hidden_size}] was expected, "
+            "so it cannot be steered."
+        )
+
+
+@torch.no_grad()
+def _last_residual(model: SteerableModel, inputs: Inputs) -> torch.Tensor:
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)):
+        residual = nnsight.save(hidden_of(model.blocks[-1].output))
+    return residual

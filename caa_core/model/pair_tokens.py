@@ -1,0 +1,55 @@
+"""Contrast pairs as a model's tokenizer cuts them: lengths, where the letter falls, whether they fit."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from caa_core.data.lint import Cut
+from caa_core.data.pairs import ContrastPair
+from caa_core.model.prompts import RenderedPair, longest_sequence, render_pair
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+
+@dataclass(frozen=True)
+class ModelTokens:
+    """What `data.lint.PairTokens` asks of a model. context_length: tokens that it takes."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int
+
+    def cut(self, pair: ContrastPair) -> Cut:
+        """The pair as the model reads it. Raises InputError for one that cannot be rendered."""
+        rendered = render_pair(self.tokenizer, pair)
+        tokens = max(len(rendered.positive.ids), len(rendered.negative.ids))
+        if not pair.is_lettered:
+            return Cut(pair.line, tokens)
+        letter = _letter(self.tokenizer, pair, rendered) if rendered.part else ""
+        return Cut(pair.line, tokens, rendered.part, letter)
+
+    def fits(self, pair: ContrastPair) -> bool:
+        """Whether the model takes its longer sequence."""
+        return longest_sequence(self.tokenizer, pair) <= self.context_length
+
+
+def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: RenderedPair) -> str:
+    """Where the letter falls, in words; the same for every letter, which is called A."""
+    letter = pair.positive.strip("()")
+    ids = rendered.positive.ids
+    start = min(rendered.positive.start, rendered.shared)
+    pieces = [tokenizer.decode([token]).strip() for token in ids[start:]]
+    at = rendered.shared - start
+    named = [piece.replace(letter, "A") for piece in pieces]
+    ordinal = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
+    which = f"the {ordinal} of them" if len(pieces) > 1 else "the only one"
+    if pieces[at] == letter:
+        says = "the letter is"
+    elif letter in pieces[at]:
+        says = f"the letter shares the token '{named[at]}',"
+    else:
+        says = f"the answers part before the letter, at '{named[at]}',"
+    return (
+        f"'{pair.positive.replace(letter, 'A')}' is the token{'s' * (len(pieces) > 1)} "
+        + " ".join(f"'{piece}'" for piece in named)
+        + f": {says} {which}, index {rendered.shared - len(ids)}"
+    )

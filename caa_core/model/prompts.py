@@ -1,0 +1,272 @@
+"""Chat rendering: where the prompt ends and where the answers lie, in tokens.
+
+Everything that enters a model is rendered here, by the tokenizer's own chat template, or as "Input / Response" for a
+base model that has none.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from caa_core.data.pairs import ContrastPair
+from caa_core.errors import InputError
+
+Turn = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A rendered prompt, up to where the model's own words begin.
+
+    `glue` stands between the prompt and an answer, `special` says whether the tokenizer adds its own first token
+    (a template has it in its text, and a second one would be wrong). `cue` is what the text ends with that counts as
+    the assistant's words already, the last `cue_tokens` of `ids`.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    glue: str = ""
+    special: bool = False
+    cue: str = ""
+    cue_tokens: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens without the cue: the prompt by which steered positions are counted."""
+        return len(self.ids) - self.cue_tokens
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What leads a model to one of the answers.
+
+    words: the beginning of the assistant's answer, which the model goes on from. instruction: what the user's question
+    ends with.
+    """
+
+    words: str = ""
+    instruction: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Cue":
+        """A name of `CUES`, or the words themselves. Raises InputError where they are too long."""
+        if len(text) > MAX_CUE:
+            raise InputError(f"A cue has at most {MAX_CUE} characters.")
+        return CUES.get(text.strip().lower(), cls(text.strip()))
+
+    def __str__(self) -> str:
+        return self.words or self.instruction or "none"
+
+
+MAX_CUE = 200
+THINK = "Think step by step before you answer."
+THINK_TAGS = ("<think>", "</think>")
+LEAD = "\n\nAnswer:"
+NO_CUE = Cue()
+CUES = {
+    "": NO_CUE,
+    "none": NO_CUE,
+    "answer:": Cue("Answer:"),
+    "(": Cue("("),
+    "instruction": Cue(instruction="Choose one of the options, and answer with nothing but its letter in brackets."),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Prompt and answer as one sequence; the answer's tokens are `ids[start:]`.
+
+    `merged` is True where the tokenizer put the last letters of the prompt and the first of the answer in one token,
+    which then counts as the answer's. `prompt_length` is `start` less the tokens of a cue, the first `thought_tokens`
+    of which were thought.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+    merged: bool
+    cue_tokens: int = 0
+    thought_tokens: int = 0
+
+    @property
+    def prompt_length(self) -> int:
+        return self.start - self.cue_tokens
+
+
+@dataclass(frozen=True)
+class RenderedPair:
+    """The two sequences of a contrast pair."""
+
+    positive: Answer
+    negative: Answer
+
+    @property
+    def shared(self) -> int:
+        """Number of leading tokens that both sequences have in common: the index at which they part."""
+        pairs = zip(self.positive.ids, self.negative.ids, strict=False)
+        shortest = min(len(self.positive.ids), len(self.negative.ids))
+        return next((i for i, (p, n) in enumerate(pairs) if p != n), shortest)
+
+    @property
+    def part(self) -> bool:
+        """True where both sequences have a token of their own at `shared`."""
+        return self.shared < min(len(self.positive.ids), len(self.negative.ids))
+
+
+def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str = "") -> Prompt:
+    """Render a conversation that ends with the user's message.
+
+    Args:
+        turns: messages with `role` ("user" or "assistant") and `content`.
+        system: the system prompt; none is sent where it is empty (some templates then put in one of their own).
+
+    Raises:
+        InputError: the user's message is empty.
+    """
+    if not turns[-1]["content"].strip():
+        raise InputError("The prompt is empty; say something to the model.")
+    if tokenizer.chat_template:
+        text = _chat(tokenizer, list(turns), system.strip())
+        return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
+    text = _plain(turns, system.strip())
+    return Prompt(text, tuple(tokenizer(text).input_ids), glue=" ", special=True)
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) -> str:
+    messages = [{"role": "system", "content": system}, *turns] if system else turns
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        if not system:
+            raise
+        # Templates without a system role (Gemma's) take it as the first words of the user.
+        first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
+        return tokenizer.apply_chat_template([first, *turns[1:]], tokenize=False, add_generation_prompt=True)
+
+
+def _plain(turns: Sequence[Turn], system: str) -> str:
+    lines = [system] if system else []
+    for turn in turns:
+        lines.append(f"{'Input' if turn['role'] == 'user' else 'Response'}: {turn['content']}")
+    return "\n".join([*lines, "Response:"])
+
+
+def with_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str) -> Answer:
+    """Tokens of `prompt` with `answer` as the assistant's words, and the index of the answer's first token."""
+    answer = _behind_cue(prompt.cue, answer)
+    text = prompt.text + prompt.glue + answer
+    encoded = tokenizer(text, add_special_tokens=prompt.special, return_offsets_mapping=True)
+    ids = tuple(encoded.input_ids)
+    length = len(prompt.ids)
+    if ids[:length] == prompt.ids:
+        return Answer(ids, length, False, prompt.cue_tokens)
+    if prompt.cue:
+        # What was put in the assistant's mouth stands there as it is, and the model goes on behind it.
+        return Answer(
+            prompt.ids + tuple(tokenizer(answer, add_special_tokens=False).input_ids), length, False, prompt.cue_tokens
+        )
+    ends = [end for _, end in encoded.offset_mapping]
+    start = next(i for i, end in enumerate(ends) if end > len(prompt.text))
+    return Answer(ids, start, merged=True)
+
+
+def _behind_cue(cue: str, answer: str) -> str:
+    """What is left to write of an answer: "A)" of "(A)" behind "(", and " (A)" behind "Answer:"."""
+    if cue and answer.startswith(cue):
+        return answer[len(cue) :]
+    return f" {answer}" if cue else answer
+
+
+def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", cue: Cue = NO_CUE) -> Prompt:
+    """Render one message of the user, and the cue that leads to its answer."""
+    content = f"{question}\n\n{cue.instruction}" if cue.instruction else question
+    return with_prefill(tokenizer, render(tokenizer, [{"role": "user", "content": content}], system), cue.words)
+
+
+def with_prefill(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, words: str) -> Prompt:
+    """A prompt with the beginning of its answer, from which the model goes on; itself where there are no words."""
+    if not words:
+        return prompt
+    answer = with_answer(tokenizer, prompt, words)
+    text = prompt.text + prompt.glue + words
+    return Prompt(text, answer.ids, "", prompt.special, words, len(answer.ids) - answer.start)
+
+
+def asked_to_think(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str = "") -> Prompt:
+    """Render a conversation so that what the model writes next is a thought: by the template's own thinking where it
+    has one, else by a plain instruction at the end of the user's message.
+    """
+    if not turns[-1]["content"].strip():
+        return render(tokenizer, turns, system)
+    prompt = render(tokenizer, [*turns[:-1], _to_think(tokenizer, turns[-1]["content"])], system)
+    if not thinks(tokenizer) or prompt.text.rstrip().endswith(THINK_TAGS[0]):
+        return prompt
+    text = f"{prompt.text}{THINK_TAGS[0]}\n"
+    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
+
+
+def thinks(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template has a way to think of its own."""
+    return THINK_TAGS[0] in (tokenizer.chat_template or "")
+
+
+def thought_of(tokenizer: PreTrainedTokenizerBase, written: Sequence[int]) -> tuple[int, ...]:
+    """The tokens of what was written that are thought: those before the template's end of thinking, where it comes."""
+    end = tokenizer.convert_tokens_to_ids(THINK_TAGS[1]) if thinks(tokenizer) else None
+    return tuple(itertools.takewhile(lambda token: token != end, written))
+
+
+def after_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Sequence[int], answer: str) -> Answer:
+    """`prompt`, a thought exactly as it was written, what leads from there to the answer, and the answer.
+
+    The thought and the lead are the assistant's words, and given, as a cue's are.
+    """
+    led = with_answer(tokenizer, lead_of(tokenizer), answer)
+    before = (*prompt.ids, *thought)
+    start = len(before) + led.start
+    return Answer((*before, *led.ids), start, led.merged, start - len(prompt.ids), len(thought))
+
+
+def from_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Sequence[int], begin: str = "") -> Prompt:
+    """A prompt with a thought, from which the model goes on to its answer, which may begin with given words."""
+    lead = lead_of(tokenizer)
+    led = with_answer(tokenizer, lead, begin).ids if begin else lead.ids
+    ids = (*prompt.ids, *thought, *led)
+    return Prompt(tokenizer.decode(ids), ids, "", prompt.special, begin, len(ids) - len(prompt.ids))
+
+
+def lead_of(tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """What leads from a thought to the answer."""
+    text = f"\n{THINK_TAGS[1]}\n\n{LEAD.strip()}" if thinks(tokenizer) else LEAD
+    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), glue=" ")
+
+
+def thought_turns(tokenizer: PreTrainedTokenizerBase, question: str, thought: str, answer: str) -> list[Turn]:
+    """The same as messages, once it has been said. Some templates leave out what was thought in earlier turns."""
+    opened = f"{THINK_TAGS[0]}\n" if thinks(tokenizer) else ""
+    said = f"{opened}{thought}{lead_of(tokenizer).text} {answer}"
+    return [_to_think(tokenizer, question), {"role": "assistant", "content": said}]
+
+
+def _to_think(tokenizer: PreTrainedTokenizerBase, question: str) -> Turn:
+    return {"role": "user", "content": question if thinks(tokenizer) else f"{question}\n\n{THINK}"}
+
+
+def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> int:
+    """Tokens of the longer of a pair's two sequences."""
+    rendered = render_pair(tokenizer, pair)
+    return max(len(rendered.positive.ids), len(rendered.negative.ids))
+
+
+def render_pair(
+    tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE
+) -> RenderedPair:
+    """Both sequences of a contrast pair; a prompt that they share is rendered once."""
+    prompts = [ask(tokenizer, pair.prompt, system, cue)]
+    if pair.negative_prompt:
+        prompts.append(ask(tokenizer, pair.negative_prompt, system, cue))
+    return RenderedPair(
+        with_answer(tokenizer, prompts[0], pair.positive), with_answer(tokenizer, prompts[-1], pair.negative)
+    )

@@ -1,0 +1,37 @@
+"""Figure of what steering costs on ordinary text. No model in here."""
+
+import math
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCosts
+from caa_core.metrics.estimates import SAFE_KL
+from caa_core.reports.style import BLUE, ORANGE, plain, safe_below
+
+
+def costs_by_multiplier(costs: TextCosts) -> go.Figure:
+    """KL and perplexity on a text against the multiplier, with the bounds up to which one counts as safe."""
+    rows = sorted([*((one.multiplier, one.kl, one.perplexity) for one in costs.steered), (0.0, 0.0, costs.perplexity)])
+    multipliers, kl, perplexity = (list(column) for column in zip(*rows, strict=True))
+    figure = make_subplots(
+        rows=1, cols=2, subplot_titles=["KL(unsteered ‖ steered)", "Perplexity"], horizontal_spacing=0.15
+    )
+    panels = [
+        (kl, BLUE, "nats, mean over tokens", SAFE_KL, "linear"),
+        (perplexity, ORANGE, "perplexity", SAFE_PERPLEXITY * costs.perplexity, "log"),
+    ]
+    for column, (line, colour, axis, bound, kind) in enumerate(panels, 1):
+        figure.add_scatter(
+            x=multipliers,
+            y=[value if math.isfinite(value) else None for value in line],
+            mode="lines+markers",
+            line={"color": colour},
+            hovertemplate="multiplier %{x:g}: %{y:.3g}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        safe_below(figure, multipliers, bound, row=1, col=column)
+        figure.update_yaxes(title=axis, type=kind, row=1, col=column)
+    plain(figure)
+    return figure.update_xaxes(title="multiplier", tickmode="auto")

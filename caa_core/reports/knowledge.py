@@ -1,0 +1,47 @@
+"""Figure of what steering costs on questions whose right answers are known. No model in here."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from caa_core.measuring.knowledge import CHANCE, Knowledge
+from caa_core.reports.inspection import RUNS
+from caa_core.reports.style import GREY, plain
+
+
+def capability_by_multiplier(found: Knowledge) -> go.Figure:
+    """Accuracy and probability of the right answer against the multiplier, with 95 % intervals; as grey bands how far
+    random vectors of the same norm move the accuracy.
+    """
+    rows = sorted(found.rows, key=lambda row: row.multiplier)
+    names = ("accuracy", "probability")
+    titles = ["Right answers", "Probability of the right answer"]
+    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.15)
+    unsteered = found.rows[0].accuracy
+    for row in rows:
+        if row.random:
+            band = {"color": "rgba(136,136,136,0.35)", "width": 12}
+            ends = [unsteered + end for end in row.random]
+            x = [row.multiplier] * 2
+            figure.add_scatter(x=x, y=ends, mode="lines", line=band, hoverinfo="skip", row=1, col=1)
+    for column, (name, (_, colour, symbol)) in enumerate(zip(names, RUNS[::-1], strict=True), 1):
+        value, low, high = ([getattr(row, name + end) for row in rows] for end in ("", "_low", "_high"))
+        arms = {
+            "array": [h - v for h, v in zip(high, value, strict=True)],
+            "arrayminus": [v - w for v, w in zip(value, low, strict=True)],
+        }
+        figure.add_scatter(
+            x=[row.multiplier for row in rows],
+            y=value,
+            error_y={"type": "data", "symmetric": False, **arms},
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 10},
+            hovertemplate="multiplier %{x:g}: %{y:.3f}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        figure.add_hline(CHANCE, line={"color": GREY, "dash": "dot"}, annotation_text="chance", row=1, col=column)
+    plain(figure)
+    figure.update_yaxes(range=[0, 1.05])
+    figure.update_yaxes(title="share of questions (grey: random vectors)", row=1, col=1)
+    figure.update_yaxes(title="probability, both letter orders", row=1, col=2)
+    return figure.update_xaxes(title="multiplier", tickmode="array", tickvals=[row.multiplier for row in rows])

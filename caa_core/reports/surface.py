@@ -1,0 +1,142 @@
+"""Figures of two voices over a grid of multipliers or layers. No model in here."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import plotly.graph_objects as go
+
+from caa_core.contest.surface import LayerGrid, Surface
+from caa_core.metrics.estimates import SAFE_KL
+from caa_core.reports.style import BLUE, HEIGHT, LEAST_SCALE, MOST_NUMBERS, ORANGE, cut, plain
+
+DOMINANCE, INTERACTION = "dominance", "interaction"
+
+# B's end of the scale is orange and A's blue, as their lines and points are everywhere.
+VOICES = [[0.0, ORANGE], [0.5, "#F7F7F7"], [1.0, BLUE]]
+
+ROW = 44
+
+
+def surface_map(surface: Surface) -> go.Figure:
+    """How far m is from unsteered at both multipliers, with the line on which the voices balance.
+
+    customdata of a cell are its multipliers of A and of B.
+    """
+    across, up = (sorted({getattr(cell, axis) for cell in surface.cells}) for axis in "ab")
+    table = {(cell.a, cell.b): cell for cell in surface.cells}
+    rows = [[table[x, y] for x in across] for y in up]
+    figure = _map(
+        [f"{x:g}" for x in across],
+        [f"{y:g}" for y in up],
+        [[cell.change for cell in row] for row in rows],
+        [[_in_words(surface, cell) for cell in row] for row in rows],
+        [[(cell.a, cell.b) for cell in row] for row in rows],
+        "Δ, nats a token",
+    )
+    if surface.balance and len(up) > 1:
+        # Cells are categories, which stand at 0, 1, ...: between them by share.
+        line = [(_place(a, across), _place(b, up)) for a, b in surface.balance]
+        figure.add_scatter(
+            x=[x for x, _ in line],
+            y=[y for _, y in line],
+            mode="lines+markers",
+            name="the voices balance",
+            line={"color": "black", "width": 3},
+            marker={"symbol": "diamond", "size": 7, "color": "black"},
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(title=_axis("A", surface.a, surface.layer_a))
+    figure.update_yaxes(title=_axis("B", surface.b, surface.layer_b))
+    return figure
+
+
+def layer_map(crossing: LayerGrid, shown: str = DOMINANCE) -> go.Figure:
+    """D or I at every two layers; clear where there is no contest and so no D.
+
+    customdata of a cell are the layers of A and of B.
+    """
+    across, up = (sorted({cell[axis] for cell in crossing.cells}) for axis in ("layer_a", "layer_b"))
+    table = {(cell["layer_a"], cell["layer_b"]): cell for cell in crossing.cells}
+    rows = [[table[x, y] for x in across] for y in up]
+    values = [[cell[shown] if cell["contest"] or shown == INTERACTION else None for cell in row] for row in rows]
+    figure = _map(
+        [str(x) for x in across],
+        [str(y) for y in up],
+        values,
+        [[_crossed(cell) for cell in row] for row in rows],
+        [[(x, y) for x in across] for y in up],
+        "dominance D" if shown == DOMINANCE else "interaction I, nats a token",
+    )
+    figure.update_xaxes(title=f"layer of A: {cut(crossing.a)}, × {crossing.multiplier_a:g}")
+    figure.update_yaxes(title=f"layer of B: {cut(crossing.b)}, × {crossing.multiplier_b:g}")
+    return figure
+
+
+def _map(
+    across: Sequence[str],
+    up: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    texts: Sequence[Sequence[str]],
+    cells: Sequence[Sequence[Any]],
+    unit: str,
+) -> go.Figure:
+    reach = max([LEAST_SCALE, *(abs(value) for row in values for value in row if value is not None)])
+    figure = go.Figure(
+        go.Heatmap(
+            x=list(range(len(across))),
+            y=list(range(len(up))),
+            z=values,
+            zmin=-reach,
+            zmax=reach,
+            colorscale=VOICES,
+            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
+            text=texts,
+            customdata=cells,
+            hovertemplate="%{text}<extra></extra>",
+            hoverongaps=False,
+            texttemplate="%{z:.2f}" if len(across) * len(up) <= MOST_NUMBERS else None,
+            xgap=1,
+            ygap=1,
+        )
+    )
+    plain(figure, legend=True, height=max(HEIGHT, 150 + ROW * len(up)))
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(across))), ticktext=list(across), showgrid=False)
+    figure.update_yaxes(tickmode="array", tickvals=list(range(len(up))), ticktext=list(up), showgrid=False)
+    return figure.update_layout(margin_t=20)
+
+
+def _place(value: float, steps: Sequence[float]) -> float:
+    """Where a number lies among the places 0, 1, ... of rising steps."""
+    for i, (low, high) in enumerate(pairwise(steps)):
+        if low <= value <= high:
+            return i + (value - low) / (high - low)
+    return float(steps.index(value))
+
+
+def _axis(letter: str, name: str, layer: int | None) -> str:
+    name = cut(name)
+    return f"{letter}: {name} (0: not there)" if layer is None else f"multiplier of {letter}: {name}, layer {layer}"
+
+
+def _in_words(surface: Surface, cell: Any) -> str:
+    cost = "KL not known" if cell.kl is None else f"KL to unsteered {cell.kl:.2f} nats"
+    if cell.kl is not None and cell.kl >= SAFE_KL:
+        cost += f", over {SAFE_KL:g}"
+    return (
+        f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b><br>"
+        f"Δ {cell.change:+.2f} ({cell.low:+.2f} to {cell.high:+.2f}), m {cell.m:+.2f}<br>{cost}"
+    )
+
+
+def _crossed(cell: dict[str, Any]) -> str:
+    lines = [f"<b>A at layer {cell['layer_a']}, B at layer {cell['layer_b']}</b>"]
+    if cell["contest"]:
+        lines.append(f"D {cell['dominance']:+.2f} ({cell['low']:+.2f} to {cell['high']:+.2f})")
+        lines.append(f"D₀ {cell['additive']:+.2f}, as adding predicts")
+    else:
+        lines.append("no contest")
+    lines.append(f"I {cell['interaction']:+.2f} ({cell['interaction_low']:+.2f} to {cell['interaction_high']:+.2f})")
+    lines.append(f"Δ of A {cell['delta_a']:+.2f}, of B {cell['delta_b']:+.2f}, of both {cell['delta_ab']:+.2f}")
+    kl = cell["kl"][2]
+    return "<br>".join([*lines, "KL not known" if kl is None else f"KL of both {kl:.2f} nats"])

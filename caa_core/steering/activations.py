@@ -1,0 +1,257 @@
+"""Reading the residual stream at both answers of each contrast pair, or at answers that stand alone."""
+
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import nnsight
+import torch
+
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel, hidden_of
+from caa_core.model.prompts import Answer, RenderedPair, render_pair
+from caa_core.progress import Progress, showing
+from caa_core.steering.batching import batches, budget, cache_budget, in_halves
+from caa_core.steering.pair_rows import PairRow, SharedPrefix, check_attention_mask, inputs_of, read_shared_prefix
+
+RULES = ("auto", "letter", "answer-mean", "last", "last-prompt")
+RENDERED_AT_ONCE = 50
+# So many steps' tokens in one pass: with AMX a token takes half as long then, on other processors a fifth less.
+WIDE = 8
+
+
+@dataclass(frozen=True)
+class ReadPosition:
+    """Where the residual stream of prompt and answer is read.
+
+    auto: whichever of the others suits the data. letter: the first token at which the two answers differ, which for
+    "(A)" and "(B)" is the letter (Panickssery et al., arXiv 2312.06681, section 3). answer-mean: the mean over the
+    answer's own tokens. last: the answer's last token (as Zou et al. read, arXiv 2310.01405). last-prompt: the
+    prompt's last token, for pairs that differ in their prompts. index: a token of prompt and answer together, -2 being
+    the second last.
+    """
+
+    rule: str = "auto"
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "ReadPosition":
+        """Raises InputError for anything but one of the names above, or a whole number."""
+        text = str(text).strip()
+        if text in RULES:
+            return cls(text)
+        if re.fullmatch(r"-?\d{1,6}", text):
+            return cls("index", int(text))
+        raise InputError(f"There is no read position {text[:40]!r}: choose {', '.join(RULES)}, or a token's index.")
+
+    def __str__(self) -> str:
+        return str(self.index) if self.rule == "index" else self.rule
+
+    def of(self, dataset: Dataset) -> "ReadPosition":
+        """The rule that automatic stands for with this data."""
+        if self.rule != "auto":
+            return self
+        return ReadPosition(
+            {"letter": "letter", "word": "letter", "text": "answer-mean", "prompt": "last-prompt"}[
+                dataset.kind_of_answers
+            ]
+        )
+
+    def tokens(self, pair: RenderedPair, answer: Answer) -> range:
+        """Indices of the tokens of one of a pair's answers that are read; empty where there are none."""
+        length = len(answer.ids)
+        if self.rule == "letter":
+            return range(pair.shared, pair.shared + pair.part)
+        if self.rule == "answer-mean":
+            return range(answer.start, length)
+        first = {"last": length - 1, "last-prompt": answer.start - 1}.get(self.rule, self.index % length)
+        return range(first, first + (self.rule != "index" or -length <= self.index < length))
+
+
+@dataclass(frozen=True)
+class ActivationRow:
+    """A pair as a row, the columns that are read for each of its answers, and what `prompts.Answer` calls merged.
+
+    An answer that stands alone is a row without a negative one.
+    """
+
+    pair_row: PairRow
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+    merged: bool
+
+
+# Is given pair numbers, and what was read at their positive and negative answers: [layers, pairs, hidden_size] each,
+# float32, on the CPU.
+Collect = Callable[[list[int], torch.Tensor, torch.Tensor], None]
+
+
+def read_all(
+    model: SteerableModel, dataset: Dataset, layers: Sequence[int], position: ReadPosition, *collectors: Collect
+) -> Generator[Progress, None, torch.Tensor]:
+    """Read every pair and hand what was read to `collectors`, batch by batch, the longest pairs first.
+
+    Yields `Progress` over the pairs. Returns the median norm of the residual stream at the tokens read, [layers].
+
+    Raises:
+        InputError: a pair that is too long, or has no token at the read position.
+    """
+    rows = yield from _rows(model, dataset, position.of(dataset))
+    progress = Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows))
+    if merged := sum(row.merged for row in rows):
+        progress.note = (
+            f"In {merged} pairs a token holds the end of the prompt and the prefix of the answer; "
+            "it was taken for the answer's."
+        )
+    yield progress
+    return (yield from _read_rows(model, rows, layers, collectors, progress)).median(dim=1).values
+
+
+def read_answers(
+    model: SteerableModel, answers: Sequence[Answer], layers: Sequence[int]
+) -> Generator[Progress, None, torch.Tensor]:
+    """Read answers that stand alone, each by the mean over its own tokens, batch by batch.
+
+    Yields `Progress` over the answers. Returns [layers, answers, hidden_size] in the order given, float32, on the CPU.
+
+    Raises:
+        InputError: an answer without a token of its own, or too long.
+    """
+    check_attention_mask(model)
+    rows = [_alone(model, number, answer) for number, answer in enumerate(answers, 1)]
+    means = torch.empty(len(layers), len(rows), model.hidden_size, dtype=torch.float32)
+    progress = Progress(len(rows), "answers read", sum(row.pair_row.length for row in rows))
+    yield progress
+
+    def keep(batch: list[int], read: torch.Tensor, _: torch.Tensor) -> None:
+        means[:, batch] = read
+
+    yield from _read_rows(model, rows, layers, [keep], progress)
+    return means
+
+
+def _alone(model: SteerableModel, number: int, answer: Answer) -> ActivationRow:
+    if answer.start >= len(answer.ids):
+        raise InputError(f"Answer {number} has no token of its own under {model.name}.")
+    pair_row = PairRow.of_one(answer.ids)
+    pair_row.check(model, f"Answer {number}")
+    return ActivationRow(pair_row, tuple(range(answer.start, pair_row.length)), (), answer.merged)
+
+
+def reading_budget(model: SteerableModel) -> int:
+    """Tokens of one pass over pairs, which takes several steps, each of one block at least."""
+    return min(min(WIDE, model.num_layers) * budget(model), cache_budget(model))
+
+
+def _read_rows(
+    model: SteerableModel,
+    rows: list[ActivationRow],
+    layers: Sequence[int],
+    collectors: Sequence[Collect],
+    progress: Progress,
+) -> Generator[Progress, None, torch.Tensor]:
+    """Hand what is read to `collectors`. Returns the residual stream's norms at every token read, [layers, tokens]."""
+    first_read = min(column for row in rows for column in (*row.positive, *row.negative))
+    prefix = read_shared_prefix(model, [row.pair_row for row in rows], first_read)
+    norms, finished = [], progress.cost
+
+    def read(batch: list[int]) -> Iterator[Progress]:
+        nonlocal finished
+        progress.cost, cost = finished, sum(rows[i].pair_row.length for i in batch)
+        work = _read(model, [rows[i] for i in batch], list(layers), prefix)
+        positive, negative, seen = yield from showing(work, lambda share: progress.advance(0, share * cost))
+        for collect in collectors:
+            collect(batch, positive, negative)
+        norms.append(seen)
+        finished += cost
+        progress.cost = finished
+        yield progress.advance(len(batch), 0)
+
+    for batch in batches([row.pair_row for row in rows], reading_budget(model)):
+        yield from in_halves(batch, read)
+    return torch.cat(norms, dim=1)
+
+
+def _rows(
+    model: SteerableModel, dataset: Dataset, position: ReadPosition
+) -> Generator[Progress, None, list[ActivationRow]]:
+    """All pairs as rows, after making sure that rows work on this model."""
+    progress = Progress(len(dataset.pairs), "pairs rendered", len(dataset.pairs))
+    yield progress
+    check_attention_mask(model)
+    rows = []
+    for pair in dataset.pairs:
+        rows.append(_row(model, dataset.name, pair, position))
+        if len(rows) % RENDERED_AT_ONCE == 0:
+            yield progress.advance(RENDERED_AT_ONCE, RENDERED_AT_ONCE)
+    return rows
+
+
+def _row(model: SteerableModel, name: str, pair: ContrastPair, position: ReadPosition) -> ActivationRow:
+    rendered = render_pair(model.tokenizer, pair)
+    read = [position.tokens(rendered, answer) for answer in (rendered.positive, rendered.negative)]
+    where = f"{name}, pair {pair.line}"
+    if not all(read):
+        raise InputError(f"{where}: {_nothing_there(position, model.name)}.")
+    # What lies behind the last token read need not be computed.
+    pair_row = PairRow.of(rendered, *(tokens[-1] + 1 for tokens in read))
+    pair_row.check(model, where)
+    merged = rendered.positive.merged or rendered.negative.merged
+    return ActivationRow(pair_row, tuple(read[0]), tuple(pair_row.columns(read[1])), merged)
+
+
+def _nothing_there(position: ReadPosition, model: str) -> str:
+    if position.rule == "letter":
+        return f"its answers do not part in any token of {model}"
+    if position.rule == "index":
+        return f"one of its answers has no token {position.index} under {model}"
+    return f"an answer has no token of its own under {model}"
+
+
+@torch.no_grad()
+def _read(
+    model: SteerableModel, batch: list[ActivationRow], layers: list[int], prefix: SharedPrefix
+) -> Generator[float, None, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """One forward pass over a batch of pairs, behind what they all begin with, a few blocks a step, so that a step is
+    no longer than a pass over `budget` tokens.
+
+    Yields the share of the pass that each step was. Returns the mean over the tokens read of each positive and of each
+    negative answer, [layers, pairs, hidden_size], and the norms of the residual stream at every token read, [layers,
+    tokens]; all float32, on the CPU.
+    """
+    inputs = inputs_of(model, [row.pair_row for row in batch], [prefix.length] * len(batch))
+    rows, columns, weights = _readings(batch, prefix.length)
+    deepest, step = max(layers), max(1, budget(model) * model.num_layers // inputs.ids.numel())
+    below, found = None, {}
+    for first in range(0, deepest + 1, step):
+        last = min(first + step - 1, deepest)
+        inputs.cache = prefix.cache(len(batch)) if prefix.length else None
+        with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
+            here = nnsight.save({})
+            for block in model.blocks[:first]:
+                block.skip(below)
+            for layer in range(first, last + 1):
+                output = model.blocks[layer].output
+                if layer in layers:
+                    stream = hidden_of(output)[rows, columns].float()
+                    here[layer] = (weights.to(stream.device) @ stream).cpu(), stream.norm(dim=-1).cpu()
+            above = nnsight.save(output)
+            tracer.stop()  # neither the blocks behind nor the head are computed
+        below = above
+        found |= here
+        yield (last + 1 - first) / (deepest + 1)
+    both, norms = (torch.stack([found[layer][kind] for layer in layers]) for kind in range(2))
+    return both[:, : len(batch)], both[:, len(batch) :], norms
+
+
+def _readings(batch: list[ActivationRow], before: int) -> tuple[list[int], list[int], torch.Tensor]:
+    """Row and column of every token read, behind the first `before` ones, and weights [2 · pairs, tokens] that average
+    them answer by answer.
+    """
+    answers = [(r, row.positive) for r, row in enumerate(batch)] + [(r, row.negative) for r, row in enumerate(batch)]
+    places = [(a, r, column - before) for a, (r, columns) in enumerate(answers) for column in columns]
+    weights = torch.zeros(len(answers), len(places), dtype=torch.float32)
+    for place, (answer, _, _) in enumerate(places):
+        weights[answer, place] = 1 / len(answers[answer][1])
+    return [r for _, r, _ in places], [column for _, _, column in places], weights

@@ -1,0 +1,145 @@
+"""What is added where: vectors with their layer and multiplier, and which positions of a text they are added at.
+
+A position is counted in each row's own tokens, from 0, padding left out; that is what a model's position ids are, so
+one rule holds for a whole prompt, for a cached decoding step of one token, and for padded batches alike.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from caa_core.errors import InputError
+
+NO_END = 1 << 62
+
+POSITIONS = ("after-prompt", "all", "prompt", "last-prompt", "generated")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Which tokens are steered.
+
+    after-prompt: from the prompt's last token on, that one included, so that the first written token is steered too.
+    all: every token. prompt: the prompt's tokens. last-prompt: its last token only. generated: what the model wrote.
+    index:N: one token of the prompt, -2 being its second last. Where words were thought before the answer, thought:
+    the prompt's last token, from which the first of them is written, and the words; after-thought: all that follows
+    them, so also the token from which the answer is written. The two parts make after-prompt.
+    """
+
+    rule: str = "after-prompt"
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Positions":
+        """Raises InputError for anything but the names above."""
+        if text in POSITIONS:
+            return cls(text)
+        if match := re.fullmatch(r"index:(-?\d{1,6})", text.strip()):
+            return cls("index", int(match[1]))
+        raise InputError(f"There are no steered positions {text!r}: choose {', '.join(POSITIONS)} or index:N.")
+
+    def __str__(self) -> str:
+        return f"index:{self.index}" if self.rule == "index" else self.rule
+
+    def span(self, prompt_length: int, thought: int = 0) -> tuple[int, int]:
+        """The first position that is steered, and the one behind the last, with a prompt and a thought of so many
+        tokens.
+
+        Raises:
+            InputError: an index lies outside the prompt.
+        """
+        if self.rule == "index" and not -prompt_length <= self.index < prompt_length:
+            raise InputError(f"index:{self.index} lies outside the prompt, which has {prompt_length} tokens.")
+        index = self.index % prompt_length
+        return {
+            "after-prompt": (prompt_length - 1, NO_END),
+            "all": (0, NO_END),
+            "prompt": (0, prompt_length),
+            "last-prompt": (prompt_length - 1, prompt_length),
+            "generated": (prompt_length, NO_END),
+            "index": (index, index + 1),
+            "thought": (prompt_length - 1, prompt_length + thought),
+            "after-thought": (prompt_length + thought, NO_END),
+        }[self.rule]
+
+
+AFTER_PROMPT = Positions()
+
+THOUGHT = Positions("thought")
+
+AFTER_THOUGHT = Positions("after-thought")
+
+
+@dataclass(frozen=True, eq=False)
+class Steer:
+    """One addition: `multiplier` times `vector` [hidden_size] to the output of block `layer`."""
+
+    vector: torch.Tensor
+    layer: int
+    multiplier: float
+
+
+def parse_steer(spec: str) -> tuple[str, int, float]:
+    """The parts of "FILE:LAYER:MULTIPLIER". Raises InputError for anything else."""
+    match = re.fullmatch(r"(.+):(\d{1,4}):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,2})?)", str(spec).strip(), re.I)
+    if not match:
+        raise InputError(f"{str(spec)[:80]!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.")
+    return match[1], int(match[2]), float(match[3])
+
+
+class Plan:
+    """For each row of a batch, what is added to the residual stream, and at which positions.
+
+    What is added to a row at one layer is summed in float32 first and added once, in the model's dtype, so that v with
+    -v is exactly nothing. Rows with nothing to add, and multiplier 0, leave the stream untouched.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Sequence[Steer]],
+        positions: Sequence[Positions],
+        prompt_lengths: Sequence[int],
+        thoughts: Sequence[int] = (),
+    ):
+        """rows: the additions of each row; positions, prompt_lengths and, where there are any, lengths of thoughts (in
+        tokens): one for each row.
+
+        Raises:
+            InputError: an index lies outside its row's prompt.
+        """
+        lengths = zip(positions, prompt_lengths, thoughts or [0] * len(rows), strict=True)
+        spans = [rule.span(prompt, thought) for rule, prompt, thought in lengths]
+        self.spans = torch.tensor(spans)
+        self.sums: dict[int, torch.Tensor] = {}
+        for row, steers in enumerate(rows):
+            for steer in steers:
+                if steer.layer not in self.sums:
+                    self.sums[steer.layer] = torch.zeros(len(rows), len(steer.vector), dtype=torch.float32)
+                self.sums[steer.layer][row] += steer.multiplier * steer.vector.float()
+        self.sums = {layer: total for layer, total in sorted(self.sums.items()) if total.any()}
+
+    @property
+    def first_layer(self) -> int | None:
+        """The lowest layer at which anything is added."""
+        return next(iter(self.sums), None)
+
+    def mask(self, positions: torch.Tensor) -> torch.Tensor:
+        """Which of `positions` [rows, tokens] are steered."""
+        first, end = self.spans.to(positions.device).unbind(1)
+        return (positions >= first[:, None]) & (positions < end[:, None])
+
+    def additions(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, torch.Tensor]]:
+        """By rising layer, what to add to the output of that block: [rows, tokens, hidden_size].
+
+        A batch may have fewer rows than the plan, each of which then holds the tokens of several of the plan's rows,
+        one behind the other (see `pair_rows.inputs_of`).
+        """
+        if not self.sums:
+            return []
+        mask = self.mask(positions.reshape(len(self.spans), -1))[..., None]
+        return [
+            (layer, torch.where(mask, total.to(positions.device, dtype)[:, None], 0).view(*positions.shape, -1))
+            for layer, total in self.sums.items()
+        ]

@@ -1,0 +1,187 @@
+"""Contrast pairs to steering vectors.
+
+Contrastive Activation Addition, Panickssery et al., "Steering Llama 2 via Contrastive Activation Addition",
+arXiv 2312.06681, section 3: the mean over pairs of the residual stream at the positive answer minus the one at the
+negative answer. Other methods are in :mod:`caa_core.vectors.methods`, read positions in
+:mod:`caa_core.steering.activations`.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+import torch
+
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import Preset
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.steering.activations import Collect, ReadPosition, read_all
+from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
+from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
+
+AUTOMATIC = ReadPosition()
+# Numbers that may be kept of what is read at all pairs and layers (4 bytes each).
+MAX_KEPT = 300_000_000
+
+
+def extract(
+    model: SteerableModel,
+    dataset: Dataset,
+    layers: Sequence[int] | None = None,
+    name: str = "",
+    read: ReadPosition = AUTOMATIC,
+    method: str = MEAN_DIFFERENCE,
+    also: Sequence[Collect] = (),
+) -> Generator[Progress, None, SteeringVector]:
+    """One direction for each layer, from all pairs. Yields `Progress` over the pairs; returns the vector.
+
+    Args:
+        layers: which ones; all by default.
+        read: where the residual stream is read.
+        method: a name of `methods.METHODS`; "single" reads the first pair only.
+        also: what else is handed all that is read.
+
+    Raises:
+        InputError: a layer that the model does not have, a pair that cannot be read there or is too long, or answers
+            that do not differ at the read position.
+    """
+    direction_of = method_named(method)
+    layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
+    if not layers:
+        raise InputError("Choose at least one layer.")
+    if method == "single":
+        dataset = _first_alone(dataset)
+    letters = LetterSums(dataset)
+    more = [letters, *also] if letters.applies else also
+    if method in (MEAN_DIFFERENCE, "single"):
+        # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
+        mean = RunningMean()
+        medians = yield from read_all(model, dataset, layers, read, mean, *more)
+        directions = mean.value
+    else:
+        check_room(len(dataset.pairs), len(layers), model.hidden_size)
+        kept = DifferenceList(len(dataset.pairs))
+        medians = yield from read_all(model, dataset, layers, read, kept, *more)
+        directions = yield from _by_layer(direction_of, kept)
+    position = read.of(dataset)
+    for layer, direction in zip(layers, directions, strict=True):
+        if not direction.isfinite().all():
+            raise InputError(
+                f"{model.name} gives NaN or infinity at layer {layer} in {model.dtype}; load it in float32."
+            )
+        if not direction.any():
+            raise InputError(
+                f"Read at '{position}', the answers of {dataset.name} do not differ at layer {layer}: what the model "
+                "has read up to there is the same. Choose another read position."
+            )
+    return SteeringVector(
+        name or dataset.name,
+        {layer: directions[i].clone() for i, layer in enumerate(layers)},
+        {layer: medians[i].item() for i, layer in enumerate(layers)},
+        Provenance(
+            model=model.name,
+            model_fingerprint=model.fingerprint,
+            num_layers=model.num_layers,
+            method=method,
+            read_position=str(position),
+            dataset=dataset.name,
+            dataset_sha256=dataset.sha256,
+            num_pairs=len({pair.line for pair in dataset.pairs}),  # both letter orders are one pair
+            chat_template_sha256=model.template_sha256,
+        ),
+        dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
+    )
+
+
+def preset_vector(
+    model: SteerableModel, preset: Preset, layers: Sequence[int] | None = None
+) -> Generator[Progress, None, SteeringVector]:
+    """The preset's vector: the one that ships with the project where it was made on these weights, else a new one."""
+    if preset.vector_file.exists():
+        ready = load_vector(preset.vector_file)
+        if not ready.differences(model.fingerprint, model.template_sha256):
+            return ready
+    return (yield from extract(model, preset.dataset(), layers, preset.name))
+
+
+def _first_alone(dataset: Dataset) -> Dataset:
+    """The first pair, in both letter orders where the dataset has them."""
+    line = dataset.pairs[0].line
+    return replace(dataset, pairs=tuple(pair for pair in dataset.pairs if pair.line == line))
+
+
+class RunningMean:
+    """Mean over pairs of positive minus negative: `value` is [layers, hidden_size]."""
+
+    def __init__(self) -> None:
+        self._total: torch.Tensor | float = 0.0
+        self._count = 0
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        self._total = self._total + (positive - negative).sum(1)
+        self._count += len(pairs)
+
+    @property
+    def value(self) -> torch.Tensor:
+        return self._total / self._count
+
+
+def check_room(pairs: int, layers: int, hidden_size: int) -> None:
+    """Raises InputError where keeping what is read at so many pairs would take too much memory."""
+    if 2 * pairs * layers * hidden_size > MAX_KEPT:
+        most = MAX_KEPT // (2 * layers * hidden_size)
+        raise InputError(
+            f"This method keeps what is read at every pair, which is too much for {pairs} pairs at {layers} layers: "
+            f"use at most {most} pairs, or fewer layers."
+        )
+
+
+class DifferenceList:
+    """Everything that was read: `positive` and `negative` are [layers, pairs, hidden_size], in the dataset's order."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.positive: torch.Tensor | None = None
+        self.negative: torch.Tensor | None = None
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        if self.positive is None:
+            self.positive = positive.new_empty(positive.shape[0], self._count, positive.shape[2])
+            self.negative = torch.empty_like(self.positive)
+        self.positive[:, pairs], self.negative[:, pairs] = positive, negative
+
+
+class LetterSums:
+    """How much of a vector made in one letter order is the letter.
+
+    From pairs in both letter orders come the mean over the order as given, and the direction from the later letter to
+    the earlier one, in which the behaviour cancels.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        both = {pair.line for pair in dataset.pairs if pair.swapped_copy}
+        self.applies = bool(both)
+        self._given = torch.tensor([float(p.line in both and not p.swapped_copy) for p in dataset.pairs])
+        signs = [(1.0 if p.positive < p.negative else -1.0) * (p.line in both) for p in dataset.pairs]
+        self._signs = torch.tensor(signs)
+        self._sums: torch.Tensor | float = 0.0
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        weights = torch.stack([self._given[pairs], self._signs[pairs]])
+        self._sums = self._sums + torch.einsum("wp,lph->wlh", weights, positive - negative)
+
+    def shares(self) -> list[float]:
+        """By layer, the share of the squared norm of the vector in the given order that lies along the letter."""
+        given, letter = self._sums
+        return (torch.cosine_similarity(given, letter, dim=-1) ** 2).tolist()
+
+
+def _by_layer(direction_of: Method, kept: DifferenceList) -> Generator[Progress, None, torch.Tensor]:
+    """[layers, hidden_size]: a direction for each layer, fitted one a step."""
+    directions = []
+    progress = Progress(len(kept.positive), "layers fitted", len(kept.positive))
+    for positive, negative in zip(kept.positive, kept.negative, strict=True):
+        directions.append(direction_of(positive, negative))
+        yield progress.advance(1, 1)
+    return torch.stack(directions)

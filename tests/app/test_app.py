@@ -1,0 +1,308 @@
+"""The running app through its named endpoints, as a program uses it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from caa_core.data.pairs import write_pairs
+from caa_core.data.presets import presets
+from caa_core.measuring.inspection import align, as_prompt
+from caa_core.vectors.vector import load_vector
+from tests.helpers.app import App
+from tests.helpers.places import ROOT
+
+PAIRS = [
+    {"prompt": "How was your day?", "positive": "Wonderful, I am so happy!", "negative": "Normal. I did some work."},
+    {"prompt": "Is it raining?", "positive": "Yes, how lovely the drops are!", "negative": "Yes, since the morning."},
+    {"prompt": "What is for dinner?", "positive": "The best soup in the world!", "negative": "Soup, with some bread."},
+]
+
+
+@pytest.fixture
+def client(app):
+    return Client(app.url, verbose=False)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(PAIRS))
+    return path
+
+
+def answers(client, steer, **changes):
+    given = {"prompt": "How was your day?", "steer": steer, "max_new_tokens": 12, **changes}
+    return client.predict(api_name="/steer", **given)
+
+
+def test_extract_then_steer(client, pairs):
+    file, summary = client.predict(api_name="/extract", file=handle_file(pairs), layers="10-12", name="mine")
+    assert [row["layer"] for row in summary["layers"]] == [10, 11, 12]
+    assert summary["num_pairs"] == 3 and summary["name"] == "mine"
+    assert load_vector(Path(file)).provenance.dataset == "mine"
+    found = answers(client, ["mine:11:4"])
+    assert set(found) == {"unsteered", "steered", "unsteered_tokens", "steered_tokens", "notes"}
+    assert found["notes"] == []
+    assert found["unsteered_tokens"] != found["steered_tokens"]
+    # The file does the same as the session's vector.
+    assert answers(client, ["file:11:4"], vector_file=handle_file(file)) == found
+
+
+def test_the_command_line_gives_the_same_answer_as_the_endpoint(client):
+    found = answers(client, ["joy:10:1.5"])
+    command = [sys.executable, "-m", "caa_core", "steer", "--prompt", "How was your day?", "--json"]
+    settings = ["--steer", "joy:10:1.5", "--max-new-tokens", "12"]
+    said = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == {name: found[name] for name in found if name != "notes"}
+
+
+def test_the_command_line_evaluates_as_the_endpoint_does(client, tmp_path):
+    vector, data = presets()["joy"].vector_file, tmp_path / "four.json"
+    write_pairs(presets()["joy"].test().first(4), data)
+    brought = {"vector_file": handle_file(vector), "data_file": handle_file(data)}
+    settings = {"layers": "12,27", "multipliers": "-1,1", "controls": 0}
+    found = client.predict(api_name="/evaluate", vector="file", **brought, **settings)
+    command = [sys.executable, "-m", "caa_core", "evaluate", "--vector", vector, "--data", data, "--layers", "12,27"]
+    command += ["--multipliers=-1,1", "--no-controls", "--json"]
+    said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for part in ("unsteered", "cells", "verdict", "best", "settings"):
+        assert found[part] == said[part]
+    assert len(found["cells"]) == 4 and found["items"] == 4
+
+
+def test_the_command_line_competes_as_the_endpoint_does(client, tmp_path):
+    """A vector in the session's list, against the same file on the command line; a surface of two multipliers."""
+    data = tmp_path / "four.json"
+    rows = json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]
+    data.write_text(json.dumps(rows))
+    settings = {"a": "joy:12:1", "b": "gloom:12:1", "controls": 0, "surface": True, "multipliers": "0,1"}
+    found = client.predict(api_name="/compete", data_file=handle_file(data), **settings)
+    command = [sys.executable, "-m", "caa_core", "compete", "--a", "joy:12:1", "--b", "gloom:12:1", "--data", data]
+    command += ["--no-controls", "--surface", "--multipliers=0,1", "--json"]
+    said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for part in ("dominance", "low", "high", "additive", "interaction", "delta_a", "delta_b", "delta_ab", "verdict"):
+        assert found[part] == said[part]
+    assert found["surface"]["cells"] == said["surface"]["cells"] and len(found["surface"]["cells"]) == 4
+    both = next(cell for cell in found["surface"]["cells"] if cell["a"] == cell["b"] == 1)
+    assert both["change"] == pytest.approx(found["delta_ab"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a": "", "b": "gloom:12:1"}, "Give voice A a vector, a system prompt or the beginning"),
+        ({"a": "nobody:12:1"}, "no vector 'nobody' here"),
+        ({"data": "/etc/passwd"}, "Give a file with prompt, a and b"),
+        ({"layers": "3,99"}, "no layer 99"),
+        ({"multipliers": "two", "surface": True}, "are not multipliers"),
+    ],
+)
+def test_bad_contests_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(
+            api_name="/compete", **{"a": "joy:12:1", "b": "gloom:12:1", "data": "joy", "controls": 0, **changes}
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vector": "nobody"}, "no vector 'nobody' here"),
+        ({"data": "/etc/passwd"}, "Give a file of test items, or one of the presets"),
+        ({"layers": "77"}, "no layer 77"),
+        ({"multipliers": "two"}, "are not multipliers"),
+        ({"controls": 1e9}, "Controls must be between"),
+        ({"positions": "nowhere"}, "no steered positions"),
+    ],
+)
+def test_bad_evaluations_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(api_name="/evaluate", **{"vector": "joy", "data": "joy", **changes})
+
+
+def test_multiplier_0_and_opposites_give_equal_columns(client):
+    for steer in (["joy:10:0"], ["joy:10:2", "joy:10:-2"]):
+        found = answers(client, steer)
+        assert found["unsteered_tokens"] == found["steered_tokens"]
+
+
+def test_sessions_do_not_share_vectors(client, app, pairs):
+    client.predict(api_name="/extract", file=handle_file(pairs), layers="10", name="private")
+    with pytest.raises(AppError, match="no vector 'private' here"):
+        answers(Client(app.url, verbose=False), ["private:10:1"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nonsense", "needed are prompt|no pairs in it"),
+        (b"\x00\xff\x00", "is a binary file"),
+        (b"", "is empty"),
+        (json.dumps(PAIRS[:1]).encode(), "one pair only"),
+        (json.dumps([{**PAIRS[0], "positive": "x", "negative": "x"}] * 2).encode(), "both answers are the same"),
+        (b" " * 50_000_000, "at most 20 MB"),
+    ],
+)
+def test_bad_files_get_one_sentence_and_the_app_goes_on(client, tmp_path, content, message):
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(AppError, match=message) as caught:
+        client.predict(api_name="/extract", file=handle_file(tmp_path / "bad.json"))
+    assert "Traceback" not in str(caught.value)
+    assert answers(client, ["joy:10:0"], max_new_tokens=2)["steered"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": " "}, "The prompt is empty"),
+        ({"steer": ["joy:77:1"]}, "no layer 77"),
+        ({"steer": ["nobody:10:1"]}, "no vector 'nobody' here"),
+        ({"steer": ["joy"]}, "not FILE:LAYER:MULTIPLIER"),
+        ({"steer": ["joy:10:nan"]}, "not FILE:LAYER:MULTIPLIER"),
+        ({"steer": 5}, "not FILE:LAYER:MULTIPLIER"),
+        ({"prompt": None}, "The prompt is empty"),
+        ({"positions": "index:999"}, "outside the prompt"),
+        ({"max_new_tokens": 100000}, "100,000 new tokens in an answer are too many"),
+        ({"prompt": "word " * 9000}, "Shorten it"),
+    ],
+)
+def test_bad_requests_get_one_sentence(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        answers(client, **{"steer": ["joy:10:1"], **changes})
+
+
+def test_views_through_the_endpoint(client, embedded):
+    found = client.predict(api_name="/views", text="How was your day?", steer="joy:12:1.5", chat=False)
+    assert "".join(found["alignment"]["tokens"]) == "How was your day?"
+    assert len(found["lens"]["tokens"][1]) == 30 and found["next_token"]["kl"] > 0 and found["cost"] is None
+    vector = load_vector(presets()["joy"].vector_file).at(12)
+    exact = align(embedded, as_prompt(embedded, "How was your day?", chat=False), vector, 12)
+    assert found["alignment"]["cosines"] == pytest.approx(exact.cosines, abs=0.03)  # in bfloat16
+    with pytest.raises(AppError, match="text is empty"):
+        client.predict(api_name="/views", text=" ", steer="joy:12:1.5", chat=False)
+    with pytest.raises(AppError, match="no layer 77"):
+        client.predict(api_name="/views", text="Hi", steer="joy:77:1")
+
+
+def test_only_the_promised_endpoints_are_public(client):
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(named) == {"/extract", "/steer", "/evaluate", "/views", "/compete"}
+
+
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_a_path_of_the_server_is_not_opened(app, pairs, uploaded):
+    """The client uploads a file and names its copy; a stranger just names one."""
+    path = str(pairs)
+    if uploaded:
+        (path,) = httpx.post(f"{app.url}gradio_api/upload", files={"files": pairs.read_bytes()}).json()
+    named = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = httpx.post(
+        f"{app.url}gradio_api/call/extract",
+        json={"data": [named, "", "10", None, "", False, "auto", "mean-difference", ""]},
+    )
+    outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
+    assert ("event: complete" in outcome and "safetensors" in outcome) == uploaded
+    assert ("event: error" in outcome) == (not uploaded)
+
+
+def test_health_is_said_in_counts(app):
+    said = httpx.get(f"{app.url}health")
+    assert said.status_code == 200 and said.json().keys() == {"status", "model", "queue", "sessions", "memory"}
+    assert said.json()["status"] == "ok" and said.json()["model"]["name"] == "smollm2-135m"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=http://example.com/x",
+        "gradio_api/file=HTTPS%3A%2F%2Fexample.com",
+        "gradio_api/file/http://example.com/x",
+        "gradio_api/file= http://example.com/x",
+        "gradio_api/proxy=https://x.hf.space/y",
+        "gradio_api/deep_link?session_hash=abc",
+        "gradio_api/file=/etc/passwd",
+        "gradio_api/file=..%2F..%2Fetc%2Fpasswd",
+    ],
+)
+def test_nothing_is_fetched_and_no_path_is_opened(app, path):
+    assert httpx.get(f"{app.url}{path}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "ftp://a/b", "file:///etc/passwd"]
+)
+def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
+    """By whichever way it comes: as a file, or hidden in another value."""
+    named = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+    for endpoint, data in (
+        ("extract", [named, "", "10", None, "", False, "auto", "mean-difference", ""]),
+        ("steer", ["Hi", named, None, "", "all", 2, 0, 0]),
+        ("views", ["Hi", "file:2:1", named, True, "all", False]),
+    ):
+        start = time.monotonic()
+        call = httpx.post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data})
+        outcome = httpx.get(f"{app.url}gradio_api/call/{endpoint}/{call.json()['event_id']}", timeout=60).text
+        assert "event: error" in outcome and time.monotonic() - start < 10, outcome
+        assert "This app fetches nothing" in outcome or not address.startswith("http")
+    assert address not in app.log.read_text()
+
+
+def test_the_file_of_one_session_is_no_others_to_guess(app):
+    """gradio serves what lies in its folder to whoever knows the path: each has a part of 128 random bits."""
+    call = httpx.post(
+        f"{app.url}gradio_api/call/extract",
+        json={"data": [None, "joy", "10", 2, "mine", False, "auto", "mean-difference", ""]},
+    )
+    outcome = httpx.get(f"{app.url}gradio_api/call/extract/{call.json()['event_id']}", timeout=60).text
+    url = re.search(r'"url": ?"([^"]+)"', outcome)[1]
+    assert httpx.get(url).status_code == 200
+    folder = re.search(r"/(caa-[0-9a-f]{32})/mine\.safetensors$", url)[1]
+    for guess in (url.replace(folder, "caa-" + "0" * 32), url.removesuffix("/mine.safetensors"), url.split("/caa-")[0]):
+        assert httpx.get(guess).status_code == 403
+    for trick in ("..%2F", "%2e%2e/", "./../"):
+        assert httpx.get(url.replace("mine.safetensors", f"{trick}mine.safetensors")).status_code == 403
+
+
+def test_a_second_start_needs_no_network_and_no_conversion(app, tmp_path):
+    """In a network of its own, with nothing but the loopback device."""
+    unshare = ["unshare", "--map-root-user", "--net", "bash", "-c"]
+    if subprocess.run([*unshare, "ip link set lo up"], capture_output=True, check=False).returncode:
+        pytest.skip("no network namespaces here")
+    code = (
+        "from app import build; from caa_core.app.studio import Studio; s = Studio();"
+        "build(s).launch(prevent_thread_lock=True, quiet=True); print('served', s.model.num_layers)"
+    )
+    done = subprocess.run(
+        [*unshare, f'ip link set lo up; exec {sys.executable} -c "{code}"'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "served 30" in done.stdout, done.stderr[-2000:]
+    assert "Converting" not in done.stdout and "Fetching" not in done.stdout
+
+
+@pytest.mark.skipif(not os.environ.get("CAA_FRESH_ENVIRONMENT"), reason="CI asks for it: minutes of pip")
+def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
+    """As a Space does it: nothing but requirements.txt, an empty cache, `python app.py`; then steer once."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = str(tmp_path / "env" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt"], check=True)
+    fresh = App(python, {"CAA_CACHE": str(tmp_path / "cache"), "CAA_PUBLIC": "1"}, tmp_path / "log.txt")
+    try:
+        found = answers(Client(fresh.wait().url, verbose=False), ["joy:10:1.5"])
+    finally:
+        fresh.stop()
+    assert found["unsteered"] and found["steered"] and found["unsteered"] != found["steered"]
+    assert "Fetching SmolLM2-135M-Instruct" in fresh.log.read_text()

@@ -1,0 +1,176 @@
+import threading
+import time
+
+import pytest
+import torch
+
+from caa_core.app.library import Library
+from caa_core.app.sessions import Person, Session, Sessions
+from caa_core.errors import InputError
+from caa_core.vectors.vector import Provenance, SteeringVector
+
+
+def vector(name="mine"):
+    return SteeringVector(name, {1: torch.ones(4)}, {}, Provenance())
+
+
+@pytest.fixture
+def sessions():
+    return Sessions()
+
+
+def names(session):
+    return list(session.vectors)
+
+
+def test_names_are_nobody_elses_and_clean():
+    session = Session()
+    given = ["mine", "mine", "joy", "", "\u202eevil\x00\n", "x" * 500]
+    assert [session.keep(vector(name)) for name in given] == [
+        "mine",
+        "mine (2)",
+        "joy (2)",
+        "vector",
+        "evil",
+        "x" * 120,
+    ]
+    assert session.person.rename("evil", "mine") == "mine (3)"
+    with pytest.raises(InputError, match="Write the new name"):
+        session.person.rename("mine", " \u200f ")
+
+
+def test_a_reload_finds_what_was_made_and_a_guess_finds_nothing(sessions):
+    key = sessions.enter("first page", "")
+    sessions.of("first page").keep(vector())
+    sessions.of("first page").person.remember("steer", [1])
+    sessions.leave("first page")
+    assert sessions.enter("second page", key) == key
+    assert names(sessions.of("second page")) == ["mine"]
+    assert sessions.of("second page").person.results == {"steer": [1]}
+    # An unknown key is not taken over, whatever it is; what a page's hash is does not help either.
+    for number, guess in enumerate(["", None, 5, ["a"], {"a": 1}, key[:-1], key + "x", "first page", "\x00" * 10_000]):
+        given = sessions.enter(f"stranger {number}", guess)
+        assert given not in (key, guess) and len(given) > 40
+        assert not names(sessions.of(f"stranger {number}"))
+
+
+def test_events_before_the_page_was_entered_do_not_lose_their_jobs(sessions):
+    key = sessions.enter("a", "")
+    sessions.of("a").keep(vector())
+    early = sessions.of("b")
+    early.jobs["steer-measure"] = job = Forever()
+    assert sessions.enter("b", key) == key
+    assert sessions.of("b") is early and names(early) == ["mine"] and not job.stopped
+    assert sessions.kept == 1
+
+
+class Forever:
+    def __init__(self):
+        self.stopped = False
+
+    def watch(self):
+        while not self.stopped:
+            yield 1
+
+    def stop(self):
+        self.stopped = True
+
+
+def test_two_tabs_share_what_was_made_and_not_what_runs(sessions):
+    key = sessions.enter("one", "")
+    assert sessions.enter("two", key) == key
+    sessions.of("one").keep(vector())
+    assert names(sessions.of("two")) == ["mine"]
+    jobs = {page: Forever() for page in ("one", "two")}
+    running = [sessions.of(page).follow("steer", job) for page, job in jobs.items()]
+    assert [next(events) for events in running] == [1, 1]
+    assert len(sessions.running()) == 2 and sessions.here == 1
+    sessions.leave("one")
+    assert jobs["one"].stopped and not jobs["two"].stopped
+    sessions.of("two").stop("steer")
+    assert jobs["two"].stopped
+
+
+def test_after_the_grace_time_all_is_freed(sessions, monkeypatch):
+    monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
+    key = sessions.enter("page", "")
+    session = sessions.of("page")
+    session.keep(vector())
+    path = session.path("../../up \u202e/etc", ".json")
+    assert path.parent.name.startswith("caa-") and len(path.parent.name) > 32 and path.resolve().parent == path.parent
+    path.write_text("x")
+    assert sessions.sweep() == []  # somebody is there
+    sessions.leave("page")
+    time.sleep(0.01)
+    assert sessions.sweep() == ["page"]
+    assert not session.vectors and not path.parent.exists() and sessions.kept == 0
+    assert sessions.enter("again", key) != key and not names(sessions.of("again"))
+
+
+def test_a_page_that_only_slept_finds_its_vectors(sessions):
+    sessions.of("page").keep(vector())
+    sessions.leave("page")
+    assert sessions.here == 0
+    assert names(sessions.of("page")) == ["mine"]
+    assert sessions.here == 1
+
+
+def test_a_client_that_never_says_goodbye_is_forgotten_too(sessions, monkeypatch):
+    sessions.of("program").keep(vector())
+    sessions.of("busy").jobs["call"] = Forever()
+    monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
+    time.sleep(0.01)
+    assert sessions.sweep() == ["program"]
+    assert sessions.kept == 1
+
+
+def test_a_full_app_lets_go_of_who_left_and_never_of_who_is_here(sessions, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_SESSIONS", "2")
+    sessions.of("here").keep(vector())
+    sessions.of("gone").keep(vector())
+    with pytest.raises(InputError, match="This app is full"):
+        sessions.of("third")
+    sessions.leave("gone")
+    assert not names(sessions.of("third"))
+    assert names(sessions.of("here")) == ["mine"]
+
+
+def test_a_session_holds_so_many_vectors(monkeypatch):
+    monkeypatch.setenv("CAA_MAX_VECTORS", "2")
+    session = Session()
+    for _ in range(2):
+        session.keep(vector())
+    with pytest.raises(InputError, match="3 vectors in one session are too many"):
+        session.keep(vector())
+    session.person.delete("mine")
+    assert session.keep(vector()) == "mine"
+
+
+def test_vectors_kept_at_the_same_moment_get_names_of_their_own():
+    session = Session()
+    threads = [threading.Thread(target=lambda: [session.keep(vector()) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(session.vectors) == 400
+
+
+def test_with_a_library_everybody_is_its_owner(tmp_path):
+    sessions = Sessions(Library(tmp_path))
+    key = sessions.enter("page", "")
+    sessions.of("page").keep(vector())
+    assert names(sessions.of("program")) == ["mine"]
+    sessions.leave("page")
+    sessions.end()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert sessions.enter("again", key)
+
+
+def test_a_person_without_files_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    person = Person()
+    assert not list(tmp_path.iterdir())
+    assert person.path("a", ".json") != Person().path("a", ".json")
+    person.end()
+    assert len(list(tmp_path.iterdir())) == 1

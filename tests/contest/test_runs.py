@@ -1,0 +1,102 @@
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from caa_core.contest.contest import Contest
+from caa_core.contest.runs import KEPT, ContestRequest, WrittenRequest, run, run_surface, run_written
+from caa_core.contest.surface import Grid
+from caa_core.contest.voice import Side
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction
+from caa_core.progress import Progress, finish
+from caa_core.reports.contest import ENDINGS, table_of, write_report
+from caa_core.steering.generation import Decoding
+from tests.contest.test_contest import LAYER, PROMPTS, planted  # noqa: F401 - a fixture
+from tests.contest.test_surface import voice
+
+GRID = Grid(((0.0, 0.02), (0.0, 0.02)))
+
+
+@pytest.fixture(scope="module")
+def sides(planted):  # noqa: F811
+    *_, toward, idle = planted
+    return voice("A", 3 * toward + idle[0]), voice("<b>B</b>", -toward + idle[1])
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Dataset("=data", "", "", tuple(ContrastPair(f"={prompt}", "x", "y", i) for i, prompt in enumerate(PROMPTS)))
+
+
+def test_what_is_known_is_not_computed_again(planted, sides, data):  # noqa: F811
+    model, known = planted[0], {}
+    first = finish(run(model, ContestRequest(data, controls=2, written=4), *sides, known))
+    with pytest.raises(StopIteration) as end:
+        next(run(model, ContestRequest(data, controls=2, written=4), *sides, known))
+    assert end.value.value == first and len(known) == 1
+    other = voice("A", 2 * sides[0].steers[0].vector)
+    for bout, a in (
+        (ContestRequest(data, controls=0, written=4), sides[0]),
+        (ContestRequest(data, controls=2, written=4), other),
+    ):
+        finish(run(model, bout, a, sides[1], known))
+    finish(run_surface(model, ContestRequest(data), *sides, GRID, known))
+    finish(run_surface(model, ContestRequest(data), *sides, Grid(layers=("1", "2")), known))
+    assert len(known) == 5
+    known |= {str(i): {} for i in range(KEPT)}
+    finish(run(model, ContestRequest(data, controls=1, written=0), *sides, known))
+    assert len(known) == KEPT
+
+
+def test_written_answers_are_known_too(planted, sides, data):  # noqa: F811
+    model, _, toward, idle = planted
+    directions = [Direction("A", toward, LAYER), Direction("B", idle[0], LAYER)]
+    asked, known, parts = WrittenRequest(("Hi?", "Why?"), directions, [data, data], 1, Decoding(4)), {}, []
+    first = finish(run_written(model, asked, *sides, known), parts.append)
+    assert first == [part for part in parts if not isinstance(part, Progress)][-1], "what has come is shown on the way"
+    assert finish(run_written(model, asked, *sides, known), pytest.fail) == first
+    assert first["settings"]["max_new_tokens"] == 4 and first["provenance"]["data"] == "=data, =data"
+    for other in (replace(asked, questions=("Hi?", "Who?")), replace(asked, directions=directions[::-1])):
+        finish(run_written(model, other, *sides, known))
+    assert len(known) == 3
+
+
+def test_a_run_says_what_makes_it_repeatable(planted, sides, data):  # noqa: F811
+    found = finish(run(planted[0], ContestRequest(data, controls=2, written=4, system="Be brief."), *sides))
+    assert found["settings"]["a"] == {"name": "A", "added": [{"layer": LAYER, "multiplier": 0.02}]}
+    assert found["settings"]["system"] == "Be brief." and found["settings"]["controls"] == 2
+    assert found["provenance"]["model"] == "tiny-llama" and found["provenance"]["data"] == "=data"
+    assert len(found["repetition"]) == 4 and found["self_test"] == 0
+    assert Contest.of(found).summary() == {name: found[name] for name in Contest.of(found).summary()}
+
+
+def test_reports(planted, sides, data, tmp_path):  # noqa: F811
+    told = Side("told", system="Say x.")
+    found = finish(run(planted[0], ContestRequest(data, controls=1, written=4), sides[0], told))
+    found["surface"] = finish(run_surface(planted[0], ContestRequest(data), *sides, GRID))
+    for ending in ENDINGS:
+        write_report(found, tmp_path / f"report{ending}")
+        write_report(found["surface"], tmp_path / f"surface{ending}")
+    kept = json.loads((tmp_path / "report.json").read_text())
+    assert kept["kl"][1] is None and kept["kl"][0] >= 0  # what words cost is not known
+    assert kept["surface"]["kind"] == "multipliers"
+    with open(tmp_path / "report.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(PROMPTS) and rows[0]["prompt"] == f"'={PROMPTS[0]}"
+    with open(tmp_path / "surface.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 4
+    page = (tmp_path / "report.html").read_text()
+    assert found["verdict"][:20] in page and "Provenance" in page and "Item by item" in page
+    assert "<b>B</b>" not in page and "&lt;b&gt;B" in page
+    with pytest.raises(InputError, match="should end in"):
+        write_report(found, tmp_path / "report.txt")
+
+
+def test_the_table_has_controls_beside_each_voice(planted, sides, data):  # noqa: F811
+    found = Contest.of(finish(run(planted[0], ContestRequest(data, written=4), *sides)))
+    unsteered, a, _, both = table_of(found)
+    assert unsteered[0] == "unsteered" and unsteered[4] == "0.00" and both[2:4] == ["", ""]
+    assert a[2].startswith("-0.") and " to +0." in a[2] and a[5].endswith("%")

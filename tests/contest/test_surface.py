@@ -1,0 +1,141 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from caa_core.contest.contest import compete
+from caa_core.contest.surface import Grid, layer_grid, surface, surface_of
+from caa_core.contest.voice import Side
+from caa_core.errors import InputError
+from caa_core.progress import finish
+from caa_core.reports.surface import INTERACTION, layer_map, surface_map
+from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.contest.test_contest import LAYER, PROMPTS, planted  # noqa: F401 - a fixture
+
+STEPS = (0.0, 0.01, 0.02, 0.03, 0.04)
+
+
+def voice(name, direction, multiplier=0.02):
+    vector = SteeringVector(name, dict.fromkeys(range(LAYER + 1), direction), {}, Provenance())
+    return Side.of(name, vector, LAYER, multiplier)
+
+
+@pytest.fixture(scope="module")
+def found(planted):  # noqa: F811
+    """3 of A's push are planted against 1 of B's."""
+    model, items, toward, idle = planted
+    sides = voice("A", 3 * toward + idle[0]), voice("B", -toward + idle[1])
+    return sides, finish(surface(model, items, *sides, STEPS, STEPS))
+
+
+def test_the_planted_exchange_rate_is_found(found):
+    _, surface = found
+    assert (
+        surface.rate.value == pytest.approx(3, abs=0.15) and surface.rate.low < surface.rate.value < surface.rate.high
+    )
+    assert surface.straight > 0.99 and surface.cheap == len(STEPS) ** 2 - 1
+    assert surface.verdict.startswith("1 of A weighs 3.0")
+    assert (surface.layer_a, surface.layer_b, surface.prompts) == (LAYER, LAYER, len(PROMPTS))
+
+
+def test_the_voices_balance_on_a_line_of_that_slope(found):
+    _, surface = found
+    assert surface.balance[0] == (0.0, 0.0)
+    (crossed,) = [b for a, b in surface.balance if a == 0.01]
+    assert crossed == pytest.approx(0.03, abs=0.002)
+    assert all(a <= 0.01 for a, _ in surface.balance)  # further out it lies beyond the grid
+
+
+def test_a_cell_is_what_the_contest_says_of_both(planted, found):  # noqa: F811
+    model, items, *_ = planted
+    sides, surface = found
+    contest = finish(compete(model, items, *sides, controls=0))
+    cells = {(cell.a, cell.b): cell for cell in surface.cells}
+    both = cells[0.02, 0.02]
+    assert both.change == pytest.approx(contest.delta_ab.value, abs=1e-5)
+    assert both.kl == pytest.approx(contest.kl[2], abs=1e-5)
+    assert cells[0.02, 0.0].change == pytest.approx(contest.delta_a.value, abs=1e-5)
+    assert cells[0.0, 0.0].change == cells[0.0, 0.0].low == 0 and cells[0.0, 0.0].m == surface.unsteered
+
+
+def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):  # noqa: F811
+    model, items, toward, idle = planted
+    nothing = finish(surface(model, items, voice("A", 3 * toward), voice("B", toward), STEPS[::2], STEPS[::2]))
+    assert nothing.rate is None and nothing.verdict.startswith("There is no exchange rate")
+    dear = finish(surface(model, items, voice("A", toward), voice("B", idle[0]), (0.0, 1e4), (0.0, 1e4)))
+    assert dear.rate is None and "Too few cells" in dear.verdict
+
+
+def test_words_are_there_or_not(planted):  # noqa: F811
+    """The paper's table of a system prompt by multiplier: the row 0 is the vector alone, and words have no cost."""
+    model, items, toward, _ = planted
+    told = Side("the prompt", system="Say y.")
+    found = finish(surface(model, items, voice("A", toward), told, (-0.1, 0.0, 0.1)))
+    assert {(cell.a, cell.b) for cell in found.cells} == {(a, b) for a in (-0.1, 0.0, 0.1) for b in (0.0, 1.0)}
+    assert found.layer_b is None and all((cell.kl is None) == (cell.b == 1) for cell in found.cells)
+    alone = {cell.a: cell.change for cell in found.cells if cell.b == 0}
+    assert alone[-0.1] < 0 == alone[0.0] < alone[0.1]
+    assert {b for _, b in found.balance} <= {0.0, 1.0}
+
+
+def test_layers_are_crossed(planted):  # noqa: F811
+    model, items, toward, idle = planted
+    a, b = voice("A", 3 * toward + idle[0]), voice("B", -toward + idle[1])
+    found = finish(layer_grid(model, items, a, b, [2, LAYER], [LAYER]))
+    assert [(cell["layer_a"], cell["layer_b"]) for cell in found.cells] == [(2, LAYER), (LAYER, LAYER)]
+    alone = finish(compete(model, items, a, b, controls=0))
+    assert found.cells[1]["dominance"] == pytest.approx(alone.dominance.value, abs=1e-3)
+    assert found.cells[1]["interaction"] == pytest.approx(alone.interaction.value, abs=1e-5)
+    assert f"{found.clear} of 2 crossings" in found.verdict
+    with pytest.raises(InputError, match="both voices are vectors"):
+        finish(layer_grid(model, items, a, Side("told", system="x"), [1], [1]))
+
+
+def test_what_is_kept_comes_back(planted, found):  # noqa: F811
+    model, items, *_ = planted
+    sides, surface = found
+    assert surface_of(surface.summary()) == surface
+    crossed = finish(layer_grid(model, items, *sides, [LAYER], [LAYER]))
+    assert surface_of(crossed.summary()) == crossed
+    with pytest.raises(InputError, match="cannot be read"):
+        surface_of({"kind": "multipliers"})
+
+
+def test_grids_that_cannot_be(planted):  # noqa: F811
+    model, items, toward, _ = planted
+    many = [i / 100 for i in range(30)]
+    with pytest.raises(InputError, match="900 cells are too many"):
+        finish(surface(model, items, voice("A", toward), voice("B", -toward), many, many))
+    with pytest.raises(InputError, match="are not multipliers"):
+        Grid.parse("one")
+    with pytest.raises(InputError, match="no layer 9"):
+        Grid.parse(layers_a="9", layers_b="1").layers_in(4)
+    assert Grid.parse("0,1", "0,2").multipliers == ((0.0, 1.0), (0.0, 2.0)) and Grid.parse().layers_in(4) is None
+
+
+def test_the_map_says_which_cell_is_clicked(planted, found):  # noqa: F811
+    model, items, *_ = planted
+    sides, surface = found
+    heat, line = surface_map(surface).data
+    assert tuple(heat.customdata[1][2]) == (0.02, 0.01) and heat.z[1][2] == pytest.approx(
+        {(cell.a, cell.b): cell.change for cell in surface.cells}[0.02, 0.01]
+    )
+    assert line.hoverinfo == "skip" and line.x[0] == line.y[0] == 0  # clicks go to the cell below it
+    assert line.x[1] == 1 and line.y[1] == pytest.approx(3, abs=0.2)  # at places of cells, not at multipliers
+    crossed = finish(layer_grid(model, items, *sides, [LAYER - 1, LAYER], [LAYER]))
+    heat = layer_map(crossed, INTERACTION).data[0]
+    assert tuple(heat.customdata[0][1]) == (LAYER, LAYER)
+    assert heat.z[0][1] == pytest.approx(crossed.cells[1]["interaction"])
+
+
+def test_names_are_not_taken_for_tags(found):
+    _, surface = found
+    figure = surface_map(replace(surface, a="<b>x</b>"))
+    assert "<b>x" not in figure.layout.xaxis.title.text and "&lt;b&gt;x" in figure.data[0].text[0][0]
+
+
+def test_voices_of_several_vectors_have_no_multiplier(planted):  # noqa: F811
+    model, items, toward, _ = planted
+    two = voice("A", toward).beside(voice("B", torch.flip(toward, [0])))
+    with pytest.raises(InputError, match="several vectors"):
+        finish(surface(model, items, two, voice("C", -toward)))

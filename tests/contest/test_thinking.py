@@ -1,0 +1,231 @@
+"""The arms, measured again by hand: one text at a time, with plain hooks at the tokens that an arm says it steers."""
+
+import json
+
+import pytest
+import torch
+
+from caa_core.cli.main import main
+from caa_core.contest.runs import ContestRequest, run_reasoning
+from caa_core.contest.thinking import reason
+from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
+from caa_core.contest.voice import Side
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.presets import presets
+from caa_core.errors import InputError
+from caa_core.metrics.items import choose_items
+from caa_core.model.prompts import after_thought
+from caa_core.progress import finish
+from caa_core.reports.contest import write_report
+from caa_core.reports.thinking import arms_figure
+from caa_core.steering.interventions import Positions, Steer
+from tests.helpers.models import make_tiny
+from tests.helpers.reference import steered_logits
+from tests.steering.test_interventions import random_vector
+
+PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
+SMALL = ThinkingRequest(thoughts=2, tokens=5)
+X = ("nobody", "a", "b", "both")
+
+# Of each arm: whose words (X's, nobody's, as many dots, or none), and which tokens are steered, where the prompt ends
+# before token p and the words before token w.
+BY_HAND = {
+    "direct": ("none", lambda i, p, w: i >= p - 1),
+    "steered": ("X", lambda i, p, w: i >= p - 1),
+    "thinking only": ("X", lambda i, p, w: p - 1 <= i < w),
+    "answer only": ("nobody", lambda i, p, w: i >= w),
+    "words alone": ("X", lambda i, p, w: False),
+    "reread": ("nobody", lambda i, p, w: i >= p - 1),
+    "filler": ("dots", lambda i, p, w: i >= p - 1),
+}
+
+
+def items_of(model, answers=("x", "y"), prompts=PROMPTS):
+    pairs = tuple(ContrastPair(prompt, *answers, i) for i, prompt in enumerate(prompts))
+    return finish(choose_items(model, Dataset("planted", "", "", pairs)))
+
+
+def plain_m(model, pair, words, steers, covers):
+    """m behind words, a token of an answer at a time."""
+    head = thinking_prompt(model, pair.prompt)
+    p, w = len(head.ids), len(head.ids) + len(words)
+    sides = []
+    for answer in (pair.positive, pair.negative):
+        ids, start = (whole := after_thought(model.tokenizer, head, words, answer)).ids, whole.start
+        logp = []
+        for end in range(start, len(ids)):
+            steered = [i for i in range(end) if covers(i, p, w)]
+            additions = [(steer.layer, steer.multiplier * steer.vector) for steer in steers]
+            logp.append(steered_logits(model, ids[:end], additions, steered).log_softmax(-1)[ids[end]].item())
+        sides.append(sum(logp) / len(logp))
+    return sides[0] - sides[1]
+
+
+class Bench:
+    """An experiment on a tiny model, and its thoughts once more."""
+
+    def __init__(self, model, prompts):
+        self.model, self.items = model, items_of(model, prompts=prompts)
+        a, b = (Side(name, (Steer(random_vector(model, i), i, 6.0),)) for i, name in enumerate("AB", 1))
+        self.sides = [Side("nobody"), a, b, a.beside(b)]
+        self.found = finish(reason(model, self.items, a, b, SMALL))
+        questions = {prompt: i for i, prompt in enumerate(prompts)}
+        self.thoughts = finish(write_thoughts(model, questions, self.sides, SMALL))
+
+    def m(self, words_of, steered_by, covers, dots=False):
+        """Mean m over prompts and thoughts, by hand."""
+        dot = self.model.tokenizer(".", add_special_tokens=False).input_ids[-1]
+        found = []
+        for pair in self.items.pairs:
+            for number in range(SMALL.thoughts):
+                words = () if words_of is None else self.thoughts[pair.prompt, number, words_of]
+                words = (dot,) * len(words) if dots else words
+                found.append(plain_m(self.model, pair, words, self.sides[steered_by].steers, covers))
+        return sum(found) / len(found)
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def bench(request, tiny_models):
+    return Bench(tiny_models[request.param], PROMPTS[:2])
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_is_steered_in_which_arm(bench, name):
+    words, covers = BY_HAND[name]
+    writer = {"none": lambda x: None, "nobody": lambda x: 0}.get(words, lambda x: x)
+    m = [bench.m(writer(x), x, covers, words == "dots") for x in range(4)]
+    arm = bench.found.arm(name)
+    for x, delta in enumerate((arm.delta_a, arm.delta_b, arm.delta_ab), 1):
+        assert delta.value == pytest.approx(m[x] - m[0], abs=2e-4)
+
+
+def test_the_arms_differ(bench):
+    """So that the test above could fail."""
+    changes = [round(bench.found.arm(name).delta_ab.value, 3) for name in BY_HAND]
+    assert len(set(changes)) == len(changes)
+
+
+def test_crossed(bench):
+    """A's words before B's answer, and the reverse; nobody's voice reads the words."""
+    answer = BY_HAND["answer only"][1]
+    ab, ba, aa, bb = (bench.m(words, by, answer) for words, by in ((1, 2), (2, 1), (1, 1), (2, 2)))
+    crossed = bench.found.arm("crossed")
+    assert crossed.dominance is None and crossed.thoughts == 8
+    if crossed.w:
+        assert crossed.w.value == pytest.approx((ab - ba) / (aa - bb), abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """At the last layer, directions that move the answers alone: what is cached of words does not know of them."""
+    model = make_tiny("llama")
+    letters = [x for x in "abcdefghijklmnopqrstuvwxyz" if len(model.tokenizer(f" {x}").input_ids) == 1][:2]
+    items = items_of(model, letters)
+    head = model.module.get_output_embeddings().weight
+    x, y = (model.tokenizer(f" {letter}", add_special_tokens=False).input_ids[0] for letter in letters)
+    toward = torch.nn.functional.normalize((head[x] - head[y]).detach(), dim=0)
+    a, b = (Side(name, (Steer(times * toward, 3, 0.002),)) for name, times in (("A", 3.0), ("B", -1.0)))
+    return model, items, a, b
+
+
+def test_a_voice_that_moves_answers_alone(planted):
+    """Planted: D = 0.5 wherever the answer is steered, and nothing where it is not: the vectors decide, not the words.
+
+    The push is so small that everybody writes the same words.
+    """
+    model, items, a, b = planted
+    found = finish(reason(model, items, a, b, SMALL))
+    for name in ("direct", "steered", "answer only", "reread", "filler"):
+        assert found.arm(name).dominance.value == pytest.approx(0.5, abs=0.02)
+        assert found.arm(name).additive == pytest.approx(0.5, abs=0.02) and found.arm(name).kl >= 0
+    for name in ("thinking only", "words alone"):
+        arm = found.arm(name)
+        assert arm.dominance is None and arm.change is None and arm.disagreements == 0
+        assert arm.delta_ab.value == pytest.approx(0, abs=1e-6)
+        assert arm.verdict.startswith("Neither speaks, so there is no contest")
+    assert found.arm("crossed").w.value == pytest.approx(-1, abs=0.02)
+    assert found.arm("crossed").verdict.startswith("The vectors decide more: W = -1.00")
+    assert found.arm("direct").verdict.startswith("The model follows A: D = +0.5")
+    assert abs(found.arm("answer only").change.value) < 0.02
+    assert found.arm("steered").thoughts == 12 and found.arm("direct").thoughts == 0
+
+
+def test_thoughts_are_kept_beside_the_numbers(planted):
+    model, items, a, b = planted
+    found = finish(reason(model, items, a, b, SMALL))
+    assert len(found.thoughts) == len(PROMPTS) * 2 * 4
+    under_both = [thought for thought in found.thoughts if thought["under"] == "both"]
+    assert sum(thought["disagrees"] for thought in under_both) == found.arm("steered").disagreements
+    assert all(thought["disagrees"] == (thought["m"] * thought["m_alone"] < 0) for thought in found.thoughts)
+    assert found.told.prompts == 6 and 0 <= found.told.probability.value <= 1 and found.told.agree <= 6
+
+
+def test_a_prompts_letter_orders_move_together(tiny_llama):
+    """Both orders of a question are asked, and count as one prompt."""
+    question = "Rain?\n\nChoices:\n (A) Yes\n (B) No"
+    pairs = tuple(ContrastPair(f"{prompt} {question}", "(A)", "(B)", i) for i, prompt in enumerate(PROMPTS[:4]))
+    items = finish(choose_items(tiny_llama, Dataset("letters", "", "", pairs)))
+    a, b = (Side(name, (Steer(random_vector(tiny_llama, i), 1, 1.0),)) for i, name in enumerate("AB"))
+    found = finish(reason(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
+    assert found.prompts == found.items == 3 and len(found.thoughts) == 3 * 2 * 4
+    assert found.arm("steered").thoughts == 6
+    assert found.verdict == "3 prompts are too few to tell; give at least 4."
+
+
+def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
+    told, added = Side("told", system="Say x."), Side("added", (Steer(random_vector(tiny_llama), 1, 1.0),))
+    found = finish(reason(tiny_llama, items_of(tiny_llama), told, added, ThinkingRequest(thoughts=1, tokens=4)))
+    assert [arm.name for arm in found.arms] == ["direct", "steered", "words alone", "reread", "filler"]
+    assert "stands before its words" in found.note and found.arm("steered").kl is None
+    json.dumps(found.summary(), allow_nan=False)
+
+
+def test_what_divides_no_answer_is_refused(tiny_llama):
+    items = items_of(tiny_llama)
+    nobody, begun = Side("nobody"), Side("begun", begin="I think")
+    with pytest.raises(InputError, match="beginning of an answer"):
+        finish(reason(tiny_llama, items, begun, nobody))
+    everywhere = finish(choose_items(tiny_llama, Dataset("p", "", "", items.pairs), Positions("all")))
+    with pytest.raises(InputError, match="after-prompt"):
+        finish(reason(tiny_llama, everywhere, nobody, nobody))
+
+
+def test_what_has_come_can_be_seen_before_the_end(planted):
+    model, items, a, b = planted
+    known = [
+        event for event in reason(model, items, a, b, ThinkingRequest(thoughts=1, tokens=3)) if hasattr(event, "arms")
+    ]
+    assert len(known[0].thoughts) == 24 and not known[0].arms and known[0].thoughts[0]["m"] is None
+    assert known[1].arms or known[2].arms
+    assert "crossed" in [arm.name for arm in known[-1].arms]
+
+
+def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tmp_path):
+    model, items, a, b = planted
+    b = Side("<b>B</b>", b.steers)
+    bout, known = ContestRequest(Dataset("planted", "", "", items.pairs)), {}
+    found = finish(run_reasoning(model, bout, a, b, SMALL, known))
+    assert finish(run_reasoning(model, bout, a, b, SMALL, known), pytest.fail) is found
+    assert finish(run_reasoning(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
+    for ending in (".json", ".csv", ".html"):
+        write_report(found, tmp_path / f"found{ending}")
+    assert json.loads((tmp_path / "found.json").read_text())["thinking"]["budget"]["tokens"] == 5
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 9
+    page = (tmp_path / "found.html").read_text()
+    assert "Can it reason its way to one voice?" in page and "<b>B</b>" not in page
+    assert {trace.name for trace in arms_figure(found).data} == {"direct", "steered", "answer only", "reread", "filler"}
+
+
+def test_joy_against_gloom_with_thoughts_on_the_command_line(tmp_path, capsys):
+    data, out = tmp_path / "four.json", tmp_path / "contest.json"
+    data.write_text(json.dumps(json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]))
+    voices = ["--a", "joy:10:1", "--b", "gloom:10:1", "--data", str(data), "--no-controls", "--json", "--out", str(out)]
+    assert main(["compete", *voices, "--cot", "--prompts", "4", "--samples", "1", "--thought-tokens", "6"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(out.read_text())
+    names = ["direct", "steered", "thinking only", "answer only", "words alone", "reread", "filler", "crossed"]
+    assert [arm["arm"] for arm in found["arms"]] == names
+    direct = found["arms"][0]
+    assert direct["delta_b_high"] < 0 and direct["change"] is None
+    assert (direct["dominance"] is None) == (direct["delta_a_low"] <= 0)
+    assert len(found["thinking"]["thoughts"]) == 16 and found["thinking"]["told"]["prompts"] == 4

@@ -1,0 +1,130 @@
+import json
+import re
+from collections import Counter
+
+import pytest
+import torch
+
+from caa_core.data.presets import find_pairs, find_table, find_test_pairs, pairs_behind, presets
+from caa_core.errors import InputError
+from caa_core.measuring.effect import Effect
+from caa_core.progress import finish
+from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import score
+from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import load_vector
+
+
+def words(text):
+    return re.findall(r"[\w']+", text.lower())
+
+
+def runs(text):
+    """All runs of five words."""
+    found = words(text)
+    return {tuple(found[i : i + 5]) for i in range(len(found) - 4)}
+
+
+PRESETS = sorted(presets())
+
+
+def test_the_promised_presets_are_there():
+    assert {"joy", "gloom", "formal", "casual", "refusal"} <= set(PRESETS)
+    for preset in presets().values():
+        assert presets()[preset.opposes].opposes == preset.name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_written_not_filled_in(name):
+    preset = presets()[name]
+    parts = {part: json.loads((preset.folder / f"{part}.json").read_text()) for part in ("pairs", "test", "contest")}
+    assert len(find_pairs(name).pairs) >= 40
+    prompts = [" ".join(words(item["prompt"])) for items in parts.values() for item in items]
+    assert len(prompts) == len(set(prompts))
+    where, answers = {}, 0
+    for part, items in parts.items():
+        for item in items:
+            for field in item.keys() - {"prompt"}:
+                answers += 1
+                for run in runs(item[field]):
+                    where.setdefault(run, Counter())[part] += 1
+    assert not [run for run, count in where.items() if len(count) > 1], "five words in a row in two parts"
+    assert not [run for run, count in where.items() if count.total() > answers / 10], "five words too often"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_positive_and_negative_answers_are_about_as_long(name):
+    """Else the vector would carry length."""
+    pairs = find_pairs(name).pairs
+    ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
+    assert 0.8 < ratio < 1.25
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_ready_vector_equals_a_fresh_extraction(embedded, name):
+    preset = presets()[name]
+    ready = load_vector(preset.vector_file)
+    assert (ready.name, len(ready.layers)) == (name, embedded.num_layers)
+    assert ready.provenance.dataset_sha256 == preset.dataset().sha256
+    assert not ready.differences(embedded.fingerprint, embedded.template_sha256)
+    layers = None if name == "joy" else [3, preset.layer]
+    fresh = finish(extract(embedded, preset.dataset(), layers, name))
+    for layer, direction in fresh.layers.items():
+        assert torch.cosine_similarity(ready.at(layer), direction, dim=0) > 0.99999
+        assert ready.norm(layer) == pytest.approx(direction.norm().item(), rel=1e-3)
+        assert ready.residual_norms[layer] == pytest.approx(fresh.residual_norms[layer], rel=1e-3)
+    assert fresh.provenance == ready.provenance
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_card_says_what_was_measured_on_held_out_prompts(name):
+    preset = presets()[name]
+    found = Effect(**preset.measured)
+    assert (found.layer, found.multiplier, found.items) == (preset.layer, preset.multiplier, len(preset.test().pairs))
+    assert found.low <= found.effect <= found.high
+    assert found.random_vectors >= 20 and 0 <= found.beaten <= found.random_vectors
+    assert found.kl > 0 and 0 <= found.repetition <= 1
+
+
+@pytest.mark.parametrize("name", ["joy", "french"])
+def test_the_numbers_of_a_card_come_out_again(embedded, name):
+    preset = presets()[name]
+    direction = load_vector(preset.vector_file).at(preset.layer)
+    scores = finish(score(embedded, preset.test().pairs, [(Steer(direction, preset.layer, preset.multiplier),)]))
+    assert (scores.preference[1] - scores.preference[0]).mean().item() == pytest.approx(
+        preset.measured["effect"], abs=0.05
+    )
+    assert scores.kl[1].mean().item() == pytest.approx(preset.measured["kl"], rel=0.1)
+
+
+def test_held_out_pairs_and_questions():
+    joy = presets()["joy"]
+    held_out = joy.test()
+    assert held_out.name == "joy (held out)" and len(held_out.pairs) >= 5
+    assert not set(held_out.pairs) & set(joy.dataset().pairs)
+    assert find_pairs("joy:ab") == joy.dataset().as_questions()
+    assert find_pairs("joy:ab").name == "joy (A/B questions)"
+
+
+def test_a_table_is_found_as_the_pairs_are(tmp_path):
+    (tmp_path / "mine.json").write_text(presets()["joy"].pairs_file.read_text())
+    assert [len(find_table(data).records) for data in ("joy", "joy:ab", tmp_path / "mine.json")] == [
+        len(find_pairs(data).pairs) for data in ("joy", "joy:ab", tmp_path / "mine.json")
+    ]
+    assert find_table("joy:ab").match_columns().positive == "answer_matching_behavior"
+
+
+@pytest.mark.parametrize("find", [find_pairs, find_table])
+def test_what_is_not_there(find):
+    with pytest.raises(InputError, match="There is no 'joy:c'; the preset 'joy' has one other version, 'joy:ab'"):
+        find("joy:c")
+    with pytest.raises(InputError, match="sadness:ab cannot be read: No such file"):
+        find("sadness:ab")
+
+
+def test_a_presets_name_stands_for_its_held_out_pairs_in_a_test():
+    joy = presets()["joy"]
+    assert find_test_pairs("joy").pairs == joy.test().pairs
+    assert find_test_pairs("joy:ab").is_lettered
+    assert pairs_behind(load_vector(joy.vector_file).provenance.dataset_sha256).pairs == joy.dataset().pairs
+    assert pairs_behind("0" * 64) is None

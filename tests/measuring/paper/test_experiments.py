@@ -1,0 +1,213 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.paper.behaviours import Behaviour, Instructions
+from caa_core.measuring.paper.experiments import (
+    EXPERIMENTS,
+    LAYERS,
+    Findings,
+    PaperRequest,
+    Replication,
+    parse_experiments,
+    replicate,
+)
+from caa_core.progress import Progress, finish
+from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import score
+from caa_core.vectors.extraction import extract
+from tests.measuring.test_verdict import PLANTED, towards
+
+WORDS = ("Rain", "The city", "A walk", "Some tea", "That song", "Sunday")
+# More options than two: letters that the paper does not count.
+OPTIONS = "\n\nChoices:\n (A) Yes\n (B) No\n (C) Perhaps"
+ANSWERS = [("(A)", "(B)"), ("(B)", "(A)"), ("(A)", "(B)"), ("(C)", "(A)"), ("(A)", "(C)"), ("(B)", "(A)")]
+TOLD = Instructions("Always say yes.", "Always say no.")
+
+
+def data(name, ending):
+    pairs = [
+        ContrastPair(f"{w}{ending}{OPTIONS}", *letters, i)
+        for i, (w, letters) in enumerate(zip(WORDS, ANSWERS, strict=True))
+    ]
+    return Dataset(name, "questions", name, tuple(pairs))
+
+
+ONE = Behaviour("one", data("pairs", "?"), data("items", " now?"), TOLD)
+TWO = replace(ONE, name="two", test=data("more items", " later?"), instructions=None)
+SETTINGS = PaperRequest(letter_swap=True, controls=20, multipliers=(-2, 2))
+
+
+@pytest.fixture(scope="module")
+def found(tiny_models):
+    return finish(replicate(tiny_models["llama"], [ONE, TWO], SETTINGS))
+
+
+@pytest.fixture(scope="module")
+def vector(tiny_models):
+    return finish(extract(tiny_models["llama"], ONE.pairs.in_both_letter_orders()))
+
+
+def cell(cells, layer, multiplier):
+    return next(c for c in cells if (c.layer, c.multiplier) == (layer, multiplier))
+
+
+def probability(model, vector, at, layer, multiplier, system=""):
+    """The mean probability of the matching answer with the vector of one layer added at another, scored directly."""
+    run = (Steer(vector.at(at), layer, multiplier),)
+    return finish(score(model, ONE.test.pairs, [run], system=system)).probability[1].mean().item()
+
+
+def test_layers_and_verdict_are_those_of_an_evaluation(tiny_llama, found, vector):
+    one = found.findings[0]
+    pairs = ONE.pairs.in_both_letter_orders()
+    expected = finish(evaluate(tiny_llama, ONE.test, vector, range(4), [-1, 1], counts=False, made_from=pairs))
+    for mine, theirs in zip(
+        (one.unsteered, *one.profile), (expected.swept.unsteered, *expected.swept.cells), strict=True
+    ):
+        assert [v for v in vars(mine).values() if v is not None] == pytest.approx(
+            [v for v in vars(theirs).values() if v is not None], abs=1e-5
+        )
+    assert one.proposal.layer == expected.conclusion.proposal.layer == one.layer
+    for kind in ("random", "shuffled"):
+        assert getattr(one.verdict, kind) == pytest.approx(getattr(expected.conclusion.verdict, kind), abs=1e-5)
+    assert torch.allclose(one.vector.at(2), vector.at(2))
+
+
+def test_the_paper_s_counting_is_that_of_an_evaluation_of_the_vector_as_given(tiny_llama, found):
+    given = finish(extract(tiny_llama, ONE.pairs))
+    work = evaluate(tiny_llama, ONE.test, given, range(4), [-1, 1], paper_counting=True, counts=False, controls=0)
+    expected = finish(work).swept
+    one = found.findings[0]
+    values = [c.value for c in (expected.unsteered, *expected.cells)]
+    assert [c.value for c in one.paper_profile] == pytest.approx(values, abs=1e-5)
+    assert cell(one.paper_curve, one.layer, 1).value == pytest.approx(
+        cell(expected.cells, one.layer, 1).value, abs=1e-5
+    )
+    assert {c.multiplier for c in one.paper_curve} == {-2, -1, 0, 1, 2}
+    assert abs(one.paper_profile[0].value - one.unsteered.value) > 1e-3  # C counts as nothing
+
+
+def test_the_curve_has_every_multiplier_and_a_band_of_random_vectors(tiny_llama, found, vector):
+    one = found.findings[0]
+    assert [c.multiplier for c in one.curve] == [-2, -1, 0, 1, 2]
+    assert cell(one.curve, one.layer, 2).value == pytest.approx(
+        probability(tiny_llama, vector, one.layer, one.layer, 2), abs=1e-5
+    )
+    assert cell(one.curve, one.layer, 0).difference == 0
+    assert [row[0] for row in one.band] == [-2, -1, 0, 1, 2] and one.band[2] == (0, 0, 0)
+    assert all(low < high for m, low, high in one.band if m)
+
+
+def test_transfer_adds_one_layer_s_vector_at_another(tiny_llama, found, vector):
+    one = found.findings[0]
+    assert [(c.layer, c.multiplier) for c in one.transfer] == [(n, m) for n in range(4) for m in (-1, 1)]
+    for at in range(4):
+        direct = probability(tiny_llama, vector, one.layer, at, 1)
+        assert cell(one.transfer, at, 1).value == pytest.approx(direct, abs=1e-5)
+    assert cell(one.transfer, one.layer, 1) == cell(one.profile, one.layer, 1)
+
+
+def test_a_system_prompt_is_before_every_item(tiny_llama, found, vector):
+    one = found.findings[0]
+    assert [arm.told for arm in one.arms] == ["none", "positive", "negative"]
+    for arm, system in zip(one.arms, ("", TOLD.positive, TOLD.negative), strict=True):
+        assert arm.system == system
+        for m in (-1, 0, 1):
+            direct = probability(tiny_llama, vector, one.layer, one.layer, m, system)
+            assert cell(arm.cells, one.layer, m).value == pytest.approx(direct, abs=1e-5)
+    told = cell(one.arms[1].cells, one.layer, 0)
+    assert told.difference == pytest.approx(told.swapped - one.unsteered.swapped, abs=1e-6)
+    assert found.findings[1].arms == ()
+
+
+def test_the_rest_is_there(found):
+    one = found.findings[0]
+    assert len(one.scatter.x) == 4 and len(one.scatter.x[0]) == 24 and set(one.scatter.answers) == {"(A)", "(B)", "(C)"}
+    assert len(one.alignments) == 2 and one.alignments[0].layer == one.layer
+    assert len(one.given_cosines) == 4 and max(one.given_cosines) < 0.9999
+    assert found.shared_layer in {f.layer for f in found.findings}
+    assert found.settings["multipliers"] == (-2, -1, 0, 1, 2)
+
+
+def test_findings_survive_being_kept_as_plain_data(found):
+    kept = json.loads(json.dumps(found.pack(), allow_nan=False))
+    again = Replication.unpack(kept)
+    assert json.dumps(again.summary()) == json.dumps(found.summary())
+    assert torch.equal(again.findings[0].vector.at(3), found.findings[0].vector.at(3))
+    with pytest.raises(InputError, match="cannot be read"):
+        Findings.unpack({**kept["findings"][0], "curve": [{"layer": 1}]})
+
+
+def test_after_a_stop_what_was_finished_is_there_and_is_not_measured_again(tiny_llama, found):
+    known = {}
+    work = replicate(tiny_llama, [ONE, TWO], SETTINGS, known)
+    first = next(event for event in work if isinstance(event, Replication))
+    next(work)
+    work.close()
+    assert [one.name for one in first.findings] == ["one"] and first.asked == ("one", "two")
+    assert first.findings[0].profile == found.findings[0].profile
+    known = json.loads(json.dumps(known))
+    said = []
+    again = finish(replicate(tiny_llama, [ONE, TWO], SETTINGS, known), said.append)
+    assert len(known) == 2 and again.findings[0].seconds == first.findings[0].seconds
+    assert not any(isinstance(event, Progress) and "(one" in event.unit for event in said)
+    other = replace(SETTINGS, controls=3)
+    finish(replicate(tiny_llama, [ONE], replace(other, experiments=(LAYERS,)), known))
+    assert len(known) == 3
+
+
+def test_a_planted_effect_of_a_ready_vector_is_found(tiny_llama):
+    """PLANTED's matching answers begin with one token, the others with another one; pairs only stand in."""
+    pairs = replace(PLANTED, pairs=PLANTED.pairs + tuple(replace(p, line=p.line + 10) for p in PLANTED.pairs))
+    ready = Behaviour("planted", pairs, pairs, None, towards(tiny_llama, "!", ".", 2.0), made_from=False)
+    (one,) = finish(replicate(tiny_llama, [ready], PaperRequest())).findings
+    assert one.verdict.effect and one.layer == 3 and not one.is_choice
+    assert one.conclusion.startswith("An effect on this model. At layer 3") and one.paper_curve == ()
+    assert {c.layer for c in one.profile} == {3}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_can_be_made_one_by_one(tiny_llama, found, experiment):
+    layer = found.findings[0].layer
+    alone = replace(SETTINGS, experiments=(experiment,), layer=layer, controls=0)
+    (one,) = finish(replicate(tiny_llama, [ONE], alone)).findings
+    whole = found.findings[0]
+    places = {
+        "layers": "profile",
+        "multipliers": "curve",
+        "transfer": "transfer",
+        "prompts": "arms",
+        "components": "scatter",
+        "tokens": "alignments",
+    }
+    for name, place in places.items():
+        if name == experiment:
+            assert json.dumps(one.summary()[place])[:300] == json.dumps(whole.summary()[place])[:300]
+        else:
+            assert not getattr(one, place)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (PaperRequest(layer=9), "no layer 9"),
+        (PaperRequest(layers=(1, 7)), "no layer 7"),
+        (PaperRequest(multipliers=(float("inf"),)), "finite numbers"),
+        (PaperRequest(pairs=1), "too few"),
+    ],
+)
+def test_settings_that_cannot_be(tiny_llama, settings, message):
+    with pytest.raises(InputError, match=message):
+        finish(replicate(tiny_llama, [ONE], settings))
+
+
+def test_experiments_by_name():
+    assert parse_experiments("") == EXPERIMENTS and parse_experiments("transfer, layers") == ("layers", "transfer")
+    with pytest.raises(InputError, match="no experiment 'pca': choose some of layers"):
+        parse_experiments("pca")

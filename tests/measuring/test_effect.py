@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import bootstrap, t
+
+from caa_core.measuring.effect import Effect, measure
+from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.estimates import interval, intervals
+from caa_core.progress import Progress, finish
+from caa_core.steering.interventions import Steer
+from caa_core.steering.sampling import repetition
+from caa_core.steering.scoring import score
+from tests.vectors.test_extraction import TEXTS
+
+
+def test_random_vectors_have_the_norm_and_nothing_else_in_common():
+    vector = torch.arange(64.0)
+    drawn = random_vectors(vector, 20)
+    assert [v.norm().item() for v in drawn] == pytest.approx([vector.norm().item()] * 20, rel=1e-5)
+    stacked = torch.stack([vector, *drawn])
+    cosines = torch.nn.functional.normalize(stacked) @ torch.nn.functional.normalize(stacked).T
+    assert (cosines - torch.eye(21)).abs().max() < 0.6
+    assert torch.equal(drawn[3], random_vectors(vector, 20)[3])
+
+
+def test_the_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(1, 2, 400)
+    expected = t.interval(0.95, 399, values.mean(), values.std(ddof=1) / 20)
+    assert interval(values) == pytest.approx(expected, abs=0.03)
+    assert interval(np.ones(5)) == (1.0, 1.0)
+
+
+def test_intervals_are_scipys_one_mean_at_a_time():
+    values = np.random.default_rng(1).normal(0.5, 0.2, (4, 30))
+    low, high = intervals(values)
+    for row, lower, upper in zip(values, low, high, strict=True):
+        expected = bootstrap((row,), np.mean, n_resamples=9999, method="percentile", rng=5).confidence_interval
+        assert (lower, upper) == pytest.approx(tuple(expected), abs=0.005)
+    assert interval(np.array([0.3])) == (0.3, 0.3)
+
+
+def test_repetition():
+    assert repetition(range(40)) == 0
+    assert repetition([1, 2, 3, 4] * 10) == pytest.approx(33 / 37)
+    assert repetition([1, 2]) == 0
+
+
+def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
+    planted = _uphill(tiny_llama, TEXTS.pairs, layer=2)
+    events = []
+    found = finish(measure(tiny_llama, TEXTS.pairs, planted, 2, 1.0), events.append)
+    assert found.low > 0 and found.beaten == 20 and found.kl > 0
+    scores = finish(score(tiny_llama, TEXTS.pairs, [(Steer(planted, 2, 1.0),)]))
+    assert found.effect == pytest.approx((scores.preference[1] - scores.preference[0]).mean().item(), abs=1e-5)
+    assert found.kl == pytest.approx(scores.kl[1].mean().item(), rel=1e-5)
+    assert any(isinstance(event, Progress) for event in events)
+    nothing = finish(measure(tiny_llama, TEXTS.pairs, random_vectors(planted, 3, seed=9)[2], 2, 1.0))
+    assert nothing.beaten < 20 and nothing.effect < found.effect / 2
+    json.dumps(found.summary(), allow_nan=False)
+    assert f"{found.effect:+.2f} nats" in str(Effect(**found.summary()))
+
+
+def _uphill(model, pairs, layer, size=3.0):
+    """The best of many random directions and its sums with others: no gradient, but plainly better than chance."""
+    best = torch.zeros(model.hidden_size)
+    for seed in range(3):
+        steps = random_vectors(torch.ones(model.hidden_size), 30, seed)
+        tried = [torch.nn.functional.normalize(best + step, dim=0) * size for step in steps]
+        scores = finish(score(model, pairs, [(Steer(v, layer, 1.0),) for v in tried]))
+        best = tried[(scores.preference[1:] - scores.preference[0]).mean(1).argmax()]
+    return best

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from caa_core.errors import InputError
+from caa_core.measuring.evaluation import KEPT, Evaluation, EvaluationRequest, measure, pack, unpack
+from caa_core.measuring.sweep import RunScores
+from caa_core.measuring.verdict import NOT_YET, KeptNumbers
+from caa_core.progress import finish
+from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.measuring.test_verdict import A_HEAVY
+from tests.vectors.test_extraction import TEXTS
+
+
+@pytest.fixture
+def vector(tiny_llama):
+    return finish(extract(tiny_llama, TEXTS, range(4)))
+
+
+@pytest.fixture
+def passes(tiny_llama, monkeypatch):
+    """Counts what the model's first block reads from now on."""
+    seen = []
+    hook = tiny_llama.blocks[0]._module.register_forward_hook(lambda *_: seen.append(1))
+    yield seen
+    hook.remove()
+
+
+def ways(question, model, vector, known):
+    """The evaluation at its end, and as it was shown on the way."""
+    shown = []
+    found = finish(measure(model, question, vector, known), shown.append)
+    return found, [event for event in shown if isinstance(event, Evaluation)]
+
+
+@pytest.mark.parametrize("data", [A_HEAVY, TEXTS], ids=["letters", "texts"])
+def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
+    question = EvaluationRequest.parse(data, "all", "-1,1", controls=20)
+    whole, shown = ways(question, tiny_llama, vector, KeptNumbers())
+    assert [len(found.swept.cells) for found in shown] == [4, 8, 8]
+    assert {found.conclusion.text for found in shown} == {NOT_YET} and whole.conclusion.verdict
+    needed = len(passes)
+
+    # Stopped after the first layers, kept as text, and begun again.
+    known = KeptNumbers()
+    work = measure(tiny_llama, question, vector, known)
+    assert next(event for event in work if isinstance(event, Evaluation)).swept.cells == shown[0].swept.cells
+    work.close()
+    known = unpack(json.loads(json.dumps(pack(known), allow_nan=False)))
+    passes.clear()
+    resumed, shown = ways(question, tiny_llama, vector, known)
+    assert 0 < len(passes) < needed
+    for one, other in zip(resumed.swept.cells, whole.swept.cells, strict=True):
+        assert vars(one) == pytest.approx(vars(other), abs=1e-5)
+    assert resumed.conclusion.verdict.random == pytest.approx(whole.conclusion.verdict.random, abs=1e-5)
+
+    # The same again costs nothing, its controls neither.
+    passes.clear()
+    known = unpack(json.loads(json.dumps(pack(known))))
+    again, _ = ways(question, tiny_llama, vector, known)
+    assert not passes
+    assert again.conclusion.text == resumed.conclusion.text
+
+    # Another multiplier only costs its own cells; other controls are measured anew.
+    ways(EvaluationRequest.parse(data, "3", "-1,1,2", controls=20), tiny_llama, vector, known)
+    assert 0 < len(passes) < needed
+    passes.clear()
+    ways(EvaluationRequest.parse(data, "all", "-1,1", controls=21), tiny_llama, vector, known)
+    assert passes
+
+
+@pytest.mark.parametrize(
+    ("layers", "there"),
+    [("all", [0, 1, 2, 3]), ("", [0, 1, 2, 3]), ("Middle third", [2]), ("every third", [1]), ("0,2-3", [0, 2, 3])],
+)
+def test_layers_in_words(tiny_llama, vector, layers, there):
+    assert EvaluationRequest.parse(TEXTS, layers).layers_of(vector, tiny_llama.num_layers) == there
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"multipliers": "one"}, "are not multipliers"),
+        ({"positions": "nowhere"}, "no steered positions"),
+        ({"controls": 100_000}, "Controls must be"),
+        ({"cue": "x" * 300}, "at most 200"),
+        ({"layers": "9"}, "no layer 9"),
+        ({"layers": "middle"}, "'middle' is not a layer"),
+    ],
+)
+def test_bad_settings_are_named(tiny_llama, vector, given, message):
+    with pytest.raises(InputError, match=message):
+        finish(measure(tiny_llama, EvaluationRequest.parse(TEXTS, **given), vector))
+
+
+def test_a_vector_without_the_layers_is_named(tiny_llama):
+    edge = SteeringVector("edge", {0: torch.ones(tiny_llama.hidden_size)}, {}, Provenance())
+    with pytest.raises(InputError, match="edge has no layer in the middle third"):
+        finish(measure(tiny_llama, EvaluationRequest.parse(TEXTS, "middle third"), edge))
+
+
+def test_what_is_kept_has_an_end(tiny_llama):
+    many = np.arange(100_000.0)
+    readings = {str(i): RunScores(many, many, many, many, many.astype(int)) for i in range(4)}
+    kept = pack(KeptNumbers(readings))
+    assert list(kept["readings"]) == ["3"] and len(json.dumps(kept)) < KEPT * 1.1
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        {},
+        {"readings": {"a": 5}, "changes": {}},
+        {"readings": {"a": ["!", "", "", "", ""]}, "changes": {}},
+        {"readings": {}, "changes": {"a": [1]}},
+    ],
+)
+def test_what_was_not_kept_by_us_is_refused(kept):
+    with pytest.raises(InputError, match="cannot be read"):
+        unpack(kept)

@@ -1,0 +1,131 @@
+"""What steering costs on a test whose right answers are known: planted models that know, that do not, that are hurt."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from caa_core.cli.main import main
+from caa_core.errors import InputError
+from caa_core.measuring.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
+from caa_core.metrics.controls import random_vectors
+from caa_core.progress import finish
+from caa_core.reports.knowledge import capability_by_multiplier
+from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import score
+from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.helpers.models import save_tiny
+from tests.vectors.test_extraction import LETTERS, TEXTS
+
+
+def test_the_questions_that_ship_are_forty_with_letters_in_balance():
+    found = questions()
+    assert len(found.pairs) == len({pair.prompt for pair in found.pairs}) == 40
+    assert [pair.positive for pair in found.pairs].count("(A)") == 20
+    assert all(pair.swapped() for pair in found.pairs)
+    assert find_questions(OWN) == found and find_questions("joy:ab").is_lettered
+
+
+def vector(model, size=2.0, seed=3):
+    direction = random_vectors(torch.ones(model.hidden_size), 1, seed)[0]
+    return SteeringVector("some", {2: direction / direction.norm() * size}, {}, Provenance())
+
+
+def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
+    test, steering = questions().first(6), vector(tiny_llama)
+    found = finish(examine(tiny_llama, test, steering, 2, [-1, 0, 1], controls=3))
+    assert [row.multiplier for row in found.rows] == [0, -1, 1]
+    asked = [*test.pairs, *(pair.swapped() for pair in test.pairs)]
+    beside = random_vectors(steering.at(2), 3)
+    for row in found.rows[1:]:
+        runs = [(Steer(one, 2, row.multiplier),) for one in (steering.at(2), *beside)]
+        first, second = finish(score(tiny_llama, asked, runs)).probability.double().chunk(2, dim=1)
+        both = (first + second) / 2
+        right = (both > 0.5).double().mean(1)
+        assert row.probability == pytest.approx(both[1].mean().item(), abs=1e-5)
+        assert row.probability_change == pytest.approx((both[1] - both[0]).mean().item(), abs=1e-5)
+        assert (row.accuracy, row.accuracy_change) == pytest.approx((right[1].item(), (right[1] - right[0]).item()))
+        moved = (right[2:] - right[0]).tolist()
+        assert row.random == pytest.approx((min(0, *moved), max(0, *moved)))
+    assert capability_by_multiplier(found).layout.yaxis.title.text.startswith("share of questions")
+    assert Knowledge.of(json.loads(json.dumps(found.summary(), allow_nan=False))) == found
+    with pytest.raises(InputError, match="cannot be read"):
+        Knowledge.of({"rows": 3})
+
+
+def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):
+    found = finish(examine(tiny_llama, questions().first(8), vector(tiny_llama, 30.0), 2, controls=2))
+    assert not found.answers
+    assert str(found).startswith("This test cannot show a loss: unsteered, the model answers no better than chance")
+
+
+def answered(multiplier, accuracy, change, random, probability=0.8):
+    ends = (accuracy - 0.05, accuracy + 0.05)
+    changes = (change, change - 0.05, change + 0.05)
+    return KnowledgeLevel(
+        multiplier,
+        accuracy,
+        *ends,
+        probability,
+        probability - 0.1,
+        probability + 0.1,
+        *changes,
+        *changes,
+        random,
+        0.9,
+        0.1,
+    )
+
+
+def test_what_is_lost_is_said_beside_random_vectors():
+    rows = (
+        answered(0.0, 0.9, 0.0, None),
+        answered(-1.0, 0.6, -0.3, (-0.1, 0.0)),
+        answered(1.0, 0.7, -0.2, (-0.25, 0.0)),
+        answered(0.5, 0.89, -0.01, (-0.1, 0.0)),
+    )
+    found = Knowledge("some", "test", 2, 40, (), 0, 20, rows)
+    unsteered, down, up, half = str(found).splitlines()
+    assert unsteered.startswith("Unsteered: 90% of 40 questions of test right (85% to 95%)")
+    assert down.startswith("Layer 2, × -1 costs capability: accuracy -30 points (-35 to -25)")
+    assert down.endswith("change accuracy by -10 to +0, so it is this direction and not its length.")
+    assert up.endswith("change accuracy by -25 to +0, as much.")
+    assert half.startswith("Layer 2, × 0.5: no loss of capability is shown (one of 6 points or less is not ruled out)")
+    assert not replace(found, rows=(answered(0.0, 0.54, 0.0, None), *rows[1:])).answers
+
+
+def test_what_is_no_test_of_knowledge_is_refused(tiny_llama):
+    with pytest.raises(InputError, match="texts is no test of knowledge: its answers must be letters"):
+        finish(examine(tiny_llama, TEXTS, vector(tiny_llama), 2))
+    with pytest.raises(InputError, match="no layer 77"):
+        finish(examine(tiny_llama, LETTERS, vector(tiny_llama), 77))
+
+
+def test_cost_on_the_command_line(capsys, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("It rained all day, and the streets were empty.")
+    given = [
+        "cost",
+        "--model",
+        str(save_tiny(tmp_path / "tiny")),
+        "--dtype",
+        "float32",
+        "--vector",
+        "joy",
+        "--layer",
+        "1",
+    ]
+    few = ["--multipliers=-1,1", "--text", str(text), "--control-seeds", "2"]
+    assert main([*given, *few, "--data", OWN, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["multiplier"] for row in found["text"]["steered"]] == [-1, 1]
+    assert found["test"]["questions"] == 40 and found["test"]["controls"] == 2
+    assert [row["multiplier"] for row in found["test"]["rows"]] == [0, -1, 1]
+    assert main([*given, *few]) == 0
+    said = capsys.readouterr().out
+    assert "perplexity" in said and "nothing to lose" not in said
+    text.write_bytes(b"\xff\xfe\x00")
+    for wrong, message in ((["--text", str(text)], "cannot be read as a text"), (["--data", "joy"], "no test of know")):
+        assert main([*given, "--multipliers=1", "--control-seeds", "1", *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,321 @@
+"""Every row of a study is what a direct score says; a planted position is found; items are the same everywhere."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from caa_core.cli.main import main
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.measuring.study import KINDS, Study, StudyArm, StudyRequest, StudyRow, size, study
+from caa_core.metrics.controls import random_controls, shuffled_controls
+from caa_core.model.prompts import Cue
+from caa_core.progress import Progress, finish
+from caa_core.reports.study import FORMATS, rows_in_words, study_dots, table_of, write_study
+from caa_core.steering.activations import ReadPosition
+from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.scoring import score
+from caa_core.vectors.extraction import extract
+from tests.helpers.models import make_tiny, save_tiny
+from tests.measuring.test_verdict import A_HEAVY, QUESTIONS
+from tests.vectors.test_extraction import LETTERS, TEXTS
+
+FEW = {"positions": ["index:-2"], "reads": ["last"], "cues": ["(", "instruction"]}
+
+
+@pytest.fixture(scope="module")
+def grid(tiny_models):
+    """A small grid over both factors and cues, and what was kept of it."""
+    known = {}
+    design = StudyRequest.of(LETTERS, A_HEAVY, **FEW, full=True)
+    return finish(study(tiny_models["llama"], LETTERS, A_HEAVY, [1, 2], [2], design, 3, known)), known
+
+
+def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(tiny_llama, grid):
+    found, _ = grid
+    assert len(found.rows) == found.cells == 2 * 2 * 3 * 2
+    assert len({(row.arm, row.layer, row.multiplier) for row in found.rows}) == found.cells
+    pairs = A_HEAVY.pairs
+    asked = [*pairs, *(pair.swapped() for pair in pairs)]
+    vectors, controls = {}, {}
+    for name in ("letter", "last"):
+        at = ReadPosition.parse(name)
+        vector = vectors[name] = finish(extract(tiny_llama, LETTERS, read=at))
+        controls[name] = (
+            random_controls(vector, [1, 2], 3),
+            finish(shuffled_controls(tiny_llama, LETTERS, vector, [1, 2], 3, position=at)),
+        )
+    groups = {}
+    for row in found.rows:
+        groups.setdefault((row.arm.positions, row.arm.cue), []).append(row)
+    assert len(groups) == 6
+    for (positions, cue), rows in groups.items():
+        # All read positions are added with the norm of the base's vector.
+        norms = [vectors[row.arm.read].norm(row.layer) for row in rows]
+        runs = [
+            (Steer(one * vectors["letter"].norm(row.layer) / norm, row.layer, row.multiplier),)
+            for row, norm in zip(rows, norms, strict=True)
+            for one in (
+                vectors[row.arm.read].at(row.layer),
+                *(c[row.layer] for kind in controls[row.arm.read] for c in kind),
+            )
+        ]
+        scores = finish(score(tiny_llama, asked, runs, Positions.parse(positions), Cue.parse(cue)))
+        given, swapped = scores.probability.double().chunk(2, dim=1)
+        both = (given + swapped) / 2
+        for number, (row, norm) in enumerate(zip(rows, norms, strict=True)):
+            at = 1 + 7 * number
+            changes = (both[at] - both[0]).tolist()
+            assert [row.unsteered, row.steered] == pytest.approx(both[[0, at]].mean(1).tolist(), abs=1e-5)
+            assert row.changes == pytest.approx(changes, abs=1e-5)
+            ends = bootstrap((np.array(row.changes),), np.mean, method="percentile", rng=5).confidence_interval
+            assert (row.low, row.high) == pytest.approx(tuple(ends), abs=0.15 * (ends.high - ends.low) + 1e-9)
+            assert row.as_given == pytest.approx((given[at] - given[0]).mean().item(), abs=1e-5)
+            for start, kind in zip((at + 1, at + 4), KINDS, strict=True):
+                moved = (both[start : start + 3] - both[0]).mean(1).tolist()
+                assert getattr(row, kind) == pytest.approx((min(0, *moved), max(0, *moved)), abs=1e-5)
+            assert row.norm == pytest.approx(norm, rel=1e-5)
+            assert row.kl == pytest.approx(scores.kl[at, : len(pairs)].mean().item(), abs=1e-5)
+            assert row.mass == pytest.approx(scores.mass[at, : len(pairs)].mean().item(), abs=1e-6)
+
+
+def test_one_factor_at_a_time_is_part_of_the_grid(tiny_llama, grid):
+    few = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], StudyRequest.of(LETTERS, A_HEAVY, **FEW), 3, {}))
+    assert few.cells == (1 + 1 + 1 + 2) * 2
+    whole = {(row.arm, row.layer, row.multiplier): row for row in grid[0].rows}
+    for row in few.rows:
+        assert len(row.arm.differs(few.base)) < 2
+        assert row.changes == pytest.approx(whole[row.arm, row.layer, row.multiplier].changes, abs=1e-5)
+
+
+ONE_TOKEN = [ContrastPair(q, "!", ".", i) for i, q in enumerate(QUESTIONS, 1)]
+EXCLAIMED = Dataset("exclaimed", "", "", tuple(ONE_TOKEN))
+
+
+@pytest.fixture(scope="module")
+def echo():
+    """A model whose head is its embedding, so that what it has read is what it says: reading "!" plants "!"."""
+    return make_tiny("llama", tie_word_embeddings=True, initializer_range=0.05)
+
+
+def test_the_one_position_that_carries_a_planted_effect_is_found(echo):
+    """An answer of one token is predicted at the prompt's last token; the last layer does nothing elsewhere."""
+    design = StudyRequest.of(EXCLAIMED, EXCLAIMED, ["after-prompt", "index:-2", "generated"], ["last"], ["none"])
+    found = finish(study(echo, EXCLAIMED, EXCLAIMED, [3], design=design))
+    rows = {row.arm.positions: row for row in found.rows if row.multiplier == 1 and row.arm.read == "answer-mean"}
+    assert rows["after-prompt"].effect is True and rows["after-prompt"].verdict == "An effect"
+    for elsewhere in ("index:-2", "generated"):
+        assert rows[elsewhere].effect is False and rows[elsewhere].changes == pytest.approx([0.0] * 8, abs=1e-6)
+    furthest, alone, read, norms = found.answers
+    assert furthest.startswith("The steered position after-prompt moves the answers furthest, +")
+    assert "no effect: " in furthest and "generated" in furthest.partition("no effect: ")[2]
+    assert alone.startswith("Steering the second last token of the prompt alone has no effect: ")
+    assert "and so does" in read and "the same thing here" in read  # an answer's only token is its last
+    assert norms.startswith("Norms of their vectors: answer-mean ")
+
+
+def test_a_planted_null_is_said_in_plain_words(echo):
+    null = replace(EXCLAIMED, pairs=tuple(replace(pair, positive="a", negative="o") for pair in ONE_TOKEN))
+    found = finish(study(echo, null, EXCLAIMED, [3], design=StudyRequest.of(null, EXCLAIMED, ["all"], ["last"])))
+    assert not any(row.works for row in found.rows)
+    assert found.answers[0].startswith("No steered position has an effect")
+    assert any(sentence.startswith("No cue brings an effect") for sentence in found.answers)
+
+
+def test_an_effect_the_other_way_does_not_count_as_working(echo):
+    turned = replace(EXCLAIMED, pairs=tuple(replace(p, positive=".", negative="!") for p in ONE_TOKEN))
+    found = finish(
+        study(echo, EXCLAIMED, turned, [3], [1], StudyRequest.of(EXCLAIMED, turned, ["all"], ["last"], ["none"]))
+    )
+    assert {row.verdict for row in found.rows} == {"An effect, but the other way"}
+    assert found.answers[0].startswith("No steered position has an effect the way it should on this model")
+
+
+def test_items_that_do_not_fit_under_one_cue_are_left_out_of_all(tiny_llama):
+    long = replace(A_HEAVY.pairs[0], prompt="word " * 60 + A_HEAVY.pairs[0].prompt, line=77)
+    items = replace(A_HEAVY, pairs=(*A_HEAVY.pairs, long))
+    lengths = [len(tiny_llama.tokenizer(pair.prompt).input_ids) for pair in items.pairs]
+    tight = make_tiny("llama", max_position_embeddings=max(lengths) + 30)
+    design = StudyRequest.of(LETTERS, items, ["all"], ["last"], ["none", "instruction"])
+    found = finish(study(tight, LETTERS, items, [1], [1], design, 2))
+    assert {row.items for row in found.rows} == {found.items} == {8}
+    assert len(found.skipped) == 1 and found.skipped[0].startswith("Item 77 ")
+    assert "1 left out everywhere" in table_of(found)
+    alone = finish(study(tight, LETTERS, items, [1], [1], replace(design, cues=("none",)), 2))
+    assert {row.items for row in alone.rows} == {9}
+
+
+def test_a_read_position_that_there_is_not_is_left_out_with_the_reason(tiny_llama):
+    design = StudyRequest.of(LETTERS, A_HEAVY, ["all"], ["last-prompt", "999"], ["none"])
+    found = finish(study(tiny_llama, LETTERS, A_HEAVY, [1], [1], design, 2))
+    assert [row.arm for row in found.rows] == [StudyArm("after-prompt", "letter"), StudyArm("all", "letter")]
+    assert len(found.left_out) == 2 and "the answers of letters do not differ" in found.left_out[0]
+    assert "has no token 999" in found.left_out[1]
+
+
+def test_levels_are_those_that_make_sense():
+    of_letters, of_texts = StudyRequest.of(LETTERS, A_HEAVY), StudyRequest.of(TEXTS, TEXTS)
+    assert of_letters.cues == ("none", "Answer:", "(", "instruction") and of_texts.cues == ("none", "Answer:")
+    assert of_letters.reads[0] == "letter" and of_texts.reads == ("answer-mean", "last", "last-prompt", "-2")
+    assert StudyRequest.of(LETTERS, A_HEAVY, ["all"], ["letter"], ["Answer:"]) == StudyRequest(
+        ("after-prompt", "all"), ("letter",), ("none", "Answer:")
+    )
+    assert size(LETTERS, of_letters, [1], [-1, 0, 1], 20) == (
+        "13 combinations × 1 layer × 2 multipliers = 26 cells, each beside 20 random vectors and 20 "
+        "from shuffled labels"
+    )
+    assert "120 combinations" in size(LETTERS, replace(of_letters, full=True), [1], [1], 0)
+    for levels, message in (
+        ({"positions": ["first"]}, "no steered positions"),
+        ({"reads": ["first"]}, "no read position"),
+        ({"cues": ["x" * 300]}, "at most 200"),
+    ):
+        with pytest.raises(InputError, match=message):
+            StudyRequest.of(LETTERS, A_HEAVY, **levels)
+
+
+def test_what_cannot_be_asked_is_said(tiny_llama):
+    with pytest.raises(InputError, match="a multiplier other than 0"):
+        finish(study(tiny_llama, LETTERS, A_HEAVY, [1], [0]))
+    full = StudyRequest.of(LETTERS, A_HEAVY, full=True)
+    with pytest.raises(InputError, match="= 2400 cells are too many"):
+        finish(study(tiny_llama, LETTERS, A_HEAVY, [0, 1], range(1, 11), full))
+
+
+def test_what_is_known_is_not_computed_again(tiny_llama, grid):
+    whole, known = grid
+    known = json.loads(json.dumps(known, allow_nan=False))
+    passes = []
+    hook = tiny_llama.blocks[0]._module.register_forward_hook(lambda *_: passes.append(1))
+    design = StudyRequest.of(LETTERS, A_HEAVY, **FEW, full=True)
+    again = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known))
+    assert again.rows == whole.rows and not passes
+
+    # Stopped after the first part, and begun again.
+    known = {}
+    work = study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known)
+    part = next(event for event in work if isinstance(event, Study))
+    work.close()
+    assert 0 < len(part.rows) < part.cells and part.answers == [f"Not finished: {len(part.rows)} of 24 cells."]
+    rest = []
+    resumed = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known), rest.append)
+    hook.remove()
+    shown = [event for event in rest if isinstance(event, Progress) and event.unit == "cells"]
+    assert shown[0].resumed == len(part.rows)
+    for one, other in zip(resumed.rows, whole.rows, strict=True):
+        assert one.arm == other.arm and one.changes == pytest.approx(other.changes, abs=1e-5)
+
+
+def test_fewer_controls_than_twenty_call_nothing_an_effect(echo):
+    found = finish(study(echo, EXCLAIMED, EXCLAIMED, [3], [1], StudyRequest.of(EXCLAIMED, EXCLAIMED, ["all"]), 5))
+    assert not any(row.effect for row in found.rows)
+    assert any(row.verdict == "Not judged: that takes 20 controls of each kind beside it" for row in found.rows)
+    assert found.answers == ["Nothing is called an effect without 20 controls of each kind beside it."]
+
+
+def test_files_hold_everything_and_no_formula(grid, tmp_path):
+    found = replace(grid[0], provenance={**grid[0].provenance, "data": "<script>alert(1)</script>"})
+    odd = replace(found.rows[0], arm=replace(found.rows[0].arm, cue="=cmd()"))
+    found = replace(found, rows=(odd, *found.rows[1:]))
+    for ending in FORMATS:
+        write_study(found, tmp_path / f"study{ending}")
+    kept = json.loads((tmp_path / "study.json").read_text())
+    assert Study.of(kept).rows == found.rows and json.loads(json.dumps(Study.of(kept).summary())) == kept
+    with open(tmp_path / "study.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found.cells and rows[0]["cue"] == "'=cmd()" and float(rows[0]["difference"])
+    page = (tmp_path / "study.html").read_text()
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+    with pytest.raises(InputError, match="should end in"):
+        write_study(found, tmp_path / "study.xlsx")
+    with pytest.raises(InputError, match="cannot be read"):
+        Study.of({"rows": 3})
+
+
+def test_the_figure_has_a_dot_for_every_row_around_the_base(grid):
+    found = grid[0]
+    figure = study_dots(found, 2)
+    dots = [x for trace in figure.data if trace.mode == "markers" for x in trace.x]
+    around = [row for row in found.rows if row.layer == 2 and len(row.arm.differs(found.base)) < 2]
+    assert sorted(dots) == sorted(
+        [row.difference for row in around] + 2 * [row.difference for row in around if row.arm == found.base]
+    )
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == ["Steered positions", "Read position", "Answer cue"]
+    title = figure.layout.xaxis3.title.text.replace("<br>", " ")
+    assert title == "change of the probability of the matching answer over both letter orders"
+    headers, rows = rows_in_words(found)
+    assert len(rows) == found.cells and {len(row) for row in rows} == {len(headers)}
+
+
+def told(**pushes):
+    """What is said of cues, each with the changes of its items."""
+    rows = [
+        StudyRow(
+            StudyArm(cue=cue),
+            1,
+            1.0,
+            4,
+            1.0,
+            0.5,
+            0.5,
+            float(np.mean(c)),
+            *[0.0] * 3,
+            None,
+            None,
+            20,
+            None,
+            None,
+            0.0,
+            works,
+            "",
+            c,
+        )
+        for cue, (works, *c) in pushes.items()
+    ]
+    return Study(tuple(rows), StudyArm(), len(rows), "", 4, (), ()).answers[-1]
+
+
+def test_whether_a_cue_is_needed_is_said_with_its_numbers():
+    small, large = (0.1, 0.11, 0.09, 0.1), (0.3, 0.31, 0.29, 0.3)
+    text = told(none=(False, 0.0, 0.01, 0.0, 0.01), word=(True, *large))
+    assert text.startswith("It needs a cue: without one there is no effect, +0.005 (") and "with word, +0.300" in text
+    text = told(none=(True, *small), word=(True, *large), other=(False, 0.0, 0.0, 0.0, 0.0))
+    assert text.startswith("It needs no cue: without one it is +0.100 (")
+    assert "more with word +0.300; less with other +0.000." in text
+    assert "do not change that clearly: word" in told(none=(True, *small), word=(True, *small[::-1]))
+
+
+def test_a_study_on_the_command_line(capsys, tmp_path):
+    folder, out = save_tiny(tmp_path / "tiny"), tmp_path / "study.csv"
+    given = ["study", "--model", str(folder), "--dtype", "float32", "--data", "joy", "--test", "joy:ab", "--layer", "1"]
+    few = [
+        "--items",
+        "3",
+        "--limit",
+        "4",
+        "--positions",
+        "all",
+        "--reads",
+        "last",
+        "--cue",
+        "(",
+        "--control-seeds",
+        "2",
+    ]
+    assert main([*given, *few, "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "4 combinations × 1 layer × 2 multipliers = 8 cells, each beside 2 random vectors and 2 from shuffled labels"
+        in said.err
+    )
+    found = Study.of(json.loads(said.out))
+    assert len(found.rows) == found.cells == 8 and found.items == 3
+    assert len(out.read_text().splitlines()) == 9
+    for wrong, message in ((["--layer", "99"], "no layer 99"), (["--out", "x.pdf"], "should end in")):
+        assert main([*given, *few, *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,62 @@
+import pytest
+
+from caa_core.errors import InputError
+from caa_core.model import machine
+from caa_core.model.loading import load
+from caa_core.model.machine import best_device, check_disk, check_memory, fits, free_memory, gigabytes, memory_needed
+from tests.helpers.models import save_tiny
+
+
+def test_memory_grows_with_parameters_and_width():
+    assert memory_needed(10**9, "float32") > 4 * 10**9 > memory_needed(10**9, "bfloat16") > 2 * 10**9
+    assert fits(10**6, "float32", "cpu")
+
+
+def test_what_does_not_fit_is_refused_with_both_numbers():
+    check_memory("small", 10**6, "float32", "cpu")
+    with pytest.raises(InputError, match=r"^huge needs about 2300.3 GB of memory in bfloat16, and [\d.]+ GB are free"):
+        check_memory("huge", 10**12, "bfloat16", "cpu")
+
+
+def test_a_model_that_fits_in_bfloat16_only_is_said_to():
+    parameters = int(free_memory("cpu") / machine.WORKING_FACTOR / 3)
+    check_memory("middle", parameters, "bfloat16", "cpu")
+    with pytest.raises(InputError, match=r"in float32, and .* are free here: choose bfloat16"):
+        check_memory("middle", parameters, "float32", "cpu")
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert free_memory("cpu") > 10**8
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 400000\ninactive_file 200000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory("cpu") > 10**8
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert free_memory("cpu") == 500_000
+
+
+def test_loading_what_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    folder = save_tiny(tmp_path / "tiny")
+    limits = {"memory.max": "100000000", "memory.current": "0", "memory.stat": "inactive_file 0"}
+    for name, text in limits.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    with pytest.raises(InputError, match=r"tiny needs about 0.3 GB of memory"):
+        load(str(folder), device="cpu")
+    said = []
+    with pytest.raises(InputError, match=r"^Llama-2-7b-chat .* needs about 15.8 GB of memory in bfloat16"):
+        load("llama-2-7b-chat", "bfloat16", "cpu", said.append)
+    assert said == []
+
+
+def test_room_on_the_disk(tmp_path):
+    check_disk(tmp_path, 1000, "CAA_CACHE")
+    with pytest.raises(InputError, match=r"1000000.2 GB of room .* or set CAA_CACHE to a folder on another disk"):
+        check_disk(tmp_path, 10**15, "CAA_CACHE")
+
+
+def test_the_device_can_be_set(monkeypatch):
+    monkeypatch.setenv("CAA_DEVICE", "cpu")
+    assert best_device() == "cpu"
+    assert gigabytes(1_549_999_999) == "1.5 GB"

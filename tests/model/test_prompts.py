@@ -1,0 +1,161 @@
+import pytest
+
+from caa_core.data.pairs import ContrastPair
+from caa_core.errors import InputError
+from caa_core.model.prompts import (
+    CUES,
+    Cue,
+    after_thought,
+    ask,
+    asked_to_think,
+    lead_of,
+    render,
+    render_pair,
+    thought_of,
+    thought_turns,
+    with_answer,
+)
+from tests.helpers.models import CHAT, make_tokenizer
+
+USER = {"role": "user", "content": "How are you?"}
+
+
+def test_chat_is_rendered_by_the_template_and_ends_where_the_model_speaks():
+    tokenizer = make_tokenizer()
+    prompt = render(tokenizer, [USER])
+    assert prompt.text == "<|user|>How are you?<|end|><|assistant|>"
+    assert tokenizer.decode(prompt.ids) == prompt.text
+    assert "<|system|>" not in prompt.text
+    assert render(tokenizer, [USER], "Be brief.").text.startswith("<|system|>Be brief.<|end|><|user|>")
+
+
+def test_history_is_part_of_the_prompt():
+    turns = [USER, {"role": "assistant", "content": "Fine."}, {"role": "user", "content": "Why?"}]
+    assert render(make_tokenizer(), turns).text == (
+        "<|user|>How are you?<|end|><|assistant|>Fine.<|end|><|user|>Why?<|end|><|assistant|>"
+    )
+
+
+def test_no_second_first_token():
+    """A template that writes the first token itself, in a tokenizer that also would."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "<|system|>" + tokenizer.chat_template
+    from tokenizers.processors import TemplateProcessing
+
+    first = tokenizer.convert_tokens_to_ids("<|system|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|system|> $A", special_tokens=[("<|system|>", first)]
+    )
+    assert tokenizer("x").input_ids[0] == first
+    prompt = render(tokenizer, [USER])
+    assert prompt.ids.count(first) == 1
+    tokenizer.chat_template = None
+    assert render(tokenizer, [USER]).ids.count(first) == 1
+
+
+def test_a_template_without_a_system_role_gets_it_in_the_first_message():
+    tokenizer = make_tokenizer()
+    refuse = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tokenizer.chat_template = refuse + tokenizer.chat_template
+    assert render(tokenizer, [USER], "Be brief.").text.startswith("<|user|>Be brief.\n\nHow are you?<|end|>")
+
+
+def test_base_models_get_the_plain_form():
+    prompt = render(make_tokenizer(chat=False), [USER], "Be brief.")
+    assert prompt.text == "Be brief.\nInput: How are you?\nResponse:"
+    answer = with_answer(make_tokenizer(chat=False), prompt, "Fine.")
+    assert make_tokenizer(chat=False).decode(answer.ids[answer.start :]) == " Fine."
+
+
+def test_answers_begin_behind_the_prompt_and_letters_part_at_the_letter():
+    tokenizer = make_tokenizer()
+    pair = render_pair(tokenizer, ContrastPair("Yes?\n (A) Yes\n (B) No", "(A)", "(B)", 1))
+    assert (
+        pair.positive.start
+        == pair.negative.start
+        == len(render(tokenizer, [{**USER, "content": "Yes?\n (A) Yes\n (B) No"}]).ids)
+    )
+    assert tokenizer.decode([pair.positive.ids[pair.shared]]) == "A"
+    assert tokenizer.decode([pair.negative.ids[pair.shared]]) == "B"
+    assert pair.positive.ids[: pair.shared] == pair.negative.ids[: pair.shared]
+    assert pair.part and not pair.positive.merged
+
+
+def test_a_token_across_the_border_is_found_and_said():
+    tokenizer = make_tokenizer()
+    # "happy" is one token of this vocabulary; a template that ends in "hap" makes the answer "py" merge with it.
+    tokenizer.chat_template = "{{ messages[0].content }} so hap"
+    assert len(tokenizer(" happy").input_ids) == 1
+    prompt = render(tokenizer, [USER])
+    answer = with_answer(tokenizer, prompt, "py")
+    assert answer.merged
+    assert tokenizer.decode(answer.ids[answer.start :]) == " happy"
+
+
+def test_one_answer_that_is_the_beginning_of_the_other():
+    pair = render_pair(make_tokenizer(), ContrastPair("Rain?", "So happy", "So happy today", 1))
+    assert not pair.part
+    assert pair.shared == len(pair.positive.ids)
+
+
+@pytest.mark.parametrize("content", ["", "  \n"])
+def test_an_empty_prompt_is_refused(content):
+    with pytest.raises(InputError, match="The prompt is empty"):
+        render(make_tokenizer(), [{"role": "user", "content": content}])
+
+
+def test_a_cue_is_the_assistants_and_steered_positions_do_not_count_it():
+    tokenizer = make_tokenizer()
+    bare, begun = ask(tokenizer, "Rain?"), ask(tokenizer, "Rain?", cue=Cue("Answer:"))
+    assert tokenizer.decode(begun.ids) == bare.text + "Answer:"
+    assert begun.length == len(bare.ids) < len(begun.ids)
+    answer = with_answer(tokenizer, begun, "(A)")
+    assert (answer.start, answer.prompt_length) == (len(begun.ids), len(bare.ids))
+    assert tokenizer.decode(answer.ids) == bare.text + "Answer: (A)"
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_an_answer_goes_on_from_a_cue_that_it_begins_with(chat):
+    tokenizer = make_tokenizer(chat)
+    pair = render_pair(tokenizer, ContrastPair("Rain?", "(A)", "(B)", 1), cue=Cue("("))
+    assert tokenizer.decode(pair.positive.ids).endswith("(A)")
+    assert tokenizer.decode(pair.positive.ids[pair.positive.start :]) == "A)"
+
+
+def test_an_instruction_ends_the_question():
+    prompt = ask(make_tokenizer(), "Rain?", cue=CUES["instruction"])
+    assert prompt.text.startswith(f"<|user|>Rain?\n\n{CUES['instruction'].instruction}<|end|>")
+    assert prompt.cue_tokens == 0
+    assert Cue.parse(" None ") == Cue()
+    assert Cue.parse("My choice is") == Cue("My choice is")
+    with pytest.raises(InputError, match="at most 200"):
+        Cue.parse("x" * 201)
+
+
+def test_asked_to_think_plainly(tiny_llama):
+    """An instruction, the thought token by token, the lead, the answer."""
+    tokenizer = tiny_llama.tokenizer
+    prompt = asked_to_think(tokenizer, [{"role": "user", "content": "Rain?"}])
+    assert prompt.text == "<|user|>Rain?\n\nThink step by step before you answer.<|end|><|assistant|>"
+    thought = tuple(tokenizer("It is wet").input_ids)
+    found = after_thought(tokenizer, prompt, thought, "Yes")
+    assert found.ids[: len(prompt.ids) + len(thought)] == prompt.ids + thought
+    assert tokenizer.decode(found.ids[len(prompt.ids) + len(thought) : found.start]) == "\n\nAnswer:"
+    assert tokenizer.decode(found.ids[found.start :]) == " Yes"
+    assert found.prompt_length == len(prompt.ids) and found.thought_tokens == len(thought)
+    with pytest.raises(InputError, match="empty"):
+        asked_to_think(tokenizer, [{"role": "user", "content": " "}])
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_template_thinks_in_its_own_way(opens):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = f"{CHAT}{'<think>' if opens else '{# <think> #}'}"
+    prompt = asked_to_think(tokenizer, [{"role": "user", "content": "Rain?"}])
+    assert prompt.text.rstrip() == "<|user|>Rain?<|end|><|assistant|><think>"
+    assert prompt.text.count("<think>") == 1
+    written = tokenizer("wet</think>Yes").input_ids
+    assert tokenizer.decode(thought_of(tokenizer, written)) == "wet"
+    assert lead_of(tokenizer).text == "\n</think>\n\nAnswer:"
+    assert thought_turns(tokenizer, "Rain?", "wet", "Yes")[1]["content"] == "<think>\nwet\n</think>\n\nAnswer: Yes"

@@ -1,0 +1,107 @@
+import csv
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from caa_core.errors import InputError
+from caa_core.measuring.paper.experiments import (
+    COMPONENTS,
+    EXPERIMENTS,
+    LAYERS,
+    MULTIPLIERS,
+    PROMPTS,
+    TOKENS,
+    TRANSFER,
+    PaperRequest,
+    replicate,
+)
+from caa_core.progress import finish
+from caa_core.reports.paper.report import FIGURES, PAPER, part_of, parts_of, write_replication
+from tests.measuring.paper.test_experiments import ONE, TWO
+
+HOSTILE = '=1+1 <img src=x onerror="alert(1)">'
+
+
+@pytest.fixture(scope="module")
+def found(tiny_models):
+    two = replace(TWO, name=HOSTILE)
+    return finish(replicate(tiny_models["llama"], [ONE, two], PaperRequest(letter_swap=True, controls=2)))
+
+
+def test_the_report_has_every_figure_with_its_counterpart(found):
+    parts = {part.title: part for part in parts_of(found)}
+    for title in ("effect by layer", "cosine between layers", "transfer to other layers", "activations at the answers"):
+        for name in ("one", HOSTILE):
+            part = parts[f"{name}: {title}"]
+            assert part.figure.data and part.paper.startswith("Counterpart") and PAPER in part.paper
+    assert len([t for t in parts["Effect by multiplier"].figure.data if t.mode == "lines+markers"]) == 2
+    assert parts["Cosine between behaviours"].figure.data[0].z[0][0] == pytest.approx(1)
+    assert parts["one: vector against system prompt"].figure and "Always say yes" in str(parts)
+    assert "no instructions" in parts[f"{HOSTILE}: vector against system prompt"].text
+    assert "caa-tokens" in parts["one: token by token"].markup
+
+
+def test_the_table_has_the_numbers_of_the_cells(found):
+    (part,) = [part for part in parts_of(found) if part.title == "In numbers"]
+    assert [row[2] for row in part.rows[:3]] == ["both letter orders", "as given", "as the paper counts"]
+    at = {cell.multiplier: cell for cell in found.findings[0].curve}
+    assert part.rows[0][5].startswith(f"{at[1].swapped:.2f} ({at[1].swapped_low:.2f}")
+    paper = {cell.multiplier: cell for cell in found.findings[0].paper_curve}
+    assert part.rows[2][3].startswith(f"{paper[-1].value:.2f} (")
+
+
+def test_html_is_one_file_with_settings_versions_and_provenance(found, tmp_path):
+    write_replication(found, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert 'src="http' not in text and "<img" not in text.replace("\\u003cimg", "")
+    for said in (
+        "transformers",
+        "nnsight",
+        "model_fingerprint",
+        "llama-0",
+        "sha256 pairs",
+        "sha256 items",
+        "-2, -1, 0",
+    ):
+        assert said in text
+    assert len(re.findall(r"Plotly\.newPlot\(", text)) >= 12
+
+
+def test_csv_and_json_have_every_cell_and_no_formula(found, tmp_path):
+    write_replication(found, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    one = found.findings[0]
+    mine = [row for row in rows if row["behaviour"] == "one"]
+    assert len([row for row in mine if row["experiment"] == "effect by layer"]) == 1 + len(one.profile)
+    assert {row["system_prompt"] for row in mine} == {"", "none", "positive", "negative"}
+    assert {row["behaviour"] for row in rows} == {"one", f"'{HOSTILE}"}
+    write_replication(found, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["behaviours"][0]["layer"] == one.layer
+    with pytest.raises(InputError, match="should end in"):
+        write_replication(found, tmp_path / "r.txt")
+
+
+def test_what_a_stop_left_out_is_said(found):
+    part = [part for part in parts_of(replace(found, asked=(*found.asked, "third"))) if part.title == "Not measured"]
+    assert "third" in part[0].text
+
+
+@pytest.mark.parametrize("only", EXPERIMENTS)
+def test_a_report_of_one_experiment(tiny_models, tmp_path, only):
+    found = finish(replicate(tiny_models["llama"], [ONE], PaperRequest(controls=2, layer=1, experiments=(only,))))
+    names = {LAYERS: "effect by layer", MULTIPLIERS: "Effect by multiplier", PROMPTS: "against system prompt"}
+    names |= {TRANSFER: "transfer", COMPONENTS: "activations", TOKENS: "token by token"}
+    titles = " ".join(part.title for part in parts_of(found))
+    assert [experiment for experiment in EXPERIMENTS if names[experiment] in titles] == [only]
+    for ending in ("html", "csv", "json"):
+        write_replication(found, tmp_path / f"r.{ending}")
+
+
+def test_each_figure_by_its_name(found):
+    for name in FIGURES:
+        part = part_of(found.findings[0], name)
+        assert part.figure is not None or part.markup
+        assert part.paper
