@@ -47,7 +47,7 @@ class StudyArm:
     """One way to steer, to read and to ask. `cue` is a name of `prompts.CUES`, or the words themselves."""
 
     positions: str = str(AFTER_PROMPT)
-    score_runs: str = str(AUTOMATIC)
+    read: str = str(AUTOMATIC)
     cue: str = "none"
 
     def differs(self, other: "StudyArm") -> list[str]:
@@ -97,7 +97,7 @@ class StudyRequest:
     def arms(self, base: StudyArm) -> list[StudyArm]:
         """All of them, those that share positions and cue beside each other."""
         grid = itertools.product(self.positions, self.cues, self.reads)
-        arms = [StudyArm(positions, score_runs, cue) for positions, cue, score_runs in grid]
+        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
         return arms if self.full else [arm for arm in arms if len(arm.differs(base)) < 2]
 
 
@@ -344,9 +344,9 @@ class _Names:
     def of(self, arm: StudyArm, place: tuple[int, float]) -> str:
         return digest(json.dumps([self._shared, *vars(arm).values(), *place]).encode())
 
-    def undefined(self, score_runs: str) -> str:
+    def undefined(self, read: str) -> str:
         """Of the reason why there is no vector of a read position."""
-        return digest(json.dumps([self._shared, score_runs]).encode())
+        return digest(json.dumps([self._shared, read]).encode())
 
 
 @dataclass(frozen=True)
