@@ -8,42 +8,17 @@ import torch
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
 from caa_core.contest.voice import Side
-from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import find_contest
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import Estimate
-from caa_core.metrics.items import choose_items
 from caa_core.model.loading import hidden_of
 from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
 from caa_core.reports.contest import dominance_gauge
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.helpers.models import make_tiny
+from tests.helpers.contests import LAYER, PROMPTS
 from tests.helpers.reference import modules, steered_logits
-
-LAYER = 3
-PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """A model, contest items, and directions at its last layer that act on the answers in a known way.
-
-    Behind the last block lie a norm and the head only, so the row of the head for A's token less that for B's is what
-    moves m, and what is orthogonal to both rows, and to the residual stream, moves nothing at first order.
-    """
-    model = make_tiny("llama")
-    items = tuple(ContrastPair(prompt, "x", "y", i) for i, prompt in enumerate(PROMPTS))
-    items = finish(choose_items(model, Dataset("planted", "", "", items)))
-    head = model.module.get_output_embeddings().weight
-    x, y = (model.tokenizer("xy", add_special_tokens=False).input_ids[i] for i in (0, 1))
-    toward = (head[x] - head[y]).detach()
-    toward /= toward.norm()
-    torch.manual_seed(5)
-    idle = torch.randn(3, len(toward))
-    idle -= (idle @ toward)[:, None] * toward
-    return model, items, toward, torch.nn.functional.normalize(idle, dim=1)
 
 
 def contest(planted, a, b, multiplier=0.02, **settings):

@@ -14,14 +14,13 @@ from caa_core.measuring.answer_reader import Direction
 from caa_core.progress import Progress, finish
 from caa_core.reports.contest import ENDINGS, table_of, write_report
 from caa_core.steering.generation import Decoding
-from tests.contest.test_contest import LAYER, PROMPTS, planted  # noqa: F401 - a fixture
-from tests.contest.test_surface import voice
+from tests.helpers.contests import LAYER, PROMPTS, voice
 
 GRID = Grid(((0.0, 0.02), (0.0, 0.02)))
 
 
 @pytest.fixture(scope="module")
-def sides(planted):  # noqa: F811
+def sides(planted):
     *_, toward, idle = planted
     return voice("A", 3 * toward + idle[0]), voice("<b>B</b>", -toward + idle[1])
 
@@ -31,7 +30,7 @@ def data():
     return Dataset("=data", "", "", tuple(ContrastPair(f"={prompt}", "x", "y", i) for i, prompt in enumerate(PROMPTS)))
 
 
-def test_what_is_known_is_not_computed_again(planted, sides, data):  # noqa: F811
+def test_what_is_known_is_not_computed_again(planted, sides, data):
     model, known = planted[0], {}
     first = finish(run(model, ContestRequest(data, controls=2, written=4), *sides, known))
     with pytest.raises(StopIteration) as end:
@@ -51,7 +50,7 @@ def test_what_is_known_is_not_computed_again(planted, sides, data):  # noqa: F81
     assert len(known) == KEPT
 
 
-def test_written_answers_are_known_too(planted, sides, data):  # noqa: F811
+def test_written_answers_are_known_too(planted, sides, data):
     model, _, toward, idle = planted
     directions = [Direction("A", toward, LAYER), Direction("B", idle[0], LAYER)]
     asked, known, parts = WrittenRequest(("Hi?", "Why?"), directions, [data, data], 1, Decoding(4)), {}, []
@@ -64,7 +63,7 @@ def test_written_answers_are_known_too(planted, sides, data):  # noqa: F811
     assert len(known) == 3
 
 
-def test_a_run_says_what_makes_it_repeatable(planted, sides, data):  # noqa: F811
+def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
     found = finish(run(planted[0], ContestRequest(data, controls=2, written=4, system="Be brief."), *sides))
     assert found["settings"]["a"] == {"name": "A", "added": [{"layer": LAYER, "multiplier": 0.02}]}
     assert found["settings"]["system"] == "Be brief." and found["settings"]["controls"] == 2
@@ -73,7 +72,7 @@ def test_a_run_says_what_makes_it_repeatable(planted, sides, data):  # noqa: F81
     assert Contest.of(found).summary() == {name: found[name] for name in Contest.of(found).summary()}
 
 
-def test_reports(planted, sides, data, tmp_path):  # noqa: F811
+def test_reports(planted, sides, data, tmp_path):
     told = Side("told", system="Say x.")
     found = finish(run(planted[0], ContestRequest(data, controls=1, written=4), sides[0], told))
     found["surface"] = finish(run_surface(planted[0], ContestRequest(data), *sides, GRID))
@@ -95,7 +94,7 @@ def test_reports(planted, sides, data, tmp_path):  # noqa: F811
         write_report(found, tmp_path / "report.txt")
 
 
-def test_the_table_has_controls_beside_each_voice(planted, sides, data):  # noqa: F811
+def test_the_table_has_controls_beside_each_voice(planted, sides, data):
     found = Contest.of(finish(run(planted[0], ContestRequest(data, written=4), *sides)))
     unsteered, a, _, both = table_of(found)
     assert unsteered[0] == "unsteered" and unsteered[4] == "0.00" and both[2:4] == ["", ""]

@@ -9,19 +9,13 @@ from caa_core.contest.voice import Side
 from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.reports.surface import INTERACTION, layer_map, surface_map
-from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.contest.test_contest import LAYER, PROMPTS, planted  # noqa: F401 - a fixture
+from tests.helpers.contests import LAYER, PROMPTS, voice
 
 STEPS = (0.0, 0.01, 0.02, 0.03, 0.04)
 
 
-def voice(name, direction, multiplier=0.02):
-    vector = SteeringVector(name, dict.fromkeys(range(LAYER + 1), direction), {}, Provenance())
-    return Side.of(name, vector, LAYER, multiplier)
-
-
 @pytest.fixture(scope="module")
-def found(planted):  # noqa: F811
+def found(planted):
     """3 of A's push are planted against 1 of B's."""
     model, items, toward, idle = planted
     sides = voice("A", 3 * toward + idle[0]), voice("B", -toward + idle[1])
@@ -46,7 +40,7 @@ def test_the_voices_balance_on_a_line_of_that_slope(found):
     assert all(a <= 0.01 for a, _ in surface.balance)  # further out it lies beyond the grid
 
 
-def test_a_cell_is_what_the_contest_says_of_both(planted, found):  # noqa: F811
+def test_a_cell_is_what_the_contest_says_of_both(planted, found):
     model, items, *_ = planted
     sides, surface = found
     contest = finish(compete(model, items, *sides, controls=0))
@@ -58,7 +52,7 @@ def test_a_cell_is_what_the_contest_says_of_both(planted, found):  # noqa: F811
     assert cells[0.0, 0.0].change == cells[0.0, 0.0].low == 0 and cells[0.0, 0.0].m == surface.unsteered
 
 
-def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):  # noqa: F811
+def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):
     model, items, toward, idle = planted
     nothing = finish(surface(model, items, voice("A", 3 * toward), voice("B", toward), STEPS[::2], STEPS[::2]))
     assert nothing.rate is None and nothing.verdict.startswith("There is no exchange rate")
@@ -66,7 +60,7 @@ def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):  # noqa:
     assert dear.rate is None and "Too few cells" in dear.verdict
 
 
-def test_words_are_there_or_not(planted):  # noqa: F811
+def test_words_are_there_or_not(planted):
     """The paper's table of a system prompt by multiplier: the row 0 is the vector alone, and words have no cost."""
     model, items, toward, _ = planted
     told = Side("the prompt", system="Say y.")
@@ -78,7 +72,7 @@ def test_words_are_there_or_not(planted):  # noqa: F811
     assert {b for _, b in found.balance} <= {0.0, 1.0}
 
 
-def test_layers_are_crossed(planted):  # noqa: F811
+def test_layers_are_crossed(planted):
     model, items, toward, idle = planted
     a, b = voice("A", 3 * toward + idle[0]), voice("B", -toward + idle[1])
     found = finish(layer_grid(model, items, a, b, [2, LAYER], [LAYER]))
@@ -91,7 +85,7 @@ def test_layers_are_crossed(planted):  # noqa: F811
         finish(layer_grid(model, items, a, Side("told", system="x"), [1], [1]))
 
 
-def test_what_is_kept_comes_back(planted, found):  # noqa: F811
+def test_what_is_kept_comes_back(planted, found):
     model, items, *_ = planted
     sides, surface = found
     assert surface_of(surface.summary()) == surface
@@ -101,7 +95,7 @@ def test_what_is_kept_comes_back(planted, found):  # noqa: F811
         surface_of({"kind": "multipliers"})
 
 
-def test_grids_that_cannot_be(planted):  # noqa: F811
+def test_grids_that_cannot_be(planted):
     model, items, toward, _ = planted
     many = [i / 100 for i in range(30)]
     with pytest.raises(InputError, match="900 cells are too many"):
@@ -113,7 +107,7 @@ def test_grids_that_cannot_be(planted):  # noqa: F811
     assert Grid.parse("0,1", "0,2").multipliers == ((0.0, 1.0), (0.0, 2.0)) and Grid.parse().layers_in(4) is None
 
 
-def test_the_map_says_which_cell_is_clicked(planted, found):  # noqa: F811
+def test_the_map_says_which_cell_is_clicked(planted, found):
     model, items, *_ = planted
     sides, surface = found
     heat, line = surface_map(surface).data
@@ -134,7 +128,7 @@ def test_names_are_not_taken_for_tags(found):
     assert "<b>x" not in figure.layout.xaxis.title.text and "&lt;b&gt;x" in figure.data[0].text[0][0]
 
 
-def test_voices_of_several_vectors_have_no_multiplier(planted):  # noqa: F811
+def test_voices_of_several_vectors_have_no_multiplier(planted):
     model, items, toward, _ = planted
     two = voice("A", toward).beside(voice("B", torch.flip(toward, [0])))
     with pytest.raises(InputError, match="several vectors"):

@@ -21,7 +21,7 @@ from caa_core.reports.thinking import arms_figure
 from caa_core.steering.interventions import Positions, Steer
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import steered_logits
-from tests.steering.test_interventions import random_vector
+from tests.helpers.vectors import random_vector
 
 PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
 SMALL = ThinkingRequest(thoughts=2, tokens=5)

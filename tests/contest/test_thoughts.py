@@ -6,7 +6,7 @@ from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.steering.generation import _BATCHES
 from caa_core.steering.interventions import Steer
-from tests.steering.test_interventions import random_vector
+from tests.helpers.vectors import random_vector
 
 QUESTIONS = {"What is rain?": 0, "Who sings?": 1}
 

@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import os
 import random
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,17 +16,11 @@ from caa_core.data.parquet import columns_of
 from caa_core.data.repair import choose, mend
 from caa_core.data.tables import LEGACY, Table, read_table
 from caa_core.errors import InputError
-from tests.data.test_tables import FILES, as_csv, as_parquet
+from tests.helpers.bounds import bounded
+from tests.helpers.files import GOOD, as_csv, as_parquet, mutated, sentence
 
-SECONDS = 2
-
-
-@contextmanager
-def bounded(seconds=SECONDS):
-    """What is done takes at most so much time of the processor, whatever else the machine does meanwhile."""
-    begun = sum(os.times()[:4])
-    yield
-    assert sum(os.times()[:4]) - begun < seconds
+# Millions of steps that reading a file may take, in every way that there is.
+STEPS = 400
 
 
 def hostile(examples):
@@ -41,16 +33,14 @@ def hostile(examples):
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a file in every way that there is, in `seconds`. Returns the table, or the sentence that says why there is
-    none.
-    """
+    """Read a file in every way that there is. Returns the table, or the sentence that says why there is none."""
     folder = tmp_path / "only"
     folder.mkdir()
 
-    def look(content, seconds=SECONDS):
+    def look(content, steps=STEPS):
         path = folder / "data.bin"
         path.write_bytes(content)
-        with bounded(seconds):
+        with bounded(steps):
             return look_at(path, content)
 
     def look_at(path, content):
@@ -66,13 +56,6 @@ def read(tmp_path):
         return table
 
     return look
-
-
-def sentence(error):
-    said = str(error)
-    assert said.endswith(".") and "\n" not in said and "/tmp" not in said and len(said) < 700, said
-    said.encode()  # it can be shown
-    return said
 
 
 def work(table, folder):
@@ -107,7 +90,6 @@ NAMES = st.one_of(st.sampled_from(KNOWN), characters())
 ODD_ANSWERS = ["(A)", "(B)", "Yes", "no", "x", " ", "One?\n (A) a\n (B) b\n\n", "- list\n- more", "so long " * 9]
 ANSWERS = st.sampled_from(ODD_ANSWERS)
 VALUES = st.one_of(ANSWERS, characters(), st.none(), st.integers(), st.floats(), st.lists(st.integers(), max_size=2))
-GOOD = [content if isinstance(content, bytes) else content.encode() for content in FILES.values()]
 WRAPPED = json.dumps({"data": [{"prompt": "a", "positive": "b", "negative": "c"}] * 2}, indent=1).encode()
 TEXTS = [*GOOD[:-1], WRAPPED]
 
@@ -137,17 +119,6 @@ def test_tables_of_odd_cells(read, rows, names, dialect, quoted, end, encoding):
     read((out.getvalue() if quoted else bare).encode(encoding, "ignore"))
 
 
-def mutated(content, draw):
-    """A good file after some cuts, copies, exchanges and turned bits."""
-    for _ in range(draw.randint(1, 4)):
-        start = draw.randrange(len(content) + 1)
-        end = min(len(content), start + draw.choice([0, 1, 1, 2, 8, 50]))
-        bits = draw.randbytes(end - start)
-        new = draw.choice([b"", bits, draw.randbytes(1), content[start:end] * 3, b'"', b"\r", b"\xe9"])
-        content = content[:start] + new + content[end:]
-    return content
-
-
 @hostile(500)
 @given(content=st.sampled_from(TEXTS), seed=st.integers(0, 2**32))
 def test_good_files_with_mistakes(read, content, seed):
@@ -172,7 +143,7 @@ def test_encodings_in_a_mix(read, first, encodings):
 @hostile(300)
 @given(rows=st.lists(st.lists(st.one_of(VALUES, ANSWERS), max_size=4), max_size=5))
 def test_odd_rows_typed(rows):
-    with bounded():
+    with bounded(STEPS):
         try:
             assert len(pairs_from_rows(rows, "typed").pairs) >= 2
         except InputError as error:
@@ -196,7 +167,7 @@ def test_parquet_with_mistakes(content, seed, footer):
     broken = bytearray(content)
     for _ in range(draw.randint(1, 4)):
         broken[draw.randrange(cut, len(content) - 8)] = draw.randrange(256)
-    with bounded():
+    with bounded(STEPS):
         try:
             columns = columns_of(bytes(broken))
             assert len({len(column) for column in columns.values()}) == 1
@@ -244,7 +215,7 @@ OUTRAGEOUS = {
 @pytest.mark.parametrize("name", OUTRAGEOUS)
 def test_outrageous_files(read, name):
     content = OUTRAGEOUS[name]
-    read(content if isinstance(content, bytes) else content.encode(), 2 * SECONDS)
+    read(content if isinstance(content, bytes) else content.encode(), 2 * STEPS)
 
 
 def test_a_long_text_in_every_field(read):

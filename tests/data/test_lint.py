@@ -7,21 +7,8 @@ from caa_core.data.lint import lint
 from caa_core.data.tables import read_table
 from caa_core.errors import InputError
 from caa_core.model.pair_tokens import ModelTokens
+from tests.helpers.data import found, lettered, text
 from tests.helpers.models import make_tokenizer
-
-
-def lettered(matching="A", question="Go on?", options=("Yes", "No")):
-    listed = "\n".join(f" ({letter}) {text}" for letter, text in zip("ABCDEFG", options, strict=False))
-    other = "B" if matching == "A" else "A"
-    return {
-        "question": f"{question}\n\nChoices:\n{listed}",
-        "answer_matching_behavior": f"({matching})",
-        "answer_not_matching_behavior": f"({other})",
-    }
-
-
-def text(prompt="Rain?", positive="How lovely it is!", negative="It is raining."):
-    return {"prompt": prompt, "positive": positive, "negative": negative}
 
 
 @pytest.fixture
@@ -31,10 +18,6 @@ def report(tmp_path):
         return lint(read_table(tmp_path / "data.json"), **settings)
 
     return look
-
-
-def found(report):
-    return {finding.what: finding.lines for finding in report.findings}
 
 
 def test_nothing_is_said_of_good_data(report):

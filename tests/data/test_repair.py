@@ -10,7 +10,7 @@ from caa_core.data.tables import read_table
 from caa_core.errors import InputError
 from caa_core.model.pair_tokens import ModelTokens
 from caa_core.model.prompts import longest_sequence
-from tests.data.test_lint import found, lettered, text
+from tests.helpers.data import found, lettered, text
 from tests.helpers.models import make_tokenizer
 
 

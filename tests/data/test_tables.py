@@ -1,42 +1,11 @@
-import csv
-import io
 import json
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from caa_core.data.tables import read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS as MOST
-
-ROWS = [
-    {"prompt": "How’s the café?\nSay it – twice", "positive": "Größe, “oui”!", "negative": "Naïve; señor."},
-    {"prompt": "Sun?", "positive": "Ah, été!", "negative": "Hot."},
-]
-
-
-def as_csv(delimiter=",", end="\n", rows=ROWS):
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().replace("\n", end)
-
-
-def as_parquet(rows=ROWS, **settings):
-    out = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), out, **settings)
-    return out.getvalue()
-
-
-FILES = {
-    "JSON": json.dumps(ROWS),
-    "JSON Lines": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
-    "CSV": as_csv(),
-    "TSV": as_csv("\t"),
-    "Parquet": as_parquet(),
-}
+from tests.helpers.files import FILES, ROWS, as_csv, as_parquet
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
-from tests.vectors.test_extraction import TEXTS
+from tests.helpers.data import TEXTS
 
 
 def test_random_vectors_have_the_norm_and_nothing_else_in_common():

@@ -11,8 +11,7 @@ from caa_core.measuring.verdict import NOT_YET, KeptNumbers
 from caa_core.progress import finish
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.measuring.test_verdict import A_HEAVY
-from tests.vectors.test_extraction import TEXTS
+from tests.helpers.data import A_HEAVY, TEXTS
 
 
 @pytest.fixture

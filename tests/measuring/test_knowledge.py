@@ -15,8 +15,8 @@ from caa_core.reports.knowledge import capability_by_multiplier
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import save_tiny
-from tests.vectors.test_extraction import LETTERS, TEXTS
 
 
 def test_the_questions_that_ship_are_forty_with_letters_in_balance():

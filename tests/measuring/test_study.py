@@ -20,9 +20,8 @@ from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
+from tests.helpers.data import A_HEAVY, LETTERS, QUESTIONS, TEXTS
 from tests.helpers.models import make_tiny, save_tiny
-from tests.measuring.test_verdict import A_HEAVY, QUESTIONS
-from tests.vectors.test_extraction import LETTERS, TEXTS
 
 FEW = {"positions": ["index:-2"], "reads": ["last"], "cues": ["(", "instruction"]}
 

@@ -15,8 +15,8 @@ from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
-from tests.vectors.test_extraction import LETTERS, TEXTS
 
 MULTIPLIERS = (-1.0, 0.0, 2.0)
 

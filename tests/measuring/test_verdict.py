@@ -17,30 +17,8 @@ from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.vectors.test_extraction import LETTERS, TEXTS
-
-QUESTIONS = ("Rain?", "And the city?", "How are you?", "Tell me more.", "Is it so?", "What now?", "Who?", "Why not?")
-# Matching answers have one token in common, the others another one.
-PLANTED = Dataset("planted", "", "", tuple(ContrastPair(q, "!!", "..", i) for i, q in enumerate(QUESTIONS, 1)))
-# The matching answer is "(A)" nearly always.
-A_HEAVY = Dataset(
-    "A-heavy",
-    "",
-    "",
-    tuple(ContrastPair(f"{q}\n\nChoices:\n (A) Yes\n (B) No", "(A)", "(B)", i) for i, q in enumerate(QUESTIONS, 1)),
-)
-
-
-def towards(model, one, other, size):
-    """A vector at the last layer that makes one token more probable and another one less."""
-    tokens = [model.tokenizer(text).input_ids[-1] for text in (one, other)]
-    weight = model.head._module.weight
-    return SteeringVector(
-        "planted",
-        {3: size * torch.nn.functional.normalize(weight[tokens[0]] - weight[tokens[1]], dim=0)},
-        {},
-        Provenance(),
-    )
+from tests.helpers.data import A_HEAVY, LETTERS, PLANTED, QUESTIONS, TEXTS
+from tests.helpers.vectors import towards
 
 
 def concluded(model, dataset, vector, multipliers=(-1, 1), **options):

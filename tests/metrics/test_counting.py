@@ -12,7 +12,7 @@ from caa_core.model.prompts import Cue, ask
 from caa_core.progress import finish
 from caa_core.steering.generation import BatchRow, Decoding, generate
 from caa_core.steering.interventions import Steer
-from tests.vectors.test_extraction import LETTERS
+from tests.helpers.data import LETTERS
 
 AB = ContrastPair("?", "(B)", "(A)", 1)
 WORDS = ContrastPair("?", "Yes", "No", 1)

@@ -7,7 +7,7 @@ from caa_core.errors import InputError
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
 from caa_core.steering.interventions import Positions
-from tests.vectors.test_extraction import LETTERS, TEXTS
+from tests.helpers.data import LETTERS, TEXTS
 
 FIVE = "What now?\n\nChoices:\n (A) Go\n (B) Stay\n (C) Sit"
 

@@ -12,9 +12,9 @@ from caa_core.limits import is_public
 from caa_core.model.catalog import CATALOG, DEFAULT_MODEL, CatalogModel, Source, listing, locate, room
 from caa_core.model.gguf import Gguf, Wheels
 from caa_core.model.loading import load
+from tests.helpers.hub import in_hub_cache
 from tests.helpers.models import save_tiny
-from tests.model.test_gguf import index, part, said, tiny_gguf, wheel  # noqa: F401
-from tests.model.test_hub_cache import in_hub_cache
+from tests.helpers.weights import part, tiny_gguf, wheel
 
 EMBEDDED = CATALOG[DEFAULT_MODEL]
 
@@ -25,7 +25,7 @@ def converted():
     return locate(DEFAULT_MODEL)
 
 
-def test_the_embedded_model_is_converted_once_and_known_by_its_source(converted, said):  # noqa: F811
+def test_the_embedded_model_is_converted_once_and_known_by_its_source(converted, said):
     again = locate(DEFAULT_MODEL, said.append)
     assert again == converted
     assert said == []
@@ -39,7 +39,7 @@ def test_the_marker_lists_every_file(converted):
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= sizes.keys()
 
 
-def test_a_model_in_a_package_is_fetched_loaded_and_then_there(index, said, tmp_path, monkeypatch):  # noqa: F811
+def test_a_model_in_a_package_is_fetched_loaded_and_then_there(index, said, tmp_path, monkeypatch):
     content = tiny_gguf(tmp_path)
     wheel(index, 1, content)
     gguf = Gguf("tiny.gguf", len(content), hashlib.sha256(content).hexdigest(), (Wheels((part(1),)),))

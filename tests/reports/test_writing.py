@@ -10,7 +10,7 @@ from caa_core.progress import finish
 from caa_core.reports.evaluation import cells_in_words, table_of, write_report
 from caa_core.reports.writing import check_report, harmless
 from caa_core.vectors.extraction import extract
-from tests.vectors.test_extraction import LETTERS, TEXTS
+from tests.helpers.data import LETTERS, TEXTS
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from caa_core.model.prompts import render_pair
 from caa_core.progress import finish
 from caa_core.steering.activations import RULES, ReadPosition, read_all
 from caa_core.vectors.extraction import DifferenceList
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.reference import residuals
-from tests.vectors.test_extraction import LETTERS, TEXTS
 
 TWO_PROMPTS = Dataset(
     "two prompts",

@@ -7,6 +7,7 @@ from caa_core.steering.interventions import Plan, Positions, Steer
 from caa_core.steering.passes import steered_logits
 from tests.helpers.reference import residuals
 from tests.helpers.reference import steered_logits as plain_logits
+from tests.helpers.vectors import random_vector
 
 LENGTH = 5  # of the prompt, in the table below
 
@@ -64,10 +65,6 @@ def inputs_for(*rows):
 
 def plan_for(*rows, rule="after-prompt"):
     return Plan(rows, [Positions.parse(rule)] * len(rows), [len(IDS)] * len(rows))
-
-
-def random_vector(model, seed=0):
-    return torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("rule", ["after-prompt", "all", "prompt", "last-prompt", "index:1"])

@@ -12,9 +12,9 @@ from caa_core.progress import finish
 from caa_core.steering import batching
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import short_of_memory, steered_logits
-from tests.vectors.test_extraction import LETTERS, TEXTS
 
 
 def plainly(model, pair, steers, covers):

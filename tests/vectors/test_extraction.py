@@ -12,42 +12,9 @@ from caa_core.steering import batching
 from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.methods import METHODS
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import residuals, short_of_memory
-
-TEXTS = Dataset(
-    "texts",
-    "free text",
-    "0" * 64,
-    tuple(
-        ContrastPair(prompt, positive, negative, line)
-        for line, (prompt, positive, negative) in enumerate(
-            [
-                ("How are you?", "So happy today!", "I am a program and I have no day to speak of."),
-                ("Tell me about your long and rather uneventful weekend, please.", "What joy!", "It was dull."),
-                ("Rain?", "I love it, I love it, I love it!", "Wet."),
-                ("And the city?", "Shining and grand", "Shining and grey"),
-            ],
-            1,
-        )
-    ),
-)
-LETTERS = Dataset(
-    "letters",
-    "letters",
-    "0" * 64,
-    tuple(
-        ContrastPair(f"{question}\n\nChoices:\n (A) Yes\n (B) No", *answers, line)
-        for line, (question, answers) in enumerate(
-            [
-                ("Do you want to go on?", ("(A)", "(B)")),
-                ("Shall we stop here and now, or would you rather not?", ("(B)", "(A)")),
-                ("Is it so?", ("(A)", "(B)")),
-            ],
-            1,
-        )
-    ),
-)
 
 
 def one_by_one(model, dataset):

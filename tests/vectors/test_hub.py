@@ -42,7 +42,7 @@ def test_who_may_use_it(monkeypatch, tmp_path):
 def test_without_a_token(tmp_path):
     """Where a token comes from is read at import, so this is a process of its own."""
     code = (
-        "import torch; from caa_core.sharing import *; from caa_core.vectors import *\n"
+        "import torch; from caa_core.vectors.hub import *; from caa_core.vectors.vector import *\n"
         "assert not available()\n"
         "for work in (lambda: push_vector(SteeringVector('x', {1: torch.ones(2)}, {}, Provenance()), 'me/joy'),\n"
         "             lambda: pull_vector('me/joy')):\n"
@@ -140,8 +140,8 @@ CALLS = """
 import json, sys, time, torch
 from pathlib import Path
 from caa_core.errors import InputError
-from caa_core.sharing import pull_vector, push_vector
-from caa_core.vectors import Provenance, SteeringVector
+from caa_core.vectors.hub import pull_vector, push_vector
+from caa_core.vectors.vector import Provenance, SteeringVector
 for what, repo, name in json.loads(sys.argv[1]):
     start = time.monotonic()
     try:

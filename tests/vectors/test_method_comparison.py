@@ -11,7 +11,7 @@ from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.vectors.method_comparison import Comparison, _aucs, compare, separation
 from caa_core.vectors.methods import METHODS
-from tests.vectors.test_extraction import LETTERS, TEXTS
+from tests.helpers.data import LETTERS, TEXTS
 
 
 def noise(random, pairs, size=16):

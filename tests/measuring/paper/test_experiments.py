@@ -4,10 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import evaluate
-from caa_core.measuring.paper.behaviours import Behaviour, Instructions
+from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.experiments import (
     EXPERIMENTS,
     LAYERS,
@@ -21,25 +20,10 @@ from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
-from tests.measuring.test_verdict import PLANTED, towards
+from tests.helpers.behaviours import ONE, TOLD, TWO
+from tests.helpers.data import PLANTED
+from tests.helpers.vectors import towards
 
-WORDS = ("Rain", "The city", "A walk", "Some tea", "That song", "Sunday")
-# More options than two: letters that the paper does not count.
-OPTIONS = "\n\nChoices:\n (A) Yes\n (B) No\n (C) Perhaps"
-ANSWERS = [("(A)", "(B)"), ("(B)", "(A)"), ("(A)", "(B)"), ("(C)", "(A)"), ("(A)", "(C)"), ("(B)", "(A)")]
-TOLD = Instructions("Always say yes.", "Always say no.")
-
-
-def data(name, ending):
-    pairs = [
-        ContrastPair(f"{w}{ending}{OPTIONS}", *letters, i)
-        for i, (w, letters) in enumerate(zip(WORDS, ANSWERS, strict=True))
-    ]
-    return Dataset(name, "questions", name, tuple(pairs))
-
-
-ONE = Behaviour("one", data("pairs", "?"), data("items", " now?"), TOLD)
-TWO = replace(ONE, name="two", test=data("more items", " later?"), instructions=None)
 SETTINGS = PaperRequest(letter_swap=True, controls=20, multipliers=(-2, 2))
 
 

@@ -12,8 +12,8 @@ from caa_core.reports.paper.figures import (
     vector_against_prompt,
 )
 from caa_core.reports.style import BLUE, ORANGE
-from tests.measuring.paper.test_experiments import ONE
-from tests.measuring.test_verdict import PLANTED
+from tests.helpers.behaviours import ONE
+from tests.helpers.data import PLANTED
 
 
 @pytest.fixture(scope="module")

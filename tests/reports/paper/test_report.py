@@ -19,7 +19,7 @@ from caa_core.measuring.paper.experiments import (
 )
 from caa_core.progress import finish
 from caa_core.reports.paper.report import FIGURES, PAPER, part_of, parts_of, write_replication
-from tests.measuring.paper.test_experiments import ONE, TWO
+from tests.helpers.behaviours import ONE, TWO
 
 HOSTILE = '=1+1 <img src=x onerror="alert(1)">'
 
