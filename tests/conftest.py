@@ -2,42 +2,61 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from caa_core.model.loading import SteerableModel, load
-from tests.helpers.app import App
-from tests.helpers.models import ARCHITECTURES, make_tiny
+from tests.helpers import matrix
 from tests.helpers.places import SHARED
+
+# What needs torch is imported where it is asked for: a test of data needs none of it.
+if TYPE_CHECKING:
+    from caa_core.model.loading import SteerableModel
+    from tests.helpers.app import App
 
 
 def pytest_configure() -> None:
     """Tests that run beside each other share the processors, and so do the apps that they start."""
     threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    torch.set_num_threads(threads)
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    left_out = [] if os.environ.get("CAA_FULL") else matrix.left_out(items)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
-def tiny_models() -> dict[str, SteerableModel]:
-    return {architecture: make_tiny(architecture) for architecture in ARCHITECTURES}
+def tiny_models() -> Mapping[str, "SteerableModel"]:
+    """Made when they are first asked for."""
+    from tests.helpers.models import make_tiny
+
+    class Models(dict):
+        def __missing__(self, architecture):
+            return self.setdefault(architecture, make_tiny(architecture))
+
+    return Models()
 
 
-@pytest.fixture(params=ARCHITECTURES)
-def tiny(request, tiny_models) -> SteerableModel:
+@pytest.fixture(params=matrix.ARCHITECTURES)
+def tiny(request, tiny_models) -> "SteerableModel":
     return tiny_models[request.param]
 
 
 @pytest.fixture
-def tiny_llama(tiny_models) -> SteerableModel:
+def tiny_llama(tiny_models) -> "SteerableModel":
     return tiny_models["llama"]
 
 
 @pytest.fixture(scope="session")
-def embedded() -> SteerableModel:
+def embedded() -> "SteerableModel":
     """The real embedded model in float32, for exact numbers."""
+    from caa_core.model.loading import load
+
     return load("smollm2-135m", dtype="float32")
 
 
@@ -52,8 +71,10 @@ def reference_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory) -> App:
+def app(tmp_path_factory) -> "App":
     """The running app, with the embedded model."""
+    from tests.helpers.app import App
+
     running = App(log=tmp_path_factory.mktemp("app") / "log.txt")
     try:
         yield running.wait()

@@ -8,7 +8,7 @@ from caa_core.data.tables import read_table
 from caa_core.errors import InputError
 from caa_core.model.pair_tokens import ModelTokens
 from tests.helpers.data import found, lettered, text
-from tests.helpers.models import make_tokenizer
+from tests.helpers.tokens import make_tokenizer
 
 
 @pytest.fixture

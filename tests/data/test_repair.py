@@ -11,7 +11,7 @@ from caa_core.errors import InputError
 from caa_core.model.pair_tokens import ModelTokens
 from caa_core.model.prompts import longest_sequence
 from tests.helpers.data import found, lettered, text
-from tests.helpers.models import make_tokenizer
+from tests.helpers.tokens import make_tokenizer
 
 
 @pytest.fixture
@@ -112,15 +112,16 @@ def test_cutting_the_longer_answer(mended):
 
 
 def test_cutting_prompts_that_are_too_long(mended):
-    under = {"tokens": ModelTokens(make_tokenizer(), 120)}
+    tokenizer = make_tokenizer()
+    under = {"tokens": ModelTokens(tokenizer, 120)}
     long = text("Long ago, " * 100 + "what was it?")
     dataset = mended([text(), long], "truncate", **under)
     cut = dataset.pairs[1]
     assert long["prompt"].endswith(cut.prompt) and cut.prompt.endswith("what was it?")
     # It is as long as it can be: with one word more it would not fit.
     more = long["prompt"][: -len(cut.prompt)].split()[-1] + " " + cut.prompt
-    assert longest_sequence(under["tokenizer"], cut) <= 120
-    assert longest_sequence(under["tokenizer"], type(cut)(more, cut.positive, cut.negative, 1)) > 120
+    assert longest_sequence(tokenizer, cut) <= 120
+    assert longest_sequence(tokenizer, type(cut)(more, cut.positive, cut.negative, 1)) > 120
     assert dataset.name == "mine (1 truncated)" and left(dataset, **under) == {}
 
 
@@ -134,11 +135,12 @@ def test_the_options_of_a_question_are_kept(mended):
 
 
 def test_pairs_of_prompts_are_cut_alike(mended):
-    under = {"tokens": ModelTokens(make_tokenizer(), 60)}
+    tokenizer = make_tokenizer()
+    under = {"tokens": ModelTokens(tokenizer, 60)}
     ends = ("Be honest. " + "So long. " * 40 + "Rain?", "Lie. " + "So long. " * 40 + "Rain?")
     items = [dict(zip(("positive_prompt", "negative_prompt"), ends, strict=True))] * 2
     pair = mended(items, "truncate", **under).pairs[0]
-    assert longest_sequence(under["tokenizer"], pair) <= 60
+    assert longest_sequence(tokenizer, pair) <= 60
 
 
 def test_all_at_once_is_said(mended):

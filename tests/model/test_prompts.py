@@ -15,7 +15,7 @@ from caa_core.model.prompts import (
     thought_turns,
     with_answer,
 )
-from tests.helpers.models import CHAT, make_tokenizer
+from tests.helpers.tokens import CHAT, make_tokenizer
 
 USER = {"role": "user", "content": "How are you?"}
 
