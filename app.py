@@ -21,6 +21,7 @@ from caa_core.app.panels.contest import tab as compete
 from caa_core.app.panels.measuring import evaluation as measure
 from caa_core.app.panels.measuring import open_questions, study
 from caa_core.app.panels.measuring import paper as behaviours
+from caa_core.app.panels.page import Page
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
@@ -103,7 +104,7 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Several behaviours", id="behaviours-tab"):
                 behaviours.build(studio, entered)
             with gr.Tab("Positions and cues", id="study-tab"):
-                study.build(studio, entered)
+                study.build(Page(studio, entered))
             with gr.Tab("Open questions", id="measure-open-tab"):
                 open_pickers, open_layers = open_questions.build(studio, entered)
         with gr.Tab("Look inside", id="views"):

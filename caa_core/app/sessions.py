@@ -30,7 +30,9 @@ SECONDS_HERE = 90
 
 
 class Running(Protocol):
-    """A job: its events and how long it waits for them, and how to end it."""
+    """A job: its events and how long it waits for them, and how to end it; `stopped` says that it was ended."""
+
+    stopped: bool
 
     def watch(self) -> Iterator[Any]: ...
     def stop(self) -> None: ...

@@ -10,14 +10,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.events import Dependency
 
-from caa_core.app.sessions import Person, Session
+from caa_core.app.sessions import Person, Running, Session
 from caa_core.app.studio import Studio
-from caa_core.app.worker import Job
 from caa_core.data.presets import presets
 from caa_core.data.text import UNSEEN
 from caa_core.errors import InputError
@@ -32,6 +32,19 @@ SECONDS_BETWEEN_UPDATES = 0.15
 # Every update of a page costs its browser as much as a page is large, and a bar is not read as text is.
 SECONDS_BETWEEN_BARS = 0.5
 MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
+
+# What a handler that gives only some of its outputs returns.
+Updates = dict[Block, Any]
+
+
+class Quiet(TypedDict):
+    """How an event is wired that shows no progress of its own and is no endpoint."""
+
+    show_progress: Literal["full", "minimal", "hidden"]
+    api_visibility: Literal["public", "private", "undocumented"]
+
+
+QUIET: Quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +76,7 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     return iterate if inspect.isgeneratorfunction(handler) else call
 
 
-def events(session: Session, panel: str, job: Job) -> Iterator[Any]:
+def events(session: Session, panel: str, job: Running) -> Iterator[Any]:
     """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
     shown, held = 0.0, None
     for held in session.follow(panel, job):

@@ -23,7 +23,8 @@ from caa_core.app.panels.common import (
     vector_picker,
     whole,
 )
-from caa_core.app.panels.measuring import knowledge as capability
+from caa_core.app.panels.measuring.knowledge import KnowledgePanel
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -105,7 +106,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         with gr.Column(min_width=300):
             gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
             words = gr.HTML(elem_id="views-words")
-            capability.build(studio, entered, vector, layer, positions)
+            KnowledgePanel(Page(studio, entered), vector, layer, positions)
         with gr.Column(min_width=300):
             gr.Markdown(f"### Cost on neutral text\n{COST}")
             costs = figure("Cost by multiplier", "views-costs")

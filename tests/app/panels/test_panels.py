@@ -399,7 +399,7 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(com
     numbers = page.text(again, "compete-verdict-numbers")
     assert "✓ Self-test passed" in numbers and "random vectors" in numbers
     asked = {"compete_surface_of_a": "0,1", "compete_surface_of_b": "0,0.25", **asked}
-    drawn = page.text(list(page.call("draw", "compete-surface-said", **asked)), "compete-surface-said")
+    drawn = page.text(list(page.call("run", "compete-surface-said", **asked)), "compete-surface-said")
     for part, words in (("compete-verdict-said", said), ("compete-surface-said", drawn)):
         assert page.call("restore", part)[page.parts[part]] == words
     # A cell goes into the sliders, and only a cell.
@@ -408,7 +408,7 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(com
     )
     assert (a.value, b.value, b.step) == (1, 0.25, 0.01)
     asked |= {"compete_surface_over": "Layers", "compete_surface_of_a": "0,1", "compete_surface_of_b": "2"}
-    list(page.call("draw", "compete-surface-said", **asked))
+    list(page.call("run", "compete-surface-said", **asked))
     kind, at_a, at_b, *_ = page.call("choose", "compete-a-multiplier", compete_surface_at_a=1, compete_surface_at_b=2)
     assert (kind, at_a, at_b) == ("Different layers", 1, 2)
     with pytest.raises(gr.Error, match="no layer 77"):

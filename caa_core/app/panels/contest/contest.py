@@ -19,6 +19,7 @@ from caa_core.app.panels.common import (
     stoppable,
     whole,
 )
+from caa_core.app.panels.experiment import Cache
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
@@ -32,7 +33,9 @@ from caa_core.progress import Progress
 from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, table_of, voices_apart, write_report
 from caa_core.steering.interventions import Positions
 
-PANEL, KNOWN = "compete-verdict", "compete-known"
+PANEL = "compete-verdict"
+# What was measured before is shared by the sections.
+CACHE = Cache("compete-known", KEPT)
 ABOUT = (
     "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together? "
     "Controls are vectors that say nothing, drawn at random and made from shuffled labels: a voice speaks where it "
@@ -113,11 +116,11 @@ class ContestPanel:
         @guarded
         def measure(request: gr.Request, *asked: Any) -> Iterator[dict]:
             session = self.studio.session(request.session_hash)
-            bout, known = bout_of(*asked[:5]), known_of(session.person)
+            bout, known = bout_of(*asked[:5]), CACHE.of(session.person)
 
             def work(model: SteerableModel) -> Generator[Progress, None, None]:
                 found = yield from run(model, bout, *(yield from prepare(model, session, *asked[5:])), known)
-                keep_known(session.person, known)
+                CACHE.keep(session.person, known)
                 session.person.remember(PANEL, found)
 
             yield {self.status: "Waiting for the model ...", **busy(self.measure)}
@@ -169,17 +172,6 @@ def bout_of(name: str, file: str | None, controls: float, system: str, positions
     PROMPT.check(len(system or ""))
     count = whole(controls, "The number of controls")
     return ContestRequest(dataset, Positions.parse(positions or ""), count, (system or "").strip())
-
-
-def known_of(person: Person) -> dict[str, dict[str, Any]]:
-    """What the person has measured before, by all that it depends on."""
-    kept = person.results.get(KNOWN)
-    return dict(kept) if isinstance(kept, dict) else {}
-
-
-def keep_known(person: Person, known: dict[str, dict[str, Any]]) -> None:
-    """Keep it beside what other sections have put there meanwhile."""
-    person.remember(KNOWN, dict(list((known_of(person) | known).items())[-KEPT:]))
 
 
 def _words(found: Contest, data: str) -> str:

@@ -21,11 +21,12 @@ from caa_core.app.panels.common import (
     whole,
 )
 from caa_core.app.panels.contest.contest import ContestPanel
-from caa_core.app.panels.contest.surface import Surfaces
+from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import Thinking
 from caa_core.app.panels.contest.tokens import TokenByToken
 from caa_core.app.panels.contest.written import WhichVoice
 from caa_core.app.panels.conversation import Conversation, Voices
+from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part, without_shared
@@ -96,32 +97,42 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
         with gr.Column(scale=2, min_width=300):
             table = gr.Markdown(elem_id="compete-decomposition", container=True)
     conversation.columns()
+
+    def prepare(*values):
+        return _sides(studio, *values)
+
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
     tokens = TokenByToken(studio)
     tokens.draw()
     verdict = ContestPanel(studio)
     verdict.draw(FIRST[0])
-    surfaces = Surfaces(studio, SAME, DIFFERENT)
-    surfaces.draw()
+    chosen = [*a, *b, kind, told, begins, apart]
+    voices = {
+        "vector_a": a.vector,
+        "layer_a": a.layer,
+        "multiplier_a": a.multiplier,
+        "vector_b": b.vector,
+        "layer_b": b.layer,
+        "multiplier_b": b.multiplier,
+        "kind": kind,
+        "told": told,
+        "begins": begins,
+        "apart": apart,
+    }
+    system, positions, *_ = conversation.common
+    contest = {"contest": verdict.contest, "file": verdict.file, "system": system, "positions": positions}
+    sliders = [kind, a.layer, b.layer, a.multiplier, b.multiplier]
+    SurfacePanel(Page(studio, entered), prepare, voices, contest, (SAME, DIFFERENT), sliders)
     written = WhichVoice(studio)
     written.draw(FIRST[0])
     thinking = Thinking(studio)
     thinking.draw()
-    chosen = [*a, *b, kind, told, begins, apart]
     conversation.wire(entered, lambda *values: _voices(studio, *values), chosen)
 
-    def prepare(*values):
-        return _sides(studio, *values)
-
-    system, positions, *_ = conversation.common
     tokens.wire(entered, conversation, lambda *values: _readers(studio, *values), chosen)
     verdict.wire(entered, prepare, chosen, system, positions)
     written.wire(entered, prepare, lambda *values: _readers(studio, *values), chosen, system, positions)
-    surfaces.wire(
-        entered, prepare, chosen, verdict, system, positions, [kind, a.layer, b.layer, a.multiplier, b.multiplier]
-    )
-
     thinking.wire(entered, prepare, chosen, verdict, system, positions)
 
     @guarded

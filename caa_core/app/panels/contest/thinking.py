@@ -17,7 +17,7 @@ from caa_core.app.panels.common import (
     stoppable,
     whole,
 )
-from caa_core.app.panels.contest.contest import FORMATS, ContestPanel, Prepare, bout_of, keep_known, known_of
+from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, Prepare, bout_of
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
@@ -100,7 +100,7 @@ class Thinking:
             names = ("The number of prompts", "The number of thoughts", "The number of tokens", "The seed")
             budget = ThinkingRequest(*(whole(value, name) for value, name in zip(asked, names, strict=False)))
             name, file, system, positions, *rest = asked[len(names) :]
-            bout, known, latest = bout_of(name, file, 0, system, positions), known_of(session.person), []
+            bout, known, latest = bout_of(name, file, 0, system, positions), CACHE.of(session.person), []
 
             def keep(found: dict[str, Any]) -> dict[str, Any]:
                 latest[:] = [found]
@@ -110,7 +110,7 @@ class Thinking:
             def work(model: SteerableModel) -> Generator[Any, None, None]:
                 a, b = yield from prepare(model, session, *rest)
                 keep((yield from showing(run_reasoning(model, bout, a, b, budget, known), keep)))
-                keep_known(session.person, known)
+                CACHE.keep(session.person, known)
 
             yield {self.status: "Waiting for the model ...", **busy(self.go)}
             job = self.studio.run(work)

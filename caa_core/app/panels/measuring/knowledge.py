@@ -1,16 +1,18 @@
 """What steering costs on a test of knowledge: the second half of the cost in Look inside."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
-from caa_core.app.panels.common import bar, busy, check_fit, events, guarded, json_download, plain, stoppable, whole
+from caa_core.app.panels.common import Updates, check_fit, json_download, plain, whole
+from caa_core.app.panels.controls import file_picker, run_buttons
+from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.limits import PAIRS
 from caa_core.measuring.knowledge import MULTIPLIERS, Knowledge, check_test, examine, questions
@@ -20,87 +22,66 @@ from caa_core.progress import Progress
 from caa_core.reports.knowledge import capability_by_multiplier
 from caa_core.steering.interventions import Positions
 
-PANEL = "capability"
 ABOUT = (
     "Right answers to A/B questions, unsteered and steered, over both letter orders, beside 20 random vectors of the "
     "same norm. Forty plain questions ship with the app; a file of yours has the right answer as the matching one."
 )
 
 
-def build(studio: Studio, entered: Dependency, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown) -> None:
-    """Draw it; vector, layer and steered positions are chosen elsewhere in the tab. After `entered` is shown what the
-    person had measured before a reload.
-    """
-    gr.Markdown(f"### Capability\n{ABOUT}")
-    with gr.Row(equal_height=True):
-        upload = gr.File(
-            label="A/B test of your own",
-            file_types=[".json", ".jsonl", ".csv", ".tsv", ".parquet"],
-            height=110,
-            elem_id="capability-file",
-            min_width=180,
-        )
-        with gr.Column(min_width=140):
-            multipliers = gr.Textbox(
-                ",".join(f"{m:g}" for m in MULTIPLIERS), label="Multipliers", elem_id="capability-multipliers"
-            )
-            with gr.Row():
-                start = gr.Button("Check", variant="primary", size="md", min_width=70, elem_id="capability-run")
-                stop = gr.Button("Stop", variant="stop", size="md", min_width=60, elem_id="capability-stop")
-    said = gr.Markdown(elem_id="capability-said")
-    shown = figure("Right answers by multiplier", "capability-figure")
-    data = gr.DownloadButton("Data (JSON)", size="sm", interactive=False, elem_id="capability-data")
+@dataclass(frozen=True)
+class Asked:
+    """A test, and with which vector it is taken."""
 
-    @guarded
-    def run(
-        request: gr.Request, name: str, at: float, where: str, steps: str, file: str | None
-    ) -> Iterator[dict[Any, Any]]:
-        session = studio.session(request.session_hash)
-        test = check_test(read_pairs(Path(file))) if file else questions()
+    vector: str
+    layer: int
+    multipliers: list[float]
+    positions: Positions
+    test: Dataset
+
+
+class KnowledgePanel(Experiment[Asked]):
+    """The section; vector, layer and steered positions are chosen elsewhere in the tab."""
+
+    name = "capability"
+
+    def __init__(self, page: Page, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown):
+        gr.Markdown(f"### Capability\n{ABOUT}")
+        with gr.Row(equal_height=True):
+            upload = file_picker("A/B test of your own", "capability-file", height=110, min_width=180)
+            with gr.Column(min_width=140):
+                levels = ",".join(f"{m:g}" for m in MULTIPLIERS)
+                multipliers = gr.Textbox(levels, label="Multipliers", elem_id="capability-multipliers")
+                buttons = run_buttons("Check", "capability-run", "capability-stop")
+        self.said = gr.Markdown(elem_id="capability-said")
+        self.figure = figure("Right answers by multiplier", "capability-figure")
+        self.data = gr.DownloadButton("Data (JSON)", size="sm", interactive=False, elem_id="capability-data")
+        asked = {"vector": vector, "layer": layer, "positions": positions, "multipliers": multipliers, "file": upload}
+        super().__init__(page, asked, [buttons.start], buttons.stop, self.said, [self.figure, self.data])
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+        test = check_test(read_pairs(Path(form["file"]))) if form["file"] else questions()
         PAIRS.check(len(test.pairs))
-        asked = whole(at, "The layer"), parse_multipliers(steps or ""), Positions.parse(where or "")
-        yield {said: "Waiting for the model ...", **busy(start)}
-        job = studio.run(lambda model: _examine(studio, model, session, name, test, *asked))
-        for progress in events(session, PANEL, job):
-            yield {said: bar(progress)}
-        if job.stopped:
-            yield {said: "Stopped; nothing was measured to its end."}
-            return
-        session.person.remember(PANEL, job.result.summary())
-        yield draw(session, job.result)
+        layer, multipliers = whole(form["layer"], "The layer"), parse_multipliers(form["multipliers"] or "")
+        return Asked(form["vector"], layer, multipliers, Positions.parse(form["positions"] or ""), test)
 
-    def draw(session: Session, found: Knowledge) -> dict:
+    def work(
+        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        vector = yield from self.studio.vector(model, session, asked.vector)
+        check_fit(model, vector)
+        examined = examine(model, asked.test, vector, asked.layer, asked.multipliers, asked.positions)
+        return (yield from examined).summary()
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        found = Knowledge.of(kept)
         return {
-            said: _in_words(found),
-            shown: capability_by_multiplier(found),
-            data: json_download(session, f"capability {found.vector}", found.summary()),
+            self.said: _in_words(found),
+            self.figure: capability_by_multiplier(found),
+            self.data: json_download(session, f"capability {found.vector}", kept),
         }
 
-    @guarded
-    def restore(request: gr.Request) -> dict:
-        session = studio.session(request.session_hash)
-        kept = session.person.results.get(PANEL)
-        return draw(session, Knowledge.of(kept)) if kept else {said: gr.skip()}
-
-    silent = {"show_progress": "hidden", "api_visibility": "private"}
-    measuring = start.click(run, [vector, layer, positions, multipliers, upload], [said, shown, data, start], **silent)
-    stoppable(studio, PANEL, measuring, start, stop, said)
-    entered.then(restore, None, [said, shown, data], **silent)
-
-
-def _examine(
-    studio: Studio,
-    model: SteerableModel,
-    session: Session,
-    name: str,
-    test: Dataset,
-    layer: int,
-    multipliers: list[float],
-    positions: Positions,
-) -> Generator[Progress, None, Knowledge]:
-    vector = yield from studio.vector(model, session, name)
-    check_fit(model, vector)
-    return (yield from examine(model, test, vector, layer, multipliers, positions))
+    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+        return "Stopped; nothing was measured to its end." if stopped else ""
 
 
 def _in_words(found: Knowledge) -> str:

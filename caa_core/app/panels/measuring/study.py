@@ -1,27 +1,28 @@
 """Positions and cues: where to steer, where to read and how to ask, compared on the same items."""
 
-from collections.abc import Generator, Iterator, MutableMapping
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
-    busy,
+    QUIET,
+    Updates,
     download_buttons,
-    events,
     guarded,
     plain,
     recommended,
     report_downloads,
-    shared_bar,
-    stoppable,
     whole,
 )
+from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
+from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.evaluation import items_of
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Person
+from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
@@ -38,10 +39,8 @@ from caa_core.reports.study import FORMATS, about, rows_in_words, study_dots, wr
 from caa_core.steering.activations import RULES
 from caa_core.steering.interventions import POSITIONS as ALL_POSITIONS
 
-PANEL, KNOWN = "study", "study-known"
 FIRST = "joy"
 FIRST_MULTIPLIERS = "1"  # each other one takes as long again: minutes with all controls
-MOST_KEPT = 1000  # rows
 ONE_AT_A_TIME, GRID = "One factor at a time", "Every combination"
 ABOUT = (
     "Which tokens should be steered, where should the residual stream be read, and does the model need a cue to "
@@ -52,190 +51,166 @@ DRAWN = (
     "Dots: change against the unsteered model with 95 % intervals. Grey: how far controls of the same norm go. "
     "While one factor varies, the other two stay at the base."
 )
-FILES = [".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet"]
 
 
-def build(studio: Studio, entered: Dependency) -> None:
-    """Draw the tab; after `entered` is shown what the person had measured before a reload."""
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, on what: vectors of `pairs`, at `layers` as they were typed, measured on `items`."""
+
+    pairs: Dataset
+    items: Dataset
+    design: StudyRequest
+    layers: str
+    multipliers: list[float]
+    controls: int
+
+
+class StudyForm:
+    """What is set, in parts by the names under which it is kept."""
+
+    def __init__(self, studio: Studio):
+        with gr.Row():
+            self.preset = gr.Dropdown(
+                list(presets()),
+                value=FIRST,
+                label="Behaviour",
+                info="vectors from its pairs, measured on its held-out items",
+                elem_id="study-preset",
+                min_width=140,
+            )
+            self.questions = as_questions()
+        with gr.Accordion("or files of your own", open=False):
+            self.pairs = file_picker("contrast pairs", "study-pairs", PAIR_FILES, height=110)
+            self.items = file_picker("test items", "study-items", PAIR_FILES, height=110)
+            self.columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
+        with gr.Row():
+            layer = str(recommended(studio, FIRST)[0])
+            self.layers = _short(layer, "Layer", "one, or a few: 10,12", "study-layers")
+            self.multipliers = _short(FIRST_MULTIPLIERS, "Multipliers", "commas between", "study-multipliers")
+        self.design = gr.Radio([ONE_AT_A_TIME, GRID], value=ONE_AT_A_TIME, label="Compare", elem_id="study-design")
+        with gr.Accordion("More settings", open=False, elem_id="study-settings"):
             with gr.Row():
-                preset = gr.Dropdown(
-                    list(presets()),
-                    value=FIRST,
-                    label="Behaviour",
-                    info="vectors from its pairs, measured on its held-out items",
-                    elem_id="study-preset",
-                    min_width=140,
-                )
-                questions = gr.Checkbox(
-                    False, label="as A/B questions", info="The same texts as options (A) and (B).", min_width=140
-                )
-            with gr.Accordion("or files of your own", open=False):
-                pairs = gr.File(label="contrast pairs", file_types=FILES, height=110, elem_id="study-pairs")
-                items = gr.File(label="test items", file_types=FILES, height=110, elem_id="study-items")
-                columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
-            with gr.Row():
-                layers = gr.Textbox(
-                    str(recommended(studio, FIRST)[0]),
-                    label="Layer",
-                    info="one, or a few: 10,12",
-                    elem_id="study-layers",
-                    min_width=100,
-                )
-                multipliers = gr.Textbox(
-                    FIRST_MULTIPLIERS,
-                    label="Multipliers",
-                    info="commas between",
-                    elem_id="study-multipliers",
-                    min_width=100,
-                )
-            design = gr.Radio([ONE_AT_A_TIME, GRID], value=ONE_AT_A_TIME, label="Compare", elem_id="study-design")
-            with gr.Accordion("More settings", open=False, elem_id="study-settings"):
-                with gr.Row():
-                    most_items = gr.Number(
-                        12,
-                        label="At most so many items",
-                        info="0: all",
-                        precision=0,
-                        elem_id="study-most",
-                        min_width=120,
-                    )
-                    most_pairs = gr.Number(50, label="At most so many pairs", info="0: all", precision=0, min_width=120)
-                controls = gr.Number(
-                    CONTROLS,
-                    label="Controls of each kind",
-                    info=f"Random vectors, and as many from shuffled labels. With fewer than {CONTROLS}, no effect.",
-                    precision=0,
-                    elem_id="study-controls",
-                )
-                positions = _levels("Steered positions", list(dict.fromkeys([*POSITIONS, *ALL_POSITIONS])), POSITIONS)
-                reads = _levels("Read positions", list(dict.fromkeys([*READS, *RULES])), READS)
-                cues = _levels("Answer cues", [name for name in ALL_CUES if name], [])
-            said = gr.Markdown(_size(studio, _asked({})), elem_id="study-size")
-            with gr.Row():
-                start = gr.Button("Compare", variant="primary", size="md", min_width=90, elem_id="study-run")
-                stop = gr.Button("Stop", variant="stop", size="md", min_width=60, elem_id="study-stop")
-            status = gr.Markdown(elem_id="study-status")
-        with gr.Column(scale=5, min_width=300):
-            hint = gr.Markdown(ABOUT)
-            with gr.Column(visible=False) as results:
-                answers = gr.Markdown(elem_id="study-answers")
-                layer = gr.Radio([], label="Layer", visible=False, elem_id="study-layer")
-                dots = figure("Change by position and cue", "study-dots")
-                gr.Markdown(f"<small>{DRAWN}</small>")
-                with gr.Row():
-                    names = ("Data (JSON)", "Rows (CSV)", "Report (HTML)")
-                    files = download_buttons("study", dict(zip(FORMATS, names, strict=True)))
-    with gr.Accordion("All rows in numbers", open=False, visible=False, elem_id="study-rows") as details:
-        table = gr.Dataframe(
-            [], interactive=False, max_height=420, buttons=["fullscreen"], wrap=True, elem_id="study-table"
+                self.most_items = at_most("items", 12, "study-most", info="0: all")
+                self.most_pairs = at_most("pairs", 50, info="0: all")
+            self.controls = gr.Number(
+                CONTROLS,
+                label="Controls of each kind",
+                info=f"Random vectors, and as many from shuffled labels. With fewer than {CONTROLS}, no effect.",
+                precision=0,
+                elem_id="study-controls",
+            )
+            self.positions = _levels("Steered positions", list(dict.fromkeys([*POSITIONS, *ALL_POSITIONS])), POSITIONS)
+            self.reads = _levels("Read positions", list(dict.fromkeys([*READS, *RULES])), READS)
+            self.cues = _levels("Answer cues", [name for name in ALL_CUES if name], [])
+
+
+class StudyPanel(Experiment[Asked]):
+    """The tab."""
+
+    name = "study"
+    cache = Cache("study-known", most=1000)
+    refills = True
+    after_error = "It ended early; what had been measured is kept."
+    unreadable = "The study that was kept cannot be read."
+
+    def __init__(self, page: Page):
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                form = StudyForm(page.studio)
+                size = gr.Markdown(_size(page.studio, _asked({})), elem_id="study-size")
+                buttons = run_buttons("Compare", "study-run", "study-stop")
+                status = gr.Markdown(elem_id="study-status")
+            with gr.Column(scale=5, min_width=300):
+                self.hint = gr.Markdown(ABOUT)
+                with gr.Column(visible=False) as self.results:
+                    self.answers = gr.Markdown(elem_id="study-answers")
+                    self.layer = gr.Radio([], label="Layer", visible=False, elem_id="study-layer")
+                    self.dots = figure("Change by position and cue", "study-dots")
+                    gr.Markdown(f"<small>{DRAWN}</small>")
+                    with gr.Row():
+                        names = ("Data (JSON)", "Rows (CSV)", "Report (HTML)")
+                        self.downloads = download_buttons("study", dict(zip(FORMATS, names, strict=True)))
+        with gr.Accordion("All rows in numbers", open=False, visible=False, elem_id="study-rows") as self.details:
+            self.table = numbers_table("study-table", wrap=True)
+        shown = [self.results, self.details, self.hint, self.answers, self.layer, self.dots, self.table]
+        super().__init__(page, vars(form), [buttons.start], buttons.stop, status, [*shown, *self.downloads.values()])
+        self.shown_by(self.layer, [self.dots], self._at_layer)
+        self._tell_size(form, size)
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+        asked = _asked(form)
+        parse_layers(asked.layers, self.studio.model.num_layers)
+        return asked
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+    ) -> Generator[Progress | Plain, None, Plain]:
+        def packed(found: Study) -> Plain:
+            return {"found": found.summary()}
+
+        layers = parse_layers(asked.layers, model.num_layers)
+        comparing = study(
+            model, asked.pairs, asked.items, layers, asked.multipliers, asked.design, asked.controls, known
         )
+        return packed((yield from showing(comparing, packed)))
 
-    def draw(found: Study) -> dict:
-        """Updates that show a study."""
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        found = Study.of(kept["found"])
         headers, rows = rows_in_words(found)
         return {
-            results: gr.Column(visible=True),
-            details: gr.Accordion(visible=True),
-            hint: gr.Markdown(visible=False),
-            answers: _in_words(found),
-            layer: gr.Radio(found.layers, value=found.layers[0], visible=len(found.layers) > 1),
-            dots: study_dots(found, found.layers[0]),
-            table: gr.Dataframe(rows, headers=headers),
+            self.results: gr.Column(visible=True),
+            self.details: gr.Accordion(visible=True),
+            self.hint: gr.Markdown(visible=False),
+            self.answers: _in_words(found),
+            self.layer: gr.Radio(found.layers, value=found.layers[0], visible=len(found.layers) > 1),
+            self.dots: study_dots(found, found.layers[0]),
+            self.table: gr.Dataframe(rows, headers=headers),
         }
 
-    def write(person: Person, found: Study) -> dict:
-        """Updates for its files."""
+    def files(self, session: Session, kept: Plain) -> Updates:
+        found = Study.of(kept["found"])
         name = f"positions and cues on {found.provenance['data']}"
-        return report_downloads(files, person, name, lambda path: write_study(found, path))
+        return report_downloads(self.downloads, session, name, lambda path: write_study(found, path))
 
-    @guarded
-    def run(request: gr.Request, *values: Any) -> Iterator[dict]:
-        asked = dict(zip(fields, values, strict=True))
-        made_from, measured_on, chosen, wanted, steps, beside_each = _asked(asked)
-        person = (session := studio.session(request.session_hash)).person
-        parse_layers(wanted, studio.model.num_layers)
-        known = _known(person)
-        kept, come, drawn = {**asked, "pairs": None, "items": None}, [], 0
-
-        def work(model: SteerableModel) -> Generator[Any, None, Study]:
-            numbers = parse_layers(wanted, model.num_layers)
-            answer = study(model, made_from, measured_on, numbers, steps, chosen, beside_each, known)
-            return (yield from _noted(answer, person, known, kept, come))
-
-        yield {status: "Waiting for the model ...", **busy(start)}
-        job = studio.run(work)
-        for event in events(session, PANEL, job):
-            told = {status: shared_bar(studio, event) if isinstance(event, Progress) else gr.skip()}
-            if len(come) > drawn:
-                drawn = len(come)
-                told |= draw(come[-1])
-            yield told
-        if not come:
-            yield {status: "Stopped before anything was measured."}
-            return
-        found = come[-1]
-        done = f"{len(found.rows)} of {found.cells} cells"
-        said = f"Stopped with {done}. Compare again to go on from there." if job.stopped else f"Measured {done}."
-        yield {status: said, **draw(found), **write(person, found)}
-
-    @guarded
-    def again(request: gr.Request, at: int) -> Any:
-        kept = studio.session(request.session_hash).person.results.get(PANEL)
-        return study_dots(Study.of(kept["found"]), whole(at, "The layer")) if kept else gr.skip()
-
-    @guarded
-    def restore(request: gr.Request) -> dict:
-        person = studio.session(request.session_hash).person
-        kept = person.results.get(PANEL)
+    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
         if not kept:
-            return {status: gr.skip()}
-        try:
-            form = {part: kept["asked"][name] for name, part in settings.items() if name not in ("pairs", "items")}
-            found = Study.of(kept["found"])
-            return {**form, **draw(found), **write(person, found)}
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
-            raise InputError("The study that was kept cannot be read.") from error
+            return "Stopped before anything was measured."
+        found = Study.of(kept["found"])
+        done = f"{len(found.rows)} of {found.cells} cells"
+        return f"Stopped with {done}. Compare again to go on from there." if stopped else f"Measured {done}."
 
-    @guarded
-    def look(*values: Any) -> str:
-        return _size(studio, _asked(dict(zip(fields, values, strict=True))))
+    def _at_layer(self, session: Session, kept: Plain, layer: Any) -> Updates:
+        return {self.dots: study_dots(Study.of(kept["found"]), whole(layer, "The layer"))}
 
-    @guarded
-    def follow(name: str) -> str:
-        return str(recommended(studio, name)[0])
+    def _tell_size(self, form: StudyForm, size: gr.Markdown) -> None:
+        """Say how large the study is, whenever something is set that changes it."""
+        parts = list(self.form.values())
 
-    silent = {"api_visibility": "private", "show_progress": "hidden"}
-    settings = {
-        "pairs": pairs,
-        "items": items,
-        "preset": preset,
-        "questions": questions,
-        "columns": columns,
-        "layers": layers,
-        "multipliers": multipliers,
-        "design": design,
-        "most_items": most_items,
-        "most_pairs": most_pairs,
-        "controls": controls,
-        "positions": positions,
-        "reads": reads,
-        "cues": cues,
-    }
-    fields, form = list(settings), list(settings.values())
-    shown = [results, details, hint, answers, layer, dots, table, *files.values()]
-    measuring = start.click(run, form, [status, start, *shown], **silent)
-    stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
-    entered.then(restore, None, [status, *form, *shown], **silent)
-    layer.input(again, layer, dots, **silent)
-    chosen = [questions.input, design.input, positions.input, reads.input, cues.input]
-    chosen += [count.blur for count in (most_items, most_pairs, controls)]
-    gr.on([*chosen, layers.blur, multipliers.blur, columns.submit], look, form, said, **silent)
-    for upload in (pairs, items):
-        # A file that could not be read leaves its place to the next one.
-        upload.change(look, form, said, **silent).failure(lambda: None, None, upload, **silent)
-    preset.input(follow, preset, layers, **silent).then(look, form, said, **silent)
+        @guarded
+        def look(*values: Any) -> str:
+            return _size(self.studio, _asked(dict(zip(self.form, values, strict=True))))
+
+        @guarded
+        def follow(name: str) -> str:
+            return str(recommended(self.studio, name)[0])
+
+        chosen = [part.input for part in (form.questions, form.design, form.positions, form.reads, form.cues)]
+        counts = [count.blur for count in (form.most_items, form.most_pairs, form.controls)]
+        typed = [form.layers.blur, form.multipliers.blur, form.columns.submit]
+        gr.on([*chosen, *counts, *typed], look, parts, size, **QUIET)
+        for upload in (form.pairs, form.items):
+            # A file that could not be read leaves its place to the next one.
+            upload.change(look, parts, size, **QUIET).failure(lambda: None, None, upload, **QUIET)
+        form.preset.input(follow, form.preset, form.layers, **QUIET).then(look, parts, size, **QUIET)
+
+
+def build(page: Page) -> None:
+    """Draw the tab."""
+    StudyPanel(page)
+
+
+def _short(value: str, label: str, info: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(value, label=label, info=info, elem_id=elem_id, min_width=100)
 
 
 def _levels(label: str, choices: list[str], chosen: Any) -> gr.Dropdown:
@@ -243,8 +218,8 @@ def _levels(label: str, choices: list[str], chosen: Any) -> gr.Dropdown:
     return gr.Dropdown(choices, value=list(chosen), multiselect=True, allow_custom_value=True, label=label, info=info)
 
 
-def _asked(asked: dict[str, Any]) -> tuple[Dataset, Dataset, StudyRequest, str, list[float], int]:
-    """Pairs, items, design, layers, multipliers and the number of controls, of what the form holds."""
+def _asked(asked: Mapping[str, Any]) -> Asked:
+    """What the form holds. Raises InputError for what cannot be."""
     name = asked.get("preset", FIRST) or ""
     if asked.get("questions"):
         name += ":ab"
@@ -258,42 +233,18 @@ def _asked(asked: dict[str, Any]) -> tuple[Dataset, Dataset, StudyRequest, str, 
     pairs = pairs.first(whole(asked.get("most_pairs", 50), "The number of pairs"))
     PAIRS.check(len(pairs.pairs))
     items = items_of(asked.get("items"), name, columns, asked.get("most_items", 12))
-    levels = ([str(level) for level in asked.get(factor) or []] for factor in ("positions", "reads", "cues"))
-    design = StudyRequest.of(pairs, items, *levels, asked.get("design") == GRID)
+    levels = {name: [str(level) for level in asked.get(name) or []] for name in ("positions", "reads", "cues")}
+    design = StudyRequest.of(pairs, items, **levels, full=asked.get("design") == GRID)
     controls = whole(asked.get("controls", CONTROLS), "The number of controls")
     multipliers = parse_multipliers(asked.get("multipliers", FIRST_MULTIPLIERS) or "")
-    return pairs, items, design, asked.get("layers") or "0", multipliers, check_controls(controls) if controls else 0
+    controls = check_controls(controls) if controls else 0
+    return Asked(pairs, items, design, asked.get("layers") or "0", multipliers, controls)
 
 
-def _size(studio: Studio, asked: tuple[Dataset, Dataset, StudyRequest, str, list[float], int]) -> str:
-    pairs, items, design, layers, multipliers, controls = asked
-    there = parse_layers(layers, studio.model.num_layers)
-    told = f"{plain(items.name)}: {len(items.pairs)} items. {size(pairs, design, there, multipliers, controls)}."
-    return f"<small>{told}</small>"
-
-
-def _known(person: Person) -> MutableMapping[str, Any]:
-    """Rows that were measured before."""
-    kept = person.results.get(KNOWN)
-    return dict(kept) if isinstance(kept, dict) else {}
-
-
-def _noted(
-    work: Generator[Progress | Study, None, Study],
-    person: Person,
-    known: MutableMapping[str, Any],
-    asked: dict[str, Any],
-    come: list[Study],
-) -> Generator[Progress | Study, None, Study]:
-    """Run it, and keep what has come after each part, whether or not the page still listens; `come` is for the page."""
-
-    def keep(found: Study) -> Study:
-        come.append(found)
-        person.remember(PANEL, {"asked": asked, "found": found.summary()})
-        person.remember(KNOWN, dict(list(known.items())[-MOST_KEPT:]))
-        return found
-
-    return keep((yield from showing(work, keep)))
+def _size(studio: Studio, asked: Asked) -> str:
+    layers = parse_layers(asked.layers, studio.model.num_layers)
+    measured = size(asked.pairs, asked.design, layers, asked.multipliers, asked.controls)
+    return f"<small>{plain(asked.items.name)}: {len(asked.items.pairs)} items. {measured}.</small>"
 
 
 def _in_words(found: Study) -> str:

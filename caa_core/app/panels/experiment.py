@@ -1,0 +1,199 @@
+"""An experiment on the page: run it, stream, keep and stop it, free its button, and show it again after a reload."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+from gradio.events import Dependency
+
+from caa_core.app.panels.common import QUIET, Updates, busy, events, guarded, shared_bar, stopper
+from caa_core.app.panels.page import Page
+from caa_core.app.sessions import Person, Running, Session
+from caa_core.errors import InputError
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress, showing
+
+# A result as plain data, which is how it is kept.
+Plain = dict[str, Any]
+Asked = TypeVar("Asked")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Under which name a person's earlier results lie, by all that they depend on, and how many of the latest stay."""
+
+    name: str
+    most: int
+
+    def of(self, person: Person) -> dict[str, Any]:
+        kept = person.results.get(self.name)
+        return dict(kept) if isinstance(kept, dict) else {}
+
+    def keep(self, person: Person, known: Mapping[str, Any]) -> None:
+        """Keep them beside what has been put there meanwhile."""
+        there = {**{name: found for name, found in self.of(person).items() if name not in known}, **known}
+        person.remember(self.name, dict(list(there.items())[-self.most :]))
+
+
+@dataclass
+class Run(Generic[Asked]):
+    """What one run was asked and has come to, which the worker notes, whether or not the page still listens."""
+
+    session: Session
+    form: Mapping[str, Any]
+    asked: Asked
+    found: Plain | None = None
+
+
+class Experiment(Generic[Asked]):
+    """What a form asks for, as a job of the worker.
+
+    A panel draws its parts in its own `__init__`, hands them to this one's, and says what is its own: `ask`, `work`,
+    `show`, and where there is something to say, `files` and `ended`.
+    """
+
+    name: ClassVar[str]  # of its job, and of the result that is kept
+    cache: ClassVar[Cache | None] = None
+    refills: ClassVar[bool] = False  # whether the form is kept with the result; files it holds are not
+    after_error: ClassVar[str] = ""
+    unreadable: ClassVar[str] = "What was kept cannot be read."
+
+    def __init__(
+        self,
+        page: Page,
+        form: Mapping[str, Component],
+        starters: Sequence[gr.Button],
+        stop: gr.Button | None,
+        status: Component,
+        shown: Sequence[Block],
+    ):
+        """form: the parts that are asked, by name. starters: the button that starts it, and others that are not to be
+        pressed meanwhile. status: says how far it has come. shown: the parts that `show` and `files` write to.
+        """
+        self.page, self.studio = page, page.studio
+        self.form, self.starters, self.status = dict(form), list(starters), status
+        self.outputs = [status, *shown]
+        if starters:
+            self.starts_by(starters[0].click)
+        if stop:
+            stop.click(stopper(self.studio, self.name), queue=False, **QUIET)
+        page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs])
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+        """What the form asks for. Raises InputError for what cannot be."""
+        raise NotImplementedError
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+    ) -> Generator[Progress | Plain, None, Plain]:
+        """The job: yields how far it has come and the result by and by, and returns the result. What was computed
+        before is in `known`, and what is computed may be put there.
+        """
+        raise NotImplementedError
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        """Updates that show a result; `form` is what was asked, or nothing after a reload."""
+        raise NotImplementedError
+
+    def files(self, session: Session, kept: Plain) -> Updates:
+        """Updates for what can be downloaded, once it has ended."""
+        return {}
+
+    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+        """What the status says at the end; `kept` is what has come, if anything."""
+        return "Stopped; what was there before is still shown." if stopped else ""
+
+    def keep(self, run: Run[Asked], found: Plain) -> Plain:
+        """Keep a result, or a part of one, and return what is kept. Called on the worker."""
+        kept = {"asked": self._asked(run.form), **found} if self.refills else found
+        run.session.person.remember(self.name, kept)
+        return kept
+
+    def start(self, run: Run[Asked]) -> Running:
+        """Begin it as a job."""
+        return self.studio.run(lambda model: self._steps(model, run))
+
+    def waiting(self) -> Updates:
+        """Updates for its beginning."""
+        return {self.status: "Waiting for the model ...", **busy(*self.starters)}
+
+    def free(self) -> Updates:
+        """Updates for when it has ended, however it did."""
+        return {button: gr.Button(interactive=True) for button in self.starters}
+
+    @guarded
+    def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        session = self.page.session(request)
+        form = dict(zip(self.form, values, strict=True))
+        run = Run(session, form, self.ask(session, form))
+        yield self.waiting()
+        job = self.start(run)
+        for event in events(session, self.name, job):
+            if isinstance(event, Progress):
+                yield {self.status: shared_bar(self.studio, event)}
+            else:
+                yield self.show(session, event, form)
+        done = {} if run.found is None else self.show(session, run.found, form) | self.files(session, run.found)
+        yield {self.status: self.ended(run.asked, run.found, job.stopped), **done}
+
+    @guarded
+    def restore(self, request: gr.Request) -> Updates:
+        session = self.page.session(request)
+        kept = session.person.results.get(self.name)
+        if not kept:
+            return {self.status: gr.skip()}
+        try:
+            return {**self.refill(session, kept), **self.show(session, kept, {}), **self.files(session, kept)}
+        except InputError:
+            raise
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+            raise InputError(self.unreadable) from error
+
+    def refill(self, session: Session, kept: Plain) -> Updates:
+        """Updates that fill in the form again."""
+        return {part: kept["asked"][name] for name, part in self._refilled_parts().items()}
+
+    def starts_by(self, event: Callable[..., Dependency]) -> None:
+        """Let an event start it, and free the buttons when it has ended, however it did."""
+        began = event(self.run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
+        freed = list(self.free())
+        for over in (began.then, began.failure):  # the first of which gradio leaves out after an error
+            over(self.free, None, freed, queue=False, **QUIET)
+        began.failure(lambda: self.after_error, None, self.status, **QUIET)
+
+    def shown_by(
+        self,
+        choice: gr.Radio | gr.Dropdown,
+        outputs: Sequence[Block],
+        show: Callable[[Session, Plain, Any], Updates],
+    ) -> None:
+        """Show the result in another way when `choice` is set."""
+
+        @guarded
+        def again(request: gr.Request, value: Any) -> Updates:
+            session = self.page.session(request)
+            kept = session.person.results.get(self.name)
+            return show(session, kept, value) if kept else {outputs[0]: gr.skip()}
+
+        choice.input(again, choice, list(outputs), **QUIET)
+
+    def _steps(self, model: SteerableModel, run: Run[Asked]) -> Generator[Progress | Plain, None, None]:
+        person = run.session.person
+        known = self.cache.of(person) if self.cache else {}
+
+        def keep(found: Plain) -> Plain:
+            run.found = self.keep(run, found)
+            if self.cache:
+                self.cache.keep(person, known)
+            return run.found
+
+        keep((yield from showing(self.work(model, run.session, run.asked, known), keep)))
+
+    def _refilled_parts(self) -> dict[str, Component]:
+        return {n: part for n, part in self.form.items() if self.refills and not isinstance(part, gr.File)}
+
+    def _asked(self, form: Mapping[str, Any]) -> Plain:
+        return {name: None if isinstance(part, gr.File) else form[name] for name, part in self.form.items()}
