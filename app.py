@@ -14,14 +14,11 @@ import gradio as gr
 
 from caa_core.app import endpoints, guards, logs
 from caa_core.app.library import Library
-from caa_core.app.panels import generate, models, steer
-from caa_core.app.panels import inspection as views
-from caa_core.app.panels.common import guarded, vector_choices
-from caa_core.app.panels.contest import tab as compete
-from caa_core.app.panels.measuring import evaluation as measure
-from caa_core.app.panels.measuring import open_questions, study
-from caa_core.app.panels.measuring import paper as behaviours
-from caa_core.app.panels.page import Page
+from caa_core.app.panels import generate, inspection, models, steer
+from caa_core.app.panels.common import QUIET, guarded, vector_choices
+from caa_core.app.panels.contest import tab as contest
+from caa_core.app.panels.measuring import tab as measuring
+from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
@@ -32,6 +29,14 @@ INTRO = (
     "Make a **steering vector** from pairs of answers that differ in one behaviour, add it to a language model while "
     "it writes, and compare. Contrastive Activation Addition, after "
     "[Panickssery et al.](https://arxiv.org/abs/2312.06681)"
+)
+TABS = (
+    ("Steer", "steer", steer.build),
+    ("Generate vectors", "generate", generate.build),
+    ("Compete", "compete", contest.build),
+    ("Measure", "measure", measuring.build),
+    ("Look inside", "views", inspection.build),
+    ("Models", "models", models.build),
 )
 # A page asks so often whether somebody has loaded another model.
 SECONDS_BETWEEN_LOOKS = 5
@@ -77,44 +82,23 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, IDLE.value)) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, IDLE.value)) as blocks:
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
             with gr.Column(scale=3, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
-        shown = gr.State("")  # which model the page shows
+        model = gr.State("")  # which one the page shows
         key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
 
         @guarded
         def enter(request: gr.Request, key: Any) -> str:
             return studio.sessions.enter(request.session_hash, key)
 
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
-        entered = page.load(enter, key, key, **silent)
-        with gr.Tab("Steer", id="steer"):
-            steer_parts = steer.build(page, studio, entered)
-        with gr.Tab("Generate vectors", id="generate"):
-            changed, generate_pickers = generate.build(studio, shown, entered)
-        with gr.Tab("Compete", id="compete") as tab:
-            compete_pickers, compete_layers = compete.build(tab, studio, entered)
-        with gr.Tab("Measure", id="measure"), gr.Tabs():
-            with gr.Tab("Layers and multipliers", id="measure-layers-tab"):
-                measure_pickers = measure.build(studio, entered, steer_parts)
-            with gr.Tab("Several behaviours", id="behaviours-tab"):
-                behaviours.build(studio, entered)
-            with gr.Tab("Positions and cues", id="study-tab"):
-                study.build(Page(studio, entered))
-            with gr.Tab("Open questions", id="measure-open-tab"):
-                open_pickers, open_layers = open_questions.build(studio, entered)
-        with gr.Tab("Look inside", id="views"):
-            view_pickers, view_layers = views.build(studio, entered)
-        with gr.Tab("Models", id="models") as tab:
-            loaded = models.build(tab, studio, line)
+        page = Page(studio, blocks, line, model, blocks.load(enter, key, key, **QUIET), steer.controls(studio))
+        parts = draw_tabs(page, TABS)
         endpoints.build(studio)
-
-        pickers = [steer_parts[0], *compete_pickers, *measure_pickers, *open_pickers, *generate_pickers, *view_pickers]
-        layers = [steer_parts[1], *compete_layers, *open_layers, *view_layers]
+        pickers, layers = parts.pickers, parts.layers
 
         @guarded
         def refresh(request: gr.Request, known: str, *values: float) -> list:
@@ -139,12 +123,12 @@ def build(studio: Studio) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
-        page_parts = {"inputs": [shown, *layers], "outputs": [line, shown, *pickers, *layers]}
-        entered.then(refresh, **page_parts, **silent)
-        gr.on([changed.change, loaded.change], refresh, **page_parts, **silent)
-        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, **page_parts, **silent, queue=False)
-        page.unload(leave)
-    return page
+        values, choices = [model, *layers], [line, model, *pickers, *layers]
+        page.entered.then(refresh, values, choices, **QUIET)
+        gr.on([state.change for state in parts.changed], refresh, values, choices, **QUIET)
+        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, values, choices, queue=False, **QUIET)
+        blocks.unload(leave)
+    return blocks
 
 
 def main() -> None:

@@ -160,19 +160,20 @@ def vector_choices(session: Session) -> list[tuple[str, str]]:
     return own + [(f"{name} (preset)", name) for name in presets()]
 
 
-def vector_picker(label: str, name: str, elem_id: str) -> gr.Dropdown:
+def vector_picker(label: str, name: str, elem_id: str, render: bool = True) -> gr.Dropdown:
     """A choice among the vectors of the session and the presets."""
-    return gr.Dropdown(vector_choices(Session()), value=name, label=label, elem_id=elem_id)
+    return gr.Dropdown(vector_choices(Session()), value=name, label=label, elem_id=elem_id, render=render)
 
 
-def layer_slider(studio: Studio, layer: int, elem_id: str) -> gr.Slider:
+def layer_slider(studio: Studio, layer: int, elem_id: str, render: bool = True) -> gr.Slider:
     """The layer whose output a vector is added to."""
-    return gr.Slider(0, studio.model.num_layers - 1, layer, step=1, label="Layer", elem_id=elem_id, buttons=[])
+    deepest = studio.model.num_layers - 1
+    return gr.Slider(0, deepest, layer, step=1, label="Layer", elem_id=elem_id, buttons=[], render=render)
 
 
-def multiplier_slider(multiplier: float, elem_id: str) -> gr.Slider:
+def multiplier_slider(multiplier: float, elem_id: str, render: bool = True) -> gr.Slider:
     """What a vector is multiplied with."""
-    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id, buttons=[])
+    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id, buttons=[], render=render)
 
 
 def recommended(studio: Studio, name: str, session: Session | None = None) -> tuple[int, float]:

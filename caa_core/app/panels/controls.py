@@ -1,11 +1,38 @@
 """Controls that several tabs have."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
+from caa_core.app.panels.common import layer_slider, multiplier_slider, vector_picker
+from caa_core.app.studio import Studio
+
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
 PAIR_FILES = [*TABLES[:-1], ".txt", TABLES[-1]]
+
+
+@dataclass(frozen=True)
+class VoiceControls:
+    """A vector, a layer and a multiplier."""
+
+    vector: gr.Dropdown
+    layer: gr.Slider
+    multiplier: gr.Slider
+
+    def __iter__(self) -> Iterator[gr.Dropdown | gr.Slider]:
+        return iter((self.vector, self.layer, self.multiplier))
+
+
+def voice_controls(
+    studio: Studio, label: str, prefix: str, first: str, start: tuple[int, float], render: bool = True
+) -> VoiceControls:
+    """Draw the controls of a voice. prefix: of element ids; first: its vector; start: its layer and multiplier."""
+    return VoiceControls(
+        vector_picker(label, first, f"{prefix}-vector", render),
+        layer_slider(studio, start[0], f"{prefix}-layer", render),
+        multiplier_slider(start[1], f"{prefix}-multiplier", render),
+    )
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper, whole
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Draft, Pairs
 from caa_core.app.panels.plots import figure
 from caa_core.app.panels.vectors import Vectors
@@ -35,11 +35,9 @@ METHOD_LABELS = {
 }
 
 
-def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[gr.State, list[gr.Dropdown]]:
-    """Draw the tab. `model_shown` is a state that changes with the model; after `entered` is shown what was kept.
-
-    Returns a state that changes whenever the session's list of vectors does, and its pickers.
-    """
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio = page.studio
     pairs, vectors = Pairs(studio), Vectors(studio)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -91,8 +89,8 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
         data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="generate-compared-data")
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
-    pairs.wire(entered, name, model_shown)
-    vectors.wire(entered)
+    pairs.wire(page.entered, name, page.model)
+    vectors.wire(page.entered)
 
     @guarded
     def run(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
@@ -151,10 +149,10 @@ def build(studio: Studio, model_shown: gr.State, entered: Dependency) -> tuple[g
     weighing = weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison, make, weigh], **silent)
     for event in (making, weighing):
         freed(event, make, weigh)
-    entered.then(restore, None, comparison, **silent)
+    page.restore(restore, comparison)
     for job in (PANEL, COMPARISON, vectors.PANEL):
         stop.click(stopper(studio, job), queue=False, **silent)
-    return vectors.changed, vectors.pickers
+    return Tab(vectors.pickers, changed=[vectors.changed])
 
 
 def _settings(

@@ -4,7 +4,6 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     bar,
@@ -24,7 +23,7 @@ from caa_core.app.panels.common import (
     whole,
 )
 from caa_core.app.panels.measuring.knowledge import KnowledgePanel
-from caa_core.app.panels.page import Page
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -62,8 +61,9 @@ COST = (
 )
 
 
-def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
-    """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio = page.studio
     start = recommended(studio, FIRST)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -106,7 +106,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         with gr.Column(min_width=300):
             gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
             words = gr.HTML(elem_id="views-words")
-            KnowledgePanel(Page(studio, entered), vector, layer, positions)
+            KnowledgePanel(page, vector, layer, positions)
         with gr.Column(min_width=300):
             gr.Markdown(f"### Cost on neutral text\n{COST}")
             costs = figure("Cost by multiplier", "views-costs")
@@ -188,8 +188,8 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         freed(event, *starters)
     stop.click(stopper(studio, PANEL), queue=False, **silent)
     vector.input(choose, vector, [layer, multiplier], **silent)
-    entered.then(restore, None, [*parts, *weighing], **silent)
-    return [vector], [layer]
+    page.restore(restore, [*parts, *weighing])
+    return Tab([vector], [layer])
 
 
 def _vector(

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.panels.common import bar, busy, freed, guarded, plain
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.studio import Studio
 from caa_core.limits import check_owner, is_public, owner_key
 from caa_core.model.catalog import CATALOG, listing, room
@@ -15,8 +16,9 @@ from caa_core.progress import Progress, listen
 HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | good for |"
 
 
-def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
-    """Draw the tab, which keeps `line` true. Returns a state that changes when this person has loaded a model."""
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab, which keeps the page's line true."""
+    studio, line = page.studio, page.line
     loaded = gr.State(0)
     may_load = not is_public() or bool(owner_key())
     affected = gr.Markdown(_affected(studio), elem_id="model-affected")
@@ -68,7 +70,7 @@ def build(tab: gr.Tab, studio: Studio, line: gr.Markdown) -> gr.State:
     loading = load.click(change, [spec, dtype, key, loaded], made, **silent)
     loading.failure(lambda: "The model was not changed.", None, status, **silent)
     freed(loading, load)
-    return loaded
+    return Tab(changed=[loaded])
 
 
 def _affected(studio: Studio) -> str:

@@ -3,21 +3,19 @@
 from collections.abc import Generator, Iterator
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     events,
     going,
     guarded,
-    layer_slider,
     misfits,
-    multiplier_slider,
     plain,
     recommended,
     strength,
-    vector_picker,
 )
+from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import Conversation, Voices
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
@@ -31,23 +29,29 @@ from caa_core.steering.interventions import Steer
 FIRST = "joy"
 
 
-def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
-    """Draw the tab. Returns its vector picker and its layer and multiplier sliders."""
-    start = recommended(studio, FIRST)
+def controls(studio: Studio) -> VoiceControls:
+    """The tab's controls, which `build` renders."""
+    return voice_controls(studio, "Steering vector", "steer", FIRST, recommended(studio, FIRST), render=False)
+
+
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio = page.studio
+    vector, layer, multiplier = page.steer.vector, page.steer.layer, page.steer.multiplier
     conversation = Conversation(
         studio, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            vector = vector_picker("Steering vector", FIRST, "steer-vector")
+            vector.render()
             card = gr.Markdown(_card(FIRST))
-            layer = layer_slider(studio, start[0], "steer-layer")
-            multiplier = multiplier_slider(start[1], "steer-multiplier")
+            layer.render()
+            multiplier.render()
             measure_line = gr.Markdown(elem_id="steer-strength")
             conversation.settings()
         with gr.Column(scale=3):
             conversation.columns()
-    conversation.wire(entered, lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+    conversation.wire(page.entered, lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
@@ -72,8 +76,8 @@ def build(page: gr.Blocks, studio: Studio, entered: Dependency) -> tuple[gr.Drop
     chosen = [vector, layer, multiplier]
     vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **silent)
     vector.change(_card, vector, card, **silent)
-    gr.on([page.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
-    return vector, layer, multiplier
+    gr.on([page.blocks.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
+    return Tab([vector], [layer])
 
 
 def _voices(

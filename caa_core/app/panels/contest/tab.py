@@ -1,23 +1,18 @@
 """Compete: two voices at once, beside each alone; and before anything is computed, what their sum is."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     MULTIPLIERS,
     events,
     going,
     guarded,
-    layer_slider,
     misfits,
-    multiplier_slider,
     plain,
     recommended,
     vector_choices,
-    vector_picker,
     whole,
 )
 from caa_core.app.panels.contest.contest import ContestPanel
@@ -25,8 +20,9 @@ from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import Thinking
 from caa_core.app.panels.contest.tokens import TokenByToken
 from caa_core.app.panels.contest.written import WhichVoice
+from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import Conversation, Voices
-from caa_core.app.panels.page import Page
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part, without_shared
@@ -65,8 +61,9 @@ APART = 6
 BOTH = "both"
 
 
-def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
-    """Draw the tab. Returns its vector pickers and layer sliders, which change with the session and the model."""
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio, entered = page.studio, page.entered
     labels = {
         "unsteered": "Unsteered",
         "a": "A alone",
@@ -123,7 +120,7 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
     system, positions, *_ = conversation.common
     contest = {"contest": verdict.contest, "file": verdict.file, "system": system, "positions": positions}
     sliders = [kind, a.layer, b.layer, a.multiplier, b.multiplier]
-    SurfacePanel(Page(studio, entered), prepare, voices, contest, (SAME, DIFFERENT), sliders)
+    SurfacePanel(page, prepare, voices, contest, (SAME, DIFFERENT), sliders)
     written = WhichVoice(studio)
     written.draw(FIRST[0])
     thinking = Thinking(studio)
@@ -206,7 +203,7 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
         return kept
 
     silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
-    entered.then(restore, None, chosen, **silent)
+    page.restore(restore, chosen)
     changes = [tab.select, *(component.change for component in chosen)]
     gr.on(changes, explain, chosen, [table, apart, shared], **silent)
     equal.click(balance, chosen, b.multiplier, **silent)
@@ -214,29 +211,12 @@ def build(tab: gr.Tab, studio: Studio, entered: Dependency) -> tuple[list[gr.Dro
     brought = [a.layer, b.vector, b.layer, told, begins, verdict.contest]
     a.vector.input(follow_a, [a.vector, b.layer, kind], brought, **silent)
     b.vector.input(follow_b, b.vector, [told, begins], **silent)
-    return [a.vector, b.vector], [a.layer, b.layer]
+    return Tab([a.vector, b.vector], [a.layer, b.layer])
 
 
-@dataclass(frozen=True)
-class Controls:
-    """One voice's vector, layer and multiplier."""
-
-    vector: gr.Dropdown
-    layer: gr.Slider
-    multiplier: gr.Slider
-
-    def __iter__(self) -> Iterator[gr.components.Component]:
-        return iter((self.vector, self.layer, self.multiplier))
-
-
-def _controls(studio: Studio, letter: str, first: str, layer: int, multiplier: float) -> Controls:
-    prefix = f"compete-{letter.lower()}"
+def _controls(studio: Studio, letter: str, first: str, layer: int, multiplier: float) -> VoiceControls:
     with gr.Column(min_width=220):
-        controls = Controls(
-            vector_picker(f"Voice {letter}", first, f"{prefix}-vector"),
-            layer_slider(studio, layer, f"{prefix}-layer"),
-            multiplier_slider(multiplier, f"{prefix}-multiplier"),
-        )
+        controls = voice_controls(studio, f"Voice {letter}", f"compete-{letter.lower()}", first, (layer, multiplier))
         controls.layer.visible = letter == "A"  # at the same layer there is one
         return controls
 

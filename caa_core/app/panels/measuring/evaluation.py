@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     busy,
@@ -24,6 +23,7 @@ from caa_core.app.panels.common import (
     whole,
 )
 from caa_core.app.panels.measuring.paper_figures import PaperFigures, keep_items
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
@@ -104,13 +104,9 @@ class _Run:
         keep((yield from showing(work, keep)))
 
 
-def build(
-    studio: Studio, entered: Dependency, steer_parts: Sequence[gr.components.Component]
-) -> list[gr.components.Component]:
-    """Draw the tab. `steer_parts` are the Steer tab's vector, layer and multiplier; returns this tab's picker.
-
-    After `entered` is shown what the person had measured before a reload.
-    """
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio, steer_parts = page.studio, list(page.steer)
     first = find_test_pairs(FIRST)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -320,7 +316,7 @@ def build(
     drawn = [results, details, hint, verdict, figure, at_layer, at_multiplier, *files.values(), table]
     measuring = start.click(run, [vector, shown, *settings.values()], [status, start, *drawn], **silent)
     stoppable(studio, PANEL, measuring, start, stop, status, "It ended early; what had been measured is kept.")
-    entered.then(restore, None, [status, vector, *settings.values(), *drawn], **silent)
+    page.restore(restore, [status, vector, *settings.values(), *drawn])
     shown.input(again, shown, figure, **silent)
     source = [upload, preset, questions, columns]
     gr.on([preset.input, questions.input, columns.submit], look, source, kind, **silent)
@@ -328,14 +324,14 @@ def build(
     upload.change(look, source, kind, **silent).failure(lambda: None, None, upload, **silent)
     vector.input(follow_vector, [vector, upload, questions], [preset, kind], **silent)
     for picked in (
-        clicked.select(pick, None, list(steer_parts), **silent),
-        go.click(choose, [at_layer, at_multiplier], list(steer_parts), **silent),
+        clicked.select(pick, None, steer_parts, **silent),
+        go.click(choose, [at_layer, at_multiplier], steer_parts, **silent),
     ):
         picked.success(None, js=TO_STEER)
-    paper.wire(entered, at_layer)
+    paper.wire(page.entered, at_layer)
     png.click(None, js=SAVE_FIGURE.format(format="png", scale=2))
     svg.click(None, js=SAVE_FIGURE.format(format="svg", scale=1))
-    return [vector]
+    return Tab([vector])
 
 
 def items_of(path: str | None, preset: str, columns: str = "", limit: Any = 0) -> Dataset:

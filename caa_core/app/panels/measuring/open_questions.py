@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     bar,
@@ -29,9 +28,9 @@ from caa_core.app.panels.common import (
     whole,
 )
 from caa_core.app.panels.contest.written import FILES, questions_of
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
-from caa_core.app.studio import Studio
 from caa_core.data.presets import find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS, is_public
@@ -116,8 +115,9 @@ class _Asking:
         self._stop.set()
 
 
-def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[gr.Slider]]:
-    """Draw the tab. Returns its vector picker and layer slider, which change with the session and the model."""
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio = page.studio
     start, _ = recommended(studio, FIRST)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -370,7 +370,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
     drawn = [results, below, hint, said, plot, numbers, table, *downloads.values(), shown, judged, judged_box, ratings]
     writing = write.click(run, settings, [status, write, *drawn], **silent)
     stoppable(studio, PANEL, writing, write, stop, status, "It ended early; what had been written is kept.")
-    entered.then(restore, None, [status, *settings, *drawn], **silent)
+    page.restore(restore, [status, *settings, *drawn])
     vector.input(choose, vector, [layer, preset, behaviour], **silent)
     for button in buttons:
         button.click(give, button, [shown], **silent)
@@ -384,7 +384,7 @@ def build(studio: Studio, entered: Dependency) -> tuple[list[gr.Dropdown], list[
         **silent,
     )
     stoppable(studio, JUDGING, asking, consult, hush, judged, "It ended early; what had been scored is kept.")
-    return [vector], [layer]
+    return Tab([vector], [layer])
 
 
 def _file(label: str, elem_id: str) -> gr.File:

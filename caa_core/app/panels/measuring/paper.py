@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     busy,
@@ -19,9 +18,9 @@ from caa_core.app.panels.common import (
     whole,
 )
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words, measured
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person, Session
-from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
@@ -56,8 +55,9 @@ FILES = (
 )
 
 
-def build(studio: Studio, entered: Dependency) -> None:
-    """Draw the tab. After `entered` is shown what the person had found before a reload."""
+def build(page: Page, tab: gr.Tab) -> Tab:
+    """Draw the tab."""
+    studio = page.studio
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             chosen = gr.Dropdown(
@@ -201,7 +201,8 @@ def build(studio: Studio, entered: Dependency) -> None:
         studio, PANEL, measuring, start, stop, status, "It ended early; behaviours that had been measured are kept."
     )
     which.input(again, which, [which, said, table, drawing, shown, text], **silent)
-    entered.then(restore, None, [status, *drawn_parts], **silent)
+    page.restore(restore, [status, *drawn_parts])
+    return Tab()
 
 
 def _table(part: Section) -> gr.Dataframe:

@@ -20,7 +20,7 @@ from caa_core.app.panels.common import (
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.evaluation import items_of
-from caa_core.app.panels.page import Page
+from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -204,9 +204,10 @@ class StudyPanel(Experiment[Asked]):
         form.preset.input(follow, form.preset, form.layers, **QUIET).then(look, parts, size, **QUIET)
 
 
-def build(page: Page) -> None:
+def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     StudyPanel(page)
+    return Tab()
 
 
 def _short(value: str, label: str, info: str, elem_id: str) -> gr.Textbox:
