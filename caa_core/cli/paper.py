@@ -9,7 +9,9 @@ from typing import Any
 
 from caa_core.errors import InputError
 from caa_core.measuring.paper.behaviours import find_behaviours
-from caa_core.measuring.paper.experiments import PaperRequest, Replication, parse_experiments, replicate
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.findings import Replication
+from caa_core.measuring.paper.request import PaperRequest, parse_experiments
 from caa_core.metrics.controls import check_controls
 from caa_core.metrics.grid import parse_layers, parse_multipliers
 from caa_core.model.gguf import cache_dir

@@ -6,9 +6,9 @@ and handed in again, so that a stop loses nothing.
 
 import itertools
 import json
-from collections.abc import Generator, Iterator, MutableMapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,11 @@ from caa_core.vectors.vector import SteeringVector
 CHUNKS = (2, 4, 8)
 
 LONGEST_CHUNK = 16
+
+# Layer and multiplier; the unsteered model has no layer.
+Place = tuple[int, float]
+AnyPlace = TypeVar("AnyPlace", bound=tuple[int | None, float])
+UNSTEERED = (None, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +266,7 @@ def _so_far(
     )
 
 
-def cells_of(items: Items, readings: dict[tuple[int | None, float], RunScores], baseline: RunScores) -> list[SweepCell]:
+def cells_of(items: Items, readings: Mapping[AnyPlace, RunScores], baseline: RunScores) -> list[SweepCell]:
     """The means of readings by layer and multiplier, with their intervals; `baseline` is of the unsteered model."""
     if not readings:
         return []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from caa_core.data.pairs import Dataset
-from caa_core.measuring.sweep import RunScores, Sweep, keys_of, score_runs
+from caa_core.measuring.sweep import Place, RunScores, Sweep, keys_of, score_runs
 from caa_core.metrics.cache import digest
 from caa_core.metrics.controls import CONTROLS, Control, random_controls, shuffled_controls
 from caa_core.metrics.estimates import LEAST, SAFE_KL, interval, objections, reach
@@ -29,8 +29,6 @@ from caa_core.vectors.vector import SteeringVector
 FEWEST_ITEMS = 4
 
 NOT_YET = "Not judged yet: the sweep is not finished."
-
-Place = tuple[int, float]
 
 
 @dataclass

@@ -12,7 +12,8 @@ from caa_core.data.pairs import read_pairs, write_pairs
 from caa_core.data.presets import find_pairs, find_test_pairs, presets
 from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.paper.behaviours import find_behaviours
-from caa_core.measuring.paper.experiments import PaperRequest, replicate
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.request import PaperRequest
 from caa_core.model.loading import load
 from caa_core.model.prompts import render
 from caa_core.progress import finish

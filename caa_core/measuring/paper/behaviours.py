@@ -40,12 +40,13 @@ class Instructions:
     def of(cls, found: Any, where: str) -> "Instructions":
         """From `{"positive": ..., "negative": ...}`. Raises InputError, which names `where`, for anything else."""
         texts = [found.get(side) for side in ("positive", "negative")] if isinstance(found, dict) else []
-        if len(texts) != 2 or not all(isinstance(t, str) and 0 < len(t.strip()) <= LONGEST_INSTRUCTION for t in texts):
+        texts = [text.strip() for text in texts if isinstance(text, str)]
+        if len(texts) != 2 or not all(0 < len(text) <= LONGEST_INSTRUCTION for text in texts):
             raise InputError(
                 f'{where} should be {{"positive": "...", "negative": "..."}}, two system prompts of at most '
                 f"{LONGEST_INSTRUCTION} characters."
             )
-        return cls(*(text.strip() for text in texts))
+        return cls(*texts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.measuring.paper.experiments import MINUS, PLUS, Findings, PromptArm
+from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm
 from caa_core.measuring.sweep import SweepCell
 from caa_core.reports.style import (
     BLUE,

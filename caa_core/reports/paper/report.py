@@ -5,18 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.data.text import spans
-from caa_core.measuring.paper.experiments import (
-    COMPONENTS,
-    LAYERS,
-    MINUS,
-    MULTIPLIERS,
-    PLUS,
-    PROMPTS,
-    TOKENS,
-    TRANSFER,
-    Findings,
-    Replication,
-)
+from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, Replication
+from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER
 from caa_core.measuring.sweep import SweepCell
 from caa_core.reports import markup
 from caa_core.reports.html import Section, versions, write_html
@@ -240,7 +230,7 @@ def _letters(one: Findings) -> str:
     )
 
 
-# By name: which of `replication.EXPERIMENTS` it takes (None where the vector is all), and how it is drawn.
+# By name: which of `request.EXPERIMENTS` it takes (None where the vector is all), and how it is drawn.
 FIGURES: dict[str, tuple[str | None, Callable[[Findings], Section]]] = {
     "Effect by layer": (LAYERS, _by_layer),
     "Effect by multiplier": (MULTIPLIERS, lambda one: _by_multiplier([one])),

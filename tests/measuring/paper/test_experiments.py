@@ -7,15 +7,9 @@ import torch
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.paper.behaviours import Behaviour
-from caa_core.measuring.paper.experiments import (
-    EXPERIMENTS,
-    LAYERS,
-    Findings,
-    PaperRequest,
-    Replication,
-    parse_experiments,
-    replicate,
-)
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.findings import Findings, Replication
+from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score

@@ -1,6 +1,7 @@
 import pytest
 
-from caa_core.measuring.paper.experiments import PaperRequest, replicate
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.request import PaperRequest
 from caa_core.progress import finish
 from caa_core.reports.paper.figures import (
     components,

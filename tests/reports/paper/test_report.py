@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.measuring.paper.experiments import (
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.request import (
     COMPONENTS,
     EXPERIMENTS,
     LAYERS,
@@ -15,7 +16,6 @@ from caa_core.measuring.paper.experiments import (
     TOKENS,
     TRANSFER,
     PaperRequest,
-    replicate,
 )
 from caa_core.progress import finish
 from caa_core.reports.paper.report import FIGURES, PAPER, part_of, parts_of, write_replication

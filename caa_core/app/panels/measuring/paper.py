@@ -32,7 +32,9 @@ from caa_core.measuring.paper.behaviours import (
     find_behaviours,
     find_instructions,
 )
-from caa_core.measuring.paper.experiments import PaperRequest, Replication, replicate
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.findings import Replication
+from caa_core.measuring.paper.request import PaperRequest
 from caa_core.metrics.controls import CONTROLS, check_controls
 from caa_core.metrics.grid import parse_multipliers
 from caa_core.model.loading import SteerableModel

@@ -15,7 +15,9 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.paper.behaviours import Behaviour, Instructions, find_instructions
-from caa_core.measuring.paper.experiments import Findings, PaperRequest, Replication, replicate
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.findings import Findings, Replication
+from caa_core.measuring.paper.request import PaperRequest
 from caa_core.metrics.grid import parse_multipliers
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress

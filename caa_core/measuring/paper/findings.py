@@ -1,0 +1,141 @@
+"""What the paper's experiments found, behaviour by behaviour. No model is run in here."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from caa_core.errors import InputError
+from caa_core.measuring.inspection import Alignment
+from caa_core.measuring.sweep import SweepCell
+from caa_core.measuring.verdict import Proposal, Verdict
+from caa_core.metrics.plain_data import plain, restored
+from caa_core.vectors.geometry import Scatter
+from caa_core.vectors.vector import SteeringVector, assemble
+
+# Multipliers at which layers are compared.
+PLUS, MINUS = 1.0, -1.0
+
+WHAT = "The findings that were"
+
+
+@dataclass(frozen=True)
+class PromptArm:
+    """The model told to show a behaviour, or not to, or nothing: cells at multipliers -1, 0 and 1 at the layer.
+
+    Changes are against the unsteered model that is told nothing.
+    """
+
+    told: str
+    system: str
+    cells: tuple[SweepCell, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was measured of one behaviour.
+
+    given_cosines: by layer, the cosine between the vector and one made in the letter order given; None where those are
+    the same. unsteered, profile: cells of each layer at ±1. curve: of each multiplier at `layer`. transfer: of the
+    vector of `layer`, added at each layer at ±1. arms: vector against system prompt; empty without instructions.
+    band: by multiplier of the curve, the least and the most that random vectors of the same norm change. paper: as the
+    paper counts (vector and items in the order given, letters A and B only): cells of each layer at ±1, the unsteered
+    one first, and those of the curve's multipliers at `layer`; empty where items have no letters.
+    """
+
+    name: str
+    measure: str
+    vector: SteeringVector
+    given_cosines: list[float] | None
+    pairs: str
+    test: str
+    test_sha256: str
+    num_items: int
+    skipped: list[str]
+    unsteered: SweepCell
+    profile: tuple[SweepCell, ...]
+    layer: int
+    proposal: Proposal | None
+    verdict: Verdict | None
+    conclusion: str
+    curve: tuple[SweepCell, ...]
+    band: list[tuple[float, float, float]]
+    transfer: tuple[SweepCell, ...]
+    arms: tuple[PromptArm, ...]
+    paper_profile: tuple[SweepCell, ...]
+    paper_curve: tuple[SweepCell, ...]
+    scatter: Scatter | None
+    alignments: tuple[Alignment, ...]
+    seconds: float
+
+    @property
+    def is_choice(self) -> bool:
+        return self.unsteered.probability is not None
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data; of the vector, what `SteeringVector.summary` says."""
+        vector = {**self.vector.summary(), "provenance": plain(self.vector.provenance)}
+        return {**plain(self, without=["vector"]), "vector": vector}
+
+    def pack(self) -> dict[str, Any]:
+        """All of it as plain data, the vector's numbers too; `unpack` reads it back."""
+        numbers = {layer: base64.b64encode(v.numpy().tobytes()).decode() for layer, v in self.vector.layers.items()}
+        return {**self.summary(), "vector": {"metadata": self.vector.metadata(), "layers": numbers}}
+
+    @classmethod
+    def unpack(cls, kept: Any) -> "Findings":
+        """What was packed. Raises InputError for anything else."""
+        try:
+            numbers = {
+                int(layer): torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+                for layer, text in kept["vector"]["layers"].items()
+            }
+            vector = assemble(numbers, kept["vector"]["metadata"], "kept vector")
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"{WHAT} kept cannot be read.") from error
+        return restored(cls, kept, WHAT, vector=vector)
+
+
+@dataclass(frozen=True, eq=False)
+class Replication:
+    """Findings on several behaviours, as far as they have come; `asked` are the names of all."""
+
+    findings: tuple[Findings, ...]
+    asked: tuple[str, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def shared_layer(self) -> int | None:
+        """At which behaviours are set beside each other: the middle one of the layers at which they were measured.
+
+        None where one of the vectors does not have it, or there is one behaviour only.
+        """
+        layers = sorted(found.layer for found in self.findings)
+        middle = layers[len(layers) // 2]
+        shared = len(layers) > 1 and all(middle in found.vector.layers for found in self.findings)
+        return middle if shared else None
+
+    def pack(self) -> dict[str, Any]:
+        """All of it as plain data; `unpack` reads it back."""
+        return {**plain(self, without=["findings"]), "findings": [found.pack() for found in self.findings]}
+
+    @classmethod
+    def unpack(cls, kept: Any) -> "Replication":
+        """What was packed. Raises InputError for anything else."""
+        try:
+            findings = tuple(Findings.unpack(one) for one in kept["findings"])
+        except (TypeError, KeyError) as error:
+            raise InputError(f"{WHAT} kept cannot be read.") from error
+        return restored(cls, kept, WHAT, findings=findings)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "behaviours": [found.summary() for found in self.findings],
+            "asked": list(self.asked),
+            "settings": self.settings,
+            "provenance": self.provenance,
+        }
