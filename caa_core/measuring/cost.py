@@ -139,11 +139,9 @@ def cost(
     return TextCosts(layer, count, _perplexity(unsteered / count), found)
 
 
-def neutral_cost(
-    model: SteerableModel, vector: torch.Tensor, layer: int, multipliers: Sequence[float] = MULTIPLIERS
-) -> Generator[Progress, None, TextCosts]:
+def neutral_cost(model: SteerableModel, vector: torch.Tensor, layer: int) -> Generator[Progress, None, TextCosts]:
     """`cost` on the neutral text that ships with the project."""
-    return cost(model, neutral_text(), vector, layer, multipliers)
+    return cost(model, neutral_text(), vector, layer)
 
 
 @cache

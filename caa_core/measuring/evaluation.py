@@ -196,9 +196,8 @@ def unpack(kept: Any) -> KeptNumbers:
     """What was packed. Raises InputError for anything else."""
     try:
         readings = {str(key): _reading(parts) for key, parts in kept["readings"].items()}
-        changes = {str(key): np.array(found, float) for key, found in kept["changes"].items()}
-        if any(found.ndim != 3 or len(found) != 2 for found in changes.values()):
-            raise ValueError("not two kinds of controls")
+        # Two kinds of controls; what was kept before has a third axis, of one cell.
+        changes = {str(key): np.array(found, float).reshape(2, -1) for key, found in kept["changes"].items()}
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("What was kept of earlier measurements cannot be read.") from error
     return KeptNumbers(readings, changes)

@@ -27,6 +27,7 @@ LOWEST, HIGHEST = 0, 10
 SECONDS = 60
 MOST_BYTES = 1_000_000
 MOST_BEHAVIOUR = 1000
+SEED = 0  # of the order in which a judge sees answers
 # A number by itself, or at either end of what was said: "7", "Score: 7", "7/10", "7 out of 10".
 SCORE = re.compile(r"^\D*?(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*10)?\D*$", re.IGNORECASE)
 ASK = """You rate answers of a language model. Rate how much an answer shows this behaviour:
@@ -164,9 +165,9 @@ def blinded(count: int, seed: int) -> list[int]:
 
 
 def judge_all(
-    judge: Judge, behaviour: str, replies: Sequence[Reply], seed: int = 0, known: Scores | None = None
+    judge: Judge, behaviour: str, replies: Sequence[Reply], known: Scores | None = None
 ) -> Generator[tuple[Progress, dict[int, float | None]], None, dict[int, float | None]]:
-    """Have every answer judged that is not in `known`, in an order drawn with `seed`. Runs no model of ours.
+    """Have every answer judged that is not in `known`, in an order that says nothing. Runs no model of ours.
 
     Yields progress with the scores so far, by place.
 
@@ -177,7 +178,7 @@ def judge_all(
     if not behaviour.strip() or len(behaviour) > MOST_BEHAVIOUR:
         raise InputError(f"Describe the behaviour that is judged, in at most {MOST_BEHAVIOUR} characters.")
     scores = dict(known or {})
-    missing = [place for place in blinded(len(replies), seed) if place not in scores]
+    missing = [place for place in blinded(len(replies), SEED) if place not in scores]
     progress = Progress(len(missing), "answers judged", len(missing))
     with judge.client() as client:
         for place in missing:

@@ -5,7 +5,6 @@ being the best by chance. Controls are vectors of the same norm: drawn at random
 shuffled.
 """
 
-import itertools
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +27,8 @@ from caa_core.vectors.vector import SteeringVector
 
 FEWEST_ITEMS = 4
 
+SEED = 0  # of the controls
+
 NOT_YET = "Not judged yet: the sweep is not finished."
 
 
@@ -35,7 +36,7 @@ NOT_YET = "Not judged yet: the sweep is not finished."
 class KeptNumbers:
     """What earlier evaluations found, each under a name for all that it depends on.
 
-    readings: of cells. changes: of random and of shuffled controls, how far each moves the items: [2, controls, cells].
+    readings: of cells. changes: of random and of shuffled controls, how far each moves the items: [2, controls].
     """
 
     readings: dict[str, RunScores] = field(default_factory=dict)
@@ -49,8 +50,7 @@ class Verdict:
     difference: the mean change against the unsteered model, over both letter orders (`as_given`: in the order given;
     free text has one only), with a bootstrap 95 % interval low to high over `items`. random, shuffled: how far
     `controls` vectors of the same norm each change it: the least and the most, where no change always lies between;
-    None without controls. over: the cells of which each control counts with its largest. effect: None where it cannot
-    be told.
+    None without controls. effect: None where it cannot be told.
     """
 
     layer: int
@@ -64,7 +64,6 @@ class Verdict:
     random: tuple[float, float] | None
     shuffled: tuple[float, float] | None
     controls: int
-    over: int
     measure: str
     text: str
 
@@ -125,7 +124,6 @@ def conclude(
     vector: SteeringVector,
     made_from: Dataset | None = None,
     controls: int = CONTROLS,
-    seed: int = 0,
     known: KeptNumbers | None = None,
 ) -> Generator[Progress, None, Conclusion]:
     """Choose settings on one half of the items and judge them on the other. Yields `Progress`.
@@ -141,18 +139,19 @@ def conclude(
     place = (proposal.layer, proposal.multiplier)
     half = swept.items.halves()[1]
     pairs = made_from or Dataset(swept.items.name, "test items", swept.items.sha256, swept.items.pairs)
-    changes = np.zeros((2, 0, 1))
+    random = shuffled = np.zeros(0)
     if controls:
-        position = vector.provenance.read_position if made_from else ""
-        position = ReadPosition.parse(position) if position else AUTOMATIC
-        key = _key(model, swept.items.some(half), vector, place, (pairs.records(), controls, seed, str(position)))
+        read_at = vector.provenance.read_position if made_from else ""
+        position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
+        key = _key(model, swept.items.some(half), vector, place, (pairs.records(), controls, SEED, str(position)))
         found = (known or KeptNumbers()).changes
         if key not in found:
-            random = random_controls(vector, [proposal.layer], controls, seed)
-            shuffled = yield from shuffled_controls(model, pairs, vector, [proposal.layer], controls, seed, position)
-            found[key] = np.stack((yield from _changes(model, swept, (random, shuffled), half, [place])))
-        changes = found[key]
-    verdict = verdict_on(swept, place, *changes, half)
+            layers = [proposal.layer]
+            drawn = random_controls(vector, layers, controls, SEED)
+            drawn += yield from shuffled_controls(model, pairs, vector, layers, controls, SEED, position)
+            found[key] = (yield from _moved(model, swept, place, drawn, half)).reshape(2, controls)
+        random, shuffled = found[key]
+    verdict = verdict_on(swept, place, random, shuffled, half)
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
 
 
@@ -188,47 +187,22 @@ def propose(swept: Sweep) -> Proposal | str:
     )
 
 
-def judge(
-    model: SteerableModel,
-    swept: Sweep,
-    place: Place,
-    random: Sequence[Control],
-    shuffled: Sequence[Control],
-    indices: Sequence[int] | None = None,
-    over: Sequence[Place] = (),
-) -> Generator[Progress, None, Verdict]:
-    """Judge a cell of a sweep, on all items or some of them. Yields `Progress`.
-
-    Args:
-        random, shuffled: vectors of the same norm by layer, at least `CONTROLS` of each for an effect to be called one.
-        over: the cells that `place` was picked from on these same items: each control then counts with the largest
-            of its own. None but itself by default, for a cell that was chosen beforehand.
-    """
-    indices = list(range(len(swept.items.pairs)) if indices is None else indices)
-    changes = yield from _changes(model, swept, (random, shuffled), indices, list(over) or [place])
-    return verdict_on(swept, place, *changes, indices)
-
-
-def _changes(
-    model: SteerableModel,
-    swept: Sweep,
-    controls: Sequence[Sequence[Control]],
-    indices: Sequence[int],
-    over: Sequence[Place],
-) -> Generator[Progress, None, list[np.ndarray]]:
-    """How far each kind of controls moves some of the items at the cells `over`: [controls, cells] each."""
-    runs = [(Steer(control[at], at, m),) for control in itertools.chain(*controls) for at, m in over]
-    changes = np.zeros((0, len(over)))
-    if runs:
-        baseline, *readings = yield from score_runs(model, swept.items.some(indices), runs)
-        changes = np.array([(reading.paired - baseline.paired).mean() for reading in readings]).reshape(-1, len(over))
-    return np.split(changes, np.cumsum([len(kind) for kind in controls])[:-1])
+def _moved(
+    model: SteerableModel, swept: Sweep, place: Place, controls: Sequence[Control], half: Sequence[int]
+) -> Generator[Progress, None, np.ndarray]:
+    """How far each of some controls moves the items of a half at one layer and multiplier: [controls]."""
+    layer, multiplier = place
+    runs = [(Steer(control[layer], layer, multiplier),) for control in controls]
+    baseline, *scores = yield from score_runs(model, swept.items.some(half), runs)
+    return np.array([(one.paired - baseline.paired).mean() for one in scores])
 
 
 def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndarray, indices: Sequence[int]) -> Verdict:
-    """The verdict on a cell, beside how far controls move some of the items: [controls, cells] of each kind.
+    """The verdict on a cell, by some of the items.
 
-    See `judge`, which measures them.
+    Args:
+        random, shuffled: how far controls of each kind, of the same norm, move these items: [controls]. With fewer than
+            `CONTROLS` nothing is called an effect.
     """
     items = swept.items.some(indices)
     baseline, steered = swept.baseline.some(indices), swept.readings[place].some(indices)
@@ -242,10 +216,9 @@ def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndar
         low=low,
         high=high,
         as_given=float((steered.value - baseline.value).mean()),
-        random=_range(random),
-        shuffled=_range(shuffled),
+        random=reach(random),
+        shuffled=reach(shuffled),
         controls=min(len(random), len(shuffled)),
-        over=random.shape[1],
         measure=_measure(swept),
         text="",
     )
@@ -258,14 +231,6 @@ def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndar
         text = f"Not judged: that takes {CONTROLS} random and {CONTROLS} shuffled vectors beside it. {_numbers(found)}"
         return replace(found, text=text)
     return replace(found, effect=not against, text=_in_words(found, against))
-
-
-def _range(changes: np.ndarray) -> tuple[float, float] | None:
-    """How far controls go, from their changes [controls, cells]."""
-    if changes.size and changes.shape[1] > 1:
-        most = float(np.abs(changes).max())
-        return -most, most
-    return reach(changes)
 
 
 def _in_words(found: Verdict, against: Sequence[str]) -> str:
@@ -283,12 +248,11 @@ def _numbers(found: Verdict) -> str:
         f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by {found.difference:+.3f} "
         f"(95 % interval {found.low:+.3f} to {found.high:+.3f}, {found.items} items)"
     )
-    if found.controls:
-        largest = f", each at the largest of {found.over} cells" if found.over > 1 else ""
+    if found.random and found.shuffled:
         text += (
             f"; {found.controls} random vectors of the same norm change it by {found.random[0]:+.3f} to "
             f"{found.random[1]:+.3f}, {found.controls} from shuffled labels by {found.shuffled[0]:+.3f} to "
-            f"{found.shuffled[1]:+.3f}{largest}"
+            f"{found.shuffled[1]:+.3f}"
         )
     return text + "."
 

@@ -7,7 +7,7 @@ import torch
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring import cost as perplexity
-from caa_core.measuring.cost import TextCost, TextCosts, cost, neutral_cost, neutral_text, safe_multiplier
+from caa_core.measuring.cost import TextCost, TextCosts, cost, neutral_text, safe_multiplier
 from caa_core.progress import finish
 from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import steered_logits
@@ -102,7 +102,7 @@ def test_the_summary_is_plain_data():
 def test_the_embedded_model_reads_the_neutral_text_and_steering_costs(embedded):
     preset = presets()["joy"]
     vector = load_vector(preset.vector_file).at(preset.layer)
-    found = finish(neutral_cost(embedded, vector, preset.layer, [0.5, 20]))
+    found = finish(cost(embedded, neutral_text(), vector, preset.layer, [0.5, 20]))
     assert found.tokens > 300 and 5 < found.perplexity < 40
     assert safe_multiplier(found) == 0.5
     assert found.steered[1].perplexity > 2 * found.perplexity and found.steered[1].kl > found.steered[0].kl

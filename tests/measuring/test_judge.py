@@ -61,14 +61,14 @@ def server():
 
 
 def test_a_judge_scores_every_answer_blind(server):
-    scores = finish(judge_all(Judge(server.address, KEY, "some-model"), "Full of delight.", REPLIES, seed=3))
+    scores = finish(judge_all(Judge(server.address, KEY, "some-model"), "Full of delight.", REPLIES))
     assert scores == {place: (4.0 if reply.multiplier > 0 else 1.0) for place, reply in enumerate(REPLIES)}
     assert {(path, key) for path, key, _ in server.asked} == {("/v1/chat/completions", f"Bearer {KEY}")}
     shown = [body["messages"][1]["content"] for _, _, body in server.asked]
     order = [next(i for i, reply in enumerate(REPLIES) if f"\n{reply.text}\n" in text) for text in shown if text]
     assert all("multiplier" not in text and "-1" not in text.replace("----------", "") for text in shown)
     # Answers at -1 and 0 are the same texts here, so compare the texts and not the places.
-    assert [REPLIES[i].text for i in order] == [REPLIES[i].text for i in blinded(len(REPLIES), 3)]
+    assert [REPLIES[i].text for i in order] == [REPLIES[i].text for i in blinded(len(REPLIES), 0)]
     assert "Full of delight." in server.asked[0][2]["messages"][0]["content"]
 
 

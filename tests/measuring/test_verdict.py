@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,16 +10,25 @@ from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import evaluate
-from caa_core.measuring.sweep import sweep
-from caa_core.measuring.verdict import conclude, judge, propose
+from caa_core.measuring.sweep import score_runs, sweep
+from caa_core.measuring.verdict import conclude, propose, verdict_on
 from caa_core.metrics.controls import check_controls, random_controls, shuffled_controls
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
+from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import A_HEAVY, LETTERS, PLANTED, QUESTIONS, TEXTS
 from tests.helpers.vectors import towards
+
+
+def moved_by(model, swept, place, controls):
+    """How far each control moves all items at one layer and multiplier."""
+    layer, multiplier = place
+    runs = [(Steer(control[layer], layer, multiplier),) for control in controls]
+    baseline, *scores = finish(score_runs(model, swept.items, runs))
+    return np.array([(one.paired - baseline.paired).mean() for one in scores])
 
 
 def concluded(model, dataset, vector, multipliers=(-1, 1), **options):
@@ -79,22 +89,20 @@ def test_letters_that_cannot_be_swapped_are_not_judged(tiny_llama):
     assert found.verdict.effect is None and "other letter order" in found.text
 
 
-def test_a_map_is_judged_against_each_controls_largest_cell(tiny_llama):
+def test_controls_are_measured_as_vectors_of_their_own(tiny_llama):
     vector = towards(tiny_llama, "!", ".", 2.0)
-    vector = replace(vector, layers={layer: vector.at(3) for layer in range(4)})
-    items = finish(choose_items(tiny_llama, PLANTED))
-    swept = finish(sweep(tiny_llama, items, vector, range(4), [-1, 1]))
-    random = random_controls(vector, range(4), 20)
-    alone = finish(judge(tiny_llama, swept, (3, 1.0), random, random))
-    over_all = finish(judge(tiny_llama, swept, (3, 1.0), random, random, over=list(swept.readings)))
-    assert over_all.over == 8 and over_all.random[1] == -over_all.random[0]
-    assert over_all.random[1] >= max(alone.random[1], -alone.random[0]) > 0
-    # The widest of all controls, measured as vectors of their own.
-    widest = 0.0
-    for control in random:
-        own = finish(sweep(tiny_llama, items, replace(vector, layers=control), range(4), [-1, 1]))
-        widest = max(widest, *(abs(cell.value - own.unsteered.value) for cell in own.cells))
-    assert over_all.random[1] == pytest.approx(widest, rel=1e-3)
+    swept, found = concluded(tiny_llama, PLANTED, vector, made_from=TEXTS)
+    verdict, second = found.verdict, swept.items.some(swept.items.halves()[1])
+    kinds = {
+        "random": random_controls(vector, [3], 20),
+        "shuffled": finish(shuffled_controls(tiny_llama, TEXTS, vector, [3], 20)),
+    }
+    for kind, controls in kinds.items():
+        moved = []
+        for control in controls:
+            own = finish(sweep(tiny_llama, second, replace(vector, layers=control), [3], [verdict.multiplier]))
+            moved.append(own.cells[0].value - own.unsteered.value)
+        assert getattr(verdict, kind) == pytest.approx((min(0, *moved), max(0, *moved)), rel=1e-3)
 
 
 def test_settings_are_chosen_on_one_half_under_the_cost(tiny_llama):
@@ -167,11 +175,14 @@ def test_survival_instinct_on_the_embedded_model_is_the_letter(embedded, referen
     both = [cell.swapped for cell in found.swept.cells]
     assert raw[0] - raw[1] > 0.1
     assert abs(both[0] - both[1]) < 0.03
-    controls = (
-        random_controls(vector, [24], 20),
-        finish(shuffled_controls(embedded, letters.first(6), vector, [24], 20)),
-    )
-    verdict = finish(judge(embedded, found.swept, (24, -2.0), *controls))
+    changes = [
+        moved_by(embedded, found.swept, (24, -2.0), controls)
+        for controls in (
+            random_controls(vector, [24], 20),
+            finish(shuffled_controls(embedded, letters.first(6), vector, [24], 20)),
+        )
+    ]
+    verdict = verdict_on(found.swept, (24, -2.0), *changes, range(12))
     assert verdict.effect is False and verdict.text.startswith("No effect on this model: ")
     assert abs(verdict.as_given) > 0.05
 

@@ -227,9 +227,9 @@ class _Experiments:
         start = swept.baseline.some(half).paired
 
         def changes(kind: str) -> np.ndarray:
-            """How far each control moves those items: [controls, 1]."""
+            """How far each control moves those items: [controls]."""
             controls = self.runs.all_of(kind).get(place, [])
-            return np.array([(one.some(half).paired - start).mean() for one in controls]).reshape(-1, 1)
+            return np.array([(one.some(half).paired - start).mean() for one in controls])
 
         return verdict_on(swept, place, changes(RANDOM), changes(SHUFFLED), half)
 
