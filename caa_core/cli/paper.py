@@ -96,4 +96,4 @@ def _in_words(found: Replication, written: list[Path]) -> str:
 
 
 def _number(cell: Any) -> str:
-    return f"{cell.value if cell.swapped is None else cell.swapped:.2f}"
+    return f"{(cell.swapped or cell.as_given).value:.2f}"

@@ -1,7 +1,7 @@
 """What a vector does, on items that it was not made from, beside random vectors of the same norm, and what it costs."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 
 from caa_core.data.pairs import ContrastPair
 from caa_core.metrics.controls import random_vectors
-from caa_core.metrics.estimates import interval
+from caa_core.metrics.estimates import Estimate, mean_of
+from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.steering.generation import BatchRow, Decoding, generate
@@ -26,7 +27,7 @@ NEW_TOKENS = 64
 class Effect:
     """What steering did to the preference log p(positive) - log p(negative), in nats a token.
 
-    effect: the mean change over `items` against the unsteered model, with a bootstrap 95 % interval over them.
+    effect: the mean change over `items` against the unsteered model.
     beaten: how many of `random_vectors` of the same norm have a smaller effect.
     kl: KL(unsteered ‖ steered) of the next token in nats, mean over the answers' tokens.
     repetition: share of the written tokens that end a run of four which the same text has had before.
@@ -35,9 +36,7 @@ class Effect:
     layer: int
     multiplier: float
     items: int
-    effect: float
-    low: float
-    high: float
+    effect: Estimate = field(metadata=SHARED)
     random_vectors: int
     beaten: int
     kl: float
@@ -46,14 +45,19 @@ class Effect:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        return plain(self)
+
+    @classmethod
+    def of(cls, kept: Any) -> "Effect":
+        """From a `summary`. Raises InputError for anything else."""
+        return restored(cls, kept, "The effect that was")
 
     def __str__(self) -> str:
         return (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
-            f"gain {self.effect:+.2f} nats a token on the plain ones (95 % interval {self.low:+.2f} to "
-            f"{self.high:+.2f}), more than {self.beaten} of {self.random_vectors} random vectors of the same norm. "
-            f"Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
+            f"gain {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.low:+.2f} to "
+            f"{self.effect.high:+.2f}), more than {self.beaten} of {self.random_vectors} random vectors of the same "
+            f"norm. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
             f"(unsteered {self.repetition_unsteered:.0%})."
         )
 
@@ -67,16 +71,13 @@ def measure(
     directions = [vector, *random_vectors(vector, RANDOM_VECTORS)]
     scores = yield from score(model, pairs, [(Steer(v, layer, multiplier),) for v in directions])
     changes = (scores.preference[1:] - scores.preference[0]).double().numpy()
-    low, high = interval(changes[0])
     means = changes.mean(1)
     unsteered, steered = yield from _written(model, pairs, Steer(vector, layer, multiplier))
     return Effect(
         layer=layer,
         multiplier=multiplier,
         items=len(pairs),
-        effect=float(means[0]),
-        low=low,
-        high=high,
+        effect=mean_of(changes[0]),
         random_vectors=RANDOM_VECTORS,
         beaten=int((means[0] > means[1:]).sum()),
         kl=scores.kl[1].mean().item(),

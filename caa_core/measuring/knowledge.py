@@ -5,7 +5,7 @@ count, so that a model which always says one letter is at chance.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from caa_core.data.presets import PRESETS, find_test_pairs
 from caa_core.errors import InputError
 from caa_core.measuring.sweep import RunScores, checked, score_runs
 from caa_core.metrics.controls import CONTROLS, random_vectors
-from caa_core.metrics.estimates import interval, reach
+from caa_core.metrics.estimates import Estimate, mean_of, reach
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.plain_data import FLAT, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
@@ -42,18 +43,10 @@ class KnowledgeLevel:
     """
 
     multiplier: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    probability: float
-    probability_low: float
-    probability_high: float
-    accuracy_change: float
-    accuracy_change_low: float
-    accuracy_change_high: float
-    probability_change: float
-    probability_change_low: float
-    probability_change_high: float
+    accuracy: Estimate = field(metadata=FLAT)
+    probability: Estimate = field(metadata=FLAT)
+    accuracy_change: Estimate = field(metadata=FLAT)
+    probability_change: Estimate = field(metadata=FLAT)
     random: tuple[float, float] | None
     mass: float
     kl: float
@@ -75,30 +68,23 @@ class Knowledge:
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Knowledge":
         """From a `summary`. Raises InputError for anything else."""
-        try:
-            parts = {name: kept[name] for name in cls.__dataclass_fields__}
-            rows = [
-                KnowledgeLevel(**{**row, "random": row["random"] and tuple(row["random"])}) for row in parts["rows"]
-            ]
-            return cls(**{**parts, "skipped": tuple(parts["skipped"]), "rows": tuple(rows)})
-        except (TypeError, KeyError) as error:
-            raise InputError("The check of capability that was kept cannot be read.") from error
+        return restored(cls, kept, "The check of capability that was")
 
     @property
     def answers(self) -> bool:
         """Whether the unsteered model answers better than chance, so that there is something to lose."""
-        return self.rows[0].accuracy_low > CHANCE and self.rows[0].probability_low > CHANCE
+        return self.rows[0].accuracy.low > CHANCE and self.rows[0].probability.low > CHANCE
 
     def summary(self) -> dict[str, Any]:
         """As plain data, with what it comes to in words."""
-        return {**asdict(self), "answers": self.answers, "text": str(self)}
+        return {**plain(self), "answers": self.answers, "text": str(self)}
 
     def __str__(self) -> str:
         first = self.rows[0]
         unsteered = (
-            f"{first.accuracy:.0%} of {self.questions} questions of {self.data} right "
-            f"({first.accuracy_low:.0%} to {first.accuracy_high:.0%}), the right answer at {first.probability:.2f}, "
-            f"answer mass {first.mass:.2f}"
+            f"{first.accuracy.value:.0%} of {self.questions} questions of {self.data} right "
+            f"({first.accuracy.low:.0%} to {first.accuracy.high:.0%}), the right answer at "
+            f"{first.probability.value:.2f}, answer mass {first.mass:.2f}"
         )
         if not self.answers:
             return (
@@ -108,21 +94,21 @@ class Knowledge:
         return "\n".join([f"Unsteered: {unsteered}.", *(self._told(row) for row in self.rows[1:])])
 
     def _told(self, row: KnowledgeLevel) -> str:
-        points = [100 * x for x in (row.accuracy_change, row.accuracy_change_low, row.accuracy_change_high)]
-        chances = (row.probability_change, row.probability_change_low, row.probability_change_high)
-        numbers = "accuracy {:+.0f} points ({:+.0f} to {:+.0f})".format(*points)
-        numbers += ", probability of the right answer {:+.3f} ({:+.3f} to {:+.3f})".format(*chances)
-        lost = points[2] < 0 or chances[2] < 0
+        change = row.accuracy_change
+        points, least, most = (100 * x for x in (change.value, change.low, change.high))
+        numbers = f"accuracy {points:+.0f} points ({least:+.0f} to {most:+.0f})"
+        numbers += f", probability of the right answer {row.probability_change:+.3f}"
+        lost = most < 0 or row.probability_change.high < 0
         if row.random:
             low, high = (100 * end for end in row.random)
             numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
             if lost:
-                numbers += ", as much" if low <= points[0] else ", so it is this direction and not its length"
+                numbers += ", as much" if low <= points else ", so it is this direction and not its length"
         where = f"Layer {self.layer}, × {row.multiplier:g}"
         if lost:
             return f"{where} costs capability: {numbers}."
-        most = f" (one of {-points[1]:.0f} points or less is not ruled out)" if points[1] < 0 else ""
-        return f"{where}: no loss of capability is shown{most}: {numbers}."
+        perhaps = f" (one of {-least:.0f} points or less is not ruled out)" if least < 0 else ""
+        return f"{where}: no loss of capability is shown{perhaps}: {numbers}."
 
 
 def questions() -> Dataset:
@@ -170,23 +156,34 @@ def examine(
     beside = random_vectors(direction, controls) if controls else []
     runs = [(Steer(one, layer, m),) for m in multipliers for one in (direction, *beside)]
     baseline, *readings = yield from score_runs(model, items, runs)
-    rows = [_answered(0.0, baseline, baseline, [])]
+    rows = [_level(0.0, baseline, baseline, [])]
     for number, multiplier in enumerate(multipliers):
         steered, *others = readings[number * (1 + controls) : (number + 1) * (1 + controls)]
-        rows.append(_answered(multiplier, baseline, checked((layer, multiplier), steered), others))
+        rows.append(_level(multiplier, baseline, checked((layer, multiplier), steered), others))
     return Knowledge(
-        vector.name, dataset.name, layer, len(baseline.paired), items.skipped, items.not_swapped, controls, tuple(rows)
+        vector=vector.name,
+        data=dataset.name,
+        layer=layer,
+        questions=len(baseline.paired),
+        skipped=items.skipped,
+        not_swapped=items.not_swapped,
+        controls=controls,
+        rows=tuple(rows),
     )
 
 
-def _answered(
-    multiplier: float, baseline: RunScores, steered: RunScores, others: Sequence[RunScores]
-) -> KnowledgeLevel:
+def _level(multiplier: float, baseline: RunScores, steered: RunScores, controls: Sequence[RunScores]) -> KnowledgeLevel:
     before, after = _right(baseline), _right(steered)
-    moved = np.array([(_right(other) - before).mean() for other in others])
-    parts = (after, steered.paired, after - before, steered.paired - baseline.paired)
-    numbers = [number for part in parts for number in (float(part.mean()), *interval(part))]
-    return KnowledgeLevel(multiplier, *numbers, reach(moved), float(steered.mass.mean()), float(steered.kl.mean()))
+    return KnowledgeLevel(
+        multiplier=multiplier,
+        accuracy=mean_of(after),
+        probability=mean_of(steered.paired),
+        accuracy_change=mean_of(after - before),
+        probability_change=mean_of(steered.paired - baseline.paired),
+        random=reach(np.array([(_right(one) - before).mean() for one in controls])),
+        mass=float(steered.mass.mean()),
+        kl=float(steered.kl.mean()),
+    )
 
 
 def _right(reading: RunScores) -> np.ndarray:

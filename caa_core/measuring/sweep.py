@@ -6,8 +6,8 @@ and handed in again, so that a stop loses nothing.
 
 import itertools
 import json
-from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.metrics.cache import digest
 from caa_core.metrics.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
-from caa_core.metrics.estimates import intervals
+from caa_core.metrics.estimates import Estimate, means_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
+from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, within
 from caa_core.steering.interventions import Steer
@@ -58,12 +59,19 @@ class RunScores:
 
     def some(self, indices: Sequence[int]) -> "RunScores":
         """Of some of the items."""
-        return RunScores(*(None if part is None else part[indices] for part in vars(self).values()))
+        chosen = list(indices)
+        return RunScores(
+            value=self.value[chosen],
+            both=self.both[chosen],
+            mass=self.mass[chosen],
+            kl=self.kl[chosen],
+            written=None if self.written is None else self.written[chosen],
+        )
 
 
 @dataclass(frozen=True)
 class SweepCell:
-    """Means over the items at one layer and multiplier; `low` and `high` are a bootstrap 95 % interval over items.
+    """Means over the items at one layer and multiplier.
 
     probability: of the matching answer (choices); preference: its log-probability less the other's, in nats a token
     (free text); the other of the two is None. swapped: the probability over both letter orders, None where no item has
@@ -74,16 +82,10 @@ class SweepCell:
 
     layer: int | None
     multiplier: float
-    probability: float | None
-    preference: float | None
-    low: float
-    high: float
-    swapped: float | None
-    swapped_low: float | None
-    swapped_high: float | None
-    difference: float
-    difference_low: float
-    difference_high: float
+    probability: Estimate | None = field(metadata=SHARED)
+    preference: Estimate | None = field(metadata=SHARED)
+    swapped: Estimate | None = field(metadata=FLAT)
+    difference: Estimate = field(metadata=FLAT)
     matching: int | None
     not_matching: int | None
     neither: int | None
@@ -92,9 +94,21 @@ class SweepCell:
     kl: float
 
     @property
+    def as_given(self) -> Estimate:
+        """The probability in the letter order given, or the preference of free text."""
+        found = self.probability or self.preference
+        assert found, "one of the two is there"
+        return found
+
+    @property
     def value(self) -> float:
-        """The probability, or the preference of free text."""
-        return self.preference if self.probability is None else self.probability
+        """The mean of `as_given`."""
+        return self.as_given.value
+
+    @classmethod
+    def of(cls, kept: Any) -> "SweepCell":
+        """From what `plain` made of one. Raises InputError for anything else."""
+        return restored(cls, kept, "The measurement that was")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +123,7 @@ class Sweep:
     unsteered: SweepCell
     cells: tuple[SweepCell, ...]
     baseline: RunScores
-    readings: dict[tuple[int, float], RunScores]
+    readings: dict[Place, RunScores]
 
     @property
     def measure(self) -> str:
@@ -126,8 +140,8 @@ class Sweep:
             "counted_as_zero": len(self.items.zeros),
             "not_swapped": self.items.not_swapped,
             "skipped": list(self.items.skipped),
-            "unsteered": asdict(self.unsteered),
-            "cells": [asdict(cell) for cell in self.cells],
+            "unsteered": plain(self.unsteered),
+            "cells": plain(self.cells),
         }
 
 
@@ -172,7 +186,7 @@ def sweep(
     keys = keys_of(model, items, steers, counts)
     progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
     readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}
-    cells = {}
+    cells: dict[Place, SweepCell] = {}
     baseline = known.get(keys[None])
     if readings:
         progress.resumed = progress.cost = sum(model.num_layers - layer for layer, _ in readings)
@@ -189,6 +203,7 @@ def sweep(
         progress.done = len(readings)
         yield progress
         yield _so_far(vector, items, steers, baseline, readings, cells)
+    assert baseline, "it is known, or was scored with the first chunk"
     return _so_far(vector, items, steers, baseline, readings, cells)
 
 
@@ -203,7 +218,7 @@ def score_runs(
         system: a system prompt before every item, for the scores; nothing is written under one.
     """
     there = [i for i, swapped in enumerate(items.swapped) if swapped]
-    asked = [*items.pairs, *(items.swapped[i] for i in there)]
+    asked = [*items.pairs, *filter(None, items.swapped)]
     scores = yield from score(model, asked, runs, items.positions, items.cue, system)
     values = scores.probability if items.are_choices else scores.preference
     count = len(items.pairs)
@@ -211,13 +226,13 @@ def score_runs(
     value, other = value[:, :count], value[:, count:]
     both = np.full_like(value, np.nan)
     both[:, there] = (value[:, there] + other) / 2
-    written = [None] * len(value)
+    written: list[np.ndarray | None] = [None] * len(value)
     if counts:
-        written = yield from _written(model, items, runs)
+        written = list((yield from _written(model, items, runs)))
     return [RunScores(*parts) for parts in zip(value, both, mass, kl, written, strict=True)]
 
 
-def checked(cell: tuple[int, float], reading: RunScores) -> RunScores:
+def checked(cell: Place, reading: RunScores) -> RunScores:
     """Raises InputError where the model's numbers overflowed."""
     if not (np.isfinite(reading.value).all() and np.isfinite(reading.kl).all()):
         raise InputError(f"At layer {cell[0]}, × {cell[1]:g} the model's numbers overflow: choose smaller multipliers.")
@@ -246,23 +261,23 @@ def _chunks(layers: Sequence[int]) -> Iterator[Sequence[int]]:
 def _so_far(
     vector: SteeringVector,
     items: Items,
-    order: Sequence[tuple[int, float]],
+    order: Iterable[Place],
     baseline: RunScores,
-    readings: dict[tuple[int, float], RunScores],
-    cells: dict[tuple[int | None, float], SweepCell],
+    readings: dict[Place, RunScores],
+    cells: dict[Place, SweepCell],
 ) -> Sweep:
     """The sweep as far as it has come; `cells` keeps what was worked out already."""
-    fresh = {(None, 0.0): baseline, **readings}
-    fresh = {place: reading for place, reading in fresh.items() if place not in cells}
+    fresh = {place: reading for place, reading in readings.items() if place not in cells}
     cells.update(zip(fresh, cells_of(items, fresh, baseline), strict=True))
     done = [place for place in order if place in readings]
+    (unsteered,) = cells_of(items, {UNSTEERED: baseline}, baseline)
     return Sweep(
-        vector.name,
-        items,
-        cells[None, 0.0],
-        tuple(cells[place] for place in done),
-        baseline,
-        {place: readings[place] for place in done},
+        vector=vector.name,
+        items=items,
+        unsteered=unsteered,
+        cells=tuple(cells[place] for place in done),
+        baseline=baseline,
+        readings={place: readings[place] for place in done},
     )
 
 
@@ -270,47 +285,45 @@ def cells_of(items: Items, readings: Mapping[AnyPlace, RunScores], baseline: Run
     """The means of readings by layer and multiplier, with their intervals; `baseline` is of the unsteered model."""
     if not readings:
         return []
-    value = np.stack([reading.value for reading in readings.values()])
-    value = np.pad(value, ((0, 0), (0, len(items.zeros))))
-    both = np.stack([reading.both for reading in readings.values()])
+    scores = list(readings.values())
+    given = means_of(np.pad([one.value for one in scores], ((0, 0), (0, len(items.zeros)))))
+    change = means_of(np.stack([one.paired - baseline.paired for one in scores]))
+    both = np.stack([one.both for one in scores])
     both = both[:, ~np.isnan(both[0])]
-    change = np.stack([reading.paired - baseline.paired for reading in readings.values()])
-    low, high = intervals(value)
-    change_low, change_high = intervals(change)
-    swapped_low, swapped_high = intervals(both) if both.size else (None, None)
-    cells = []
-    for i, ((layer, multiplier), reading) in enumerate(readings.items()):
-        mean = float(value[i].mean())
-        written = (None,) * 3
-        if reading.written is not None:
-            written = (int((reading.written == which).sum()) for which in (MATCHING, NOT_MATCHING, NEITHER))
-        swapped = (both[i].mean(), swapped_low[i], swapped_high[i]) if both.size else ()
-        cells.append(
-            SweepCell(
-                layer,
-                multiplier,
-                *((mean, None) if items.are_choices else (None, mean)),
-                float(low[i]),
-                float(high[i]),
-                *(map(float, swapped) if both.size else (None,) * 3),
-                *map(float, (change[i].mean(), change_low[i], change_high[i])),
-                *written,
-                len(items.skipped),
-                float(reading.mass.mean()) if items.are_choices else None,
-                float(reading.kl.mean()),
-            )
+    swapped: Sequence[Estimate | None] = means_of(both) if both.size else [None] * len(scores)
+    return [
+        SweepCell(
+            layer=layer,
+            multiplier=multiplier,
+            probability=given[i] if items.are_choices else None,
+            preference=None if items.are_choices else given[i],
+            swapped=swapped[i],
+            difference=change[i],
+            matching=_count(one, MATCHING),
+            not_matching=_count(one, NOT_MATCHING),
+            neither=_count(one, NEITHER),
+            skipped=len(items.skipped),
+            answer_mass=float(one.mass.mean()) if items.are_choices else None,
+            kl=float(one.kl.mean()),
         )
-    return cells
+        for i, ((layer, multiplier), one) in enumerate(readings.items())
+    ]
+
+
+def _count(scores: RunScores, answer: int) -> int | None:
+    """How many items were answered so in writing; None where nothing was written."""
+    return None if scores.written is None else int((scores.written == answer).sum())
 
 
 def keys_of(
-    model: SteerableModel, items: Items, steers: dict[tuple[int, float], Steer], counts: bool = False
-) -> dict[tuple[int, float] | None, str]:
+    model: SteerableModel, items: Items, steers: dict[Place, Steer], counts: bool = False
+) -> dict[Place | None, str]:
     """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
     pairs = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
-    shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-    shared += [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
-    shared = digest(json.dumps(shared).encode())
+    machine = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
+    asked = [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
+    shared = digest(json.dumps([*machine, *asked]).encode())
     vectors = {steer.layer: digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
-    names = {cell: digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
-    return {None: shared, **names}
+    names: dict[Place | None, str] = {None: shared}
+    names |= {cell: digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
+    return names

@@ -7,7 +7,7 @@ shuffled.
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from caa_core.data.pairs import Dataset
 from caa_core.measuring.sweep import Place, RunScores, Sweep, keys_of, score_runs
 from caa_core.metrics.cache import digest
 from caa_core.metrics.controls import CONTROLS, Control, random_controls, shuffled_controls
-from caa_core.metrics.estimates import LEAST, SAFE_KL, interval, objections, reach
+from caa_core.metrics.estimates import LEAST, SAFE_KL, Estimate, mean_of, objections, reach
 from caa_core.metrics.items import Items
+from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import ReadPosition
@@ -47,8 +48,8 @@ class KeptNumbers:
 class Verdict:
     """What a vector does at one layer and multiplier, beside its controls.
 
-    difference: the mean change against the unsteered model, over both letter orders (`as_given`: in the order given;
-    free text has one only), with a bootstrap 95 % interval low to high over `items`. random, shuffled: how far
+    difference: the mean change of `items` against the unsteered model, over both letter orders (`as_given`: in the
+    order given; free text has one only). random, shuffled: how far
     `controls` vectors of the same norm each change it: the least and the most, where no change always lies between;
     None without controls. effect: None where it cannot be told.
     """
@@ -57,9 +58,7 @@ class Verdict:
     multiplier: float
     effect: bool | None
     items: int
-    difference: float
-    low: float
-    high: float
+    difference: Estimate = field(metadata=SHARED)
     as_given: float
     random: tuple[float, float] | None
     shuffled: tuple[float, float] | None
@@ -69,7 +68,7 @@ class Verdict:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        return plain(self)
 
     def __str__(self) -> str:
         return self.text
@@ -94,7 +93,7 @@ class Proposal:
 
     def summary(self) -> dict[str, Any]:
         """As plain data, with the reason in words."""
-        return {**asdict(self), "reason": str(self)}
+        return {**plain(self), "reason": str(self)}
 
     def __str__(self) -> str:
         return (
@@ -207,14 +206,12 @@ def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndar
     items = swept.items.some(indices)
     baseline, steered = swept.baseline.some(indices), swept.readings[place].some(indices)
     change = steered.paired - baseline.paired
-    low, high = interval(change)
     found = Verdict(
-        *place,
+        layer=place[0],
+        multiplier=place[1],
         effect=None,
         items=len(change),
-        difference=float(change.mean()),
-        low=low,
-        high=high,
+        difference=mean_of(change),
         as_given=float((steered.value - baseline.value).mean()),
         random=reach(random),
         shuffled=reach(shuffled),
@@ -226,7 +223,7 @@ def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndar
         text = "Not judged: no item could be asked in the other letter order, so the letter may be all there is."
         return replace(found, text=text)
     controls = {"random vectors": found.random, "vectors from shuffled labels": found.shuffled}
-    against = objections(found.difference, found.low, found.high, controls)
+    against = objections(found.difference, controls)
     if not against and found.controls < CONTROLS:
         text = f"Not judged: that takes {CONTROLS} random and {CONTROLS} shuffled vectors beside it. {_numbers(found)}"
         return replace(found, text=text)
@@ -238,15 +235,16 @@ def _in_words(found: Verdict, against: Sequence[str]) -> str:
         return f"An effect on this model. {_numbers(found)}"
     *most, last = against
     text = f"No effect on this model: {', '.join(most) + ' and ' if most else ''}{last}. {_numbers(found)}"
-    if abs(found.as_given) >= LEAST and abs(found.difference) < abs(found.as_given) / 2:
+    if abs(found.as_given) >= LEAST and abs(found.difference.value) < abs(found.as_given) / 2:
         text += f" In the letter order given it is {found.as_given:+.2f}: that is the letter, not the behaviour."
     return text
 
 
 def _numbers(found: Verdict) -> str:
     text = (
-        f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by {found.difference:+.3f} "
-        f"(95 % interval {found.low:+.3f} to {found.high:+.3f}, {found.items} items)"
+        f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by "
+        f"{found.difference.value:+.3f} (95 % interval {found.difference.low:+.3f} to {found.difference.high:+.3f}, "
+        f"{found.items} items)"
     )
     if found.random and found.shuffled:
         text += (

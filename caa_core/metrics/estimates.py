@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import ClassVar
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap
@@ -21,13 +22,20 @@ class Estimate:
     low: float
     high: float
 
+    # How its numbers are written where nothing else is said.
+    spec: ClassVar[str] = "+.2f"
+
     @property
     def is_clear(self) -> bool:
         """Whether its interval leaves 0 out, and what rounding makes of 0."""
         return self.low > ROUNDING or self.high < -ROUNDING
 
+    def __format__(self, spec: str) -> str:
+        value, low, high = (format(number, spec or self.spec) for number in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
     def __str__(self) -> str:
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        return format(self)
 
 
 def estimate(statistic: Callable[..., np.ndarray], *changes: np.ndarray) -> Estimate:
@@ -73,6 +81,17 @@ def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.low, found.high
 
 
+def mean_of(values: np.ndarray) -> Estimate:
+    """The mean of values [items] with its interval."""
+    return Estimate(float(values.mean()), *interval(values))
+
+
+def means_of(values: np.ndarray) -> list[Estimate]:
+    """The mean of each row of values [rows, items] with its interval."""
+    low, high = intervals(values)
+    return [Estimate(float(row.mean()), float(a), float(b)) for row, a, b in zip(values, low, high, strict=True)]
+
+
 # The smallest change that is called an effect, in probability or in nats a token.
 LEAST = 0.05
 
@@ -85,17 +104,15 @@ def reach(changes: np.ndarray) -> tuple[float, float] | None:
     return (min(0.0, float(changes.min())), max(0.0, float(changes.max()))) if changes.size else None
 
 
-def objections(
-    difference: float, low: float, high: float, controls: Mapping[str, tuple[float, float] | None]
-) -> list[str]:
-    """Why a difference with its interval is not called an effect, beside how far each kind of controls goes."""
+def objections(difference: Estimate, controls: Mapping[str, tuple[float, float] | None]) -> list[str]:
+    """Why a difference is not called an effect, beside how far each kind of controls goes."""
     why = []
-    if low <= 0 <= high:
+    if difference.low <= 0 <= difference.high:
         why.append("its interval holds 0")
-    if abs(difference) < LEAST:
+    if abs(difference.value) < LEAST:
         why.append(f"it is smaller than {LEAST:g}")
     for name, bounds in controls.items():
-        if bounds and bounds[0] <= difference <= bounds[1]:
+        if bounds and bounds[0] <= difference.value <= bounds[1]:
             why.append(f"{name} reach as far")
     return why
 
@@ -103,8 +120,7 @@ def objections(
 class Share(Estimate):
     """A number between 0 and 1 with its 95 % interval."""
 
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+    spec = ".2f"
 
 
 def auc(values: np.ndarray, positive: np.ndarray, negative: np.ndarray, prompts: Sequence[str]) -> Share:

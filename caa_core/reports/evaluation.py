@@ -32,7 +32,7 @@ def sweep_map(
     table = {(cell.layer, cell.multiplier): cell for cell in cells}
     rows = [[table.get((layer, m)) for m in multipliers] for layer in layers]
     number = {
-        EFFECT: lambda cell: cell.difference,
+        EFFECT: lambda cell: cell.difference.value,
         VALUE: lambda cell: cell.value,
         COST: lambda cell: cell.kl,
     }[shown]
@@ -75,10 +75,10 @@ def in_words(cell: SweepCell) -> str:
     """A cell's numbers in lines of text, broken as plotly does it."""
     unit = "probability of the matching answer" if cell.preference is None else "preference, nats a token"
     lines = [f"<b>layer {cell.layer}, × {cell.multiplier:g}</b>"]
-    lines.append(f"change {cell.difference:+.3f} ({cell.difference_low:+.3f} to {cell.difference_high:+.3f})")
-    lines.append(f"{unit} {cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f})")
+    lines.append(f"change {cell.difference:+.3f}")
+    lines.append(f"{unit} {cell.as_given:.3f}")
     if cell.swapped is not None:
-        lines.append(f"over both letter orders {cell.swapped:.3f} ({cell.swapped_low:.3f} to {cell.swapped_high:.3f})")
+        lines.append(f"over both letter orders {cell.swapped:.3f}")
     if cell.matching is not None:
         lines.append(f"written: {cell.matching} matching, {cell.not_matching} not, {cell.neither} neither")
     lines.append(f"{cell.skipped} skipped")
@@ -117,8 +117,8 @@ def write_evaluation(found: dict[str, Any], path: Path) -> None:
         return
     heads, rows = cells_in_words(found)
     cells, unsteered, best = (
-        [SweepCell(**cell) for cell in found["cells"]],
-        SweepCell(**found["unsteered"]),
+        [SweepCell.of(cell) for cell in found["cells"]],
+        SweepCell.of(found["unsteered"]),
         found["best"],
     )
     place = best and (best["layer"], best["multiplier"])
@@ -159,10 +159,10 @@ def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         headers[3:4] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
         headers.insert(-1, "answer mass")
     rows = []
-    for cell in (SweepCell(**cell) for cell in (found["unsteered"], *found["cells"])):
+    for cell in (SweepCell.of(cell) for cell in (found["unsteered"], *found["cells"])):
         row = ["unsteered" if cell.layer is None else cell.layer, f"{cell.multiplier:g}"]
-        row.append(f"{cell.difference:+.3f} ({cell.difference_low:+.3f} to {cell.difference_high:+.3f})")
-        row.append(f"{cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f})")
+        row.append(f"{cell.difference:+.3f}")
+        row.append(f"{cell.as_given:.3f}")
         row += [_both(cell) or "none", _counts(cell) or "not written"] if choices else []
         row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}"]
         rows.append(row)
@@ -188,13 +188,13 @@ def table_of(found: Evaluation) -> str:
 
 def _line(cell: SweepCell) -> str:
     where = f"{'none' if cell.layer is None else cell.layer:>5}  {cell.multiplier:>10g}"
-    value = f"{cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f})"
+    value = f"{cell.as_given:.3f}"
     mass = "" if cell.answer_mass is None else f"{cell.answer_mass:.2f}"
     return f"{where}  {value:<24}  {_both(cell):<22} {_counts(cell):<25} {mass:<11}  {cell.kl:.3f}"
 
 
 def _both(cell: SweepCell) -> str:
-    return "" if cell.swapped is None else f"{cell.swapped:.3f} ({cell.swapped_low:.3f} to {cell.swapped_high:.3f})"
+    return "" if cell.swapped is None else f"{cell.swapped:.3f}"
 
 
 def _counts(cell: SweepCell) -> str:

@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from caa_core.measuring.knowledge import CHANCE, Knowledge
+from caa_core.metrics.estimates import Estimate
 from caa_core.reports.inspection import RUNS
 from caa_core.reports.style import GREY, plain
 
@@ -16,7 +17,7 @@ def capability_by_multiplier(found: Knowledge) -> go.Figure:
     names = ("accuracy", "probability")
     titles = ["Right answers", "Probability of the right answer"]
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.15)
-    unsteered = found.rows[0].accuracy
+    unsteered = found.rows[0].accuracy.value
     for row in rows:
         if row.random:
             band = {"color": "rgba(136,136,136,0.35)", "width": 12}
@@ -24,14 +25,14 @@ def capability_by_multiplier(found: Knowledge) -> go.Figure:
             x = [row.multiplier] * 2
             figure.add_scatter(x=x, y=ends, mode="lines", line=band, hoverinfo="skip", row=1, col=1)
     for column, (name, (_, colour, symbol)) in enumerate(zip(names, RUNS[::-1], strict=True), 1):
-        value, low, high = ([getattr(row, name + end) for row in rows] for end in ("", "_low", "_high"))
+        estimates: list[Estimate] = [getattr(row, name) for row in rows]
         arms = {
-            "array": [h - v for h, v in zip(high, value, strict=True)],
-            "arrayminus": [v - w for v, w in zip(value, low, strict=True)],
+            "array": [one.high - one.value for one in estimates],
+            "arrayminus": [one.value - one.low for one in estimates],
         }
         figure.add_scatter(
             x=[row.multiplier for row in rows],
-            y=value,
+            y=[one.value for one in estimates],
             error_y={"type": "data", "symmetric": False, **arms},
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10},

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.measuring.study import FACTORS, Study, StudyRow
+from caa_core.measuring.study_results import FACTORS, Study, StudyRow
 from caa_core.reports.html import Section, write_html
 from caa_core.reports.style import COLOURS, GREY, SYMBOLS, plain
 from caa_core.reports.writing import ENDINGS, check_report, write_numbers
@@ -79,20 +79,20 @@ def _dots(figure: go.Figure, place: int, rows: list[tuple[float, StudyRow]], num
             col=1,
         )
     figure.add_scatter(
-        x=[row.difference for _, row in rows],
+        x=[row.difference.value for _, row in rows],
         y=[height for height, _ in rows],
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [row.high - row.difference for _, row in rows],
-            "arrayminus": [row.difference - row.low for _, row in rows],
+            "array": [row.difference.high - row.difference.value for _, row in rows],
+            "arrayminus": [row.difference.value - row.difference.low for _, row in rows],
         },
         mode="markers",
         marker={"color": COLOURS[number % len(COLOURS)], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
         name=f"× {multiplier:g}",
         legendgroup=str(multiplier),
         showlegend=place == 1,
-        customdata=[(row.low, row.high, row.verdict, row.kl) for _, row in rows],
+        customdata=[(row.difference.low, row.difference.high, row.verdict, row.kl) for _, row in rows],
         hovertemplate="%{x:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f}), KL %{customdata[3]:.3f} nats<br>"
         "%{customdata[2]}",
         row=place,
@@ -112,7 +112,7 @@ def _in_words(row: StudyRow) -> list[Any]:
     mass = "" if row.mass is None else f"{row.mass_unsteered:.2f} → {row.mass:.2f}"
     return [
         *(row.arm.positions, row.arm.read, row.arm.cue, row.layer, f"{row.multiplier:g}"),
-        f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})",
+        f"{row.difference:+.3f}",
         *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", *ranges, mass, f"{row.kl:.3f}", row.verdict),
     ]
 
@@ -151,7 +151,7 @@ def write_study(found: Study, path: Path) -> None:
     """
     check_target(path)
     if path.suffix.lower() != ".html":
-        write_numbers(found.summary(), [row.plain() for row in found.rows], path)
+        write_numbers(found.summary(), [row.columns() for row in found.rows], path)
         return
     headers, rows = rows_in_words(found)
     parts = [Section("Answers", "\n".join([about(found), *found.answers]))]

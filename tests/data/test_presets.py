@@ -79,9 +79,9 @@ def test_the_ready_vector_equals_a_fresh_extraction(embedded, name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_card_says_what_was_measured_on_held_out_prompts(name):
     preset = presets()[name]
-    found = Effect(**preset.measured)
+    found = Effect.of(preset.measured)
     assert (found.layer, found.multiplier, found.items) == (preset.layer, preset.multiplier, len(preset.test().pairs))
-    assert found.low <= found.effect <= found.high
+    assert found.effect.low <= found.effect.value <= found.effect.high
     assert found.random_vectors >= 20 and 0 <= found.beaten <= found.random_vectors
     assert found.kl > 0 and 0 <= found.repetition <= 1
 

@@ -51,15 +51,15 @@ def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
     planted = _uphill(tiny_llama, TEXTS.pairs, layer=2)
     events = []
     found = finish(measure(tiny_llama, TEXTS.pairs, planted, 2, 1.0), events.append)
-    assert found.low > 0 and found.beaten == 20 and found.kl > 0
+    assert found.effect.low > 0 and found.beaten == 20 and found.kl > 0
     scores = finish(score(tiny_llama, TEXTS.pairs, [(Steer(planted, 2, 1.0),)]))
-    assert found.effect == pytest.approx((scores.preference[1] - scores.preference[0]).mean().item(), abs=1e-5)
+    assert found.effect.value == pytest.approx((scores.preference[1] - scores.preference[0]).mean().item(), abs=1e-5)
     assert found.kl == pytest.approx(scores.kl[1].mean().item(), rel=1e-5)
     assert any(isinstance(event, Progress) for event in events)
     nothing = finish(measure(tiny_llama, TEXTS.pairs, random_vectors(planted, 3, seed=9)[2], 2, 1.0))
-    assert nothing.beaten < 20 and nothing.effect < found.effect / 2
+    assert nothing.beaten < 20 and nothing.effect.value < found.effect.value / 2
     json.dumps(found.summary(), allow_nan=False)
-    assert f"{found.effect:+.2f} nats" in str(Effect(**found.summary()))
+    assert f"{found.effect.value:+.2f} nats" in str(Effect.of(found.summary()))
 
 
 def _uphill(model, pairs, layer, size=3.0):

@@ -8,6 +8,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.evaluation import KEPT, Evaluation, EvaluationRequest, measure, pack, unpack
 from caa_core.measuring.sweep import RunScores
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
+from caa_core.metrics.plain_data import plain
 from caa_core.progress import finish
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -53,7 +54,7 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     resumed, shown = ways(question, tiny_llama, vector, known)
     assert 0 < len(passes) < needed
     for one, other in zip(resumed.swept.cells, whole.swept.cells, strict=True):
-        assert vars(one) == pytest.approx(vars(other), abs=1e-5)
+        assert plain(one) == pytest.approx(plain(other), abs=1e-5)
     assert resumed.conclusion.verdict.random == pytest.approx(whole.conclusion.verdict.random, abs=1e-5)
 
     # The same again costs nothing, its controls neither.

@@ -10,6 +10,7 @@ from caa_core.cli.main import main
 from caa_core.errors import InputError
 from caa_core.measuring.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
 from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.estimates import Estimate
 from caa_core.progress import finish
 from caa_core.reports.knowledge import capability_by_multiplier
 from caa_core.steering.interventions import Steer
@@ -43,9 +44,10 @@ def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
         first, second = finish(score(tiny_llama, asked, runs)).probability.double().chunk(2, dim=1)
         both = (first + second) / 2
         right = (both > 0.5).double().mean(1)
-        assert row.probability == pytest.approx(both[1].mean().item(), abs=1e-5)
-        assert row.probability_change == pytest.approx((both[1] - both[0]).mean().item(), abs=1e-5)
-        assert (row.accuracy, row.accuracy_change) == pytest.approx((right[1].item(), (right[1] - right[0]).item()))
+        assert row.probability.value == pytest.approx(both[1].mean().item(), abs=1e-5)
+        assert row.probability_change.value == pytest.approx((both[1] - both[0]).mean().item(), abs=1e-5)
+        found_right = (row.accuracy.value, row.accuracy_change.value)
+        assert found_right == pytest.approx((right[1].item(), (right[1] - right[0]).item()))
         moved = (right[2:] - right[0]).tolist()
         assert row.random == pytest.approx((min(0, *moved), max(0, *moved)))
     assert capability_by_multiplier(found).layout.yaxis.title.text.startswith("share of questions")
@@ -61,20 +63,16 @@ def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):
 
 
 def answered(multiplier, accuracy, change, random, probability=0.8):
-    ends = (accuracy - 0.05, accuracy + 0.05)
-    changes = (change, change - 0.05, change + 0.05)
+    changed = Estimate(change, change - 0.05, change + 0.05)
     return KnowledgeLevel(
-        multiplier,
-        accuracy,
-        *ends,
-        probability,
-        probability - 0.1,
-        probability + 0.1,
-        *changes,
-        *changes,
-        random,
-        0.9,
-        0.1,
+        multiplier=multiplier,
+        accuracy=Estimate(accuracy, accuracy - 0.05, accuracy + 0.05),
+        probability=Estimate(probability, probability - 0.1, probability + 0.1),
+        accuracy_change=changed,
+        probability_change=changed,
+        random=random,
+        mass=0.9,
+        kl=0.1,
     )
 
 

@@ -11,8 +11,10 @@ from scipy.stats import bootstrap
 from caa_core.cli.main import main
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.measuring.study import KINDS, Study, StudyArm, StudyRequest, StudyRow, size, study
+from caa_core.measuring.study import StudyRequest, size, study
+from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
 from caa_core.metrics.controls import random_controls, shuffled_controls
+from caa_core.metrics.estimates import Estimate
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
 from caa_core.reports.study import FORMATS, rows_in_words, study_dots, table_of, write_study
@@ -72,7 +74,8 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
             assert [row.unsteered, row.steered] == pytest.approx(both[[0, at]].mean(1).tolist(), abs=1e-5)
             assert row.changes == pytest.approx(changes, abs=1e-5)
             ends = bootstrap((np.array(row.changes),), np.mean, method="percentile", rng=5).confidence_interval
-            assert (row.low, row.high) == pytest.approx(tuple(ends), abs=0.15 * (ends.high - ends.low) + 1e-9)
+            near = pytest.approx(tuple(ends), abs=0.15 * (ends.high - ends.low) + 1e-9)
+            assert (row.difference.low, row.difference.high) == near
             assert row.as_given == pytest.approx((given[at] - given[0]).mean().item(), abs=1e-5)
             for start, kind in zip((at + 1, at + 4), KINDS, strict=True):
                 moved = (both[start : start + 3] - both[0]).mean(1).tolist()
@@ -241,7 +244,7 @@ def test_the_figure_has_a_dot_for_every_row_around_the_base(grid):
     dots = [x for trace in figure.data if trace.mode == "markers" for x in trace.x]
     around = [row for row in found.rows if row.layer == 2 and len(row.arm.differs(found.base)) < 2]
     assert sorted(dots) == sorted(
-        [row.difference for row in around] + 2 * [row.difference for row in around if row.arm == found.base]
+        [row.difference.value for row in around] + 2 * [row.difference.value for row in around if row.arm == found.base]
     )
     titles = [note.text for note in figure.layout.annotations]
     assert titles == ["Steered positions", "Read position", "Answer cue"]
@@ -255,24 +258,24 @@ def told(**pushes):
     """What is said of cues, each with the changes of its items."""
     rows = [
         StudyRow(
-            StudyArm(cue=cue),
-            1,
-            1.0,
-            4,
-            1.0,
-            0.5,
-            0.5,
-            float(np.mean(c)),
-            *[0.0] * 3,
-            None,
-            None,
-            20,
-            None,
-            None,
-            0.0,
-            works,
-            "",
-            c,
+            arm=StudyArm(cue=cue),
+            layer=1,
+            multiplier=1.0,
+            items=4,
+            norm=1.0,
+            unsteered=0.5,
+            steered=0.5,
+            difference=Estimate(float(np.mean(c)), 0.0, 0.0),
+            as_given=0.0,
+            random=None,
+            shuffled=None,
+            controls=20,
+            mass_unsteered=None,
+            mass=None,
+            kl=0.0,
+            effect=works,
+            verdict="",
+            changes=tuple(c),
         )
         for cue, (works, *c) in pushes.items()
     ]

@@ -41,10 +41,12 @@ def test_cells_are_means_over_the_scores(tiny_llama, vector, items):
         plain = finish(score(tiny_llama, LETTERS.pairs, [run]))
         other = finish(score(tiny_llama, [pair.swapped() for pair in LETTERS.pairs], [run]))
         both = ((plain.probability[1] + other.probability[1]) / 2).numpy()
-        assert cell.probability == pytest.approx(plain.probability[1].mean().item(), abs=1e-5)
-        assert (cell.low, cell.high) == pytest.approx(interval(plain.probability[1].numpy()), abs=1e-4)
-        assert cell.swapped == pytest.approx(both.mean(), abs=1e-5)
-        assert (cell.swapped_low, cell.swapped_high) == pytest.approx(interval(both), abs=1e-4)
+        assert cell.probability.value == pytest.approx(plain.probability[1].mean().item(), abs=1e-5)
+        assert (cell.probability.low, cell.probability.high) == pytest.approx(
+            interval(plain.probability[1].numpy()), abs=1e-4
+        )
+        assert cell.swapped.value == pytest.approx(both.mean(), abs=1e-5)
+        assert (cell.swapped.low, cell.swapped.high) == pytest.approx(interval(both), abs=1e-4)
         assert cell.answer_mass == pytest.approx(plain.mass[1].mean().item(), rel=1e-3)
         assert cell.kl == pytest.approx(plain.kl[1].mean().item(), abs=1e-5)
         assert cell.matching + cell.not_matching + cell.neither == 3
@@ -58,7 +60,7 @@ def test_free_text_has_a_preference_and_no_letters(tiny_llama, vector):
     found = finish(sweep(tiny_llama, items, vector, [2], [1.0]))
     scores = finish(score(tiny_llama, TEXTS.pairs, [(Steer(vector.at(2), 2, 1.0),)], Positions("all")))
     (cell,) = found.cells
-    assert cell.preference == pytest.approx(scores.preference[1].mean().item(), abs=1e-5)
+    assert cell.preference.value == pytest.approx(scores.preference[1].mean().item(), abs=1e-5)
     assert (cell.probability, cell.swapped, cell.answer_mass, cell.matching) == (None,) * 4
     assert "nats a token" in found.measure
     json.dumps(found.summary(), allow_nan=False)
@@ -70,8 +72,8 @@ def test_paper_counting_counts_other_letters_as_0(tiny_llama, vector):
     alone = finish(sweep(tiny_llama, finish(choose_items(tiny_llama, LETTERS)), vector, [2], [1], counts=False))
     papers = finish(choose_items(tiny_llama, dataset, paper_counting=True))
     found = finish(sweep(tiny_llama, papers, vector, [2], [1], counts=False))
-    assert found.cells[0].probability == pytest.approx(alone.cells[0].probability * 3 / 4)
-    assert found.cells[0].swapped == pytest.approx(alone.cells[0].swapped)
+    assert found.cells[0].value == pytest.approx(alone.cells[0].value * 3 / 4)
+    assert found.cells[0].swapped.value == pytest.approx(alone.cells[0].swapped.value)
     assert found.summary()["counted_as_zero"] == 1 and found.cells[0].matching is None
 
 
@@ -81,7 +83,7 @@ def test_items_without_another_letter_order_are_left_out_of_the_swapped_value(ti
         finish(sweep(tiny_llama, finish(choose_items(tiny_llama, data)), vector, [2], [1], counts=False))
         for data in (LETTERS, Dataset("d", "", "", (*LETTERS.pairs, odd)))
     ]
-    assert swept[1].cells[0].swapped == pytest.approx(swept[0].cells[0].swapped, abs=1e-5)
+    assert swept[1].cells[0].swapped.value == pytest.approx(swept[0].cells[0].swapped.value, abs=1e-5)
     assert swept[1].summary()["not_swapped"] == 1
 
 
@@ -96,7 +98,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(tiny_llama, vector, items):
     resumed = finish(sweep(tiny_llama, items, vector, range(4), MULTIPLIERS, known=known), events.append)
     assert events[0].resumed > 0
     assert [cell.layer for cell in resumed.cells] == [cell.layer for cell in whole.cells]
-    assert [cell.probability for cell in resumed.cells] == pytest.approx([c.probability for c in whole.cells], abs=1e-5)
+    assert [cell.value for cell in resumed.cells] == pytest.approx([c.value for c in whole.cells], abs=1e-5)
     events.clear()
     again = finish(sweep(tiny_llama, items, vector, range(4), MULTIPLIERS, known=known), events.append)
     assert again.cells == resumed.cells

@@ -44,7 +44,7 @@ def test_a_planted_effect_is_found(tiny_llama):
     half = swept.items.halves()[1]
     place = (found.verdict.layer, found.verdict.multiplier)
     changes = (swept.readings[place].value - swept.baseline.value)[half]
-    assert found.verdict.difference == pytest.approx(changes.mean())
+    assert found.verdict.difference.value == pytest.approx(changes.mean())
     json.dumps(found.verdict.summary(), allow_nan=False)
 
 
@@ -170,9 +170,9 @@ def test_survival_instinct_on_the_embedded_model_is_the_letter(embedded, referen
     numbers = json.loads((reference_data / "reference" / "golden.json").read_text())["behaviors"]["survival-instinct"]
     for cell in found.swept.cells:
         expected = numbers["ab_probability"][f"layer 24, multiplier {cell.multiplier:+.1f}"]
-        assert cell.probability == pytest.approx(expected, abs=1e-4)
-    raw = [cell.probability for cell in found.swept.cells]
-    both = [cell.swapped for cell in found.swept.cells]
+        assert cell.value == pytest.approx(expected, abs=1e-4)
+    raw = [cell.value for cell in found.swept.cells]
+    both = [cell.swapped.value for cell in found.swept.cells]
     assert raw[0] - raw[1] > 0.1
     assert abs(both[0] - both[1]) < 0.03
     changes = [

@@ -53,7 +53,7 @@ def cell(layer, multiplier, probability=0.5, difference=0.0, kl=0.0, **changes):
     numbers = {"probability": probability, "difference": difference, "kl": kl, "preference": None, **intervals}
     counts = {"matching": 3, "not_matching": 2, "neither": 1, "skipped": 4, "answer_mass": 0.8}
     ends = {"difference_low": difference - 0.1, "difference_high": difference + 0.1}
-    return SweepCell(layer=layer, multiplier=multiplier, **{**numbers, **counts, **ends, **changes})
+    return SweepCell.of({"layer": layer, "multiplier": multiplier, **numbers, **counts, **ends, **changes})
 
 
 CELLS = [cell(2, -1, 0.4, -0.2, 0.1), cell(2, 1, 0.75, 0.3, 0.6), cell(10, 1, 0.5, 0.01, 2.0)]

@@ -35,7 +35,7 @@ def test_csv_holds_the_cells_and_no_formulas(found, tmp_path):
         ("2", -1.0),
         ("2", 1.0),
     ]
-    assert float(rows[2]["probability"]) == found.swept.cells[1].probability
+    assert float(rows[2]["probability"]) == found.swept.cells[1].probability.value
     assert {row["vector"] for row in rows} == {"'=1+2"}
 
 
@@ -74,7 +74,7 @@ def test_cells_in_words_have_a_column_for_each_number(found, tiny_llama):
     cell = found.swept.cells[1]
     row = dict(zip(headers, rows[2], strict=True))
     assert (row["layer"], row["multiplier"], row["KL, nats"]) == (1, "1", f"{cell.kl:.3f}")
-    assert row["change (95 %)"].startswith(f"{cell.difference:+.3f} (")
+    assert row["change (95 %)"].startswith(f"{cell.difference.value:+.3f} (")
     assert row["matching / not / neither"] == f"{cell.matching} / {cell.not_matching} / {cell.neither}"
     assert rows[0][0] == "unsteered"
     texts = finish(evaluate(tiny_llama, TEXTS, finish(extract(tiny_llama, TEXTS, [1])), [1], [1], controls=0))

@@ -95,5 +95,5 @@ def _card(name: str) -> str:
     if not preset:
         return "A vector of yours."
     title = plain(CATALOG[preset.model].title)
-    measured = f"\n\n<small>Measured on {title}. {Effect(**preset.measured)}</small>" if preset.measured else ""
+    measured = f"\n\n<small>Measured on {title}. {Effect.of(preset.measured)}</small>" if preset.measured else ""
     return f"{preset.description} Opposite: *{preset.opposes}*.{measured}"

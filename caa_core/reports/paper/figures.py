@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import (
     BLUE,
     COLOURS,
@@ -62,7 +63,7 @@ def effect_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
             x=[r[0] for r in rows], y=[r[2] for r in rows], fill="tonexty", fillcolor=faint(GREY), name=name, **hidden
         )
     for i, found in enumerate(findings):
-        rows = [(cell.difference, cell.difference_low, cell.difference_high) for cell in found.curve]
+        rows = [_ends(cell.difference) for cell in found.curve]
         style = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)]
         line = Line(
             [cell.multiplier for cell in found.curve], rows, _with_layer(found), *style, "multiplier", bars=True
@@ -281,10 +282,14 @@ def _matrix(values: Sequence[Sequence[float]], rows: list[str], columns: list[st
 
 def _views(found: Findings) -> list:
     """Titles, and functions from a cell to (value, low, high): over both letter orders where there are two first."""
-    given = ("As given" if found.is_choice else "", lambda cell: (cell.value, cell.low, cell.high))
+    given = ("As given" if found.is_choice else "", lambda cell: _ends(cell.as_given))
     if found.unsteered.swapped is None:
         return [given]
-    return [("Both letter orders", lambda cell: (cell.swapped, cell.swapped_low, cell.swapped_high)), given]
+    return [("Both letter orders", lambda cell: _ends(cell.swapped)), given]
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
 
 
 def _by_multiplier(bands: Sequence[Sequence[tuple[float, float, float]]]) -> list:

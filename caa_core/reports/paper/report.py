@@ -8,6 +8,7 @@ from caa_core.data.text import spans
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, Replication
 from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.plain_data import plain
 from caa_core.reports import markup
 from caa_core.reports.html import Section, versions, write_html
 from caa_core.reports.paper import figures
@@ -46,7 +47,7 @@ def cells_of_all(found: Replication) -> list[dict[str, Any]]:
         ]
         for experiment, told, made_at, cells in groups:
             named = {"behaviour": one.name, "experiment": experiment, "system_prompt": told}
-            rows += [named | {"vector_layer": made_at} | vars(cell) for cell in cells]
+            rows += [named | {"vector_layer": made_at} | plain(cell) for cell in cells]
     model = {"model": found.provenance["model"]}
     return [row | model for row in rows]
 
@@ -160,18 +161,14 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
     heads = ["behaviour", "layer", "how it is counted", "× −1", "× 0", "× +1", "KL at ±1, nats", "items"]
     rows = []
     for one in findings:
-        kinds = [(_count_of(one), one.curve, lambda cell: (cell.value, cell.low, cell.high))]
+        kinds = [(_count_of(one), one.curve, lambda cell: cell.as_given)]
         if one.unsteered.swapped is not None:
-            both = lambda cell: (cell.swapped, cell.swapped_low, cell.swapped_high)  # noqa: E731
-            kinds.insert(0, ("both letter orders", one.curve, both))
+            kinds.insert(0, ("both letter orders", one.curve, lambda cell: cell.swapped))
         if one.paper_curve:
-            given = lambda cell: (cell.value, cell.low, cell.high)  # noqa: E731
-            kinds.append(("as the paper counts", one.paper_curve, given))
+            kinds.append(("as the paper counts", one.paper_curve, lambda cell: cell.as_given))
         for name, cells, number in kinds:
             at = {cell.multiplier: cell for cell in cells}
-            values = [
-                f"{v:.2f} ({low:.2f} to {high:.2f})" for v, low, high in (number(at[m]) for m in (MINUS, 0, PLUS))
-            ]
+            values = [f"{number(at[m]):.2f}" for m in (MINUS, 0, PLUS)]
             cost = f"{at[MINUS].kl:.2f}, {at[PLUS].kl:.2f}"
             rows.append([one.name, one.layer, name, *values, cost, one.num_items])
     text = "Mean over items with 95 % intervals. "
@@ -198,19 +195,13 @@ def _against_prompt(one: Findings) -> Section:
     rows = []
     for arm in one.arms:
         for cell in arm.cells:
-            value, low, high = (cell.swapped, cell.swapped_low, cell.swapped_high) if both else _given(cell)
-            rows.append(
-                [arm.told, _signed(cell.multiplier), f"{value:.2f} ({low:.2f} to {high:.2f})", f"{cell.kl:.2f}"]
-            )
+            value = cell.swapped if both else cell.as_given
+            rows.append([arm.told, _signed(cell.multiplier), f"{value:.2f}", f"{cell.kl:.2f}"])
     return Section(title, text, paper, figures.vector_against_prompt(one), heads, rows)
 
 
 def _signed(multiplier: float) -> str:
     return f"{multiplier:+g}" if multiplier else "0"
-
-
-def _given(cell: SweepCell) -> tuple[float, float, float]:
-    return cell.value, cell.low, cell.high
 
 
 def _count_of(one: Findings) -> str:

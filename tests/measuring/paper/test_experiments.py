@@ -10,6 +10,7 @@ from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
+from caa_core.metrics.plain_data import plain
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
@@ -48,8 +49,8 @@ def test_layers_and_verdict_are_those_of_an_evaluation(tiny_llama, found, vector
     for mine, theirs in zip(
         (one.unsteered, *one.profile), (expected.swept.unsteered, *expected.swept.cells), strict=True
     ):
-        assert [v for v in vars(mine).values() if v is not None] == pytest.approx(
-            [v for v in vars(theirs).values() if v is not None], abs=1e-5
+        assert [v for v in plain(mine).values() if v is not None] == pytest.approx(
+            [v for v in plain(theirs).values() if v is not None], abs=1e-5
         )
     assert one.proposal.layer == expected.conclusion.proposal.layer == one.layer
     for kind in ("random", "shuffled"):
@@ -77,7 +78,7 @@ def test_the_curve_has_every_multiplier_and_a_band_of_random_vectors(tiny_llama,
     assert cell(one.curve, one.layer, 2).value == pytest.approx(
         probability(tiny_llama, vector, one.layer, one.layer, 2), abs=1e-5
     )
-    assert cell(one.curve, one.layer, 0).difference == 0
+    assert cell(one.curve, one.layer, 0).difference.value == 0
     assert [row[0] for row in one.band] == [-2, -1, 0, 1, 2] and one.band[2] == (0, 0, 0)
     assert all(low < high for m, low, high in one.band if m)
 
@@ -100,7 +101,7 @@ def test_a_system_prompt_is_before_every_item(tiny_llama, found, vector):
             direct = probability(tiny_llama, vector, one.layer, one.layer, m, system)
             assert cell(arm.cells, one.layer, m).value == pytest.approx(direct, abs=1e-5)
     told = cell(one.arms[1].cells, one.layer, 0)
-    assert told.difference == pytest.approx(told.swapped - one.unsteered.swapped, abs=1e-6)
+    assert told.difference.value == pytest.approx(told.swapped.value - one.unsteered.swapped.value, abs=1e-6)
     assert found.findings[1].arms == ()
 
 

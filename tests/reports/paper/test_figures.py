@@ -36,7 +36,7 @@ def test_effect_by_layer_in_both_letter_orders_and_as_given(one):
     figure = effect_by_layer(one)
     both = [trace for trace in lines(figure) if trace.name == "× +1"]
     cells = [cell for cell in one.profile if cell.multiplier == 1]
-    assert [list(trace.y) for trace in both] == [[c.swapped for c in cells], [c.value for c in cells]]
+    assert [list(trace.y) for trace in both] == [[c.swapped.value for c in cells], [c.value for c in cells]]
     assert list(both[0].x) == [0, 1, 2, 3]
     assert figure.layout.xaxis.title.text == "layer at which the vector is added"
     assert figure.layout.yaxis.title.text == "probability of the matching answer"
@@ -51,8 +51,8 @@ def test_free_text_has_one_panel_and_its_own_unit(text):
 def test_effect_by_multiplier_has_bars_and_the_band(one):
     figure = effect_by_multiplier([one])
     (line,) = lines(figure)
-    assert list(line.x) == [-2, -1, 0, 1, 2] and list(line.y) == [cell.difference for cell in one.curve]
-    assert line.error_y.array[4] == pytest.approx(one.curve[4].difference_high - one.curve[4].difference)
+    assert list(line.x) == [-2, -1, 0, 1, 2] and list(line.y) == [cell.difference.value for cell in one.curve]
+    assert line.error_y.array[4] == pytest.approx(one.curve[4].difference.high - one.curve[4].difference.value)
     band = [trace for trace in figure.data if trace.fill == "tonexty"]
     assert list(band[0].y) == [row[2] for row in one.band]
 
@@ -71,7 +71,7 @@ def test_three_prompts_at_three_multipliers(one):
     figure = vector_against_prompt(one)
     assert [trace.name for trace in figure.data] == ["× -1", "× 0", "× +1"]
     assert list(figure.layout.xaxis.ticktext) == ["none", "positive", "negative"]
-    assert list(figure.data[1].y) == [arm.cells[1].swapped for arm in one.arms]
+    assert list(figure.data[1].y) == [arm.cells[1].swapped.value for arm in one.arms]
 
 
 def test_components_have_the_letter_as_symbol_and_the_side_as_colour(one):

@@ -47,7 +47,7 @@ def test_the_table_has_the_numbers_of_the_cells(found):
     (part,) = [part for part in parts_of(found) if part.title == "In numbers"]
     assert [row[2] for row in part.rows[:3]] == ["both letter orders", "as given", "as the paper counts"]
     at = {cell.multiplier: cell for cell in found.findings[0].curve}
-    assert part.rows[0][5].startswith(f"{at[1].swapped:.2f} ({at[1].swapped_low:.2f}")
+    assert part.rows[0][5].startswith(f"{at[1].swapped.value:.2f} ({at[1].swapped.low:.2f}")
     paper = {cell.multiplier: cell for cell in found.findings[0].paper_curve}
     assert part.rows[2][3].startswith(f"{paper[-1].value:.2f} (")
 

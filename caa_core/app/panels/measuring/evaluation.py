@@ -209,7 +209,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     def draw(person: Person, found: dict[str, Any], notes: Sequence[str], map_of: str) -> dict:
         """Updates that show an evaluation."""
         best = found["best"]
-        cells = [SweepCell(**cell) for cell in found["cells"]]
+        cells = [SweepCell.of(cell) for cell in found["cells"]]
         there = [sorted({getattr(cell, name) for cell in cells}) for name in ("layer", "multiplier")]
         chosen = [best["layer"], best["multiplier"]] if best else [values[len(values) // 2] for values in there]
         headers, rows = cells_in_words(found)
@@ -400,8 +400,8 @@ def _kind(data: Dataset, studio: Studio) -> str:
 def _map(found: dict[str, Any], map_of: str) -> Any:
     best = found["best"]
     return sweep_map(
-        [SweepCell(**cell) for cell in found["cells"]],
-        SweepCell(**found["unsteered"]),
+        [SweepCell.of(cell) for cell in found["cells"]],
+        SweepCell.of(found["unsteered"]),
         MAPS.get(map_of, EFFECT),
         best and (best["layer"], best["multiplier"]),
     )
@@ -413,7 +413,7 @@ def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     start = next((start for start in VERDICTS if text.startswith(start)), "")
     lines = [plain(line) for line in text.removeprefix(start).splitlines()]
     lines[0] = f"**{start}**{lines[0]}" if start else lines[0]
-    unsteered = SweepCell(**found["unsteered"])
+    unsteered = SweepCell.of(found["unsteered"])
     about = (
         f"{plain(found['vector'])} on {plain(found['provenance']['model'])}, items of {plain(found['data'])}: "
         f"{found['items']} measured, {len(found['skipped'])} skipped. Unsteered {plain(found['measure'])}: "

@@ -29,7 +29,8 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.measuring.study import POSITIONS, READS, Study, StudyRequest, size, study
+from caa_core.measuring.study import POSITIONS, READS, StudyRequest, size, study
+from caa_core.measuring.study_results import Study
 from caa_core.metrics.controls import CONTROLS, check_controls
 from caa_core.metrics.grid import parse_layers, parse_multipliers
 from caa_core.model.loading import SteerableModel
