@@ -20,7 +20,7 @@ from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.cost import neutral_cost
-from caa_core.measuring.evaluation import EvaluationRequest, measure
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.inspection import as_prompt, look_inside
 from caa_core.metrics.controls import CONTROLS, check_controls
 from caa_core.metrics.grid import parse_layers
@@ -198,20 +198,20 @@ def build(studio: Studio) -> None:
         session = studio.session(request.session_hash)
         brought = {"file": read_vector(Path(vector_file))} if vector_file else {}
         given = Session(Person(vectors={**session.vectors, **brought}))
-        question = EvaluationRequest.parse(
-            items_of(data_file, data, columns, limit),
-            layers or "",
-            multipliers or "",
-            positions or "",
-            cue or "",
-            bool(paper_counting),
-            bool(counts),
-            whole(controls, "The number of controls"),
-        )
+        options = {
+            "layers": layers,
+            "multipliers": multipliers,
+            "positions": positions,
+            "controls": controls,
+            "counts": counts,
+            "paper_counting": paper_counting,
+            "cue": cue,
+        }
+        question = EvaluationRequest.parse(data=items_of(data_file, data, columns, limit), **options)
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             steering = yield from studio.vector(model, given, vector)
-            found = yield from measure(model, question, steering)
+            found = yield from evaluate(model, question, steering)
             return found.summary()
 
         return _finish(session, studio.run(work), progress)

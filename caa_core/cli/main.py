@@ -35,7 +35,8 @@ COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments[:1]).parse_args(arguments)
     try:
         result, text = options.command(options)
     except InputError as error:
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m caa_core", description="Make steering vectors and steer.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
@@ -110,26 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     steer.set_defaults(command=_steer)
 
     evaluate = commands.add_parser(
-        "evaluate",
-        parents=[shared, on_pairs, on_model],
-        help="what a vector does to test items, beside controls, and what it costs",
+        "evaluate", parents=[shared], help="what a vector does to test items, beside controls, and what it costs"
     )
-    evaluate.add_argument("--data", required=True, metavar="TEST", help=TEST)
-    evaluate.add_argument("--vector", required=True, metavar="FILE", help="a vector file, or a preset")
-    evaluate.add_argument("--layers", default="all", help="all that the vector has, or such as 10,12-15")
-    evaluate.add_argument("--multipliers", default="-2,-1,0,1,2", help="such as --multipliers=-2,-1,0,1,2")
-    evaluate.add_argument("--positions", default="after-prompt", help="where the vector is added")
-    evaluate.add_argument("--no-controls", action="store_true", help="no verdict, which needs them")
-    evaluate.add_argument(
-        "--control-seeds", type=int, default=20, metavar="N", help="so many random vectors, and so many shuffled"
-    )
-    evaluate.add_argument("--paper-counting", action="store_true", help="only the letters A and B; others count as 0")
-    evaluate.add_argument("--cue", default="", metavar="TEXT", help="how answers begin, or 'instruction'")
-    evaluate.add_argument(
-        "--no-counts", action="store_true", help="only score answers, write none: at least twice as fast"
-    )
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help="an .html report, or all numbers as .json or .csv")
-    evaluate.set_defaults(command=_evaluate)
+    if "evaluate" in chosen:
+        from caa_core.cli.evaluation import add_evaluate
+
+        add_evaluate(evaluate)
 
     several = commands.add_parser(
         "behaviours",
@@ -412,38 +399,6 @@ def _steer(options: argparse.Namespace) -> tuple[Any, str]:
     prompt = render(model.tokenizer, [{"role": "user", "content": options.prompt}], options.system)
     result = finish(side_by_side(model, prompt, steers, positions, decoding)).summary()
     return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
-
-
-def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
-    from caa_core.measuring.evaluation import EvaluationRequest, measure
-    from caa_core.metrics.controls import check_controls
-    from caa_core.reports.evaluation import ENDINGS, table_of, write_evaluation
-    from caa_core.reports.writing import check_report
-
-    if options.out:
-        check_report(options.out, ENDINGS)
-        _check_out(options.out)
-    question = EvaluationRequest.parse(
-        find_test_pairs(options.data, _columns(options)),
-        options.layers,
-        options.multipliers,
-        options.positions,
-        options.cue,
-        options.paper_counting,
-        not options.no_counts,
-        0 if options.no_controls else check_controls(options.control_seeds),
-    )
-    tell(f"{question.data.name}: {question.data.kind}")
-    model = _load(options)
-    layers = question.layers_known(model.num_layers)
-    vector = _vector_for(model, options.vector, layers)
-    found = finish(measure(model, question, vector), lambda event: tell(event) if isinstance(event, Progress) else None)
-    result = found.summary()
-    text = table_of(found)
-    if options.out:
-        write_evaluation(result, options.out)
-        text += f"\nwritten to {options.out}"
-    return result, text
 
 
 def _behaviours(options: argparse.Namespace) -> tuple[Any, str]:

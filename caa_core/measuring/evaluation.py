@@ -12,21 +12,18 @@ from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.sweep import RunScores, Sweep, sweep
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
-from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import check_multipliers, parse_layers, parse_multipliers
+from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYERS, MULTIPLIERS, PAPER_COUNTING, POSITIONS
+from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import NO_CUE, Cue
+from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, showing
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import Positions
 from caa_core.vectors.vector import SteeringVector
 
 # Ranges of a vector's layers that have a name.
 ALL, MIDDLE, EVERY_THIRD = "all", "middle third", "every third"
-
-LAYERS = (ALL, MIDDLE, EVERY_THIRD)
-
-MULTIPLIERS = ("-2,-1,0,1,2", "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
 
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
 KEPT = 4_000_000
@@ -34,46 +31,35 @@ KEPT = 4_000_000
 MOST_CONTROLS = 200  # verdicts of which the controls are kept
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is asked of a vector. layers: as the person wrote it, since what it means depends on vector and model."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(Request):
+    """What is asked of a vector.
+
+    data: the test items. made_from: the pairs of the vector, whose labels are shuffled for controls; where None, those
+    of the preset that the vector says it was made from, else the items. layers: as the person wrote it, since what it
+    means depends on vector and model.
+    """
 
     data: Dataset
-    layers: str = ALL
-    multipliers: tuple[float, ...] = tuple(parse_multipliers(MULTIPLIERS[0]))
-    positions: Positions = AFTER_PROMPT
-    cue: Cue = NO_CUE
-    paper_counting: bool = False
-    counts: bool = True
-    controls: int = CONTROLS
-
-    @classmethod
-    def parse(
-        cls,
-        data: Dataset,
-        layers: str = "",
-        multipliers: str = "",
-        positions: str = "",
-        cue: str = "",
-        paper_counting: bool = False,
-        counts: bool = True,
-        controls: int = CONTROLS,
-    ) -> "EvaluationRequest":
-        """From what was typed; what is empty is as by default. Raises InputError, with what to give instead."""
-        return cls(
-            data,
-            layers.strip().lower() or ALL,
-            tuple(parse_multipliers(multipliers or MULTIPLIERS[0])),
-            Positions.parse(positions or str(AFTER_PROMPT)),
-            Cue.parse(cue),
-            paper_counting,
-            counts,
-            check_controls(controls) if controls else 0,
-        )
+    made_from: Dataset | None = None
+    layers: str = option(
+        LAYERS,
+        choices=(ALL, MIDDLE, EVERY_THIRD),
+        help="all that the vector has, or such as 10,12-15",
+        info="of the vector's, or such as 10,12-15",
+    )
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS, choices=(MULTIPLIERS.default, "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
+    )
+    positions: Positions = option(POSITIONS)
+    cue: Cue = option(CUE)
+    paper_counting: bool = option(PAPER_COUNTING)
+    counts: bool = option(COUNTS)
+    controls: int = option(CONTROLS)
 
     def layers_known(self, num_layers: int) -> list[int] | None:
         """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""
-        return None if self.layers in LAYERS else parse_layers(self.layers, num_layers)
+        return None if self.layers in (ALL, MIDDLE, EVERY_THIRD) else parse_layers(self.layers, num_layers)
 
     def layers_of(self, vector: SteeringVector, num_layers: int) -> list[int]:
         """Which layers are meant. Raises InputError where there are none."""
@@ -114,18 +100,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: SteerableModel,
-    dataset: Dataset,
-    vector: SteeringVector,
-    layers: Sequence[int],
-    multipliers: Sequence[float],
-    positions: Positions = AFTER_PROMPT,
-    cue: Cue = NO_CUE,
-    paper_counting: bool = False,
-    counts: bool = True,
-    controls: int = CONTROLS,
-    made_from: Dataset | None = None,
-    known: KeptNumbers | None = None,
+    model: SteerableModel, request: EvaluationRequest, vector: SteeringVector, known: KeptNumbers | None = None
 ) -> Generator[Progress | Evaluation, None, Evaluation]:
     """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`.
 
@@ -133,50 +108,22 @@ def evaluate(
     computed again, and what is computed is put in.
     """
     known = KeptNumbers() if known is None else known
-    settings = {
-        "layers": list(dict.fromkeys(layers)),
-        "multipliers": check_multipliers(multipliers),
-        "positions": str(positions),
-        "cue": str(cue),
-        "paper_counting": paper_counting,
-        "counts": counts,
-        "controls": controls,
-    }
+    layers = request.layers_of(vector, model.num_layers)
+    settings = request.settings() | {"layers": layers}
     provenance = {
         **model.provenance,
-        "data": dataset.name,
-        "data_sha256": dataset.sha256,
+        "data": request.data.name,
+        "data_sha256": request.data.sha256,
         "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
     }
-    items = yield from choose_items(model, dataset, positions, cue, paper_counting)
+    items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
     waiting = Conclusion(None, None, NOT_YET)
-    work = sweep(model, items, vector, layers, multipliers, counts, known.readings)
+    work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings)
     swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
-    conclusion = yield from conclude(model, swept, vector, made_from, controls, known=known)
+    made_from = request.made_from or pairs_behind(vector.provenance.dataset_sha256)
+    conclusion = yield from conclude(model, swept, vector, made_from, request.controls, known=known)
     return Evaluation(swept, conclusion, settings, provenance)
-
-
-def measure(
-    model: SteerableModel, question: EvaluationRequest, vector: SteeringVector, known: KeptNumbers | None = None
-) -> Generator[Progress | Evaluation, None, Evaluation]:
-    """Answer a question. Yields `Progress`, and the evaluation as far as it has come; see `evaluate`."""
-    return (
-        yield from evaluate(
-            model,
-            question.data,
-            vector,
-            question.layers_of(vector, model.num_layers),
-            question.multipliers,
-            question.positions,
-            question.cue,
-            question.paper_counting,
-            question.counts,
-            question.controls,
-            pairs_behind(vector.provenance.dataset_sha256),
-            known,
-        )
-    )
 
 
 def pack(known: KeptNumbers) -> dict[str, Any]:

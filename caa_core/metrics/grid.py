@@ -1,7 +1,9 @@
-"""Layers and multipliers as people type them."""
+"""Layers, multipliers and other numbers as people type them."""
 
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,3 +48,21 @@ def parse_layers(text: str, num_layers: int) -> list[int]:
             raise InputError(f"There is no layer {part}: this model's layers are 0 to {num_layers - 1}.")
         layers.update(range(low, high + 1))
     return sorted(layers)
+
+
+def number(value: Any, what: str) -> float:
+    """A number that came from outside; nothing is 0. Raises InputError where it is none that can be worked with."""
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} must be a number.") from error
+    if not math.isfinite(found):
+        raise InputError(f"{what} must be a finite number.")
+    return found
+
+
+def whole(value: Any, what: str) -> int:
+    """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
+    if not (isinstance(value, int) or number(value, what).is_integer()):
+        raise InputError(f"{what} must be a whole number.")
+    return int(value or 0)

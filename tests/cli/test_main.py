@@ -10,7 +10,7 @@ import torch
 from caa_core.cli.main import main
 from caa_core.data.pairs import read_pairs, write_pairs
 from caa_core.data.presets import find_pairs, find_test_pairs, presets
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.request import PaperRequest
@@ -318,7 +318,8 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
         (layer, multiplier) for layer in (1, 2) for multiplier in (-1, 0, 2)
     ]
     model = load(folder, "float32")
-    work = evaluate(model, read_pairs(data), load_vector(vector), [1, 2], [-1, 0, 2], made_from=find_pairs("joy"))
+    request = EvaluationRequest.parse(data=read_pairs(data), layers=[1, 2], multipliers=[-1, 0, 2])
+    work = evaluate(model, request, load_vector(vector))
     assert found == json.loads(json.dumps(finish(work).summary()))
     assert found["verdict"]["controls"] == 20 and found["safe_multiplier"] in (-1, 2)
 

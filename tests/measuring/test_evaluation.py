@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import KEPT, Evaluation, EvaluationRequest, measure, pack, unpack
+from caa_core.measuring.evaluation import KEPT, Evaluation, EvaluationRequest, evaluate, pack, unpack
 from caa_core.measuring.sweep import RunScores
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
 from caa_core.metrics.plain_data import plain
@@ -32,13 +32,13 @@ def passes(tiny_llama, monkeypatch):
 def ways(question, model, vector, known):
     """The evaluation at its end, and as it was shown on the way."""
     shown = []
-    found = finish(measure(model, question, vector, known), shown.append)
+    found = finish(evaluate(model, question, vector, known), shown.append)
     return found, [event for event in shown if isinstance(event, Evaluation)]
 
 
 @pytest.mark.parametrize("data", [A_HEAVY, TEXTS], ids=["letters", "texts"])
 def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
-    question = EvaluationRequest.parse(data, "all", "-1,1", controls=20)
+    question = EvaluationRequest.parse(data=data, multipliers="-1,1", controls=20)
     whole, shown = ways(question, tiny_llama, vector, KeptNumbers())
     assert [len(found.swept.cells) for found in shown] == [4, 8, 8]
     assert {found.conclusion.text for found in shown} == {NOT_YET} and whole.conclusion.verdict
@@ -46,7 +46,7 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
 
     # Stopped after the first layers, kept as text, and begun again.
     known = KeptNumbers()
-    work = measure(tiny_llama, question, vector, known)
+    work = evaluate(tiny_llama, question, vector, known)
     assert next(event for event in work if isinstance(event, Evaluation)).swept.cells == shown[0].swept.cells
     work.close()
     known = unpack(json.loads(json.dumps(pack(known), allow_nan=False)))
@@ -65,10 +65,10 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     assert again.conclusion.text == resumed.conclusion.text
 
     # Another multiplier only costs its own cells; other controls are measured anew.
-    ways(EvaluationRequest.parse(data, "3", "-1,1,2", controls=20), tiny_llama, vector, known)
+    ways(EvaluationRequest.parse(data=data, layers="3", multipliers="-1,1,2", controls=20), tiny_llama, vector, known)
     assert 0 < len(passes) < needed
     passes.clear()
-    ways(EvaluationRequest.parse(data, "all", "-1,1", controls=21), tiny_llama, vector, known)
+    ways(EvaluationRequest.parse(data=data, multipliers="-1,1", controls=21), tiny_llama, vector, known)
     assert passes
 
 
@@ -77,7 +77,7 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     [("all", [0, 1, 2, 3]), ("", [0, 1, 2, 3]), ("Middle third", [2]), ("every third", [1]), ("0,2-3", [0, 2, 3])],
 )
 def test_layers_in_words(tiny_llama, vector, layers, there):
-    assert EvaluationRequest.parse(TEXTS, layers).layers_of(vector, tiny_llama.num_layers) == there
+    assert EvaluationRequest.parse(data=TEXTS, layers=layers).layers_of(vector, tiny_llama.num_layers) == there
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_layers_in_words(tiny_llama, vector, layers, there):
 )
 def test_bad_settings_are_named(tiny_llama, vector, given, message):
     with pytest.raises(InputError, match=message):
-        finish(measure(tiny_llama, EvaluationRequest.parse(TEXTS, **given), vector))
+        finish(evaluate(tiny_llama, EvaluationRequest.parse(data=TEXTS, **given), vector))
 
 
 def test_a_vector_without_the_layers_is_named(tiny_llama):
     edge = SteeringVector("edge", {0: torch.ones(tiny_llama.hidden_size)}, {}, Provenance())
     with pytest.raises(InputError, match="edge has no layer in the middle third"):
-        finish(measure(tiny_llama, EvaluationRequest.parse(TEXTS, "middle third"), edge))
+        finish(evaluate(tiny_llama, EvaluationRequest.parse(data=TEXTS, layers="middle third"), edge))
 
 
 def test_what_is_kept_has_an_end(tiny_llama):

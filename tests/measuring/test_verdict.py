@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.sweep import score_runs, sweep
 from caa_core.measuring.verdict import conclude, propose, verdict_on
 from caa_core.metrics.controls import check_controls, random_controls, shuffled_controls
@@ -61,7 +61,8 @@ def test_the_whole_evaluation_finds_a_planted_effect_and_no_planted_null(tiny_ll
     planted = towards(tiny_llama, "!", ".", 2.0)
     null = replace(planted, layers=random_controls(planted, [3], 1, 9)[0])
     for vector, said in ((planted, "An effect on this model. "), (null, "No effect on this model: ")):
-        found = finish(evaluate(tiny_llama, PLANTED, vector, [3], [-1, 0, 1], made_from=TEXTS)).summary()
+        request = EvaluationRequest.parse(data=PLANTED, layers=[3], multipliers=[-1, 0, 1], made_from=TEXTS)
+        found = finish(evaluate(tiny_llama, request, vector)).summary()
         assert found["verdict"]["effect"] is (vector is planted) and found["verdict"]["controls"] == 20
         assert found["verdict"]["text"].startswith(said)
     assert found["verdict"]["random"][0] <= found["verdict"]["difference"] <= found["verdict"]["random"][1]
@@ -148,7 +149,8 @@ def test_both_letter_orders_keep_together_when_labels_are_shuffled(tiny_llama):
 
 def test_evaluate_says_what_repeats_it(tiny_llama):
     vector = finish(extract(tiny_llama, TEXTS, [1, 2]))
-    found = finish(evaluate(tiny_llama, LETTERS, vector, [2, 1], [1, 0], counts=False, controls=20)).summary()
+    request = EvaluationRequest.parse(data=LETTERS, layers=[2, 1], multipliers=[1, 0], counts=False, controls=20)
+    found = finish(evaluate(tiny_llama, request, vector)).summary()
     assert found["settings"]["multipliers"] == [0.0, 1.0]
     assert found["provenance"]["vector"]["dataset"] == "texts"
     assert found["verdict"] == {"effect": None, "text": found["verdict"]["text"]}  # three items are too few
@@ -166,7 +168,8 @@ def test_survival_instinct_on_the_embedded_model_is_the_letter(embedded, referen
     vector = SteeringVector("survival", {24: made[24].clone()}, {}, Provenance(read_position="letter"))
     tests = read_pairs(folder / "test_dataset_ab.json")
     letters = replace(tests, pairs=tuple(p for p in tests.pairs if p.positive in ("(A)", "(B)"))[:12])
-    found = finish(evaluate(embedded, letters, vector, [24], [-2, 2], counts=False, controls=0))
+    request = EvaluationRequest.parse(data=letters, layers=[24], multipliers=[-2, 2], counts=False, controls=0)
+    found = finish(evaluate(embedded, request, vector))
     numbers = json.loads((reference_data / "reference" / "golden.json").read_text())["behaviors"]["survival-instinct"]
     for cell in found.swept.cells:
         expected = numbers["ab_probability"][f"layer 24, multiplier {cell.multiplier:+.1f}"]
@@ -192,7 +195,8 @@ def test_joy_is_an_effect_on_the_embedded_model(embedded):
     pairs = joy.dataset().first(16)
     vector = finish(extract(embedded, pairs, [12]))
     held_out = joy.test().first(6)
-    found = finish(evaluate(embedded, held_out, vector, [12], [1], counts=False, made_from=pairs))
+    request = EvaluationRequest.parse(data=held_out, layers=[12], multipliers=[1], counts=False, made_from=pairs)
+    found = finish(evaluate(embedded, request, vector))
     assert found.conclusion.verdict.effect is True
     assert found.conclusion.proposal.safe_multiplier == 1
     assert str(found.conclusion.verdict).startswith("An effect on this model. At layer 12, × 1")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.progress import finish
 from caa_core.reports.evaluation import cells_in_words, table_of, write_report
 from caa_core.reports.writing import check_report, harmless
@@ -16,7 +16,8 @@ from tests.helpers.data import LETTERS, TEXTS
 @pytest.fixture
 def found(tiny_llama):
     vector = replace(finish(extract(tiny_llama, TEXTS, [1, 2])), name="=1+2")
-    return finish(evaluate(tiny_llama, LETTERS, vector, [1, 2], [-1, 1], controls=0))
+    request = EvaluationRequest.parse(data=LETTERS, layers=[1, 2], multipliers=[-1, 1], controls=0)
+    return finish(evaluate(tiny_llama, request, vector))
 
 
 def test_json_holds_all_of_it(found, tmp_path):
@@ -77,7 +78,8 @@ def test_cells_in_words_have_a_column_for_each_number(found, tiny_llama):
     assert row["change (95 %)"].startswith(f"{cell.difference.value:+.3f} (")
     assert row["matching / not / neither"] == f"{cell.matching} / {cell.not_matching} / {cell.neither}"
     assert rows[0][0] == "unsteered"
-    texts = finish(evaluate(tiny_llama, TEXTS, finish(extract(tiny_llama, TEXTS, [1])), [1], [1], controls=0))
+    request = EvaluationRequest.parse(data=TEXTS, multipliers=[1], controls=0)
+    texts = finish(evaluate(tiny_llama, request, finish(extract(tiny_llama, TEXTS, [1]))))
     headers, rows = cells_in_words(texts.summary())
     assert len(headers) == 6 and {len(row) for row in rows} == {6} and "nats a token" in headers[3]
 

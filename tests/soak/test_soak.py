@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.quick_check import look
 from caa_core.measuring.sweep import sweep
 from caa_core.metrics.items import choose_items
@@ -84,7 +84,8 @@ def sweeping(studio, model, number):
 
 def evaluating(studio, model, number):
     data = presets()["joy"].test().first(4)
-    return (yield from evaluate(model, data, made_vector(model), [2], [1.0], controls=2))
+    request = EvaluationRequest.parse(data=data, layers=[2], multipliers=[1.0], controls=2)
+    return (yield from evaluate(model, request, made_vector(model)))
 
 
 def looking(studio, model, number):

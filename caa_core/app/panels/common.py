@@ -5,7 +5,6 @@ import html
 import inspect
 import json
 import logging
-import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from caa_core.data.presets import presets
 from caa_core.data.text import UNSEEN
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
+from caa_core.metrics.grid import number as number  # for panels, as the next
+from caa_core.metrics.grid import whole as whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting
 from caa_core.vectors.vector import SteeringVector
@@ -190,24 +191,6 @@ def check_request(prompt: str | None, system: str | None, tokens: float) -> None
     """Raises InputError for a prompt or an answer that is longer than this app takes."""
     PROMPT.check(len(prompt or "") + len(system or ""))
     TOKENS.check(whole(tokens, "The number of new tokens"))
-
-
-def whole(value: Any, what: str) -> int:
-    """A number that came from outside; nothing is 0. Raises InputError where it is not a whole one."""
-    if not (isinstance(value, int) or number(value, what).is_integer()):
-        raise InputError(f"{what} must be a whole number.")
-    return int(value or 0)
-
-
-def number(value: Any, what: str) -> float:
-    """A number that came from outside; nothing is 0. Raises InputError where it is none that can be worked with."""
-    try:
-        found = float(value or 0)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{what} must be a number.") from error
-    if not math.isfinite(found):
-        raise InputError(f"{what} must be a finite number.")
-    return found
 
 
 def check_fit(model: SteerableModel, vector: SteeringVector) -> None:

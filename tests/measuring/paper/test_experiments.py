@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
@@ -45,7 +45,8 @@ def probability(model, vector, at, layer, multiplier, system=""):
 def test_layers_and_verdict_are_those_of_an_evaluation(tiny_llama, found, vector):
     one = found.findings[0]
     pairs = ONE.pairs.in_both_letter_orders()
-    expected = finish(evaluate(tiny_llama, ONE.test, vector, range(4), [-1, 1], counts=False, made_from=pairs))
+    request = EvaluationRequest.parse(data=ONE.test, multipliers=[-1, 1], counts=False, made_from=pairs)
+    expected = finish(evaluate(tiny_llama, request, vector))
     for mine, theirs in zip(
         (one.unsteered, *one.profile), (expected.swept.unsteered, *expected.swept.cells), strict=True
     ):
@@ -60,7 +61,8 @@ def test_layers_and_verdict_are_those_of_an_evaluation(tiny_llama, found, vector
 
 def test_the_paper_s_counting_is_that_of_an_evaluation_of_the_vector_as_given(tiny_llama, found):
     given = finish(extract(tiny_llama, ONE.pairs))
-    work = evaluate(tiny_llama, ONE.test, given, range(4), [-1, 1], paper_counting=True, counts=False, controls=0)
+    request = EvaluationRequest.parse(data=ONE.test, multipliers=[-1, 1], paper_counting=True, counts=False, controls=0)
+    work = evaluate(tiny_llama, request, given)
     expected = finish(work).swept
     one = found.findings[0]
     values = [c.value for c in (expected.unsteered, *expected.cells)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     busy,
     download_buttons,
@@ -31,21 +32,18 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_test_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.measuring.evaluation import LAYERS, MULTIPLIERS, Evaluation, EvaluationRequest, measure, pack, unpack
+from caa_core.measuring.evaluation import EVERY_THIRD, Evaluation, EvaluationRequest, evaluate, pack, unpack
 from caa_core.measuring.quick_check import Capability
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import KeptNumbers
-from caa_core.metrics.controls import CONTROLS
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import CUES
 from caa_core.progress import Progress, showing
 from caa_core.reports.evaluation import COST, EFFECT, ENDINGS, VALUE, cells_in_words, sweep_map, write_evaluation
-from caa_core.steering.interventions import AFTER_PROMPT, POSITIONS, Positions
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.vectors.vector import SteeringVector
 
 PANEL, KNOWN = "measure", "measure-known"
 FIRST = "joy"
-FEW_LAYERS = LAYERS[-1]
 MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST}
 VERDICTS = ("An effect on this model", "No effect on this model", "Not judged yet", "Not judged")
 ABOUT = (
@@ -130,50 +128,17 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             )
             kind = gr.Markdown(_kind(first, studio), elem_id="measure-kind")
             with gr.Row():
-                layers = gr.Dropdown(
-                    list(LAYERS),
-                    value=FEW_LAYERS,
-                    allow_custom_value=True,
-                    label="Layers",
-                    info="of the vector's, or such as 10,12-15",
-                    elem_id="measure-layers",
-                    min_width=140,
+                layers = control(
+                    EvaluationRequest, "layers", value=EVERY_THIRD, elem_id="measure-layers", min_width=140
                 )
-                multipliers = gr.Dropdown(
-                    list(MULTIPLIERS),
-                    value=MULTIPLIERS[0],
-                    allow_custom_value=True,
-                    label="Multipliers",
-                    info="numbers with commas between",
-                    elem_id="measure-multipliers",
-                    min_width=140,
-                )
-            controls = gr.Number(
-                CONTROLS,
-                label="Controls of each kind",
-                info=f"Random vectors of the same norm, and as many from shuffled labels. With fewer than {CONTROLS} "
-                "nothing is called an effect.",
-                precision=0,
-                elem_id="measure-controls",
-            )
+                multipliers = control(EvaluationRequest, "multipliers", elem_id="measure-multipliers", min_width=140)
+            controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
             with gr.Accordion("More settings", open=False, elem_id="measure-settings"):
                 limit = gr.Number(0, label="At most so many items", info="0: all of them", precision=0)
-                counts = gr.Checkbox(
-                    True, label="Write answers too", info="Counts which answer is really written. Choices only."
-                )
-                as_the_paper = gr.Checkbox(
-                    False, label="Count as the paper does", info="Only the letters A and B; other letters count as 0."
-                )
-                positions = gr.Dropdown(
-                    list(POSITIONS), value="after-prompt", allow_custom_value=True, label="Steered positions"
-                )
-                cue = gr.Dropdown(
-                    [name for name in CUES if name],
-                    value="none",
-                    allow_custom_value=True,
-                    label="Answer cue",
-                    info="how the answer begins, or an instruction",
-                )
+                counts = control(EvaluationRequest, "counts")
+                as_the_paper = control(EvaluationRequest, "paper_counting")
+                positions = control(EvaluationRequest, "positions")
+                cue = control(EvaluationRequest, "cue")
                 columns = gr.Textbox(label="Columns of your file", placeholder="PROMPT,POSITIVE,NEGATIVE")
             with gr.Row():
                 start = gr.Button("Measure", variant="primary", size="md", min_width=90, elem_id="measure-run")
@@ -237,7 +202,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         def work(model: SteerableModel) -> Generator[Any, None, None]:
             steering: SteeringVector = yield from studio.vector(model, session, name)
             keep_items(person, question.data)
-            answer = measure(model, question, steering, known)
+            answer = evaluate(model, question, steering, known)
             yield from running.follow(person, known, answer, misfits(model, steering))
 
         drawn = None
@@ -351,16 +316,8 @@ def _named(preset: str | None, as_questions: bool) -> str:
 
 def _question(asked: dict[str, Any]) -> EvaluationRequest:
     """What the tab asks for."""
-    return EvaluationRequest.parse(
-        items_of(asked["path"], _named(asked["preset"], asked["questions"]), asked["columns"], asked["limit"]),
-        asked["layers"] or "",
-        asked["multipliers"] or "",
-        asked["positions"] or "",
-        asked["cue"] or "",
-        asked["paper_counting"],
-        asked["counts"],
-        whole(asked["controls"], "The number of controls"),
-    )
+    data = items_of(asked["path"], _named(asked["preset"], asked["questions"]), asked["columns"], asked["limit"])
+    return EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(asked))
 
 
 def _known(person: Person) -> KeptNumbers:

@@ -1,0 +1,56 @@
+"""The command `evaluate`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from caa_core.cli.common import (
+    TEST,
+    VECTOR,
+    add_columns,
+    add_model,
+    add_options,
+    check_out,
+    columns_of,
+    load_model,
+    say,
+    typed,
+    vector_for,
+)
+from caa_core.data.presets import find_test_pairs
+from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.progress import finish, tell
+from caa_core.reports.evaluation import ENDINGS, table_of, write_evaluation
+from caa_core.reports.writing import check_report
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    add_columns(parser)
+    add_model(parser)
+    parser.add_argument("--data", required=True, metavar="TEST", help=TEST)
+    parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
+    add_options(parser, EvaluationRequest)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="an .html report, or all numbers as .json or .csv")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> tuple[Any, str]:
+    """Measure, report, and return it as plain data and in words."""
+    if options.out:
+        check_report(options.out, ENDINGS)
+        check_out(options.out)
+    data = find_test_pairs(options.data, columns_of(options))
+    request = EvaluationRequest.parse(data=data, **typed(options, EvaluationRequest))
+    tell(f"{data.name}: {data.kind}")
+    model = load_model(options)
+    vector = vector_for(model, options.vector, request.layers_known(model.num_layers))
+    found = finish(evaluate(model, request, vector), say)
+    result, text = found.summary(), table_of(found)
+    if options.out:
+        write_evaluation(result, options.out)
+        text += f"\nwritten to {options.out}"
+    return result, text
+
+
+COMMANDS = {"evaluate": add_evaluate}

@@ -1,0 +1,97 @@
+"""The options that several experiments share: each with its default, its parser and its words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from caa_core.errors import InputError
+from caa_core.metrics.controls import CONTROLS as ENOUGH
+from caa_core.metrics.controls import check_controls
+from caa_core.metrics.grid import check_multipliers, parse_multipliers, whole
+from caa_core.metrics.requests import Option
+from caa_core.model.prompts import CUES, NO_CUE, Cue
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import POSITIONS as RULES
+
+
+def text(typed: str) -> str:
+    """Text without the space around it."""
+    return typed.strip()
+
+
+def layers_text(typed: str | Sequence[int]) -> str:
+    """Layers as they are typed; what they are depends on the model (see `grid.parse_layers`)."""
+    if not isinstance(typed, str) and not typed:
+        raise InputError("Choose at least one layer.")
+    return typed.strip().lower() if isinstance(typed, str) else ",".join(map(str, typed))
+
+
+def multipliers_of(typed: str | Sequence[float]) -> tuple[float, ...]:
+    """Distinct multipliers in rising order."""
+    return tuple(parse_multipliers(typed) if isinstance(typed, str) else check_multipliers(typed))
+
+
+def positions_of(typed: str | Positions) -> Positions:
+    """Steered positions by their name."""
+    return typed if isinstance(typed, Positions) else Positions.parse(typed)
+
+
+def cue_of(typed: str | Cue) -> Cue:
+    """A cue by its name, or the words themselves."""
+    return typed if isinstance(typed, Cue) else Cue.parse(typed)
+
+
+def controls_of(typed: Any) -> int:
+    """A number of controls, or 0 for none."""
+    count = whole(typed, "The number of controls")
+    return check_controls(count) if count else 0
+
+
+LAYERS = Option(label="Layers", default="all", parse=layers_text, help="all, or numbers and ranges such as 10,12-15")
+MULTIPLIERS = Option(
+    label="Multipliers",
+    default="-2,-1,0,1,2",
+    parse=multipliers_of,
+    help="such as --multipliers=-2,-1,0,1,2",
+    info="numbers with commas between",
+)
+POSITIONS = Option(
+    label="Steered positions",
+    default=str(AFTER_PROMPT),
+    parse=positions_of,
+    help="where the vector is added",
+    choices=RULES,
+)
+CUE = Option(
+    label="Answer cue",
+    default=str(NO_CUE),
+    parse=cue_of,
+    help="how answers begin, or 'instruction'",
+    info="how the answer begins, or an instruction",
+    choices=tuple(filter(None, CUES)),
+    metavar="TEXT",
+)
+CONTROLS = Option(
+    label="Controls of each kind",
+    default=ENOUGH,
+    parse=controls_of,
+    help="so many random vectors, and so many shuffled",
+    info=f"Random vectors of the same norm, and as many from shuffled labels. With fewer than {ENOUGH} nothing is "
+    "called an effect.",
+    flag="--control-seeds",
+    metavar="N",
+    off="no verdict, which needs them",
+)
+COUNTS = Option(
+    label="Write answers too",
+    default=True,
+    parse=bool,
+    info="Counts which answer is really written. Choices only.",
+    off="only score answers, write none: at least twice as fast",
+)
+PAPER_COUNTING = Option(
+    label="Count as the paper does",
+    default=False,
+    parse=bool,
+    help="only the letters A and B; others count as 0",
+    info="Only the letters A and B; other letters count as 0.",
+)
