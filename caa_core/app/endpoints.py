@@ -1,12 +1,15 @@
 """The app's named endpoints for programs: the same functions as the page's."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from caa_core.app.panels.common import check_fit, check_request, guarded, number, whole
+from caa_core.app.forms import argument
+from caa_core.app.panels.common import check_fit, check_request, guarded
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
@@ -15,24 +18,33 @@ from caa_core.contest.runs import ContestRequest, run, run_surface
 from caa_core.contest.surface import Grid
 from caa_core.contest.voice import Side
 from caa_core.data.columns import Columns
-from caa_core.data.pairs import read_pairs
+from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.cost import neutral_cost
 from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.measuring.inspection import as_prompt, look_inside
-from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.grid import parse_layers, whole
+from caa_core.metrics.options import (
+    CONTROLS,
+    LAYERS,
+    LETTER_SWAP,
+    METHOD,
+    NEW_TOKENS,
+    POSITIONS,
+    READ,
+    SEED,
+    SYSTEM,
+    TEMPERATURE,
+)
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition
 from caa_core.steering.generation import Decoding, side_by_side
-from caa_core.steering.interventions import Positions, Steer, parse_steer
+from caa_core.steering.interventions import Steer, parse_steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
-from caa_core.vectors.methods import MEAN_DIFFERENCE
 
 # How far a call has come, and how long it waits for its turn, is in its client's status.
 SAY = gr.Progress()
@@ -48,22 +60,26 @@ def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -
     return job.result
 
 
-def build(studio: Studio) -> None:
-    """Register the endpoints; nothing of them is seen on the page."""
+def with_file(session: Session, file: str | None) -> Session:
+    """The session with one vector more: "file", which is an uploaded one."""
+    brought = {"file": read_vector(Path(file))} if file else {}
+    return Session(Person(vectors={**session.vectors, **brought}))
+
+
+class Endpoints:
+    """What each endpoint does. Arguments that are files, or may be left out, are named; the others are options."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
 
     @guarded
-    def extract_endpoint(
+    def extract(
+        self,
         request: gr.Request,
         file: str | None = None,
-        preset: str = "",
-        layers: str = "all",
         limit: float | None = None,
-        name: str = "",
-        letter_swap: bool = False,
-        read: str = "auto",
-        method: str = MEAN_DIFFERENCE,
-        columns: str = "",
         progress: gr.Progress = SAY,
+        **options: Any,
     ) -> tuple[str, dict[str, Any]]:
         """Make a steering vector from a file of contrast pairs, or from a preset ("joy:ab" for its A/B questions).
 
@@ -73,36 +89,29 @@ def build(studio: Studio) -> None:
         Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
         name, so that /steer can use it.
         """
-        if not file and preset.partition(":")[0] not in presets():
-            raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
-        named = Columns.parse(columns) if columns else None
-        dataset = read_pairs(Path(file), columns=named) if file else find_pairs(preset)
-        dataset = dataset.first(whole(limit, "The limit"))
-        position = ReadPosition.parse(read or "auto")
-        wanted = parse_layers(layers, studio.model.num_layers)
-        dataset = dataset.in_both_letter_orders() if letter_swap else dataset
+        dataset = _pairs(file, options["preset"], options["columns"]).first(whole(limit, "The limit"))
+        position, method = READ.value(options["read"]), METHOD.value(options["method"])
+        layers = parse_layers(options["layers"], self.studio.model.num_layers)
+        dataset = dataset.in_both_letter_orders() if options["letter_swap"] else dataset
         PAIRS.check(len(dataset.pairs))
-        session = studio.session(request.session_hash)
-        title = (name or "").strip()
-        work = studio.run(lambda model: extract(model, dataset, wanted, title, position, method or MEAN_DIFFERENCE))
-        vector = _finish(session, work, progress)
+        session = self.studio.session(request.session_hash)
+        title = (options["name"] or "").strip()
+        job = self.studio.run(lambda model: extract(model, dataset, layers, title, position, method))
+        vector = _finish(session, job, progress)
         kept = session.vectors[session.keep(vector)]
         path = session.path(kept.name, ".safetensors")
         kept.save(path)
         return str(path), kept.summary()
 
     @guarded
-    def steer_endpoint(
+    def steer(
+        self,
         request: gr.Request,
         prompt: str,
         steer: list[str] | str,
         vector_file: str | None = None,
-        system: str = "",
-        positions: str = "after-prompt",
-        max_new_tokens: float = 80,
-        temperature: float = 0,
-        seed: float = 0,
         progress: gr.Progress = SAY,
+        **options: Any,
     ) -> dict[str, Any]:
         """Answer a prompt without and with vectors.
 
@@ -112,38 +121,36 @@ def build(studio: Studio) -> None:
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
         specs = [parse_steer(spec) for spec in steer]
-        session = studio.session(request.session_hash)
-        brought = {"file": read_vector(Path(vector_file))} if vector_file else {}
-        given = Session(Person(vectors={**session.vectors, **brought}))
-        rules = Positions.parse(positions or "")
-        check_request(prompt, system, max_new_tokens)
-        tokens = whole(max_new_tokens, "max_new_tokens")
-        decoding = Decoding(tokens, number(temperature, "The temperature"), whole(seed, "The seed"))
+        session = self.studio.session(request.session_hash)
+        given = with_file(session, vector_file)
+        system, rules = options["system"] or "", POSITIONS.value(options["positions"])
+        check_request(prompt, system, options["max_new_tokens"])
+        tokens = whole(options["max_new_tokens"], "max_new_tokens")
+        decoding = Decoding(tokens, TEMPERATURE.value(options["temperature"]), SEED.value(options["seed"]))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             steers, notes = [], []
             for source, layer, multiplier in specs:
-                vector = yield from studio.vector(model, given, source)
+                vector = yield from self.studio.vector(model, given, source)
                 notes += [
                     f"{source}: {found}" for found in vector.differences(model.fingerprint, model.template_sha256)
                 ]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
-            rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system or "")
+            rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system)
             answers = yield from side_by_side(model, rendered, tuple(steers), rules, decoding)
             return {**answers.summary(), "notes": notes}
 
-        return _finish(session, studio.run(work), progress)
+        return _finish(session, self.studio.run(work), progress)
 
     @guarded
-    def views_endpoint(
+    def views(
+        self,
         request: gr.Request,
         text: str,
         steer: str,
         vector_file: str | None = None,
-        chat: bool = True,
-        positions: str = "after-prompt",
-        cost: bool = False,
         progress: gr.Progress = SAY,
+        **options: Any,
     ) -> dict[str, Any]:
         """Look inside the model: how far each token of a text is aligned with a vector, what steering does to the next
         token and to the logit lens, and which tokens the vector promotes and suppresses by itself.
@@ -152,40 +159,32 @@ def build(studio: Studio) -> None:
         is. With cost, the vector's KL and perplexity on neutral text at several multipliers come with it.
         """
         source, layer, multiplier = parse_steer(steer)
-        session = studio.session(request.session_hash)
-        brought = {"file": read_vector(Path(vector_file))} if vector_file else {}
-        given = Session(Person(vectors={**session.vectors, **brought}))
-        rules = Positions.parse(positions or "")
+        session = self.studio.session(request.session_hash)
+        given = with_file(session, vector_file)
+        rules = POSITIONS.value(options["positions"])
         check_request(text, "", 0)
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
-            vector = yield from studio.vector(model, given, source)
+            vector = yield from self.studio.vector(model, given, source)
             check_fit(model, vector)
             one = Steer(vector.at(layer), layer, multiplier)
-            views = yield from look_inside(model, as_prompt(model, text or "", bool(chat)), one, rules)
-            costs = (yield from neutral_cost(model, one.vector, layer)).summary() if cost else None
+            views = yield from look_inside(model, as_prompt(model, text or "", bool(options["chat"])), one, rules)
+            costs = (yield from neutral_cost(model, one.vector, layer)).summary() if options["cost"] else None
             notes = vector.differences(model.fingerprint, model.template_sha256)
             return {**views.summary(), "cost": costs, "notes": notes}
 
-        return _finish(session, studio.run(work), progress)
+        return _finish(session, self.studio.run(work), progress)
 
     @guarded
-    def evaluate_endpoint(
+    def evaluate(
+        self,
         request: gr.Request,
         vector: str,
         vector_file: str | None = None,
-        data: str = "",
         data_file: str | None = None,
-        layers: str = "",
-        multipliers: str = "",
-        positions: str = "after-prompt",
-        controls: float = CONTROLS,
-        counts: bool = True,
-        paper_counting: bool = False,
-        cue: str = "",
-        columns: str = "",
         limit: float | None = None,
         progress: gr.Progress = SAY,
+        **options: Any,
     ) -> dict[str, Any]:
         """Measure what a vector does to test items, beside controls, as `evaluate` on the command line does.
 
@@ -195,46 +194,27 @@ def build(studio: Studio) -> None:
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
-        session = studio.session(request.session_hash)
-        brought = {"file": read_vector(Path(vector_file))} if vector_file else {}
-        given = Session(Person(vectors={**session.vectors, **brought}))
-        options = {
-            "layers": layers,
-            "multipliers": multipliers,
-            "positions": positions,
-            "controls": controls,
-            "counts": counts,
-            "paper_counting": paper_counting,
-            "cue": cue,
-        }
-        question = EvaluationRequest.parse(data=items_of(data_file, data, columns, limit), **options)
+        session = self.studio.session(request.session_hash)
+        given = with_file(session, vector_file)
+        data = items_of(data_file, options["data"], options["columns"], limit)
+        asked = EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(options))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
-            steering = yield from studio.vector(model, given, vector)
-            found = yield from evaluate(model, question, steering)
+            steering = yield from self.studio.vector(model, given, vector)
+            found = yield from evaluate(model, asked, steering)
             return found.summary()
 
-        return _finish(session, studio.run(work), progress)
+        return _finish(session, self.studio.run(work), progress)
 
     @guarded
-    def compete_endpoint(
+    def compete(
+        self,
         request: gr.Request,
-        a: str = "",
-        b: str = "",
         a_file: str | None = None,
         b_file: str | None = None,
-        data: str = "",
         data_file: str | None = None,
-        system_a: str = "",
-        system_b: str = "",
-        begin_a: str = "",
-        begin_b: str = "",
-        positions: str = "after-prompt",
-        controls: float = CONTROLS,
-        surface: bool = False,
-        multipliers: str = "",
-        layers: str = "",
         progress: gr.Progress = SAY,
+        **options: Any,
     ) -> dict[str, Any]:
         """Measure which of two voices the model follows, as `compete` on the command line does.
 
@@ -243,126 +223,151 @@ def build(studio: Studio) -> None:
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
         tried against each other, or both layers ("5,10,15") where these are given.
         """
-        session = studio.session(request.session_hash)
-        if not data_file and data not in presets():
+        session = self.studio.session(request.session_hash)
+        if not data_file and options["data"] not in presets():
             raise InputError(f"Give a file with prompt, a and b, or one of the presets: {', '.join(presets())}.")
-        dataset = find_contest(Path(data_file) if data_file else data)
+        dataset = find_contest(Path(data_file) if data_file else options["data"])
         PAIRS.check(len(dataset.pairs))
-        PROMPT.check(len("".join(filter(None, (system_a, system_b, begin_a, begin_b)))))
-        count = whole(controls, "The number of controls")
-        bout = ContestRequest(dataset, Positions.parse(positions or ""), check_controls(count) if count else 0)
-        grid = Grid.parse(multipliers or "", multipliers or "", layers or "", layers or "")
-        given = []
-        for letter, spec, file, *words in (("A", a, a_file, system_a, begin_a), ("B", b, b_file, system_b, begin_b)):
-            words = [(text or "").strip() for text in words]
-            if not spec and not any(words):
-                raise InputError(f"Give voice {letter} a vector, a system prompt or the beginning of an answer.")
-            brought = {"file": read_vector(Path(file))} if file else {}
-            given.append((letter, spec and parse_steer(spec), brought, *words))
+        bout = ContestRequest(dataset, POSITIONS.value(options["positions"]), CONTROLS.value(options["controls"]))
+        steps, layers = options["multipliers"] or "", options["layers"] or ""
+        grid = Grid.parse(steps, steps, layers, layers)
+        voices = [_Spoken.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
+        PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
             sides = []
-            for letter, spec, brought, system, begin in given:
-                if not spec:
-                    sides.append(Side(f"{'prompt' if system else 'words'} {letter}", (), system, begin))
-                    continue
-                source, layer, multiplier = spec
-                theirs = Session(Person(vectors={**session.vectors, **brought}))
-                vector = yield from studio.vector(model, theirs, source)
-                check_fit(model, vector)
-                sides.append(Side.of(source, vector, layer, multiplier, system, begin))
+            for voice in voices:
+                sides.append((yield from self._side(model, session, voice)))
             found = yield from run(model, bout, *sides)
-            if surface or grid.layers:
+            if options["surface"] or grid.layers:
                 found["surface"] = yield from run_surface(model, bout, *sides, grid)
             return found
 
-        return _finish(session, studio.run(work), progress)
+        return _finish(session, self.studio.run(work), progress)
 
+    def _side(self, model: SteerableModel, session: Session, asked: "_Spoken") -> Generator[Progress, None, Side]:
+        if not asked.steer:
+            return Side(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
+        source, layer, multiplier = asked.steer
+        vector = yield from self.studio.vector(model, with_file(session, asked.file), source)
+        check_fit(model, vector)
+        return Side.of(source, vector, layer, multiplier, asked.system, asked.begin)
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER."""
+
+    letter: str
+    file: str | None
+    steer: tuple[str, int, float] | None
+    system: str
+    begin: str
+
+    @classmethod
+    def of(cls, x: str, file: str | None, options: Mapping[str, Any]) -> "_Spoken":
+        """Raises InputError where there is nothing of it."""
+        system, begin = ((options[f"{part}_{x}"] or "").strip() for part in ("system", "begin"))
+        if not (options[x] or system or begin):
+            raise InputError(f"Give voice {x.upper()} a vector, a system prompt or the beginning of an answer.")
+        return cls(x.upper(), file, parse_steer(options[x]) if options[x] else None, system, begin)
+
+
+def _pairs(file: str | None, preset: str, columns: str) -> Dataset:
+    if not file and preset.partition(":")[0] not in presets():
+        raise InputError(f"Give a file of contrast pairs, or one of the presets: {', '.join(presets())}.")
+    return read_pairs(Path(file), columns=Columns.parse(columns) if columns else None) if file else find_pairs(preset)
+
+
+def build(studio: Studio) -> None:
+    """Register the endpoints; nothing of them is seen on the page. The order of arguments is a promise."""
+    serve = Endpoints(studio)
     with gr.Row(visible=False):
-        gr.Button().click(
-            extract_endpoint,
-            [
-                gr.File(label="file"),
-                gr.Textbox("", label="preset"),
-                gr.Textbox("all", label="layers"),
-                gr.Number(None, label="limit"),
-                gr.Textbox("", label="name"),
-                gr.Checkbox(False, label="letter_swap"),
-                gr.Textbox("auto", label="read"),
-                gr.Textbox(MEAN_DIFFERENCE, label="method"),
-                gr.Textbox("", label="columns"),
-            ],
-            [gr.File(label="vector"), gr.JSON(label="summary")],
-            api_name="extract",
-        )
-        gr.Button().click(
-            steer_endpoint,
-            [
-                gr.Textbox(label="prompt"),
-                gr.JSON(["joy:12:1.5"], label="steer"),
-                gr.File(None, label="vector_file"),
-                gr.Textbox("", label="system"),
-                gr.Textbox("after-prompt", label="positions"),
-                gr.Number(80, label="max_new_tokens"),
-                gr.Number(0, label="temperature"),
-                gr.Number(0, label="seed"),
-            ],
-            gr.JSON(label="answers"),
-            api_name="steer",
-        )
-        gr.Button().click(
-            views_endpoint,
-            [
-                gr.Textbox(label="text"),
-                gr.Textbox("joy:12:1.5", label="steer"),
-                gr.File(None, label="vector_file"),
-                gr.Checkbox(True, label="chat"),
-                gr.Textbox("after-prompt", label="positions"),
-                gr.Checkbox(False, label="cost"),
-            ],
-            gr.JSON(label="views"),
-            api_name="views",
-        )
-        gr.Button().click(
-            evaluate_endpoint,
-            [
-                gr.Textbox("joy", label="vector"),
-                gr.File(None, label="vector_file"),
-                gr.Textbox("", label="data"),
-                gr.File(None, label="data_file"),
-                gr.Textbox("", label="layers"),
-                gr.Textbox("", label="multipliers"),
-                gr.Textbox("after-prompt", label="positions"),
-                gr.Number(CONTROLS, label="controls"),
-                gr.Checkbox(True, label="counts"),
-                gr.Checkbox(False, label="paper_counting"),
-                gr.Textbox("", label="cue"),
-                gr.Textbox("", label="columns"),
-                gr.Number(None, label="limit"),
-            ],
-            gr.JSON(label="evaluation"),
-            api_name="evaluate",
-        )
-        gr.Button().click(
-            compete_endpoint,
-            [
-                gr.Textbox("joy:12:1", label="a"),
-                gr.Textbox("gloom:12:1", label="b"),
-                gr.File(None, label="a_file"),
-                gr.File(None, label="b_file"),
-                gr.Textbox("", label="data"),
-                gr.File(None, label="data_file"),
-                gr.Textbox("", label="system_a"),
-                gr.Textbox("", label="system_b"),
-                gr.Textbox("", label="begin_a"),
-                gr.Textbox("", label="begin_b"),
-                gr.Textbox("after-prompt", label="positions"),
-                gr.Number(CONTROLS, label="controls"),
-                gr.Checkbox(False, label="surface"),
-                gr.Textbox("", label="multipliers"),
-                gr.Textbox("", label="layers"),
-            ],
-            gr.JSON(label="contest"),
-            api_name="compete",
-        )
+        for name, answer, inputs, outputs in (
+            ("extract", serve.extract, _extract_arguments(), [gr.File(label="vector"), gr.JSON(label="summary")]),
+            ("steer", serve.steer, _steer_arguments(), gr.JSON(label="answers")),
+            ("views", serve.views, _views_arguments(), gr.JSON(label="views")),
+            ("evaluate", serve.evaluate, _evaluate_arguments(), gr.JSON(label="evaluation")),
+            ("compete", serve.compete, _compete_arguments(), gr.JSON(label="contest")),
+        ):
+            gr.Button().click(answer, inputs_kwargs=inputs, outputs=outputs, api_name=name)
+
+
+def _text(name: str, value: str | None = "") -> gr.Textbox:
+    return gr.Textbox(value, label=name)
+
+
+def _file(name: str) -> gr.File:
+    return gr.File(None, label=name)
+
+
+def _extract_arguments() -> dict[str, Component]:
+    return {
+        "file": _file("file"),
+        "preset": _text("preset"),
+        "layers": argument("layers", LAYERS),
+        "limit": gr.Number(None, label="limit"),
+        "name": _text("name"),
+        "letter_swap": argument("letter_swap", LETTER_SWAP),
+        "read": argument("read", READ),
+        "method": argument("method", METHOD),
+        "columns": _text("columns"),
+    }
+
+
+def _steer_arguments() -> dict[str, Component]:
+    return {
+        "prompt": _text("prompt", None),
+        "steer": gr.JSON(["joy:12:1.5"], label="steer"),
+        "vector_file": _file("vector_file"),
+        "system": argument("system", SYSTEM),
+        "positions": argument("positions", POSITIONS),
+        "max_new_tokens": argument("max_new_tokens", NEW_TOKENS),
+        "temperature": argument("temperature", TEMPERATURE),
+        "seed": argument("seed", SEED),
+    }
+
+
+def _views_arguments() -> dict[str, Component]:
+    return {
+        "text": _text("text", None),
+        "steer": _text("steer", "joy:12:1.5"),
+        "vector_file": _file("vector_file"),
+        "chat": gr.Checkbox(True, label="chat"),
+        "positions": argument("positions", POSITIONS),
+        "cost": gr.Checkbox(False, label="cost"),
+    }
+
+
+def _evaluate_arguments() -> dict[str, Component]:
+    options = EvaluationRequest.options()
+    return {
+        "vector": _text("vector", "joy"),
+        "vector_file": _file("vector_file"),
+        "data": _text("data"),
+        "data_file": _file("data_file"),
+        "layers": _text("layers"),
+        "multipliers": _text("multipliers"),
+        **{name: argument(name, options[name]) for name in ("positions", "controls", "counts", "paper_counting")},
+        "cue": _text("cue"),
+        "columns": _text("columns"),
+        "limit": gr.Number(None, label="limit"),
+    }
+
+
+def _compete_arguments() -> dict[str, Component]:
+    return {
+        "a": _text("a", "joy:12:1"),
+        "b": _text("b", "gloom:12:1"),
+        "a_file": _file("a_file"),
+        "b_file": _file("b_file"),
+        "data": _text("data"),
+        "data_file": _file("data_file"),
+        **{name: _text(name) for name in ("system_a", "system_b", "begin_a", "begin_b")},
+        "positions": argument("positions", POSITIONS),
+        "controls": argument("controls", CONTROLS),
+        "surface": gr.Checkbox(False, label="surface"),
+        "multipliers": _text("multipliers"),
+        "layers": _text("layers"),
+    }

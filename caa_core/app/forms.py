@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from caa_core.metrics.requests import Request
+from caa_core.metrics.requests import Option, Request
 
 
 def control(request: type[Request], name: str, **look: Any) -> Component:
@@ -23,12 +23,7 @@ def control(request: type[Request], name: str, **look: Any) -> Component:
     return gr.Textbox(**look)
 
 
-def arguments(request: type[Request], **defaults: Any) -> dict[str, Component]:
-    """The components behind an endpoint's arguments that are options, by name; `defaults` are those that the endpoint
-    has in place of the option's own.
-    """
-    components: dict[type, type[Component]] = {bool: gr.Checkbox, int: gr.Number, float: gr.Number, str: gr.Textbox}
-    return {
-        name: components[option.kind](defaults.get(name, option.default), label=name)
-        for name, option in request.options().items()
-    }
+def argument(name: str, option: Option[Any], **look: Any) -> Component:
+    """The component behind an endpoint's argument, whose default is the option's unless another `value` is given."""
+    kinds: dict[type, type[Component]] = {bool: gr.Checkbox, int: gr.Number, float: gr.Number, str: gr.Textbox}
+    return kinds[option.kind](**{"value": option.default, "label": name, **look})

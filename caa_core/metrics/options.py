@@ -6,11 +6,15 @@ from typing import Any
 from caa_core.errors import InputError
 from caa_core.metrics.controls import CONTROLS as ENOUGH
 from caa_core.metrics.controls import check_controls
-from caa_core.metrics.grid import check_multipliers, parse_multipliers, whole
+from caa_core.metrics.grid import check_multipliers, number, parse_multipliers, whole
 from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
+from caa_core.steering.activations import RULES as READ_RULES
+from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.interventions import POSITIONS as RULES
+from caa_core.vectors.extraction import AUTOMATIC
+from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS, method_named
 
 
 def text(typed: str) -> str:
@@ -44,6 +48,12 @@ def controls_of(typed: Any) -> int:
     """A number of controls, or 0 for none."""
     count = whole(typed, "The number of controls")
     return check_controls(count) if count else 0
+
+
+def method_of(typed: str) -> str:
+    """A method by its name."""
+    method_named(typed)
+    return typed
 
 
 LAYERS = Option(label="Layers", default="all", parse=layers_text, help="all, or numbers and ranges such as 10,12-15")
@@ -94,4 +104,35 @@ PAPER_COUNTING = Option(
     parse=bool,
     help="only the letters A and B; others count as 0",
     info="Only the letters A and B; other letters count as 0.",
+)
+SYSTEM = Option(label="System prompt", default="", parse=text, metavar="TEXT")
+NEW_TOKENS = Option(label="New tokens", default=80, parse=lambda typed: whole(typed, "The number of new tokens"))
+TEMPERATURE = Option(
+    label="Temperature",
+    default=0.0,
+    parse=lambda typed: number(typed, "The temperature"),
+    help="0 (the default) is greedy",
+    info="0: always the likeliest token",
+)
+SEED = Option(label="Seed", default=0, parse=lambda typed: whole(typed, "The seed"))
+LETTER_SWAP = Option(
+    label="Use both letter orders",
+    default=False,
+    parse=bool,
+    help="use multiple-choice pairs in both letter orders",
+    info="Keeps the letter out of vectors from A/B questions.",
+)
+READ = Option(
+    label="Read position",
+    default=str(AUTOMATIC),
+    parse=ReadPosition.parse,
+    help="auto, letter, answer-mean, last, last-prompt, or a token's index",
+    choices=READ_RULES,
+)
+METHOD = Option(
+    label="Method",
+    default=MEAN_DIFFERENCE,
+    parse=method_of,
+    help="mean-difference, pca, probe or single",
+    choices=tuple(METHODS),
 )
