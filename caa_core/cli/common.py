@@ -6,13 +6,14 @@ What needs torch is imported where it is needed, since commands that need no mod
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caa_core.data.columns import Columns
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.metrics.requests import Request
+from caa_core.metrics.requests import Option, Request
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.progress import Progress, finish, tell
 
@@ -38,26 +39,30 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
 
-def add_options(parser: argparse.ArgumentParser, request: type[Request], *names: str) -> None:
-    """The options of a request, or those of them that are named, for `typed`."""
-    options = request.options()
-    for name in names or options:
-        option, dashed = options[name], name.replace("_", "-")
-        if option.kind is bool:
-            flag, action = (f"--no-{dashed}", "store_false") if option.default else (f"--{dashed}", "store_true")
-            parser.add_argument(flag, dest=name, action=action, help=option.off if option.default else option.help)
-            continue
-        parser.add_argument(
-            option.flag or f"--{dashed}",
-            dest=name,
-            type=option.kind,
-            default=option.default,
-            required=option.required,
-            metavar=option.metavar,
-            help=option.help,
-        )
-        if option.off:
-            parser.add_argument(f"--no-{dashed}", action="store_true", help=option.off)
+def add_option(parser: argparse.ArgumentParser, name: str, option: Option[Any], **otherwise: Any) -> None:
+    """The argument of an option; `otherwise` is what is other than it was declared."""
+    option, dashed = replace(option, **otherwise), name.replace("_", "-")
+    if option.kind is bool:
+        flag, action = (f"--no-{dashed}", "store_false") if option.default else (f"--{dashed}", "store_true")
+        parser.add_argument(flag, dest=name, action=action, help=option.off if option.default else option.help)
+        return
+    parser.add_argument(
+        option.flag or f"--{dashed}",
+        dest=name,
+        type=option.kind,
+        default=option.default,
+        required=option.required,
+        metavar=option.metavar,
+        help=option.help,
+    )
+    if option.off:
+        parser.add_argument(f"--no-{dashed}", action="store_true", help=option.off)
+
+
+def add_options(parser: argparse.ArgumentParser, request: type[Request]) -> None:
+    """The arguments of a request's options, for `typed`."""
+    for name, option in request.options().items():
+        add_option(parser, name, option)
 
 
 def typed(options: argparse.Namespace, request: type[Request]) -> dict[str, Any]:

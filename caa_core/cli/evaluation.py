@@ -18,24 +18,24 @@ from caa_core.cli.common import (
     vector_for,
 )
 from caa_core.data.presets import find_test_pairs
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.measuring.evaluation import EvaluationRequest
+from caa_core.measuring.evaluation import evaluate as measure
 from caa_core.progress import finish, tell
 from caa_core.reports.evaluation import ENDINGS, table_of, write_evaluation
 from caa_core.reports.writing import check_report
 
 
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add_columns(parser)
     add_model(parser)
     parser.add_argument("--data", required=True, metavar="TEST", help=TEST)
     parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
     add_options(parser, EvaluationRequest)
     parser.add_argument("--out", type=Path, metavar="FILE", help="an .html report, or all numbers as .json or .csv")
-    parser.set_defaults(command=run)
+    parser.set_defaults(run=evaluate)
 
 
-def run(options: argparse.Namespace) -> tuple[Any, str]:
+def evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, report, and return it as plain data and in words."""
     if options.out:
         check_report(options.out, ENDINGS)
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> tuple[Any, str]:
     tell(f"{data.name}: {data.kind}")
     model = load_model(options)
     vector = vector_for(model, options.vector, request.layers_known(model.num_layers))
-    found = finish(evaluate(model, request, vector), say)
+    found = finish(measure(model, request, vector), say)
     result, text = found.summary(), table_of(found)
     if options.out:
         write_evaluation(result, options.out)
@@ -53,4 +53,4 @@ def run(options: argparse.Namespace) -> tuple[Any, str]:
     return result, text
 
 
-COMMANDS = {"evaluate": add_evaluate}
+ADD = {"evaluate": _evaluate_arguments}

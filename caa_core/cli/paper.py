@@ -7,16 +7,16 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from caa_core.errors import InputError
+from caa_core.cli.common import add_model, add_option, check_out, load_model, say
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
 from caa_core.measuring.paper.request import PaperRequest, parse_experiments
 from caa_core.metrics.controls import check_controls
-from caa_core.metrics.grid import parse_layers, parse_multipliers
+from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.options import CONTROLS, LAYERS, LETTER_SWAP, MULTIPLIERS
 from caa_core.model.gguf import cache_dir
-from caa_core.model.loading import load
-from caa_core.progress import Progress, tell
+from caa_core.progress import Progress, finish, tell
 from caa_core.reports.paper.report import ENDINGS, write_replication
 from caa_core.reports.writing import check_report
 
@@ -52,16 +52,49 @@ class Folder(MutableMapping[str, Any]):
         return self._path / f"{key}.json"
 
 
-def run(options: argparse.Namespace) -> tuple[Any, str]:
+def _behaviours_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="FOLDER",
+        help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, or presets (joy, joy:ab)",
+    )
+    add_option(parser, "layers", LAYERS)
+    add_option(parser, "multipliers", MULTIPLIERS)
+    parser.add_argument("--layer", type=int, help="of multipliers, transfer and prompts; by default the best, chosen")
+    parser.add_argument("--limit", type=int, metavar="N", help="use so many pairs of each: the first, or drawn")
+    parser.add_argument("--items", type=int, metavar="N", help="use so many test items of each: the first, or drawn")
+    parser.add_argument("--seed", type=int, help="draw what --limit and --items take at random")
+    add_option(parser, "letter_swap", LETTER_SWAP, help="make vectors from both letter orders")
+    add_option(parser, "controls", CONTROLS)
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="NAMES",
+        help="some of layers, multipliers, transfer, prompts, components, tokens, with commas between",
+    )
+    parser.add_argument("--counts", action="store_true", help="write answers too, which is slow")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=".html, .json or .csv; may be given several times",
+    )
+    parser.set_defaults(run=behaviours)
+
+
+def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, write what has come after each behaviour, and return it as plain data and in words."""
-    for path in options.out or ():
+    for path in options.out:
         check_report(path, ENDINGS)
-        if not path.parent.is_dir():
-            raise InputError(f"The result cannot be written to {path}: give a file in a folder that exists.")
-    behaviours = find_behaviours(options.sources)
-    multipliers = tuple(parse_multipliers(options.multipliers))
-    controls = 0 if options.no_controls else check_controls(options.control_seeds)
-    model = load(options.model, options.dtype, options.device)
+        check_out(path)
+    sources = find_behaviours(options.sources)
+    multipliers = MULTIPLIERS.value(options.multipliers)
+    controls = 0 if options.no_controls else check_controls(options.controls)
+    model = load_model(options)
     settings = PaperRequest(
         layers=None if options.layers == "all" else tuple(parse_layers(options.layers, model.num_layers)),
         multipliers=multipliers,
@@ -74,16 +107,16 @@ def run(options: argparse.Namespace) -> tuple[Any, str]:
         seed=options.seed,
         experiments=parse_experiments(options.only),
     )
-    found = None
-    for event in replicate(model, behaviours, settings, Folder(cache_dir() / "behaviours")):
-        if isinstance(event, Progress):
-            tell(event)
-            continue
-        found = event
-        tell(f"{found.findings[-1].name}: measured")
-        for path in options.out or ():
-            write_replication(found, path)
-    return found.summary(), _in_words(found, options.out or ())
+
+    def note(event: Progress | Replication) -> None:
+        say(event)
+        if isinstance(event, Replication):
+            tell(f"{event.findings[-1].name}: measured")
+            for path in options.out:
+                write_replication(event, path)
+
+    found = finish(replicate(model, sources, settings, Folder(cache_dir() / "behaviours")), note)
+    return found.summary(), _in_words(found, options.out)
 
 
 def _in_words(found: Replication, written: list[Path]) -> str:
@@ -97,3 +130,6 @@ def _in_words(found: Replication, written: list[Path]) -> str:
 
 def _number(cell: Any) -> str:
     return f"{(cell.swapped or cell.as_given).value:.2f}"
+
+
+ADD = {"behaviours": _behaviours_arguments}

@@ -1,0 +1,166 @@
+"""The command `compete`: two voices, and whatever of it is asked for beside the verdict."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from caa_core.cli.common import add_columns, add_model, add_option, check_out, columns_of, load_model, say, vector_for
+from caa_core.contest.runs import (
+    ContestRequest,
+    WrittenRequest,
+    run,
+    run_reasoning,
+    run_surface,
+    run_tokens,
+    run_written,
+)
+from caa_core.contest.surface import Grid
+from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.voice import Side
+from caa_core.contest.written import SAMPLED
+from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
+from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction
+from caa_core.metrics.controls import check_controls
+from caa_core.metrics.options import CONTROLS, POSITIONS
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import finish, tell
+from caa_core.reports.contest import check_report, write_report
+from caa_core.reports.thinking import table_of
+from caa_core.steering.interventions import parse_steer
+from caa_core.vectors.extraction import preset_vector
+
+CONTEST = (
+    "a file with prompt, a (what voice A would answer) and b, or what --data of evaluate takes; a preset: its contest"
+)
+
+
+def _compete_arguments(parser: argparse.ArgumentParser) -> None:
+    add_columns(parser)
+    add_model(parser)
+    parser.add_argument("--data", required=True, metavar="CONTEST", help=CONTEST)
+    for letter in "ab":
+        parser.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")
+        parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
+        parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
+    add_option(parser, "positions", POSITIONS, help="where vectors are added")
+    add_option(parser, "controls", CONTROLS, off="no vectors at random beside the voices", help="so many of each kind")
+    parser.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
+    parser.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
+    parser.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")
+    parser.add_argument(
+        "--tokens", default="", metavar="PROMPT", help="also its answers, that under both voices read token by token"
+    )
+    parser.add_argument("--cot", action="store_true", help="also with thoughts: can it reason its way to one voice?")
+    parser.add_argument("--prompts", type=int, default=12, metavar="N", help="with --cot: the first so many prompts")
+    parser.add_argument("--written", action="store_true", help="also which voice written answers follow")
+    parser.add_argument("--questions", default="", metavar="FILE", help="with --written: open questions, or a preset")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=4,
+        metavar="K",
+        help="thoughts a prompt with --cot, answers a question with --written",
+    )
+    parser.add_argument("--thought-tokens", type=int, default=64, metavar="N", help="with --cot: tokens a thought")
+    parser.add_argument("--seed", type=int, default=0, help="what is written is drawn with")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
+    parser.set_defaults(run=compete)
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A voice as it was typed: source, layer and multiplier of its vector, what the model is told, how it begins."""
+
+    letter: str
+    steer: tuple[str, int, float] | None
+    system: str
+    begin: str
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, letter: str) -> "_Spoken":
+        """Raises InputError where nothing was typed."""
+        vector, system, begin = (getattr(options, f"{part}{letter}").strip() for part in ("", "system_", "begin_"))
+        if not (vector or system or begin):
+            words = f"a system prompt (--system-{letter}) or the beginning of an answer (--begin-{letter})"
+            raise InputError(f"Give voice {letter.upper()} a vector (--{letter}), {words}.")
+        return cls(letter.upper(), parse_steer(vector) if vector else None, system, begin)
+
+    def side(self, model: SteerableModel, all_layers: bool) -> Side:
+        """The voice; its vector is made at all layers where it is to be tried at others."""
+        if not self.steer:
+            return Side(f"{'prompt' if self.system else 'words'} {self.letter}", (), self.system, self.begin)
+        source, layer, multiplier = self.steer
+        vector = vector_for(model, source, None if all_layers else [model.check_layer(layer)])
+        return Side.of(Path(source).stem, vector, layer, multiplier, self.system, self.begin)
+
+
+def compete(options: argparse.Namespace) -> tuple[Any, str]:
+    """Measure what was asked for, report, and return it as plain data and in words."""
+    voices = [_Spoken.of(options, letter) for letter in "ab"]
+    grid = Grid.parse(options.multipliers, options.multipliers, options.layers, options.layers)
+    thoughts = (options.prompts, options.samples, options.thought_tokens, options.seed)
+    budget = ThinkingRequest(*thoughts) if options.cot else None
+    if options.out:
+        check_report(options.out)
+        check_out(options.out)
+    positions = POSITIONS.value(options.positions)
+    controls = 0 if options.no_controls else check_controls(options.controls)
+    bout = ContestRequest(find_contest(options.data, columns_of(options)), positions, controls)
+    model = load_model(options)
+    grid.layers_in(model.num_layers)
+    a, b = (voice.side(model, bool(options.layers)) for voice in voices)
+    asked_to_write = _writing(model, options, a, b) if options.written else None
+    result = finish(run(model, bout, a, b), tell)
+    text = [result["verdict"]]
+    if options.surface or options.layers:
+        result["surface"] = found = finish(run_surface(model, bout, a, b, grid), tell)
+        text.append(found["verdict"])
+    if options.tokens:
+        result["token_by_token"] = found = finish(run_tokens(model, options.tokens, a, b, positions), say)
+        text += [f"{arm}: {answer}" for arm, answer in found["answers"].items()]
+    if asked_to_write:
+        result["written"] = found = finish(run_written(model, asked_to_write, a, b), say)
+        text.append(found["verdict"])
+    if budget:
+        found = finish(run_reasoning(model, bout, a, b, budget), say)
+        result |= {name: found[name] for name in ("arms", "thinking")}
+        text.append(table_of(found))
+    if options.out:
+        write_report(result, options.out)
+    return result, "\n".join(text)
+
+
+def _writing(model: SteerableModel, options: argparse.Namespace, a: Side, b: Side) -> WrittenRequest:
+    """What is written and read.
+
+    Raises:
+        InputError: a voice has no vector to be read along, or nothing held out to calibrate its reading.
+    """
+    source = _source(a)
+    if not source:
+        raise InputError(
+            "Reading written answers takes a preset's vector as voice A, whose held-out answers are known."
+        )
+    sources = [source, _source(b) or presets()[source.opposes]]
+    layer = a.steers[0].layer
+    directions = [_along(model, side, source, layer) for side, source in zip((a, b), sources, strict=True)]
+    questions = find_questions(options.questions) if options.questions else source.questions()
+    decoding = replace(SAMPLED, seed=options.seed)
+    return WrittenRequest(questions, directions, sources, options.samples, decoding, POSITIONS.value(options.positions))
+
+
+def _source(side: Side) -> Preset | None:
+    """The preset from whose pairs a voice's vector was made."""
+    return preset_behind(side.vector.provenance.dataset_sha256) if side.vector else None
+
+
+def _along(model: SteerableModel, side: Side, source: Preset, layer: int) -> Direction:
+    """Along what a voice is read: its own vector; for words, that of the preset, at A's layer."""
+    if side.vector:
+        return Direction(side.name, side.steers[0].vector, side.steers[0].layer)
+    return Direction(side.name, finish(preset_vector(model, source, [layer]), tell).at(layer), layer)
+
+
+ADD = {"compete": _compete_arguments}

@@ -1,0 +1,48 @@
+"""The command `lint`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from caa_core.cli.common import DATA, add_columns, check_out, columns_of, load_model
+from caa_core.data.lint import lint as look
+from caa_core.data.pairs import write_pairs
+from caa_core.data.presets import find_table
+from caa_core.data.repair import choose, mend
+from caa_core.errors import InputError
+
+
+def _lint_arguments(parser: argparse.ArgumentParser) -> None:
+    add_columns(parser)
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument("--model", help="also look at lengths and letters under this model's tokenizer")
+    parser.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate: mend what can be mended so")
+    parser.add_argument("--out", type=Path, help="the JSON file for the mended pairs")
+    parser.set_defaults(run=lint, dtype="", device="")
+
+
+def lint(options: argparse.Namespace) -> tuple[Any, str]:
+    """What a file was taken for, what is wrong with it, and what was mended."""
+    columns = columns_of(options)
+    if bool(options.mend) != bool(options.out):
+        raise InputError("--mend and --out go together: what to mend, and where to write what comes of it.")
+    table = find_table(options.data)
+    tokens = load_model(options).pair_tokens if options.model else None
+    report = look(table, columns, tokens)
+    lines = [f"{report.format}: {report.pairs} pairs, {report.usable} usable"]
+    if report.letters:
+        lines.append("matching letters: " + ", ".join(f"{k} {v}" for k, v in sorted(report.letters.items())))
+    lines += [f"{cut} ({count} pairs)" for cut, count in report.letter_tokens.items()]
+    lines += [str(finding) for finding in report.findings]
+    summary = report.summary()
+    if options.mend:
+        check_out(options.out)
+        choices = choose(report, [remedy.strip() for remedy in options.mend.split(",")])
+        mended = mend(table, report, choices, columns, tokens)
+        write_pairs(mended, options.out)
+        lines.append(f"{mended.name}: {len(mended.pairs)} pairs, written to {options.out}")
+        summary["mended"] = {"name": mended.name, "pairs": len(mended.pairs), "file": str(options.out)}
+    return summary, "\n".join(lines)
+
+
+ADD = {"lint": _lint_arguments}
