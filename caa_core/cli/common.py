@@ -59,10 +59,10 @@ def add_option(parser: argparse.ArgumentParser, name: str, option: Option[Any], 
         parser.add_argument(f"--no-{dashed}", action="store_true", help=option.off)
 
 
-def add_options(parser: argparse.ArgumentParser, request: type[Request]) -> None:
-    """The arguments of a request's options, for `typed`."""
+def add_options(parser: argparse.ArgumentParser, request: type[Request], **otherwise: dict[str, Any]) -> None:
+    """The arguments of a request's options, for `typed`; `otherwise` is what is other than declared, by option."""
     for name, option in request.options().items():
-        add_option(parser, name, option)
+        add_option(parser, name, option, **otherwise.get(name, {}))
 
 
 def typed(options: argparse.Namespace, request: type[Request]) -> dict[str, Any]:

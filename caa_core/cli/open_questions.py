@@ -8,36 +8,29 @@ from caa_core.cli.common import (
     TEST,
     VECTOR,
     add_model,
-    add_option,
+    add_options,
     check_out,
     load_model,
     say,
+    typed,
     vector_for,
 )
 from caa_core.data.presets import find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import held_out
-from caa_core.measuring.open_questions import TOKENS, OpenEnded, OpenQuestionsRequest, answer
-from caa_core.metrics.options import MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
+from caa_core.measuring.open_questions import OpenEnded, OpenQuestionsRequest, answer
 from caa_core.progress import finish, tell
 from caa_core.reports.open_questions import level_row, write_answers
 from caa_core.reports.written import check_report
-from caa_core.steering.generation import Decoding
 
 
 def _open_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
-    parser.add_argument("--layer", type=int, help="by default the preset's")
-    add_option(parser, "multipliers", MULTIPLIERS)
+    add_options(parser, OpenQuestionsRequest, layer={"required": False})
     parser.add_argument("--questions", default="", metavar="FILE", help="a file of questions, or a preset")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first so many questions")
     parser.add_argument("--held-out", default="", metavar="TEST", help=f"by which answers are read: {TEST}")
-    add_option(parser, "positions", POSITIONS)
-    add_option(parser, "system", SYSTEM)
-    add_option(parser, "max_new_tokens", NEW_TOKENS, default=TOKENS)
-    add_option(parser, "temperature", TEMPERATURE)
-    add_option(parser, "seed", SEED)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
     parser.set_defaults(run=open_questions)
 
@@ -70,14 +63,8 @@ def _request(options: argparse.Namespace) -> OpenQuestionsRequest:
     if not (source := options.questions or (preset and preset.name)):
         raise InputError("Give open questions: --questions with a file, or a preset's name.")
     questions = find_questions(source)
-    return OpenQuestionsRequest(
-        questions[: options.limit] if options.limit > 0 else questions,
-        layer,
-        MULTIPLIERS.value(options.multipliers),
-        Decoding(options.max_new_tokens, options.temperature, options.seed),
-        POSITIONS.value(options.positions),
-        options.system,
-    )
+    some = questions[: options.limit] if options.limit > 0 else questions
+    return OpenQuestionsRequest.parse(questions=some, **typed(options, OpenQuestionsRequest) | {"layer": layer})
 
 
 def _table(found: OpenEnded) -> str:

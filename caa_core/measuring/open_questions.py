@@ -4,7 +4,6 @@ The answers to one question draw the same random numbers at every multiplier, 0 
 multiplier's repetition and KL are means over its answers, its perplexity is that of all its tokens.
 """
 
-import json
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,39 +14,49 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, calibrate
 from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_multiplier
-from caa_core.metrics.cache import digest
+from caa_core.metrics.cache import key
 from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, interval, share_of
 from caa_core.metrics.grid import check_multipliers
+from caa_core.metrics.options import LAYER, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
+from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
 from caa_core.steering.generation import BatchRow, Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.sampling import ROWS, costs, write_all
 from caa_core.vectors.vector import SteeringVector
 
-MULTIPLIERS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-TOKENS = 64
 MOST_QUESTIONS = 500
-GREEDY = Decoding(TOKENS)
 
 
-@dataclass(frozen=True)
-class OpenQuestionsRequest:
+@dataclass(frozen=True, kw_only=True)
+class OpenQuestionsRequest(Request):
     """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
 
     questions: tuple[str, ...]
-    layer: int
-    multipliers: tuple[float, ...] = MULTIPLIERS
-    decoding: Decoding = GREEDY
-    positions: Positions = AFTER_PROMPT
-    system: str = ""
+    layer: int = option(LAYER)
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS,
+        choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
+        info="numbers with commas between; 0 is always there",
+    )
+    positions: Positions = option(POSITIONS)
+    system: str = option(SYSTEM)
+    max_new_tokens: int = option(NEW_TOKENS, default=64)
+    temperature: float = option(TEMPERATURE)
+    seed: int = option(SEED)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
         if not 0 < len(self.questions) <= MOST_QUESTIONS:
             raise InputError(f"Give between 1 and {MOST_QUESTIONS} open questions, not {len(self.questions)}.")
         object.__setattr__(self, "multipliers", tuple(check_multipliers([0.0, *self.multipliers])))
+        Decoding(self.max_new_tokens, self.temperature, self.seed)
+
+    def decoding(self, question: str) -> Decoding:
+        """How a question is answered: with random numbers of its own, whichever others are asked."""
+        return Decoding(self.max_new_tokens, self.temperature, self.seed + self.questions.index(question))
 
 
 @dataclass(frozen=True)
@@ -229,9 +238,7 @@ def _replies(
     calls = []
     for question in questions:
         prompt = ask(model.tokenizer, question, asked.system)
-        # A question's own random numbers, whichever others are asked.
-        own = replace(asked.decoding, seed=asked.decoding.seed + asked.questions.index(question))
-        calls.append(([BatchRow(prompt, added, asked.positions) for added in steers], own))
+        calls.append(([BatchRow(prompt, added, asked.positions) for added in steers], asked.decoding(question)))
     rows = [row for rows, _ in calls for row in rows]
     count = len(rows)
     written = [text for texts in (yield from within(progress, write_all(model, calls), count)) for text in texts]
@@ -263,20 +270,13 @@ def _empty(
     model: SteerableModel, vector: SteeringVector, asked: OpenQuestionsRequest, data: HeldOut | None
 ) -> OpenEnded:
     """Nothing written yet, but what it will depend on."""
-    settings = {
-        "layer": asked.layer,
-        "multipliers": list(asked.multipliers),
-        "positions": str(asked.positions),
-        "system": asked.system,
-        **asdict(asked.decoding),
-    }
+    settings = asked.settings()
     provenance = {
         **model.provenance,
         **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
     }
-    read_by = [[pair.prompt, pair.positive, pair.negative] for pair in (data.a if data else ())]
-    depends = [settings, provenance, digest(vector.at(asked.layer).numpy().tobytes()), read_by, model.template_sha256]
-    return OpenEnded(vector.name, digest(json.dumps(depends).encode()), settings, provenance, None)
+    name = key(model, settings, vector.name, vector.provenance, vector.at(asked.layer), data)
+    return OpenEnded(vector.name, name, settings, provenance, None)
 
 
 def _span(down: float, up: float) -> str:

@@ -57,6 +57,13 @@ def method_of(typed: str) -> str:
 
 
 LAYERS = Option(label="Layers", default="all", parse=layers_text, help="all, or numbers and ranges such as 10,12-15")
+LAYER = Option(
+    label="Layer",
+    default=None,
+    parse=lambda typed: whole(typed, "The layer"),
+    help="by default the preset's",
+    required=True,
+)
 MULTIPLIERS = Option(
     label="Multipliers",
     default="-2,-1,0,1,2",

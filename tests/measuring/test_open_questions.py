@@ -23,7 +23,8 @@ DATA = HeldOut([ContrastPair(p, "Great, great!", "Fine.", i) for i, p in enumera
 def asked():
     torch.manual_seed(2)
     vector = SteeringVector("mine", {layer: torch.randn(32) for layer in (1, 2)}, {}, Provenance())
-    return make_tiny("llama"), vector, OpenQuestionsRequest(QUESTIONS, 2, (1.5, -0.5), Decoding(6, 1.0, 4))
+    settings = {"layer": 2, "multipliers": (1.5, -0.5), "max_new_tokens": 6, "temperature": 1.0, "seed": 4}
+    return make_tiny("llama"), vector, OpenQuestionsRequest(questions=QUESTIONS, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +126,8 @@ def test_what_cannot_be_asked(asked):
     model, vector, _ = asked
     for questions in ((), [f"{i}?" for i in range(501)]):
         with pytest.raises(InputError, match="between 1 and 500 open questions"):
-            OpenQuestionsRequest(tuple(questions), 1)
+            OpenQuestionsRequest(questions=tuple(questions), layer=1)
     with pytest.raises(InputError, match="no layer 9"):
-        finish(answer(model, vector, OpenQuestionsRequest(QUESTIONS, 9)))
+        finish(answer(model, vector, OpenQuestionsRequest(questions=QUESTIONS, layer=9)))
     with pytest.raises(InputError, match="layer 3"):
-        finish(answer(model, vector, OpenQuestionsRequest(QUESTIONS, 3)))
+        finish(answer(model, vector, OpenQuestionsRequest(questions=QUESTIONS, layer=3)))

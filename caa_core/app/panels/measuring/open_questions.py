@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     bar,
     busy,
@@ -17,7 +18,6 @@ from caa_core.app.panels.common import (
     guarded,
     layer_slider,
     misfits,
-    number,
     plain,
     recommended,
     report_downloads,
@@ -47,9 +47,7 @@ from caa_core.measuring.judge import (
     scores_of,
     unblinded,
 )
-from caa_core.measuring.open_questions import TOKENS as NEW_TOKENS
 from caa_core.measuring.open_questions import OpenEnded, OpenQuestionsRequest, answer
-from caa_core.metrics.grid import parse_multipliers
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports import markup
@@ -65,12 +63,9 @@ from caa_core.reports.open_questions import (
     write_answers,
 )
 from caa_core.reports.written import ENDINGS
-from caa_core.steering.generation import Decoding
-from caa_core.steering.interventions import POSITIONS, Positions
 
 PANEL, JUDGING = "open", "open-judge"
 FIRST = "joy"
-MULTIPLIERS = ("-2,-1,0,1,2", "0,0.5,1,1.5,2", "-1,0,1")
 ABOUT = (
     "What does the model write to open questions at each multiplier, and what does it cost? KL and repetition of every "
     "answer, its perplexity under the unsteered model, and how far the behaviour is heard in it."
@@ -123,14 +118,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         with gr.Column(scale=2, min_width=300):
             vector = vector_picker("Steering vector", FIRST, "open-vector")
             layer = layer_slider(studio, start, "open-layer")
-            multipliers = gr.Dropdown(
-                list(MULTIPLIERS),
-                value=MULTIPLIERS[0],
-                allow_custom_value=True,
-                label="Multipliers",
-                info="numbers with commas between; 0 is always there",
-                elem_id="open-multipliers",
-            )
+            multipliers = control(OpenQuestionsRequest, "multipliers", elem_id="open-multipliers")
             preset = gr.Dropdown(
                 [(f"{name} and {one.opposes}", name) for name, one in presets().items()],
                 value=FIRST,
@@ -141,13 +129,14 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             with gr.Accordion("More settings", open=False, elem_id="open-settings"):
                 limit = gr.Number(0, label="At most so many questions", info="0: all of them", precision=0)
                 data = _file("Held-out answers of the behaviour (a preset brings its own)", "open-held-out")
-                positions = gr.Dropdown(
-                    list(POSITIONS), value="after-prompt", allow_custom_value=True, label="Steered positions"
+                positions = control(OpenQuestionsRequest, "positions")
+                system = control(
+                    OpenQuestionsRequest, "system", lines=2, placeholder="The template's own, if it has one"
                 )
-                system = gr.Textbox(label="System prompt", lines=2, placeholder="The template's own, if it has one")
-                tokens = gr.Slider(8, min(512, TOKENS.value), NEW_TOKENS, step=8, label="New tokens")
-                temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0: always the likeliest token")
-                seed = gr.Number(0, label="Seed", precision=0)
+                longest = min(512, TOKENS.value)
+                tokens = control(OpenQuestionsRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
+                temperature = control(OpenQuestionsRequest, "temperature", minimum=0, maximum=2, step=0.1)
+                seed = control(OpenQuestionsRequest, "seed")
             with gr.Row():
                 write = gr.Button("Write answers", variant="primary", size="md", min_width=90, elem_id="open-write")
                 stop = gr.Button("Stop", variant="stop", size="md", min_width=60, elem_id="open-stop")
@@ -254,14 +243,15 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         person = session.person
         PROMPT.check(len(told or ""))
         TOKENS.check(whole(length, "The number of new tokens"))
-        decoding = Decoding(whole(length, ""), number(heat, "The temperature"), whole(drawn, "The seed"))
-        asked = OpenQuestionsRequest(
-            questions_of(source, file, count),
-            whole(at, "The layer"),
-            tuple(parse_multipliers(levels or MULTIPLIERS[0])),
-            decoding,
-            Positions.parse(where or ""),
-            told or "",
+        asked = OpenQuestionsRequest.parse(
+            questions=questions_of(source, file, count),
+            layer=at,
+            multipliers=levels,
+            positions=where,
+            system=told,
+            max_new_tokens=length,
+            temperature=heat,
+            seed=drawn,
         )
         answers = find_test_pairs(Path(given)) if given else None
         came = []
