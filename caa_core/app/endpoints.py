@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from caa_core.app.forms import argument
 from caa_core.app.panels.common import check_fit, check_request, guarded
@@ -236,12 +236,11 @@ class Endpoints:
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
-            sides = []
-            for voice in voices:
-                sides.append((yield from self._side(model, session, voice)))
-            found = yield from run(model, bout, *sides)
+            a = yield from self._side(model, session, voices[0])
+            b = yield from self._side(model, session, voices[1])
+            found = yield from run(model, bout, a, b)
             if options["surface"] or grid.layers:
-                found["surface"] = yield from run_surface(model, bout, *sides, grid)
+                found["surface"] = yield from run_surface(model, bout, a, b, grid)
             return found
 
         return _finish(session, self.studio.run(work), progress)
@@ -302,7 +301,7 @@ def _file(name: str) -> gr.File:
     return gr.File(None, label=name)
 
 
-def _extract_arguments() -> dict[str, Component]:
+def _extract_arguments() -> dict[str, Block]:
     return {
         "file": _file("file"),
         "preset": _text("preset"),
@@ -316,7 +315,7 @@ def _extract_arguments() -> dict[str, Component]:
     }
 
 
-def _steer_arguments() -> dict[str, Component]:
+def _steer_arguments() -> dict[str, Block]:
     return {
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
@@ -329,7 +328,7 @@ def _steer_arguments() -> dict[str, Component]:
     }
 
 
-def _views_arguments() -> dict[str, Component]:
+def _views_arguments() -> dict[str, Block]:
     return {
         "text": _text("text", None),
         "steer": _text("steer", "joy:12:1.5"),
@@ -340,7 +339,7 @@ def _views_arguments() -> dict[str, Component]:
     }
 
 
-def _evaluate_arguments() -> dict[str, Component]:
+def _evaluate_arguments() -> dict[str, Block]:
     options = EvaluationRequest.options()
     return {
         "vector": _text("vector", "joy"),
@@ -356,7 +355,7 @@ def _evaluate_arguments() -> dict[str, Component]:
     }
 
 
-def _compete_arguments() -> dict[str, Component]:
+def _compete_arguments() -> dict[str, Block]:
     return {
         "a": _text("a", "joy:12:1"),
         "b": _text("b", "gloom:12:1"),

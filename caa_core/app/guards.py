@@ -55,5 +55,5 @@ def install_guards() -> None:
             raise gr.Error("This app fetches nothing; upload the file.", print_exception=False)
         return await take(block, path)
 
-    Block.async_move_resource_to_block_cache = take_file
+    Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign, assignment]
     traceback.print_exc = lambda *_, **__: log.error("a request failed", exc_info=True)

@@ -1,6 +1,7 @@
 """The command `cost`: what steering does to ordinary text, and to right answers."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ def _cost_arguments(parser: argparse.ArgumentParser) -> None:
 
 def cost(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure a text, and a test where one is given."""
-    multipliers = parse_multipliers(options.multipliers) if options.multipliers else None
+    multipliers: Sequence[float] = parse_multipliers(options.multipliers) if options.multipliers else ()
     positions, controls = POSITIONS.value(options.positions), check_controls(options.controls)
     text = neutral.read_text(options.text) if options.text else neutral.neutral_text()
     data = options.data and knowledge.check_test(knowledge.find_questions(options.data, columns_of(options)))
     model = load_model(options)
     vector = vector_for(model, options.vector, [model.check_layer(options.layer)])
-    steps = multipliers or neutral.MULTIPLIERS
-    costs = finish(neutral.cost(model, text, vector.at(options.layer), options.layer, steps), tell)
+    direction = vector.at(options.layer)
+    costs = finish(neutral.cost(model, text, direction, options.layer, multipliers or neutral.MULTIPLIERS), tell)
     result, lines = {"text": costs.summary(), "test": None}, [str(costs)]
     lines += [f"× {one.multiplier:<5g}  KL {one.kl:.3f} nats  perplexity {one.perplexity:.1f}" for one in costs.steered]
     if data:

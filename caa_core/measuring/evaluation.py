@@ -152,6 +152,8 @@ def unpack(kept: Any) -> KeptNumbers:
 
 def _reading(parts: Sequence[str | None]) -> RunScores:
     value, both, mass, kl, written = (None if part is None else _numbers(part) for part in parts)
+    if value is None or kl is None:
+        raise ValueError("no numbers")
     empty = np.full_like(value, np.nan)
     both, mass = (empty if part is None else part for part in (both, mass))
     if any(part.shape != value.shape for part in (both, mass, kl)):
