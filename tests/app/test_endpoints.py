@@ -1,0 +1,98 @@
+import gradio as gr
+import pytest
+
+from caa_core.app import endpoints
+
+REQUIRED = object()
+# What programs rely on: the arguments of each endpoint, in order, with their defaults.
+PROMISED = {
+    "/extract": {
+        "file": None,
+        "preset": "",
+        "layers": "all",
+        "limit": None,
+        "name": "",
+        "letter_swap": False,
+        "read": "auto",
+        "method": "mean-difference",
+        "columns": "",
+    },
+    "/steer": {
+        "prompt": REQUIRED,
+        "steer": ["joy:12:1.5"],
+        "vector_file": None,
+        "system": "",
+        "positions": "after-prompt",
+        "max_new_tokens": 80,
+        "temperature": 0,
+        "seed": 0,
+    },
+    "/views": {
+        "text": REQUIRED,
+        "steer": "joy:12:1.5",
+        "vector_file": None,
+        "chat": True,
+        "positions": "after-prompt",
+        "cost": False,
+    },
+    "/evaluate": {
+        "vector": "joy",
+        "vector_file": None,
+        "data": "",
+        "data_file": None,
+        "layers": "",
+        "multipliers": "",
+        "positions": "after-prompt",
+        "controls": 20,
+        "counts": True,
+        "paper_counting": False,
+        "cue": "",
+        "columns": "",
+        "limit": None,
+    },
+    "/compete": {
+        "a": "joy:12:1",
+        "b": "gloom:12:1",
+        "a_file": None,
+        "b_file": None,
+        "data": "",
+        "data_file": None,
+        "system_a": "",
+        "system_b": "",
+        "begin_a": "",
+        "begin_b": "",
+        "positions": "after-prompt",
+        "controls": 20,
+        "surface": False,
+        "multipliers": "",
+        "layers": "",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def described():
+    with gr.Blocks() as demo:
+        endpoints.build(None)  # which needs no model to say what it takes
+    return demo.get_api_info()["named_endpoints"]
+
+
+def test_the_endpoints_are_those_that_were_promised(described):
+    assert described.keys() == PROMISED.keys()
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_arguments_keep_their_names_their_order_and_their_defaults(described, name):
+    found = {
+        one["parameter_name"]: one["parameter_default"] if one["parameter_has_default"] else REQUIRED
+        for one in described[name]["parameters"]
+    }
+    assert list(found.items()) == list(PROMISED[name].items())
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_arguments_that_are_files_are_uploaded(described, name):
+    """gradio checks that what is named is an upload only where the component is a file."""
+    for one in described[name]["parameters"]:
+        is_file = one["parameter_name"] == "file" or one["parameter_name"].endswith("_file")
+        assert (one["component"] == "File") == is_file
