@@ -21,8 +21,7 @@ from caa_core.data.presets import presets
 from caa_core.data.text import UNSEEN
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
-from caa_core.metrics.grid import number as number  # for panels, as the next
-from caa_core.metrics.grid import whole as whole
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting
 from caa_core.vectors.vector import SteeringVector

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper, whole
+from caa_core.app.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Draft, Pairs
 from caa_core.app.panels.plots import figure
@@ -17,7 +17,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.grid import parse_layers, whole
 from caa_core.progress import Waiting
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
 from caa_core.steering.activations import RULES, ReadPosition

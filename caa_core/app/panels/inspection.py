@@ -20,7 +20,6 @@ from caa_core.app.panels.common import (
     recommended,
     stopper,
     vector_picker,
-    whole,
 )
 from caa_core.app.panels.measuring.knowledge import KnowledgePanel
 from caa_core.app.panels.page import Page, Tab
@@ -31,6 +30,7 @@ from caa_core.data.presets import presets
 from caa_core.limits import PROMPT
 from caa_core.measuring.cost import TextCosts, neutral_cost
 from caa_core.measuring.inspection import Views, as_prompt, look_inside
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports import markup

@@ -4,15 +4,7 @@ from collections.abc import Generator, Iterator
 
 import gradio as gr
 
-from caa_core.app.panels.common import (
-    events,
-    going,
-    guarded,
-    misfits,
-    plain,
-    recommended,
-    strength,
-)
+from caa_core.app.panels.common import events, going, guarded, misfits, plain, recommended, strength
 from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import Conversation, Voices
 from caa_core.app.panels.page import Page, Tab

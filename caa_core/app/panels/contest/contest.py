@@ -17,7 +17,6 @@ from caa_core.app.panels.common import (
     report_downloads,
     shared_bar,
     stoppable,
-    whole,
 )
 from caa_core.app.panels.experiment import Cache
 from caa_core.app.panels.plots import figure
@@ -28,6 +27,7 @@ from caa_core.contest.runs import KEPT, ContestRequest, run
 from caa_core.contest.voice import Side
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, table_of, voices_apart, write_report

@@ -7,17 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from caa_core.app.panels.common import (
-    MULTIPLIERS,
-    QUIET,
-    Updates,
-    download_buttons,
-    guarded,
-    number,
-    plain,
-    report_downloads,
-    whole,
-)
+from caa_core.app.panels.common import MULTIPLIERS, QUIET, Updates, download_buttons, guarded, plain, report_downloads
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, Prepare, bout_of
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
@@ -27,6 +17,7 @@ from caa_core.contest.runs import ContestRequest, run_surface
 from caa_core.contest.surface import MULTIPLIERS as GRID
 from caa_core.contest.surface import Grid, LayerGrid, surface_of
 from caa_core.errors import InputError
+from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.contest import write_report

@@ -4,17 +4,7 @@ from collections.abc import Generator, Iterator
 
 import gradio as gr
 
-from caa_core.app.panels.common import (
-    MULTIPLIERS,
-    events,
-    going,
-    guarded,
-    misfits,
-    plain,
-    recommended,
-    vector_choices,
-    whole,
-)
+from caa_core.app.panels.common import MULTIPLIERS, events, going, guarded, misfits, plain, recommended, vector_choices
 from caa_core.app.panels.contest.contest import ContestPanel
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import Thinking
@@ -30,6 +20,7 @@ from caa_core.contest.voice import Side, Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 

@@ -15,7 +15,6 @@ from caa_core.app.panels.common import (
     report_downloads,
     shared_bar,
     stoppable,
-    whole,
 )
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, Prepare, bout_of
 from caa_core.app.panels.plots import figure
@@ -23,6 +22,7 @@ from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.contest.runs import run_reasoning
 from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.contest import write_report

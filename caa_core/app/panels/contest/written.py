@@ -12,12 +12,10 @@ from caa_core.app.panels.common import (
     download_buttons,
     events,
     guarded,
-    number,
     plain,
     report_downloads,
     shared_bar,
     stoppable,
-    whole,
 )
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
@@ -30,6 +28,7 @@ from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.open_questions import MOST_QUESTIONS
+from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.written import ENDINGS, READINGS, SHARES, reading_cells, share_rows, shares_by_arm, write_followed

@@ -14,14 +14,12 @@ from caa_core.app.panels.common import (
     events,
     guarded,
     misfits,
-    number,
     plain,
     report_downloads,
     shared_bar,
     stoppable,
     vector_choices,
     vector_picker,
-    whole,
 )
 from caa_core.app.panels.measuring.paper_figures import PaperFigures, keep_items
 from caa_core.app.panels.page import Page, Tab
@@ -36,6 +34,7 @@ from caa_core.measuring.evaluation import EVERY_THIRD, Evaluation, EvaluationReq
 from caa_core.measuring.quick_check import Capability
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import KeptNumbers
+from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.evaluation import COST, EFFECT, ENDINGS, VALUE, cells_in_words, sweep_map, write_evaluation

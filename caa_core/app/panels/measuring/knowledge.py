@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import Updates, check_fit, json_download, plain, whole
+from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
@@ -16,7 +16,7 @@ from caa_core.app.sessions import Session
 from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.limits import PAIRS
 from caa_core.measuring.knowledge import MULTIPLIERS, Knowledge, check_test, examine, questions
-from caa_core.metrics.grid import parse_multipliers
+from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.knowledge import capability_by_multiplier

@@ -25,7 +25,6 @@ from caa_core.app.panels.common import (
     stoppable,
     vector_choices,
     vector_picker,
-    whole,
 )
 from caa_core.app.panels.contest.written import FILES, questions_of
 from caa_core.app.panels.page import Page, Tab
@@ -48,6 +47,7 @@ from caa_core.measuring.judge import (
     unblinded,
 )
 from caa_core.measuring.open_questions import OpenEnded, OpenQuestionsRequest, answer
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports import markup

@@ -6,17 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import (
-    busy,
-    download_buttons,
-    events,
-    guarded,
-    number,
-    report_downloads,
-    shared_bar,
-    stoppable,
-    whole,
-)
+from caa_core.app.panels.common import busy, download_buttons, events, guarded, report_downloads, shared_bar, stoppable
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words, measured
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -36,7 +26,7 @@ from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import parse_multipliers
+from caa_core.metrics.grid import number, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.html import Section

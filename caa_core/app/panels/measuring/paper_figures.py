@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import events, guarded, json_download, plain, shared_bar, stopper, whole
+from caa_core.app.panels.common import events, guarded, json_download, plain, shared_bar, stopper
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
@@ -18,7 +18,7 @@ from caa_core.measuring.paper.behaviours import Behaviour, Instructions, find_in
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.metrics.grid import parse_multipliers
+from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.html import Section

@@ -7,16 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import (
-    QUIET,
-    Updates,
-    download_buttons,
-    guarded,
-    plain,
-    recommended,
-    report_downloads,
-    whole,
-)
+from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.evaluation import items_of
@@ -32,7 +23,7 @@ from caa_core.limits import PAIRS
 from caa_core.measuring.study import POSITIONS, READS, StudyRequest, size, study
 from caa_core.measuring.study_results import Study
 from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import parse_layers, parse_multipliers
+from caa_core.metrics.grid import parse_layers, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import CUES as ALL_CUES
 from caa_core.progress import Progress, showing
