@@ -60,6 +60,14 @@ def embedded() -> "SteerableModel":
     return load("smollm2-135m", dtype="float32")
 
 
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """Nobody waits: the seconds that somebody would have slept are noted here."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
+
+
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """The folder with the reference numbers and the paper's data, or a skip where it is not there."""

@@ -2,24 +2,25 @@ import base64
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
 import torch
+from huggingface_hub import constants
 
+from caa_core.cli.main import main
 from caa_core.errors import InputError
 from caa_core.vectors.formats import write_vector
 from caa_core.vectors.hub import available, pull_vector, push_vector
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
-from tests.helpers.places import ROOT
 
 TOKEN = "hf_aSecretThatIsNeverShown"
 COMMIT = "0" * 40
+REFUSED = "Your token may not do this with"
+ONCE = ["POST /api/repos/create", "GET /api/models/you/forbidden"]
+WHY = ": it must be valid, and may write where you push."
 VECTOR = SteeringVector("joy", {1: torch.tensor([1.0, 2.0])}, {1: 3.0}, Provenance("tiny"))
 
 
@@ -39,21 +40,15 @@ def test_who_may_use_it(monkeypatch, tmp_path):
             work()
 
 
-def test_without_a_token(tmp_path):
-    """Where a token comes from is read at import, so this is a process of its own."""
-    code = (
-        "import torch; from caa_core.vectors.hub import *; from caa_core.vectors.vector import *\n"
-        "assert not available()\n"
-        "for work in (lambda: push_vector(SteeringVector('x', {1: torch.ones(2)}, {}, Provenance()), 'me/joy'),\n"
-        "             lambda: pull_vector('me/joy')):\n"
-        "    try: work()\n"
-        "    except InputError as error: print(error)\n"
-    )
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "CAA_PUBLIC"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env | {"HF_HOME": str(tmp_path)}, capture_output=True, text=True
-    )
-    assert done.stdout.count("You are not logged in at the Hugging Face hub") == 2, done.stderr
+def test_without_a_token(tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGING", "CAA_PUBLIC")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert not available()
+    for work in (lambda: push_vector(VECTOR, "me/joy"), lambda: pull_vector("me/joy")):
+        with pytest.raises(InputError, match="You are not logged in at the Hugging Face hub"):
+            work()
 
 
 @pytest.mark.usefixtures("logged_in")
@@ -69,6 +64,7 @@ class Answers(BaseHTTPRequestHandler):
     """Answers over HTTP as the hub's interface says: what is asked for decides which."""
 
     files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self):
         repo, _, rest = self.path.removeprefix("/api/models").lstrip("/").partition("?")[0].partition("/resolve/")
@@ -125,6 +121,7 @@ class Answers(BaseHTTPRequestHandler):
         return [{"rfilename": name, "size": sizes.get(name, 5)} for name in listed]
 
     def answer(self, status, content, headers):
+        self.asked.append(f"{self.command} {self.path}")
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
@@ -136,102 +133,106 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-CALLS = """
-import json, sys, time, torch
-from pathlib import Path
-from caa_core.errors import InputError
-from caa_core.vectors.hub import pull_vector, push_vector
-from caa_core.vectors.vector import Provenance, SteeringVector
-for what, repo, name in json.loads(sys.argv[1]):
-    start = time.monotonic()
-    try:
-        if what == "push":
-            said = push_vector(SteeringVector("joy/1", {1: torch.ones(2)}, {}, Provenance()), repo)
-        else:
-            vector = pull_vector(repo, name)
-            said = [vector.name, vector.at(1).tolist(), vector.provenance.model]
-    except InputError as error:
-        said = str(error)
-    print(json.dumps([said, time.monotonic() - start]))
-"""
-
-
-def answers_to(calls, endpoint, home):
-    """What each call returned or said, and how long it took; the hub's address is read when the library is imported."""
-    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(home), "CAA_PUBLIC": ""}
-    env["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS, json.dumps(calls)], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
+def server(tmp_path_factory):
     file = tmp_path_factory.mktemp("files") / "joy.gguf"
     write_vector(VECTOR, file)
     Answers.files[file.name] = file.read_bytes()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
 
 
-def test_what_the_hub_may_answer(hub, tmp_path):
-    cases = [
-        (("pull", "you/one", None), ["joy", [1.0, 2.0], "tiny"]),
-        (("pull", "you/two", "joy.gguf"), ["joy", [1.0, 2.0], "tiny"]),
-        (("pull", "you/two", None), "you/two holds several vectors, name one: joy.gguf, sub/ab.zip."),
-        (("pull", "you/two", "../joy.gguf"), "you/two holds no file '../joy.gguf'."),
-        (("pull", "you/none", None), "you/none holds no vector file (.safetensors, .gguf, .zip)."),
-        (("pull", "you/huge", None), "huge.gguf is larger than 200 MB, which no steering vector is."),
-        (("pull", "you/vanished", None), "The file is not in you/vanished any more."),
-        (("pull", "you/gated", None), "you/gated is gated: ask for access on its page at the hub first."),
-        (("pull", "you/gone", None), "The hub has no model repository you/gone, or your token may not see it."),
-        (("pull", "you/forbidden", None), "Your token may not do this with you/forbidden"),
-        (("pull", "you/expired", None), "Your token may not do this with you/expired"),
-        (("pull", "you/broken", None), "The hub answered with an error (500); try again later."),
-        (("push", "you/forbidden", None), "Your token may not do this with you/forbidden"),
-    ]
-    said = answers_to([call for call, _ in cases], hub, tmp_path)
-    assert len(said) == len(cases)
-    for (call, expected), (answer, _) in zip(cases, said, strict=True):
-        assert answer == expected or (isinstance(answer, str) and answer.startswith(str(expected))), call
+@pytest.fixture
+def asked(logged_in, capfd, caplog, monkeypatch):
+    """What the server was asked, as method and path. The token is in nothing that is printed meanwhile."""
+    monkeypatch.setattr(Answers, "asked", [])
+    yield Answers.asked
+    said = capfd.readouterr()
+    assert TOKEN not in said.out + said.err + caplog.text
 
 
-def test_what_is_pushed_can_be_pulled(hub, tmp_path):
-    calls = [("push", "you/mine", None), ("pull", "you/mine", None)]
-    (url, _), (again, _) = answers_to(calls, hub, tmp_path)
-    assert url == f"{hub}/you/mine/blob/main/joy_1.safetensors"
-    assert again == ["joy/1", [1.0, 1.0], ""]
+@pytest.fixture
+def hub(server, asked, tmp_path, monkeypatch):
+    return at(server, tmp_path, monkeypatch)
 
 
-def test_a_hub_that_cannot_be_reached(tmp_path):
-    said = answers_to([("pull", "you/one", None), ("push", "you/one", None)], "http://127.0.0.1:9", tmp_path)
-    assert [text for text, _ in said] == [
-        "The hub cannot be reached, or did not answer as it should (ConnectError); try again later."
-    ] * 2
-    assert all(seconds < 5 for _, seconds in said)
+def at(address, tmp_path, monkeypatch):
+    """The hub's client asks this address, and has an empty cache."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return address
 
 
-def test_offline(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    said = answers_to([("pull", "you/one", None)], "http://127.0.0.1:9", tmp_path)
-    assert said[0][0] == "The hub is not asked while HF_HUB_OFFLINE is set."
+def pulled(repo, name=None):
+    """The vector in numbers, or the sentence that says why there is none."""
+    try:
+        vector = pull_vector(repo, name)
+    except InputError as error:
+        return str(error)
+    return [vector.name, vector.at(1).tolist(), vector.provenance.model]
 
 
-def test_from_the_command_line(hub, tmp_path):
-    env = {**os.environ, "HF_ENDPOINT": hub, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path), "CAA_PUBLIC": ""}
-    program = [sys.executable, "-m", "caa_core"]
-    pulled = [*program, "pull", "you/one", str(tmp_path / "joy.safetensors"), "--json"]
-    done = subprocess.run(pulled, cwd=ROOT, env=env, capture_output=True, text=True)
-    out = json.loads(done.stdout)
-    assert done.returncode == 0 and out["layers"][0]["layer"] == 1
-    assert torch.equal(load_vector(tmp_path / "joy.safetensors").at(1), VECTOR.at(1))
-    start = time.monotonic()
-    pushed = [*program, "push", str(tmp_path / "joy.safetensors"), "you/forbidden"]
-    done = subprocess.run(pushed, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "") and time.monotonic() - start < 20
-    assert done.stderr.startswith("Your token may not do this with you/forbidden") and done.stderr.count("\n") == 1
+def pushed(repo):
+    try:
+        return push_vector(SteeringVector("joy/1", {1: torch.ones(2)}, {}, Provenance()), repo)
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("repo", "name", "expected"),
+    [
+        ("you/one", None, ["joy", [1.0, 2.0], "tiny"]),
+        ("you/two", "joy.gguf", ["joy", [1.0, 2.0], "tiny"]),
+        ("you/two", None, "you/two holds several vectors, name one: joy.gguf, sub/ab.zip."),
+        ("you/two", "../joy.gguf", "you/two holds no file '../joy.gguf'."),
+        ("you/none", None, "you/none holds no vector file (.safetensors, .gguf, .zip)."),
+        ("you/huge", None, "huge.gguf is larger than 200 MB, which no steering vector is."),
+        ("you/vanished", None, "The file is not in you/vanished any more."),
+        ("you/gated", None, "you/gated is gated: ask for access on its page at the hub first."),
+        ("you/gone", None, "The hub has no model repository you/gone, or your token may not see it."),
+        ("you/forbidden", None, f"{REFUSED} you/forbidden{WHY}"),
+        ("you/expired", None, f"{REFUSED} you/expired{WHY}"),
+        ("you/broken", None, "The hub answered with an error (500); try again later."),
+    ],
+)
+def test_what_the_hub_may_answer(hub, waits, repo, name, expected):
+    assert pulled(repo, name) == expected and waits == []
+
+
+def test_a_push_that_is_refused_is_not_tried_again(hub, asked, waits):
+    assert pushed("you/forbidden") == f"{REFUSED} you/forbidden{WHY}"
+    assert asked == ONCE and waits == []
+
+
+def test_what_is_pushed_can_be_pulled(hub):
+    assert pushed("you/mine") == f"{hub}/you/mine/blob/main/joy_1.safetensors"
+    assert pulled("you/mine") == ["joy/1", [1.0, 1.0], ""]
+
+
+def test_a_hub_that_cannot_be_reached(asked, tmp_path, monkeypatch, waits):
+    at("http://127.0.0.1:9", tmp_path, monkeypatch)
+    said = "The hub cannot be reached, or did not answer as it should (ConnectError); try again later."
+    assert pulled("you/one") == pushed("you/one") == said and waits == []
+
+
+def test_offline(asked, tmp_path, monkeypatch):
+    at("http://127.0.0.1:9", tmp_path, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert pulled("you/one") == "The hub is not asked while HF_HUB_OFFLINE is set."
+
+
+def test_from_the_command_line(hub, asked, waits, tmp_path, capfd):
+    file = tmp_path / "joy.safetensors"
+    assert main(["pull", "you/one", str(file), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["layers"][0]["layer"] == 1
+    assert torch.equal(load_vector(file).at(1), VECTOR.at(1))
+    asked.clear()
+    assert main(["push", str(file), "you/forbidden"]) == 2
+    assert capfd.readouterr() == ("", f"{REFUSED} you/forbidden{WHY}\n")
+    assert asked == ONCE and waits == []
