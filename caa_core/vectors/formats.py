@@ -147,11 +147,12 @@ def _content(path: Path, limit: int, first: int = -1) -> bytes:
     source = clean(path.name)
     if not os.path.isfile(path):
         raise InputError(f"There is no file {source}.")
-    if os.path.getsize(path) > limit:
+    size = os.path.getsize(path)
+    if size > limit:
         raise InputError(f"{source} is larger than {limit / 1e6:.0f} MB, which no steering vector is.")
     try:
         with open(path, "rb") as file:
-            return file.read(limit if first < 0 else first)
+            return file.read(size if first < 0 else first)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}.") from error
 

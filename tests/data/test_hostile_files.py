@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS
@@ -16,19 +16,9 @@ from caa_core.data.parquet import columns_of
 from caa_core.data.repair import choose, mend
 from caa_core.data.tables import LEGACY, Table, read_table
 from caa_core.errors import InputError
-from tests.helpers.bounds import bounded
+from tests.helpers.bounds import STEPS, bounded
 from tests.helpers.files import GOOD, as_csv, as_parquet, mutated, sentence
-
-# Millions of steps that reading a file may take, in every way that there is.
-STEPS = 400
-
-
-def hostile(examples):
-    """So many files, the same ones at every run."""
-    ignored = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=ignored
-    )
+from tests.helpers.fuzz import hostile
 
 
 @pytest.fixture

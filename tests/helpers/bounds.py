@@ -3,9 +3,13 @@
 import os
 import signal
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+
+# Millions of them that reading one file may take: many times what it takes on any machine.
+STEPS = 400
 
 
 def spent() -> float:
@@ -43,3 +47,16 @@ def bounded(steps: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
     assert spent() - begun <= most, f"more work than {steps} million steps"
+
+
+@contextmanager
+def allocating(most: int) -> Iterator[None]:
+    """What is done inside asks for at most so many bytes of memory at once, apart from tensors."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak <= most, f"{peak / 1e6:.0f} MB at once"

@@ -22,11 +22,9 @@ from caa_core.data.text import UNSEEN
 from caa_core.errors import InputError
 from caa_core.vectors.formats import FORMATS, read_vector, write_vector
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
-from tests.helpers.bounds import bounded
+from tests.helpers.bounds import STEPS, bounded
 from tests.helpers.files import GOOD, mutated, sentence
 
-# Millions of steps that reading one file may take.
-STEPS = 400
 CASES = int(os.environ.get("CAA_FUZZ_CASES", "300"))
 # How many of a hundred cases each kind gets.
 SHARES = {"vectors": 35, "tables": 25, "library": 10, "sessions": 25, "calls": 5}
