@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,7 +131,7 @@ def growing(work: Callable[[], Result], there: Callable[[], int], progress: Prog
     """Run `work`, return its result, and say meanwhile how many bytes are `there`; never that it is all of them."""
     future = begin(work)
     while not future.done():
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        wait([future], SECONDS_BETWEEN_LOOKS)
         say(progress.reach(min(there(), progress.total_cost - 1)))
     return future.result()
 
