@@ -103,7 +103,7 @@ class Contest:
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints; `low` and `high` are those of the dominance."""
         found = asdict(self) | {"low": None, "high": None, "more_than_added": self.more_than_added}
-        found["kl"] = [None if math.isnan(kl) else kl for kl in self.kl]
+        found["kl"] = [kl if math.isfinite(kl) else None for kl in self.kl]
         for name in ESTIMATES:
             if estimate := getattr(self, name):
                 prefix = "" if name == "dominance" else f"{name}_"

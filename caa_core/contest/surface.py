@@ -154,7 +154,7 @@ def surface(
     m, kl = yield from measure_sides(model, items, sides, system)
     by = by_prompt(items, m)
     changes = by[1:] - by[0]
-    cost = [None if math.isnan(value) else float(value) for value in kl[1:].mean(1)]
+    cost = [float(value) if math.isfinite(value) else None for value in kl[1:].mean(1)]
     cells = tuple(
         SurfaceCell(x, y, float(of.mean()), change.value, change.low, change.high, nats)
         for (x, y), of, change, nats in zip(

@@ -135,7 +135,12 @@ class Reader:
         scaled = np.stack([scale(line) for scale, line in zip(self.scales, projections, strict=True)])
         lean = self.lean(scaled[0] - scaled[1]) if self.lean else np.full(scaled.shape[1], np.nan)
         return [
-            VoiceScore(*map(_number, ((*column, np.nan)[:2])), _number(between), self._voice(column, between))
+            VoiceScore(
+                a=_number(column[0]),
+                b=_number(column[1]) if len(column) > 1 else None,
+                lean=_number(between),
+                voice=self._voice(column, between),
+            )
             for column, between in zip(scaled.T, lean, strict=True)
         ]
 
@@ -167,9 +172,10 @@ class Reader:
 
 def held_out(a: Preset | Dataset, b: Preset | Dataset | None = None) -> HeldOut:
     """What ships for presets, or data that somebody gives; presets that oppose each other bring their contest too."""
-    own = [one.test().pairs if isinstance(one, Preset) else one.pairs for one in (a, b) if one]
-    opposed = isinstance(a, Preset) and isinstance(b, Preset) and a.opposes == b.name
-    return HeldOut(*own, contest=a.contest().pairs if opposed else ())
+    own_a, own_b = ((one.test() if isinstance(one, Preset) else one).pairs if one else () for one in (a, b))
+    if isinstance(a, Preset) and isinstance(b, Preset) and a.opposes == b.name:
+        return HeldOut(own_a, own_b, a.contest().pairs)
+    return HeldOut(own_a, own_b)
 
 
 def calibrate(

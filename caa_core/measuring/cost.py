@@ -16,8 +16,10 @@ import torch
 from caa_core.data.presets import PRESETS
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
+from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Plan, Positions, Steer
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
 
@@ -55,15 +57,9 @@ class TextCosts:
     steered: tuple[TextCost, ...]
 
     @classmethod
-    def of(cls, kept: dict[str, Any]) -> "TextCosts":
+    def of(cls, kept: Any) -> "TextCosts":
         """From a `summary`. Raises InputError for anything else."""
-        try:
-            rows = (
-                TextCost(one["multiplier"], _number(one["kl"]), _number(one["perplexity"])) for one in kept["steered"]
-            )
-            return cls(kept["layer"], kept["tokens"], _number(kept["perplexity"]), tuple(rows))
-        except (TypeError, KeyError) as error:
-            raise InputError("The cost that was kept cannot be read.") from error
+        return restored(cls, kept, "The cost that was")
 
     def is_safe(self, cost: TextCost) -> bool:
         """Less than `SAFE_KL`, and less than `SAFE_PERPLEXITY` times the unsteered perplexity."""
@@ -71,13 +67,8 @@ class TextCosts:
 
     def summary(self) -> dict[str, Any]:
         """As plain data, with the safe multipliers; what is not finite is None."""
-        rows = [
-            {"multiplier": one.multiplier, "kl": _finite(one.kl), "perplexity": _finite(one.perplexity)}
-            for one in self.steered
-        ]
         safe = {"safe_multiplier": safe_multiplier(self), "safe_negative_multiplier": safe_multiplier(self, -1)}
-        own = {"layer": self.layer, "tokens": self.tokens, "perplexity": _finite(self.perplexity)}
-        return {**own, "steered": rows, **safe}
+        return {**plain(self), **safe}
 
     def __str__(self) -> str:
         up, down = safe_multiplier(self), safe_multiplier(self, -1)
@@ -168,8 +159,6 @@ class _Window:
         self.places = [0] * (len(ids) - 1), list(range(len(ids) - 1))
         self.unsteered = unsteered_logits_at(model, self.inputs, *self.places, [layer])
         self.logp = self.unsteered.logits.log_softmax(-1)
-        self.probability = self.logp.exp().flatten()
-        self.entropy = -torch.dot(self.probability, self.logp.flatten()).item()
         self.next = torch.tensor(ids[1:], device=self.logp.device)[:, None]
 
     def steered(self, steer: Steer) -> torch.Tensor:
@@ -185,9 +174,7 @@ class _Window:
 
     def kl(self, logp: torch.Tensor) -> float:
         """KL(unsteered ‖ steered), summed over the tokens."""
-        kl = -torch.dot(self.probability, logp.flatten()).item() - self.entropy
-        # What the strongest multipliers leave of the numbers is no KL.
-        return math.inf if math.isnan(kl) else max(0.0, kl)
+        return kl_divergence(self.logp, logp[:, None]).sum().item()
 
 
 def _windows(model: SteerableModel, text: str) -> list[list[int]]:
@@ -205,12 +192,3 @@ def _windows(model: SteerableModel, text: str) -> list[list[int]]:
 def _perplexity(nats: float) -> float:
     """exp of nats a token; infinite where that is no number any more."""
     return math.exp(nats) if nats < 700 else math.inf
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    """What `_finite` was made of."""
-    return math.inf if value is None else value

@@ -5,16 +5,18 @@ Logits here are those of the final norm and the head, in float32, whatever layer
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from caa_core.errors import InputError
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, render
 from caa_core.progress import Progress
+from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Plan, Positions, Steer
 from caa_core.steering.passes import logits_of, watch
 
@@ -111,22 +113,12 @@ class Views:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
-    def of(cls, summary: dict[str, Any]) -> "Views":
-        """What `summary` was made of. Raises InputError for anything else."""
-        try:
-            moved = summary["next_token"]
-            movers = {side: [Mover(**one) for one in moved[side]] for side in ("gains", "losses")}
-            return cls(
-                Alignment(**summary["alignment"]),
-                NextToken(**{**moved, **movers}),
-                Lens(**summary["lens"]),
-                Unembedding(**summary["unembedding"]),
-            )
-        except (TypeError, KeyError) as error:
-            raise InputError("The views that were kept cannot be read.") from error
+    def of(cls, kept: Any) -> "Views":
+        """From a `summary`. Raises InputError for anything else."""
+        return restored(cls, kept, "The views that were")
 
 
 def look_inside(
@@ -217,7 +209,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
     texts = []
     for i in range(len(ids)):
         before, so_far = (
-            tokenizer.decode(ids[max(0, i - CONTEXT) : end], clean_up_tokenization_spaces=False) for end in (i, i + 1)
+            str(tokenizer.decode(list(ids[max(0, i - CONTEXT) : end]), clean_up_tokenization_spaces=False))
+            for end in (i, i + 1)
         )
         texts.append("" if so_far.endswith(BROKEN) else so_far[len(before.rstrip(BROKEN)) :])
     return texts
@@ -226,7 +219,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
 def token_name(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     """A token by itself, with the space that it may begin with; a part of a character as the tokenizer writes it."""
     # Some tokenizers leave out the space that a text begins with, so it is looked at behind itself.
-    return token_texts(tokenizer, [token, token])[1] or tokenizer.convert_ids_to_tokens(token)
+    return token_texts(tokenizer, [token, token])[1] or str(tokenizer.convert_ids_to_tokens(token))
 
 
 def _next_token(model: SteerableModel, logp: torch.Tensor, steered: int) -> NextToken:
@@ -239,7 +232,7 @@ def _next_token(model: SteerableModel, logp: torch.Tensor, steered: int) -> Next
         moved = [i for i in ids.tolist() if (change[i] > 0 if largest else change[i] < 0)]
         return [Mover(token_name(model.tokenizer, i), before[i].item(), after[i].item()) for i in moved]
 
-    kl = (before * (logp[0] - logp[1])).sum().clamp(min=0).item()
+    kl = kl_divergence(logp[:1], logp[None, 1:]).item()
     return NextToken(movers(True), movers(False), kl, steered)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.measuring.open_questions import Reply
-from caa_core.metrics.estimates import Estimate, interval
+from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.progress import Progress
 
 LOWEST, HIGHEST = 0, 10
@@ -47,7 +47,7 @@ Answer:
 ----------"""
 
 # By the place of an answer in its table; None for a score that could not be read.
-Scores = Mapping[int, float | None]
+Ratings = Mapping[int, float | None]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def blinded(count: int, seed: int) -> list[int]:
 
 
 def judge_all(
-    judge: Judge, behaviour: str, replies: Sequence[Reply], known: Scores | None = None
+    judge: Judge, behaviour: str, replies: Sequence[Reply], known: Ratings | None = None
 ) -> Generator[tuple[Progress, dict[int, float | None]], None, dict[int, float | None]]:
     """Have every answer judged that is not in `known`, in an order that says nothing. Runs no model of ours.
 
@@ -189,7 +189,7 @@ def judge_all(
     return scores
 
 
-def kept(replies: Sequence[Reply], scores: Scores) -> list[dict[str, Any]]:
+def kept(replies: Sequence[Reply], scores: Ratings) -> list[dict[str, Any]]:
     """Scores as plain data that says itself which answers they are of."""
     named = ((replies[place], value) for place, value in scores.items())
     return [{"question": r.question, "multiplier": r.multiplier, "answer": r.text, "score": v} for r, v in named]
@@ -203,7 +203,7 @@ def scores_of(replies: Sequence[Reply], kept: Sequence[dict[str, Any]]) -> dict[
 
 
 @dataclass(frozen=True)
-class Score:
+class LevelRating:
     """Scores of the answers at one multiplier: the mean over questions with its interval, and its change against the
     unsteered answers to the same questions; None for the unsteered ones themselves, or where none were scored.
     """
@@ -214,7 +214,7 @@ class Score:
     change: Estimate | None
 
 
-def unblinded(replies: Sequence[Reply], scores: Scores) -> list[Score]:
+def unblinded(replies: Sequence[Reply], scores: Ratings) -> list[LevelRating]:
     """Scores by rising multiplier; what has no score does not count."""
     by_multiplier: dict[float, dict[str, float]] = {}
     for place, value in scores.items():
@@ -224,18 +224,13 @@ def unblinded(replies: Sequence[Reply], scores: Scores) -> list[Score]:
     return [_score(multiplier, found, unsteered) for multiplier, found in sorted(by_multiplier.items())]
 
 
-def _score(multiplier: float, found: dict[str, float], unsteered: dict[str, float]) -> Score:
+def _score(multiplier: float, found: dict[str, float], unsteered: dict[str, float]) -> LevelRating:
     changes = [value - unsteered[question] for question, value in found.items() if question in unsteered]
-    change = _estimate(changes) if multiplier and changes else None
-    return Score(multiplier, len(found), _estimate(list(found.values())), change)
+    change = mean_of(np.array(changes)) if multiplier and changes else None
+    return LevelRating(multiplier, len(found), mean_of(np.array(list(found.values()))), change)
 
 
-def _estimate(values: Sequence[float]) -> Estimate:
-    numbers = np.array(values, float)
-    return Estimate(float(numbers.mean()), *interval(numbers))
-
-
-def in_words(scores: Sequence[Score], unread: int = 0) -> str:
+def in_words(scores: Sequence[LevelRating], unread: int = 0) -> str:
     """What the scores come to. unread: how many of a judge's replies were no score."""
     if not scores:
         return "Nothing is scored yet."

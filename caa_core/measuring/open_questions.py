@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from caa_core.errors import InputError
-from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, calibrate
+from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, VoiceScore, calibrate
 from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_multiplier
 from caa_core.metrics.cache import key
-from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, interval, share_of
+from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, mean_of, share_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.options import LAYER, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
@@ -62,7 +63,7 @@ class OpenQuestionsRequest(Request):
 @dataclass(frozen=True)
 class Reply:
     """One answer. perplexity: under the unsteered model; kl: KL(unsteered ‖ steered) in nats, mean over its positions;
-    None where it has no token. reading, voice: see `voices.Reading`; None where nothing reads it.
+    None where it has no token. reading, voice: see `VoiceScore.a`, `VoiceScore.voice`; None where nothing reads it.
     """
 
     question: str
@@ -94,7 +95,7 @@ class Level:
 @dataclass(frozen=True)
 class OpenEnded:
     """What was written, question by question. key: what it all depends on but the questions. reading: how well answers
-    are read, see `voices.Reader.summary`; None where there is nothing to read them by.
+    are read, see `Reader.summary`; None where there is nothing to read them by.
     """
 
     vector: str
@@ -144,41 +145,37 @@ class OpenEnded:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        found = {name: value for name, value in vars(self).items() if name != "replies"}
         return {
-            **found,
+            **plain(self, without=["replies"]),
             "verdict": self.verdict,
             "safe_multiplier": self.safe[1],
             "safe_negative_multiplier": self.safe[0],
-            "levels": [asdict(level) for level in self.levels],
-            "answers": [asdict(reply) for reply in self.replies],
+            "levels": plain(self.levels),
+            "answers": plain(self.replies),
         }
 
     @classmethod
-    def of(cls, summary: dict[str, Any]) -> "OpenEnded":
-        """What `summary` was made of. Raises InputError for anything else."""
-        try:
-            replies = tuple(Reply(**reply) for reply in summary["answers"])
-            names = ("vector", "key", "settings", "provenance", "reading")
-            return cls(*(summary[name] for name in names), replies)
-        except (TypeError, KeyError) as error:
-            raise InputError("The answers that were kept cannot be read.") from error
+    def of(cls, kept: Any) -> "OpenEnded":
+        """From a `summary`. Raises InputError for anything else."""
+        renamed = {**kept, "replies": kept.get("answers")} if isinstance(kept, dict) else kept
+        return restored(cls, renamed, "The answers that were")
 
 
 def _level(multiplier: float, replies: Sequence[Reply]) -> Level:
     there = [reply for reply in replies if reply.tokens]
     tokens = sum(reply.tokens for reply in there)
-    nats = sum(math.log(reply.perplexity) * reply.tokens for reply in there)
+    nats = sum(math.log(reply.perplexity) * reply.tokens for reply in there if reply.perplexity)
+    costs = [reply.kl for reply in there if reply.kl is not None]
     readings = np.array([reply.reading for reply in there if reply.reading is not None], float)
     trusted = len(readings) and all(reply.voice for reply in there)
     return Level(
-        multiplier,
-        len(replies),
-        float(np.mean([reply.repetition for reply in replies])),
-        math.exp(nats / tokens) if tokens else math.inf,
-        float(np.mean([reply.kl for reply in there])) if there else math.inf,
-        Estimate(float(readings.mean()), *interval(readings)) if trusted else None,
-        share_of(np.array([reply.voice == "A" for reply in replies], float)) if trusted else None,
+        multiplier=multiplier,
+        answers=len(replies),
+        repetition=float(np.mean([reply.repetition for reply in replies])),
+        perplexity=math.exp(nats / tokens) if tokens else math.inf,
+        kl=float(np.mean(costs)) if costs else math.inf,
+        reading=mean_of(readings) if trusted else None,
+        spoken=share_of(np.array([reply.voice == "A" for reply in replies], float)) if trusted else None,
     )
 
 
@@ -200,9 +197,10 @@ def answer(
     """
     model.check_layer(asked.layer)
     found = _empty(model, vector, asked, data)
-    there = {reply.question: [] for reply in known.replies} if known and known.key == found.key else {}
-    for reply in known.replies if there else ():
-        there[reply.question].append(reply)
+    same = known if known and known.key == found.key else found
+    there: dict[str, list[Reply]] = {}
+    for reply in same.replies:
+        there.setdefault(reply.question, []).append(reply)
     missing = [question for question in asked.questions if question not in there]
     rows = len(asked.questions) * len(asked.multipliers)
     progress = Progress(rows, "answers", rows * 1.25)
@@ -214,7 +212,7 @@ def answer(
         reader = yield from calibrate(model, [direction], data)
         found = replace(found, reading=reader.summary())
     elif there:
-        found = replace(found, reading=known.reading)
+        found = replace(found, reading=same.reading)
     size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(asked.multipliers))
     for first in range(0, len(missing), size):
         some = missing[first : first + size]
@@ -244,21 +242,22 @@ def _replies(
     written = [text for texts in (yield from within(progress, write_all(model, calls), count)) for text in texts]
     weighed = yield from within(progress, costs(model, rows, written), count / 8)
     of = [question for question in questions for _ in steers]
-    readings = [None] * count
+    readings: list[VoiceScore | None] = [None] * count
     if reader:
-        readings = yield from within(progress, reader.read(model, of, [text.text for text in written]), count / 8)
+        work = reader.read(model, of, [text.text for text in written])
+        readings = list((yield from within(progress, work, count / 8)))
     yield progress.reach(progress.cost)
     return [
         Reply(
-            question,
-            multiplier,
-            text.text,
-            len(text.ids),
-            cost.repetition,
-            cost.perplexity,
-            cost.kl,
-            reading and reading.a,
-            reading and reading.voice,
+            question=question,
+            multiplier=multiplier,
+            text=text.text,
+            tokens=len(text.ids),
+            repetition=cost.repetition,
+            perplexity=cost.perplexity,
+            kl=cost.kl,
+            reading=reading.a if reading else None,
+            voice=reading.voice if reading else None,
         )
         for question, multiplier, text, cost, reading in zip(
             of, asked.multipliers * len(questions), written, weighed, readings, strict=True

@@ -1,10 +1,11 @@
 """Does a model answer A/B questions? A quick look, so that the page can recommend the data that suits it."""
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from caa_core.data.pairs import ContrastPair
+from caa_core.metrics.plain_data import plain
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.scoring import score
@@ -55,7 +56,7 @@ class Capability:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(self), "answers_questions": self.answers_questions}
+        return {**plain(self), "answers_questions": self.answers_questions}
 
 
 def look(model: SteerableModel) -> Generator[Progress, None, Capability]:
@@ -64,7 +65,7 @@ def look(model: SteerableModel) -> Generator[Progress, None, Capability]:
         ContrastPair(f"{question}\n\nChoices:\n (A) {right}\n (B) {wrong}", "(A)", "(B)", number)
         for number, (question, right, wrong) in enumerate(QUESTIONS, 1)
     ]
-    scores = yield from score(model, [*asked, *(pair.swapped() for pair in asked)])
+    scores = yield from score(model, [*asked, *filter(None, (pair.swapped() for pair in asked))])
     right = scores.probability[0]
     # The right answer is A in the first half and B in the second.
     first, second = right.chunk(2)

@@ -74,9 +74,9 @@ def _types(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _instance(cls: type[T], kept: Any, given: Mapping[str, Any]) -> T:
+def _instance(cls: Any, kept: Any, given: Mapping[str, Any]) -> Any:
     found = dict(given)
-    for one in fields(cls):  # type: ignore[arg-type]  # a dataclass
+    for one in fields(cls):
         if one.name in found or (one.name not in kept and (one.default, one.default_factory) != (MISSING, MISSING)):
             continue
         if ENDS in one.metadata:
@@ -104,7 +104,7 @@ def _value(kind: Any, kept: Any) -> Any:
         of = inner if origin is tuple and inner[-1] is not ... else [inner[0]] * len(kept)
         return origin(_value(one, value) for one, value in zip(of, kept, strict=True))
     if is_dataclass(kind):
-        return _instance(kind, kept, {})  # type: ignore[arg-type]
+        return _instance(kind, kept, {})
     if kind is float and kept is None:
         return math.inf
     if not isinstance(kept, int | float if kind is float else kind) or isinstance(kept, bool) != (kind is bool):

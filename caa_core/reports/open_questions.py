@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from caa_core.measuring.cost import SAFE_PERPLEXITY
-from caa_core.measuring.judge import HIGHEST, LOWEST, Score, Scores, in_words, unblinded
+from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
 from caa_core.measuring.open_questions import Level, OpenEnded, Reply
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.reports.html import Section, write_html
@@ -24,7 +24,7 @@ REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repeti
 SCORES = ["multiplier", "scored", "mean score (95 %)", "against unsteered (95 %)"]
 
 
-def write_answers(found: OpenEnded, path: Path, scores: Mapping[str, Scores] | None = None) -> None:
+def write_answers(found: OpenEnded, path: Path, scores: Mapping[str, Ratings] | None = None) -> None:
     """Write answers to open questions, with the scores that somebody gave them, by the file's ending.
 
     Args:
@@ -140,7 +140,7 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
     return figure.update_xaxes(title="multiplier", tickmode="auto")
 
 
-def scores_by_multiplier(scores: Sequence[Score]) -> go.Figure:
+def scores_by_multiplier(scores: Sequence[LevelRating]) -> go.Figure:
     """Mean score with its interval against the multiplier."""
     figure = go.Figure()
     _points(figure, [score.multiplier for score in scores], [score.mean for score in scores], GREEN)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from caa_core.contest.written import ARMS, WrittenResult
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES
-from caa_core.measuring.judge import Scores, unblinded
+from caa_core.measuring.judge import Ratings, unblinded
 from caa_core.measuring.open_questions import Reply
 from caa_core.reports.html import Section, write_html
 from caa_core.reports.style import BLUE, GREEN, ORANGE, plain
@@ -147,7 +147,7 @@ def _plainly(estimate: Any) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _plain(replies: Sequence[Reply], scores: Mapping[str, Scores]) -> dict[str, Any]:
+def _plain(replies: Sequence[Reply], scores: Mapping[str, Ratings]) -> dict[str, Any]:
     return {name: [asdict(score) for score in unblinded(replies, given)] for name, given in scores.items()}
 
 

@@ -9,6 +9,7 @@ import torch
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, in_halves
+from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 from caa_core.steering.interventions import Plan
 from caa_core.steering.pair_rows import PairRow, check_attention_mask, inputs_of
@@ -137,8 +138,8 @@ def _weighed(model: SteerableModel, read: Sequence[PairRow], rows: Sequence[Batc
     nats = -logp.gather(-1, said[:, None])[:, 0]
     kl = torch.zeros_like(nats)
     if plan.sums:
-        steered = steered_logits_at(model, inputs, plan, unsteered, *at)[:, 0].log_softmax(-1)
-        kl = (logp.exp() * (logp - steered)).sum(-1).clamp(min=0)
+        steered = steered_logits_at(model, inputs, plan, unsteered, *at).log_softmax(-1)
+        kl = kl_divergence(logp, steered)[:, 0]
     sizes = [len(span) for span in spans]
     return [(n.mean().item(), k.mean().item()) for n, k in zip(nats.split(sizes), kl.split(sizes), strict=True)]
 

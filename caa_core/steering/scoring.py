@@ -18,6 +18,7 @@ from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, RenderedPair, render_pair
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
+from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
 from caa_core.steering.pair_rows import PairRow, SharedPrefix, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered_logits_at
@@ -286,8 +287,7 @@ def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Ten
 
     unsteered: log-probabilities [places, vocabulary]; steered: [places, runs, vocabulary].
     """
-    probability = unsteered.exp()[..., None]
-    kl = (torch.bmm(unsteered[:, None], probability) - torch.bmm(steered, probability))[..., 0].clamp(min=0)
+    kl = kl_divergence(unsteered, steered)
     sizes = [len(item.columns) for item in items]
     parts = zip(items, steered.split(sizes), kl.split(sizes), strict=True)
     return torch.stack([torch.stack([*_answers(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()

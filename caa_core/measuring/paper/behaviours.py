@@ -39,8 +39,8 @@ class Instructions:
     @classmethod
     def of(cls, found: Any, where: str) -> "Instructions":
         """From `{"positive": ..., "negative": ...}`. Raises InputError, which names `where`, for anything else."""
-        texts = [found.get(side) for side in ("positive", "negative")] if isinstance(found, dict) else []
-        texts = [text.strip() for text in texts if isinstance(text, str)]
+        sides = [found.get(side) for side in ("positive", "negative")] if isinstance(found, dict) else []
+        texts = [text.strip() for text in sides if isinstance(text, str)]
         if len(texts) != 2 or not all(0 < len(text) <= LONGEST_INSTRUCTION for text in texts):
             raise InputError(
                 f'{where} should be {{"positive": "...", "negative": "..."}}, two system prompts of at most '

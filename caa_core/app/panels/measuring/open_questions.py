@@ -38,7 +38,7 @@ from caa_core.measuring.judge import (
     HIGHEST,
     LOWEST,
     Judge,
-    Scores,
+    Ratings,
     blinded,
     in_words,
     judge_all,
@@ -394,7 +394,7 @@ def _remember(person: Person, found: OpenEnded, form: list[Any], notes: list[str
     person.remember(PANEL, {"found": found.summary(), "form": form, "notes": notes, "seed": before["seed"], **scores})
 
 
-def _scores(replies: tuple, scores: Scores, said: gr.Markdown, box: gr.Column, plot: gr.Plot) -> dict:
+def _scores(replies: tuple, scores: Ratings, said: gr.Markdown, box: gr.Column, plot: gr.Plot) -> dict:
     """Updates that show what scores come to."""
     means = unblinded(replies, scores)
     lines = [f"**{plain(in_words(means, list(scores.values()).count(None)))}**", ""]
