@@ -22,7 +22,7 @@ class Preset:
     `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
     pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, `begins` is
     how such an answer could begin. `measured` is what the vector does to held-out prompts there, under the names
-    of `evaluation.Effect`.
+    of `effect.Effect`.
     """
 
     name: str

@@ -11,7 +11,7 @@ An answer is *neither* where no voice is heard, and else A's or B's by its lean,
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ class Reader:
     """One or two voices, calibrated.
 
     aucs: of held-out positive against negative answers by "A" and "B", and of A's against B's answers by "A against B";
-    intervals are over prompts. right: the share of A's, B's and plain ("neither") held-out answers that are read as
+    intervals are over prompts. accuracy: the share of A's, B's and plain ("neither") held-out answers that are read as
     what they are, by the thresholds that were set on these same answers.
     """
 
@@ -99,14 +99,14 @@ class Reader:
     scales: tuple[Scale, ...]
     lean: Scale | None
     aucs: dict[str, Share]
-    right: dict[str, float]
+    accuracy: dict[str, float]
 
     @property
     def trusted(self) -> bool:
         return all(auc.value >= TRUSTED for auc in self.aucs.values())
 
     @property
-    def doubt(self) -> str:
+    def why_not_trusted(self) -> str:
         """Why no answer is given to a voice; empty where nothing stands against it."""
         weak = [f"{self._names(name)} {auc}" for name, auc in self.aucs.items() if auc.value < TRUSTED]
         return f"No voice is named: the reading has an AUC under {TRUSTED:g} for {', '.join(weak)}." if weak else ""
@@ -164,9 +164,9 @@ class Reader:
             "voices": [{"name": one.name, "layer": one.layer} for one in self.directions],
             "aucs": {name: asdict(auc) for name, auc in self.aucs.items()},
             "trusted": self.trusted,
-            "held_out_read_right": self.right,
+            "held_out_read_right": self.accuracy,
             "text": str(self),
-            "doubt": self.doubt,
+            "doubt": self.why_not_trusted,
         }
 
 
@@ -223,8 +223,8 @@ def _calibrated(
     reader = Reader(directions, tuple(scales), lean, aucs, {})
     read = np.array([reading.voice for reading in reader.judge(projections)])
     truth = np.array(["neither" if label.startswith("not") else label[0] for label in labels])
-    right = {voice: float((read[truth == voice] == voice).mean()) for voice in dict.fromkeys(truth.tolist())}
-    return Reader(directions, tuple(scales), lean, aucs, right if reader.trusted else {})
+    accuracy = {voice: float((read[truth == voice] == voice).mean()) for voice in dict.fromkeys(truth.tolist())}
+    return replace(reader, accuracy=accuracy if reader.trusted else {})
 
 
 def _project(

@@ -171,7 +171,7 @@ def _size(arms: Sequence[StudyArm], layers: Sequence[int], multipliers: Sequence
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _StudyPlan:
     """Which arms are measured, at which layers and multipliers."""
 
     base: StudyArm
@@ -187,7 +187,7 @@ class _Plan:
         """Those that share the unsteered model's numbers."""
         return [(arm, place) for arm, place in self.cells if (arm.positions, arm.cue) == (positions, cue)]
 
-    def without(self, left_out: Mapping[str, str]) -> "_Plan":
+    def without(self, left_out: Mapping[str, str]) -> "_StudyPlan":
         """What is left where some read positions have no vector. Raises InputError, which says why, for the base's."""
         if self.base.read in left_out:
             raise InputError(left_out[self.base.read])
@@ -200,11 +200,11 @@ def _planned(
     base: StudyArm,
     layers: Sequence[int],
     multipliers: Sequence[float],
-) -> _Plan:
+) -> _StudyPlan:
     """All that is asked for. Raises InputError where that cannot be, or is too much."""
     layers = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
     multipliers = [m for m in check_multipliers(multipliers) if m]
-    plan = _Plan(base, tuple(design.arms(base)), layers, multipliers)
+    plan = _StudyPlan(base, tuple(design.arms(base)), layers, multipliers)
     if not layers or not multipliers:
         raise InputError("Choose at least one layer, and a multiplier other than 0.")
     if len(plan.cells) > MOST_CELLS:
@@ -212,7 +212,7 @@ def _planned(
     return plan
 
 
-def _collected(shell: Study, plan: _Plan, rows: Mapping[Cell, StudyRow]) -> Study:
+def _collected(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow]) -> Study:
     """The study as far as it has come."""
     return replace(shell, rows=tuple(rows[cell] for cell in plan.cells if cell in rows))
 
@@ -305,7 +305,7 @@ def _made(
 
 
 def _vectors(
-    model: SteerableModel, pairs: Dataset, plan: _Plan, kept: _KeptRows, controls: int
+    model: SteerableModel, pairs: Dataset, plan: _StudyPlan, kept: _KeptRows, controls: int
 ) -> Generator[Progress, None, tuple[dict[str, _StudyVectors], dict[str, str]]]:
     """By read position its vector and controls, where something is left to be measured with them; and why others have
     none.
@@ -323,7 +323,7 @@ def _vectors(
     return vectors, left_out
 
 
-def _norms(plan: _Plan, vectors: Mapping[str, _StudyVectors], rows: Mapping[Cell, StudyRow]) -> dict[int, float]:
+def _norms(plan: _StudyPlan, vectors: Mapping[str, _StudyVectors], rows: Mapping[Cell, StudyRow]) -> dict[int, float]:
     """By layer the norm of the base's vector, which is in its row where the vector is not made again."""
     if made := vectors.get(plan.base.read):
         return {layer: made.vector.norm(layer) for layer in plan.layers}

@@ -10,7 +10,17 @@ from scipy.stats import binomtest, bootstrap
 
 FEWEST_PROMPTS = 4
 
-# What sums in another order make of nothing, in nats a token: no change is as small as that.
+# Of the bootstrap; and how many of them are held in memory at once.
+RESAMPLES, BATCH = 2000, 200
+
+# The smallest change that is called an effect, in probability or in nats a token.
+LEAST = 0.05
+
+# KL in nats up to which a multiplier counts as safe.
+SAFE_KL = 0.5
+
+# How far the same score comes out differently where its sums are taken in another order (float32), in nats a token: a
+# change that is no larger is none.
 ROUNDING = 1e-5
 
 
@@ -27,7 +37,7 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether its interval leaves 0 out, and what rounding makes of 0."""
+        """Whether its interval leaves 0 out, by more than `ROUNDING`."""
         return self.low > ROUNDING or self.high < -ROUNDING
 
     def __format__(self, spec: str) -> str:
@@ -54,11 +64,6 @@ def estimate(statistic: Callable[..., np.ndarray], *changes: np.ndarray) -> Esti
         rng=np.random.default_rng(0),
     ).confidence_interval
     return Estimate(value, float(drawn.low), float(drawn.high))
-
-
-RESAMPLES = 2000
-
-BATCH = 200  # resamples that are held in memory at once
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -90,13 +95,6 @@ def means_of(values: np.ndarray) -> list[Estimate]:
     """The mean of each row of values [rows, items] with its interval."""
     low, high = intervals(values)
     return [Estimate(float(row.mean()), float(a), float(b)) for row, a, b in zip(values, low, high, strict=True)]
-
-
-# The smallest change that is called an effect, in probability or in nats a token.
-LEAST = 0.05
-
-# KL in nats up to which a multiplier counts as safe.
-SAFE_KL = 0.5
 
 
 def reach(changes: np.ndarray) -> tuple[float, float] | None:

@@ -25,8 +25,9 @@ from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered
 
 Steers = tuple[Steer, ...]
 
-# How many times as many tokens may lie in the cache as go through the model at once, and numbers in the logits.
+# How many times as many tokens the cache of keys and values may hold as go through the model in one pass.
 CACHED = 16
+# How many numbers the logits of one pass may have: places that are predicted times the vocabulary.
 LOGITS = 50_000_000
 
 

@@ -34,7 +34,7 @@ class Scatter:
 
 
 class ProjectedPairs:
-    """Collects what is read at a dataset's first pairs, to be drawn. See `readings.read_all`."""
+    """Collects what is read at a dataset's first pairs, to be drawn. See `activations.read_all`."""
 
     def __init__(self, dataset: Dataset):
         # With both letter orders, copies stand behind all questions: as many of each.

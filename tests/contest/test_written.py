@@ -85,8 +85,8 @@ def test_which_voice_an_answer_has():
 def test_no_voice_is_named_by_a_reading_that_cannot_tell():
     poor = reader(Share(0.79, 0.6, 0.95))
     assert not poor.trusted and poor.judge(np.array([[2.0], [0.0]]))[0].voice is None
-    assert "AUC under 0.8 for joy against gloom 0.79 (0.60 to 0.95)" in poor.doubt
-    assert reader(Share(0.8, 0.6, 0.95)).doubt == ""
+    assert "AUC under 0.8 for joy against gloom 0.79 (0.60 to 0.95)" in poor.why_not_trusted
+    assert reader(Share(0.8, 0.6, 0.95)).why_not_trusted == ""
 
 
 def test_auc_of_known_cases():
@@ -126,9 +126,9 @@ def test_a_voice_that_is_planted_is_heard_and_one_that_is_turned_round_is_not():
 
     vector = sum(mean(prompt, "Joy, joy, joy!") - mean(prompt, "A plain answer.") for prompt in PROMPTS)
     found = finish(calibrate(model, [Direction("joy", vector, 1)], data))
-    assert found.aucs["A"].value == 1 and found.right == {"A": 1.0, "neither": 1.0}
+    assert found.aucs["A"].value == 1 and found.accuracy == {"A": 1.0, "neither": 1.0}
     turned = finish(calibrate(model, [Direction("joy", -vector, 1)], data))
-    assert turned.aucs["A"].value == 0 and not turned.trusted and turned.right == {}
+    assert turned.aucs["A"].value == 0 and not turned.trusted and turned.accuracy == {}
 
 
 def test_what_calibration_asks_for():

@@ -40,9 +40,9 @@ class Findings:
     given_cosines: by layer, the cosine between the vector and one made in the letter order given; None where those are
     the same. unsteered, profile: cells of each layer at ±1. curve: of each multiplier at `layer`. transfer: of the
     vector of `layer`, added at each layer at ±1. arms: vector against system prompt; empty without instructions.
-    band: by multiplier of the curve, the least and the most that random vectors of the same norm change. paper: as the
-    paper counts (vector and items in the order given, letters A and B only): cells of each layer at ±1, the unsteered
-    one first, and those of the curve's multipliers at `layer`; empty where items have no letters.
+    band: by multiplier of the curve, the least and the most that random vectors of the same norm change. paper_profile,
+    paper_curve: as the paper counts (vector and items in the order given, letters A and B only), the unsteered model's
+    cell before the profile; empty where items have no letters.
     """
 
     name: str
