@@ -16,7 +16,7 @@ from caa_core.app.studio import Studio
 from caa_core.app.worker import Job
 from caa_core.contest.runs import ContestRequest, run, run_surface
 from caa_core.contest.surface import Grid
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_contest, find_pairs, presets
@@ -236,8 +236,8 @@ class Endpoints:
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
-            a = yield from self._side(model, session, voices[0])
-            b = yield from self._side(model, session, voices[1])
+            a = yield from self._voice(model, session, voices[0])
+            b = yield from self._voice(model, session, voices[1])
             found = yield from run(model, bout, a, b)
             if options["surface"] or grid.layers:
                 found["surface"] = yield from run_surface(model, bout, a, b, grid)
@@ -245,13 +245,13 @@ class Endpoints:
 
         return _finish(session, self.studio.run(work), progress)
 
-    def _side(self, model: SteerableModel, session: Session, asked: "_Spoken") -> Generator[Progress, None, Side]:
+    def _voice(self, model: SteerableModel, session: Session, asked: "_Spoken") -> Generator[Progress, None, Voice]:
         if not asked.steer:
-            return Side(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
+            return Voice(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
         source, layer, multiplier = asked.steer
         vector = yield from self.studio.vector(model, with_file(session, asked.file), source)
         check_fit(model, vector)
-        return Side.of(source, vector, layer, multiplier, asked.system, asked.begin)
+        return Voice.of(vector, layer, multiplier, source, asked.system, asked.begin)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from caa_core.contest.runs import (
 )
 from caa_core.contest.surface import Grid
 from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.contest.written import SAMPLED
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
 from caa_core.errors import InputError
@@ -87,13 +87,13 @@ class _Spoken:
             raise InputError(f"Give voice {letter.upper()} a vector (--{letter}), {words}.")
         return cls(letter.upper(), parse_steer(vector) if vector else None, system, begin)
 
-    def side(self, model: SteerableModel, all_layers: bool) -> Side:
+    def voice(self, model: SteerableModel, all_layers: bool) -> Voice:
         """The voice; its vector is made at all layers where it is to be tried at others."""
         if not self.steer:
-            return Side(f"{'prompt' if self.system else 'words'} {self.letter}", (), self.system, self.begin)
+            return Voice(f"{'prompt' if self.system else 'words'} {self.letter}", (), self.system, self.begin)
         source, layer, multiplier = self.steer
         vector = vector_for(model, source, None if all_layers else [model.check_layer(layer)])
-        return Side.of(Path(source).stem, vector, layer, multiplier, self.system, self.begin)
+        return Voice.of(vector, layer, multiplier, Path(source).stem, self.system, self.begin)
 
 
 def compete(options: argparse.Namespace) -> tuple[Any, str]:
@@ -110,7 +110,7 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     bout = ContestRequest(find_contest(options.data, columns_of(options)), positions, controls)
     model = load_model(options)
     grid.layers_in(model.num_layers)
-    a, b = (voice.side(model, bool(options.layers)) for voice in voices)
+    a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
     asked_to_write = _writing(model, options, a, b) if options.written else None
     result = finish(run(model, bout, a, b), tell)
     text = [result["verdict"]]
@@ -132,7 +132,7 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     return result, "\n".join(text)
 
 
-def _writing(model: SteerableModel, options: argparse.Namespace, a: Side, b: Side) -> WrittenRequest:
+def _writing(model: SteerableModel, options: argparse.Namespace, a: Voice, b: Voice) -> WrittenRequest:
     """What is written and read.
 
     Raises:
@@ -144,23 +144,23 @@ def _writing(model: SteerableModel, options: argparse.Namespace, a: Side, b: Sid
             "Reading written answers takes a preset's vector as voice A, whose held-out answers are known."
         )
     sources = [source, _source(b) or presets()[source.opposes]]
-    layer = a.steers[0].layer
-    directions = [_along(model, side, source, layer) for side, source in zip((a, b), sources, strict=True)]
+    layer = a.steer.layer
+    directions = [_along(model, voice, source, layer) for voice, source in zip((a, b), sources, strict=True)]
     questions = find_questions(options.questions) if options.questions else source.questions()
     decoding = replace(SAMPLED, seed=options.seed)
     return WrittenRequest(questions, directions, sources, options.samples, decoding, POSITIONS.value(options.positions))
 
 
-def _source(side: Side) -> Preset | None:
+def _source(voice: Voice) -> Preset | None:
     """The preset from whose pairs a voice's vector was made."""
-    return preset_behind(side.vector.provenance.dataset_sha256) if side.vector else None
+    return preset_behind(voice.vector.provenance.dataset_sha256) if voice.vector else None
 
 
-def _along(model: SteerableModel, side: Side, source: Preset, layer: int) -> Direction:
+def _along(model: SteerableModel, voice: Voice, source: Preset, layer: int) -> Direction:
     """Along what a voice is read: its own vector; for words, that of the preset, at A's layer."""
-    if side.vector:
-        return Direction(side.name, side.steers[0].vector, side.steers[0].layer)
-    return Direction(side.name, finish(preset_vector(model, source, [layer]), tell).at(layer), layer)
+    if voice.vector:
+        return Direction(voice.name, voice.steer.vector, voice.steer.layer)
+    return Direction(voice.name, finish(preset_vector(model, source, [layer]), tell).at(layer), layer)
 
 
 ADD = {"compete": _compete_arguments}

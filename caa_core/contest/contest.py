@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from caa_core.contest.decomposition import CANCELS
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
@@ -133,8 +133,8 @@ ESTIMATES = ("delta_a", "delta_b", "delta_ab", "interaction", "dominance")
 def compete(
     model: SteerableModel,
     items: Items,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     controls: int = CONTROLS,
     seed: int = 0,
     system: str = "",
@@ -143,29 +143,29 @@ def compete(
     """Measure a contest. The items' matching answers are A's, the others B's. Yields `Progress`.
 
     Args:
-        controls: how many of each kind: same-cosine second voices where each side is one vector, and for a side whose
-            `vector` is known random vectors and vectors from shuffled labels.
+        controls: how many of each kind: same-cosine second voices where each voice is one vector, and for a voice
+            whose `vector` is known random vectors and vectors from shuffled labels.
         system: what the model is told by nobody's voice; it is there in the unsteered run too.
         written: tokens of the answers that are written to see how they repeat themselves; 0 for none.
 
     Raises:
         InputError: a prompt that is too long with what the model is told.
     """
-    drawn = same_cosine(a.steers[0], b.steers[0], controls, seed) if len(a.steers) == len(b.steers) == 1 else []
-    others = [Side(f"control {i}", (steer,)) for i, steer in enumerate(drawn, 1)]
+    drawn = same_cosine(a.steer, b.steer, controls, seed) if len(a.steers) == len(b.steers) == 1 else []
+    others = [Voice(f"control {i}", (steer,)) for i, steer in enumerate(drawn, 1)]
     alone_a = yield from _drawn_alone(model, items, a, controls, seed)
     alone_b = yield from _drawn_alone(model, items, b, controls, seed)
     groups = [
-        [Side("unsteered"), a, b, a.beside(b)],
-        [Side("self-test", (steer, _opposite(steer))) for steer in a.steers + b.steers],
+        [Voice("unsteered"), a, b, a.beside(b)],
+        [Voice("self-test", (steer, _opposite(steer))) for steer in a.steers + b.steers],
         others,
         [a.beside(other) for other in others],
         *alone_a.groups,
         *alone_b.groups,
     ]
-    m, kl = yield from measure_sides(model, items, list(chain(*groups)), system)
+    m, kl = yield from measure_voices(model, items, list(chain(*groups)), system)
     parts = np.split(m, np.cumsum([len(group) for group in groups])[:-1])
-    # How far each side moves m, by group: what a mean over prompts of two sides differs in.
+    # How far each voice moves m, by group: what the means over prompts of two voices differ in.
     moved = [by_prompt(items, part).mean(1) - by_prompt(items, m[:1]).mean() for part in parts]
     beyond = moved[3] - moved[2] - moved[0][1]
     ranges = (float(beyond.min()), float(beyond.max())) if len(beyond) else None
@@ -193,7 +193,7 @@ def same_cosine(a: Steer, b: Steer, count: int, seed: int = 0) -> list[Steer]:
 class _AloneControls:
     """Sides that are as a voice in everything but the direction of its vector; see `Alone`."""
 
-    groups: tuple[list[Side], list[Side]] = ((), ())
+    groups: tuple[list[Voice], list[Voice]] = ((), ())
     shuffled_from: str = ""
 
     def measured(self, random: np.ndarray, shuffled: np.ndarray) -> Alone | None:
@@ -203,24 +203,20 @@ class _AloneControls:
 
 
 def _drawn_alone(
-    model: SteerableModel, items: Items, side: Side, count: int, seed: int
+    model: SteerableModel, items: Items, voice: Voice, count: int, seed: int
 ) -> Generator[Progress, None, _AloneControls]:
     """Controls of one voice; none for a voice that is not one vector. The items stand in for pairs not known."""
-    if not (count and side.vector and len(side.steers) == 1 and side.steers[0].multiplier):
+    if not (count and voice.vector and len(voice.steers) == 1 and voice.steer.multiplier):
         return _AloneControls()
-    (steer,) = side.steers
-    known = pairs_behind(side.vector.provenance.dataset_sha256)
-    position = side.vector.provenance.read_position if known else ""
+    known = pairs_behind(voice.vector.provenance.dataset_sha256)
+    position = voice.vector.provenance.read_position if known else ""
     pairs = known or Dataset(items.name, "contest items", items.sha256, items.pairs)
-    at = [steer.layer]
-    random = random_controls(side.vector, at, count, seed)
+    at = [voice.steer.layer]
+    random = random_controls(voice.vector, at, count, seed)
     shuffled = yield from shuffled_controls(
-        model, pairs, side.vector, at, count, seed, ReadPosition.parse(position) if position else AUTOMATIC
+        model, pairs, voice.vector, at, count, seed, ReadPosition.parse(position) if position else AUTOMATIC
     )
-    groups = [
-        [replace(side, steers=(replace(steer, vector=control[steer.layer]),)) for control in kind]
-        for kind in (random, shuffled)
-    ]
+    groups = [[voice.with_steer(vector=control[voice.steer.layer]) for control in kind] for kind in (random, shuffled)]
     return _AloneControls(tuple(groups), pairs.name)
 
 
@@ -228,10 +224,10 @@ def _opposite(steer: Steer) -> Steer:
     return replace(steer, multiplier=-steer.multiplier)
 
 
-def measure_sides(
-    model: SteerableModel, items: Items, sides: Sequence[Side], system: str = ""
+def measure_voices(
+    model: SteerableModel, items: Items, voices: Sequence[Voice], system: str = ""
 ) -> Generator[Progress, None, tuple[np.ndarray, np.ndarray]]:
-    """m and KL of every item under every side, [sides, items] each. Yields `Progress`.
+    """m and KL of every item under every voice, [voices, items] each. Yields `Progress`.
 
     What the model is told and what its answer begins with are part of the prompt, so each takes a pass of its own; the
     KL against a model that is told less is not known, and NaN.
@@ -239,10 +235,10 @@ def measure_sides(
     there = [i for i, swapped in enumerate(items.swapped) if swapped]
     asked = [*items.pairs, *(items.swapped[i] for i in there)]
     count = len(items.pairs)
-    m, kl = np.full((2, len(sides), count), np.nan)
-    for words in dict.fromkeys((side.system, side.begin) for side in sides):
-        told = [i for i, side in enumerate(sides) if (side.system, side.begin) == words]
-        runs = [sides[i].steers for i in told]
+    m, kl = np.full((2, len(voices), count), np.nan)
+    for words in dict.fromkeys((voice.system, voice.prefill) for voice in voices):
+        told = [i for i, voice in enumerate(voices) if (voice.system, voice.prefill) == words]
+        runs = [voices[i].steers for i in told]
         whole = "\n".join(filter(None, (system, words[0])))
         cue = Cue(" ".join(filter(None, (words[1].strip(), items.cue.words))), items.cue.instruction)
         scores = yield from score(model, asked, runs, items.positions, cue, whole)
@@ -255,27 +251,27 @@ def measure_sides(
 
 
 def _repetition(
-    model: SteerableModel, items: Items, sides: Sequence[Side], system: str, tokens: int
+    model: SteerableModel, items: Items, voices: Sequence[Voice], system: str, tokens: int
 ) -> Generator[Progress, None, tuple[float, ...]]:
-    """Mean repetition of greedy answers to the prompts, by side."""
+    """Mean repetition of greedy answers to the prompts, by voice."""
     prompts = list(dict.fromkeys(pair.prompt for pair in items.pairs))[:WRITTEN_PROMPTS]
     rows = []
-    for side in sides:
-        whole = "\n".join(filter(None, (system, side.system)))
+    for voice in voices:
+        whole = "\n".join(filter(None, (system, voice.system)))
         for prompt in prompts:
             asked = render(model.tokenizer, [{"role": "user", "content": prompt}], whole)
-            rows.append(BatchRow(with_prefill(model.tokenizer, asked, side.begin), side.steers, items.positions))
+            rows.append(BatchRow(with_prefill(model.tokenizer, asked, voice.prefill), voice.steers, items.positions))
     progress = Progress(len(rows), "answers written", len(rows) * tokens)
     work = generate(model, rows, Decoding(tokens))
     texts = yield from showing(work, lambda texts: progress.reach(sum(len(text.ids) for text in texts)))
-    shares = np.array([repetition(text.ids) for text in texts]).reshape(len(sides), -1)
+    shares = np.array([repetition(text.ids) for text in texts]).reshape(len(voices), -1)
     return tuple(map(float, shares.mean(1)))
 
 
 def conclude(
     items: Items,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     m: np.ndarray,
     kl: np.ndarray,
     controls: tuple[float, float] | None = None,
@@ -284,8 +280,8 @@ def conclude(
     alone_b: Alone | None = None,
 ) -> Contest:
     """What m and KL, [4, items] each, unsteered, under A, under B and under both, say of two voices; see `Contest`."""
-    sides = by_prompt(items, m)
-    changes = sides[1:] - sides[0]
+    by = by_prompt(items, m)
+    changes = by[1:] - by[0]
     cancels = _cancels(a, b)
     delta_a, delta_b, delta_ab = (estimate(np.mean, change) for change in changes)
     interaction = estimate(lambda x, y, z, axis: (z - x - y).mean(axis), *changes)
@@ -296,7 +292,7 @@ def conclude(
         a=a.name,
         b=b.name,
         items=len(items.pairs),
-        prompts=sides.shape[1],
+        prompts=by.shape[1],
         delta_a=delta_a,
         delta_b=delta_b,
         delta_ab=delta_ab,
@@ -317,7 +313,7 @@ def conclude(
 
 
 def by_prompt(items: Items, m: np.ndarray) -> np.ndarray:
-    """[sides, prompts]: the mean over the items of each prompt."""
+    """[voices, prompts]: the mean over the items of each prompt."""
     prompts = list(dict.fromkeys(pair.prompt for pair in items.pairs))
     of = np.array([prompts.index(pair.prompt) for pair in items.pairs])
     return np.stack([m[:, of == number].mean(1) for number in range(len(prompts))], axis=1)
@@ -329,7 +325,7 @@ def dominance_of(a: np.ndarray, b: np.ndarray, both: np.ndarray, axis: int = -1)
     return (2 * both - a - b) / (a - b)
 
 
-def _cancels(a: Side, b: Side) -> bool:
+def _cancels(a: Voice, b: Voice) -> bool:
     """Whether next to nothing is left of the two at one layer, and nobody is told anything."""
     steers = a.steers + b.steers
     if a.system or b.system or len({steer.layer for steer in steers}) != 1:
@@ -344,7 +340,7 @@ def _rows(items: Items, m: np.ndarray) -> tuple[dict[str, Any], ...]:
             "prompt": pair.prompt,
             "a": pair.positive,
             "b": pair.negative,
-            **{name: float(m[side, i]) for side, name in enumerate(("unsteered", "with_a", "with_b", "with_both"))},
+            **{name: float(m[run, i]) for run, name in enumerate(("unsteered", "with_a", "with_b", "with_both"))},
         }
         for i, pair in enumerate(items.pairs)
     )

@@ -57,20 +57,17 @@ class Decomposition:
 
 
 def decompose(a: Voice, b: Voice) -> Decomposition:
-    """Shares and norms of two voices; see `Decomposition`.
-
-    Raises:
-        InputError: a voice's vector does not have its layer.
-    """
-    v, w = a.vector.at(a.layer).double(), b.vector.at(b.layer).double()
+    """Shares and norms of two voices that add a vector each; see `Decomposition`."""
+    v, w = a.steer.vector.double(), b.steer.vector.double()
+    by_a, by_b = a.steer.multiplier, b.steer.multiplier
     cosine = (v @ w / (v.norm() * w.norm())).item()
-    agreement = cosine * math.copysign(1, a.multiplier * b.multiplier)
-    norm_a, norm_b = abs(a.multiplier) * v.norm().item(), abs(b.multiplier) * w.norm().item()
-    if a.layer != b.layer:
+    agreement = cosine * math.copysign(1, by_a * by_b)
+    norm_a, norm_b = abs(by_a) * v.norm().item(), abs(by_b) * w.norm().item()
+    if a.steer.layer != b.steer.layer:
         return Decomposition(cosine, agreement, norm_a, norm_b, None, None, None, None)
-    shared = ((a.multiplier + b.multiplier) * (v + w) / 2).norm().item()
-    opposed = ((a.multiplier - b.multiplier) * (v - w) / 2).norm().item()
-    total = (a.multiplier * v + b.multiplier * w).norm().item()
+    shared = ((by_a + by_b) * (v + w) / 2).norm().item()
+    opposed = ((by_a - by_b) * (v - w) / 2).norm().item()
+    total = (by_a * v + by_b * w).norm().item()
     parts = norm_a + norm_b
     both = shared**2 + opposed**2
     return Decomposition(
@@ -87,24 +84,25 @@ def decompose(a: Voice, b: Voice) -> Decomposition:
 
 def same_strength(a: Voice, b: Voice) -> float | None:
     """The multiplier that gives `b` the relative strength of `a`, keeping its sign; None where a norm is not known."""
-    unit = b.vector.relative_strength(b.layer)
+    unit = b.with_steer(multiplier=1.0).relative_strength
     if a.relative_strength is None or not unit:
         return None
-    return math.copysign(a.relative_strength / unit, b.multiplier or 1.0)
+    return math.copysign(a.relative_strength / unit, b.steer.multiplier or 1.0)
 
 
 def shared_part(a: Voice, b: Voice) -> Voice | None:
     """S alone at a + b, where both voices are one sum that is something else; None where it would be the same thing as
     both (equal multipliers), or where there is no such sum (different layers), or nothing is left of S.
     """
-    if a.layer != b.layer or a.multiplier == b.multiplier:
+    if a.steer.layer != b.steer.layer or a.steer.multiplier == b.steer.multiplier:
         return None
+    layer = a.steer.layer
     try:
-        both = scale(add(_only(a), _only(b)), 0.5)
+        both = scale(add(_only(a, layer), _only(b, layer)), 0.5)
     except InputError:
         return None
-    return Voice(
-        replace(both, name=f"what {a.vector.name} and {b.vector.name} share"), a.layer, a.multiplier + b.multiplier
+    return Voice.of(
+        replace(both, name=f"what {a.name} and {b.name} share"), layer, a.steer.multiplier + b.steer.multiplier
     )
 
 
@@ -115,19 +113,21 @@ def without_shared(a: Voice, b: Voice) -> tuple[Voice, Voice]:
         InputError: a vector does not have the other's layer, or nothing is left; or the two are one sum at equal
             multipliers, of which nothing would be left.
     """
-    if a.layer == b.layer and a.multiplier == b.multiplier:
+    if a.steer.layer == b.steer.layer and a.steer.multiplier == b.steer.multiplier:
         raise InputError("At one layer and equal multipliers the sum is only what both share; nothing would be left.")
-    return _opposed(a, b.vector), _opposed(b, a.vector)
+    return _opposed(a, b), _opposed(b, a)
 
 
-def _opposed(voice: Voice, other: SteeringVector) -> Voice:
-    own = scale(subtract(_only(voice), _only(replace(voice, vector=other))), 0.5)
-    named = replace(
-        own, name=f"{voice.vector.name} without what both share", residual_norms=voice.vector.residual_norms
-    )
-    return replace(voice, vector=named)
+def _opposed(voice: Voice, other: Voice) -> Voice:
+    layer = voice.steer.layer
+    own = _only(voice, layer)
+    left = scale(subtract(own, _only(other, layer)), 0.5)
+    name = f"{voice.name} without what both share"
+    return Voice.of(replace(left, name=name, residual_norms=own.residual_norms), layer, voice.steer.multiplier)
 
 
-def _only(voice: Voice) -> SteeringVector:
-    """Its vector, at its layer alone."""
-    return replace(voice.vector, layers={voice.layer: voice.vector.at(voice.layer)})
+def _only(voice: Voice, layer: int) -> SteeringVector:
+    """A voice's vector, at one layer alone. Raises InputError where it has none there."""
+    if not voice.vector:
+        raise InputError(f"{voice.name} is no vector.")
+    return replace(voice.vector, layers={layer: voice.vector.at(layer)})

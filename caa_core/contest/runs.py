@@ -10,7 +10,7 @@ from caa_core.contest.surface import Grid, layer_grid, surface
 from caa_core.contest.thinking import ThinkingResult, reason
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.tokens import read_voices
-from caa_core.contest.voice import Side, Voice
+from caa_core.contest.voice import Voice
 from caa_core.contest.written import ARMS, SAMPLED, SAMPLES, WrittenResult, follow, row_under
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
@@ -60,7 +60,7 @@ class ContestRequest:
 
 
 def run(
-    model: SteerableModel, bout: ContestRequest, a: Side, b: Side, known: Known | None = None
+    model: SteerableModel, bout: ContestRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
     what is computed is put in. Yields `Progress`; raises what `choose_items` and `compete` raise.
@@ -79,8 +79,8 @@ def run(
 def run_surface(
     model: SteerableModel,
     bout: ContestRequest,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     grid: Grid = Grid(),  # noqa: B008 - frozen
     known: Known | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
@@ -98,7 +98,7 @@ def run_surface(
 
 
 def run_reasoning(
-    model: SteerableModel, bout: ContestRequest, a: Side, b: Side, budget: ThinkingRequest, known: Known | None = None
+    model: SteerableModel, bout: ContestRequest, a: Voice, b: Voice, budget: ThinkingRequest, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure a contest with thoughts; else as `run`. Also yields, in the same form, what is known by and by."""
 
@@ -111,7 +111,7 @@ def run_reasoning(
 
 
 def run_written(
-    model: SteerableModel, asked: WrittenRequest, a: Side, b: Side, known: Known | None = None
+    model: SteerableModel, asked: WrittenRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure which voice written answers follow: `WrittenResult.summary` with settings and provenance; else as
     `run_reasoning`. Raises what `calibrate` and `follow` raise.
@@ -134,7 +134,7 @@ def run_written(
 
 
 def run_tokens(
-    model: SteerableModel, question: str, a: Side, b: Side, positions: Positions = AFTER_PROMPT
+    model: SteerableModel, question: str, a: Voice, b: Voice, positions: Positions = AFTER_PROMPT
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
     one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
@@ -142,27 +142,27 @@ def run_tokens(
     Raises:
         InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
     """
-    voices = [Voice(s.vector, s.steers[0].layer, s.steers[0].multiplier) for s in (a, b) if s.vector]
-    if not voices:
+    directions = [voice.direction for voice in (a, b) if voice.vector]
+    if not directions:
         raise InputError("Reading an answer token by token takes a voice with a vector.")
-    sides = dict(zip(ARMS, (Side("unsteered"), a, b, a.beside(b)), strict=True))
-    rows = [row_under(model, question, side, positions) for side in sides.values()]
+    voices = dict(zip(ARMS, (Voice("unsteered"), a, b, a.beside(b)), strict=True))
+    rows = [row_under(model, question, voice, positions) for voice in voices.values()]
     progress = Progress(len(rows), "answers", 1)
     texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
-    answers = {arm: side.begin + text.text for (arm, side), text in zip(sides.items(), texts, strict=True)}
+    answers = {arm: voice.prefill + text.text for (arm, voice), text in zip(voices.items(), texts, strict=True)}
     prompt = ask(model.tokenizer, question)
-    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], voices)
+    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], directions)
     return {"question": question, "answers": answers, **found.summary()}
 
 
-def _settings(how: ContestRequest | WrittenRequest, a: Side, b: Side, **asked: Any) -> dict[str, Any]:
+def _settings(how: ContestRequest | WrittenRequest, a: Voice, b: Voice, **asked: Any) -> dict[str, Any]:
     return {"a": _described(a), "b": _described(b), "positions": str(how.positions), "system": how.system, **asked}
 
 
 def _known(
     model: SteerableModel,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     settings: dict[str, Any],
     data: Sequence[Dataset],
     work: Callable[[], Generator[Any, None, dict[str, Any]]],
@@ -175,13 +175,13 @@ def _known(
         "data": ", ".join(one.name for one in data),
         "data_sha256": ", ".join(one.sha256 for one in data),
         **{
-            f"vector_{letter}": {name: value for name, value in asdict(side.vector.provenance).items() if value}
-            for letter, side in (("a", a), ("b", b))
-            if side.vector
+            f"vector_{letter}": {name: value for name, value in asdict(voice.vector.provenance).items() if value}
+            for letter, voice in (("a", a), ("b", b))
+            if voice.vector
         },
     }
-    steers = [[digest(steer.vector.numpy().tobytes()) for steer in side.steers] for side in (a, b)]
-    layers = [[digest(v.numpy().tobytes()) for v in side.vector.layers.values()] for side in (a, b) if side.vector]
+    steers = [[digest(steer.vector.numpy().tobytes()) for steer in voice.steers] for voice in (a, b)]
+    layers = [[digest(v.numpy().tobytes()) for v in voice.vector.layers.values()] for voice in (a, b) if voice.vector]
     texts = [[pair.prompt, pair.positive, pair.negative] for one in data for pair in one.pairs]
     depends = [settings, provenance, steers, layers, texts, model.device.type, model.template_sha256]
     key = digest(json.dumps(depends).encode())
@@ -195,8 +195,8 @@ def _known(
     return known[key]
 
 
-def _described(side: Side) -> dict[str, Any]:
+def _described(voice: Voice) -> dict[str, Any]:
     """A voice in words and numbers."""
-    added = [{"layer": steer.layer, "multiplier": steer.multiplier} for steer in side.steers]
-    told = {"told": side.system, "answer_begins": side.begin}
-    return {"name": side.name, "added": added, **{name: words for name, words in told.items() if words}}
+    added = [{"layer": steer.layer, "multiplier": steer.multiplier} for steer in voice.steers]
+    told = {"told": voice.system, "answer_begins": voice.prefill}
+    return {"name": voice.name, "added": added, **{name: words for name, words in told.items() if words}}

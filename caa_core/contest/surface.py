@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.contest.contest import by_prompt, conclude, measure_sides
-from caa_core.contest.voice import Side
+from caa_core.contest.contest import by_prompt, conclude, measure_voices
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate
 from caa_core.metrics.grid import check_multipliers, parse_layers, parse_multipliers
@@ -135,8 +135,8 @@ def surface_of(summary: dict[str, Any]) -> Surface | LayerGrid:
 def surface(
     model: SteerableModel,
     items: Items,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     multipliers_a: Sequence[float] = MULTIPLIERS,
     multipliers_b: Sequence[float] = MULTIPLIERS,
     system: str = "",
@@ -150,8 +150,8 @@ def surface(
     steps_a, steps_b = _steps(a, multipliers_a), _steps(b, multipliers_b)
     grid = list(itertools.product(steps_a, steps_b))
     _check(len(grid))
-    sides = [Side("unsteered"), *(steps_a[x].beside(steps_b[y]) for x, y in grid)]
-    m, kl = yield from measure_sides(model, items, sides, system)
+    voices = [Voice("unsteered"), *(steps_a[x].beside(steps_b[y]) for x, y in grid)]
+    m, kl = yield from measure_voices(model, items, voices, system)
     by = by_prompt(items, m)
     changes = by[1:] - by[0]
     cost = [float(value) if math.isfinite(value) else None for value in kl[1:].mean(1)]
@@ -183,8 +183,8 @@ def surface(
 def layer_grid(
     model: SteerableModel,
     items: Items,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     layers_a: Sequence[int],
     layers_b: Sequence[int],
     system: str = "",
@@ -198,12 +198,12 @@ def layer_grid(
         raise InputError("Layers can be crossed where both voices are vectors.")
     _check(len(layers_a) * len(layers_b))
     ones = [
-        [replace(side, steers=(replace(side.steers[0], vector=side.vector.at(at), layer=at),)) for at in layers]
-        for side, layers in ((a, layers_a), (b, layers_b))
+        [voice.with_steer(vector=vector.at(layer), layer=layer) for layer in layers]
+        for voice, vector, layers in ((a, a.vector, layers_a), (b, b.vector, layers_b))
     ]
     both = list(itertools.product(range(len(layers_a)), range(len(layers_b))))
-    sides = [Side("unsteered"), *ones[0], *ones[1], *(ones[0][x].beside(ones[1][y]) for x, y in both)]
-    m, kl = yield from measure_sides(model, items, sides, system)
+    voices = [Voice("unsteered"), *ones[0], *ones[1], *(ones[0][x].beside(ones[1][y]) for x, y in both)]
+    m, kl = yield from measure_voices(model, items, voices, system)
     cells = []
     for place, (x, y) in enumerate(both):
         rows = [0, 1 + x, 1 + len(layers_a) + y, 1 + len(layers_a) + len(layers_b) + place]
@@ -214,8 +214,8 @@ def layer_grid(
     return LayerGrid(
         a=a.name,
         b=b.name,
-        multiplier_a=a.steers[0].multiplier,
-        multiplier_b=b.steers[0].multiplier,
+        multiplier_a=a.steer.multiplier,
+        multiplier_b=b.steer.multiplier,
         items=len(items.pairs),
         prompts=cells[0]["prompts"],
         cells=tuple(cells),
@@ -227,14 +227,13 @@ def layer_grid(
     )
 
 
-def _steps(side: Side, multipliers: Sequence[float]) -> dict[float, Side]:
+def _steps(voice: Voice, multipliers: Sequence[float]) -> dict[float, Voice]:
     """A voice by multiplier."""
-    if not side.steers:
-        return {0.0: Side(side.name), 1.0: side}
-    if len(side.steers) > 1:
-        raise InputError(f"{side.name} has several vectors; a surface takes one on each side.")
-    steer = side.steers[0]
-    return {x: replace(side, steers=(replace(steer, multiplier=x),)) for x in check_multipliers(multipliers)}
+    if not voice.steers:
+        return {0.0: Voice(voice.name), 1.0: voice}
+    if len(voice.steers) > 1:
+        raise InputError(f"{voice.name} has several vectors; a surface takes one on each side.")
+    return {x: voice.with_steer(multiplier=x) for x in check_multipliers(multipliers)}
 
 
 def _check(cells: int) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from caa_core.contest.contest import Contest, by_prompt, conclude, dominance_of
 from caa_core.contest.thoughts import ThinkingRequest, Thoughts, corrections, thinking_prompt, write_thoughts
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
@@ -159,7 +159,7 @@ class ThinkingResult:
 
 
 def reason(
-    model: SteerableModel, items: Items, a: Side, b: Side, budget: ThinkingRequest | None = None, system: str = ""
+    model: SteerableModel, items: Items, a: Voice, b: Voice, budget: ThinkingRequest | None = None, system: str = ""
 ) -> Generator[Progress | ThinkingResult, None, ThinkingResult]:
     """Run the experiment on the first prompts of `items`, whose matching answers are A's.
 
@@ -171,7 +171,7 @@ def reason(
     """
     if items.positions != AFTER_PROMPT:
         raise InputError("Thoughts are steered from the prompt's end on: leave the steered positions at after-prompt.")
-    if a.begin or b.begin:
+    if a.prefill or b.prefill:
         raise InputError("A voice that is the beginning of an answer leaves no room for a thought before it.")
     budget = budget or ThinkingRequest()
     kept = list(dict.fromkeys(pair.prompt for pair in items.pairs))[: budget.prompts]
@@ -193,7 +193,7 @@ class _Text:
     words: tuple[int, ...]
 
 
-# A text, and the sides that its words are read under and its answer is given under.
+# A text, and the voices that its words are read under and its answer is given under.
 ThinkingCell = tuple[_Text, int, int]
 Under = tuple[int, int]
 
@@ -207,8 +207,8 @@ class _Experiment:
 
     model: SteerableModel
     items: Items
-    a: Side
-    b: Side
+    a: Voice
+    b: Voice
     budget: ThinkingRequest
     system: str
     thoughts: Thoughts = field(default_factory=dict)
@@ -217,8 +217,8 @@ class _Experiment:
     told: PromptedThoughts | None = None
 
     def __post_init__(self) -> None:
-        self.sides = [Side("nobody", system=self.system)]
-        self.sides += [self.sides[0].beside(side) for side in (self.a, self.b, self.a.beside(self.b))]
+        self.voices = [Voice("nobody", system=self.system)]
+        self.voices += [self.voices[0].beside(voice) for voice in (self.a, self.b, self.a.beside(self.b))]
         there = [i for i, swapped in enumerate(self.items.swapped) if swapped]
         self.item_of = [*range(len(self.items.pairs)), *there]
         self.cases: list[ContrastPair] = [*self.items.pairs, *(self.items.swapped[i] for i in there)]
@@ -231,7 +231,7 @@ class _Experiment:
     def write(self) -> Generator[Progress, None, None]:
         """All thoughts; both letter orders of a question have the same random numbers."""
         questions = {pair.prompt: item for pair, item in zip(self.cases, self.item_of, strict=True)}
-        self.thoughts = yield from write_thoughts(self.model, questions, self.sides, self.budget)
+        self.thoughts = yield from write_thoughts(self.model, questions, self.voices, self.budget)
 
     def words(self, case: int, number: int, x: int) -> tuple[int, ...]:
         return self.thoughts[self.cases[case].prompt, number, x]
@@ -246,7 +246,7 @@ class _Experiment:
         return self._cell(case, self.words(case, number, words), NOBODY, answered)
 
     def _cell(self, case: int, words: tuple[int, ...], read: int, answered: int) -> ThinkingCell:
-        return _Text(case, self.sides[answered].system, words), read, answered
+        return _Text(case, self.voices[answered].system, words), read, answered
 
     def cells(self) -> list[ThinkingCell]:
         """All that are wanted, each once, the direct ones first."""
@@ -292,8 +292,8 @@ class _Experiment:
 
     def _run(self, read: int, answered: int) -> tuple[Steers, Positions]:
         if read == NOBODY:
-            return self.sides[answered].steers, AFTER_THOUGHT
-        return self.sides[read].steers, AFTER_PROMPT if answered else THOUGHT
+            return self.voices[answered].steers, AFTER_THOUGHT
+        return self.voices[read].steers, AFTER_PROMPT if answered else THOUGHT
 
     def _rendered(self, text: _Text) -> RenderedPair:
         pair = self.cases[text.case]
@@ -304,7 +304,7 @@ class _Experiment:
     def ask(self) -> Generator[Progress, None, None]:
         """Tell the model of both voices, behind the first thought and answer under both to every prompt, and ask it."""
         pairs = [self._question(case, a_first) for case in range(len(self.items.pairs)) for a_first in (True, False)]
-        scores = yield from score_rendered(self.model, pairs, True, [self.sides[BOTH].steers], [AFTER_PROMPT])
+        scores = yield from score_rendered(self.model, pairs, True, [self.voices[BOTH].steers], [AFTER_PROMPT])
         named = scores.probability.double().numpy().reshape(2, -1, 2).mean(-1)
         unsteered, steered = by_prompt(self.items, named)
         m = by_prompt(self.items, self._means(STEERED))
@@ -334,7 +334,7 @@ class _Experiment:
 
     def _question(self, case: int, a_first: bool) -> RenderedPair:
         """Steered from the first prompt's end on, as the text was written. The positive answer names A."""
-        tokenizer, pair, system = self.model.tokenizer, self.cases[case], self.sides[BOTH].system
+        tokenizer, pair, system = self.model.tokenizer, self.cases[case], self.voices[BOTH].system
         m, _ = self.known[self.cell(STEERED, case, 0, BOTH)]
         names = (self.a.name, self.b.name) if a_first else (self.b.name, self.a.name)
         asked = (
@@ -346,9 +346,9 @@ class _Experiment:
         prompt = render(tokenizer, [*turns, {"role": "user", "content": asked}], system)
         head = thinking_prompt(self.model, pair.prompt, system).ids
         first = len(list(takewhile(lambda ids: ids[0] == ids[1], zip(head, prompt.ids, strict=False))))
-        sides = [with_answer(tokenizer, prompt, letter) for letter in ("(A)", "(B)")]
-        sides = [Answer(side.ids, side.start, side.merged, side.start - first) for side in sides]
-        return RenderedPair(*(sides if a_first else reversed(sides)))
+        answers = [with_answer(tokenizer, prompt, letter) for letter in ("(A)", "(B)")]
+        answers = [Answer(answer.ids, answer.start, answer.merged, answer.start - first) for answer in answers]
+        return RenderedPair(*(answers if a_first else reversed(answers)))
 
     def found(self) -> ThinkingResult:
         """As far as it is known."""
@@ -397,8 +397,8 @@ class _Experiment:
     def _contest(self, arm: ThinkingArm) -> tuple[Contest, np.ndarray]:
         """What both voices do in an arm, and Δ of A, B and both, [3, prompts]."""
         m, kl = self._numbers(arm)
-        sides = by_prompt(self.items, m)
-        return conclude(self.items, self.a, self.b, m, kl), sides[1:] - sides[0]
+        by = by_prompt(self.items, m)
+        return conclude(self.items, self.a, self.b, m, kl), by[1:] - by[0]
 
     def _result(self, arm: ThinkingArm) -> ArmResult:
         found, changes = self._contest(arm)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, asked_to_think, thought_of
@@ -24,7 +24,7 @@ CORRECTION = re.compile(
     re.IGNORECASE,
 )
 
-# Tokens of thoughts, by question, number of the thought, and side that it was written under.
+# Tokens of thoughts, by question, number of the thought, and voice that it was written under.
 Thoughts = dict[tuple[str, int, int], tuple[int, ...]]
 
 
@@ -66,16 +66,16 @@ def thinking_prompt(model: SteerableModel, question: str, system: str = "") -> P
 
 
 def write_thoughts(
-    model: SteerableModel, questions: dict[str, int], sides: Sequence[Side], budget: ThinkingRequest
+    model: SteerableModel, questions: dict[str, int], voices: Sequence[Voice], budget: ThinkingRequest
 ) -> Generator[Progress, None, Thoughts]:
-    """Write `budget.thoughts` thoughts on each question under each side. Yields `Progress`.
+    """Write `budget.thoughts` thoughts on each question under each voice. Yields `Progress`.
 
     Args:
         questions: each with the number that its random numbers go by; the same in both letter orders.
     """
     wanted = [(question, number) for question in questions for number in range(budget.thoughts)]
-    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(sides))
-    progress = Progress(len(wanted) * len(sides), "thoughts written", len(wanted) * budget.tokens)
+    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(voices))
+    progress = Progress(len(wanted) * len(voices), "thoughts written", len(wanted) * budget.tokens)
     found: Thoughts = {}
     yield progress
     for first in range(0, len(wanted), size):
@@ -83,7 +83,7 @@ def write_thoughts(
         works = [
             generate(
                 model,
-                [BatchRow(thinking_prompt(model, question, side.system), side.steers) for side in sides],
+                [BatchRow(thinking_prompt(model, question, voice.system), voice.steers) for voice in voices],
                 budget.decoding(questions[question], number),
             )
             for question, number in batch
@@ -98,7 +98,7 @@ def write_thoughts(
                 (question, number, x): thought_of(model.tokenizer, text.ids) for x, text in enumerate(texts[place])
             }
         progress.cost = done + budget.tokens * len(batch)
-        yield progress.advance(len(batch) * len(sides), 0)
+        yield progress.advance(len(batch) * len(voices), 0)
     return found
 
 

@@ -5,14 +5,14 @@ Alignment is h·v / ‖v‖ (see `views.align`), less its mean over the tokens o
 to the same prompt: 0 is the model's own way of talking.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.inspection import MAX_TOKENS, align
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, with_answer
@@ -55,15 +55,15 @@ class TokenVoices:
 
 
 def read_voices(
-    model: SteerableModel, prompt: Prompt, answer: str, unsteered: str, voices: list[Voice]
+    model: SteerableModel, prompt: Prompt, answer: str, unsteered: str, directions: Sequence[Direction]
 ) -> Generator[Progress, None, TokenVoices]:
-    """Read an answer to a prompt along each of the voices' vectors, at their layers. Yields `Progress`.
+    """Read an answer to a prompt along each of the voices' directions. Yields `Progress`.
 
     Args:
         unsteered: the answer of the unsteered model to the same prompt, by which 0 is set.
 
     Raises:
-        InputError: an answer without a token, or longer than is looked at here; a vector without its layer.
+        InputError: an answer without a token, or longer than is looked at here.
     """
     texts = [with_answer(model.tokenizer, prompt, text) for text in (answer, unsteered)]
     limit = min(MAX_TOKENS, model.context_length)
@@ -72,16 +72,16 @@ def read_voices(
             raise InputError("There is no answer to read yet; write something first.")
         if len(text.ids) > limit:
             raise InputError(f"The answer with its prompt has {len(text.ids):,} tokens; {limit:,} are read at most.")
-    progress = Progress(len(voices), "voices read", len(voices))
+    progress = Progress(len(directions), "voices read", len(directions))
     yield progress
     tokens, tracks = [], []
-    for voice in voices:
-        read = [align(model, Prompt("", text.ids), voice.vector.at(voice.layer), voice.layer) for text in texts]
+    for voice in directions:
+        read = [align(model, Prompt("", text.ids), voice.vector, voice.layer) for text in texts]
         found, own = (
             (one.tokens[text.start :], one.projections[text.start :]) for one, text in zip(read, texts, strict=True)
         )
         tokens = found[0]
         zero = float(np.mean(own[1]))
-        tracks.append(VoiceTrack(voice.vector.name, voice.layer, [value - zero for value in found[1]]))
+        tracks.append(VoiceTrack(voice.name, voice.layer, [value - zero for value in found[1]]))
         yield progress.advance(1, 1)
     return TokenVoices(tokens, tracks)

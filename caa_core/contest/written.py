@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Reader
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
@@ -100,8 +100,8 @@ class WrittenResult:
 def follow(
     model: SteerableModel,
     reader: Reader,
-    a: Side,
-    b: Side,
+    a: Voice,
+    b: Voice,
     questions: Sequence[str],
     samples: int = SAMPLES,
     decoding: Decoding = SAMPLED,
@@ -124,22 +124,22 @@ def follow(
         raise InputError("Give at least one open question, and at least one sample of its answer.")
     if samples > 1 and not decoding.temperature:
         raise InputError("At temperature 0 every sample is the same: take one sample, or a temperature above 0.")
-    sides = (Side("unsteered"), a, b, a.beside(b))
-    count = len(questions) * samples * len(sides)
+    voices = (Voice("unsteered"), a, b, a.beside(b))
+    count = len(questions) * samples * len(voices)
     progress = Progress(count, "answers", count * 1.25)
     by_arm: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
-    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // (samples * len(sides)))
+    size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // (samples * len(voices)))
     for first in range(0, len(questions), size):
         some = [(number, sample) for number in range(len(questions))[first : first + size] for sample in range(samples)]
         calls = []
         for number, sample in some:
             own = replace(decoding, seed=decoding.seed + sample * len(questions) + number)
-            calls.append(([row_under(model, questions[number], side, positions, system) for side in sides], own))
+            calls.append(([row_under(model, questions[number], voice, positions, system) for voice in voices], own))
         asked = [questions[number] for number, _ in some]
-        answers = yield from _answered(model, reader, sides, asked, calls, progress)
-        for place, (arm, side) in enumerate(zip(ARMS, sides, strict=True)):
-            told = {"kl": None} if side.system else {}
-            by_arm[arm] += [answer | told for answer in answers[place :: len(sides)]]
+        answers = yield from _answered(model, reader, voices, asked, calls, progress)
+        for place, (arm, voice) in enumerate(zip(ARMS, voices, strict=True)):
+            told = {"kl": None} if voice.system else {}
+            by_arm[arm] += [answer | told for answer in answers[place :: len(voices)]]
         found = _followed(reader, (a.name, b.name), samples, by_arm)
         yield found
     return found
@@ -148,17 +148,17 @@ def follow(
 def _answered(
     model: SteerableModel,
     reader: Reader,
-    sides: Sequence[Side],
+    voices: Sequence[Voice],
     questions: Sequence[str],
     calls: Sequence[Call],
     progress: Progress,
 ) -> Generator[Progress, None, list[dict[str, Any]]]:
-    """Answers with their readings and costs, by question and side; a call is a question under every side."""
+    """Answers with their readings and costs, by question and voice; a call is a question under every voice."""
     rows = [row for rows, _ in calls for row in rows]
     written = yield from within(progress, write_all(model, calls), len(rows))
     texts = [text for call in written for text in call]
-    asked = [question for question in questions for _ in sides]
-    begins = [side.begin for _ in calls for side in sides]
+    asked = [question for question in questions for _ in voices]
+    begins = [voice.prefill for _ in calls for voice in voices]
     read = reader.read(model, asked, [text.text for text in texts], begins)
     readings = yield from within(progress, read, len(rows) / 8)
     weighed = yield from within(progress, costs(model, rows, texts), len(rows) / 8)
@@ -169,11 +169,11 @@ def _answered(
     ]
 
 
-def row_under(model: SteerableModel, question: str, side: Side, positions: Positions, system: str = "") -> BatchRow:
+def row_under(model: SteerableModel, question: str, voice: Voice, positions: Positions, system: str = "") -> BatchRow:
     """A text to be written: the answer to a question under a voice."""
-    told = "\n".join(filter(None, (system.strip(), side.system)))
+    told = "\n".join(filter(None, (system.strip(), voice.system)))
     return BatchRow(
-        with_prefill(model.tokenizer, ask(model.tokenizer, question, told), side.begin), side.steers, positions
+        with_prefill(model.tokenizer, ask(model.tokenizer, question, told), voice.prefill), voice.steers, positions
     )
 
 

@@ -7,7 +7,7 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import Estimate
@@ -23,7 +23,7 @@ from tests.helpers.reference import modules, steered_logits
 
 def contest(planted, a, b, multiplier=0.02, **settings):
     model, items, *_ = planted
-    sides = [Side(name, (Steer(v, LAYER, multiplier),)) for name, v in (("A", a), ("B", b))]
+    sides = [Voice(name, (Steer(v, LAYER, multiplier),)) for name, v in (("A", a), ("B", b))]
     return finish(compete(model, items, *sides, **settings))
 
 
@@ -83,7 +83,7 @@ def test_what_only_both_together_do_is_more_than_added(planted):
     hook = modules(model)[LAYER].register_forward_hook(block)
     try:
         a, b = (Steer(sign * 10 * toward + 40 * idle[i], 2, 1.0) for i, sign in enumerate((1, -1)))
-        found, alone = (finish(compete(model, items, Side("A", (a,)), Side("B", (b,)), controls=n)) for n in (20, 0))
+        found, alone = (finish(compete(model, items, Voice("A", (a,)), Voice("B", (b,)), controls=n)) for n in (20, 0))
     finally:
         hook.remove()
     assert "perhaps not what adding them predicts" in alone.verdict and "without controls" in alone.verdict
@@ -95,7 +95,7 @@ def test_numbers_are_those_of_plain_passes(planted):
     """m under both voices, by hand: one text, one pass, hooks."""
     model, items, toward, idle = planted
     a, b = Steer(toward * 3, 1, 0.5), Steer(idle[0] * 3, 2, -0.5)
-    found = finish(compete(model, items, Side("A", (a,)), Side("B", (b,)), controls=0))
+    found = finish(compete(model, items, Voice("A", (a,)), Voice("B", (b,)), controls=0))
     pair = render_pair(model.tokenizer, items.pairs[1])
     ids = pair.positive.ids[: pair.positive.start]
     additions = [(steer.layer, steer.multiplier * steer.vector) for steer in (a, b)]
@@ -106,11 +106,11 @@ def test_numbers_are_those_of_plain_passes(planted):
 
 def test_what_the_model_is_told_is_a_voice_too(planted):
     model, items, toward, _ = planted
-    told = Side("told", system="Say x, and nothing else.")
-    added = Side("added", (Steer(-toward, LAYER, 0.1),))
+    told = Voice("told", system="Say x, and nothing else.")
+    added = Voice("added", (Steer(-toward, LAYER, 0.1),))
     found = finish(compete(model, items, told, added))
     assert found.controls is None and np.isnan(found.kl[0]) and found.kl[1] > 0
-    alone = finish(compete(model, items, told, Side("nothing"), controls=0))
+    alone = finish(compete(model, items, told, Voice("nothing"), controls=0))
     assert alone.delta_a == found.delta_a and alone.delta_ab == alone.delta_a
 
 
@@ -165,7 +165,7 @@ def test_bad_voices_are_said(capsys):
 
 def of_vector(name, direction, multiplier=0.02):
     vector = SteeringVector(name, {LAYER: direction}, {}, Provenance())
-    return Side.of(name, vector, LAYER, multiplier)
+    return Voice.of(vector, LAYER, multiplier, name)
 
 
 def test_a_voice_that_does_more_than_its_controls(planted):
@@ -205,7 +205,7 @@ def test_a_dominant_voice(planted):
     hook = modules(model)[LAYER].register_forward_hook(block)
     try:
         a, b = Steer(40 * idle[0], 2, 1.0), Steer(-10 * toward, 2, 1.0)
-        found = finish(compete(model, items, Side("A", (a,)), Side("B", (b,)), controls=0))
+        found = finish(compete(model, items, Voice("A", (a,)), Voice("B", (b,)), controls=0))
     finally:
         hook.remove()
     assert found.contest and found.dominance.value == pytest.approx(1, abs=0.1)
@@ -215,8 +215,8 @@ def test_a_dominant_voice(planted):
 def test_words_that_the_answer_begins_with_are_a_voice(planted):
     """m under a vector and the beginning of an answer, by hand: one text, one pass, hooks."""
     model, items, toward, _ = planted
-    words, vector = Side("words", begin="I say:"), Steer(toward * 3, 1, 0.5)
-    found = finish(compete(model, items, Side("A", (vector,)), words))
+    words, vector = Voice("words", prefill="I say:"), Steer(toward * 3, 1, 0.5)
+    found = finish(compete(model, items, Voice("A", (vector,)), words))
     pair = render_pair(model.tokenizer, items.pairs[1], cue=Cue("I say:"))
 
     def plainly(answer, additions):
@@ -236,7 +236,7 @@ def test_words_that_the_answer_begins_with_are_a_voice(planted):
 def test_either_voice_may_be_words(planted):
     """The same two the other way round, with the answers exchanged, are the same contest from the other side."""
     model, items, toward, _ = planted
-    told, added = Side("told", system="Say x, and nothing else."), Side("added", (Steer(-toward, LAYER, 0.1),))
+    told, added = Voice("told", system="Say x, and nothing else."), Voice("added", (Steer(-toward, LAYER, 0.1),))
     there = finish(compete(model, items, told, added))
     turned = tuple(replace(pair, positive=pair.negative, negative=pair.positive) for pair in items.pairs)
     back = finish(compete(model, replace(items, pairs=turned), added, told))

@@ -9,7 +9,7 @@ from caa_core.vectors.vector import Provenance, SteeringVector
 
 def voice(*numbers, layer=1, multiplier=1.0, norm=10.0):
     vector = SteeringVector("v", {1: torch.tensor(numbers), 2: torch.tensor(numbers)}, {1: norm, 2: norm}, Provenance())
-    return Voice(vector, layer, multiplier)
+    return Voice.of(vector, layer, multiplier)
 
 
 def test_at_equal_multipliers_only_the_shared_part_is_left():
@@ -84,13 +84,13 @@ def test_same_strength():
 
 def test_a_layer_the_vector_does_not_have():
     with pytest.raises(InputError, match="no layer 5"):
-        decompose(voice(1.0, 0.0, layer=5), voice(1.0, 0.0))
+        voice(1.0, 0.0, layer=5)
 
 
 def test_what_both_share_is_a_column_of_its_own_only_where_it_is_something_else():
     a, b = voice(3.0, 1.0, multiplier=1.5), voice(3.0, -1.0, multiplier=0.5)
     shared = shared_part(a, b)
-    assert shared.multiplier == 2 and shared.vector.at(1).tolist() == [3.0, 0.0]
+    assert shared.steer.multiplier == 2 and shared.vector.at(1).tolist() == [3.0, 0.0]
     assert shared_part(a, voice(3.0, -1.0, multiplier=1.5)) is None  # the same thing as both
     assert shared_part(a, voice(3.0, -1.0, layer=2, multiplier=0.5)) is None  # there is no such sum
     assert shared_part(a, voice(-3.0, -1.0, multiplier=0.5)) is None  # nothing is left of it
@@ -100,7 +100,7 @@ def test_without_what_both_share():
     a, b = voice(3.0, 1.0, layer=2), voice(1.0, -1.0, multiplier=0.5)
     own, other = without_shared(a, b)
     assert own.vector.at(2).tolist() == [1.0, 1.0] and other.vector.at(1).tolist() == [-1.0, -1.0]
-    assert (own.layer, other.layer, other.multiplier) == (2, 1, 0.5)
+    assert (own.steer.layer, other.steer.layer, other.steer.multiplier) == (2, 1, 0.5)
     assert own.relative_strength == pytest.approx(2**0.5 / 10)
     with pytest.raises(InputError, match="nothing would be left"):
         without_shared(voice(3.0, 1.0), b=voice(1.0, 0.0))

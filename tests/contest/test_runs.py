@@ -7,7 +7,7 @@ import pytest
 from caa_core.contest.contest import Contest
 from caa_core.contest.runs import KEPT, ContestRequest, WrittenRequest, run, run_surface, run_written
 from caa_core.contest.surface import Grid
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
@@ -73,7 +73,7 @@ def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
 
 
 def test_reports(planted, sides, data, tmp_path):
-    told = Side("told", system="Say x.")
+    told = Voice("told", system="Say x.")
     found = finish(run(planted[0], ContestRequest(data, controls=1, written=4), sides[0], told))
     found["surface"] = finish(run_surface(planted[0], ContestRequest(data), *sides, GRID))
     for ending in ENDINGS:

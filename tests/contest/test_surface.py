@@ -5,7 +5,7 @@ import torch
 
 from caa_core.contest.contest import compete
 from caa_core.contest.surface import Grid, layer_grid, surface, surface_of
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.reports.surface import INTERACTION, layer_map, surface_map
@@ -63,7 +63,7 @@ def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):
 def test_words_are_there_or_not(planted):
     """The paper's table of a system prompt by multiplier: the row 0 is the vector alone, and words have no cost."""
     model, items, toward, _ = planted
-    told = Side("the prompt", system="Say y.")
+    told = Voice("the prompt", system="Say y.")
     found = finish(surface(model, items, voice("A", toward), told, (-0.1, 0.0, 0.1)))
     assert {(cell.a, cell.b) for cell in found.cells} == {(a, b) for a in (-0.1, 0.0, 0.1) for b in (0.0, 1.0)}
     assert found.layer_b is None and all((cell.kl is None) == (cell.b == 1) for cell in found.cells)
@@ -82,7 +82,7 @@ def test_layers_are_crossed(planted):
     assert found.cells[1]["interaction"] == pytest.approx(alone.interaction.value, abs=1e-5)
     assert f"{found.clear} of 2 crossings" in found.verdict
     with pytest.raises(InputError, match="both voices are vectors"):
-        finish(layer_grid(model, items, a, Side("told", system="x"), [1], [1]))
+        finish(layer_grid(model, items, a, Voice("told", system="x"), [1], [1]))
 
 
 def test_what_is_kept_comes_back(planted, found):

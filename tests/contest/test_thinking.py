@@ -9,7 +9,7 @@ from caa_core.cli.main import main
 from caa_core.contest.runs import ContestRequest, run_reasoning
 from caa_core.contest.thinking import reason
 from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
@@ -66,8 +66,8 @@ class Bench:
 
     def __init__(self, model, prompts):
         self.model, self.items = model, items_of(model, prompts=prompts)
-        a, b = (Side(name, (Steer(random_vector(model, i), i, 6.0),)) for i, name in enumerate("AB", 1))
-        self.sides = [Side("nobody"), a, b, a.beside(b)]
+        a, b = (Voice(name, (Steer(random_vector(model, i), i, 6.0),)) for i, name in enumerate("AB", 1))
+        self.sides = [Voice("nobody"), a, b, a.beside(b)]
         self.found = finish(reason(model, self.items, a, b, SMALL))
         questions = {prompt: i for i, prompt in enumerate(prompts)}
         self.thoughts = finish(write_thoughts(model, questions, self.sides, SMALL))
@@ -124,7 +124,7 @@ def planted():
     head = model.module.get_output_embeddings().weight
     x, y = (model.tokenizer(f" {letter}", add_special_tokens=False).input_ids[0] for letter in letters)
     toward = torch.nn.functional.normalize((head[x] - head[y]).detach(), dim=0)
-    a, b = (Side(name, (Steer(times * toward, 3, 0.002),)) for name, times in (("A", 3.0), ("B", -1.0)))
+    a, b = (Voice(name, (Steer(times * toward, 3, 0.002),)) for name, times in (("A", 3.0), ("B", -1.0)))
     return model, items, a, b
 
 
@@ -165,7 +165,7 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
     question = "Rain?\n\nChoices:\n (A) Yes\n (B) No"
     pairs = tuple(ContrastPair(f"{prompt} {question}", "(A)", "(B)", i) for i, prompt in enumerate(PROMPTS[:4]))
     items = finish(choose_items(tiny_llama, Dataset("letters", "", "", pairs)))
-    a, b = (Side(name, (Steer(random_vector(tiny_llama, i), 1, 1.0),)) for i, name in enumerate("AB"))
+    a, b = (Voice(name, (Steer(random_vector(tiny_llama, i), 1, 1.0),)) for i, name in enumerate("AB"))
     found = finish(reason(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
     assert found.prompts == found.items == 3 and len(found.thoughts) == 3 * 2 * 4
     assert found.arm("steered").thoughts == 6
@@ -173,7 +173,7 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
 
 
 def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
-    told, added = Side("told", system="Say x."), Side("added", (Steer(random_vector(tiny_llama), 1, 1.0),))
+    told, added = Voice("told", system="Say x."), Voice("added", (Steer(random_vector(tiny_llama), 1, 1.0),))
     found = finish(reason(tiny_llama, items_of(tiny_llama), told, added, ThinkingRequest(thoughts=1, tokens=4)))
     assert [arm.name for arm in found.arms] == ["direct", "steered", "words alone", "reread", "filler"]
     assert "stands before its words" in found.note and found.arm("steered").kl is None
@@ -182,7 +182,7 @@ def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
 
 def test_what_divides_no_answer_is_refused(tiny_llama):
     items = items_of(tiny_llama)
-    nobody, begun = Side("nobody"), Side("begun", begin="I think")
+    nobody, begun = Voice("nobody"), Voice("begun", prefill="I think")
     with pytest.raises(InputError, match="beginning of an answer"):
         finish(reason(tiny_llama, items, begun, nobody))
     everywhere = finish(choose_items(tiny_llama, Dataset("p", "", "", items.pairs), Positions("all")))
@@ -202,7 +202,7 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
 
 def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tmp_path):
     model, items, a, b = planted
-    b = Side("<b>B</b>", b.steers)
+    b = Voice("<b>B</b>", b.steers)
     bout, known = ContestRequest(Dataset("planted", "", "", items.pairs)), {}
     found = finish(run_reasoning(model, bout, a, b, SMALL, known))
     assert finish(run_reasoning(model, bout, a, b, SMALL, known), pytest.fail) is found

@@ -1,7 +1,7 @@
 import pytest
 
 from caa_core.contest.thoughts import ThinkingRequest, corrections, write_thoughts
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.steering.generation import _BATCHES
@@ -12,7 +12,7 @@ QUESTIONS = {"What is rain?": 0, "Who sings?": 1}
 
 
 def sides(model):
-    return [Side("nobody"), Side("loud", (Steer(random_vector(model), 1, 20.0),)), Side("nobody again")]
+    return [Voice("nobody"), Voice("loud", (Steer(random_vector(model), 1, 20.0),)), Voice("nobody again")]
 
 
 def test_what_is_written_under_has_the_same_random_numbers(tiny):

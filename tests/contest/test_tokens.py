@@ -2,12 +2,11 @@ import pytest
 import torch
 
 from caa_core.contest.tokens import TokenVoices, read_voices
-from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.measuring.answer_reader import Direction
 from caa_core.model.prompts import render
 from caa_core.progress import finish
 from caa_core.reports.tokens import voices_by_token
-from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.reference import residuals
 
 
@@ -16,8 +15,7 @@ def asked(tiny_llama):
     torch.manual_seed(3)
     directions = [{1: torch.randn(32), 2: torch.randn(32)} for _ in "ab"]
     voices = [
-        Voice(SteeringVector(name, layers, {}, Provenance()), layer, 1.0)
-        for name, layers, layer in zip("ab", directions, (1, 2), strict=True)
+        Direction(name, layers[layer], layer) for name, layers, layer in zip("ab", directions, (1, 2), strict=True)
     ]
     return tiny_llama, render(tiny_llama.tokenizer, [{"role": "user", "content": "How are you?"}]), voices
 
@@ -30,7 +28,7 @@ def test_each_token_has_the_projection_of_its_own_stream(asked):
         (*prompt.ids, *model.tokenizer(text, add_special_tokens=False).input_ids) for text in ("Fine, thanks.", "Well.")
     )
     for voice, track in zip(voices, found.tracks, strict=True):
-        unit = voice.vector.at(voice.layer) / voice.vector.norm(voice.layer)
+        unit = voice.vector / voice.vector.norm()
         stream, zero = ((residuals(model, text)[voice.layer][len(prompt.ids) :] @ unit) for text in (ids, own))
         assert track.values == pytest.approx((stream - zero.mean()).tolist(), abs=1e-4)
     assert found.lead == pytest.approx([a - b for a, b in zip(*(t.values for t in found.tracks), strict=True)])

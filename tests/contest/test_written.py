@@ -7,7 +7,7 @@ import torch
 from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.contest.written import WrittenResult, follow
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_questions, presets
@@ -138,8 +138,8 @@ def test_what_calibration_asks_for():
 
 
 SIDES = (
-    Side("joy", (Steer(torch.arange(32.0) - 15, 1, 0.3),)),
-    Side("gloom", (Steer(torch.ones(32), 2, -2.0),), "Be sad."),
+    Voice("joy", (Steer(torch.arange(32.0) - 15, 1, 0.3),)),
+    Voice("gloom", (Steer(torch.ones(32), 2, -2.0),), "Be sad."),
 )
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
@@ -34,4 +34,4 @@ def plant():
 
 def voice(name, direction, multiplier=0.02):
     vector = SteeringVector(name, dict.fromkeys(range(LAYER + 1), direction), {}, Provenance())
-    return Side.of(name, vector, LAYER, multiplier)
+    return Voice.of(vector, LAYER, multiplier)

@@ -18,7 +18,6 @@ from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
 from caa_core.contest.decomposition import shared_part
-from caa_core.contest.voice import Side
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
@@ -356,12 +355,10 @@ def test_the_columns_are_what_single_runs_write(competing, kind):
 
     def alone(model):
         a, b = yield from compete._contestants(studio, model, session, *values)
-        steer_a = (a.steer(),)
-        steer_b = () if isinstance(b, Side) else (b.steer(),)
-        told, begin = (b.system, b.begin) if isinstance(b, Side) else ("", "")
-        runs = [((), "", ""), (steer_a, "", ""), (steer_b, told, begin), (steer_a + steer_b, told, begin)]
+        told, begin = b.system, b.prefill
+        runs = [((), "", ""), (a.steers, "", ""), (b.steers, told, begin), (a.steers + b.steers, told, begin)]
         if kind == KINDS[0]:
-            runs.append(((shared_part(a, b).steer(),), "", ""))
+            runs.append((shared_part(a, b).steers, "", ""))
         texts = []
         for steers, system, words in runs:
             asked = [{"role": "user", "content": page.parts["compete-prompt"].value}]

@@ -24,7 +24,7 @@ from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.contest.contest import CONTROLS, Contest
 from caa_core.contest.runs import KEPT, ContestRequest, run
-from caa_core.contest.voice import Side
+from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT
 from caa_core.metrics.grid import whole
@@ -51,7 +51,7 @@ MEANING = (
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
 # From the values of the tab's controls to the two voices, on the worker.
-Prepare = Callable[..., Generator[Progress, None, tuple[Side, Side]]]
+Prepare = Callable[..., Generator[Progress, None, tuple[Voice, Voice]]]
 
 
 class ContestPanel:

@@ -16,7 +16,7 @@ from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part, without_shared
-from caa_core.contest.voice import Side, Voice
+from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT
@@ -134,7 +134,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             if job.stopped:
                 return
             first, second = job.result
-            if isinstance(second, Voice):
+            if second.vector:
                 offered[shared] = gr.Chatbot(visible=shared_part(first, second) is not None)
                 yield {**offered, table: _table(first, second)}
             else:
@@ -237,8 +237,8 @@ def _pair(
     name_a, layer_a, multiplier_a, name_b, layer_b, multiplier_b, kind, _, _, apart = values
     vector_a = yield from studio.vector(model, session, name_a)
     vector_b = yield from studio.vector(model, session, name_b)
-    a = Voice(vector_a, int(layer_a), float(multiplier_a))
-    b = Voice(vector_b, int(layer_b if kind == DIFFERENT else layer_a), float(multiplier_b))
+    a = Voice.of(vector_a, int(layer_a), float(multiplier_a))
+    b = Voice.of(vector_b, int(layer_b if kind == DIFFERENT else layer_a), float(multiplier_b))
     if vector_a.hidden_size != vector_b.hidden_size:
         raise InputError("The two vectors belong to models of different hidden sizes and cannot be compared.")
     return without_shared(a, b) if apart and _may_part(*values) else (a, b)
@@ -246,7 +246,7 @@ def _pair(
 
 def _contestants(
     studio: Studio, model: SteerableModel, session: Session, *values: str | float
-) -> Generator[Progress, None, tuple[Voice, Voice | Side]]:
+) -> Generator[Progress, None, tuple[Voice, Voice]]:
     """Voice A; and voice B, or the words that are in its place."""
     name, layer, multiplier, *_, kind, told, begins, _ = values
     if kind in (SAME, DIFFERENT):
@@ -256,8 +256,8 @@ def _contestants(
         raise InputError("Write what the model is told, or how its answer begins: these words are voice B.")
     PROMPT.check(len(words))
     vector = yield from studio.vector(model, session, name)
-    other = Side("the prompt", system=words) if kind == TOLD else Side("the words", begin=words)
-    return Voice(vector, int(layer), float(multiplier)), other
+    other = Voice("the prompt", system=words) if kind == TOLD else Voice("the words", prefill=words)
+    return Voice.of(vector, int(layer), float(multiplier)), other
 
 
 def _readers(
@@ -266,11 +266,11 @@ def _readers(
     """The vectors along which an answer is read: those of the voices; for words, that of B's name at A's layer."""
     name_b, kind = values[3], values[6]
     a, b = yield from _contestants(studio, model, session, *values)
-    if isinstance(b, Voice):
+    if b.vector:
         return [a, b]
     vector = yield from studio.vector(model, session, name_b)
-    fits = vector.hidden_size == a.vector.hidden_size and a.layer in vector.layers
-    return [a, Voice(vector, a.layer, 1.0)] if kind in (TOLD, BEGUN) and fits else [a]
+    fits = vector.hidden_size == a.vector.hidden_size and a.steer.layer in vector.layers
+    return [a, Voice.of(vector, a.steer.layer, 1.0)] if kind in (TOLD, BEGUN) and fits else [a]
 
 
 def _voices(
@@ -278,26 +278,21 @@ def _voices(
 ) -> Generator[Progress, None, Voices]:
     a, b = yield from _contestants(studio, model, session, *values)
     session.person.remember(FORM, list(values))
-    alone = (a.steer(),)
-    if isinstance(b, Side):
+    steers = [(), a.steers, b.steers, a.steers + b.steers]
+    if not b.vector:
         notes = [NO_SUM[values[6]], *misfits(model, a.vector)]
-        return Voices([(), alone, (), alone], notes, ["", "", b.system, b.system], ["", "", b.begin, b.begin])
-    other = (b.steer(),)
-    steers = [(), alone, other, alone + other]
+        return Voices(steers, notes, ["", "", b.system, b.system], ["", "", b.prefill, b.prefill])
     if shared := shared_part(a, b):
-        steers.append((shared.steer(),))
+        steers.append(shared.steers)
     return Voices(steers, [decompose(a, b).verdict, *misfits(model, a.vector, b.vector)])
 
 
 def _sides(
     studio: Studio, model: SteerableModel, session: Session, *values: str | float
-) -> Generator[Progress, None, tuple[Side, Side]]:
+) -> Generator[Progress, None, tuple[Voice, Voice]]:
     voices = yield from _contestants(studio, model, session, *values)
     session.person.remember(FORM, list(values))
-    return tuple(
-        Side.of(voice.vector.name, voice.vector, voice.layer, voice.multiplier) if isinstance(voice, Voice) else voice
-        for voice in voices
-    )
+    return voices
 
 
 def _table(a: Voice, b: Voice) -> str:
@@ -310,7 +305,7 @@ def _table(a: Voice, b: Voice) -> str:
     lines = [
         f"**{parts.verdict}**",
         "",
-        f"| | A: {plain(a.vector.name)} | B: {plain(b.vector.name)} |",
+        f"| | A: {plain(a.name)} | B: {plain(b.name)} |",
         "|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
@@ -326,8 +321,8 @@ def _table(a: Voice, b: Voice) -> str:
 
 
 def _table_beside_words(a: Voice, said: str) -> str:
-    norm, strength = abs(a.multiplier) * a.vector.norm(a.layer), _number(a.relative_strength)
-    heads = f"| | A: {plain(a.vector.name)} |\n|---|---|"
+    norm, strength = abs(a.steer.multiplier) * a.steer.vector.norm().item(), _number(a.relative_strength)
+    heads = f"| | A: {plain(a.name)} |\n|---|---|"
     return f"**{said}**\n\n{heads}\n| norm of what is added | {norm:.1f} |\n| relative strength | {strength} |"
 
 

@@ -111,4 +111,5 @@ def _read(
     last = exchanges[-1]
     asked = [*turns(exchanges[:-1], column), {"role": "user", "content": last.question}]
     prompt = render(model.tokenizer, asked, system)
-    return (yield from read_voices(model, prompt, last.answers[column], last.answers[0], voices))
+    directions = [voice.direction for voice in voices]
+    return (yield from read_voices(model, prompt, last.answers[column], last.answers[0], directions))

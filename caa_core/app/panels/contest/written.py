@@ -21,12 +21,11 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.contest.runs import WrittenRequest, run_written
-from caa_core.contest.voice import Side, Voice
+from caa_core.contest.voice import Voice
 from caa_core.contest.written import SAMPLED, SAMPLES, WrittenResult
 from caa_core.data.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
-from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.open_questions import MOST_QUESTIONS
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
@@ -51,7 +50,7 @@ MEANING = (
 MOST_SAMPLES = 8
 
 # From the values of the tab's controls to the two voices, and to the vectors along which they are read, on the worker.
-Sides = Callable[..., Generator[Progress, None, tuple[Side, Side]]]
+Sides = Callable[..., Generator[Progress, None, tuple[Voice, Voice]]]
 Readers = Callable[..., Generator[Progress, None, list[Voice]]]
 
 
@@ -150,7 +149,7 @@ class WhichVoice:
                 if len(voices) < 2:
                     raise InputError("Choose a vector for voice B too: the answers are read along it.")
                 data = [given or _own(voice) for given, voice in zip(files, voices, strict=True)]
-                directions = [Direction(v.vector.name, v.vector.at(v.layer), v.layer) for v in voices]
+                directions = [voice.direction for voice in voices]
                 asked = WrittenRequest(questions, directions, data, count, decoding, steered, told or "")
                 keep((yield from showing(run_written(model, asked, a, b, known), keep)))
                 session.person.remember(KNOWN, dict(list(known.items())[-KEPT:]))
@@ -224,7 +223,7 @@ def _own(voice: Voice) -> Preset:
     found = preset_behind(voice.vector.provenance.dataset_sha256)
     if not found:
         raise InputError(
-            f"Reading the voice '{voice.vector.name}' takes held-out answers: give them under More settings, as "
+            f"Reading the voice '{voice.name}' takes held-out answers: give them under More settings, as "
             "contrast pairs that its vector was not made from."
         )
     return found
