@@ -232,9 +232,9 @@ def measure_voices(
     What the model is told and what its answer begins with are part of the prompt, so each takes a pass of its own; the
     KL against a model that is told less is not known, and NaN.
     """
-    there = [i for i, swapped in enumerate(items.swapped) if swapped]
-    asked = [*items.pairs, *(items.swapped[i] for i in there)]
+    asked, of_item = items.both_orders()
     count = len(items.pairs)
+    there = of_item[count:]
     m, kl = np.full((2, len(voices), count), np.nan)
     for words in dict.fromkeys((voice.system, voice.prefill) for voice in voices):
         told = [i for i, voice in enumerate(voices) if (voice.system, voice.prefill) == words]

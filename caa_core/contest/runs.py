@@ -7,7 +7,8 @@ from typing import Any
 
 from caa_core.contest.contest import CONTROLS, WRITTEN_TOKENS, compete
 from caa_core.contest.surface import Grid, layer_grid, surface
-from caa_core.contest.thinking import ThinkingResult, reason
+from caa_core.contest.thinking import reason
+from caa_core.contest.thinking_results import ThinkingResult
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.tokens import read_voices
 from caa_core.contest.voice import Voice

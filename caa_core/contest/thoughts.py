@@ -65,6 +65,11 @@ def thinking_prompt(model: SteerableModel, question: str, system: str = "") -> P
     return asked_to_think(model.tokenizer, [{"role": "user", "content": question}], system)
 
 
+def text_of(model: SteerableModel, thought: Sequence[int]) -> str:
+    """A thought's tokens as text."""
+    return model.tokenizer.decode(thought, skip_special_tokens=True).strip()
+
+
 def write_thoughts(
     model: SteerableModel, questions: dict[str, int], voices: Sequence[Voice], budget: ThinkingRequest
 ) -> Generator[Progress, None, Thoughts]:

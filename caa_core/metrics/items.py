@@ -49,6 +49,11 @@ class Items:
         """How many have no other letter order."""
         return self.swapped.count(None)
 
+    def both_orders(self) -> tuple[list[ContrastPair], list[int]]:
+        """Every item, then each other letter order of one; and of which item each of these is."""
+        swapped = {i: pair for i, pair in enumerate(self.swapped) if pair}
+        return [*self.pairs, *swapped.values()], [*range(len(self.pairs)), *swapped]
+
     def some(self, indices: Sequence[int]) -> "Items":
         """Those of the items; what counts as 0 is left out."""
         kept = [(self.pairs[i], self.swapped[i]) for i in indices]

@@ -1,0 +1,106 @@
+"""Does a model know which of two voices it followed? It is told of both, behind its thought and answer, and asked."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+import numpy as np
+
+from caa_core.contest.contest import by_prompt
+from caa_core.contest.thinking_arms import BOTH, STEERED, A, B
+from caa_core.contest.thinking_scores import ThinkingScores
+from caa_core.contest.thoughts import text_of, thinking_prompt
+from caa_core.contest.voice import Voice
+from caa_core.metrics.estimates import Estimate, estimate
+from caa_core.metrics.items import Items
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import Answer, RenderedPair, Turn, render, thought_turns, with_answer
+from caa_core.progress import Progress
+from caa_core.steering.interventions import AFTER_PROMPT
+from caa_core.steering.scoring import score_rendered
+
+# A probability this close to one half names neither voice.
+NAMED = 0.02
+
+
+@dataclass(frozen=True)
+class SelfReport:
+    """The model, told of the two voices, is asked which it followed, while both steer it.
+
+    probability: of naming A, over both orders of the names; unsteered: the same of the model that nobody steers and
+    that reads the same text. mass: of naming either. named_a, followed_a: in how many prompts A was named, and was
+    followed as measured (both do what A alone does rather than B); agree: in how many the two agree.
+    """
+
+    probability: Estimate
+    unsteered: Estimate
+    mass: float
+    prompts: int
+    named_a: int
+    followed_a: int
+    agree: int
+    verdict: str
+
+
+def ask_which(
+    model: SteerableModel, items: Items, names: tuple[str, str], voices: Sequence[Voice], scores: ThinkingScores
+) -> Generator[Progress, None, SelfReport]:
+    """Tell the model of both voices, behind the first thought and answer under both to every prompt, and ask it.
+    `voices` go by X. Yields `Progress`.
+    """
+    plan, system = scores.plan, voices[BOTH].system
+    thoughts, m = plan.written(BOTH), scores.m(plan.cells(STEERED, BOTH))
+    pairs = []
+    for item, pair in enumerate(items.pairs):
+        first = item * plan.samples
+        answer = pair.positive if m[first] > 0 else pair.negative
+        turns = thought_turns(model.tokenizer, pair.prompt, text_of(model, thoughts[first]), answer)
+        head = thinking_prompt(model, pair.prompt, system).ids
+        a_first, b_first = (_question(model, turns, system, head, order) for order in (names, names[::-1]))
+        pairs += [a_first, RenderedPair(b_first.negative, b_first.positive)]
+    found = yield from score_rendered(model, pairs, True, [voices[BOTH].steers], [AFTER_PROMPT])
+    named = found.probability.double().numpy().reshape(2, -1, 2).mean(-1)
+    unsteered, steered = by_prompt(items, named)
+    m = by_prompt(items, scores.of(STEERED)[0])
+    says_a, follows_a = steered > 0.5, 2 * m[BOTH] > m[A] + m[B]
+    report = SelfReport(
+        probability=estimate(np.mean, steered),
+        unsteered=estimate(np.mean, unsteered),
+        mass=float(found.mass[1].mean()),
+        prompts=len(steered),
+        named_a=int(says_a.sum()),
+        followed_a=int(follows_a.sum()),
+        agree=int((says_a == follows_a).sum()),
+        verdict="",
+    )
+    return replace(report, verdict=_in_words(report, *names))
+
+
+def _question(
+    model: SteerableModel, turns: Sequence[Turn], system: str, head: Sequence[int], names: tuple[str, str]
+) -> RenderedPair:
+    """The question behind what was said, a letter for each name. It is steered where its text was: from the end of the
+    first prompt, `head`, on.
+    """
+    first, second = names
+    asked = (
+        f"Two voices pulled at you while you wrote that: {first} and {second}. Which of them did you follow?"
+        f"\n\nChoices:\n (A) {first}\n (B) {second}"
+    )
+    prompt = render(model.tokenizer, [*turns, {"role": "user", "content": asked}], system)
+    shared = len(list(takewhile(lambda ids: ids[0] == ids[1], zip(head, prompt.ids, strict=False))))
+    answers = (with_answer(model.tokenizer, prompt, letter) for letter in ("(A)", "(B)"))
+    a, b = (Answer(answer.ids, answer.start, answer.merged, answer.start - shared) for answer in answers)
+    return RenderedPair(a, b)
+
+
+def _in_words(report: SelfReport, a: str, b: str) -> str:
+    p, reader = report.probability, report.unsteered
+    named = "neither more than the other"
+    if abs(p.value - 0.5) >= NAMED and not p.low <= 0.5 <= p.high:
+        named = a if p.value > 0.5 else b
+    return (
+        f"Asked which voice it followed, the model names {named}: p of {a} {p.value:.2f} ({p.low:.2f} to "
+        f"{p.high:.2f}); unsteered, reading the same text, {reader.value:.2f}. It names the voice that was "
+        f"measured in {report.agree} of {report.prompts} prompts."
+    )
