@@ -91,8 +91,8 @@ def run_surface(
     def work() -> Generator[Progress, None, dict[str, Any]]:
         items = yield from choose_items(model, bout.data, bout.positions)
         if layers:
-            return (yield from layer_grid(model, items, a, b, *layers, bout.system)).summary()
-        return (yield from surface(model, items, a, b, *grid.multipliers, bout.system)).summary()
+            return (yield from layer_grid(model, items, a, b, *layers, system=bout.system)).summary()
+        return (yield from surface(model, items, a, b, *grid.multipliers, system=bout.system)).summary()
 
     asked = {"layers": layers} if layers else {"multipliers": grid.multipliers}
     return (yield from _known(model, a, b, _settings(bout, a, b, **asked), [bout.data], work, known))

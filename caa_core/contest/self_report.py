@@ -6,7 +6,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from caa_core.contest.contest import by_prompt
+from caa_core.contest.dominance import by_prompt
 from caa_core.contest.thinking_arms import BOTH, STEERED, A, B
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import text_of, thinking_prompt
@@ -61,8 +61,8 @@ def ask_which(
     found = yield from score_rendered(model, pairs, True, [voices[BOTH].steers], [AFTER_PROMPT])
     named = found.probability.double().numpy().reshape(2, -1, 2).mean(-1)
     unsteered, steered = by_prompt(items, named)
-    m = by_prompt(items, scores.of(STEERED)[0])
-    says_a, follows_a = steered > 0.5, 2 * m[BOTH] > m[A] + m[B]
+    means = by_prompt(items, scores.of(STEERED)[0])
+    says_a, follows_a = steered > 0.5, 2 * means[BOTH] > means[A] + means[B]
     report = SelfReport(
         probability=estimate(np.mean, steered),
         unsteered=estimate(np.mean, unsteered),
@@ -70,7 +70,7 @@ def ask_which(
         prompts=len(steered),
         named_a=int(says_a.sum()),
         followed_a=int(follows_a.sum()),
-        agree=int((says_a == follows_a).sum()),
+        agree=int(np.equal(says_a, follows_a).sum()),
         verdict="",
     )
     return replace(report, verdict=_in_words(report, *names))

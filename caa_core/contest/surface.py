@@ -1,8 +1,8 @@
 """Two voices over a grid: of their multipliers, or of the layers at which they speak.
 
-m, Δ, D and I are those of :mod:`caa_core.contest.contest`. Over multipliers a and b the voices balance where m is what
-it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·a + β·b, and its slope is the exchange rate: 1 of
-A weighs α / -β of B.
+m, Δ, D and I are those of :mod:`caa_core.contest.dominance`. Over multipliers a and b the voices balance where m is
+what it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·a + β·b, and its slope is the exchange rate:
+1 of A weighs α / -β of B.
 """
 
 import itertools
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.contest.contest import by_prompt, conclude, measure_voices
+from caa_core.contest.contest import measure_voices
+from caa_core.contest.dominance import by_prompt, conclude
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate
@@ -41,13 +42,16 @@ class Grid:
         """From what was typed; empty multipliers are `MULTIPLIERS`, and layers count where there are any. Raises
         InputError for what are no numbers.
         """
-        multipliers = tuple(tuple(parse_multipliers(text)) if text.strip() else MULTIPLIERS for text in (a, b))
+        of_a, of_b = (tuple(parse_multipliers(text)) if text.strip() else MULTIPLIERS for text in (a, b))
         layers = layers_a.strip(), layers_b.strip()
-        return cls(multipliers, layers if any(layers) else None)
+        return cls((of_a, of_b), layers if any(layers) else None)
 
-    def layers_in(self, num_layers: int) -> tuple[list[int], ...] | None:
+    def layers_in(self, num_layers: int) -> tuple[list[int], list[int]] | None:
         """Which layers are meant, of A and of B; None for a grid of multipliers. Raises InputError for others."""
-        return self.layers and tuple(parse_layers(text, num_layers) for text in self.layers)
+        if not self.layers:
+            return None
+        of_a, of_b = (parse_layers(text, num_layers) for text in self.layers)
+        return of_a, of_b
 
 
 @dataclass(frozen=True)
@@ -269,8 +273,8 @@ def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, floa
     """Where Δ crosses 0 between neighbouring cells that have the first of two axes in common, by a straight line."""
     same, along = (lambda cell, axis=axis: getattr(cell, axis) for axis in axes)
     found = []
-    for at, line in itertools.groupby(sorted(cells, key=lambda cell: (same(cell), along(cell))), key=same):
-        line = list(line)
+    for at, run in itertools.groupby(sorted(cells, key=lambda cell: (same(cell), along(cell))), key=same):
+        line = list(run)
         places = [along(cell) for cell in line if cell.change == 0]
         places += [
             along(low) + (along(high) - along(low)) * low.change / (low.change - high.change)
@@ -282,7 +286,7 @@ def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, floa
 
 
 def _in_words(found: Surface) -> str:
-    if found.rate is None and found.straight is None:
+    if found.straight is None:
         return f"Too few cells cost less than {SAFE_KL:g} nats to tell an exchange rate: take smaller multipliers."
     if found.rate is None:
         return (

@@ -2,7 +2,7 @@
 
 The arms are those of :mod:`caa_core.contest.thinking_arms`; what is written under X is written once.
 
-m, Δ, D, D₀ and I are those of :mod:`caa_core.contest.contest`; the bootstrap draws prompts, and all letter orders and
+m, Δ, D, D₀ and I are those of :mod:`caa_core.contest.dominance`; the bootstrap draws prompts, and all letter orders and
 thoughts of a prompt move together. "Crossed" has no D: with m(w, s) after the words of w, which nobody's voice reads,
 where s steers the answer, W = (m(A, B) - m(B, A)) / (m(A, A) - m(B, B)): +1 the words decide, -1 the vector.
 """

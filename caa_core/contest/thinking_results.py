@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.contest.contest import Contest, by_prompt, conclude, dominance_of
+from caa_core.contest.dominance import Contest, by_prompt, conclude, dominance_of
 from caa_core.contest.self_report import SelfReport
 from caa_core.contest.thinking_arms import (
     ARMS,
@@ -38,7 +38,7 @@ ESTIMATES = ("delta_a", "delta_b", "delta_ab", "dominance", "interaction", "chan
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What two voices do in an arm; the numbers are those of `contest.Contest`.
+    """What two voices do in an arm; the numbers are those of `dominance.Contest`.
 
     dominance: None where there is no contest. change: of D against "direct", over the same prompts; None where either
     has none. w: of "crossed" alone. thoughts: how many the answers under both voices followed (in "crossed", under
@@ -146,9 +146,7 @@ class ThinkingSummary:
         dominance = found.dominance if found.contest else None
         change = None
         if arm is not DIRECT and dominance and direct.contest and direct.dominance:
-            change = estimate(
-                lambda *x, axis: dominance_of(*x[:3], axis=axis) - dominance_of(*x[3:], axis=axis), *changes, *before
-            )
+            change = estimate(_dominance_less, *changes, *before)
         verdict = found.verdict
         if dominance and found.prompts >= FEWEST_PROMPTS:
             verdict = f"The model {_follows(self.a.name, self.b.name, dominance)}: D = {dominance}"
@@ -229,6 +227,12 @@ class ThinkingSummary:
         return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change})"
 
 
+def _dominance_less(*changes: np.ndarray, axis: int = -1) -> np.ndarray:
+    """D of the first three changes less D of the last three."""
+    a, b, both, direct_a, direct_b, direct_both = changes
+    return dominance_of(a, b, both, axis) - dominance_of(direct_a, direct_b, direct_both, axis)
+
+
 def _disagree(x: float | None, y: float | None) -> bool | None:
     return None if x is None or y is None else x * y < 0
 
@@ -251,13 +255,14 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
     if not direct.dominance:
         return f"Without a thought there is no contest that thinking could settle. {direct.verdict}"
     before = f"Without a thought the model {_follows(a, b, direct.dominance)} (D = {direct.dominance})"
-    if not steered.dominance:
+    if not (steered.dominance and steered.change):
         return f"{before}; with one there is no contest any more. {steered.verdict}"
     after = f"{before}, with one it {_follows(a, b, steered.dominance)} (D = {steered.dominance})"
-    if not steered.change.is_clear:
-        return f"No: thinking makes no change that can be told from 0 ({steered.change}). {after}."
-    said = f"Thinking moves it towards {a if steered.change.value > 0 else b} ({steered.change}). {after}."
+    change = steered.change
+    if not change.is_clear:
+        return f"No: thinking makes no change that can be told from 0 ({change}). {after}."
+    said = f"Thinking moves it towards {a if change.value > 0 else b} ({change}). {after}."
     if filler.change and filler.change.is_clear:
-        way = "the same way" if filler.change.value * steered.change.value > 0 else "the other way"
+        way = "the same way" if filler.change.value * change.value > 0 else "the other way"
         return f"{said} Filler of the same length moves it {way} ({filler.change})."
     return f"{said} Filler of the same length does not ({filler.change or 'no contest'})."

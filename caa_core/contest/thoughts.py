@@ -67,7 +67,7 @@ def thinking_prompt(model: SteerableModel, question: str, system: str = "") -> P
 
 def text_of(model: SteerableModel, thought: Sequence[int]) -> str:
     """A thought's tokens as text."""
-    return model.tokenizer.decode(thought, skip_special_tokens=True).strip()
+    return str(model.tokenizer.decode(list(thought), skip_special_tokens=True)).strip()
 
 
 def write_thoughts(

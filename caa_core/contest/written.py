@@ -67,9 +67,9 @@ class WrittenResult:
     @property
     def verdict(self) -> str:
         """What it comes to, in words."""
-        if self.reading["doubt"]:
-            return self.reading["doubt"]
         both = self.arms["both"].shares
+        if not (both and self.difference and self.change):
+            return self.reading["doubt"]
         names = dict(zip(VOICES, (self.a, self.b, *VOICES[2:]), strict=True))
         shares = ", ".join(f"{name} {both[voice]}" for voice, name in names.items())
         found = f"Under both, written answers are read as {shares}."
@@ -192,9 +192,12 @@ def _followed(
         for arm, answers in by_arm.items()
     }
     apart = {arm: shares["A"] - shares["B"] for arm, shares in counted.items()}
-    found = (apart["both"], apart["both"] - apart["unsteered"]) if reader.trusted else ()
-    estimates = [Estimate(float(line.mean()), *interval(line)) for line in found] or [None, None]
-    return WrittenResult(*names, reader.summary(), len(by_arm["both"]) // samples, samples, arms, *estimates)
+    difference, change = (
+        Estimate(float(line.mean()), *interval(line)) if reader.trusted else None
+        for line in (apart["both"], apart["both"] - apart["unsteered"])
+    )
+    questions = len(by_arm["both"]) // samples
+    return WrittenResult(*names, reader.summary(), questions, samples, arms, difference, change)
 
 
 def _counted(answers: Sequence[dict[str, Any]], samples: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from caa_core.contest.contest import Contest
+from caa_core.contest.dominance import Contest
 from caa_core.contest.surface import Surface, surface_of
 from caa_core.contest.tokens import TokenVoices
 from caa_core.contest.written import WrittenResult

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from caa_core.contest.contest import Contest
+from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import KEPT, ContestRequest, WrittenRequest, run, run_surface, run_written
 from caa_core.contest.surface import Grid
 from caa_core.contest.voice import Voice
