@@ -14,7 +14,8 @@ from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
 from caa_core.app.worker import Job
-from caa_core.contest.runs import ContestRequest, run, run_surface
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.runs import run, run_surface
 from caa_core.contest.surface import Grid
 from caa_core.contest.voice import Voice
 from caa_core.data.columns import Columns

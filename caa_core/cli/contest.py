@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.cli.common import add_columns, add_model, add_option, check_out, columns_of, load_model, say, vector_for
+from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import (
-    ContestRequest,
-    WrittenRequest,
     run,
     run_reasoning,
     run_surface,
@@ -18,7 +17,7 @@ from caa_core.contest.runs import (
 from caa_core.contest.surface import Grid
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import SAMPLED
+from caa_core.contest.written import SAMPLED, WrittenRequest
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction

@@ -24,7 +24,7 @@ from caa_core.model.prompts import Cue, render, with_prefill
 from caa_core.progress import Progress, showing
 from caa_core.steering.activations import ReadPosition
 from caa_core.steering.generation import BatchRow, Decoding, generate
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import AUTOMATIC
@@ -35,6 +35,19 @@ CONTROLS = 20
 WRITTEN_TOKENS = 32
 
 WRITTEN_PROMPTS = 16
+
+
+@dataclass(frozen=True)
+class ContestRequest:
+    """What two voices are measured on, and how. controls: of each kind. system: a system prompt that is nobody's
+    voice. written: tokens of the answers whose repetition is looked at.
+    """
+
+    data: Dataset
+    positions: Positions = AFTER_PROMPT
+    controls: int = CONTROLS
+    system: str = ""
+    written: int = WRITTEN_TOKENS
 
 
 def compete(

@@ -2,21 +2,21 @@
 
 import json
 from collections.abc import Callable, Generator, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from caa_core.contest.contest import CONTROLS, WRITTEN_TOKENS, compete
+from caa_core.contest.contest import ContestRequest, compete
 from caa_core.contest.surface import Grid, layer_grid, surface
 from caa_core.contest.thinking import reason
 from caa_core.contest.thinking_results import ThinkingResult
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.tokens import read_voices
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import ARMS, SAMPLED, SAMPLES, WrittenResult, follow, row_under
+from caa_core.contest.written import ARMS, WrittenRequest, WrittenResult, follow, row_under
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
-from caa_core.measuring.answer_reader import Direction, calibrate, held_out
+from caa_core.measuring.answer_reader import calibrate, held_out
 from caa_core.metrics.cache import digest
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
@@ -31,55 +31,26 @@ KEPT = 20
 Known = MutableMapping[str, dict[str, Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class WrittenRequest:
-    """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
-    preset whose held-out answers they are, by which that is calibrated. system: what the model is told by nobody's
-    voice.
-    """
-
-    questions: Sequence[str]
-    directions: Sequence[Direction]
-    held_out: Sequence[Preset | Dataset]
-    samples: int = SAMPLES
-    decoding: Decoding = SAMPLED
-    positions: Positions = AFTER_PROMPT
-    system: str = ""
-
-
-@dataclass(frozen=True)
-class ContestRequest:
-    """What two voices are measured on, and how. controls: of each kind. system: what the model is told by nobody's
-    voice. written: tokens of the answers whose repetition is looked at.
-    """
-
-    data: Dataset
-    positions: Positions = AFTER_PROMPT
-    controls: int = CONTROLS
-    system: str = ""
-    written: int = WRITTEN_TOKENS
-
-
 def run(
-    model: SteerableModel, bout: ContestRequest, a: Voice, b: Voice, known: Known | None = None
+    model: SteerableModel, request: ContestRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
     what is computed is put in. Yields `Progress`; raises what `choose_items` and `compete` raise.
     """
 
     def work() -> Generator[Progress, None, dict[str, Any]]:
-        items = yield from choose_items(model, bout.data, bout.positions)
-        written = 0 if items.are_choices else bout.written
-        found = yield from compete(model, items, a, b, bout.controls, system=bout.system, written=written)
+        items = yield from choose_items(model, request.data, request.positions)
+        written = 0 if items.are_choices else request.written
+        found = yield from compete(model, items, a, b, request.controls, system=request.system, written=written)
         return {**found.summary(), "skipped": list(items.skipped)}
 
-    settings = _settings(bout, a, b, controls=bout.controls, written_tokens=bout.written)
-    return (yield from _known(model, a, b, settings, [bout.data], work, known))
+    settings = _settings(request, a, b, controls=request.controls, written_tokens=request.written)
+    return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
 def run_surface(
     model: SteerableModel,
-    bout: ContestRequest,
+    request: ContestRequest,
     a: Voice,
     b: Voice,
     grid: Grid = Grid(),  # noqa: B008 - frozen
@@ -89,48 +60,52 @@ def run_surface(
     layers = grid.layers_in(model.num_layers)
 
     def work() -> Generator[Progress, None, dict[str, Any]]:
-        items = yield from choose_items(model, bout.data, bout.positions)
+        items = yield from choose_items(model, request.data, request.positions)
         if layers:
-            return (yield from layer_grid(model, items, a, b, *layers, system=bout.system)).summary()
-        return (yield from surface(model, items, a, b, *grid.multipliers, system=bout.system)).summary()
+            return (yield from layer_grid(model, items, a, b, *layers, system=request.system)).summary()
+        return (yield from surface(model, items, a, b, *grid.multipliers, system=request.system)).summary()
 
-    asked = {"layers": layers} if layers else {"multipliers": grid.multipliers}
-    return (yield from _known(model, a, b, _settings(bout, a, b, **asked), [bout.data], work, known))
+    steps = {"layers": layers} if layers else {"multipliers": grid.multipliers}
+    return (yield from _known(model, a, b, _settings(request, a, b, **steps), [request.data], work, known))
 
 
 def run_reasoning(
-    model: SteerableModel, bout: ContestRequest, a: Voice, b: Voice, budget: ThinkingRequest, known: Known | None = None
+    model: SteerableModel,
+    request: ContestRequest,
+    a: Voice,
+    b: Voice,
+    thinking: ThinkingRequest,
+    known: Known | None = None,
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure a contest with thoughts; else as `run`. Also yields, in the same form, what is known by and by."""
 
     def work() -> Generator[Progress | ThinkingResult, None, dict[str, Any]]:
-        items = yield from choose_items(model, bout.data, bout.positions)
-        return (yield from reason(model, items, a, b, budget, bout.system)).summary()
+        items = yield from choose_items(model, request.data, request.positions)
+        return (yield from reason(model, items, a, b, thinking, request.system)).summary()
 
-    settings = _settings(bout, a, b, budget=asdict(budget))
-    return (yield from _known(model, a, b, settings, [bout.data], work, known))
+    settings = _settings(request, a, b, budget=asdict(thinking))
+    return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
 def run_written(
-    model: SteerableModel, asked: WrittenRequest, a: Voice, b: Voice, known: Known | None = None
+    model: SteerableModel, request: WrittenRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure which voice written answers follow: `WrittenResult.summary` with settings and provenance; else as
     `run_reasoning`. Raises what `calibrate` and `follow` raise.
     """
 
     def work() -> Generator[Progress | WrittenResult, None, dict[str, Any]]:
-        reader = yield from calibrate(model, asked.directions, held_out(*asked.held_out))
-        how = asked.samples, asked.decoding, asked.positions, asked.system
-        return (yield from follow(model, reader, a, b, asked.questions, *how)).summary()
+        reader = yield from calibrate(model, request.directions, held_out(*request.held_out))
+        return (yield from follow(model, reader, a, b, request)).summary()
 
-    data = [one.test() if isinstance(one, Preset) else one for one in asked.held_out]
+    data = [one.test() if isinstance(one, Preset) else one for one in request.held_out]
     heard = [
         {"name": one.name, "layer": one.layer, "sha256": digest(one.vector.numpy().tobytes())}
-        for one in asked.directions
+        for one in request.directions
     ]
-    questions = digest(json.dumps(list(asked.questions)).encode())
-    drawn = {"answers_a_question": asked.samples, **asdict(asked.decoding)}
-    settings = _settings(asked, a, b, heard_along=heard, questions_sha256=questions, **drawn)
+    questions = digest(json.dumps(list(request.questions)).encode())
+    drawn = {"answers_a_question": request.samples, **asdict(request.decoding)}
+    settings = _settings(request, a, b, heard_along=heard, questions_sha256=questions, **drawn)
     return (yield from _known(model, a, b, settings, data, work, known))
 
 
@@ -156,8 +131,14 @@ def run_tokens(
     return {"question": question, "answers": answers, **found.summary()}
 
 
-def _settings(how: ContestRequest | WrittenRequest, a: Voice, b: Voice, **asked: Any) -> dict[str, Any]:
-    return {"a": _described(a), "b": _described(b), "positions": str(how.positions), "system": how.system, **asked}
+def _settings(request: ContestRequest | WrittenRequest, a: Voice, b: Voice, **chosen: Any) -> dict[str, Any]:
+    return {
+        "a": _described(a),
+        "b": _described(b),
+        "positions": str(request.positions),
+        "system": request.system,
+        **chosen,
+    }
 
 
 def _known(

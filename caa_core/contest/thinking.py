@@ -25,7 +25,7 @@ FILLER = "."
 
 
 def reason(
-    model: SteerableModel, items: Items, a: Voice, b: Voice, budget: ThinkingRequest | None = None, system: str = ""
+    model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest | None = None, system: str = ""
 ) -> Generator[Progress | ThinkingResult, None, ThinkingResult]:
     """Run the experiment on the first prompts of `items`, whose matching answers are A's.
 
@@ -39,19 +39,19 @@ def reason(
         raise InputError("Thoughts are steered from the prompt's end on: leave the steered positions at after-prompt.")
     if a.prefill or b.prefill:
         raise InputError("A voice that is the beginning of an answer leaves no room for a thought before it.")
-    budget = budget or ThinkingRequest()
-    kept = list(dict.fromkeys(pair.prompt for pair in items.pairs))[: budget.prompts]
+    request = request or ThinkingRequest()
+    kept = list(dict.fromkeys(pair.prompt for pair in items.pairs))[: request.prompts]
     items = items.some([i for i, pair in enumerate(items.pairs) if pair.prompt in kept])
     nobody = Voice("nobody", system=system)
     voices = [nobody, *(nobody.beside(voice) for voice in (a, b, a.beside(b)))]
     cases, of_item = items.both_orders()
     # Both letter orders of a question have the same random numbers.
     questions = {pair.prompt: item for pair, item in zip(cases, of_item, strict=True)}
-    thoughts = yield from write_thoughts(model, questions, voices, budget)
+    thoughts = yield from write_thoughts(model, questions, voices, request)
     filler = model.tokenizer(FILLER, add_special_tokens=False).input_ids[-1]
     systems = tuple(voice.system for voice in voices)
-    plan = ArmPlan(tuple(cases), tuple(of_item), systems, budget.thoughts, filler, thoughts)
-    summary = ThinkingSummary(model, items, a, b, budget, plan)
+    plan = ArmPlan(tuple(cases), tuple(of_item), systems, request.thoughts, filler, thoughts)
+    summary = ThinkingSummary(model, items, a, b, request, plan)
     yield summary.result(ThinkingScores(plan))
     scores = yield from showing(score_answers(model, plan, voices, items.are_choices), summary.result)
     report = yield from ask_which(model, items, (a.name, b.name), voices, scores)

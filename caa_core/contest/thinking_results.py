@@ -105,8 +105,10 @@ class ThinkingResult:
 class ThinkingSummary:
     """Makes results of what is known; an arm's is made once, as soon as all that it needs is known."""
 
-    def __init__(self, model: SteerableModel, items: Items, a: Voice, b: Voice, budget: ThinkingRequest, plan: ArmPlan):
-        self.items, self.a, self.b, self.budget, self.plan = items, a, b, budget, plan
+    def __init__(
+        self, model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest, plan: ArmPlan
+    ):
+        self.items, self.a, self.b, self.request, self.plan = items, a, b, request, plan
         self.texts = [[text_of(model, ids) for ids in plan.written(x)] for x in range(len(UNDER))]
         self.corrections = [[corrections(text) for text in texts] for texts in self.texts]
         self.arms: dict[str, ArmResult] = {}
@@ -126,7 +128,7 @@ class ThinkingSummary:
             b=self.b.name,
             prompts=prompts,
             items=len(self.items.pairs),
-            budget=self.budget,
+            budget=self.request,
             arms=tuple(self.arms[name] for name in [*(arm.name for arm in ARMS), CROSSED] if name in self.arms),
             thoughts=self._thoughts(scores),
             told=self_report,

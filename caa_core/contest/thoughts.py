@@ -71,16 +71,16 @@ def text_of(model: SteerableModel, thought: Sequence[int]) -> str:
 
 
 def write_thoughts(
-    model: SteerableModel, questions: dict[str, int], voices: Sequence[Voice], budget: ThinkingRequest
+    model: SteerableModel, questions: dict[str, int], voices: Sequence[Voice], request: ThinkingRequest
 ) -> Generator[Progress, None, Thoughts]:
-    """Write `budget.thoughts` thoughts on each question under each voice. Yields `Progress`.
+    """Write `request.thoughts` thoughts on each question under each voice. Yields `Progress`.
 
     Args:
         questions: each with the number that its random numbers go by; the same in both letter orders.
     """
-    wanted = [(question, number) for question in questions for number in range(budget.thoughts)]
+    wanted = [(question, number) for question in questions for number in range(request.thoughts)]
     size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // len(voices))
-    progress = Progress(len(wanted) * len(voices), "thoughts written", len(wanted) * budget.tokens)
+    progress = Progress(len(wanted) * len(voices), "thoughts written", len(wanted) * request.tokens)
     found: Thoughts = {}
     yield progress
     for first in range(0, len(wanted), size):
@@ -89,7 +89,7 @@ def write_thoughts(
             generate(
                 model,
                 [BatchRow(thinking_prompt(model, question, voice.system), voice.steers) for voice in voices],
-                budget.decoding(questions[question], number),
+                request.decoding(questions[question], number),
             )
             for question, number in batch
         ]
@@ -102,7 +102,7 @@ def write_thoughts(
             found |= {
                 (question, number, x): thought_of(model.tokenizer, text.ids) for x, text in enumerate(texts[place])
             }
-        progress.cost = done + budget.tokens * len(batch)
+        progress.cost = done + request.tokens * len(batch)
         yield progress.advance(len(batch) * len(voices), 0)
     return found
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from caa_core.contest.voice import Voice
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import Preset
 from caa_core.errors import InputError
-from caa_core.measuring.answer_reader import VOICES, Reader
+from caa_core.measuring.answer_reader import VOICES, Direction, Reader
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_prefill
@@ -24,14 +27,30 @@ SAMPLES = 2
 SAMPLED = Decoding(64, temperature=1.0)
 
 
+@dataclass(frozen=True, eq=False)
+class WrittenRequest:
+    """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
+    preset whose held-out answers they are, by which that is calibrated. samples: answers to each question. system: a
+    system prompt that is nobody's voice.
+    """
+
+    questions: Sequence[str]
+    directions: Sequence[Direction]
+    held_out: Sequence[Preset | Dataset]
+    samples: int = SAMPLES
+    decoding: Decoding = SAMPLED
+    positions: Positions = AFTER_PROMPT
+    system: str = ""
+
+
 @dataclass(frozen=True)
 class WrittenArm:
     """What was written under one condition of `ARMS`.
 
     shares: of answers by `VOICES`, means over questions; None where the reading is not trusted. repetition: share of
     tokens that end a run of four which the same text has had before. kl: KL(unsteered ‖ steered) in nats, mean over the
-    answers; None where the model is told something, whose KL against a model that is not is not known. answers: each
-    with its question and its reading.
+    answers; None where a voice is a system prompt, whose KL against a model without it is not known. answers: each with
+    its question and its reading.
     """
 
     name: str
@@ -98,31 +117,20 @@ class WrittenResult:
 
 
 def follow(
-    model: SteerableModel,
-    reader: Reader,
-    a: Voice,
-    b: Voice,
-    questions: Sequence[str],
-    samples: int = SAMPLES,
-    decoding: Decoding = SAMPLED,
-    positions: Positions = AFTER_PROMPT,
-    system: str = "",
+    model: SteerableModel, reader: Reader, a: Voice, b: Voice, request: WrittenRequest
 ) -> Generator[Progress | WrittenResult, None, WrittenResult]:
-    """Write `samples` answers to each question unsteered, under A, under B and under both; and read them all.
+    """Write the answers to each question unsteered, under A, under B and under both; and let `reader` read them all.
 
     The answers to one question draw the same random numbers under all four. Yields `Progress`, and what has come after
     some questions.
 
-    Args:
-        system: what the model is told by nobody's voice, in all of them.
-
     Raises:
         InputError: no questions, several samples of what is always the same, or what `generate` raises.
     """
-    questions = list(dict.fromkeys(questions))
+    questions, samples = list(dict.fromkeys(request.questions)), request.samples
     if not questions or samples < 1:
         raise InputError("Give at least one open question, and at least one sample of its answer.")
-    if samples > 1 and not decoding.temperature:
+    if samples > 1 and not request.decoding.temperature:
         raise InputError("At temperature 0 every sample is the same: take one sample, or a temperature above 0.")
     voices = (Voice("unsteered"), a, b, a.beside(b))
     count = len(questions) * samples * len(voices)
@@ -130,22 +138,22 @@ def follow(
     by_arm: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     size = max(1, ROWS.get(model.device.type, ROWS["cpu"]) // (samples * len(voices)))
     for first in range(0, len(questions), size):
-        some = [(number, sample) for number in range(len(questions))[first : first + size] for sample in range(samples)]
-        calls = []
-        for number, sample in some:
-            own = replace(decoding, seed=decoding.seed + sample * len(questions) + number)
-            calls.append(([row_under(model, questions[number], voice, positions, system) for voice in voices], own))
-        asked = [questions[number] for number, _ in some]
-        answers = yield from _answered(model, reader, voices, asked, calls, progress)
+        asked, calls = [], []
+        for number, sample in product(range(len(questions))[first : first + size], range(samples)):
+            asked.append(questions[number])
+            rows = [row_under(model, asked[-1], voice, request.positions, request.system) for voice in voices]
+            seed = request.decoding.seed + sample * len(questions) + number
+            calls.append((rows, replace(request.decoding, seed=seed)))
+        answers = yield from _write_and_read(model, reader, voices, asked, calls, progress)
         for place, (arm, voice) in enumerate(zip(ARMS, voices, strict=True)):
-            told = {"kl": None} if voice.system else {}
-            by_arm[arm] += [answer | told for answer in answers[place :: len(voices)]]
-        found = _followed(reader, (a.name, b.name), samples, by_arm)
+            unknown = {"kl": None} if voice.system else {}
+            by_arm[arm] += [answer | unknown for answer in answers[place :: len(voices)]]
+        found = _result(reader, (a.name, b.name), samples, by_arm)
         yield found
     return found
 
 
-def _answered(
+def _write_and_read(
     model: SteerableModel,
     reader: Reader,
     voices: Sequence[Voice],
@@ -158,8 +166,8 @@ def _answered(
     written = yield from within(progress, write_all(model, calls), len(rows))
     texts = [text for call in written for text in call]
     asked = [question for question in questions for _ in voices]
-    begins = [voice.prefill for _ in calls for voice in voices]
-    read = reader.read(model, asked, [text.text for text in texts], begins)
+    prefills = [voice.prefill for _ in calls for voice in voices]
+    read = reader.read(model, asked, [text.text for text in texts], prefills)
     readings = yield from within(progress, read, len(rows) / 8)
     weighed = yield from within(progress, costs(model, rows, texts), len(rows) / 8)
     yield progress.reach(progress.cost)
@@ -170,28 +178,27 @@ def _answered(
 
 
 def row_under(model: SteerableModel, question: str, voice: Voice, positions: Positions, system: str = "") -> BatchRow:
-    """A text to be written: the answer to a question under a voice."""
-    told = "\n".join(filter(None, (system.strip(), voice.system)))
-    return BatchRow(
-        with_prefill(model.tokenizer, ask(model.tokenizer, question, told), voice.prefill), voice.steers, positions
-    )
+    """The row of a batch in which a voice's answer to a question is written; `system` is nobody's voice."""
+    whole = "\n".join(filter(None, (system.strip(), voice.system)))
+    prompt = with_prefill(model.tokenizer, ask(model.tokenizer, question, whole), voice.prefill)
+    return BatchRow(prompt, voice.steers, positions)
 
 
-def _followed(
+def _result(
     reader: Reader, names: tuple[str, str], samples: int, by_arm: dict[str, list[dict[str, Any]]]
 ) -> WrittenResult:
-    counted = {arm: _counted(answers, samples) for arm, answers in by_arm.items()}
+    shares = {arm: _shares(answers, samples) for arm, answers in by_arm.items()}
     arms = {
         arm: WrittenArm(
             arm,
-            {voice: share_of(line) for voice, line in counted[arm].items()} if reader.trusted else None,
+            {voice: share_of(line) for voice, line in shares[arm].items()} if reader.trusted else None,
             float(np.mean([answer["repetition"] for answer in answers])),
             _mean([answer["kl"] for answer in answers]),
             tuple(answers),
         )
         for arm, answers in by_arm.items()
     }
-    apart = {arm: shares["A"] - shares["B"] for arm, shares in counted.items()}
+    apart = {arm: by_voice["A"] - by_voice["B"] for arm, by_voice in shares.items()}
     difference, change = (
         Estimate(float(line.mean()), *interval(line)) if reader.trusted else None
         for line in (apart["both"], apart["both"] - apart["unsteered"])
@@ -200,7 +207,7 @@ def _followed(
     return WrittenResult(*names, reader.summary(), questions, samples, arms, difference, change)
 
 
-def _counted(answers: Sequence[dict[str, Any]], samples: int) -> dict[str, np.ndarray]:
+def _shares(answers: Sequence[dict[str, Any]], samples: int) -> dict[str, np.ndarray]:
     """By voice, the share of each question's samples, [questions]."""
     voices = np.array([answer["voice"] for answer in answers], dtype=object).reshape(-1, samples)
     return {voice: (voices == voice).mean(1) for voice in VOICES}

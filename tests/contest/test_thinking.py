@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from caa_core.cli.main import main
-from caa_core.contest.runs import ContestRequest, run_reasoning
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.runs import run_reasoning
 from caa_core.contest.thinking import reason
 from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice

@@ -8,7 +8,7 @@ from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenResult, follow
+from caa_core.contest.written import WrittenRequest, WrittenResult, follow
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_questions, presets
 from caa_core.errors import InputError
@@ -147,12 +147,14 @@ SIDES = (
 def followed():
     model = make_tiny("llama")
     data = HeldOut(pairs("Great!", "Fine."), pairs("Awful!", "Well."))
-    directions = [Direction(side.name, side.steers[0].vector, side.steers[0].layer) for side in SIDES]
+    directions = [voice.direction for voice in SIDES]
     trusted = dataclasses.replace(
         finish(calibrate(model, directions, data)), aucs={"A": SURE, "B": SURE, "A against B": SURE}
     )
     events = []
-    found = finish(follow(model, trusted, *SIDES, PROMPTS, 3, Decoding(5, 1.0, 7)), events.append)
+    found = finish(
+        follow(model, trusted, *SIDES, WrittenRequest(PROMPTS, (), (), 3, Decoding(5, 1.0, 7))), events.append
+    )
     parts = [event for event in events if isinstance(event, WrittenResult)]
     assert [part.questions for part in parts] == [2, 4, 5] and parts[-1] == found, "what has come is kept"
     assert events[-2].fraction == pytest.approx(1)
@@ -197,7 +199,7 @@ def test_shares_are_of_answers_and_their_intervals_over_questions(followed):
 def test_a_reading_that_cannot_tell_gives_no_shares(followed):
     model, trusted, _ = followed
     poor = dataclasses.replace(trusted, aucs={**trusted.aucs, "B": Share(0.6, 0.4, 0.8)})
-    found = finish(follow(model, poor, *SIDES, PROMPTS[:1], 1, Decoding(3)))
+    found = finish(follow(model, poor, *SIDES, WrittenRequest(PROMPTS[:1], (), (), 1, Decoding(3))))
     assert found.arms["both"].shares is None and found.difference is None
     assert found.verdict.startswith("No voice is named") and "gloom against plain answers 0.60" in found.verdict
     assert found.arms["both"].answers[0]["answer"], "what was written is there to be read"
@@ -206,9 +208,9 @@ def test_a_reading_that_cannot_tell_gives_no_shares(followed):
 def test_what_follow_asks_for(followed):
     model, reader, _ = followed
     with pytest.raises(InputError, match="At temperature 0 every sample is the same"):
-        finish(follow(model, reader, *SIDES, PROMPTS, 2, Decoding(3)))
+        finish(follow(model, reader, *SIDES, WrittenRequest(PROMPTS, (), (), 2, Decoding(3))))
     with pytest.raises(InputError, match="at least one open question"):
-        finish(follow(model, reader, *SIDES, (), 1, Decoding(3)))
+        finish(follow(model, reader, *SIDES, WrittenRequest((), (), (), 1, Decoding(3))))
 
 
 def test_joy_is_read_on_the_embedded_model(embedded):

@@ -22,9 +22,9 @@ from caa_core.app.panels.experiment import Cache
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
-from caa_core.contest.contest import CONTROLS
+from caa_core.contest.contest import CONTROLS, ContestRequest
 from caa_core.contest.dominance import Contest
-from caa_core.contest.runs import KEPT, ContestRequest, run
+from caa_core.contest.runs import KEPT, run
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT

@@ -13,7 +13,8 @@ from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
 from caa_core.app.sessions import Session
-from caa_core.contest.runs import ContestRequest, run_surface
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.runs import run_surface
 from caa_core.contest.surface import MULTIPLIERS as GRID
 from caa_core.contest.surface import Grid, LayerGrid, surface_of
 from caa_core.errors import InputError

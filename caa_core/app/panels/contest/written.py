@@ -20,9 +20,9 @@ from caa_core.app.panels.common import (
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
-from caa_core.contest.runs import WrittenRequest, run_written
+from caa_core.contest.runs import run_written
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import SAMPLED, SAMPLES, WrittenResult
+from caa_core.contest.written import SAMPLED, SAMPLES, WrittenRequest, WrittenResult
 from caa_core.data.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
