@@ -8,7 +8,7 @@ Prompts are what the bootstrap draws; all that belongs to a prompt moves togethe
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import torch
 
 from caa_core.contest.decomposition import CANCELS
 from caa_core.contest.voice import Voice
-from caa_core.errors import InputError
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
 from caa_core.metrics.items import Items
+from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,24 @@ class Contest:
     None where Δ_A - Δ_B cannot be told from 0, or the voices cancel. controls: the least and the most interaction of
     `control_count` second voices drawn at random with B's norm and B's cosine to A; None without any. alone_a, alone_b:
     the controls of each voice by itself. self_test: the largest change of m under a voice's vector and its opposite at
-    once, which has to be 0. kl: KL(unsteered ‖ X) in nats for A, B and both. repetition: of answers written unsteered,
-    under A, B and both (see `evaluation.repetition`). rows: m of each item under each of them.
+    once, which has to be 0. kl: KL(unsteered ‖ X) in nats for A, B and both; None where X is a system prompt or a
+    prefill. repetition: of answers written unsteered, under A, B and both (see `sampling.repetition`). rows: m of each
+    item under each of them.
     """
 
     a: str
     b: str
     items: int
     prompts: int
-    delta_a: Estimate
-    delta_b: Estimate
-    delta_ab: Estimate
-    dominance: Estimate | None
+    delta_a: Estimate = field(metadata=FLAT)
+    delta_b: Estimate = field(metadata=FLAT)
+    delta_ab: Estimate = field(metadata=FLAT)
+    dominance: Estimate | None = field(metadata=SHARED)
     additive: float | None
-    interaction: Estimate
+    interaction: Estimate = field(metadata=FLAT)
     controls: tuple[float, float] | None
     control_count: int
-    kl: tuple[float, float, float]
+    kl: tuple[float | None, float | None, float | None]
     contest: bool
     verdict: str
     rows: tuple[dict[str, Any], ...]
@@ -88,32 +89,12 @@ class Contest:
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints; `low` and `high` are those of the dominance."""
-        found = asdict(self) | {"low": None, "high": None, "more_than_added": self.more_than_added}
-        found["kl"] = [None if math.isnan(kl) else kl for kl in self.kl]
-        for name in ESTIMATES:
-            if estimate := getattr(self, name):
-                prefix = "" if name == "dominance" else f"{name}_"
-                found |= {name: estimate.value, f"{prefix}low": estimate.low, f"{prefix}high": estimate.high}
-        return found
+        return {**plain(self), "more_than_added": self.more_than_added}
 
     @classmethod
     def of(cls, summary: dict[str, Any]) -> "Contest":
         """What `summary` was made of. Raises InputError for anything else."""
-        try:
-            parts = {part: summary[part] for part in cls.__dataclass_fields__}
-            for name in ESTIMATES:
-                prefix = "" if name == "dominance" else f"{name}_"
-                ends = parts[name], summary[f"{prefix}low"], summary[f"{prefix}high"]
-                parts[name] = None if parts[name] is None else Estimate(*map(float, ends))
-            for name in ("alone_a", "alone_b"):
-                parts[name] = parts[name] and Alone(**parts[name])
-            parts["kl"] = tuple(math.nan if kl is None else float(kl) for kl in parts["kl"])
-            return cls(**parts)
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError("The contest that was kept cannot be read.") from error
-
-
-ESTIMATES = ("delta_a", "delta_b", "delta_ab", "interaction", "dominance")
+        return restored(cls, summary, "The contest that was")
 
 
 def conclude(
@@ -131,7 +112,7 @@ def conclude(
     delta_a, delta_b, delta_ab = (estimate(np.mean, change) for change in changes)
     apart = estimate(lambda x, y, axis: (x - y).mean(axis), *changes[:2])
     dominance = estimate(dominance_of, *changes) if apart.is_clear and apart.value > 0 and not cancels else None
-    kl_a, kl_b, kl_ab = (float(line.mean()) for line in kl[1:4])
+    kl_a, kl_b, kl_ab = (None if math.isnan(nats) else float(nats) for nats in kl[1:4].mean(1))
     found = Contest(
         a=a.name,
         b=b.name,

@@ -8,7 +8,7 @@ what it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·
 import itertools
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate
 from caa_core.metrics.grid import check_multipliers, parse_layers, parse_multipliers
 from caa_core.metrics.items import Items
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
@@ -97,7 +98,7 @@ class Surface:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return {"kind": "multipliers", **asdict(self)}
+        return {"kind": "multipliers", **plain(self)}
 
 
 @dataclass(frozen=True)
@@ -120,20 +121,15 @@ class LayerGrid:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return {"kind": "layers", **asdict(self)}
+        return {"kind": "layers", **plain(self)}
 
 
 def surface_of(summary: dict[str, Any]) -> Surface | LayerGrid:
     """What `summary` was made of. Raises InputError for anything else."""
-    try:
-        parts = {name: value for name, value in summary.items() if name != "kind"}
-        if summary["kind"] == "layers":
-            return LayerGrid(**{**parts, "cells": tuple(parts["cells"])})
-        rate = parts["rate"] and Estimate(**parts["rate"])
-        cells = tuple(SurfaceCell(**cell) for cell in parts["cells"])
-        return Surface(**{**parts, "cells": cells, "balance": tuple(map(tuple, parts["balance"])), "rate": rate})
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError("The surface that was kept cannot be read.") from error
+    what = "The surface that was"
+    if summary.get("kind") == "layers":
+        return restored(LayerGrid, summary, what)
+    return restored(Surface, summary, what)
 
 
 def surface(

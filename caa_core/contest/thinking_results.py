@@ -1,6 +1,6 @@
 """What an experiment with thoughts says of two voices, by arm, as far as its answers are scored."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from caa_core.contest.thoughts import ThinkingRequest, corrections, text_of
 from caa_core.contest.voice import Voice
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
 from caa_core.metrics.items import Items
+from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.sampling import repetition
 
@@ -33,7 +34,6 @@ TOLD = (
     "What a model is told stands before its words, which cannot be read without it: there is no thinking only, answer "
     "only or crossed."
 )
-ESTIMATES = ("delta_a", "delta_b", "delta_ab", "dominance", "interaction", "change", "w")
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class ArmResult:
     """
 
     name: str
-    delta_a: Estimate | None = None
-    delta_b: Estimate | None = None
-    delta_ab: Estimate | None = None
-    dominance: Estimate | None = None
+    delta_a: Estimate | None = field(default=None, metadata=FLAT)
+    delta_b: Estimate | None = field(default=None, metadata=FLAT)
+    delta_ab: Estimate | None = field(default=None, metadata=FLAT)
+    dominance: Estimate | None = field(default=None, metadata=SHARED)
     additive: float | None = None
-    interaction: Estimate | None = None
-    change: Estimate | None = None
-    w: Estimate | None = None
+    interaction: Estimate | None = field(default=None, metadata=FLAT)
+    change: Estimate | None = field(default=None, metadata=FLAT)
+    w: Estimate | None = field(default=None, metadata=FLAT)
     thoughts: int = 0
     disagreements: int = 0
     self_corrections: int = 0
@@ -65,15 +65,7 @@ class ArmResult:
 
     def summary(self) -> dict[str, Any]:
         """As plain data; `low` and `high` are those of the dominance."""
-        found: dict[str, Any] = {"arm": self.name}
-        for name, value in vars(self).items():
-            if name in ESTIMATES:
-                prefix = "" if name == "dominance" else f"{name}_"
-                ends = (value.value, value.low, value.high) if value else (None, None, None)
-                found |= dict(zip((name, f"{prefix}low", f"{prefix}high"), ends, strict=True))
-            else:
-                found[name] = value
-        return found
+        return {"arm": self.name, **plain(self)}
 
 
 @dataclass(frozen=True)
@@ -97,9 +89,7 @@ class ThinkingResult:
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints: `arms`, and all the rest in `thinking`."""
-        rest = {name: getattr(self, name) for name in ("a", "b", "prompts", "items", "verdict", "note")}
-        rest |= {"budget": asdict(self.budget), "told": asdict(self.told) if self.told else None}
-        return {"arms": [arm.summary() for arm in self.arms], "thinking": rest | {"thoughts": list(self.thoughts)}}
+        return {"arms": [arm.summary() for arm in self.arms], "thinking": plain(self, without=["arms"])}
 
 
 class ThinkingSummary:
@@ -163,7 +153,7 @@ class ThinkingSummary:
             additive=found.additive if dominance else None,
             interaction=found.interaction,
             change=change,
-            kl=None if np.isnan(found.kl[2]) else float(found.kl[2]),
+            kl=found.kl[2],
             verdict=verdict,
             **(self._counts(scores, {arm.writer: both}) if arm.has_thoughts else {}),
         )

@@ -6,7 +6,7 @@ to the same prompt: 0 is the model's own way of talking.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.inspection import MAX_TOKENS, align
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, with_answer
 from caa_core.progress import Progress
@@ -43,15 +44,12 @@ class TokenVoices:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
     def of(cls, summary: dict[str, Any]) -> "TokenVoices":
         """What `summary` was made of. Raises InputError for anything else."""
-        try:
-            return cls(list(summary["tokens"]), [VoiceTrack(**track) for track in summary["tracks"]])
-        except (TypeError, KeyError) as error:
-            raise InputError("The answer that was kept cannot be read.") from error
+        return restored(cls, summary, "The answer that was")
 
 
 def read_voices(

@@ -13,6 +13,7 @@ from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Direction, Reader
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_prefill
 from caa_core.progress import Progress, within
@@ -59,12 +60,6 @@ class WrittenArm:
     kl: float | None
     answers: tuple[dict[str, Any], ...]
 
-    @classmethod
-    def of(cls, kept: dict[str, Any]) -> "WrittenArm":
-        """From plain data."""
-        shares = kept["shares"] and {voice: Share(**share) for voice, share in kept["shares"].items()}
-        return cls(**{**kept, "shares": shares, "answers": tuple(kept["answers"])})
-
 
 @dataclass(frozen=True)
 class WrittenResult:
@@ -102,18 +97,12 @@ class WrittenResult:
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(self), "verdict": self.verdict}
+        return {**plain(self), "verdict": self.verdict}
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "WrittenResult":
         """What `summary` was made of. Raises InputError for anything else."""
-        try:
-            fields = {name: kept[name] for name in cls.__dataclass_fields__}
-            fields["arms"] = {name: WrittenArm.of(arm) for name, arm in kept["arms"].items()}
-            fields |= {name: kept[name] and Estimate(**kept[name]) for name in ("difference", "change")}
-            return cls(**fields)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise InputError("The answers that were kept cannot be read.") from error
+        return restored(cls, kept, "The answers that were")
 
 
 def follow(

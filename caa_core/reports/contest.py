@@ -73,7 +73,7 @@ def write_report(found: dict[str, Any], path: Path) -> None:
 
 def table_of(found: Contest) -> list[list[str]]:
     """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
-    kl = ["0.00", *("not known" if value != value else f"{value:.2f}" for value in found.kl)]
+    kl = ["0.00", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
     written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
     moved = [
         ("unsteered", "", None),

@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -109,7 +108,7 @@ def test_what_the_model_is_told_is_a_voice_too(planted):
     told = Voice("told", system="Say x, and nothing else.")
     added = Voice("added", (Steer(-toward, LAYER, 0.1),))
     found = finish(compete(model, items, told, added))
-    assert found.controls is None and np.isnan(found.kl[0]) and found.kl[1] > 0
+    assert found.controls is None and found.kl[0] is None and found.kl[1] > 0
     alone = finish(compete(model, items, told, Voice("nothing"), controls=0))
     assert alone.delta_a == found.delta_a and alone.delta_ab == alone.delta_a
 
@@ -230,7 +229,7 @@ def test_words_that_the_answer_begins_with_are_a_voice(planted):
     for name, additions in (("with_b", []), ("with_both", [(vector.layer, vector.multiplier * vector.vector)])):
         expected = plainly(pair.positive, additions) - plainly(pair.negative, additions)
         assert found.rows[1][name] == pytest.approx(expected.item(), abs=1e-4)
-    assert np.isnan(found.kl[1:]).all() and found.controls is None
+    assert found.kl[1:] == (None, None) and found.controls is None
 
 
 def test_either_voice_may_be_words(planted):
