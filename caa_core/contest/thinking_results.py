@@ -70,26 +70,22 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class ThinkingResult:
-    """A contest in all arms that are known by now, within one budget, and the thoughts as plain data."""
+    """A contest in all arms that are known by now, by name, within one budget, and the thoughts as plain data."""
 
     a: str
     b: str
     prompts: int
     items: int
     budget: ThinkingRequest
-    arms: tuple[ArmResult, ...]
+    arms: dict[str, ArmResult]
     thoughts: tuple[dict[str, Any], ...]
     told: SelfReport | None
     note: str
     verdict: str
 
-    def arm(self, name: str) -> ArmResult | None:
-        """What is known of an arm."""
-        return next((arm for arm in self.arms if arm.name == name), None)
-
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints: `arms`, and all the rest in `thinking`."""
-        return {"arms": [arm.summary() for arm in self.arms], "thinking": plain(self, without=["arms"])}
+        return {"arms": [arm.summary() for arm in self.arms.values()], "thinking": plain(self, without=["arms"])}
 
 
 class ThinkingSummary:
@@ -119,7 +115,7 @@ class ThinkingSummary:
             prompts=prompts,
             items=len(self.items.pairs),
             budget=self.request,
-            arms=tuple(self.arms[name] for name in [*(arm.name for arm in ARMS), CROSSED] if name in self.arms),
+            arms={name: self.arms[name] for name in [*(arm.name for arm in ARMS), CROSSED] if name in self.arms},
             thoughts=self._thoughts(scores),
             told=self_report,
             note=TOLD if self.plan.is_told else "",

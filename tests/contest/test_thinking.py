@@ -95,14 +95,14 @@ def test_what_is_steered_in_which_arm(bench, name):
     words, covers = BY_HAND[name]
     writer = {"none": lambda x: None, "nobody": lambda x: 0}.get(words, lambda x: x)
     m = [bench.m(writer(x), x, covers, words == "dots") for x in range(4)]
-    arm = bench.found.arm(name)
+    arm = bench.found.arms[name]
     for x, delta in enumerate((arm.delta_a, arm.delta_b, arm.delta_ab), 1):
         assert delta.value == pytest.approx(m[x] - m[0], abs=2e-4)
 
 
 def test_the_arms_differ(bench):
     """So that the test above could fail."""
-    changes = [round(bench.found.arm(name).delta_ab.value, 3) for name in BY_HAND]
+    changes = [round(bench.found.arms[name].delta_ab.value, 3) for name in BY_HAND]
     assert len(set(changes)) == len(changes)
 
 
@@ -110,7 +110,7 @@ def test_crossed(bench):
     """A's words before B's answer, and the reverse; nobody's voice reads the words."""
     answer = BY_HAND["answer only"][1]
     ab, ba, aa, bb = (bench.m(words, by, answer) for words, by in ((1, 2), (2, 1), (1, 1), (2, 2)))
-    crossed = bench.found.arm("crossed")
+    crossed = bench.found.arms["crossed"]
     assert crossed.dominance is None and crossed.thoughts == 8
     if crossed.w:
         assert crossed.w.value == pytest.approx((ab - ba) / (aa - bb), abs=2e-3)
@@ -137,18 +137,18 @@ def test_a_voice_that_moves_answers_alone(planted):
     model, items, a, b = planted
     found = finish(reason(model, items, a, b, SMALL))
     for name in ("direct", "steered", "answer only", "reread", "filler"):
-        assert found.arm(name).dominance.value == pytest.approx(0.5, abs=0.02)
-        assert found.arm(name).additive == pytest.approx(0.5, abs=0.02) and found.arm(name).kl >= 0
+        assert found.arms[name].dominance.value == pytest.approx(0.5, abs=0.02)
+        assert found.arms[name].additive == pytest.approx(0.5, abs=0.02) and found.arms[name].kl >= 0
     for name in ("thinking only", "words alone"):
-        arm = found.arm(name)
+        arm = found.arms[name]
         assert arm.dominance is None and arm.change is None and arm.disagreements == 0
         assert arm.delta_ab.value == pytest.approx(0, abs=1e-6)
         assert arm.verdict.startswith("Neither speaks, so there is no contest")
-    assert found.arm("crossed").w.value == pytest.approx(-1, abs=0.02)
-    assert found.arm("crossed").verdict.startswith("The vectors decide more: W = -1.00")
-    assert found.arm("direct").verdict.startswith("The model follows A: D = +0.5")
-    assert abs(found.arm("answer only").change.value) < 0.02
-    assert found.arm("steered").thoughts == 12 and found.arm("direct").thoughts == 0
+    assert found.arms["crossed"].w.value == pytest.approx(-1, abs=0.02)
+    assert found.arms["crossed"].verdict.startswith("The vectors decide more: W = -1.00")
+    assert found.arms["direct"].verdict.startswith("The model follows A: D = +0.5")
+    assert abs(found.arms["answer only"].change.value) < 0.02
+    assert found.arms["steered"].thoughts == 12 and found.arms["direct"].thoughts == 0
 
 
 def test_thoughts_are_kept_beside_the_numbers(planted):
@@ -156,7 +156,7 @@ def test_thoughts_are_kept_beside_the_numbers(planted):
     found = finish(reason(model, items, a, b, SMALL))
     assert len(found.thoughts) == len(PROMPTS) * 2 * 4
     under_both = [thought for thought in found.thoughts if thought["under"] == "both"]
-    assert sum(thought["disagrees"] for thought in under_both) == found.arm("steered").disagreements
+    assert sum(thought["disagrees"] for thought in under_both) == found.arms["steered"].disagreements
     assert all(thought["disagrees"] == (thought["m"] * thought["m_alone"] < 0) for thought in found.thoughts)
     assert found.told.prompts == 6 and 0 <= found.told.probability.value <= 1 and found.told.agree <= 6
 
@@ -169,15 +169,15 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
     a, b = (Voice(name, (Steer(random_vector(tiny_llama, i), 1, 1.0),)) for i, name in enumerate("AB"))
     found = finish(reason(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
     assert found.prompts == found.items == 3 and len(found.thoughts) == 3 * 2 * 4
-    assert found.arm("steered").thoughts == 6
+    assert found.arms["steered"].thoughts == 6
     assert found.verdict == "3 prompts are too few to tell; give at least 4."
 
 
 def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
     told, added = Voice("told", system="Say x."), Voice("added", (Steer(random_vector(tiny_llama), 1, 1.0),))
     found = finish(reason(tiny_llama, items_of(tiny_llama), told, added, ThinkingRequest(thoughts=1, tokens=4)))
-    assert [arm.name for arm in found.arms] == ["direct", "steered", "words alone", "reread", "filler"]
-    assert "stands before its words" in found.note and found.arm("steered").kl is None
+    assert list(found.arms) == ["direct", "steered", "words alone", "reread", "filler"]
+    assert "stands before its words" in found.note and found.arms["steered"].kl is None
     json.dumps(found.summary(), allow_nan=False)
 
 
@@ -198,7 +198,7 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
     ]
     assert len(known[0].thoughts) == 24 and not known[0].arms and known[0].thoughts[0]["m"] is None
     assert known[1].arms or known[2].arms
-    assert "crossed" in [arm.name for arm in known[-1].arms]
+    assert "crossed" in known[-1].arms
 
 
 def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tmp_path):
