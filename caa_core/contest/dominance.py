@@ -112,7 +112,7 @@ def conclude(
     delta_a, delta_b, delta_ab = (estimate(np.mean, change) for change in changes)
     apart = estimate(lambda x, y, axis: (x - y).mean(axis), *changes[:2])
     dominance = estimate(dominance_of, *changes) if apart.is_clear and apart.value > 0 and not cancels else None
-    kl_a, kl_b, kl_ab = (None if math.isnan(nats) else float(nats) for nats in kl[1:4].mean(1))
+    kl_a, kl_b, kl_ab = (float(nats) if math.isfinite(nats) else None for nats in kl[1:4].mean(1))
     found = Contest(
         a=a.name,
         b=b.name,
