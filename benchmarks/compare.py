@@ -4,11 +4,13 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from benchmarks import forms, ours
 from benchmarks.ours import DTYPES
@@ -33,13 +35,20 @@ class Peers:
 
     def __init__(self, python: str):
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as the process)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said, "text": True}
-        self._process = subprocess.Popen([python, HERE / "peers.py"], **pipes)
+        self._process = subprocess.Popen(
+            [python, HERE / "peers.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        assert self._process.stdin and self._process.stdout  # both are pipes
+        self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, what: str, **given: Any) -> dict[str, Any]:
-        self._process.stdin.write(json.dumps({"do": what, **given}) + "\n")
-        self._process.stdin.flush()
-        if not (answer := self._process.stdout.readline()):
+        self._questions.write(json.dumps({"do": what, **given}) + "\n")
+        self._questions.flush()
+        if not (answer := self._answers.readline()):
             self._said.seek(0)
             raise RuntimeError(f"The peers' process has ended:\n{self._said.read()[-2000:]}")
         return json.loads(answer)
@@ -77,17 +86,7 @@ def _measure_extraction(
     """Times of one dataset; `made` gets our vectors."""
     works: dict[str, Callable[[], float]] = {}
     for dtype, model in models.items():
-        peer, batch = fastest[dtype]
-        pairs = ours.texts(model, dataset)
-        works |= {
-            f"CAA Studio, {dtype}": lambda d=dtype, m=model: ours.seconds(
-                lambda: made.update({d: ours.vectors(m, dataset)})
-            ),
-            f"floor, {dtype}": lambda m=model: ours.seconds(lambda: ours.bare_trunk(m, dataset)),
-            f"{peer}, batch {batch}, {dtype}": lambda d=dtype, p=peer, b=batch, t=pairs: peers.ask(
-                p, pairs=t, batch=b, dtype=d
-            )["seconds"],
-        }
+        works |= _makers(dtype, model, peers, fastest[dtype], dataset, made)
     found = medians(part.rounds, works)
     what = _name(dataset)
     part.add(f"vectors of {what}, all layers", **found)
@@ -97,6 +96,24 @@ def _measure_extraction(
     part.claim(f"{what}: CAA Studio over its floor, {DTYPES[0]}", "≤ 1.4", best / floor)
     if DTYPES[0] == "bfloat16":
         part.claim(f"{what}: fastest peer (its default, float32) over CAA Studio in bfloat16", "≥ 8", peer32 / best)
+
+
+def _makers(
+    dtype: str,
+    model: SteerableModel,
+    peers: Peers,
+    fastest: tuple[str, int],
+    dataset: Dataset,
+    made: dict[str, SteeringVector],
+) -> dict[str, Callable[[], float]]:
+    """What makes vectors in one dtype and says in how many seconds, by name."""
+    peer, batch = fastest
+    pairs = ours.texts(model, dataset)
+    return {
+        f"CAA Studio, {dtype}": lambda: ours.seconds(lambda: made.update({dtype: ours.vectors(model, dataset)})),
+        f"floor, {dtype}": lambda: ours.seconds(lambda: ours.bare_trunk(model, dataset)),
+        f"{peer}, batch {batch}, {dtype}": lambda: peers.ask(peer, pairs=pairs, batch=batch, dtype=dtype)["seconds"],
+    }
 
 
 def _lowest_cosine(a: SteeringVector, b: SteeringVector) -> float:
@@ -142,7 +159,7 @@ def steering(rounds: int) -> Part:
     part = Part(rounds)
     for dtype in DTYPES:
         model, plain = ours.endless(load(DEFAULT_MODEL, dtype)), read(DEFAULT_MODEL, dtype).module
-        found = medians(rounds, {name: lambda w=work: ours.seconds(w) for name, work in _forms(model, plain).items()})
+        found = medians(rounds, {name: partial(ours.seconds, work) for name, work in _forms(model, plain).items()})
         part.add(f"{ours.NEW_TOKENS} tokens, {dtype}", **found)
         if dtype == "bfloat16":
             _claim_steering(part, found)
@@ -162,7 +179,7 @@ def _claim_steering(part: Part, found: dict[str, float]) -> None:
     )
 
 
-def _forms(model: SteerableModel, plain: torch.nn.Module) -> dict[str, Callable[[], object]]:
+def _forms(model: SteerableModel, plain: PreTrainedModel) -> dict[str, Callable[[], object]]:
     vector = load_vector(presets()["joy"].vector_file)
     steer, tokens = Steer(vector.at(12), 12, 1.5), ours.NEW_TOKENS
     ids = torch.tensor([ours.prompt(model).ids] * 2)

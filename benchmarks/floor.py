@@ -22,7 +22,8 @@ def measure(dataset: Dataset, rounds: int) -> Part:
     ours.bare_trunk(model, dataset.first(8))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
         ours.bare_trunk(model, dataset)
-    microseconds, operations = Counter(), 0
+    microseconds: Counter[str] = Counter()
+    operations = 0
     for event in profile.key_averages():
         kind = KINDS.get(event.key, "everything else")
         microseconds[kind] += event.self_cpu_time_total

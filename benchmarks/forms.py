@@ -9,15 +9,15 @@ from functools import partial
 import nnsight
 import torch
 from nnsight.intervention.envoy import Envoy
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
-from caa_core.model.loading import SteerableModel, hidden_of
+from caa_core.model.loading import BlockOutput, SteerableModel, hidden_of
 from caa_core.steering.interventions import Steer
 
 Forward = Callable[[torch.Tensor, DynamicCache], torch.Tensor]
 
 
-def bare(module: torch.nn.Module, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+def bare(module: PreTrainedModel, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """One forward pass of a module that nnsight may or may not have. Returns the last logits, [rows, vocabulary]."""
     keep = torch.tensor([-1])
     return module(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=keep).logits[:, -1]
@@ -36,11 +36,11 @@ def addition(steer: Steer, dtype: torch.dtype) -> torch.Tensor:
     return torch.stack([torch.zeros_like(steer.vector), steer.multiplier * steer.vector])[:, None].to(dtype)
 
 
-def hooks(module: torch.nn.Module, block: torch.nn.Module, ids: torch.Tensor, steps: int, steer: Steer) -> None:
+def hooks(module: PreTrainedModel, block: torch.nn.Module, ids: torch.Tensor, steps: int, steer: Steer) -> None:
     """A bare forward hook on a block of a plain module."""
     added = addition(steer, module.dtype)
 
-    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+    def add(_module: torch.nn.Module, _inputs: object, output: BlockOutput) -> None:
         hidden_of(output)[:, -1:] += added
 
     handle = block.register_forward_hook(add)

@@ -4,12 +4,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.model.loading import SteerableModel, best_dtype, hidden_of
-from caa_core.model.prompts import Answer, Prompt, render, render_pair
+from caa_core.model.loading import BlockOutput, SteerableModel, best_dtype, hidden_of
+from caa_core.model.prompts import Answer, Prompt, render, render_pair, text_of
 from caa_core.progress import finish
 from caa_core.steering.activations import reading_budget
 from caa_core.steering.batching import batches
@@ -53,8 +54,11 @@ def texts(model: SteerableModel, dataset: Dataset) -> list[tuple[str, str]]:
     found = []
     for pair in dataset.pairs:
         rendered = render_pair(model.tokenizer, pair)
-        ends = (answer.ids[: rendered.shared + 1] for answer in (rendered.positive, rendered.negative))
-        found.append(tuple(map(model.tokenizer.decode, ends)))
+        positive, negative = (
+            text_of(model.tokenizer, answer.ids[: rendered.shared + 1])
+            for answer in (rendered.positive, rendered.negative)
+        )
+        found.append((positive, negative))
     return found
 
 
@@ -86,7 +90,7 @@ def write(model: SteerableModel, plans: Sequence[tuple[Steer, ...]], tokens: int
 
 
 @torch.no_grad()
-def plain_generate(module: torch.nn.Module, ids: torch.Tensor, tokens: int = NEW_TOKENS) -> None:
+def plain_generate(module: Any, ids: torch.Tensor, tokens: int = NEW_TOKENS) -> None:
     """transformers' own generate, one row, greedy, on a module that nnsight has never seen."""
     module.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False
@@ -141,7 +145,7 @@ def _steered(model: SteerableModel, ids: Sequence[int], start: int, steer: Steer
     """[tokens, vocabulary] logits, steered from the token before an answer's first."""
     addition = (steer.multiplier * steer.vector).to(model.device, model.dtype)
 
-    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+    def add(_module: torch.nn.Module, _inputs: object, output: BlockOutput) -> None:
         hidden_of(output)[:, start - 1 :] += addition
 
     with hooked(model, steer.layer, add):

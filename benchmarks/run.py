@@ -5,11 +5,14 @@ compared is run in turns in one go, and ratios of medians are reported: machines
 """
 
 import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks import beside, compare, floor, growth, start
-from benchmarks.results import keep
+from benchmarks.results import Part, keep
+from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_pairs, find_test_pairs
 
 PARTS = "start", "beside", "steering", "sweep", "growth", "floor", "extraction"
@@ -34,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     data = [replace(find_pairs(name), name=_label(name)) for name in options.data]
     tests = [replace(find_test_pairs(name), name=_label(name)) for name in options.tests]
-    works = {
+    works: dict[str, Callable[[], Part]] = {
         "start": lambda: start.measure(options.rounds),
         "beside": lambda: beside.measure(options.rounds),
         "steering": lambda: compare.steering(options.rounds),
@@ -46,9 +49,7 @@ def main() -> None:
         # Sets that have fewer are measured once, as they are.
         sets = [one.first(count) for one in data if len(one.pairs) >= count or count == min(options.pairs)]
         if sets:
-            works[f"extraction of {count} pairs"] = lambda sets=sets: compare.extraction(
-                compare.Peers(options.peers), sets, options.rounds
-            )
+            works[f"extraction of {count} pairs"] = partial(_extraction, options.peers, sets, options.rounds)
     for name in (name for name in works if name.split()[0] in options.only):
         part = works[name]()
         keep(name, part)
@@ -57,6 +58,10 @@ def main() -> None:
                 f"{'met    ' if claim.met else 'NOT MET'}  {claim.what}: {claim.measured:.3g} ({claim.asked})",
                 flush=True,
             )
+
+
+def _extraction(python: str, datasets: Sequence[Dataset], rounds: int) -> Part:
+    return compare.extraction(compare.Peers(python), datasets, rounds)
 
 
 if __name__ == "__main__":

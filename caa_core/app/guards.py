@@ -7,6 +7,7 @@ prints what a handler raised with paths and all that was sent.
 import logging
 import re
 import traceback
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -50,10 +51,11 @@ def install_guards() -> None:
     """Files are uploaded, never fetched; and what gradio would print is logged without what was sent."""
     take = Block.async_move_resource_to_block_cache
 
-    async def take_file(block: Block, path: Any) -> str | None:
-        if re.match(r"\s*\w+:", str(path)):
+    async def take_file(self: Block, url_or_file_path: str | Path | None) -> str | None:
+        if re.match(r"\s*\w+:", str(url_or_file_path)):
             raise gr.Error("This app fetches nothing; upload the file.", print_exception=False)
-        return await take(block, path)
+        return await take(self, url_or_file_path)
 
-    Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign, assignment]
+    # gradio has no setting for it.
+    Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign]
     traceback.print_exc = lambda *_, **__: log.error("a request failed", exc_info=True)

@@ -234,7 +234,7 @@ class Sessions:
         What the person made stays for a while; a page that only slept finds it too.
         """
         with self._lock:
-            if session := self._pages.get(page):
+            if page and (session := self._pages.get(page)):
                 session.stop_all()
                 session.seen, session.left = time.monotonic(), True
 

@@ -34,10 +34,10 @@ class Studio:
         self._closing = False
         # Vectors of presets by model, and how far those that are being made have come.
         self._preset_vectors: WeakKeyDictionary[SteerableModel, dict[str, SteeringVector]] = WeakKeyDictionary()
-        self._making: dict[tuple[SteerableModel, str], Progress | None] = {}
+        self._making: dict[tuple[SteerableModel, str], Progress] = {}
         self._loading = threading.Lock()
         self.model: SteerableModel
-        self._look: Job | None = None
+        self._look: Job
         self.load(spec, say=say)
 
     def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
@@ -124,7 +124,6 @@ class Studio:
 
     def _make(self, model: SteerableModel, name: str) -> Generator[Progress, None, SteeringVector]:
         work = preset_vector(model, presets()[name])
-        self._making[model, name] = None
         try:
             while True:
                 self._making[model, name] = progress = next(work)
@@ -133,7 +132,7 @@ class Studio:
             return end.value
         finally:
             work.close()
-            del self._making[model, name]
+            self._making.pop((model, name), None)
 
 
 def _wrapped(loaded: ModelParts) -> Generator[None, None, SteerableModel]:

@@ -92,7 +92,8 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     prompts = [_best(fields, ((role,),), role, name) for role in PROMPT_FIELDS]
     answers = [_best(fields, NAMES[role], role, name) for role in ("positive", "negative")]
     if all(prompts):
-        return Columns(prompts[0], *(answers if all(answers) else ("", "")), prompts[1])
+        positive, negative = answers if all(answers) else ("", "")
+        return Columns(prompts[0], positive, negative, prompts[1])
     prompt = _best(fields, NAMES["prompt"], "prompt", name)
     if prompt and all(answers):
         return Columns(prompt, *answers)

@@ -16,9 +16,10 @@ SECONDS = 10
 
 def find_hub_dataset(data: str) -> Table | None:
     """The dataset of "hub:owner/name", "hub:owner/name:config", or either with "@split"; None for other words."""
-    if not data.startswith("hub:"):
+    named = re.fullmatch(r"hub:([^:@]*)(?::([^@]*))?(?:@(.*))?", data, re.DOTALL)
+    if not named:
         return None
-    repo_id, config, split = re.fullmatch(r"hub:([^:@]*)(?::([^@]*))?(?:@(.*))?", data, re.DOTALL).groups()
+    repo_id, config, split = named.groups()
     return read_hub_dataset(repo_id.strip(), config or None, split or "train")
 
 

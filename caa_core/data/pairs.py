@@ -157,6 +157,7 @@ class Dataset:
 
     def records(self) -> list[dict[str, str]]:
         """The pairs under the field names by which they are read again."""
+        names: tuple[str, ...]
         if any(pair.negative_prompt for pair in self.pairs):
             names = (PROMPT_FIELDS[0], *TEXT_FIELDS[1:], PROMPT_FIELDS[1])
         else:

@@ -59,7 +59,8 @@ def columns_of(raw: bytes) -> dict[str, list[str | None]]:
             raise InputError("is a Parquet file without a column of text.")
         if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
             raise InputError("is a Parquet file with two columns of one name.")
-        return file.read(columns=texts, use_threads=False).to_pydict()
+        columns: dict[str, list[str | None]] = file.read(columns=texts, use_threads=False).to_pydict()
+        return columns
     except InputError:
         raise
     except Exception as error:  # whatever a broken file makes the library raise
@@ -82,7 +83,7 @@ def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return any(is_text(kind) for is_text in (types.is_string, types.is_large_string, types.is_string_view))
 
 
 def main() -> None:

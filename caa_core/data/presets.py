@@ -124,7 +124,7 @@ def preset_behind(sha256: str) -> Preset | None:
 def pairs_behind(sha256: str) -> Dataset | None:
     """The pairs of that preset."""
     preset = preset_behind(sha256)
-    return preset and preset.dataset()
+    return preset.dataset() if preset else None
 
 
 def find_table(data: str | Path) -> Table:

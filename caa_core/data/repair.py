@@ -114,8 +114,8 @@ def _fitted(pair: ContrastPair, fits: Fits) -> ContrastPair:
     most = max(len(pair.prompt.split()), len(pair.negative_prompt.split()))
 
     def keeping(words: int) -> ContrastPair:
-        prompts = (_last_words(text, words) for text in (pair.prompt, pair.negative_prompt))
-        return replace(pair, **dict(zip(("prompt", "negative_prompt"), prompts, strict=True)))
+        negative_prompt = _last_words(pair.negative_prompt, words)
+        return replace(pair, prompt=_last_words(pair.prompt, words), negative_prompt=negative_prompt)
 
     if fits(pair) or not fits(keeping(least)):
         return pair
@@ -144,10 +144,10 @@ def _balanced(pairs: list[ContrastPair]) -> list[ContrastPair]:
     matching = Counter(pair.positive.strip("()") for pair in lettered)
     common, rare = sorted((letter for letter, _ in letters.most_common(2)), key=lambda x: -matching[x])
     can = [
-        number
+        (number, swapped)
         for number, pair in enumerate(pairs)
-        if (pair.positive.strip("()"), pair.negative.strip("()")) == (common, rare) and pair.swapped()
+        if (pair.positive.strip("()"), pair.negative.strip("()")) == (common, rare) and (swapped := pair.swapped())
     ]
     count = min((matching[common] - matching[rare]) // 2, len(can))
-    chosen = {can[i * len(can) // count] for i in range(count)}
-    return [pair.swapped() if number in chosen else pair for number, pair in enumerate(pairs)]
+    chosen = dict(can[i * len(can) // count] for i in range(count))
+    return [chosen.get(number, pair) for number, pair in enumerate(pairs)]

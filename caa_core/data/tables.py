@@ -161,7 +161,7 @@ def _guess(raw: bytes) -> str:
     from charset_normalizer import from_bytes
 
     odd = b"\n".join(line for line in raw.splitlines() if not line.isascii())
-    start = max(0, re.search(rb"[\x80-\xff]", odd).start() - CONTEXT)
+    start = max(0, next(re.finditer(rb"[\x80-\xff]", odd)).start() - CONTEXT)
     # These are no part of a character of several bytes, so none is cut in two.
     end = re.compile(rb"[\n ,;]").search(odd, start + SAMPLE, start + SAMPLE + CONTEXT)
     sample = odd[start : end.start() if end else start + SAMPLE]
@@ -198,7 +198,8 @@ def _records(text: str, name: str) -> tuple[str, list[Record]]:
 
 def _json(text: str, name: str) -> list[Any]:
     try:
-        return json.loads(text)
+        items: list[Any] = json.loads(text)
+        return items
     except json.JSONDecodeError as error:
         raise InputError(
             f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."

@@ -68,7 +68,7 @@ class ShuffledLabels:
         signs = np.where(np.arange(len(lines)) < len(lines) // 2, -1.0, 1.0)
         drawn = np.stack([random.permutation(signs) for _ in range(count)])
         self._signs = torch.from_numpy(drawn[:, [lines[pair.line] for pair in dataset.pairs]]).float()
-        self.value = torch.zeros(())
+        self.value = torch.zeros((), dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
         self.value = self.value + torch.einsum("sp,lph->lsh", self._signs[:, pairs], positive - negative)

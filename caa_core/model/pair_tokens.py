@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from caa_core.data.lint import Cut
 from caa_core.data.pairs import ContrastPair
-from caa_core.model.prompts import RenderedPair, longest_sequence, render_pair
+from caa_core.model.prompts import RenderedPair, longest_sequence, render_pair, text_of
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -37,7 +37,7 @@ def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: Re
     letter = pair.positive.strip("()")
     ids = rendered.positive.ids
     start = min(rendered.positive.start, rendered.shared)
-    pieces = [tokenizer.decode([token]).strip() for token in ids[start:]]
+    pieces = [text_of(tokenizer, [token]).strip() for token in ids[start:]]
     at = rendered.shared - start
     named = [piece.replace(letter, "A") for piece in pieces]
     ordinal = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"

@@ -134,16 +134,29 @@ def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: st
     return Prompt(text, tuple(tokenizer(text).input_ids), glue=" ", special=True)
 
 
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], **options: bool) -> str:
+    """The text of some tokens; `options` are those of `tokenizer.decode`."""
+    text = tokenizer.decode(list(ids), **options)
+    assert isinstance(text, str)  # it would be a list of texts for a list of sequences
+    return text
+
+
 def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) -> str:
     messages = [{"role": "system", "content": system}, *turns] if system else turns
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return _templated(tokenizer, messages)
     except TemplateError:
         if not system:
             raise
         # Templates without a system role (Gemma's) take it as the first words of the user.
         first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
-        return tokenizer.apply_chat_template([first, *turns[1:]], tokenize=False, add_generation_prompt=True)
+        return _templated(tokenizer, [first, *turns[1:]])
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[Turn]) -> str:
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str)  # and no tokens
+    return text
 
 
 def _plain(turns: Sequence[Turn], system: str) -> str:
@@ -234,7 +247,7 @@ def from_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Se
     lead = lead_of(tokenizer)
     led = with_answer(tokenizer, lead, begin).ids if begin else lead.ids
     ids = (*prompt.ids, *thought, *led)
-    return Prompt(tokenizer.decode(ids), ids, "", prompt.special, begin, len(ids) - len(prompt.ids))
+    return Prompt(text_of(tokenizer, ids), ids, "", prompt.special, begin, len(ids) - len(prompt.ids))
 
 
 def lead_of(tokenizer: PreTrainedTokenizerBase) -> Prompt:

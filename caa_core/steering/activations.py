@@ -9,7 +9,7 @@ import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.model.loading import SteerableModel, hidden_of
+from caa_core.model.loading import BlockOutput, SteerableModel, hidden_of
 from caa_core.model.prompts import Answer, RenderedPair, render_pair
 from caa_core.progress import Progress, showing
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
@@ -223,7 +223,8 @@ def _read(
     inputs = inputs_of(model, [row.pair_row for row in batch], [prefix.length] * len(batch))
     rows, columns, weights = _readings(batch, prefix.length)
     deepest, step = max(layers), max(1, budget(model) * model.num_layers // inputs.ids.numel())
-    below, found = None, {}
+    below: BlockOutput | None = None
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for first in range(0, deepest + 1, step):
         last = min(first + step - 1, deepest)
         inputs.cache = prefix.cache(len(batch)) if prefix.length else None

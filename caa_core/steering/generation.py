@@ -12,12 +12,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from caa_core.errors import InputError
 from caa_core.model.loading import Inputs, SteerableModel
-from caa_core.model.prompts import Prompt
+from caa_core.model.prompts import Prompt, text_of
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
 from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
+from caa_core.steering.pair_rows import keys_and_values
 from caa_core.steering.passes import steered_logits
 
 MAX_NEW_TOKENS = 2048
@@ -136,8 +138,15 @@ class _Text:
         else:
             self.written.ids.append(token)
         # An unfinished character of several bytes decodes to U+FFFD; it is held back until it is whole.
-        words = model.tokenizer.decode(self.written.ids, skip_special_tokens=True)
-        self.written.text = words.rstrip("\ufffd")
+        self.written.text = text_of(model.tokenizer, self.written.ids, skip_special_tokens=True).rstrip("\ufffd")
+
+
+@dataclass
+class _Cached(Inputs):
+    """Inputs of which the keys and values are kept beside those of what came before."""
+
+    mask: torch.Tensor
+    cache: DynamicCache
 
 
 @dataclass
@@ -145,7 +154,7 @@ class _Group:
     """Texts that take their steps in one forward pass, and the inputs of the next one."""
 
     texts: list[_Text]
-    inputs: Inputs
+    inputs: _Cached
 
     def step(self, model: SteerableModel) -> None:
         """One more token for every text. Where it fails, all is as it was before."""
@@ -154,7 +163,7 @@ class _Group:
             logits = steered_logits(model, self.inputs, _plan(self.texts))[:, -1]
         except BaseException:
             for layer in self.inputs.cache.layers:  # some have the step's keys and values already
-                if layer.is_initialized:
+                if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
                     layer.keys, layer.values = layer.keys[:, :, :width], layer.values[:, :, :width]
             raise
         tokens = _choose(self.texts, logits)
@@ -171,10 +180,9 @@ class _Group:
         index = torch.tensor(places, device=self.inputs.ids.device)
         mask = self.inputs.mask[index]
         padding = int(mask.argmax(-1).min())
-        layers = [
-            (layer.keys[index, :, padding:], layer.values[index, :, padding:]) for layer in self.inputs.cache.layers
-        ]
-        inputs = Inputs(self.inputs.ids[index], self.inputs.positions[index], mask[:, padding:], DynamicCache(layers))
+        kept = keys_and_values(self.inputs.cache)
+        cache = DynamicCache([(keys[index, :, padding:], values[index, :, padding:]) for keys, values in kept])
+        inputs = _Cached(self.inputs.ids[index], self.inputs.positions[index], mask[:, padding:], cache)
         return _Group([self.texts[place] for place in places], inputs)
 
     def beside(self, other: "_Group") -> "_Group":
@@ -185,12 +193,12 @@ class _Group:
         layers = [
             tuple(
                 torch.cat([torch.nn.functional.pad(x, (0, 0, width - 1 - x.shape[2], 0)) for x in kept])
-                for kept in zip((la.keys, la.values), (lb.keys, lb.values), strict=True)
+                for kept in zip(*both, strict=True)
             )
-            for la, lb in zip(a.cache.layers, b.cache.layers, strict=True)
+            for both in zip(keys_and_values(a.cache), keys_and_values(b.cache), strict=True)
         ]
         ids, positions = torch.cat([a.ids, b.ids]), torch.cat([a.positions[:, -1:], b.positions[:, -1:]])
-        return _Group([*self.texts, *other.texts], Inputs(ids, positions, torch.cat(masks), DynamicCache(layers)))
+        return _Group([*self.texts, *other.texts], _Cached(ids, positions, torch.cat(masks), DynamicCache(layers)))
 
 
 class _Batch:
@@ -311,7 +319,7 @@ def _fits(model: SteerableModel, steer: Steer) -> None:
 
 
 @torch.no_grad()
-def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Generator[None, None, Inputs]:
+def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Generator[None, None, _Cached]:
     """The inputs of the texts' first step: what is left of their prompts when whatever several of them begin with, and
     is not steered, has been read once. Yields between slices of long prompts.
     """
@@ -327,11 +335,11 @@ def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Generator[None, No
     first.cache.batch_select_indices(which)
     rest = _padded(model, [ids[-tail:] for ids in prompts])
     before = torch.tensor([len(beginning) for beginning in beginnings], device=model.device)[:, None]
-    rest = Inputs(rest.ids, rest.positions + before, torch.cat([first.mask[which], rest.mask], dim=1), first.cache)
+    rest = _Cached(rest.ids, rest.positions + before, torch.cat([first.mask[which], rest.mask], dim=1), first.cache)
     return (yield from _read(model, rest, _plan(texts)))
 
 
-def _read(model: SteerableModel, inputs: Inputs, plan: Plan | None = None) -> Generator[None, None, Inputs]:
+def _read(model: SteerableModel, inputs: _Cached, plan: Plan | None = None) -> Generator[None, None, _Cached]:
     """Read all of `inputs` but the last slice, which is returned, a slice at a time: who else waits has a turn between.
 
     Slices have as many tokens as one forward pass may take.
@@ -347,7 +355,7 @@ def _read(model: SteerableModel, inputs: Inputs, plan: Plan | None = None) -> Ge
         steered_logits(model, some, plan) if plan else model.call(some)
         start = part.stop
         yield
-    return Inputs(inputs.ids[:, start:], inputs.positions[:, start:], inputs.mask, inputs.cache)
+    return _Cached(inputs.ids[:, start:], inputs.positions[:, start:], inputs.mask, inputs.cache)
 
 
 def _plan(texts: Sequence[_Text]) -> Plan:
@@ -355,7 +363,7 @@ def _plan(texts: Sequence[_Text]) -> Plan:
     return Plan([r.steers for r in rows], [r.positions for r in rows], [r.prompt.length for r in rows])
 
 
-def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> Inputs:
+def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> _Cached:
     """Left-padded tokens with positions counted from each row's first token. Which id pads does not matter."""
     width = max(map(len, prompts))
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -365,12 +373,12 @@ def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> Inputs:
         mask[r, width - len(prompt) :] = 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     device = model.device
-    return Inputs(ids.to(device), positions.to(device), mask.to(device), DynamicCache())
+    return _Cached(ids.to(device), positions.to(device), mask.to(device), DynamicCache())
 
 
-def _next(inputs: Inputs, tokens: torch.Tensor) -> Inputs:
+def _next(inputs: _Cached, tokens: torch.Tensor) -> _Cached:
     """The inputs of one cached step: the tokens just chosen, [rows], behind everything before."""
-    return Inputs(
+    return _Cached(
         tokens[:, None],
         inputs.positions[:, -1:] + 1,
         torch.nn.functional.pad(inputs.mask, (0, 1), value=1),

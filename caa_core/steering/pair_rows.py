@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from caa_core.errors import InputError
 from caa_core.model.loading import Inputs, SteerableModel
@@ -67,16 +68,29 @@ class PairRow:
                 )
 
 
+# What a layer keeps of the tokens it has read, [rows, heads, tokens, head size] each.
+KeysAndValues = tuple[torch.Tensor, torch.Tensor]
+
+
+def keys_and_values(cache: Cache) -> list[KeysAndValues]:
+    """By layer, what a cache holds that was made without a model's config and has been read into."""
+    kept = []
+    for layer in cache.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+        kept.append((layer.keys, layer.values))
+    return kept
+
+
 @dataclass(frozen=True)
 class SharedPrefix:
     """The tokens that all rows begin with (a system message, say), read once: keys and values of each layer."""
 
     length: int = 0
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+    layers: tuple[KeysAndValues, ...] = ()
 
     def cache(self, rows: int) -> DynamicCache:
         """A cache in which each row has read the beginning."""
-        return DynamicCache([[kept.expand(rows, -1, -1, -1) for kept in layer] for layer in self.layers])
+        return DynamicCache([tuple(kept.expand(rows, -1, -1, -1) for kept in layer) for layer in self.layers])
 
 
 @torch.no_grad()
@@ -87,9 +101,9 @@ def read_shared_prefix(model: SteerableModel, rows: Sequence[PairRow], most: int
     if length <= 0 or len(rows) == 1:
         return SharedPrefix()
     inputs = inputs_of(model, [PairRow(rows[0].ids[:length], length, length)])
-    inputs.cache = DynamicCache()
+    inputs.cache = cache = DynamicCache()
     model.call(inputs)
-    return SharedPrefix(length, tuple((layer.keys, layer.values) for layer in inputs.cache.layers))
+    return SharedPrefix(length, tuple(keys_and_values(cache)))
 
 
 def inputs_of(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.model.loading import Inputs, SteerableModel, hidden_of
+from caa_core.model.loading import BlockOutput, Inputs, SteerableModel, hidden_of
 from caa_core.steering.interventions import Plan
 
 
@@ -19,6 +19,7 @@ def steered_logits(model: SteerableModel, inputs: Inputs, plan: Plan) -> torch.T
     additions = plan.additions(inputs.positions, model.dtype)
     if not additions:
         return model.call(inputs)
+    logits: torch.Tensor
     # A trace a forward pass: nothing stays in the model between passes, whatever happens to the caller.
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
         for layer, addition in additions:
@@ -36,7 +37,7 @@ class UnsteeredPass:
     what the head puts out.
     """
 
-    outputs: dict[int, torch.Tensor | tuple]
+    outputs: dict[int, BlockOutput]
     hidden: torch.Tensor
     head: torch.Tensor
     logits: torch.Tensor
@@ -79,6 +80,7 @@ def steered_logits_at(
     (first, addition), *further = plan.additions(inputs.positions, model.dtype)
     below = unsteered.outputs[first]
     hidden = hidden_of(below)
+    logits: torch.Tensor
     start = _like(below, hidden.repeat(1, addition.shape[1] // hidden.shape[1], 1) + addition.to(hidden.device))
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
         for block in model.blocks[: first + 1]:
@@ -122,6 +124,7 @@ def logits_of(model: SteerableModel, streams: torch.Tensor) -> torch.Tensor:
     # Each stream takes the place of what the last block puts out for a sequence of one token.
     ids = torch.zeros(len(streams), 1, dtype=torch.long, device=model.device)
     inputs = Inputs(ids, torch.zeros_like(ids), torch.ones_like(ids))
+    logits: torch.Tensor
     with model.nn.trace(ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
         output = model.blocks[-1].output
         hidden = hidden_of(output)
@@ -150,6 +153,6 @@ def _add(model: SteerableModel, layer: int, addition: torch.Tensor) -> None:
     model.blocks[layer].output = _like(output, hidden + addition.to(hidden.device))
 
 
-def _like(output: torch.Tensor | tuple, hidden: torch.Tensor) -> torch.Tensor | tuple:
+def _like(output: BlockOutput, hidden: torch.Tensor) -> BlockOutput:
     """A block's output with another residual stream."""
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

@@ -1,7 +1,7 @@
 """Written answers, many at once, each with random numbers of its own; and what each costs."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,7 +38,7 @@ def write_all(model: SteerableModel, calls: Sequence[Call]) -> Generator[Progres
     room = ROWS.get(model.device.type, ROWS["cpu"])
     found: list[list[Completion]] = [[] for _ in calls]
     waiting = iter(enumerate(calls))
-    running: dict[int, Iterator[list[Completion]]] = {}
+    running: dict[int, Generator[list[Completion], None, list[Completion]]] = {}
     progress = _progress(calls)
     yield progress
     try:
@@ -67,9 +67,7 @@ def _progress(calls: Sequence[Call]) -> Progress:
     return Progress(rows, "answers written", sum(len(rows) * decoding.max_new_tokens for rows, decoding in calls))
 
 
-def _reach(
-    progress: Progress, calls: Sequence[Call], found: list[list[Completion]], running: dict[int, object]
-) -> None:
+def _reach(progress: Progress, calls: Sequence[Call], found: list[list[Completion]], running: Collection[int]) -> None:
     """The cost is in tokens; an answer that ended early has cost all that it might have."""
     progress.cost = sum(
         sum(len(text.ids) for text in texts) if number in running else len(texts) * decoding.max_new_tokens
@@ -117,7 +115,7 @@ def costs(
         yield progress.advance(len(batch), sum(read[i].length for i in batch))
 
     def fits(batch: list[int]) -> bool:
-        return sum(len(written[there[i]].ids) for i in batch) * model.config.vocab_size <= LOGITS
+        return sum(len(written[there[i]].ids) for i in batch) * model.vocab_size <= LOGITS
 
     for batch in batches(read, budget(model), fits):
         yield from in_halves(batch, weigh)
@@ -141,7 +139,8 @@ def _weighed(model: SteerableModel, read: Sequence[PairRow], rows: Sequence[Batc
         steered = steered_logits_at(model, inputs, plan, unsteered, *at).log_softmax(-1)
         kl = kl_divergence(logp, steered)[:, 0]
     sizes = [len(span) for span in spans]
-    return [(n.mean().item(), k.mean().item()) for n, k in zip(nats.split(sizes), kl.split(sizes), strict=True)]
+    answers = zip(torch.split(nats, sizes), torch.split(kl, sizes), strict=True)
+    return [(n.mean().item(), k.mean().item()) for n, k in answers]
 
 
 # A run of so many tokens that the text has had before counts as repeated.

@@ -20,7 +20,15 @@ from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
-from caa_core.steering.pair_rows import PairRow, SharedPrefix, check_attention_mask, inputs_of, read_shared_prefix
+from caa_core.steering.pair_rows import (
+    KeysAndValues,
+    PairRow,
+    SharedPrefix,
+    check_attention_mask,
+    inputs_of,
+    keys_and_values,
+    read_shared_prefix,
+)
 from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered_logits_at
 
 Steers = tuple[Steer, ...]
@@ -187,13 +195,13 @@ def _fit(model: SteerableModel, items: Sequence[_Item]) -> bool:
     """Whether items may go through the model together, each with one copy of its tail."""
     return (
         len(items) * max(item.tail for item in items) <= budget(model)
-        and sum(len(item.columns) for item in items) * model.config.vocab_size <= LOGITS
+        and sum(len(item.columns) for item in items) * model.vocab_size <= LOGITS
     )
 
 
 def _read_prefix(
     model: SteerableModel, items: Sequence[_Item], beginning: SharedPrefix, progress: Progress
-) -> Generator[Progress, None, list[tuple[torch.Tensor, torch.Tensor]]]:
+) -> Generator[Progress, None, list[KeysAndValues]]:
     """Keys and values of the items' prefixes, by layer, right-padded to the longest, one row an item."""
     rows = [PairRow(item.row.ids[: item.split], item.split, item.split) for item in items]
     widest = max(row.length for row in rows)
@@ -203,21 +211,25 @@ def _read_prefix(
         parts.append(_read_rows(model, [rows[i] for i in batch], beginning, widest))
         yield progress.advance(0, sum(rows[i].length for i in batch))
     back = torch.tensor(order, device=model.device).argsort()
-    return [tuple(torch.cat(kept)[back] for kept in zip(*layer, strict=True)) for layer in zip(*parts, strict=True)]
+    layers = (zip(*layer, strict=True) for layer in zip(*parts, strict=True))
+    return [(torch.cat(keys)[back], torch.cat(values)[back]) for keys, values in layers]
 
 
 @torch.no_grad()
 def _read_rows(
     model: SteerableModel, rows: Sequence[PairRow], beginning: SharedPrefix, widest: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+) -> list[KeysAndValues]:
     """Keys and values of some rows by layer, [rows, heads, widest, head size] each; none where rows are empty."""
     cache = beginning.cache(len(rows))
     if max(row.length for row in rows) > beginning.length:
         inputs = inputs_of(model, rows, [beginning.length] * len(rows))
         inputs.cache = cache
         model.call(inputs)
-    layers = [(layer.keys, layer.values) for layer in cache.layers]
-    return [tuple(torch.nn.functional.pad(x, (0, 0, 0, widest - x.shape[2])) for x in layer) for layer in layers]
+
+    def padded(kept: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(kept, (0, 0, 0, widest - kept.shape[2]))
+
+    return [(padded(keys), padded(values)) for keys, values in keys_and_values(cache)]
 
 
 class _PlanBatch:
@@ -227,25 +239,27 @@ class _PlanBatch:
         self,
         model: SteerableModel,
         items: Sequence[_Item],
-        prefix: list[tuple[torch.Tensor, torch.Tensor]],
+        prefix: list[KeysAndValues],
         positions: Sequence[Positions],
         runs: Sequence[Steers],
     ):
         self.model, self.items, self.prefix, self.positions, self.runs = model, items, prefix, positions, runs
         self.width = max(item.tail for item in items)
-        self.layers: dict[int | None, list[int]] = {}
+        # The runs that add nothing, 0 being the unsteered one, and the others by the layer at which they begin.
+        self.unsteered = [0]
+        self.steered: dict[int, list[int]] = {}
         for run in range(1, len(runs) + 1):
-            self.layers.setdefault(self._plan([run]).first_layer, []).append(run)
+            first = self._plan([run]).first_layer
+            (self.unsteered if first is None else self.steered.setdefault(first, [])).append(run)
 
     def numbers(self) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Numbers of runs, 0 being the unsteered one, and what `_numbers` says of them."""
-        untouched = [0, *self.layers.pop(None, [])]
-        unsteered = unsteered_logits_at(self.model, self._inputs(1), *self._places(1), list(self.layers))
+        unsteered = unsteered_logits_at(self.model, self._inputs(1), *self._places(1), list(self.steered))
         logp = unsteered.logits.log_softmax(-1)
-        yield untouched, _numbers(self.items, logp, logp[:, None]).expand(-1, len(untouched), -1)
+        yield self.unsteered, _numbers(self.items, logp, logp[:, None]).expand(-1, len(self.unsteered), -1)
         places = sum(len(item.columns) for item in self.items)
         copies = min(budget(self.model) // (len(self.items) * self.width), LOGITS // (places * logp.shape[-1]))
-        for runs in self.layers.values():
+        for runs in self.steered.values():
             for first in range(0, len(runs), max(1, copies)):
                 share = runs[first : first + max(1, copies)]
                 yield share, _numbers(self.items, logp, self._steered(share, unsteered))
@@ -290,7 +304,7 @@ def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Ten
     """
     kl = kl_divergence(unsteered, steered)
     sizes = [len(item.columns) for item in items]
-    parts = zip(items, steered.split(sizes), kl.split(sizes), strict=True)
+    parts = zip(items, torch.split(steered, sizes), torch.split(kl, sizes), strict=True)
     return torch.stack([torch.stack([*_answers(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()
 
 

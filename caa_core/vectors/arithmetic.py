@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields
+from typing import Any
 
 import torch
 
 from caa_core.errors import InputError
-from caa_core.vectors.vector import Provenance, SteeringVector, check_layers
+from caa_core.vectors.vector import UNKNOWN, Provenance, SteeringVector, check_layers
 
 # A remainder below this share of a vector is rounding, not a direction.
 NOTHING = 1e-6
@@ -57,10 +57,11 @@ def equal_norms(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
     """
     layers = _shared_layers(vectors)
     norms = {n: sum(vector.norm(n) for vector in vectors) / len(vectors) for n in layers}
-    return [
-        _made("{}, equal norm", [vector], layers, lambda n, v=vector: v.at(n) * norms[n] / v.norm(n))
-        for vector in vectors
-    ]
+
+    def scaled(v: SteeringVector) -> SteeringVector:
+        return _made("{}, equal norm", [v], layers, lambda n: v.at(n) * norms[n] / v.norm(n))
+
+    return [scaled(vector) for vector in vectors]
 
 
 def _along(v: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
@@ -98,11 +99,11 @@ def _made(form: str, given: Sequence[SteeringVector], layers: Collection[int], r
 
 
 def _provenance(form: str, given: Sequence[SteeringVector]) -> Provenance:
-    provenance = {}
-    for field in fields(Provenance):
-        said = {getattr(vector.provenance, field.name) for vector in given}
-        known = said - {field.type()} if field.name in OF_THE_MODEL else said
-        provenance[field.name] = known.pop() if len(known) == 1 else field.type()
+    provenance: dict[str, Any] = {}
+    for name, unknown in UNKNOWN.items():
+        said = {getattr(vector.provenance, name) for vector in given}
+        known = said - {unknown} if name in OF_THE_MODEL else said
+        provenance[name] = known.pop() if len(known) == 1 else unknown
     if len(given) > 1 and not provenance["dataset_sha256"]:
         provenance |= {"dataset": "", "num_pairs": 0}
     formulas = (vector.provenance.operations or vector.name for vector in given)

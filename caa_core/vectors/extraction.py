@@ -61,7 +61,7 @@ def extract(
         directions = mean.value
     else:
         check_room(len(dataset.pairs), len(layers), model.hidden_size)
-        kept = DifferenceList(len(dataset.pairs))
+        kept = DifferenceList(len(layers), len(dataset.pairs), model.hidden_size)
         medians = yield from read_all(model, dataset, layers, read, kept, *more)
         directions = yield from _by_layer(direction_of, kept)
     position = read.of(dataset)
@@ -115,7 +115,7 @@ class RunningMean:
     """Mean over pairs of positive minus negative: `value` is [layers, hidden_size]."""
 
     def __init__(self) -> None:
-        self._total: torch.Tensor | float = 0.0
+        self._total = torch.zeros((), dtype=torch.float32)
         self._count = 0
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
@@ -140,15 +140,11 @@ def check_room(pairs: int, layers: int, hidden_size: int) -> None:
 class DifferenceList:
     """Everything that was read: `positive` and `negative` are [layers, pairs, hidden_size], in the dataset's order."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.positive: torch.Tensor | None = None
-        self.negative: torch.Tensor | None = None
+    def __init__(self, layers: int, pairs: int, hidden_size: int) -> None:
+        self.positive = torch.empty(layers, pairs, hidden_size, dtype=torch.float32)
+        self.negative = torch.empty_like(self.positive)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
-        if self.positive is None:
-            self.positive = positive.new_empty(positive.shape[0], self._count, positive.shape[2])
-            self.negative = torch.empty_like(self.positive)
         self.positive[:, pairs], self.negative[:, pairs] = positive, negative
 
 
@@ -165,7 +161,7 @@ class LetterSums:
         self._given = torch.tensor([float(p.line in both and not p.swapped_copy) for p in dataset.pairs])
         signs = [(1.0 if p.positive < p.negative else -1.0) * (p.line in both) for p in dataset.pairs]
         self._signs = torch.tensor(signs)
-        self._sums: torch.Tensor | float = 0.0
+        self._sums = torch.zeros((), dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
         weights = torch.stack([self._given[pairs], self._signs[pairs]])

@@ -58,13 +58,15 @@ class ProjectedPairs:
         read = [self._read[place] for place in range(len(self._pairs))]
         positive, negative = (torch.stack(side, dim=1) for side in zip(*read, strict=True))
         found = [principal_components(*sides) for sides in zip(positive, negative, strict=True)]
+        x, y = ([_rounded(points[:, axis]) for points, _, _ in found] for axis in (0, 1))
         answers = [[pair.positive for pair in self._pairs], [pair.negative for pair in self._pairs]]
         choices = all(pair.is_choice for pair in self._pairs)
         return Scatter(
             list(layers),
             [answer if choices else "" for side in answers for answer in side],
             [True] * len(self._pairs) + [False] * len(self._pairs),
-            *([_rounded(points[:, axis]) for points, _, _ in found] for axis in (0, 1)),
+            x,
+            y,
             [_rounded(explained) for _, explained, _ in found],
             [_rounded(along) for _, _, along in found],
         )

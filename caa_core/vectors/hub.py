@@ -57,7 +57,8 @@ def pull_vector(repo_id: str, filename: str | None = None) -> SteeringVector:
         info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT)
         sizes = {file.rfilename: file.size for file in info.siblings or ()}
         filename = _choose(sizes, repo_id, filename)
-        if sizes[filename] is None or sizes[filename] > MAX_BYTES:
+        size = sizes[filename]
+        if size is None or size > MAX_BYTES:
             raise InputError(f"{clean(filename)} is larger than {MAX_BYTES / 1e6:.0f} MB, which no steering vector is.")
         path = hf_hub_download(repo_id, filename, revision=info.sha)
     return read_vector(Path(path))

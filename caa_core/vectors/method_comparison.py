@@ -118,14 +118,14 @@ def compare(
     if len(groups) > MOST_PAIRS:
         raise InputError(f"{dataset.name} has {len(groups)} pairs; methods are compared on at most {MOST_PAIRS}.")
     check_room(len(groups), len(layers), model.hidden_size)
-    kept = DifferenceList(len(groups))
+    kept = DifferenceList(len(layers), len(groups), model.hidden_size)
     yield from read_all(model, dataset, layers, read, kept)
     if torch.equal(kept.positive[0], kept.negative[0]):
         raise InputError(f"Read at '{read.of(dataset)}', the answers of {dataset.name} do not differ; choose another.")
     folds = list(GroupKFold(min(FOLDS, questions)).split(groups, groups=groups))
     names = list(METHODS)
-    cosines = {(a, b): [] for i, a in enumerate(names) for b in names[i + 1 :]}
-    separations = {name: [] for name in names}
+    cosines: dict[tuple[str, str], list[float]] = {(a, b): [] for i, a in enumerate(names) for b in names[i + 1 :]}
+    separations: dict[str, list[Separation]] = {name: [] for name in names}
     progress = Progress(len(layers), "layers compared", len(layers) * len(names))
     for positive, negative in zip(kept.positive, kept.negative, strict=True):
         directions = {}

@@ -63,5 +63,5 @@ def method_named(name: str) -> Method:
 
 
 def _as_long_as_the_mean(direction: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    unit = direction / direction.norm().clamp(min=1e-30)
+    unit: torch.Tensor = direction / direction.norm().clamp(min=1e-30)
     return unit * (unit @ mean_difference(positive, negative))

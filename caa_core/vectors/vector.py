@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ class Provenance:
     created_with: str = f"caa-studio {__version__}"
 
 
+# What each of its fields is where it is not known: no text, or 0.
+UNKNOWN: dict[str, str | int] = {name: type(value)() for name, value in vars(Provenance()).items()}
+
+
 @dataclass(frozen=True, eq=False)
 class SteeringVector:
     """Directions by layer.
@@ -65,6 +69,10 @@ class SteeringVector:
     provenance: Provenance
     letter_share: dict[int, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        layers = spans(self.layers).replace(" to ", "-")
+        return f"SteeringVector({self.name!r}, {layers}, hidden size {self.hidden_size})"
+
     @property
     def hidden_size(self) -> int:
         return next(iter(self.layers.values())).shape[0]
@@ -80,7 +88,7 @@ class SteeringVector:
         return self.layers[layer]
 
     def norm(self, layer: int) -> float:
-        return self.at(layer).norm().item()
+        return float(self.at(layer).norm())
 
     def relative_strength(self, layer: int, multiplier: float = 1.0) -> float | None:
         """‖multiplier · v‖ over the median residual norm at the read positions; None where that norm is not known."""
@@ -220,12 +228,11 @@ def _numbers(metadata: Mapping[str, str], key: str, layers: dict[int, torch.Tens
 
 def _provenance(metadata: Mapping[str, str], source: str) -> Provenance:
     try:
-        given = {
-            field.name: field.type(
-                clean(metadata.get(field.name, ""), MAX_FORMULA if field.name == "operations" else MAX_NAME)
-                or field.type()
+        given: dict[str, Any] = {
+            name: type(unknown)(
+                clean(metadata.get(name, ""), MAX_FORMULA if name == "operations" else MAX_NAME) or unknown
             )
-            for field in fields(Provenance)
+            for name, unknown in UNKNOWN.items()
         }
     except ValueError as error:
         raise InputError(f"{source}: num_layers and num_pairs must be whole numbers.") from error

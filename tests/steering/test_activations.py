@@ -37,7 +37,7 @@ def plainly(answer, pair, rule):
 @pytest.mark.parametrize("dataset", [TEXTS, LETTERS, TWO_PROMPTS], ids=lambda dataset: dataset.name)
 @pytest.mark.parametrize("rule", ["letter", "answer-mean", "last", "last-prompt", "-2", "3"])
 def test_every_position_equals_plain_hooks(tiny, dataset, rule):
-    kept = DifferenceList(len(dataset.pairs))
+    kept = DifferenceList(4, len(dataset.pairs), tiny.hidden_size)
     finish(read_all(tiny, dataset, range(4), ReadPosition.parse(rule), kept))
     for number, pair in enumerate(dataset.pairs):
         rendered = render_pair(tiny.tokenizer, pair)

@@ -27,6 +27,12 @@ def test_strength(vector):
         vector.at(2)
 
 
+def test_a_vector_shows_itself_in_one_line(vector):
+    assert repr(vector) == "SteeringVector('mine', layers 1, 3, hidden size 2)"
+    many = SteeringVector("joy", {layer: torch.zeros(576) for layer in range(30)}, {}, PAPERS)
+    assert repr(many) == "SteeringVector('joy', layers 0-29, hidden size 576)"
+
+
 def test_a_saved_file_says_what_the_format_asks_for(vector, tmp_path):
     vector.save(tmp_path / "v.safetensors")
     with safe_open(tmp_path / "v.safetensors", framework="pt") as file:
