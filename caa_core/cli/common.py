@@ -4,7 +4,6 @@ What needs torch is imported where it is needed, since commands that need no mod
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from caa_core.data.columns import Columns
 from caa_core.data.presets import presets
-from caa_core.errors import InputError
 from caa_core.metrics.requests import Option, Request
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.progress import Progress, finish, tell
+from caa_core.reports.writing import Report, write
 
 if TYPE_CHECKING:
     from caa_core.model.loading import SteerableModel
@@ -100,10 +99,12 @@ def vector_for(model: "SteerableModel", source: str, layers: Sequence[int] | Non
     return vector
 
 
-def check_out(path: Path) -> None:
-    """Raises InputError where no file can be written."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"The result cannot be written to {path}: give a file in a folder that exists.")
+def reported(report: Report, out: Path | None) -> str:
+    """What a report says in words, once it is written."""
+    if not out:
+        return report.text
+    write(report, out)
+    return f"{report.text}\nwritten to {out}"
 
 
 def say(event: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import add_columns, add_model, add_option, check_out, columns_of, load_model, say, vector_for
+from caa_core.cli.common import add_columns, add_model, add_option, columns_of, load_model, say, vector_for
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import (
     run,
@@ -25,8 +25,8 @@ from caa_core.metrics.controls import check_controls
 from caa_core.metrics.options import CONTROLS, POSITIONS
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish, tell
-from caa_core.reports.contest import check_report, write_report
-from caa_core.reports.thinking import table_of
+from caa_core.reports.contest import report_of
+from caa_core.reports.writing import check_report, write
 from caa_core.steering.interventions import parse_steer
 from caa_core.vectors.extraction import preset_vector
 
@@ -103,7 +103,6 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     budget = ThinkingRequest(*thoughts) if options.cot else None
     if options.out:
         check_report(options.out)
-        check_out(options.out)
     positions = POSITIONS.value(options.positions)
     controls = 0 if options.no_controls else check_controls(options.controls)
     bout = ContestRequest(find_contest(options.data, columns_of(options)), positions, controls)
@@ -112,23 +111,19 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
     asked_to_write = _writing(model, options, a, b) if options.written else None
     result = finish(run(model, bout, a, b), tell)
-    text = [result["verdict"]]
     if options.surface or options.layers:
-        result["surface"] = found = finish(run_surface(model, bout, a, b, grid), tell)
-        text.append(found["verdict"])
+        result["surface"] = finish(run_surface(model, bout, a, b, grid), tell)
     if options.tokens:
-        result["token_by_token"] = found = finish(run_tokens(model, options.tokens, a, b, positions), say)
-        text += [f"{arm}: {answer}" for arm, answer in found["answers"].items()]
+        result["token_by_token"] = finish(run_tokens(model, options.tokens, a, b, positions), say)
     if asked_to_write:
-        result["written"] = found = finish(run_written(model, asked_to_write, a, b), say)
-        text.append(found["verdict"])
+        result["written"] = finish(run_written(model, asked_to_write, a, b), say)
     if budget:
         found = finish(run_reasoning(model, bout, a, b, budget), say)
         result |= {name: found[name] for name in ("arms", "thinking")}
-        text.append(table_of(found))
+    report = report_of(result)
     if options.out:
-        write_report(result, options.out)
-    return result, "\n".join(text)
+        write(report, options.out)
+    return result, report.text
 
 
 def _writing(model: SteerableModel, options: argparse.Namespace, a: Voice, b: Voice) -> WrittenRequest:

@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import DATA, add_columns, check_out, columns_of, load_model
+from caa_core.cli.common import DATA, add_columns, columns_of, load_model
 from caa_core.data.lint import lint as look
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_table
 from caa_core.data.repair import choose, mend
 from caa_core.errors import InputError
+from caa_core.reports.writing import check_place
 
 
 def _lint_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def lint(options: argparse.Namespace) -> tuple[Any, str]:
     lines += [str(finding) for finding in report.findings]
     summary = report.summary()
     if options.mend:
-        check_out(options.out)
+        check_place(options.out)
         choices = choose(report, [remedy.strip() for remedy in options.mend.split(",")])
         mended = mend(table, report, choices, columns, tokens)
         write_pairs(mended, options.out)

@@ -10,9 +10,9 @@ from caa_core.cli.common import (
     add_columns,
     add_model,
     add_options,
-    check_out,
     columns_of,
     load_model,
+    reported,
     say,
     typed,
     vector_for,
@@ -21,7 +21,7 @@ from caa_core.data.presets import find_test_pairs
 from caa_core.measuring.evaluation import EvaluationRequest
 from caa_core.measuring.evaluation import evaluate as measure
 from caa_core.progress import finish, tell
-from caa_core.reports.evaluation import ENDINGS, table_of, write_evaluation
+from caa_core.reports.evaluation import report_of
 from caa_core.reports.writing import check_report
 
 
@@ -38,19 +38,15 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, report, and return it as plain data and in words."""
     if options.out:
-        check_report(options.out, ENDINGS)
-        check_out(options.out)
+        check_report(options.out)
     data = find_test_pairs(options.data, columns_of(options))
     request = EvaluationRequest.parse(data=data, **typed(options, EvaluationRequest))
     tell(f"{data.name}: {data.kind}")
     model = load_model(options)
     vector = vector_for(model, options.vector, request.layers_known(model.num_layers))
     found = finish(measure(model, request, vector), say)
-    result, text = found.summary(), table_of(found)
-    if options.out:
-        write_evaluation(result, options.out)
-        text += f"\nwritten to {options.out}"
-    return result, text
+    report = report_of(found.summary())
+    return report.data, reported(report, options.out)
 
 
 ADD = {"evaluate": _evaluate_arguments}

@@ -5,12 +5,12 @@ one plain sentence, 1 for a failure of ours, 130 where it was interrupted.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from caa_core.errors import InputError
+from caa_core.reports.writing import as_json
 
 # What each command does, and its module here, which adds its arguments. A module is imported for its own commands only:
 # most need torch, and the others answer at once.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    print(json.dumps(result, ensure_ascii=False) if options.json else text)
+    print(as_json(result) if options.json else text)
     return 0
 
 

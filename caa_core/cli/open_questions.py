@@ -9,7 +9,6 @@ from caa_core.cli.common import (
     VECTOR,
     add_model,
     add_options,
-    check_out,
     load_model,
     say,
     typed,
@@ -18,10 +17,10 @@ from caa_core.cli.common import (
 from caa_core.data.presets import find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import held_out
-from caa_core.measuring.open_questions import OpenEnded, OpenQuestionsRequest, answer
+from caa_core.measuring.open_questions import OpenQuestionsRequest, answer
 from caa_core.progress import finish, tell
-from caa_core.reports.open_questions import level_row, write_answers
-from caa_core.reports.written import check_report
+from caa_core.reports.open_questions import report_of
+from caa_core.reports.writing import check_report, write
 
 
 def _open_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +38,6 @@ def open_questions(options: argparse.Namespace) -> tuple[Any, str]:
     """Answer questions, report, and return what was found as plain data and as a table."""
     if options.out:
         check_report(options.out)
-        check_out(options.out)
     preset = presets().get(options.vector)
     asked = _request(options)
     data = find_test_pairs(options.held_out) if options.held_out else preset
@@ -49,9 +47,10 @@ def open_questions(options: argparse.Namespace) -> tuple[Any, str]:
     if not data:
         tell("Nothing reads the answers: give held-out answers of the behaviour (--held-out).")
     found = finish(answer(model, vector, asked, held_out(data) if data else None), say)
+    report = report_of(found)
     if options.out:
-        write_answers(found, options.out)
-    return found.summary(), _table(found)
+        write(report, options.out)
+    return found.summary(), report.text
 
 
 def _request(options: argparse.Namespace) -> OpenQuestionsRequest:
@@ -65,16 +64,6 @@ def _request(options: argparse.Namespace) -> OpenQuestionsRequest:
     questions = find_questions(source)
     some = questions[: options.limit] if options.limit > 0 else questions
     return OpenQuestionsRequest.parse(questions=some, **typed(options, OpenQuestionsRequest) | {"layer": layer})
-
-
-def _table(found: OpenEnded) -> str:
-    lines = ["multiplier   KL, nats   perplexity   repetition   voice reading (95 %)       voice heard (95 %)"]
-    for level in found.levels:
-        multiplier, _, kl, perplexity, repetition, reading, spoken = level_row(level)
-        lines.append(
-            f"{multiplier:>10}   {kl:>8}   {perplexity:>10}   {repetition:>10}   {reading:<24}   {spoken}".rstrip()
-        )
-    return "\n".join([*lines, *([found.reading["text"]] if found.reading else []), found.verdict])
 
 
 ADD = {"open": _open_arguments}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import add_model, add_option, check_out, load_model, say
+from caa_core.cli.common import add_model, add_option, load_model, say
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
@@ -17,8 +17,8 @@ from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.options import CONTROLS, LAYERS, LETTER_SWAP, MULTIPLIERS
 from caa_core.model.gguf import cache_dir
 from caa_core.progress import Progress, finish, tell
-from caa_core.reports.paper.report import ENDINGS, write_replication
-from caa_core.reports.writing import check_report
+from caa_core.reports.paper.report import report_of
+from caa_core.reports.writing import check_report, write
 
 
 class Folder(MutableMapping[str, Any]):
@@ -89,8 +89,7 @@ def _behaviours_arguments(parser: argparse.ArgumentParser) -> None:
 def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, write what has come after each behaviour, and return it as plain data and in words."""
     for path in options.out:
-        check_report(path, ENDINGS)
-        check_out(path)
+        check_report(path)
     sources = find_behaviours(options.sources)
     multipliers = MULTIPLIERS.value(options.multipliers)
     controls = 0 if options.no_controls else check_controls(options.controls)
@@ -112,24 +111,13 @@ def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
         say(event)
         if isinstance(event, Replication):
             tell(f"{event.findings[-1].name}: measured")
+            report = report_of(event)
             for path in options.out:
-                write_replication(event, path)
+                write(report, path)
 
     found = finish(replicate(model, sources, settings, Folder(cache_dir() / "behaviours")), note)
-    return found.summary(), _in_words(found, options.out)
-
-
-def _in_words(found: Replication, written: list[Path]) -> str:
-    lines = []
-    for one in found.findings:
-        at = {cell.multiplier: cell for cell in one.curve}
-        values = ", ".join(f"× {m:g}: {_number(cell)}" for m, cell in sorted(at.items()))
-        lines.append(f"{one.name}, layer {one.layer}: {values}\n{one.conclusion}")
-    return "\n\n".join([*lines, *(f"written to {path}" for path in written)])
-
-
-def _number(cell: Any) -> str:
-    return f"{(cell.swapped or cell.as_given).value:.2f}"
+    report = report_of(found)
+    return report.data, "\n\n".join([report.text, *(f"written to {path}" for path in options.out)])
 
 
 ADD = {"behaviours": _behaviours_arguments}

@@ -10,9 +10,9 @@ from caa_core.cli.common import (
     add_columns,
     add_model,
     add_option,
-    check_out,
     columns_of,
     load_model,
+    reported,
     say,
 )
 from caa_core.data.presets import find_pairs, find_test_pairs
@@ -22,7 +22,8 @@ from caa_core.metrics.controls import check_controls
 from caa_core.metrics.grid import parse_layers, parse_multipliers
 from caa_core.metrics.options import CONTROLS
 from caa_core.progress import finish, tell
-from caa_core.reports.study import check_target, table_of, write_study
+from caa_core.reports.study import report_of
+from caa_core.reports.writing import check_report
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +51,7 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 def study(options: argparse.Namespace) -> tuple[Any, str]:
     """Compare arms, report, and return the study as plain data and in words."""
     if options.out:
-        check_target(options.out)
-        check_out(options.out)
+        check_report(options.out)
     columns = columns_of(options)
     pairs = find_pairs(options.data, columns).first(options.limit)
     items = find_test_pairs(options.test, columns).first(options.items)
@@ -62,11 +62,8 @@ def study(options: argparse.Namespace) -> tuple[Any, str]:
     layers = parse_layers(options.layer, model.num_layers)
     tell(size(pairs, design, layers, multipliers, controls))
     found = finish(measure(model, pairs, items, layers, multipliers, design, controls), say)
-    text = table_of(found)
-    if options.out:
-        write_study(found, options.out)
-        text += f"\nwritten to {options.out}"
-    return found.summary(), text
+    report = report_of(found)
+    return report.data, reported(report, options.out)
 
 
 ADD = {"study": _study_arguments}

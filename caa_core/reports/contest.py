@@ -1,26 +1,14 @@
-"""A contest between two voices as figures, tables, and a report: JSON, CSV, HTML."""
+"""A contest between two voices as figures, tables, and a report."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from caa_core.contest.dominance import Contest
-from caa_core.contest.surface import Surface, surface_of
-from caa_core.contest.tokens import TokenVoices
-from caa_core.contest.written import WrittenResult
-from caa_core.errors import InputError
-from caa_core.reports.html import Section, write_html
-from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, cut, plain
-from caa_core.reports.surface import layer_map, surface_map
-from caa_core.reports.thinking import parts as reasoning_parts
-from caa_core.reports.tokens import voices_by_token
-from caa_core.reports.writing import write_rows
-from caa_core.reports.written import followed_parts
-
-ENDINGS = (".json", ".csv", ".html")
+from caa_core.reports import surface, thinking, tokens, written
+from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
+from caa_core.reports.writing import Report, Section
 
 ROWS = {
     "prompt": "prompt",
@@ -37,38 +25,42 @@ RANGE = ["random vectors", "shuffled labels"]
 TABLE = ["voice", "Δ, nats a token (95 %)", *RANGE, "KL, nats", "repetition"]
 
 
-def check_report(path: Path) -> None:
-    """Raises InputError for a file whose ending is not of a format that is written."""
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path.name} should end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+# What else there may be beside a contest, by its name there.
+BESIDE: dict[str, Callable[[dict[str, Any]], Report]] = {
+    "surface": surface.report_of,
+    "token_by_token": tokens.report_of,
+    "written": written.report_of,
+}
 
 
-def write_report(found: dict[str, Any], path: Path) -> None:
-    """Write what `run` found (with a surface under "surface", an answer under "token_by_token", written answers under
-    "written" and arms with thoughts, where there are), or what `run_surface` or `run_reasoning` found: all of it as
-    JSON, items, cells or arms as CSV, figures and tables as HTML, by the file's ending.
-
-    Raises:
-        InputError: it has another ending, or cannot be written.
+def report_of(found: dict[str, Any]) -> Report:
+    """What `run` found, with a surface under "surface", an answer under "token_by_token", written answers under
+    "written", and arms with thoughts, where there are. Its CSV has a line for each item.
     """
-    check_report(path)
-    if path.suffix.lower() == ".html":
-        parts = _parts(found) if "rows" in found else [_surface_part(found)] if "cells" in found else []
-        parts += [_surface_part(found["surface"])] if "surface" in found else []
-        parts += [_tokens_part(found["token_by_token"])] if "token_by_token" in found else []
-        parts += followed_parts(WrittenResult.of(found["written"])) if "written" in found else []
-        parts += reasoning_parts(found) if "arms" in found else []
-        title = " against ".join(found["settings"][side]["name"] for side in ("a", "b"))
-        also = {"written answers": found["written"]["settings"]} if "written" in found else {}
-        write_html(path, title, parts, found["settings"] | also, found["provenance"])
-        return
-    if path.suffix.lower() == ".csv":
-        write_rows(path, next(found[name] for name in ("rows", "cells", "arms") if name in found))
-        return
-    try:
-        path.write_text(json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+    contest = Contest.of(found)
+    beside = [of(found[name]) for name, of in BESIDE.items() if name in found]
+    beside += [thinking.report_of(found)] if "arms" in found else []
+    also = {"written answers": found["written"]["settings"]} if "written" in found else {}
+    return Report(
+        name=f"{contest.a} against {contest.b}",
+        title=f"{contest.a} against {contest.b}",
+        sections=[*_sections(contest), *(section for report in beside for section in report.sections)],
+        rows=found["rows"],
+        data=found,
+        settings=found["settings"] | also,
+        provenance=found["provenance"],
+        text="\n".join([contest.verdict, *(report.text for report in beside)]),
+    )
+
+
+def _sections(contest: Contest) -> list[Section]:
+    test = "" if contest.self_test is None else f"Self-test, v against −v: m changes by {contest.self_test:.2g}."
+    rows = [[_signed(row[name]) for name in ROWS] for row in contest.rows]
+    return [
+        Section("Verdict", f"{contest.verdict}\n{test}", figure=dominance_gauge(contest)),
+        Section("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
+        Section("Item by item", heads=list(ROWS.values()), rows=rows),
+    ]
 
 
 def table_of(found: Contest) -> list[list[str]]:
@@ -87,34 +79,12 @@ def table_of(found: Contest) -> list[list[str]]:
     ]
 
 
+def _signed(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:+.2f}"
+
+
 def _range(ends: Sequence[float]) -> str:
     return f"{ends[0]:+.2f} to {ends[1]:+.2f}"
-
-
-def _parts(found: dict[str, Any]) -> list[Section]:
-    contest = Contest.of(found)
-    test = "" if contest.self_test is None else f"Self-test, v against −v: m changes by {contest.self_test:.2g}."
-    parts = [
-        Section("Verdict", f"{contest.verdict}\n{test}", figure=dominance_gauge(contest)),
-        Section("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
-    ]
-    rows = [
-        [row[name] if isinstance(row[name], str) else f"{row[name]:+.2f}" for name in ROWS] for row in found["rows"]
-    ]
-    return [*parts, Section("Item by item", heads=list(ROWS.values()), rows=rows)]
-
-
-def _tokens_part(found: dict[str, Any]) -> Section:
-    rows = [[arm, answer] for arm, answer in found["answers"].items()]
-    drawn = voices_by_token(TokenVoices.of(found))
-    told = f"{found['question']}\nThe answer under both, read by the unsteered model."
-    return Section("Token by token", told, figure=drawn, heads=["written under", "answer"], rows=rows)
-
-
-def _surface_part(found: dict[str, Any]) -> Section:
-    shown = surface_of({name: value for name, value in found.items() if name not in ("settings", "provenance")})
-    figure = surface_map(shown) if isinstance(shown, Surface) else layer_map(shown)
-    return Section("Surface", shown.verdict, figure=figure)
 
 
 def voices_apart(contest: Contest) -> go.Figure:
@@ -129,14 +99,13 @@ def voices_apart(contest: Contest) -> go.Figure:
     ]
     figure = go.Figure()
     for name, estimate, colour, symbol in points:
-        bar = {"array": [estimate.high - estimate.value], "arrayminus": [estimate.value - estimate.low]}
         figure.add_scatter(
             x=[estimate.value],
             y=[name],
             mode="markers",
             name=name,
             marker={"color": colour, "symbol": symbol, "size": 12},
-            error_x={"type": "data", "symmetric": False, "thickness": 3, **bar},
+            error_x=error_bars([estimate], thickness=3),
             hovertemplate=f"Δ = {estimate}<extra>{name}</extra>",
         )
     added = contest.delta_a.value + contest.delta_b.value
@@ -148,7 +117,7 @@ def voices_apart(contest: Contest) -> go.Figure:
         marker={"color": GREY, "symbol": "x-thin-open", "size": 14, "line": {"width": 3}},
         hovertemplate="Δ of A + Δ of B = %{x:+.2f}<extra></extra>",
     )
-    figure.add_vline(0, line={"color": GREY, "dash": "dot"})
+    figure.add_vline(0, line=DOTTED)
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title="Δ: towards B's answers ← nats a token → towards A's answers")
     return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)
@@ -179,9 +148,8 @@ def dominance_gauge(contest: Contest) -> go.Figure | None:
         marker={"color": GREY, "symbol": "x-thin-open", "size": 14, "line": {"width": 3}},
         hovertemplate="D₀ = %{x:+.2f}<extra></extra>",
     )
-    far = max(1.3, *(abs(x) + 0.2 for x in (found.low, found.high, contest.additive)))
-    for place, words in ((-1, f"as B alone: {cut(contest.b)}"), (0, ""), (1, f"as A alone: {cut(contest.a)}")):
-        figure.add_vline(place, line={"color": GREY, "dash": "dot"}, annotation_text=words, annotation_position="top")
-    figure.update_xaxes(title="dominance D", range=[-far, far])
+    ends = [found.low, found.high, *([contest.additive] if contest.additive is not None else [])]
+    between_voices(figure, f"as A alone: {cut(contest.a)}", f"as B alone: {cut(contest.b)}", ends)
+    figure.update_xaxes(title="dominance D")
     figure.update_yaxes(visible=False, range=[-1, 1])
     return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)

@@ -1,13 +1,11 @@
-"""Figure of what steering costs on ordinary text. No model in here."""
-
-import math
+"""What steering costs on ordinary text, as a figure."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCosts
 from caa_core.metrics.estimates import SAFE_KL
-from caa_core.reports.style import BLUE, ORANGE, plain, safe_below
+from caa_core.reports.style import BLUE, ORANGE, line, plain, safe_below
 
 
 def costs_by_multiplier(costs: TextCosts) -> go.Figure:
@@ -21,16 +19,9 @@ def costs_by_multiplier(costs: TextCosts) -> go.Figure:
         (kl, BLUE, "nats, mean over tokens", SAFE_KL, "linear"),
         (perplexity, ORANGE, "perplexity", SAFE_PERPLEXITY * costs.perplexity, "log"),
     ]
-    for column, (line, colour, axis, bound, kind) in enumerate(panels, 1):
-        figure.add_scatter(
-            x=multipliers,
-            y=[value if math.isfinite(value) else None for value in line],
-            mode="lines+markers",
-            line={"color": colour},
-            hovertemplate="multiplier %{x:g}: %{y:.3g}<extra></extra>",
-            row=1,
-            col=column,
-        )
+    hover = "multiplier %{x:g}: %{y:.3g}<extra></extra>"
+    for column, (numbers, colour, axis, bound, kind) in enumerate(panels, 1):
+        line(figure, multipliers, numbers, colour, hovertemplate=hover, row=1, col=column)
         safe_below(figure, multipliers, bound, row=1, col=column)
         figure.update_yaxes(title=axis, type=kind, row=1, col=column)
     plain(figure)

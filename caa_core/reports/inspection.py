@@ -1,4 +1,4 @@
-"""Figures of the views into the model. No model in here."""
+"""Figures of the views into the model."""
 
 import html
 
@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from caa_core.measuring.inspection import Lens, NextToken
 from caa_core.reports.markup import quoted
-from caa_core.reports.style import BLUE, GREY, ORANGE, plain
+from caa_core.reports.style import BLUE, GREY, ORANGE, line, plain
 
 RUNS = (("unsteered", ORANGE, "circle"), ("steered", BLUE, "square"))
 
@@ -52,14 +52,15 @@ def lens_by_layer(lens: Lens) -> go.Figure:
     finals = lens.finals if lens.finals[0] != lens.finals[1] else lens.finals[:1]
     for token, dash in zip(range(len(finals)), ("solid", "dot"), strict=False):
         for run, (name, colour, symbol) in enumerate(RUNS):
-            line = lens.toward[run][token]
-            figure.add_scatter(
-                x=list(range(len(line))),
-                y=line,
-                mode="lines+markers",
+            toward = lens.toward[run][token]
+            line(
+                figure,
+                list(range(len(toward))),
+                toward,
+                colour,
+                dash,
+                symbol,
                 name=f"{_shown(finals[token])}, {name}",
-                line={"color": colour, "dash": dash},
-                marker={"symbol": symbol},
                 customdata=[_shown(best) for best in lens.tokens[run]],
                 hovertemplate="layer %{x}: %{y:.3g}; likeliest here: %{customdata}",
             )

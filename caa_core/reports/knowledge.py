@@ -1,4 +1,4 @@
-"""Figure of what steering costs on questions whose right answers are known. No model in here."""
+"""What steering costs on questions whose right answers are known, as a figure and a report."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 from caa_core.measuring.knowledge import CHANCE, Knowledge
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.inspection import RUNS
-from caa_core.reports.style import GREY, plain
+from caa_core.reports.style import DOTTED, error_bars, plain, reach_of_controls
 
 
 def capability_by_multiplier(found: Knowledge) -> go.Figure:
@@ -14,33 +14,26 @@ def capability_by_multiplier(found: Knowledge) -> go.Figure:
     random vectors of the same norm move the accuracy.
     """
     rows = sorted(found.rows, key=lambda row: row.multiplier)
-    names = ("accuracy", "probability")
-    titles = ["Right answers", "Probability of the right answer"]
-    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.15)
+    panels = (("accuracy", "Right answers"), ("probability", "Probability of the right answer"))
+    figure = make_subplots(rows=1, cols=2, subplot_titles=[title for _, title in panels], horizontal_spacing=0.15)
     unsteered = found.rows[0].accuracy.value
     for row in rows:
         if row.random:
-            band = {"color": "rgba(136,136,136,0.35)", "width": 12}
             ends = [unsteered + end for end in row.random]
-            x = [row.multiplier] * 2
-            figure.add_scatter(x=x, y=ends, mode="lines", line=band, hoverinfo="skip", row=1, col=1)
-    for column, (name, (_, colour, symbol)) in enumerate(zip(names, RUNS[::-1], strict=True), 1):
-        estimates: list[Estimate] = [getattr(row, name) for row in rows]
-        arms = {
-            "array": [one.high - one.value for one in estimates],
-            "arrayminus": [one.value - one.low for one in estimates],
-        }
+            reach_of_controls(figure, [row.multiplier] * 2, ends, row=1, col=1)
+    for column, ((name, _), (_, colour, symbol)) in enumerate(zip(panels, RUNS[::-1], strict=True), 1):
+        numbers: list[Estimate] = [getattr(row, name) for row in rows]
         figure.add_scatter(
             x=[row.multiplier for row in rows],
-            y=[one.value for one in estimates],
-            error_y={"type": "data", "symmetric": False, **arms},
+            y=[one.value for one in numbers],
+            error_y=error_bars(numbers),
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10},
             hovertemplate="multiplier %{x:g}: %{y:.3f}<extra></extra>",
             row=1,
             col=column,
         )
-        figure.add_hline(CHANCE, line={"color": GREY, "dash": "dot"}, annotation_text="chance", row=1, col=column)
+        figure.add_hline(CHANCE, line=DOTTED, annotation_text="chance", row=1, col=column)
     plain(figure)
     figure.update_yaxes(range=[0, 1.05])
     figure.update_yaxes(title="share of questions (grey: random vectors)", row=1, col=1)

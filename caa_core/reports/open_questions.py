@@ -1,9 +1,7 @@
-"""Answers to open questions at several multipliers: figures, and a report as JSON, CSV, HTML."""
+"""Answers to open questions at several multipliers: figures, tables, and a report."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,10 +10,9 @@ from plotly.subplots import make_subplots
 from caa_core.measuring.cost import SAFE_PERPLEXITY
 from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
 from caa_core.measuring.open_questions import Level, OpenEnded, Reply
-from caa_core.metrics.estimates import SAFE_KL
-from caa_core.reports.html import Section, write_html
-from caa_core.reports.style import BLUE, GREEN, ORANGE, PURPLE, plain, safe_below
-from caa_core.reports.written import _cell, _plain, _plainly, _points, _write
+from caa_core.metrics.estimates import SAFE_KL, Estimate
+from caa_core.reports.style import BLUE, GREEN, ORANGE, PURPLE, error_bars, line, plain, safe_below
+from caa_core.reports.writing import Report, Section, aligned, cell
 
 LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95 %)", "voice heard (95 %)"]
 
@@ -24,49 +21,46 @@ REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repeti
 SCORES = ["multiplier", "scored", "mean score (95 %)", "against unsteered (95 %)"]
 
 
-def write_answers(found: OpenEnded, path: Path, scores: Mapping[str, Ratings] | None = None) -> None:
-    """Write answers to open questions, with the scores that somebody gave them, by the file's ending.
+def report_of(found: OpenEnded, scores: Mapping[str, Ratings] | None = None) -> Report:
+    """The answers, with the scores that somebody gave them; its CSV has a line for each answer.
 
     Args:
         scores: by who gave them ("person", "judge").
-
-    Raises:
-        InputError: it has another ending, or cannot be written.
     """
     scores = {name: given for name, given in (scores or {}).items() if given}
     rows = [
         asdict(reply) | {f"score_{name}": given.get(place) for name, given in scores.items()}
         for place, reply in enumerate(found.replies)
     ]
-    if path.suffix.lower() == ".html":
-        parts = [
-            Section(
-                "By multiplier",
-                found.verdict,
-                figure=answers_by_multiplier(found),
-                heads=LEVELS,
-                rows=[level_row(level) for level in found.levels],
-            )
-        ]
-        for name, given in scores.items():
-            means = unblinded(found.replies, given)
-            unread = list(given.values()).count(None)
-            drawn = scores_by_multiplier(means) if means else None
-            parts.append(
-                Section(
-                    f"Scores of a {name}", in_words(means, unread), figure=drawn, heads=SCORES, rows=score_rows(means)
-                )
-            )
-        heads = [*REPLIES, *(f"score of a {name}" for name in scores)]
-        cells = [
-            [*reply_row(reply), *(_cell(given.get(place)) for given in scores.values())]
-            for place, reply in enumerate(found.replies)
-        ]
-        parts.append(Section("All answers", heads=heads, rows=cells))
-        title = f"{found.vector}: answers to open questions"
-        write_html(path, title, parts, found.settings, found.provenance)
-        return
-    _write(path, found.summary() | {"answers": rows, "scores": _plain(found.replies, scores)}, rows)
+    levels = [level_row(level) for level in found.levels]
+    heads = [*REPLIES, *(f"score of a {name}" for name in scores)]
+    cells = [
+        [*reply_row(reply), *(cell(given.get(place)) for given in scores.values())]
+        for place, reply in enumerate(found.replies)
+    ]
+    plainly = {name: [asdict(score) for score in unblinded(found.replies, given)] for name, given in scores.items()}
+    read = [found.reading["text"]] if found.reading else []
+    return Report(
+        name=f"{found.vector}, open questions",
+        title=f"{found.vector}: answers to open questions",
+        sections=[
+            Section("By multiplier", found.verdict, figure=answers_by_multiplier(found), heads=LEVELS, rows=levels),
+            *(_scores_of(name, found.replies, given) for name, given in scores.items()),
+            Section("All answers", heads=heads, rows=cells),
+        ],
+        rows=rows,
+        data=found.summary() | {"answers": rows, "scores": plainly},
+        settings=found.settings,
+        provenance=found.provenance,
+        text="\n".join([*aligned(LEVELS, *levels), *read, found.verdict]),
+    )
+
+
+def _scores_of(name: str, replies: Sequence[Reply], given: Ratings) -> Section:
+    means = unblinded(replies, given)
+    said = in_words(means, list(given.values()).count(None))
+    drawn = scores_by_multiplier(means) if means else None
+    return Section(f"Scores of a {name}", said, figure=drawn, heads=SCORES, rows=score_rows(means))
 
 
 def level_row(level: Level) -> list[str]:
@@ -77,26 +71,21 @@ def level_row(level: Level) -> list[str]:
         f"{level.kl:.2f}",
         f"{level.perplexity:.1f}",
         f"{level.repetition:.0%}",
-        _cell(level.reading),
-        _cell(level.spoken),
+        cell(level.reading),
+        cell(level.spoken),
     ]
 
 
 def reply_row(reply: Reply) -> list[str]:
     """Cells under `REPLIES`."""
-    numbers = [_cell(reply.kl), _cell(reply.perplexity), f"{reply.repetition:.0%}", _cell(reply.reading)]
-    return [
-        reply.question,
-        f"{reply.multiplier:g}",
-        reply.text,
-        *numbers,
-        {"A": "heard"}.get(reply.voice, reply.voice or ""),
-    ]
+    numbers = [cell(reply.kl), cell(reply.perplexity), f"{reply.repetition:.0%}", cell(reply.reading)]
+    heard = "heard" if reply.voice == "A" else cell(reply.voice)
+    return [reply.question, f"{reply.multiplier:g}", reply.text, *numbers, heard]
 
 
-def score_rows(scores: Sequence[Any]) -> list[list[str]]:
+def score_rows(scores: Sequence[LevelRating]) -> list[list[str]]:
     """Cells under `SCORES`."""
-    return [[f"{s.multiplier:g}", str(s.scored), _plainly(s.mean), _cell(s.change)] for s in scores]
+    return [[f"{s.multiplier:g}", str(s.scored), f"{s.mean:.2f}", cell(s.change)] for s in scores]
 
 
 def answers_by_multiplier(found: OpenEnded) -> go.Figure:
@@ -105,36 +94,25 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
     """
     levels = found.levels
     x = [level.multiplier for level in levels]
-    unsteered = next(level for level in levels if not level.multiplier)
+    most = SAFE_PERPLEXITY * next(level.perplexity for level in levels if not level.multiplier)
     panels = [
         ("KL", "KL(unsteered ‖ steered), nats", [level.kl for level in levels], BLUE, SAFE_KL),
-        (
-            "Perplexity",
-            "perplexity, unsteered model",
-            [level.perplexity for level in levels],
-            ORANGE,
-            SAFE_PERPLEXITY * unsteered.perplexity,
-        ),
+        ("Perplexity", "perplexity, unsteered model", [level.perplexity for level in levels], ORANGE, most),
         ("Repetition", "share of tokens repeated", [level.repetition for level in levels], PURPLE, None),
     ]
-    heard = all(level.reading for level in levels)
+    readings = [level.reading for level in levels if level.reading]
+    heard = len(readings) == len(levels)
     titles = [panel[0] for panel in panels] + (["Voice reading"] if heard else [])
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.22, vertical_spacing=0.24)
-    for place, (title, axis, line, colour, bound) in enumerate(panels):
-        where = {"row": place // 2 + 1, "col": place % 2 + 1}
-        figure.add_scatter(
-            x=x,
-            y=[value if math.isfinite(value) else None for value in line],
-            mode="lines+markers",
-            line={"color": colour},
-            hovertemplate=f"× %{{x:g}}: {title} %{{y:.3g}}<extra></extra>",
-            **where,
-        )
+    for place, (title, axis, numbers, colour, bound) in enumerate(panels):
+        where: dict[str, Any] = {"row": place // 2 + 1, "col": place % 2 + 1}
+        hover = f"× %{{x:g}}: {title} %{{y:.3g}}<extra></extra>"
+        line(figure, x, numbers, colour, hovertemplate=hover, **where)
         if bound:
             safe_below(figure, x, bound, **where)
         figure.update_yaxes(title=axis, rangemode="tozero", **where)
     if heard:
-        _points(figure, x, [level.reading for level in levels], GREEN, row=2, col=2)
+        _points(figure, x, readings, row=2, col=2)
         figure.update_yaxes(title="1: typical of it, −1: plain", row=2, col=2)
     plain(figure, height=560)
     return figure.update_xaxes(title="multiplier", tickmode="auto")
@@ -143,7 +121,21 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
 def scores_by_multiplier(scores: Sequence[LevelRating]) -> go.Figure:
     """Mean score with its interval against the multiplier."""
     figure = go.Figure()
-    _points(figure, [score.multiplier for score in scores], [score.mean for score in scores], GREEN)
+    _points(figure, [score.multiplier for score in scores], [score.mean for score in scores])
     plain(figure)
     figure.update_xaxes(title="multiplier", tickmode="auto")
     return figure.update_yaxes(title="score, mean over questions (95 %)", range=[LOWEST - 0.3, HIGHEST + 0.3])
+
+
+def _points(figure: go.Figure, x: Sequence[float], found: Sequence[Estimate], **where: Any) -> None:
+    line(
+        figure,
+        x,
+        [one.value for one in found],
+        GREEN,
+        size=9,
+        error_y=error_bars(found),
+        customdata=list(map(str, found)),
+        hovertemplate="× %{x:g}: %{customdata}<extra></extra>",
+        **where,
+    )

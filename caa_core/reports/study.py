@@ -1,22 +1,40 @@
-"""A study of positions and cues for people and for other programs: a figure, a table, JSON, CSV, HTML."""
+"""A study of positions and cues as a figure, a table in words, and a report."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from caa_core.measuring.study_results import FACTORS, Study, StudyRow
-from caa_core.reports.html import Section, write_html
-from caa_core.reports.style import COLOURS, GREY, SYMBOLS, plain
-from caa_core.reports.writing import ENDINGS, check_report, write_numbers
+from caa_core.reports.style import DOTTED, error_bars, look, plain, reach_of_controls
+from caa_core.reports.writing import Report, Section, aligned
 
-FORMATS = (*ENDINGS, ".html")
 TITLES = {"positions": "Steered positions", "read": "Read position", "cue": "Answer cue"}
 SECOND_LAST = {"index:-2": "second last<br>of the prompt", "-2": "second last (-2)"}
 # In pixels, so that the axis and its title fit a phone.
 ROW, LEFT, BELOW, AROUND = 46, 115, 115, 175
-BAND = "rgba(136,136,136,0.35)"
+
+
+def report_of(found: Study) -> Report:
+    """All that was compared; its CSV has a line for each row."""
+    heads, rows = rows_in_words(found)
+    left = (*found.left_out, *found.skipped)
+    sections = [Section("Answers", "\n".join([about(found), *found.answers]))]
+    sections += [Section(f"Layer {layer}", figure=study_dots(found, layer)) for layer in found.layers]
+    sections += [Section("All combinations in numbers", heads=heads, rows=rows)]
+    sections += [Section("Left out", "\n".join(left))] if left else []
+    lines = [about(found), *aligned(heads, *rows), *(f"Left out. {reason}" for reason in left), *found.answers]
+    return Report(
+        name=f"positions and cues on {found.provenance['data']}",
+        title="Positions and cues",
+        sections=sections,
+        rows=[row.columns() for row in found.rows],
+        data=found.summary(),
+        settings=found.settings,
+        provenance=found.provenance,
+        text="\n".join(lines),
+    )
 
 
 def study_dots(found: Study, layer: int) -> go.Figure:
@@ -34,25 +52,10 @@ def study_dots(found: Study, layer: int) -> go.Figure:
         vertical_spacing=0.09,
         subplot_titles=[TITLES[factor] for factor in factors],
     )
-    multipliers = sorted({row.multiplier for row in found.rows})
     for place, (factor, levels) in enumerate(factors.items(), 1):
-        for number, multiplier in enumerate(multipliers):
-            rows = [
-                (i, row) for i, there in enumerate(levels.values()) for row in there if row.multiplier == multiplier
-            ]
-            shift = 0.5 * ((number + 0.5) / len(multipliers) - 0.5)
-            _dots(figure, place, [(i + shift, row) for i, row in rows], number, multiplier)
-        base = getattr(found.base, factor)
-        names = [SECOND_LAST.get(level, level) + ("<br>(base)" if level == base else "") for level in levels]
-        figure.update_yaxes(
-            tickmode="array",
-            tickvals=list(range(len(levels))),
-            ticktext=names,
-            row=place,
-            col=1,
-            range=[len(levels) - 0.5, -0.5],
-        )
-    figure.add_vline(0, line={"color": GREY, "dash": "dot"})
+        _factor(figure, place, levels, sorted({row.multiplier for row in found.rows}))
+        _names(figure, place, list(levels), getattr(found.base, factor))
+    figure.add_vline(0, line=DOTTED)
     height = AROUND + ROW * sum(sizes)
     plain(figure, legend=True, height=height)
     orders = "<br>over both letter orders" if "probability" in found.measure else ""
@@ -61,40 +64,49 @@ def study_dots(found: Study, layer: int) -> go.Figure:
     return figure.update_layout(margin={"l": LEFT, "b": BELOW}, legend={"y": -BELOW / height})
 
 
+def _factor(figure: go.Figure, place: int, levels: dict[str, list[StudyRow]], multipliers: Sequence[float]) -> None:
+    """The dots of one factor, those of several multipliers above each other."""
+    for number, multiplier in enumerate(multipliers):
+        shift = 0.5 * ((number + 0.5) / len(multipliers) - 0.5)
+        rows = [
+            (i + shift, row) for i, there in enumerate(levels.values()) for row in there if row.multiplier == multiplier
+        ]
+        _dots(figure, place, rows, number, multiplier)
+
+
+def _names(figure: go.Figure, place: int, levels: Sequence[str], base: str) -> None:
+    names = [SECOND_LAST.get(level, level) + ("<br>(base)" if level == base else "") for level in levels]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names}
+    figure.update_yaxes(**ticks, range=[len(names) - 0.5, -0.5], row=place, col=1)
+
+
 def _dots(figure: go.Figure, place: int, rows: list[tuple[float, StudyRow]], number: int, multiplier: float) -> None:
-    bands = [(height, row.random + row.shuffled) for height, row in rows if row.random]
+    """What one multiplier does, above its controls."""
+    bands = [(height, (*row.random, *(row.shuffled or ()))) for height, row in rows if row.random]
     if bands:
-        x = [end for _, ends in bands for end in (min(ends), max(ends), None)]
-        y = [end for height, _ in bands for end in (height, height, None)]
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            line={"color": BAND, "width": 12},
+        reach_of_controls(
+            figure,
+            [end for _, ends in bands for end in (min(ends), max(ends), None)],
+            [end for height, _ in bands for end in (height, height, None)],
             name="controls of the same norm",
             legendgroup="controls",
             showlegend=place == 1 and not number,
-            hoverinfo="skip",
             row=place,
             col=1,
         )
+    colour, _, symbol = look(number)
+    found = [row.difference for _, row in rows]
     figure.add_scatter(
-        x=[row.difference.value for _, row in rows],
+        x=[one.value for one in found],
         y=[height for height, _ in rows],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [row.difference.high - row.difference.value for _, row in rows],
-            "arrayminus": [row.difference.value - row.difference.low for _, row in rows],
-        },
+        error_x=error_bars(found),
         mode="markers",
-        marker={"color": COLOURS[number % len(COLOURS)], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
+        marker={"color": colour, "symbol": symbol, "size": 9},
         name=f"× {multiplier:g}",
         legendgroup=str(multiplier),
         showlegend=place == 1,
-        customdata=[(row.difference.low, row.difference.high, row.verdict, row.kl) for _, row in rows],
-        hovertemplate="%{x:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f}), KL %{customdata[3]:.3f} nats<br>"
-        "%{customdata[2]}",
+        customdata=[(f"{one:+.3f}", row.verdict, row.kl) for one, (_, row) in zip(found, rows, strict=True)],
+        hovertemplate="%{customdata[0]}, KL %{customdata[2]:.3f} nats<br>%{customdata[1]}",
         row=place,
         col=1,
     )
@@ -126,37 +138,3 @@ def about(found: Study) -> str:
         f"pairs of {papers['pairs']}, made anew for each read position and added with the norm of the base's; "
         f"{papers['model']}. Base: steered {base.positions}, read {base.read}, cue {base.cue}."
     )
-
-
-def table_of(found: Study) -> str:
-    """The rows in lines of text, and what they answer."""
-    headers, rows = rows_in_words(found)
-    table = [headers, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    left = [f"Left out. {reason}" for reason in (*found.left_out, *found.skipped)]
-    return "\n".join([about(found), *lines, *left, *found.answers])
-
-
-def check_target(path: Path) -> None:
-    """Raises InputError for a file whose ending is not of a format that a study is written in."""
-    check_report(path, FORMATS)
-
-
-def write_study(found: Study, path: Path) -> None:
-    """Write everything as JSON, the rows as CSV, or a report as HTML, by the file's ending.
-
-    Raises:
-        InputError: it has another ending, or cannot be written.
-    """
-    check_target(path)
-    if path.suffix.lower() != ".html":
-        write_numbers(found.summary(), [row.columns() for row in found.rows], path)
-        return
-    headers, rows = rows_in_words(found)
-    parts = [Section("Answers", "\n".join([about(found), *found.answers]))]
-    parts += [Section(f"Layer {layer}", figure=study_dots(found, layer)) for layer in found.layers]
-    parts += [Section("All combinations in numbers", heads=headers, rows=rows)]
-    if found.left_out or found.skipped:
-        parts.append(Section("Left out", "\n".join((*found.left_out, *found.skipped))))
-    write_html(path, "Positions and cues", parts, found.settings, found.provenance)

@@ -1,13 +1,17 @@
-"""What all plotly figures share: colours, scales, names, bands.
+"""What all plotly figures share: colours, scales, names, error bars, bands, lines, maps.
 
 Colours are Okabe and Ito's, which stay apart for every kind of colour vision; backgrounds are clear, so that the
 figures sit in a light page as in a dark one.
 """
 
 import html
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
+
+from caa_core.metrics.estimates import Estimate
 
 # Those of Okabe and Ito, the blue lighter, to be seen on a dark page too.
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#2585C2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
@@ -20,6 +24,8 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 SYMBOLS = ("circle", "square", "diamond", "x", "cross", "triangle-up")
+
+DOTTED = {"color": GREY, "dash": "dot"}
 
 FEW = 12
 
@@ -34,11 +40,118 @@ LEAST_SCALE = 0.05
 
 ROW_HEIGHT, MOST_NUMBERS = 24, 150
 
+LONGEST_NAME = 40
+
+
+def cut(name: str) -> str:
+    """Somebody's own words in a figure, which would take tags in them for its own."""
+    return html.escape(name[:LONGEST_NAME], quote=False)
+
 
 def faint(colour: str, opacity: float = 0.15) -> str:
     """A colour that lets through what lies below."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def look(number: int) -> tuple[str, str, str]:
+    """Colour, dash and symbol of one of several lines."""
+    return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)], SYMBOLS[number % len(SYMBOLS)]
+
+
+def error_bars(found: Sequence[Estimate], thickness: float = 2) -> dict[str, Any]:
+    """The intervals of estimates, for `error_x` or `error_y`."""
+    above, below = [one.high - one.value for one in found], [one.value - one.low for one in found]
+    return {"type": "data", "symmetric": False, "thickness": thickness, "array": above, "arrayminus": below}
+
+
+def line(
+    figure: go.Figure,
+    x: Sequence[float],
+    y: Sequence[float | None],
+    colour: str,
+    dash: str = "solid",
+    symbol: str = "circle",
+    size: float = 6,
+    **trace: Any,
+) -> None:
+    """Add a line with a mark at each of its points; what is not finite has none."""
+    figure.add_scatter(
+        x=list(x),
+        y=[value if value is not None and math.isfinite(value) else None for value in y],
+        mode="lines+markers",
+        line={"color": colour, "dash": dash},
+        marker={"symbol": symbol, "size": size},
+        **trace,
+    )
+
+
+def band(
+    figure: go.Figure,
+    x: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    colour: str,
+    **trace: Any,
+) -> None:
+    """Shade what lies between two lines, which are not drawn; a legend names it once at most."""
+    edge = {"x": list(x), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_scatter(**edge, y=list(low), **{**trace, "showlegend": False})
+    figure.add_scatter(**edge, y=list(high), fill="tonexty", fillcolor=faint(colour), **trace)
+
+
+def reach_of_controls(figure: go.Figure, x: Sequence[float | None], y: Sequence[float | None], **trace: Any) -> None:
+    """Add thick grey lines: how far controls go."""
+    look = {"color": faint(GREY, 0.35), "width": 12}
+    figure.add_scatter(x=list(x), y=list(y), mode="lines", line=look, hoverinfo="skip", **trace)
+
+
+def heat_map(
+    x: Sequence[Any],
+    y: Sequence[Any],
+    z: Sequence[Sequence[float | None]],
+    ends: tuple[float, float],
+    colours: Sequence[Sequence[Any]],
+    unit: str,
+    **trace: Any,
+) -> go.Figure:
+    """A map of numbers, with them written into its cells where they are few. Cells without one are left clear.
+
+    Args:
+        ends: of the scale of `colours`.
+        unit: what the scale is titled with.
+        trace: such as `text`, what is shown of a cell under the mouse.
+    """
+    count = sum(value is not None for row in z for value in row)
+    return go.Figure(
+        go.Heatmap(
+            x=list(x),
+            y=list(y),
+            z=z,
+            zmin=ends[0],
+            zmax=ends[1],
+            colorscale=colours,
+            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
+            hoverongaps=False,
+            texttemplate="%{z:.2f}" if count <= MOST_NUMBERS else None,
+            xgap=1,
+            ygap=1,
+            **{"hovertemplate": "%{text}<extra></extra>", **trace},
+        )
+    )
+
+
+def reach(values: Sequence[float | None], middle: float = 0.0) -> float:
+    """How far a colour scale goes to either side of its middle."""
+    return max([LEAST_SCALE, *(abs(value - middle) for value in values if value is not None)])
+
+
+def between_voices(figure: go.Figure, a: str, b: str, numbers: Sequence[float]) -> None:
+    """An axis of dominance, from what B does alone (-1) to what A does alone (+1), with room for some numbers."""
+    far = max([1.3, *(abs(number) + 0.2 for number in numbers)])
+    for place, words in ((-1, b), (0, ""), (1, a)):
+        figure.add_vline(place, line=DOTTED, annotation_text=words, annotation_position="top")
+    figure.update_xaxes(range=[-far, far])
 
 
 def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:
@@ -49,7 +162,7 @@ def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int
         x=[x[0], middle, x[-1], None, middle],
         y=[bound] * 3 + [None, 1.25 * bound],  # the last, which is not drawn, makes room for the words
         mode="lines+text",
-        line={"color": GREY, "dash": "dot"},
+        line=DOTTED,
         text=["", "safe below", ""],  # in the middle, where what costs most at both ends is low
         textposition="top center",
         hoverinfo="skip",
@@ -74,11 +187,3 @@ def plain(figure: go.Figure, legend: bool = False, height: int = HEIGHT) -> go.F
     figure.update_xaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
     return figure
-
-
-LONGEST_NAME = 40
-
-
-def cut(name: str) -> str:
-    """Somebody's own words in a figure, which would take tags in them for its own."""
-    return html.escape(name[:LONGEST_NAME], quote=False)

@@ -1,4 +1,4 @@
-"""Figures of two voices over a grid of multipliers or layers. No model in here."""
+"""Two voices over a grid of multipliers or layers, as figures and a report."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,9 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from caa_core.contest.surface import LayerGrid, Surface
-from caa_core.metrics.estimates import SAFE_KL
-from caa_core.reports.style import BLUE, HEIGHT, LEAST_SCALE, MOST_NUMBERS, ORANGE, cut, plain
+from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell, surface_of
+from caa_core.metrics.estimates import SAFE_KL, Estimate
+from caa_core.reports.style import BLUE, HEIGHT, ORANGE, cut, heat_map, plain, reach
+from caa_core.reports.writing import Report, Section
 
 DOMINANCE, INTERACTION = "dominance", "interaction"
 
@@ -18,12 +19,28 @@ VOICES = [[0.0, ORANGE], [0.5, "#F7F7F7"], [1.0, BLUE]]
 ROW = 44
 
 
+def report_of(found: dict[str, Any]) -> Report:
+    """What `run_surface` found; its CSV has a line for each cell."""
+    shown = surface_of({name: value for name, value in found.items() if name not in ("settings", "provenance")})
+    figure = surface_map(shown) if isinstance(shown, Surface) else layer_map(shown)
+    return Report(
+        name=f"{shown.a} against {shown.b}, surface",
+        title=f"{shown.a} against {shown.b}",
+        sections=[Section("Surface", shown.verdict, figure=figure)],
+        rows=found["cells"],
+        data=found,
+        settings=found["settings"],
+        provenance=found["provenance"],
+        text=shown.verdict,
+    )
+
+
 def surface_map(surface: Surface) -> go.Figure:
     """How far m is from unsteered at both multipliers, with the line on which the voices balance.
 
     customdata of a cell are its multipliers of A and of B.
     """
-    across, up = (sorted({getattr(cell, axis) for cell in surface.cells}) for axis in "ab")
+    across, up = sorted({cell.a for cell in surface.cells}), sorted({cell.b for cell in surface.cells})
     table = {(cell.a, cell.b): cell for cell in surface.cells}
     rows = [[table[x, y] for x in across] for y in up]
     figure = _map(
@@ -81,28 +98,13 @@ def _map(
     cells: Sequence[Sequence[Any]],
     unit: str,
 ) -> go.Figure:
-    reach = max([LEAST_SCALE, *(abs(value) for row in values for value in row if value is not None)])
-    figure = go.Figure(
-        go.Heatmap(
-            x=list(range(len(across))),
-            y=list(range(len(up))),
-            z=values,
-            zmin=-reach,
-            zmax=reach,
-            colorscale=VOICES,
-            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
-            text=texts,
-            customdata=cells,
-            hovertemplate="%{text}<extra></extra>",
-            hoverongaps=False,
-            texttemplate="%{z:.2f}" if len(across) * len(up) <= MOST_NUMBERS else None,
-            xgap=1,
-            ygap=1,
-        )
-    )
+    # Places in place of categories: a line runs between them.
+    places = list(range(len(across))), list(range(len(up)))
+    far = reach([value for row in values for value in row])
+    figure = heat_map(*places, values, (-far, far), VOICES, unit, text=texts, customdata=cells)
     plain(figure, legend=True, height=max(HEIGHT, 150 + ROW * len(up)))
-    figure.update_xaxes(tickmode="array", tickvals=list(range(len(across))), ticktext=list(across), showgrid=False)
-    figure.update_yaxes(tickmode="array", tickvals=list(range(len(up))), ticktext=list(up), showgrid=False)
+    figure.update_xaxes(tickmode="array", tickvals=places[0], ticktext=list(across), showgrid=False)
+    figure.update_yaxes(tickmode="array", tickvals=places[1], ticktext=list(up), showgrid=False)
     return figure.update_layout(margin_t=20)
 
 
@@ -119,24 +121,24 @@ def _axis(letter: str, name: str, layer: int | None) -> str:
     return f"{letter}: {name} (0: not there)" if layer is None else f"multiplier of {letter}: {name}, layer {layer}"
 
 
-def _in_words(surface: Surface, cell: Any) -> str:
+def _in_words(surface: Surface, cell: SurfaceCell) -> str:
     cost = "KL not known" if cell.kl is None else f"KL to unsteered {cell.kl:.2f} nats"
     if cell.kl is not None and cell.kl >= SAFE_KL:
         cost += f", over {SAFE_KL:g}"
     return (
         f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b><br>"
-        f"Δ {cell.change:+.2f} ({cell.low:+.2f} to {cell.high:+.2f}), m {cell.m:+.2f}<br>{cost}"
+        f"Δ {Estimate(cell.change, cell.low, cell.high)}, m {cell.m:+.2f}<br>{cost}"
     )
 
 
 def _crossed(cell: dict[str, Any]) -> str:
     lines = [f"<b>A at layer {cell['layer_a']}, B at layer {cell['layer_b']}</b>"]
     if cell["contest"]:
-        lines.append(f"D {cell['dominance']:+.2f} ({cell['low']:+.2f} to {cell['high']:+.2f})")
+        lines.append(f"D {Estimate(cell['dominance'], cell['low'], cell['high'])}")
         lines.append(f"D₀ {cell['additive']:+.2f}, as adding predicts")
     else:
         lines.append("no contest")
-    lines.append(f"I {cell['interaction']:+.2f} ({cell['interaction_low']:+.2f} to {cell['interaction_high']:+.2f})")
+    lines.append(f"I {Estimate(cell['interaction'], cell['interaction_low'], cell['interaction_high'])}")
     lines.append(f"Δ of A {cell['delta_a']:+.2f}, of B {cell['delta_b']:+.2f}, of both {cell['delta_ab']:+.2f}")
     kl = cell["kl"][2]
     return "<br>".join([*lines, "KL not known" if kl is None else f"KL of both {kl:.2f} nats"])

@@ -1,16 +1,15 @@
-"""A contest with thoughts for people: a figure of its arms, tables, the thoughts, and sections of a report."""
+"""A contest with thoughts: a figure of its arms, tables, the thoughts, and a report."""
 
 import html
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.reports.html import Section
-from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, plain
+from caa_core.metrics.estimates import Estimate
+from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
+from caa_core.reports.writing import Report, Section, cell
 
-LONGEST_NAME = 40
 ARMS = ("arm", "D (95 %)", "change against direct (95 %)", "verdict", "disagree", "correct themselves", "KL, nats")
 THOUGHTS = ("prompt", "thought", "written under", "text", "m alone", "m steered", "disagrees", "corrects itself")
 ABOUT = {
@@ -25,39 +24,53 @@ ABOUT = {
 }
 
 
+def report_of(found: dict[str, Any]) -> Report:
+    """What `run_reasoning` found; its CSV has a line for each arm."""
+    thinking = found["thinking"]
+    told = "\n".join([*verdicts(found), budget_line(found)])
+    drawn, rows = arms_figure(found), arm_rows(found)
+    verdict_of_arms = [f"{arm['arm']:<15}{arm['verdict']}" for arm in found["arms"]]
+    return Report(
+        name=f"{thinking['a']} against {thinking['b']}, thinking",
+        title=f"{thinking['a']} against {thinking['b']}",
+        sections=[
+            Section("Can it reason its way to one voice?", told, figure=drawn, heads=ARMS, rows=rows),
+            Section("Thoughts", heads=THOUGHTS, rows=thought_rows(found)),
+        ],
+        rows=found["arms"],
+        data=found,
+        settings=found["settings"],
+        provenance=found["provenance"],
+        text="\n".join([budget_line(found), *verdict_of_arms, *verdicts(found)]),
+    )
+
+
 def arms_figure(found: dict[str, Any]) -> go.Figure | None:
     """D of each arm with its interval, between what B alone does (-1) and what A alone does (+1), with "direct" as the
     line to compare with; None where no arm has a contest. found: what `ThinkingResult.summary` says.
     """
-    arms = [arm for arm in found["arms"] if arm["dominance"] is not None]
+    arms = {arm["arm"]: (d, _estimate(arm, "change")) for arm in found["arms"] if (d := _estimate(arm, "dominance"))}
     if not arms:
         return None
     figure = go.Figure()
-    for arm in arms:
-        direct = arm["arm"] == "direct"
-        moved = arm["change"] is not None and not arm["change_low"] <= 0 <= arm["change_high"]
-        bar = {"array": [arm["high"] - arm["dominance"]], "arrayminus": [arm["dominance"] - arm["low"]]}
+    for name, (dominance, change) in arms.items():
+        moved = change is not None and not change.low <= 0 <= change.high
+        look = (GREY, "square") if name == "direct" else (ORANGE, "diamond") if moved else (BLUE, "circle")
         figure.add_scatter(
-            x=[arm["dominance"]],
-            y=[arm["arm"]],
+            x=[dominance.value],
+            y=[name],
             mode="markers",
-            name=arm["arm"],
-            marker={
-                "color": GREY if direct else ORANGE if moved else BLUE,
-                "symbol": "square" if direct else "diamond" if moved else "circle",
-                "size": 12,
-            },
-            error_x={"type": "data", "symmetric": False, "thickness": 3, **bar},
-            hovertemplate=f"D = {_estimate(arm, 'dominance')}<br>against direct {_estimate(arm, 'change') or 'none'}"
-            f"<extra>{arm['arm']}</extra>",
+            name=name,
+            marker={"color": look[0], "symbol": look[1], "size": 12},
+            error_x=error_bars([dominance], thickness=3),
+            hovertemplate=f"D = {dominance}<br>against direct {change or 'none'}<extra>{name}</extra>",
         )
-        if direct:
-            figure.add_vline(arm["dominance"], line={"color": GREEN, "dash": "dash"})
-    far = max(1.3, *(abs(arm[end]) + 0.2 for arm in arms for end in ("low", "high")))
-    names = (html.escape(found["thinking"][x][:LONGEST_NAME], quote=False) for x in ("b", "a"))
-    for place, words in zip((-1, 0, 1), (f"as {next(names)} alone", "", f"as {next(names)} alone"), strict=True):
-        figure.add_vline(place, line={"color": GREY, "dash": "dot"}, annotation_text=words, annotation_position="top")
-    figure.update_xaxes(title="dominance D; dashed: direct; a diamond where an arm differs from it", range=[-far, far])
+        if name == "direct":
+            figure.add_vline(dominance.value, line={"color": GREEN, "dash": "dash"})
+    ends = [end for dominance, _ in arms.values() for end in (dominance.low, dominance.high)]
+    a, b = (f"as {cut(found['thinking'][x])} alone" for x in "ab")
+    between_voices(figure, a, b, ends)
+    figure.update_xaxes(title="dominance D; dashed: direct; a diamond where an arm differs from it")
     figure.update_yaxes(autorange="reversed")
     return plain(figure, height=420).update_layout(margin_l=110)
 
@@ -67,12 +80,12 @@ def arm_rows(found: dict[str, Any]) -> list[list[str]]:
     return [
         [
             f"{arm['arm']}: {ABOUT[arm['arm']]}",
-            _estimate(arm, "dominance") or (_estimate(arm, "w") and f"W = {_estimate(arm, 'w')}") or "none",
-            _estimate(arm, "change"),
+            cell(_estimate(arm, "dominance")) or ((w := _estimate(arm, "w")) and f"W = {w}") or "none",
+            cell(_estimate(arm, "change")),
             arm["verdict"],
             f"{arm['disagreements']} of {arm['thoughts']}" if arm["thoughts"] else "",
             f"{arm['self_corrections']} of {arm['thoughts']}" if arm["thoughts"] else "",
-            "" if arm["kl"] is None else f"{arm['kl']:.2f}",
+            cell(arm["kl"]),
         ]
         for arm in found["arms"]
     ]
@@ -112,7 +125,7 @@ def thoughts_html(found: dict[str, Any], prompt: str) -> str:
         if thought["prompt"] == prompt:
             numbers.setdefault(thought["number"], {})[thought["under"]] = thought
     rows = ["".join(f"<td>{_thought(row[under])}</td>" for under in heads) for row in numbers.values()]
-    title = "".join(f"<th>under {html.escape(name[:LONGEST_NAME])}</th>" for name in heads.values())
+    title = "".join(f"<th>under {cut(name)}</th>" for name in heads.values())
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
         '<div style="overflow-x:auto"><table style="min-width:640px;table-layout:fixed;vertical-align:top">'
@@ -146,29 +159,9 @@ def verdicts(found: dict[str, Any]) -> list[str]:
     return [text for text in (thinking["verdict"], told, thinking["note"]) if text]
 
 
-def table_of(found: dict[str, Any]) -> str:
-    """The arms in lines of text, and what is concluded from them."""
-    return "\n".join(
-        [budget_line(found), *(f"{arm['arm']:<15}{arm['verdict']}" for arm in found["arms"]), *verdicts(found)]
-    )
-
-
-def parts(found: dict[str, Any]) -> Sequence[Section]:
-    """Sections of a report."""
-    return [
-        Section(
-            "Can it reason its way to one voice?",
-            "\n".join([*verdicts(found), budget_line(found)]),
-            figure=arms_figure(found),
-            heads=ARMS,
-            rows=arm_rows(found),
-        ),
-        Section("Thoughts", heads=THOUGHTS, rows=thought_rows(found)),
-    ]
-
-
-def _estimate(arm: dict[str, Any], name: str) -> str:
+def _estimate(arm: dict[str, Any], name: str) -> Estimate | None:
+    """A number of an arm with its interval, where it has one."""
     if arm[name] is None:
-        return ""
+        return None
     prefix = "" if name == "dominance" else f"{name}_"
-    return f"{arm[name]:+.2f} ({arm[f'{prefix}low']:+.2f} to {arm[f'{prefix}high']:+.2f})"
+    return Estimate(arm[name], arm[f"{prefix}low"], arm[f"{prefix}high"])

@@ -1,9 +1,9 @@
-"""Figures of vectors: norms, how methods separate held-out pairs, cosines. No model in here."""
+"""Figures of vectors: norms, how methods separate held-out pairs, cosines."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.reports.style import BLUE, COLOURS, DASHES, GREY, ORANGE, PURPLE, SYMBOLS, faint, plain
+from caa_core.reports.style import BLUE, DOTTED, ORANGE, PURPLE, band, line, look, plain
 from caa_core.vectors.method_comparison import Comparison
 from caa_core.vectors.vector import SteeringVector
 
@@ -13,7 +13,7 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     share of the letter, where the vector was made in both letter orders.
     """
     layers = list(vector.layers)
-    panels = [
+    panels: list[tuple[str, str, list[float | None], str]] = [
         ("Norm of the vector", "‖v‖", [vector.norm(n) for n in layers], BLUE),
         ("Relative strength", "‖v‖ / median residual norm", [vector.relative_strength(n) for n in layers], ORANGE),
     ]
@@ -23,10 +23,9 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     figure = make_subplots(
         rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.13
     )
-    for column, (title, axis, line, colour) in enumerate(panels, 1):
+    for column, (title, axis, numbers, colour) in enumerate(panels, 1):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
-        trace = go.Scatter(x=layers, y=line, mode="lines+markers", line={"color": colour}, hovertemplate=hover)
-        figure.add_trace(trace, row=1, col=column)
+        line(figure, layers, numbers, colour, hovertemplate=hover, row=1, col=column)
         figure.update_yaxes(title=axis, row=1, col=column, rangemode="tozero")
     figure.update_xaxes(title="layer")
     return plain(figure)
@@ -36,25 +35,24 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
     """How well each method separates held-out pairs, against the layer, with bands of 95 %."""
     figure = go.Figure()
     layers = list(comparison.layers)
-    styles = zip(COLOURS, DASHES, SYMBOLS, strict=True)
-    for (method, line), (colour, dash, symbol) in zip(comparison.separations.items(), styles, strict=False):
-        band = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": method}
-        figure.add_scatter(x=layers, y=[s.low for s in line], mode="lines", **band)
-        figure.add_scatter(
-            x=layers, y=[s.high for s in line], mode="lines", fill="tonexty", fillcolor=faint(colour), **band
-        )
-        figure.add_scatter(
-            x=layers,
-            y=[s.auc for s in line],
-            mode="lines+markers",
+    for number, (method, found) in enumerate(comparison.separations.items()):
+        colour, dash, symbol = look(number)
+        low, high = [one.low for one in found], [one.high for one in found]
+        band(figure, layers, low, high, colour, legendgroup=method, showlegend=False)
+        line(
+            figure,
+            layers,
+            [one.auc for one in found],
+            colour,
+            dash,
+            symbol,
+            size=8,
             name=method,
             legendgroup=method,
-            line={"color": colour, "dash": dash},
-            marker={"symbol": symbol, "size": 8},
-            customdata=[(s.low, s.high) for s in line],
+            customdata=list(zip(low, high, strict=True)),
             hovertemplate="layer %{x}: AUC %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
         )
-    figure.add_hline(0.5, line={"color": GREY, "dash": "dot"}, annotation_text="chance", annotation_position="top left")
+    figure.add_hline(0.5, line=DOTTED, annotation_text="chance", annotation_position="top left")
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="AUC on held-out pairs")
     return plain(figure, legend=True)
@@ -63,17 +61,11 @@ def separations_by_layer(comparison: Comparison) -> go.Figure:
 def cosines_by_layer(comparison: Comparison) -> go.Figure:
     """Cosine between the directions of every two methods, against the layer."""
     figure = go.Figure()
-    styles = zip(COLOURS, DASHES, SYMBOLS, strict=True)
-    for ((a, b), line), (colour, dash, symbol) in zip(comparison.cosines.items(), styles, strict=False):
-        figure.add_scatter(
-            x=list(comparison.layers),
-            y=line,
-            mode="lines+markers",
-            name=f"{a} / {b}",
-            line={"color": colour, "dash": dash},
-            marker={"symbol": symbol, "size": 8},
-            hovertemplate="layer %{x}: cosine %{y:.2f}",
-        )
+    for number, ((a, b), cosines) in enumerate(comparison.cosines.items()):
+        colour, dash, symbol = look(number)
+        hover = "layer %{x}: cosine %{y:.2f}"
+        layers = list(comparison.layers)
+        line(figure, layers, cosines, colour, dash, symbol, size=8, name=f"{a} / {b}", hovertemplate=hover)
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
     return plain(figure, legend=True)

@@ -1,51 +1,174 @@
-"""Tables of numbers as JSON and CSV files."""
+"""One report and its files: all of it as JSON, its rows as CSV, words, figures and tables as HTML that opens offline.
+
+A number that is none (infinite, or not known) is null in JSON and an empty cell in CSV. What comes into HTML is escaped
+by the template, and by plotly in its figures, whose script lies in the file once.
+"""
 
 import csv
+import io
 import json
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment
 
 from caa_core.errors import InputError
 
-ENDINGS = (".json", ".csv")
+# The command line writes JSON without drawing anything, so plotly waits until there is a page to write.
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FORMULA = ("=", "+", "-", "@")
+# A toolbar with "download as SVG", and the same letters on a light screen as on a dark one.
+CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
+PACKAGES = ("torch", "transformers", "nnsight")
+TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ report.title }}</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 14px; }
+th, td { padding: 4px 10px; border-bottom: 1px solid rgba(136,136,136,.4); text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+section { margin: 2.5rem 0; }
+.said { white-space: pre-line; }
+.paper { opacity: .7; }
+</style>
+<script>{{ script | safe }}</script>
+</head>
+<body>
+<h1>{{ report.title }}</h1>
+{% macro table(heads, rows) %}
+<table>
+{% if heads %}<tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>{% endif %}
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+{% endmacro %}
+{% for section in report.sections %}
+<section>
+<h2>{{ section.title }}</h2>
+{% if section.counterpart %}<p class="paper">{{ section.counterpart }}</p>{% endif %}
+{% if section.text %}<p class="said">{{ section.text }}</p>{% endif %}
+{% if section.figure %}{{ drawn(section.figure) | safe }}{% endif %}
+{% if section.rows %}{{ table(section.heads, section.rows) }}{% endif %}
+{{ section.markup | safe }}
+</section>
+{% endfor %}
+<section><h2>Settings</h2>{{ table((), flat(report.settings)) }}</section>
+<section><h2>Provenance</h2>{{ table((), flat(report.provenance)) }}</section>
+</body>
+</html>
+""")
 
 
-def check_report(path: Path, endings: Sequence[str] = ENDINGS) -> None:
-    """Raises InputError for a file whose ending is not of a format that is written."""
-    if path.suffix.lower() not in endings:
-        raise InputError(f"{path.name} should end in {' or '.join(endings)}.")
-
-
-def write_numbers(found: dict[str, Any], rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write all that was found as JSON, or its rows as CSV, by the file's ending. Raises InputError where it cannot."""
-    try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            if path.suffix.lower() == ".json":
-                json.dump(found, file, ensure_ascii=False, indent=1, allow_nan=False)
-                return
-            table = csv.DictWriter(file, list(rows[0]))
-            table.writeheader()
-            table.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write plain data as CSV, a line each.
-
-    Raises:
-        InputError: it cannot be written.
+@dataclass(frozen=True)
+class Section:
+    """A part of a report. counterpart: the figure or table of a paper that it stands beside, where there is one.
+    markup: HTML of `markup`, in which everything is escaped already.
     """
+
+    title: str
+    text: str = ""
+    counterpart: str = ""
+    figure: "go.Figure | None" = None
+    heads: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    markup: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment found.
+
+    name: of its files, without an ending. sections, settings, provenance: its HTML. rows: its CSV, of which every row
+    has the same fields. data: its JSON. text: what the command line prints.
+    """
+
+    name: str
+    title: str
+    sections: Sequence[Section]
+    rows: Sequence[Mapping[str, Any]]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    text: str = ""
+
+
+def write(report: Report, path: Path) -> None:
+    """Write a report by the file's ending. Raises InputError as `check_report` does, and where the disk is full."""
+    check_report(path)
+    text = WRITERS[path.suffix.lower()](report)
     try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, list(rows[0]))
-            table.writeheader()
-            table.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
+        path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def check_report(path: Path) -> None:
+    """Raises InputError where no report can be written: for another ending, or a folder that is not there."""
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"{path.name} should end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises InputError where no file can be written."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"The result cannot be written to {path}: give a file in a folder that exists.")
+
+
+def as_json(data: Any, indent: int | None = None) -> str:
+    """Plain data as JSON, with null for every number that is none."""
+    return json.dumps(finite(data), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under the names of their fields; nothing at all where there are none."""
+    text = io.StringIO()
+    if rows:
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows({name: harmless(finite(value)) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def as_html(report: Report) -> str:
+    """A page with everything in it."""
+    from plotly.offline import get_plotlyjs
+
+    def drawn(figure: "go.Figure") -> str:
+        return figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
+
+    return TEMPLATE.render(report=report, flat=_flat, drawn=drawn, script=get_plotlyjs())
+
+
+WRITERS: dict[str, Callable[[Report], str]] = {
+    ".json": lambda report: as_json(report.data, indent=1),
+    ".csv": lambda report: as_csv(report.rows),
+    ".html": as_html,
+}
+ENDINGS = tuple(WRITERS)
+
+
+def finite(data: Any) -> Any:
+    """Plain data with None in place of every number that is none."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {name: finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(map(finite, data))
+    return data
 
 
 def harmless(value: object) -> object:
@@ -53,3 +176,26 @@ def harmless(value: object) -> object:
     if isinstance(value, str) and (value.lstrip().startswith(FORMULA) or value.startswith(("\t", "\r"))):
         return f"'{value}"
     return value
+
+
+def cell(value: Any) -> str:
+    """What stands in a table for a number, an estimate, a word, or for nothing."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def aligned(*rows: Sequence[Any]) -> list[str]:
+    """A table in lines of text."""
+    widths = [max(len(str(value)) for value in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{value!s:<{width}}" for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that numbers depend on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def _flat(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings as the rows of a table."""
+    return [(name, as_json(value) if isinstance(value, dict | list) else str(value)) for name, value in fields.items()]

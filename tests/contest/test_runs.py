@@ -14,7 +14,9 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.progress import Progress, finish
-from caa_core.reports.contest import ENDINGS, table_of, write_report
+from caa_core.reports import surface
+from caa_core.reports.contest import report_of, table_of
+from caa_core.reports.writing import ENDINGS, write
 from caa_core.steering.generation import Decoding
 from tests.helpers.contests import LAYER, PROMPTS, voice
 
@@ -79,8 +81,8 @@ def test_reports(planted, sides, data, tmp_path):
     found = finish(run(planted[0], ContestRequest(data, controls=1, written=4), sides[0], told))
     found["surface"] = finish(run_surface(planted[0], ContestRequest(data), *sides, GRID))
     for ending in ENDINGS:
-        write_report(found, tmp_path / f"report{ending}")
-        write_report(found["surface"], tmp_path / f"surface{ending}")
+        write(report_of(found), tmp_path / f"report{ending}")
+        write(surface.report_of(found["surface"]), tmp_path / f"surface{ending}")
     kept = json.loads((tmp_path / "report.json").read_text())
     assert kept["kl"][1] is None and kept["kl"][0] >= 0  # what words cost is not known
     assert kept["surface"]["kind"] == "multipliers"
@@ -93,7 +95,7 @@ def test_reports(planted, sides, data, tmp_path):
     assert found["verdict"][:20] in page and "Provenance" in page and "Item by item" in page
     assert "<b>B</b>" not in page and "&lt;b&gt;B" in page
     with pytest.raises(InputError, match="should end in"):
-        write_report(found, tmp_path / "report.txt")
+        write(report_of(found), tmp_path / "report.txt")
 
 
 def test_the_table_has_controls_beside_each_voice(planted, sides, data):

@@ -17,8 +17,8 @@ from caa_core.errors import InputError
 from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
 from caa_core.progress import finish
-from caa_core.reports.contest import write_report
-from caa_core.reports.thinking import arms_figure
+from caa_core.reports.thinking import arms_figure, report_of
+from caa_core.reports.writing import write
 from caa_core.steering.interventions import Positions, Steer
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import steered_logits
@@ -209,7 +209,7 @@ def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tm
     assert finish(run_reasoning(model, bout, a, b, SMALL, known), pytest.fail) is found
     assert finish(run_reasoning(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
     for ending in (".json", ".csv", ".html"):
-        write_report(found, tmp_path / f"found{ending}")
+        write(report_of(found), tmp_path / f"found{ending}")
     assert json.loads((tmp_path / "found.json").read_text())["thinking"]["budget"]["tokens"] == 5
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 9
     page = (tmp_path / "found.html").read_text()

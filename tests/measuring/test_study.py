@@ -17,7 +17,8 @@ from caa_core.metrics.controls import random_controls, shuffled_controls
 from caa_core.metrics.estimates import Estimate
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
-from caa_core.reports.study import FORMATS, rows_in_words, study_dots, table_of, write_study
+from caa_core.reports.study import report_of, rows_in_words, study_dots
+from caa_core.reports.writing import ENDINGS, write
 from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
@@ -146,7 +147,7 @@ def test_items_that_do_not_fit_under_one_cue_are_left_out_of_all(tiny_llama):
     found = finish(study(tight, LETTERS, items, [1], [1], design, 2))
     assert {row.items for row in found.rows} == {found.items} == {8}
     assert len(found.skipped) == 1 and found.skipped[0].startswith("Item 77 ")
-    assert "1 left out everywhere" in table_of(found)
+    assert "1 left out everywhere" in report_of(found).text
     alone = finish(study(tight, LETTERS, items, [1], [1], replace(design, cues=("none",)), 2))
     assert {row.items for row in alone.rows} == {9}
 
@@ -223,8 +224,8 @@ def test_files_hold_everything_and_no_formula(grid, tmp_path):
     found = replace(grid[0], provenance={**grid[0].provenance, "data": "<script>alert(1)</script>"})
     odd = replace(found.rows[0], arm=replace(found.rows[0].arm, cue="=cmd()"))
     found = replace(found, rows=(odd, *found.rows[1:]))
-    for ending in FORMATS:
-        write_study(found, tmp_path / f"study{ending}")
+    for ending in ENDINGS:
+        write(report_of(found), tmp_path / f"study{ending}")
     kept = json.loads((tmp_path / "study.json").read_text())
     assert Study.of(kept).rows == found.rows and json.loads(json.dumps(Study.of(kept).summary())) == kept
     with open(tmp_path / "study.csv", newline="") as file:
@@ -233,7 +234,7 @@ def test_files_hold_everything_and_no_formula(grid, tmp_path):
     page = (tmp_path / "study.html").read_text()
     assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
     with pytest.raises(InputError, match="should end in"):
-        write_study(found, tmp_path / "study.xlsx")
+        write(report_of(found), tmp_path / "study.xlsx")
     with pytest.raises(InputError, match="cannot be read"):
         Study.of({"rows": 3})
 

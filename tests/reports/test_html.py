@@ -2,7 +2,7 @@ import plotly.graph_objects as go
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.reports.html import Section, write_html
+from caa_core.reports.writing import Report, Section, write
 
 HOSTILE = "</script><img src=x onerror=alert(1)> <b>{{ 7 * 7 }}</b>"
 
@@ -11,7 +11,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> <b>{{ 7 * 7 }}</b>"
 def written(tmp_path):
     figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], text=[HOSTILE, HOSTILE], name=HOSTILE))
     parts = [Section(HOSTILE, HOSTILE, "Figure 3", figure, ["layer", HOSTILE], [[1, HOSTILE], [2, 0.5]])]
-    write_html(tmp_path / "r.html", "joy", parts, {"layers": [1, 2]}, {"model": HOSTILE})
+    write(Report("r", "joy", parts, (), {}, {"layers": [1, 2]}, {"model": HOSTILE}), tmp_path / "r.html")
     return (tmp_path / "r.html").read_text()
 
 
@@ -27,4 +27,4 @@ def test_what_strangers_wrote_is_text(written):
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
-        write_html(tmp_path / "no" / "r.html", "joy", [], {}, {})
+        write(Report("r", "joy", (), (), {}, {}, {}), tmp_path / "no" / "r.html")

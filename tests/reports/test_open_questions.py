@@ -10,8 +10,10 @@ from caa_core.measuring.answer_reader import VOICES
 from caa_core.measuring.judge import unblinded
 from caa_core.measuring.open_questions import OpenEnded, Reply
 from caa_core.metrics.estimates import Share
-from caa_core.reports.open_questions import answers_by_multiplier, scores_by_multiplier, write_answers
-from caa_core.reports.written import share_rows, shares_by_arm, write_followed
+from caa_core.reports.open_questions import answers_by_multiplier, report_of, scores_by_multiplier
+from caa_core.reports.writing import write
+from caa_core.reports.written import report_of as report_of_written
+from caa_core.reports.written import share_rows, shares_by_arm
 
 QUESTIONS = ("<b>Why?</b>", "=1+1", "How?", "Who?")
 HOSTILE = "<script>alert(1)</script>"
@@ -48,7 +50,7 @@ def followed(trusted=True):
 def test_answers_as_files(tmp_path):
     found, scores = answers(), {"person": {1: 3.0, 2: 8.0}, "judge": {}}
     for ending in (".json", ".csv", ".html"):
-        write_answers(found, tmp_path / f"open{ending}", scores)
+        write(report_of(found, scores), tmp_path / f"open{ending}")
     told = json.loads((tmp_path / "open.json").read_text())
     assert [row["score_person"] for row in told["answers"][:3]] == [None, 3.0, 8.0] and "score_judge" not in told[
         "answers"
@@ -60,14 +62,15 @@ def test_answers_as_files(tmp_path):
     page = (tmp_path / "open.html").read_text()
     assert HOSTILE not in page and "&lt;script&gt;alert(1)" in page and "Scores of a person" in page
     with pytest.raises(InputError, match="should end in"):
-        write_answers(found, tmp_path / "open.txt")
+        write(report_of(found), tmp_path / "open.txt")
 
 
 def test_followed_answers_as_files(tmp_path):
     for trusted in (True, False):
         found = followed(trusted)
+        report = report_of_written(found.summary() | {"settings": {"seed": 0}, "provenance": {"model": "tiny"}})
         for ending in (".json", ".csv", ".html"):
-            write_followed(found, tmp_path / f"written{ending}", {"seed": 0}, {"model": "tiny"})
+            write(report, tmp_path / f"written{ending}")
         assert HOSTILE not in (tmp_path / "written.html").read_text()
         told = json.loads((tmp_path / "written.json").read_text())
         assert told["provenance"] == {"model": "tiny"} and told["verdict"] == found.verdict

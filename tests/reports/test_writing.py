@@ -7,8 +7,8 @@ import pytest
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import EvaluationRequest, evaluate
 from caa_core.progress import finish
-from caa_core.reports.evaluation import cells_in_words, table_of, write_report
-from caa_core.reports.writing import check_report, harmless
+from caa_core.reports.evaluation import cells_in_words, report_of
+from caa_core.reports.writing import check_report, harmless, write
 from caa_core.vectors.extraction import extract
 from tests.helpers.data import LETTERS, TEXTS
 
@@ -21,12 +21,12 @@ def found(tiny_llama):
 
 
 def test_json_holds_all_of_it(found, tmp_path):
-    write_report(found.summary(), tmp_path / "r.json")
+    write(report_of(found.summary()), tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text()) == json.loads(json.dumps(found.summary()))
 
 
 def test_csv_holds_the_cells_and_no_formulas(found, tmp_path):
-    write_report(found.summary(), tmp_path / "r.CSV")
+    write(report_of(found.summary()), tmp_path / "r.CSV")
     with open(tmp_path / "r.CSV", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["layer"], float(row["multiplier"])) for row in rows] == [
@@ -58,7 +58,7 @@ def test_text_is_no_formula_and_numbers_stay_numbers(value, written):
 
 
 def test_the_table_has_a_line_for_each_cell(found):
-    lines = table_of(found).splitlines()
+    lines = report_of(found.summary()).text.splitlines()
     assert [line.split()[:2] for line in lines[2:7]] == [
         ["none", "0"],
         ["1", "-1"],
@@ -85,7 +85,7 @@ def test_cells_in_words_have_a_column_for_each_number(found, tiny_llama):
 
 
 def test_other_endings_and_places_that_cannot_be_written(found, tmp_path):
-    with pytest.raises(InputError, match=r"should end in \.json or \.csv"):
+    with pytest.raises(InputError, match=r"should end in \.json, \.csv or \.html"):
         check_report(tmp_path / "r.xlsx")
-    with pytest.raises(InputError, match=r"r\.csv cannot be written"):
-        write_report(found.summary(), tmp_path / "nowhere" / "r.csv")
+    with pytest.raises(InputError, match=r"cannot be written to .*r\.csv"):
+        write(report_of(found.summary()), tmp_path / "nowhere" / "r.csv")

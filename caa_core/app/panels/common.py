@@ -3,12 +3,10 @@
 import functools
 import html
 import inspect
-import json
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import gradio as gr
@@ -24,6 +22,7 @@ from caa_core.limits import PROMPT, TOKENS
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting
+from caa_core.reports.writing import Report, as_json, write
 from caa_core.vectors.vector import SteeringVector
 
 log = logging.getLogger("caa_core")
@@ -109,20 +108,18 @@ def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.Download
     }
 
 
-def report_downloads(
-    buttons: dict[str, gr.DownloadButton], owner: Session | Person, name: str, write: Callable[[Path], Any]
-) -> dict:
-    """Updates of buttons by ending: each downloads the file that `write` makes at the path that it is given."""
-    paths = {button: owner.path(name, ending) for ending, button in buttons.items()}
+def report_downloads(buttons: dict[str, gr.DownloadButton], owner: Session | Person, report: Report) -> dict:
+    """Updates of buttons by ending: each downloads the report in that format."""
+    paths = {button: owner.path(report.name, ending) for ending, button in buttons.items()}
     for path in paths.values():
-        write(path)
+        write(report, path)
     return {button: gr.DownloadButton(value=str(path)) for button, path in paths.items()}
 
 
 def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadButton:
     """Update of a button: it downloads plain data as a JSON file of that name."""
     path = owner.path(name, ".json")
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+    path.write_text(as_json(data, indent=1), encoding="utf-8")
     return gr.DownloadButton(value=str(path), interactive=True)
 
 

@@ -1,8 +1,8 @@
-"""Figures of the CAA paper's experiments, from findings. No model in here."""
+"""Figures of the CAA paper's experiments, from findings."""
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -12,21 +12,26 @@ from caa_core.measuring.sweep import SweepCell
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import (
     BLUE,
-    COLOURS,
-    DASHES,
     DIVERGING,
+    DOTTED,
     GREY,
     HEIGHT,
-    MOST_NUMBERS,
     ORANGE,
     ROW_HEIGHT,
     SYMBOLS,
+    band,
+    cut,
+    error_bars,
     faint,
+    heat_map,
+    line,
+    look,
     plain,
 )
 from caa_core.vectors.geometry import Scatter, cosines_between, cosines_between_layers
 
-LONGEST_NAME = 40
+# What is shown of a cell.
+Number = Callable[[SweepCell], Estimate]
 SIGNS = ((PLUS, "× +1", BLUE, "solid", "circle"), (MINUS, "× −1", ORANGE, "dash", "square"))
 SIDES = ((True, "shows the behaviour", BLUE), (False, "does not", ORANGE))
 
@@ -38,11 +43,11 @@ def effect_by_layer(found: Findings) -> go.Figure:
     for column, (_, number) in enumerate(views, 1):
         for sign, name, colour, dash, symbol in SIGNS:
             cells = [cell for cell in found.profile if cell.multiplier == sign]
-            rows = [number(cell) for cell in cells]
-            line = Line([cell.layer for cell in cells], rows, name, colour, dash, symbol, "layer")
-            _draw(figure, line, column, shown=column == 1)
-        start = number(found.unsteered)[0]
-        figure.add_hline(start, line={"color": GREY, "dash": "dot"}, annotation_text="unsteered", row=1, col=column)
+            where = {"row": 1, "col": column}
+            _band(figure, cells, number, colour, name, **where)
+            _by_layer(figure, cells, number, (colour, dash, symbol), name, showlegend=column == 1, **where)
+        start = number(found.unsteered).value
+        figure.add_hline(start, line=DOTTED, annotation_text="unsteered", row=1, col=column)
     figure.update_xaxes(title="layer at which the vector is added")
     figure.update_yaxes(title=_unit(found), col=1)
     return plain(figure, legend=True)
@@ -53,23 +58,28 @@ def effect_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
     the same norm go, the widest of the behaviours' bands.
     """
     figure = go.Figure()
-    bands = [found.band for found in findings if found.band]
-    if bands:
-        rows = [(m, min(row[1] for row in at), max(row[2] for row in at)) for m, at in _by_multiplier(bands)]
+    widest: dict[float, list[float]] = {}
+    for multiplier, *ends in (row for found in findings for row in found.band):
+        widest.setdefault(multiplier, []).extend(ends)
+    if widest:
+        multipliers = sorted(widest)
+        low, high = ([end(widest[m]) for m in multipliers] for end in (min, max))
         name = "random vectors, least to most"
-        hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": name}
-        figure.add_scatter(x=[r[0] for r in rows], y=[r[1] for r in rows], showlegend=False, **hidden)
-        figure.add_scatter(
-            x=[r[0] for r in rows], y=[r[2] for r in rows], fill="tonexty", fillcolor=faint(GREY), name=name, **hidden
-        )
+        band(figure, multipliers, low, high, GREY, name=name, legendgroup=name)
     for i, found in enumerate(findings):
-        rows = [_ends(cell.difference) for cell in found.curve]
-        style = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)]
-        line = Line(
-            [cell.multiplier for cell in found.curve], rows, _with_layer(found), *style, "multiplier", bars=True
+        numbers = [cell.difference for cell in found.curve]
+        line(
+            figure,
+            [cell.multiplier for cell in found.curve],
+            [one.value for one in numbers],
+            *look(i),
+            size=8,
+            name=_with_layer(found),
+            error_y=error_bars(numbers, thickness=1.5),
+            customdata=[f"{one:.3f}" for one in numbers],
+            hovertemplate="multiplier %{x}: %{customdata}",
         )
-        _draw(figure, line)
-    figure.add_hline(0, line={"color": GREY, "dash": "dot"})
+    figure.add_hline(0, line=DOTTED)
     figure.update_xaxes(title="multiplier")
     figure.update_yaxes(title=f"change of {_unit(findings[0])}")
     return plain(figure, legend=True, height=HEIGHT + 60)
@@ -77,7 +87,9 @@ def effect_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
 
 def cost_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
     """KL to the unsteered model by multiplier, and of choices the answer mass; a line a behaviour."""
-    panels = [("KL(unsteered ‖ steered)", "nats, mean over the answer's positions", lambda cell: cell.kl)]
+    panels: list[tuple[str, str, Callable[[SweepCell], float | None]]] = [
+        ("KL(unsteered ‖ steered)", "nats, mean over the answer's positions", lambda cell: cell.kl)
+    ]
     if findings[0].is_choice:
         panels.append(("Answer mass", "probability of either answer", lambda cell: cell.answer_mass))
     figure = make_subplots(
@@ -85,15 +97,15 @@ def cost_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
     )
     for column, (_, axis, number) in enumerate(panels, 1):
         for i, found in enumerate(findings):
-            figure.add_scatter(
-                x=[cell.multiplier for cell in found.curve],
-                y=[number(cell) for cell in found.curve],
-                mode="lines+markers",
+            line(
+                figure,
+                [cell.multiplier for cell in found.curve],
+                [number(cell) for cell in found.curve],
+                *look(i),
+                size=8,
                 name=_with_layer(found),
                 legendgroup=str(i),
                 showlegend=column == 1,
-                line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)]},
-                marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8},
                 hovertemplate="multiplier %{x:g}: %{y:.3f}",
                 row=1,
                 col=column,
@@ -109,18 +121,16 @@ def transfer_by_layer(found: Findings) -> go.Figure:
     """
     figure = go.Figure()
     _, number = _views(found)[0]
-    for sign, name, colour, dash, symbol in SIGNS:
-        for cells, whose in ((found.transfer, f"vector of layer {found.layer}"), (found.profile, "each layer's own")):
-            cells = [cell for cell in cells if cell.multiplier == sign]
-            if not cells:
-                continue
-            rows = [number(cell) for cell in cells]
-            own = whose.startswith("each")
-            style = (faint(colour, 0.6), "dot", f"{symbol}-open") if own else (colour, dash, symbol)
-            line = Line([c.layer for c in cells], rows, f"{whose}, {name}", *style, "layer", band=not own)
-            _draw(figure, line)
-    figure.add_hline(number(found.unsteered)[0], line={"color": GREY, "dash": "dot"}, annotation_text="unsteered")
-    figure.add_vline(found.layer, line={"color": GREY, "dash": "dot"})
+    for sign, sign_name, colour, dash, symbol in SIGNS:
+        moved = [cell for cell in found.transfer if cell.multiplier == sign]
+        name = f"vector of layer {found.layer}, {sign_name}"
+        _band(figure, moved, number, colour, name)
+        _by_layer(figure, moved, number, (colour, dash, symbol), name)
+        if own := [cell for cell in found.profile if cell.multiplier == sign]:
+            style = (faint(colour, 0.6), "dot", f"{symbol}-open")
+            _by_layer(figure, own, number, style, f"each layer's own, {sign_name}")
+    figure.add_hline(number(found.unsteered).value, line=DOTTED, annotation_text="unsteered")
+    figure.add_vline(found.layer, line=DOTTED)
     figure.update_xaxes(title=f"layer at which the vector of layer {found.layer} is added")
     figure.update_yaxes(title=_unit(found))
     return plain(figure, legend=True, height=HEIGHT + 40)
@@ -132,17 +142,16 @@ def vector_against_prompt(found: Findings) -> go.Figure:
     _, number = _views(found)[0]
     styles = zip((-1.0, 0.0, 1.0), (ORANGE, GREY, BLUE), ("square", "circle", "diamond"), strict=True)
     for place, (multiplier, colour, symbol) in enumerate(styles):
-        cells = [_at(arm, multiplier) for arm in found.arms]
-        rows = [number(cell) for cell in cells]
+        numbers = [number(_at(arm, multiplier)) for arm in found.arms]
         figure.add_scatter(
-            x=[arm_number + (place - 1) * 0.15 for arm_number in range(len(cells))],
-            y=[row[0] for row in rows],
+            x=[arm_number + (place - 1) * 0.15 for arm_number in range(len(numbers))],
+            y=[one.value for one in numbers],
             mode="markers",
             name=f"× {multiplier:+g}" if multiplier else "× 0",
             marker={"color": colour, "symbol": symbol, "size": 12},
-            error_y=_bars(rows),
-            customdata=[(row[1], row[2], arm.told) for row, arm in zip(rows, found.arms, strict=True)],
-            hovertemplate="prompt: %{customdata[2]}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})",
+            error_y=error_bars(numbers, thickness=1.5),
+            customdata=[(arm.told, f"{one:.3f}") for one, arm in zip(numbers, found.arms, strict=True)],
+            hovertemplate="prompt: %{customdata[0]}: %{customdata[1]}",
         )
     plain(figure, legend=True)
     figure.update_xaxes(
@@ -158,14 +167,14 @@ def vector_against_prompt(found: Findings) -> go.Figure:
 def cosines_of_behaviours(findings: Sequence[Findings], layer: int) -> go.Figure:
     """Cosine between the vectors of every two behaviours at a layer."""
     values = cosines_between([found.vector for found in findings], layer)
-    names = [_cut(found.name) for found in findings]
-    return _matrix(values, names, names, "behaviour", f"cosine at layer {layer}")
+    names = [cut(found.name) for found in findings]
+    return _matrix(values, names, "behaviour", f"cosine at layer {layer}")
 
 
 def cosines_of_layers(found: Findings) -> go.Figure:
     """Cosine between a behaviour's directions at every two layers."""
     names = [str(layer) for layer in found.vector.layers]
-    return _matrix(cosines_between_layers(found.vector), names, names, "layer", "cosine")
+    return _matrix(cosines_between_layers(found.vector), names, "layer", "cosine")
 
 
 def components(scatter: Scatter, layer: int) -> go.Figure:
@@ -216,85 +225,47 @@ def components(scatter: Scatter, layer: int) -> go.Figure:
     )
 
 
-@dataclass(frozen=True)
-class Line:
-    """Rows of (value, low, high) at `x`, with a band or bars for their 95 % intervals, or neither."""
-
-    x: Sequence[float]
-    rows: Sequence[tuple[float, float, float]]
-    name: str
-    colour: str
-    dash: str
-    symbol: str
-    axis: str
-    band: bool = True
-    bars: bool = False
+def _band(figure: go.Figure, cells: Sequence[SweepCell], number: Number, colour: str, name: str, **where: Any) -> None:
+    """The intervals of what `_by_layer` draws under that name."""
+    ends = [number(cell).low for cell in cells], [number(cell).high for cell in cells]
+    band(figure, _layers(cells), *ends, colour, showlegend=False, legendgroup=name, **where)
 
 
-def _draw(figure: go.Figure, line: Line, column: int | None = None, shown: bool = True) -> None:
-    where = {"row": 1, "col": column} if column else {}
-    if line.band and not line.bars:
-        hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-        hidden |= {"legendgroup": line.name, **where}
-        figure.add_scatter(x=line.x, y=[row[1] for row in line.rows], **hidden)
-        fill = {"fill": "tonexty", "fillcolor": faint(line.colour)}
-        figure.add_scatter(x=line.x, y=[row[2] for row in line.rows], **fill, **hidden)
-    figure.add_scatter(
-        x=line.x,
-        y=[row[0] for row in line.rows],
-        mode="lines+markers",
-        name=line.name,
-        legendgroup=line.name,
-        showlegend=shown,
-        line={"color": line.colour, "dash": line.dash},
-        marker={"symbol": line.symbol, "size": 8 if line.bars else 6},
-        error_y=_bars(line.rows) if line.bars else None,
-        customdata=[row[1:] for row in line.rows],
-        hovertemplate=f"{line.axis} %{{x}}: %{{y:.3f}} (%{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})",
-        **where,
-    )
+def _by_layer(
+    figure: go.Figure,
+    cells: Sequence[SweepCell],
+    number: Number,
+    style: tuple[str, str, str],
+    name: str,
+    **trace: Any,
+) -> None:
+    """A line with its colour, dash and symbol; intervals are shown under the mouse."""
+    said = [f"{number(cell):.3f}" for cell in cells]
+    hover = "layer %{x}: %{customdata}"
+    values = [number(cell).value for cell in cells]
+    trace |= {"name": name, "legendgroup": name, "customdata": said, "hovertemplate": hover}
+    line(figure, _layers(cells), values, *style, **trace)
 
 
-def _bars(rows: Sequence[tuple[float, float, float]]) -> dict:
-    ends = {"array": [high - value for value, _, high in rows], "arrayminus": [value - low for value, low, _ in rows]}
-    return {"type": "data", "symmetric": False, "thickness": 1.5, **ends}
+def _layers(cells: Sequence[SweepCell]) -> list[int]:
+    return [cell.layer for cell in cells if cell.layer is not None]
 
 
-def _matrix(values: Sequence[Sequence[float]], rows: list[str], columns: list[str], axis: str, unit: str) -> go.Figure:
-    figure = go.Figure(
-        go.Heatmap(
-            x=columns,
-            y=rows,
-            z=values,
-            zmin=-1,
-            zmax=1,
-            colorscale=DIVERGING,
-            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
-            hovertemplate=f"{axis} %{{y}} and {axis} %{{x}}: %{{z:.3f}}<extra></extra>",
-            texttemplate="%{z:.2f}" if len(rows) * len(columns) <= MOST_NUMBERS else None,
-        )
-    )
+def _matrix(values: Sequence[Sequence[float]], names: Sequence[str], axis: str, unit: str) -> go.Figure:
+    hover = f"{axis} %{{y}} and {axis} %{{x}}: %{{z:.3f}}<extra></extra>"
+    figure = heat_map(names, names, values, (-1, 1), DIVERGING, unit, hovertemplate=hover)
     figure.update_xaxes(title=axis, type="category", showgrid=False)
     figure.update_yaxes(title=axis, type="category", showgrid=False, autorange="reversed")
-    plain(figure, height=max(HEIGHT, 100 + ROW_HEIGHT * len(rows)))
+    plain(figure, height=max(HEIGHT, 100 + ROW_HEIGHT * len(names)))
     return figure.update_layout(margin_t=30, margin_l=60 if axis == "layer" else 170)
 
 
-def _views(found: Findings) -> list:
-    """Titles, and functions from a cell to (value, low, high): over both letter orders where there are two first."""
-    given = ("As given" if found.is_choice else "", lambda cell: _ends(cell.as_given))
+def _views(found: Findings) -> list[tuple[str, Number]]:
+    """Titles, and what a cell is shown by: over both letter orders where there are two first."""
+    views: list[tuple[str, Number]] = [("As given" if found.is_choice else "", lambda cell: cell.as_given)]
     if found.unsteered.swapped is None:
-        return [given]
-    return [("Both letter orders", lambda cell: _ends(cell.swapped)), given]
-
-
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
-
-
-def _by_multiplier(bands: Sequence[Sequence[tuple[float, float, float]]]) -> list:
-    multipliers = sorted({row[0] for band in bands for row in band})
-    return [(m, [row for band in bands for row in band if row[0] == m]) for m in multipliers]
+        return views
+    return [("Both letter orders", lambda cell: cell.swapped or cell.as_given), *views]
 
 
 def _at(arm: PromptArm, multiplier: float) -> SweepCell:
@@ -311,9 +282,4 @@ def _axis(scatter: Scatter, row: int, component: int) -> str:
 
 
 def _with_layer(found: Findings) -> str:
-    return f"{_cut(found.name)}, layer {found.layer}"
-
-
-def _cut(name: str) -> str:
-    """Somebody's own words in a figure, which would take tags in them for its own."""
-    return html.escape(name[:LONGEST_NAME], quote=False)
+    return f"{cut(found.name)}, layer {found.layer}"

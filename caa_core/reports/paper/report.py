@@ -1,39 +1,37 @@
-"""Findings on several behaviours as one HTML report, as CSV and as JSON."""
+"""Findings on several behaviours as a report."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from caa_core.data.text import spans
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, Replication
 from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.plain_data import plain
 from caa_core.reports import markup
-from caa_core.reports.html import Section, versions, write_html
 from caa_core.reports.paper import figures
-from caa_core.reports.writing import check_report, write_numbers
+from caa_core.reports.writing import Report, Section, versions
 
-ENDINGS = (".html", ".json", ".csv")
 PAPER = "arXiv 2312.06681"
 TITLE = "The paper's experiments"
 
 
-def write_replication(found: Replication, path: Path) -> None:
-    """Write an HTML report with all figures, all numbers as JSON, or all cells as CSV, by the file's ending.
+def report_of(found: Replication) -> Report:
+    """All that was found of all behaviours; its CSV has a line for each cell."""
+    return Report(
+        name="several behaviours",
+        title=f"{TITLE}: {', '.join(one.name for one in found.findings)}",
+        sections=sections(found),
+        rows=_rows(found),
+        data=found.summary(),
+        settings=_settings(found),
+        provenance=_provenance(found),
+        text="\n\n".join(map(_text, found.findings)),
+    )
 
-    Raises:
-        InputError: it has another ending, or cannot be written.
-    """
-    check_report(path, ENDINGS)
-    if path.suffix.lower() == ".html":
-        title = f"{TITLE}: {', '.join(one.name for one in found.findings)}"
-        write_html(path, title, parts_of(found), _settings(found), _provenance(found))
-    else:
-        write_numbers(found.summary(), cells_of_all(found), path)
 
-
-def cells_of_all(found: Replication) -> list[dict[str, Any]]:
+def _rows(found: Replication) -> list[dict[str, Any]]:
     """Every cell as a row: behaviour, experiment, what the model was told, layer of the vector, and the cell's own."""
     rows = []
     for one in found.findings:
@@ -52,8 +50,8 @@ def cells_of_all(found: Replication) -> list[dict[str, Any]]:
     return [row | model for row in rows]
 
 
-def parts_of(found: Replication) -> list[Section]:
-    """All sections of the report."""
+def sections(found: Replication) -> list[Section]:
+    """Words, figures and tables of all behaviours."""
     findings = found.findings
     parts = [Section("What was found", "\n\n".join(f"{one.name}. {one.conclusion}" for one in findings))]
     if found.asked[len(findings) :]:
@@ -74,9 +72,16 @@ def parts_of(found: Replication) -> list[Section]:
     return parts
 
 
-def part_of(one: Findings, figure: str) -> Section:
+def section_of(one: Findings, figure: str) -> Section:
     """The section of one of `FIGURES`, which the findings must have."""
     return FIGURES[figure][1](one)
+
+
+def _text(one: Findings) -> str:
+    """What the command line says of a behaviour."""
+    cells = sorted(one.curve, key=lambda cell: cell.multiplier)
+    numbers = [f"× {cell.multiplier:g}: {_both(cell).value:.2f}" for cell in cells]
+    return f"{one.name}, layer {one.layer}: {', '.join(numbers)}\n{one.conclusion}"
 
 
 def _by_layer(one: Findings) -> Section:
@@ -142,7 +147,7 @@ def _components(one: Findings) -> Section:
         "Where colours part along the first component, what varies most is the behaviour; where symbols do, it is the "
         "letter.",
         f"Counterpart: PCA of activations by layer, with the answer's letter, in {PAPER}.",
-        figures.components(one.scatter, one.layer),
+        one.scatter and figures.components(one.scatter, one.layer),
     )
 
 
@@ -161,11 +166,10 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
     heads = ["behaviour", "layer", "how it is counted", "× −1", "× 0", "× +1", "KL at ±1, nats", "items"]
     rows = []
     for one in findings:
-        kinds = [(_count_of(one), one.curve, lambda cell: cell.as_given)]
-        if one.unsteered.swapped is not None:
-            kinds.insert(0, ("both letter orders", one.curve, lambda cell: cell.swapped))
+        kinds = [("both letter orders", one.curve, _both)] if one.unsteered.swapped is not None else []
+        kinds.append((_count_of(one), one.curve, _given))
         if one.paper_curve:
-            kinds.append(("as the paper counts", one.paper_curve, lambda cell: cell.as_given))
+            kinds.append(("as the paper counts", one.paper_curve, _given))
         for name, cells, number in kinds:
             at = {cell.multiplier: cell for cell in cells}
             values = [f"{number(at[m]):.2f}" for m in (MINUS, 0, PLUS)]
@@ -192,16 +196,25 @@ def _against_prompt(one: Findings) -> Section:
     )
     both = one.unsteered.swapped is not None
     heads = ["system prompt", "multiplier", "both letter orders (95 %)" if both else _count_of(one), "KL, nats"]
-    rows = []
-    for arm in one.arms:
-        for cell in arm.cells:
-            value = cell.swapped if both else cell.as_given
-            rows.append([arm.told, _signed(cell.multiplier), f"{value:.2f}", f"{cell.kl:.2f}"])
+    rows = [
+        [arm.told, _signed(cell.multiplier), f"{_both(cell):.2f}", f"{cell.kl:.2f}"]
+        for arm in one.arms
+        for cell in arm.cells
+    ]
     return Section(title, text, paper, figures.vector_against_prompt(one), heads, rows)
 
 
 def _signed(multiplier: float) -> str:
     return f"{multiplier:+g}" if multiplier else "0"
+
+
+def _given(cell: SweepCell) -> Estimate:
+    return cell.as_given
+
+
+def _both(cell: SweepCell) -> Estimate:
+    """Over both letter orders, where there are two."""
+    return cell.swapped or cell.as_given
 
 
 def _count_of(one: Findings) -> str:
@@ -221,7 +234,7 @@ def _letters(one: Findings) -> str:
     )
 
 
-# By name: which of `request.EXPERIMENTS` it takes (None where the vector is all), and how it is drawn.
+# By name: which of `replication.EXPERIMENTS` it takes (None where the vector is all), and how it is drawn.
 FIGURES: dict[str, tuple[str | None, Callable[[Findings], Section]]] = {
     "Effect by layer": (LAYERS, _by_layer),
     "Effect by multiplier": (MULTIPLIERS, lambda one: _by_multiplier([one])),

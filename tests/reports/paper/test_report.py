@@ -18,7 +18,8 @@ from caa_core.measuring.paper.request import (
     PaperRequest,
 )
 from caa_core.progress import finish
-from caa_core.reports.paper.report import FIGURES, PAPER, part_of, parts_of, write_replication
+from caa_core.reports.paper.report import FIGURES, PAPER, report_of, section_of, sections
+from caa_core.reports.writing import write
 from tests.helpers.behaviours import ONE, TWO
 
 HOSTILE = '=1+1 <img src=x onerror="alert(1)">'
@@ -31,11 +32,11 @@ def found(tiny_models):
 
 
 def test_the_report_has_every_figure_with_its_counterpart(found):
-    parts = {part.title: part for part in parts_of(found)}
+    parts = {part.title: part for part in sections(found)}
     for title in ("effect by layer", "cosine between layers", "transfer to other layers", "activations at the answers"):
         for name in ("one", HOSTILE):
             part = parts[f"{name}: {title}"]
-            assert part.figure.data and part.paper.startswith("Counterpart") and PAPER in part.paper
+            assert part.figure.data and part.counterpart.startswith("Counterpart") and PAPER in part.counterpart
     assert len([t for t in parts["Effect by multiplier"].figure.data if t.mode == "lines+markers"]) == 2
     assert parts["Cosine between behaviours"].figure.data[0].z[0][0] == pytest.approx(1)
     assert parts["one: vector against system prompt"].figure and "Always say yes" in str(parts)
@@ -44,7 +45,7 @@ def test_the_report_has_every_figure_with_its_counterpart(found):
 
 
 def test_the_table_has_the_numbers_of_the_cells(found):
-    (part,) = [part for part in parts_of(found) if part.title == "In numbers"]
+    (part,) = [part for part in sections(found) if part.title == "In numbers"]
     assert [row[2] for row in part.rows[:3]] == ["both letter orders", "as given", "as the paper counts"]
     at = {cell.multiplier: cell for cell in found.findings[0].curve}
     assert part.rows[0][5].startswith(f"{at[1].swapped.value:.2f} ({at[1].swapped.low:.2f}")
@@ -53,7 +54,7 @@ def test_the_table_has_the_numbers_of_the_cells(found):
 
 
 def test_html_is_one_file_with_settings_versions_and_provenance(found, tmp_path):
-    write_replication(found, tmp_path / "r.html")
+    write(report_of(found), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
     assert 'src="http' not in text and "<img" not in text.replace("\\u003cimg", "")
     for said in (
@@ -70,7 +71,7 @@ def test_html_is_one_file_with_settings_versions_and_provenance(found, tmp_path)
 
 
 def test_csv_and_json_have_every_cell_and_no_formula(found, tmp_path):
-    write_replication(found, tmp_path / "r.csv")
+    write(report_of(found), tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     one = found.findings[0]
@@ -78,14 +79,14 @@ def test_csv_and_json_have_every_cell_and_no_formula(found, tmp_path):
     assert len([row for row in mine if row["experiment"] == "effect by layer"]) == 1 + len(one.profile)
     assert {row["system_prompt"] for row in mine} == {"", "none", "positive", "negative"}
     assert {row["behaviour"] for row in rows} == {"one", f"'{HOSTILE}"}
-    write_replication(found, tmp_path / "r.json")
+    write(report_of(found), tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["behaviours"][0]["layer"] == one.layer
     with pytest.raises(InputError, match="should end in"):
-        write_replication(found, tmp_path / "r.txt")
+        write(report_of(found), tmp_path / "r.txt")
 
 
 def test_what_a_stop_left_out_is_said(found):
-    part = [part for part in parts_of(replace(found, asked=(*found.asked, "third"))) if part.title == "Not measured"]
+    part = [part for part in sections(replace(found, asked=(*found.asked, "third"))) if part.title == "Not measured"]
     assert "third" in part[0].text
 
 
@@ -94,14 +95,14 @@ def test_a_report_of_one_experiment(tiny_models, tmp_path, only):
     found = finish(replicate(tiny_models["llama"], [ONE], PaperRequest(controls=2, layer=1, experiments=(only,))))
     names = {LAYERS: "effect by layer", MULTIPLIERS: "Effect by multiplier", PROMPTS: "against system prompt"}
     names |= {TRANSFER: "transfer", COMPONENTS: "activations", TOKENS: "token by token"}
-    titles = " ".join(part.title for part in parts_of(found))
+    titles = " ".join(part.title for part in sections(found))
     assert [experiment for experiment in EXPERIMENTS if names[experiment] in titles] == [only]
     for ending in ("html", "csv", "json"):
-        write_replication(found, tmp_path / f"r.{ending}")
+        write(report_of(found), tmp_path / f"r.{ending}")
 
 
 def test_each_figure_by_its_name(found):
     for name in FIGURES:
-        part = part_of(found.findings[0], name)
+        part = section_of(found.findings[0], name)
         assert part.figure is not None or part.markup
-        assert part.paper
+        assert part.counterpart

@@ -31,7 +31,7 @@ from caa_core.limits import PAIRS, PROMPT
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, table_of, voices_apart, write_report
+from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, report_of, table_of, voices_apart
 from caa_core.steering.interventions import Positions
 
 PANEL = "compete-verdict"
@@ -160,9 +160,7 @@ class ContestPanel:
             self.items: gr.Accordion(visible=True),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
             self.files: gr.Row(visible=True),
-            **report_downloads(
-                self.downloads, person, f"{contest.a} against {contest.b}", lambda path: write_report(found, path)
-            ),
+            **report_downloads(self.downloads, person, report_of(found)),
         }
 
 

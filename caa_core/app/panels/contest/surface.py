@@ -21,8 +21,7 @@ from caa_core.errors import InputError
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.contest import write_report
-from caa_core.reports.surface import DOMINANCE, INTERACTION, layer_map, surface_map
+from caa_core.reports.surface import DOMINANCE, INTERACTION, layer_map, report_of, surface_map
 
 PANEL = "compete-surface"
 STRENGTHS, LAYERS = "Multipliers", "Layers"
@@ -129,9 +128,7 @@ class SurfacePanel(Experiment[Asked]):
         }
 
     def files(self, session: Session, kept: Plain) -> Updates:
-        result = _found(kept)
-        name = f"{result.a} against {result.b}, surface"
-        return report_downloads(self.downloads, session, name, lambda path: write_report(kept, path))
+        return report_downloads(self.downloads, session, report_of(kept))
 
     @guarded
     def pick(self, request: gr.Request, event: gr.SelectData) -> list:

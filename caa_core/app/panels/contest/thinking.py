@@ -25,8 +25,16 @@ from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.contest import write_report
-from caa_core.reports.thinking import ARMS, arm_rows, arms_figure, budget_line, prompts_of, thoughts_html, verdicts
+from caa_core.reports.thinking import (
+    ARMS,
+    arm_rows,
+    arms_figure,
+    budget_line,
+    prompts_of,
+    report_of,
+    thoughts_html,
+    verdicts,
+)
 
 PANEL = "compete-reasoning"
 ABOUT = (
@@ -161,6 +169,4 @@ class Thinking:
         """The files, of which there are some when an arm is known."""
         if not found["arms"]:
             return {self.files: gr.Row(visible=False)}
-        name = " against ".join(found["thinking"][side] for side in ("a", "b"))
-        files = report_downloads(self.downloads, person, f"{name}, thinking", lambda path: write_report(found, path))
-        return {self.files: gr.Row(visible=True), **files}
+        return {self.files: gr.Row(visible=True), **report_downloads(self.downloads, person, report_of(found))}

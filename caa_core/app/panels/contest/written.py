@@ -30,7 +30,7 @@ from caa_core.measuring.open_questions import MOST_QUESTIONS
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.written import ENDINGS, READINGS, SHARES, reading_cells, share_rows, shares_by_arm, write_followed
+from caa_core.reports.written import READINGS, SHARES, reading_cells, report_of, share_rows, shares_by_arm
 from caa_core.steering.generation import Decoding
 from caa_core.steering.interventions import Positions
 
@@ -106,8 +106,8 @@ class WhichVoice:
                 elem_id=f"{PANEL}-table",
             )
         with gr.Row(visible=False) as self.files:
-            names = zip(ENDINGS, ("Report (JSON)", "Answers (CSV)", "Report (HTML)"), strict=True)
-            self.downloads = download_buttons(PANEL, dict(names))
+            formats = {".json": "Report (JSON)", ".csv": "Answers (CSV)", ".html": "Report (HTML)"}
+            self.downloads = download_buttons(PANEL, formats)
 
     def _file(self, label: str, name: str) -> gr.File:
         return gr.File(label=label, file_types=FILES, height=130, elem_id=f"{PANEL}-{name.lower()}", min_width=160)
@@ -187,8 +187,6 @@ class WhichVoice:
     def _shown(self, person: Person, kept: dict[str, Any]) -> dict:
         found = WrittenResult.of(kept)
         drawn = shares_by_arm(found)
-        name = f"{found.a} against {found.b}, written"
-        write = lambda path: write_followed(found, path, kept["settings"], kept["provenance"])  # noqa: E731
         rows = [
             [arm, answer["question"], answer["answer"], *reading_cells(answer)]
             for arm, one in found.arms.items()
@@ -202,7 +200,7 @@ class WhichVoice:
             self.answers: gr.Accordion(visible=True),
             self.table: rows,
             self.files: gr.Row(visible=True),
-            **report_downloads(self.downloads, person, name, write),
+            **report_downloads(self.downloads, person, report_of(kept)),
         }
 
 

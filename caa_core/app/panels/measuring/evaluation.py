@@ -37,7 +37,7 @@ from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.evaluation import COST, EFFECT, ENDINGS, VALUE, cells_in_words, sweep_map, write_evaluation
+from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, report_of, sweep_map
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.vectors.vector import SteeringVector
 
@@ -154,8 +154,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
                     at_multiplier = gr.Dropdown([], label="Multiplier", elem_id="measure-multiplier", min_width=100)
                     go = gr.Button("Steer with this cell", size="md", min_width=140, elem_id="measure-steer")
                 with gr.Row():
-                    names = ("Report (HTML)", "Report (JSON)", "Cells (CSV)")
-                    files = download_buttons("measure", dict(zip(ENDINGS, names, strict=True)))
+                    formats = {".html": "Report (HTML)", ".json": "Report (JSON)", ".csv": "Cells (CSV)"}
+                    files = download_buttons("measure", formats)
                     png = gr.Button("Figure (PNG)", size="sm", min_width=90, elem_id="measure-png")
                     svg = gr.Button("Figure (SVG)", size="sm", min_width=90, elem_id="measure-svg")
                 paper = PaperFigures(studio)
@@ -177,7 +177,6 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         there = [sorted({getattr(cell, name) for cell in cells}) for name in ("layer", "multiplier")]
         chosen = [best["layer"], best["multiplier"]] if best else [values[len(values) // 2] for values in there]
         headers, rows = cells_in_words(found)
-        name = f"{found['vector']} on {found['data']}"
         return {
             results: gr.Column(visible=True),
             details: gr.Accordion(visible=True),
@@ -186,7 +185,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             figure: _map(found, map_of),
             at_layer: gr.Dropdown(there[0], value=chosen[0]),
             at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
-            **report_downloads(files, person, name, lambda path: write_evaluation(found, path)),
+            **report_downloads(files, person, report_of(found)),
             table: gr.Dataframe(rows, headers=headers),
         }
 

@@ -58,11 +58,10 @@ from caa_core.reports.open_questions import (
     answers_by_multiplier,
     level_row,
     reply_row,
+    report_of,
     score_rows,
     scores_by_multiplier,
-    write_answers,
 )
-from caa_core.reports.written import ENDINGS
 
 PANEL, JUDGING = "open", "open-judge"
 FIRST = "joy"
@@ -148,8 +147,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
                 plot = figure("By multiplier", "open-figure")
                 numbers = gr.Markdown(elem_id="open-numbers", elem_classes="numbers")
                 with gr.Row():
-                    names = ("Report (JSON)", "Answers (CSV)", "Report (HTML)")
-                    downloads = download_buttons("open", dict(zip(ENDINGS, names, strict=True)))
+                    formats = {".json": "Report (JSON)", ".csv": "Answers (CSV)", ".html": "Report (HTML)"}
+                    downloads = download_buttons("open", formats)
     with gr.Column(visible=False) as below:
         with gr.Accordion("All answers", open=False, elem_id="open-answers"):
             table = gr.Dataframe(
@@ -214,8 +213,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     def files(person: Person, state: dict[str, Any]) -> dict:
         found = OpenEnded.of(state["found"])
         scores = {who: scores_of(found.replies, state[who]["scores"]) for who in ("person", "judge")}
-        name = f"{found.vector}, open questions"
-        return report_downloads(downloads, person, name, lambda path: write_answers(found, path, scores))
+        return report_downloads(downloads, person, report_of(found, scores))
 
     def card(state: dict[str, Any]) -> dict:
         """The next answer to be scored."""

@@ -29,8 +29,8 @@ from caa_core.metrics.controls import CONTROLS, check_controls
 from caa_core.metrics.grid import number, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.html import Section
-from caa_core.reports.paper.report import ENDINGS, parts_of, write_replication
+from caa_core.reports.paper.report import report_of
+from caa_core.reports.writing import Report, Section
 
 PANEL, KNOWN = "behaviours", "behaviours-known"
 FIRST = ("joy", "gloom")
@@ -110,8 +110,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             hint = gr.Markdown(ABOUT)
             with gr.Column(visible=False) as results:
                 with gr.Row():
-                    names = ("Report (HTML)", "All numbers (JSON)", "Cells (CSV)")
-                    downloads = download_buttons("behaviours", dict(zip(ENDINGS, names, strict=True)))
+                    formats = {".html": "Report (HTML)", ".json": "All numbers (JSON)", ".csv": "Cells (CSV)"}
+                    downloads = download_buttons("behaviours", formats)
                 which = gr.Dropdown([], label="Section of the report", elem_id="behaviours-which")
                 said = gr.Markdown(elem_id="behaviours-said")
                 table = gr.Dataframe(
@@ -127,8 +127,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
                     shown = figure("Figure", "behaviours-figure")
                 text = gr.HTML(visible=False, container=True, elem_id="behaviours-text")
 
-    def section(found: Replication, title: str | None) -> dict:
-        parts = {part.title: part for part in parts_of(found)}
+    def section(report: Report, title: str | None) -> dict:
+        parts = {part.title: part for part in report.sections}
         part = parts.get(title or "") or next(iter(parts.values()))
         return {
             which: gr.Dropdown(list(parts), value=part.title),
@@ -140,8 +140,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         }
 
     def draw(session: Session, found: Replication, title: str | None = None) -> dict:
-        files = report_downloads(downloads, session, "several behaviours", lambda path: write_replication(found, path))
-        return {results: gr.Column(visible=True), hint: gr.Markdown(visible=False), **files, **section(found, title)}
+        report = report_of(found)
+        files = report_downloads(downloads, session, report)
+        return {results: gr.Column(visible=True), hint: gr.Markdown(visible=False), **files, **section(report, title)}
 
     @guarded
     def run(
@@ -178,7 +179,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 
     @guarded
     def again(request: gr.Request, title: str) -> dict:
-        return section(_kept(studio.session(request.session_hash).person), title)
+        return section(report_of(_kept(studio.session(request.session_hash).person)), title)
 
     @guarded
     def restore(request: gr.Request) -> dict:

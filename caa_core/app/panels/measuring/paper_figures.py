@@ -21,8 +21,8 @@ from caa_core.measuring.paper.request import PaperRequest
 from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.html import Section
-from caa_core.reports.paper.report import FIGURES, part_of
+from caa_core.reports.paper.report import FIGURES, section_of
+from caa_core.reports.writing import Section
 from caa_core.vectors.vector import SteeringVector
 
 PANEL, KNOWN = "paper", "paper-known"
@@ -127,7 +127,7 @@ class PaperFigures:
         entered.then(restore, None, [self.which, *parts], **silent)
 
     def _shown(self, session: Session, which: str, found: Findings) -> dict:
-        part = part_of(found, which)
+        part = section_of(found, which)
         return {
             self.place: gr.Column(visible=True),
             self.said: in_words(part),
@@ -141,7 +141,7 @@ class PaperFigures:
 def in_words(part: Section) -> str:
     """A section's title and text, as Markdown."""
     lines = [plain(line) for line in part.text.splitlines()]
-    paper = [f"<small>{plain(part.paper)}</small>"] if part.paper else []
+    paper = [f"<small>{plain(part.counterpart)}</small>"] if part.counterpart else []
     return "\n\n".join([f"#### {plain(part.title)}", *paper, *lines])
 
 

@@ -27,7 +27,7 @@ from caa_core.metrics.grid import parse_layers, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import CUES as ALL_CUES
 from caa_core.progress import Progress, showing
-from caa_core.reports.study import FORMATS, about, rows_in_words, study_dots, write_study
+from caa_core.reports.study import about, report_of, rows_in_words, study_dots
 from caa_core.steering.activations import RULES
 from caa_core.steering.interventions import POSITIONS as ALL_POSITIONS
 
@@ -120,8 +120,8 @@ class StudyPanel(Experiment[Asked]):
                     self.dots = figure("Change by position and cue", "study-dots")
                     gr.Markdown(f"<small>{DRAWN}</small>")
                     with gr.Row():
-                        names = ("Data (JSON)", "Rows (CSV)", "Report (HTML)")
-                        self.downloads = download_buttons("study", dict(zip(FORMATS, names, strict=True)))
+                        formats = {".json": "Data (JSON)", ".csv": "Rows (CSV)", ".html": "Report (HTML)"}
+                        self.downloads = download_buttons("study", formats)
         with gr.Accordion("All rows in numbers", open=False, visible=False, elem_id="study-rows") as self.details:
             self.table = numbers_table("study-table", wrap=True)
         shown = [self.results, self.details, self.hint, self.answers, self.layer, self.dots, self.table]
@@ -160,9 +160,7 @@ class StudyPanel(Experiment[Asked]):
         }
 
     def files(self, session: Session, kept: Plain) -> Updates:
-        found = Study.of(kept["found"])
-        name = f"positions and cues on {found.provenance['data']}"
-        return report_downloads(self.downloads, session, name, lambda path: write_study(found, path))
+        return report_downloads(self.downloads, session, report_of(Study.of(kept["found"])))
 
     def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
         if not kept:
