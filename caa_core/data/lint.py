@@ -87,7 +87,9 @@ class Cut:
 class PairTokens(Protocol):
     """How a model cuts pairs into tokens. What renders and tokenizes is not loaded here: see `model.pair_tokens`."""
 
-    context_length: int
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model takes."""
 
     def cut(self, pair: ContrastPair) -> Cut:
         """The pair as the model reads it."""
