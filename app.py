@@ -109,7 +109,10 @@ def build(studio: Studio) -> gr.Blocks:
                 *models.state_of(studio),
                 *(gr.Dropdown(choices) for _ in pickers),
                 # A value that fits is the person's, who may be moving it just now.
-                *(gr.Slider(maximum=deepest, **({"value": deepest} if value > deepest else {})) for value in values),
+                *(
+                    gr.Slider(maximum=deepest, value=deepest) if value > deepest else gr.Slider(maximum=deepest)
+                    for value in values
+                ),
             ]
 
         @guarded

@@ -43,7 +43,14 @@ class Quiet(TypedDict):
     api_visibility: Literal["public", "private", "undocumented"]
 
 
+class Latest(Quiet):
+    """The same for one of which, while it is worked on, the last that comes is not dropped but follows."""
+
+    trigger_mode: Literal["always_last"]
+
+
 QUIET: Quiet = {"show_progress": "hidden", "api_visibility": "private"}
+LATEST: Latest = {**QUIET, "trigger_mode": "always_last"}
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,10 +152,9 @@ def stoppable(
     """Let `halt` end a panel's job. However the event ends, its button can be pressed again; `said` is the status after
     an error.
     """
-    silent = {"show_progress": "hidden", "api_visibility": "private"}
     freed(event, button)
-    event.failure(lambda: said, None, status, **silent)
-    halt.click(stopper(studio, panel), queue=False, **silent)
+    event.failure(lambda: said, None, status, **QUIET)
+    halt.click(stopper(studio, panel), queue=False, **QUIET)
 
 
 def vector_choices(session: Session) -> list[tuple[str, str]]:
@@ -170,7 +176,16 @@ def layer_slider(studio: Studio, layer: int, elem_id: str, render: bool = True) 
 
 def multiplier_slider(multiplier: float, elem_id: str, render: bool = True) -> gr.Slider:
     """What a vector is multiplied with."""
-    return gr.Slider(**MULTIPLIERS, value=multiplier, label="Multiplier", elem_id=elem_id, buttons=[], render=render)
+    return gr.Slider(
+        MULTIPLIERS["minimum"],
+        MULTIPLIERS["maximum"],
+        multiplier,
+        step=MULTIPLIERS["step"],
+        label="Multiplier",
+        elem_id=elem_id,
+        buttons=[],
+        render=render,
+    )
 
 
 def recommended(studio: Studio, name: str, session: Session | None = None) -> tuple[int, float]:

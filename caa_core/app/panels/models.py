@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import bar, busy, freed, guarded, plain
+from caa_core.app.panels.common import QUIET, bar, busy, freed, guarded, plain
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.studio import Studio
 from caa_core.limits import check_owner, is_public, owner_key
@@ -64,11 +64,10 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
         yield {line: describe(studio), status: "It is loaded.", loaded: count + 1, **refresh()}
 
-    silent = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(refresh, None, [table, spec, affected], **silent)
+    tab.select(refresh, None, [table, spec, affected], **QUIET)
     made = [line, loaded, status, table, spec, affected, load]
-    loading = load.click(change, [spec, dtype, key, loaded], made, **silent)
-    loading.failure(lambda: "The model was not changed.", None, status, **silent)
+    loading = load.click(change, [spec, dtype, key, loaded], made, **QUIET)
+    loading.failure(lambda: "The model was not changed.", None, status, **QUIET)
     freed(loading, load)
     return Tab(changed=[loaded])
 

@@ -9,10 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import guarded, plain
+from caa_core.app.panels.common import LATEST, QUIET, guarded, plain
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
-from caa_core.data.hub import find_hub_dataset
 from caa_core.data.lint import Finding, LintReport, lint
 from caa_core.data.pairs import Dataset, pairs_from_rows, write_pairs
 from caa_core.data.presets import find_table, presets
@@ -194,7 +193,8 @@ class Pairs:
                 headers=HEADERS,
                 datatype="str",
                 type="array",
-                column_count=(3, "fixed"),
+                # Its own limits are not implemented yet, and a pair is how they are given meanwhile.
+                column_count=(3, "fixed"),  # type: ignore[arg-type]
                 interactive=True,
                 wrap=True,
                 max_height=320,
@@ -232,7 +232,7 @@ class Pairs:
 
         @guarded
         def fetch(request: gr.Request, dataset: str) -> dict:
-            draft = Draft.of(model(), dataset.strip(), find_hub_dataset(f"hub:{dataset}"))
+            draft = Draft.of(model(), dataset.strip(), find_table(f"hub:{dataset}"))
             return self._shown(draft, request) | {name: draft.vector_name, self.preset: None, self.upload: None}
 
         @guarded
@@ -294,21 +294,19 @@ class Pairs:
             draft = Draft.of(model(), typed.name, replace(typed.table(), format="typed in"))
             return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
-        silent = {"api_visibility": "private", "show_progress": "hidden"}
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
-        last = {**silent, "trigger_mode": "always_last"}
         shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
         taken = [*shown, name, self.preset, self.upload]
-        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **last)
+        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **LATEST)
         # A file that could not be read leaves its place to the next one.
-        self.upload.change(read, self.upload, taken, **last).failure(lambda: None, None, self.upload, **silent)
-        gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **silent)
+        self.upload.change(read, self.upload, taken, **LATEST).failure(lambda: None, None, self.upload, **QUIET)
+        gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *self.columns]
-        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **last)
-        model_shown.change(another_model, self.draft, taken, **silent)
-        entered.then(restore, self.draft, taken, **silent)
-        self.edit.click(take, self.draft, self.rows, **silent)
-        self.use.click(use, self.rows, taken, **silent)
+        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **LATEST)
+        model_shown.change(another_model, self.draft, taken, **QUIET)
+        entered.then(restore, self.draft, taken, **QUIET)
+        self.edit.click(take, self.draft, self.rows, **QUIET)
+        self.use.click(use, self.rows, taken, **QUIET)
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.studio.session(request.session_hash)

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 
 import gradio as gr
 
-from caa_core.app.panels.common import events, going, guarded, misfits, plain, recommended, strength
+from caa_core.app.panels.common import LATEST, events, going, guarded, misfits, plain, recommended, strength
 from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import Conversation, Voices
 from caa_core.app.panels.page import Page, Tab
@@ -64,11 +64,10 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         session = studio.session(request.session_hash)
         return (*recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
 
-    silent = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
     chosen = [vector, layer, multiplier]
-    vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **silent)
-    vector.change(_card, vector, card, **silent)
-    gr.on([page.blocks.load, *(component.change for component in chosen)], measure, chosen, measure_line, **silent)
+    vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **LATEST)
+    vector.change(_card, vector, card, **LATEST)
+    gr.on([page.blocks.load, vector.change, layer.change, multiplier.change], measure, chosen, measure_line, **LATEST)
     return Tab([vector], [layer])
 
 

@@ -7,7 +7,19 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import busy, check_fit, events, freed, going, guarded, misfits, plain, vector_choices
+from caa_core.app.panels.common import (
+    LATEST,
+    QUIET,
+    busy,
+    check_fit,
+    events,
+    freed,
+    going,
+    guarded,
+    misfits,
+    plain,
+    vector_choices,
+)
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -210,37 +222,35 @@ class Vectors:
         @guarded
         def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
             session = session_of(request)
-            self._chosen(session, name)
-            new = session.person.rename(name, title)
+            new = session.person.rename(self._chosen(session, name).name, title)
             return self.show(session, new) | {self.changed: count + 1, status: f"It is called **{plain(new)}** now."}
 
         @guarded
         def delete(request: gr.Request, name: str | None, count: int) -> dict:
             session = session_of(request)
-            session.person.delete(self._chosen(session, name).name)
+            old = self._chosen(session, name).name
+            session.person.delete(old)
             rest = next(reversed(session.vectors), None)
-            return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(name)}**."}
+            return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(old)}**."}
 
-        silent = {"api_visibility": "private", "show_progress": "hidden"}
-        last = {**silent, "trigger_mode": "always_last"}
         panel = [*self.parts, status, self.changed]
         bring = [self.pending, self.found, self.keep]
-        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **last)
-        entered.then(restore, None, [*self.parts, status], **silent)
-        self.add.change(look, self.add, bring, **last).failure(lambda: None, None, self.add, **silent)
-        self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **silent)
-        self.push.click(push, [self.shown, self.repo], status, **silent)
-        self.pull.click(pull, self.repo, bring, **silent)
+        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **LATEST)
+        entered.then(restore, None, [*self.parts, status], **QUIET)
+        self.add.change(look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
+        self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **QUIET)
+        self.push.click(push, [self.shown, self.repo], status, **QUIET)
+        self.pull.click(pull, self.repo, bring, **QUIET)
         self.operation.input(
             lambda chosen: (gr.Dropdown(visible=chosen in OF_TWO), gr.Number(visible=chosen == "A × number")),
             self.operation,
             [self.b, self.number],
-            **last,
+            **LATEST,
         )
         values = [self.a, self.operation, self.b, self.number, self.changed]
-        freed(self.combine.click(combine, values, [*panel, self.combine], **silent), self.combine)
-        self.rename.click(rename, [self.shown, self.title, self.changed], panel, **silent)
-        self.delete.click(delete, [self.shown, self.changed], panel, **silent)
+        freed(self.combine.click(combine, values, [*panel, self.combine], **QUIET), self.combine)
+        self.rename.click(rename, [self.shown, self.title, self.changed], panel, **QUIET)
+        self.delete.click(delete, [self.shown, self.changed], panel, **QUIET)
 
     def _chosen(self, session: Session, name: str | None) -> SteeringVector:
         if name not in session.vectors:
@@ -267,7 +277,8 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     }
     lines = [f"**{plain(vector.name)}**", ""]
     lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
-    strengths = [vector.relative_strength(layer) for layer in vector.layers if layer in vector.residual_norms]
+    known = map(vector.relative_strength, vector.layers)
+    strengths = [strength for strength in known if strength is not None]
     if strengths and max(strengths) < WEAK:
         lines.append(
             f"\nIt is weak: at × 1 its relative strength is {max(strengths):.3f} at most; "
