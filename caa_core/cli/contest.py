@@ -11,11 +11,11 @@ from caa_core.contest.runs import (
     run,
     run_reasoning,
     run_surface,
-    run_tokens,
     run_written,
 )
 from caa_core.contest.surface import Grid
 from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
 from caa_core.contest.written import SAMPLED, WrittenRequest
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets

@@ -10,20 +10,15 @@ from caa_core.contest.surface import Grid, layer_grid, surface
 from caa_core.contest.thinking import reason
 from caa_core.contest.thinking_results import ThinkingResult
 from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.contest.tokens import read_voices
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import ARMS, WrittenRequest, WrittenResult, follow, row_under
+from caa_core.contest.written import WrittenRequest, WrittenResult, follow
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
-from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import calibrate, held_out
 from caa_core.metrics.cache import digest
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import ask
 from caa_core.progress import Progress, showing
-from caa_core.steering.generation import Decoding, generate
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 # Results that are kept for one person; the oldest go first.
 KEPT = 20
@@ -107,28 +102,6 @@ def run_written(
     drawn = {"answers_a_question": request.samples, **asdict(request.decoding)}
     settings = _settings(request, a, b, heard_along=heard, questions_sha256=questions, **drawn)
     return (yield from _known(model, a, b, settings, data, work, known))
-
-
-def run_tokens(
-    model: SteerableModel, question: str, a: Voice, b: Voice, positions: Positions = AFTER_PROMPT
-) -> Generator[Progress, None, dict[str, Any]]:
-    """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
-    one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
-
-    Raises:
-        InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
-    """
-    directions = [voice.direction for voice in (a, b) if voice.vector]
-    if not directions:
-        raise InputError("Reading an answer token by token takes a voice with a vector.")
-    voices = dict(zip(ARMS, (Voice("unsteered"), a, b, a.beside(b)), strict=True))
-    rows = [row_under(model, question, voice, positions) for voice in voices.values()]
-    progress = Progress(len(rows), "answers", 1)
-    texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
-    answers = {arm: voice.prefill + text.text for (arm, voice), text in zip(voices.items(), texts, strict=True)}
-    prompt = ask(model.tokenizer, question)
-    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], directions)
-    return {"question": question, "answers": answers, **found.summary()}
 
 
 def _settings(request: ContestRequest | WrittenRequest, a: Voice, b: Voice, **chosen: Any) -> dict[str, Any]:

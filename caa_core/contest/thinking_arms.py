@@ -94,17 +94,17 @@ class ArmPlan:
         return [(case, number) for case in range(len(self.cases)) for number in range(self.samples)]
 
     @property
-    def is_told(self) -> bool:
+    def is_prompted(self) -> bool:
         """Whether a voice is a system prompt. Then words and answer are under the same, or there are no words."""
         return self.systems[BOTH] != self.systems[NOBODY]
 
     @property
     def arms(self) -> list[ThinkingArm]:
-        return [arm for arm in ARMS if not self.is_told or arm.read == arm.answered]
+        return [arm for arm in ARMS if not self.is_prompted or arm.read == arm.answered]
 
     @property
     def crossings(self) -> Sequence[Under]:
-        return () if self.is_told else CROSSINGS
+        return () if self.is_prompted else CROSSINGS
 
     def written(self, x: int) -> list[tuple[int, ...]]:
         """Tokens of the thoughts under X."""

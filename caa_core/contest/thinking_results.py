@@ -30,7 +30,7 @@ from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.sampling import repetition
 
-TOLD = (
+PROMPTED = (
     "What a model is told stands before its words, which cannot be read without it: there is no thinking only, answer "
     "only or crossed."
 )
@@ -118,7 +118,7 @@ class ThinkingSummary:
             arms={name: self.arms[name] for name in [*(arm.name for arm in ARMS), CROSSED] if name in self.arms},
             thoughts=self._thoughts(scores),
             told=self_report,
-            note=TOLD if self.plan.is_told else "",
+            note=PROMPTED if self.plan.is_prompted else "",
             verdict=_overall(self.a.name, self.b.name, prompts, self.arms),
         )
 

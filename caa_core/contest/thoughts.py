@@ -94,7 +94,7 @@ def write_thoughts(
             for question, number in batch
         ]
         done, texts = progress.cost, {}
-        for texts in _side_by_side(works):
+        for texts in _together(works):
             longest = max(len(text.ids) for written in texts.values() for text in written)
             progress.cost = done + longest * len(batch)
             yield progress
@@ -107,7 +107,7 @@ def write_thoughts(
     return found
 
 
-def _side_by_side(
+def _together(
     works: Sequence[Generator[list[Completion], None, list[Completion]]],
 ) -> Iterator[dict[int, list[Completion]]]:
     """Advance all of them in turns, whoever comes first making the step for all. Yields what each has by now."""

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from caa_core.contest.voice import Voice
+from caa_core.contest.written import ARMS, row_under
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.inspection import MAX_TOKENS, align
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Prompt, with_answer
-from caa_core.progress import Progress
+from caa_core.model.prompts import Prompt, ask, with_answer
+from caa_core.progress import Progress, showing
+from caa_core.steering.generation import Decoding, generate
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,28 @@ class TokenVoices:
     def of(cls, summary: dict[str, Any]) -> "TokenVoices":
         """What `summary` was made of. Raises InputError for anything else."""
         return restored(cls, summary, "The answer that was")
+
+
+def run_tokens(
+    model: SteerableModel, question: str, a: Voice, b: Voice, positions: Positions = AFTER_PROMPT
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
+    one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
+
+    Raises:
+        InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
+    """
+    directions = [voice.direction for voice in (a, b) if voice.vector]
+    if not directions:
+        raise InputError("Reading an answer token by token takes a voice with a vector.")
+    voices = dict(zip(ARMS, (Voice("unsteered"), a, b, a.beside(b)), strict=True))
+    rows = [row_under(model, question, voice, positions) for voice in voices.values()]
+    progress = Progress(len(rows), "answers", 1)
+    texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
+    answers = {arm: voice.prefill + text.text for (arm, voice), text in zip(voices.items(), texts, strict=True)}
+    prompt = ask(model.tokenizer, question)
+    found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], directions)
+    return {"question": question, "answers": answers, **found.summary()}
 
 
 def read_voices(
