@@ -9,7 +9,7 @@ import numpy as np
 from caa_core.contest.dominance import by_prompt
 from caa_core.contest.thinking_arms import BOTH, STEERED, A, B
 from caa_core.contest.thinking_scores import ThinkingScores
-from caa_core.contest.thoughts import text_of, thinking_prompt
+from caa_core.contest.thoughts import thinking_prompt, thought_text
 from caa_core.contest.voice import Voice
 from caa_core.metrics.estimates import Estimate, estimate
 from caa_core.metrics.items import Items
@@ -54,7 +54,7 @@ def ask_which(
     for item, pair in enumerate(items.pairs):
         first = item * plan.samples
         answer = pair.positive if m[first] > 0 else pair.negative
-        turns = thought_turns(model.tokenizer, pair.prompt, text_of(model, thoughts[first]), answer)
+        turns = thought_turns(model.tokenizer, pair.prompt, thought_text(model, thoughts[first]), answer)
         head = thinking_prompt(model, pair.prompt, system).ids
         a_first, b_first = (_question(model, turns, system, head, order) for order in (names, names[::-1]))
         pairs += [a_first, RenderedPair(b_first.negative, b_first.positive)]

@@ -22,7 +22,7 @@ from caa_core.contest.thinking_arms import (
     ThinkingCell,
 )
 from caa_core.contest.thinking_scores import ThinkingScores
-from caa_core.contest.thoughts import ThinkingRequest, corrections, text_of
+from caa_core.contest.thoughts import ThinkingRequest, corrections, thought_text
 from caa_core.contest.voice import Voice
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
 from caa_core.metrics.items import Items
@@ -95,7 +95,7 @@ class ThinkingSummary:
         self, model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest, plan: ArmPlan
     ):
         self.items, self.a, self.b, self.request, self.plan = items, a, b, request, plan
-        self.texts = [[text_of(model, ids) for ids in plan.written(x)] for x in range(len(UNDER))]
+        self.texts = [[thought_text(model, ids) for ids in plan.written(x)] for x in range(len(UNDER))]
         self.corrections = [[corrections(text) for text in texts] for texts in self.texts]
         self.arms: dict[str, ArmResult] = {}
 

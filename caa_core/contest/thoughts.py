@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Prompt, asked_to_think, thought_of
+from caa_core.model.prompts import Prompt, asked_to_think, text_of, thought_of
 from caa_core.progress import Progress
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 
@@ -65,9 +65,9 @@ def thinking_prompt(model: SteerableModel, question: str, system: str = "") -> P
     return asked_to_think(model.tokenizer, [{"role": "user", "content": question}], system)
 
 
-def text_of(model: SteerableModel, thought: Sequence[int]) -> str:
+def thought_text(model: SteerableModel, thought: Sequence[int]) -> str:
     """A thought's tokens as text."""
-    return str(model.tokenizer.decode(list(thought), skip_special_tokens=True)).strip()
+    return text_of(model.tokenizer, thought, skip_special_tokens=True).strip()
 
 
 def write_thoughts(

@@ -137,7 +137,8 @@ class _Text:
             self.written.done = True
         else:
             self.written.ids.append(token)
-        # An unfinished character of several bytes decodes to U+FFFD; it is held back until it is whole.
+        # A token may end within a character of several bytes. The bytes that are there decode to U+FFFD, which is held
+        # back until the tokens with the rest of them are written.
         self.written.text = text_of(model.tokenizer, self.written.ids, skip_special_tokens=True).rstrip("\ufffd")
 
 
@@ -322,6 +323,13 @@ def _fits(model: SteerableModel, steer: Steer) -> None:
 def _opened(model: SteerableModel, texts: Sequence[_Text]) -> Generator[None, None, _Cached]:
     """The inputs of the texts' first step: what is left of their prompts when whatever several of them begin with, and
     is not steered, has been read once. Yields between slices of long prompts.
+
+    The tails are as long as the longest steered end of a prompt, and the cache of a beginning is copied for each row:
+
+        prompt of text 1   a b c d e|f g          beginnings, read once      tails, read under each row's steers
+        prompt of text 2   a b c d e|f h     ->     a b c d e           ->     1: (a b c d e) f g
+        prompt of text 3       x y z|v w            . . x y z                  2: (a b c d e) f h
+                                                                               3: (. . x y z) v w
     """
     prompts = [text.row.prompt.ids for text in texts]
     tail = max(len(ids) - min(text.steered_from, len(ids) - 1) for ids, text in zip(prompts, texts, strict=True))

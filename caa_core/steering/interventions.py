@@ -44,8 +44,11 @@ class Positions:
         return f"index:{self.index}" if self.rule == "index" else self.rule
 
     def span(self, prompt_length: int, thought: int = 0) -> tuple[int, int]:
-        """The first position that is steered, and the one behind the last, with a prompt and a thought of so many
-        tokens.
+        """The first position that is steered, and the one behind the last.
+
+        Args:
+            prompt_length: tokens of the prompt.
+            thought: tokens of the words that were thought between the prompt and the answer.
 
         Raises:
             InputError: an index lies outside the prompt.

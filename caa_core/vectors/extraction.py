@@ -46,7 +46,7 @@ def extract(
         InputError: a layer that the model does not have, a pair that cannot be read there or is too long, or answers
             that do not differ at the read position.
     """
-    direction_of = method_named(method)
+    fit = method_named(method)
     layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
     if not layers:
         raise InputError("Choose at least one layer.")
@@ -63,18 +63,10 @@ def extract(
         check_room(len(dataset.pairs), len(layers), model.hidden_size)
         kept = DifferenceList(len(layers), len(dataset.pairs), model.hidden_size)
         medians = yield from read_all(model, dataset, layers, read, kept, *more)
-        directions = yield from _by_layer(direction_of, kept)
+        directions = yield from _by_layer(fit, kept)
     position = read.of(dataset)
     for layer, direction in zip(layers, directions, strict=True):
-        if not direction.isfinite().all():
-            raise InputError(
-                f"{model.name} gives NaN or infinity at layer {layer} in {model.dtype}; load it in float32."
-            )
-        if not direction.any():
-            raise InputError(
-                f"Read at '{position}', the answers of {dataset.name} do not differ at layer {layer}: what the model "
-                "has read up to there is the same. Choose another read position."
-            )
+        _check_direction(direction, model, layer, f"Read at '{position}', the answers of {dataset.name}")
     return SteeringVector(
         name or dataset.name,
         {layer: directions[i].clone() for i, layer in enumerate(layers)},
@@ -92,6 +84,16 @@ def extract(
         ),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
     )
+
+
+def _check_direction(direction: torch.Tensor, model: SteerableModel, layer: int, read: str) -> None:
+    if not direction.isfinite().all():
+        raise InputError(f"{model.name} gives NaN or infinity at layer {layer} in {model.dtype}; load it in float32.")
+    if not direction.any():
+        raise InputError(
+            f"{read} do not differ at layer {layer}: what the model has read up to there is the same. Choose another "
+            "read position."
+        )
 
 
 def preset_vector(
@@ -173,11 +175,11 @@ class LetterSums:
         return (torch.cosine_similarity(given, letter, dim=-1) ** 2).tolist()
 
 
-def _by_layer(direction_of: Method, kept: DifferenceList) -> Generator[Progress, None, torch.Tensor]:
+def _by_layer(fit: Method, kept: DifferenceList) -> Generator[Progress, None, torch.Tensor]:
     """[layers, hidden_size]: a direction for each layer, fitted one a step."""
     directions = []
     progress = Progress(len(kept.positive), "layers fitted", len(kept.positive))
     for positive, negative in zip(kept.positive, kept.negative, strict=True):
-        directions.append(direction_of(positive, negative))
+        directions.append(fit(positive, negative))
         yield progress.advance(1, 1)
     return torch.stack(directions)
