@@ -25,7 +25,7 @@ FILLER = "."
 
 
 def reason(
-    model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest | None = None, system: str = ""
+    model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest, system: str = ""
 ) -> Generator[Progress | ThinkingResult, None, ThinkingResult]:
     """Run the experiment on the first prompts of `items`, whose matching answers are A's.
 
@@ -39,7 +39,6 @@ def reason(
         raise InputError("Thoughts are steered from the prompt's end on: leave the steered positions at after-prompt.")
     if a.prefill or b.prefill:
         raise InputError("A voice that is the beginning of an answer leaves no room for a thought before it.")
-    request = request or ThinkingRequest()
     kept = list(dict.fromkeys(pair.prompt for pair in items.pairs))[: request.prompts]
     items = items.some([i for i, pair in enumerate(items.pairs) if pair.prompt in kept])
     nobody = Voice("nobody", system=system)

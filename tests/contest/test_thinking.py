@@ -185,10 +185,10 @@ def test_what_divides_no_answer_is_refused(tiny_llama):
     items = items_of(tiny_llama)
     nobody, begun = Voice("nobody"), Voice("begun", prefill="I think")
     with pytest.raises(InputError, match="beginning of an answer"):
-        finish(reason(tiny_llama, items, begun, nobody))
+        finish(reason(tiny_llama, items, begun, nobody, SMALL))
     everywhere = finish(choose_items(tiny_llama, Dataset("p", "", "", items.pairs), Positions("all")))
     with pytest.raises(InputError, match="after-prompt"):
-        finish(reason(tiny_llama, everywhere, nobody, nobody))
+        finish(reason(tiny_llama, everywhere, nobody, nobody, SMALL))
 
 
 def test_what_has_come_can_be_seen_before_the_end(planted):
