@@ -13,7 +13,7 @@ MATRIX  = tests/steering tests/vectors tests/model tests/measuring tests/contest
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test soak lint screenshot bench presets clean
+.PHONY: run test soak lint screenshot bench presets docs clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -66,5 +66,9 @@ bench: $(VENV)/.test-ready $(PEERS)/.ready
 presets: $(VENV)/.run-ready
 	$(VENV)/bin/python -m presets.build $(PRESETS)
 
+# The public functions, from their docstrings.
+docs: $(VENV)/.test-ready
+	$(VENV)/bin/pdoc --no-show-source --output-directory build/api caa_core '!caa_core\..*'
+
 clean:
-	rm -rf $(VENV) $(PEERS)
+	rm -rf $(VENV) $(PEERS) build

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caa_core.data.columns import Columns
-from caa_core.data.presets import presets
 from caa_core.metrics.requests import Option, Request
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.progress import Progress, finish, tell
@@ -88,12 +87,9 @@ def load_model(options: argparse.Namespace) -> "SteerableModel":
 
 def vector_for(model: "SteerableModel", source: str, layers: Sequence[int] | None) -> "SteeringVector":
     """The vector of a file, or a preset's, made on the spot where the model is not the one that it ships for."""
-    from caa_core.vectors.extraction import preset_vector
-    from caa_core.vectors.formats import read_vector
+    from caa_core.vectors.finding import find_vector
 
-    if source in presets():
-        return finish(preset_vector(model, presets()[source], layers), tell)
-    vector = read_vector(Path(source))
+    vector = finish(find_vector(model, source, layers), tell)
     for difference in vector.differences(model.fingerprint, model.template_sha256):
         tell(f"Note on {source}: {difference}.")
     return vector

@@ -11,7 +11,8 @@ from caa_core.data.pairs import Dataset, pairs_of, read_pairs, read_questions
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 
-PRESETS = Path(__file__).parents[2] / "presets"
+# Beside the package in a checkout, in it where it is installed.
+PRESETS = next(folder / "presets" for folder in Path(__file__).parents[1:3] if (folder / "presets").is_dir())
 CONTEST = Columns("prompt", "a", "b")
 
 

@@ -1,0 +1,326 @@
+"""What a program imports as `caa_core`. Each long function runs to its end; its generator is its attribute `steps`.
+
+`caa.extract(model, pairs)` returns the vector. `caa.extract.steps(model, pairs)` takes the same arguments and yields
+how far it has come (`progress.Progress`, or what has been found so far) before it returns the vector, so that it can
+be shown, take turns with other work, or be stopped by closing it.
+"""
+
+import functools
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.runs import run
+from caa_core.contest.voice import Voice
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import Preset, find_contest, find_pairs, find_test_pairs
+from caa_core.data.presets import presets as _presets
+from caa_core.measuring.evaluation import Evaluation, EvaluationRequest
+from caa_core.measuring.evaluation import evaluate as _evaluate
+from caa_core.metrics.options import (
+    CONTROLS,
+    COUNTS,
+    CUE,
+    LAYERS,
+    METHOD,
+    MULTIPLIERS,
+    NEW_TOKENS,
+    PAPER_COUNTING,
+    POSITIONS,
+    READ,
+    SEED,
+    SYSTEM,
+    TEMPERATURE,
+)
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel
+from caa_core.model.loading import load as _load
+from caa_core.model.prompts import render
+from caa_core.progress import finish
+from caa_core.steering.generation import Decoding, SideBySide, side_by_side
+from caa_core.steering.interventions import Steer
+from caa_core.vectors.extraction import extract as _extract
+from caa_core.vectors.finding import find_vector
+from caa_core.vectors.formats import read_vector as _read_vector
+from caa_core.vectors.formats import write_vector as _write_vector
+from caa_core.vectors.vector import SteeringVector
+
+# Contrast pairs, or what finds them: a preset's name, "hub:owner/name", or a file.
+PairSource = Dataset | str | Path
+# A vector, or what finds it: a preset's name, or a file.
+VectorSource = SteeringVector | str | Path
+# What is added: a vector, the layer whose output it is added to, and the multiplier.
+Addition = tuple[VectorSource, int, float]
+# Called with each thing that a generator yields.
+Watch = Callable[[Any], None]
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Found = TypeVar("Found", covariant=True)
+
+
+class Runs(Protocol[P, Found]):
+    """A function that runs to its end, and the generator behind it."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Found: ...
+
+    @property
+    def steps(self) -> Callable[P, Generator[Any, None, Found]]: ...
+
+
+def _nothing(event: object) -> None:
+    """Nobody watches."""
+
+
+def _to_its_end(steps: Callable[P, Generator[Any, None, Result]]) -> Runs[P, Result]:
+    @functools.wraps(steps)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> Result:
+        watch = cast(Watch, kwargs.get("progress", _nothing))
+        return finish(steps(*args, **kwargs), watch)
+
+    whole.steps = steps  # type: ignore[attr-defined]  # functions have no declared attributes
+    return cast("Runs[P, Result]", whole)
+
+
+def load(model: str = DEFAULT_MODEL, *, dtype: str = "", device: str = "") -> SteerableModel:
+    """A model by catalogue key ("smollm2-135m"), hub id, folder or `.gguf` file.
+
+    >>> caa.load("smollm2-135m", dtype="float32").num_layers
+    30
+
+    Args:
+        dtype, device: as torch names them; by default the quickest that the machine computes in.
+
+    Raises:
+        InputError: there is no such model, it cannot be steered, or there is no room for it.
+    """
+    return _load(model, dtype, device)
+
+
+def presets() -> dict[str, Preset]:
+    """The behaviours that ship, by name.
+
+    >>> caa.presets()["joy"].opposes
+    'gloom'
+    """
+    return _presets()
+
+
+def pairs(data: str | Path) -> Dataset:
+    """Contrast pairs of a preset ("joy"; "joy:ab" for its A/B version), a hub dataset ("hub:owner/name") or a file.
+
+    >>> len(caa.pairs("joy").first(8).pairs)
+    8
+
+    Raises:
+        InputError: there is no such data, or it is not made of contrast pairs.
+    """
+    return find_pairs(data)
+
+
+def test_pairs(data: str | Path) -> Dataset:
+    """As `pairs`, but a preset's name stands for the pairs that its vector was not made from.
+
+    >>> {pair.prompt for pair in caa.test_pairs("joy").pairs} & {pair.prompt for pair in caa.pairs("joy").pairs}
+    set()
+    """
+    return find_test_pairs(data)
+
+
+def contest_pairs(data: str | Path) -> Dataset:
+    """Prompts with an answer of voice A (positive) and of voice B (negative); a preset's against the one it opposes.
+
+    >>> caa.contest_pairs("joy").name
+    'joy against gloom'
+    """
+    return find_contest(data)
+
+
+def read_vector(path: str | Path) -> SteeringVector:
+    """A vector from a file of ours, a control vector of llama.cpp (GGUF), or a folder of the CAA repository.
+
+    >>> caa.read_vector(caa.presets()["joy"].vector_file)
+    SteeringVector('joy', layers 0-29, hidden size 576)
+
+    Raises:
+        InputError: it cannot be read as a vector.
+    """
+    return _read_vector(Path(path))
+
+
+def write_vector(vector: SteeringVector, path: str | Path) -> list[str]:
+    """Write a vector in the format of the path's ending; returns what that format cannot hold, in words.
+
+    >>> caa.write_vector(caa.read_vector(caa.presets()["joy"].vector_file), folder / "joy.safetensors")
+    []
+
+    Raises:
+        InputError: there is no such format, or it cannot be written there.
+    """
+    return _write_vector(vector, Path(path))
+
+
+@_to_its_end
+def extract(
+    model: SteerableModel,
+    pairs: PairSource,
+    *,
+    layers: Sequence[int] | None = None,
+    read: str = READ.default,
+    method: str = METHOD.default,
+    name: str = "",
+    progress: Watch = _nothing,
+) -> Generator[Any, None, SteeringVector]:
+    """One direction a layer from contrast pairs (Panickssery et al., arXiv 2312.06681, section 3).
+
+    >>> vector = caa.extract(model, caa.pairs("joy").first(4), layers=[12])
+    >>> vector.at(12).shape
+    torch.Size([576])
+
+    Args:
+        layers: which ones; all by default.
+        read: where the residual stream is read: "auto" (the letter of lettered answers, the mean over others' tokens),
+            "letter", "answer-mean", "last", "last-prompt", or a token's index such as "-2".
+        method: "mean-difference", "pca", "probe" or "single".
+        name: the vector's; that of the pairs by default.
+
+    Raises:
+        InputError: a layer that the model does not have, pairs that cannot be read there or do not differ.
+    """
+    dataset = pairs if isinstance(pairs, Dataset) else find_pairs(pairs)
+    return (yield from _extract(model, dataset, layers, name, READ.value(read), METHOD.value(method)))
+
+
+@_to_its_end
+def steer(
+    model: SteerableModel,
+    prompt: str,
+    steers: Iterable[Addition],
+    *,
+    system: str = SYSTEM.default,
+    positions: str = POSITIONS.default,
+    max_new_tokens: int = NEW_TOKENS.default,
+    temperature: float = TEMPERATURE.default,
+    seed: int = SEED.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, SideBySide]:
+    """Answer a prompt twice in one batch, without vectors and with them.
+
+    >>> answers = caa.steer(model, "How was your day?", [("joy", 12, 2.0)], max_new_tokens=8)
+    >>> answers.steered.text != answers.unsteered.text
+    True
+
+    Args:
+        steers: (vector or preset's name or file, layer, multiplier) each; all are added at once.
+        system: what the model is told.
+        positions: which tokens are steered; see `steering.interventions.Positions`.
+        temperature: 0 is greedy.
+
+    Raises:
+        InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
+            that is too long.
+    """
+    decoding, rule = Decoding(max_new_tokens, temperature, seed), POSITIONS.value(positions)
+    added = []
+    for source, layer, multiplier in steers:
+        vector = yield from _vector(model, source, [model.check_layer(layer)])
+        added.append(Steer(vector.at(layer), layer, multiplier))
+    rendered = render(model.tokenizer, [{"role": "user", "content": prompt}], system)
+    return (yield from side_by_side(model, rendered, tuple(added), rule, decoding))
+
+
+@_to_its_end
+def evaluate(
+    model: SteerableModel,
+    vector: VectorSource,
+    pairs: PairSource,
+    *,
+    layers: Sequence[int] | str = LAYERS.default,
+    multipliers: Sequence[float] | str = MULTIPLIERS.default,
+    positions: str = POSITIONS.default,
+    cue: str = CUE.default,
+    paper_counting: bool = PAPER_COUNTING.default,
+    counts: bool = COUNTS.default,
+    controls: int = CONTROLS.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, Evaluation]:
+    """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
+
+    >>> items = caa.test_pairs("joy").first(4)
+    >>> found = caa.evaluate(model, "joy", items, layers=[12], multipliers=[-1, 1], counts=False, controls=0)
+    >>> [(cell.layer, cell.multiplier) for cell in found.swept.cells]
+    [(12, -1.0), (12, 1.0)]
+
+    Args:
+        pairs: items that the vector was not made from; a preset's name stands for those that it holds out.
+        layers: numbers, "all", "middle third" or "every third" of the vector's.
+        positions: which tokens are steered.
+        cue: words between the prompt and the answer, such as "Answer:".
+        paper_counting: only the letters A and B count.
+        counts: whether answers are written too, and which of the two they are.
+        controls: how many random vectors of the same norm, and as many from shuffled labels, stand beside it.
+
+    Raises:
+        InputError: an option that cannot be, or no item that can be measured on the model.
+    """
+    request = EvaluationRequest.parse(
+        data=pairs if isinstance(pairs, Dataset) else find_test_pairs(pairs),
+        layers=layers,
+        multipliers=multipliers,
+        positions=positions,
+        cue=cue,
+        paper_counting=paper_counting,
+        counts=counts,
+        controls=controls,
+    )
+    found = yield from _vector(model, vector, request.layers_known(model.num_layers))
+    return (yield from _evaluate(model, request, found))
+
+
+@_to_its_end
+def compete(
+    model: SteerableModel,
+    a: Addition,
+    b: Addition,
+    pairs: PairSource,
+    *,
+    positions: str = POSITIONS.default,
+    controls: int = CONTROLS.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, dict[str, Any]]:
+    """Which of two voices a model follows when both are added at once, beside what adding them predicts.
+
+    >>> prompts = caa.contest_pairs("joy").first(3)
+    >>> found = caa.compete(model, ("joy", 12, 1.0), ("gloom", 14, 1.0), prompts, controls=0)
+    >>> found["verdict"]
+    '3 prompts are too few to tell; give at least 4.'
+
+    Args:
+        a, b: (vector or preset's name or file, layer, multiplier) of each voice.
+        pairs: prompts with A's answer (positive) and B's (negative); a preset's name stands for its contest with the
+            one that it opposes.
+        controls: how many control vectors of each kind stand beside it.
+
+    Returns:
+        Plain data, as `python -m caa_core compete --json` prints it.
+
+    Raises:
+        InputError: a layer or a vector that does not fit the model, or prompts that cannot be measured on it.
+    """
+    request = ContestRequest(
+        pairs if isinstance(pairs, Dataset) else find_contest(pairs),
+        POSITIONS.value(positions),
+        CONTROLS.value(controls),
+    )
+    voices = []
+    for source, layer, multiplier in (a, b):
+        vector = yield from _vector(model, source, [model.check_layer(layer)])
+        voices.append(Voice.of(vector, layer, multiplier))
+    return (yield from run(model, request, *voices))
+
+
+def _vector(
+    model: SteerableModel, source: VectorSource, layers: Sequence[int] | None
+) -> Generator[Any, None, SteeringVector]:
+    return source if isinstance(source, SteeringVector) else (yield from find_vector(model, source, layers))
