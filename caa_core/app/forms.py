@@ -19,6 +19,7 @@ def control(request: type[Request], name: str, **look: Any) -> Component:
     if option.kind is int:
         return gr.Number(precision=0, **look)
     if option.choices:
+        look = {"multiselect": True, "value": list(option.default), **look} if option.kind is tuple else look
         return gr.Dropdown(list(option.choices), allow_custom_value=True, **look)
     return gr.Textbox(**look)
 

@@ -44,23 +44,23 @@ def add_option(parser: argparse.ArgumentParser, name: str, option: Option[Any], 
         flag, action = (f"--no-{dashed}", "store_false") if option.default else (f"--{dashed}", "store_true")
         parser.add_argument(flag, dest=name, action=action, help=option.off if option.default else option.help)
         return
-    parser.add_argument(
-        option.flag or f"--{dashed}",
-        dest=name,
-        type=option.kind,
-        default=option.default,
-        required=option.required,
-        metavar=option.metavar,
-        help=option.help,
-    )
+    flag = option.flag or f"--{dashed}"
+    also: dict[str, Any] = {"dest": name, "metavar": option.metavar, "help": option.help}
+    if option.kind is tuple:
+        parser.add_argument(flag, action="append", default=[], **also)
+        return
+    parser.add_argument(flag, type=option.kind, default=option.default, required=option.required, **also)
     if option.off:
         parser.add_argument(f"--no-{dashed}", action="store_true", help=option.off)
 
 
-def add_options(parser: argparse.ArgumentParser, request: type[Request], **otherwise: dict[str, Any]) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, request: type[Request], without: Sequence[str] = (), **otherwise: dict[str, Any]
+) -> None:
     """The arguments of a request's options, for `typed`; `otherwise` is what is other than declared, by option."""
     for name, option in request.options().items():
-        add_option(parser, name, option, **otherwise.get(name, {}))
+        if name not in without:
+            add_option(parser, name, option, **otherwise.get(name, {}))
 
 
 def typed(options: argparse.Namespace, request: type[Request]) -> dict[str, Any]:

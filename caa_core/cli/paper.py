@@ -7,14 +7,11 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import add_model, add_option, load_model, say
+from caa_core.cli.common import add_model, add_options, load_model, say, typed
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
-from caa_core.measuring.paper.request import PaperRequest, parse_experiments
-from caa_core.metrics.controls import check_controls
-from caa_core.metrics.grid import parse_layers
-from caa_core.metrics.options import CONTROLS, LAYERS, LETTER_SWAP, MULTIPLIERS
+from caa_core.measuring.paper.request import PaperRequest
 from caa_core.model.gguf import cache_dir
 from caa_core.progress import Progress, finish, tell
 from caa_core.reports.paper.report import report_of
@@ -60,21 +57,7 @@ def _behaviours_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, or presets (joy, joy:ab)",
     )
-    add_option(parser, "layers", LAYERS)
-    add_option(parser, "multipliers", MULTIPLIERS)
-    parser.add_argument("--layer", type=int, help="of multipliers, transfer and prompts; by default the best, chosen")
-    parser.add_argument("--limit", type=int, metavar="N", help="use so many pairs of each: the first, or drawn")
-    parser.add_argument("--items", type=int, metavar="N", help="use so many test items of each: the first, or drawn")
-    parser.add_argument("--seed", type=int, help="draw what --limit and --items take at random")
-    add_option(parser, "letter_swap", LETTER_SWAP, help="make vectors from both letter orders")
-    add_option(parser, "controls", CONTROLS)
-    parser.add_argument(
-        "--only",
-        default="",
-        metavar="NAMES",
-        help="some of layers, multipliers, transfer, prompts, components, tokens, with commas between",
-    )
-    parser.add_argument("--counts", action="store_true", help="write answers too, which is slow")
+    add_options(parser, PaperRequest, without=("positions", "cue"))
     parser.add_argument(
         "--out",
         type=Path,
@@ -91,21 +74,8 @@ def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
     for path in options.out:
         check_report(path)
     sources = find_behaviours(options.sources)
-    multipliers = MULTIPLIERS.value(options.multipliers)
-    controls = 0 if options.no_controls else check_controls(options.controls)
+    request = PaperRequest.parse(**typed(options, PaperRequest))
     model = load_model(options)
-    settings = PaperRequest(
-        layers=None if options.layers == "all" else tuple(parse_layers(options.layers, model.num_layers)),
-        multipliers=multipliers,
-        letter_swap=options.letter_swap,
-        controls=controls,
-        layer=options.layer,
-        counts=options.counts,
-        pairs=options.limit,
-        items=options.items,
-        seed=options.seed,
-        experiments=parse_experiments(options.only),
-    )
 
     def note(event: Progress | Replication) -> None:
         say(event)
@@ -115,7 +85,7 @@ def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
             for path in options.out:
                 write(report, path)
 
-    found = finish(replicate(model, sources, settings, Folder(cache_dir() / "behaviours")), note)
+    found = finish(replicate(model, sources, request, Folder(cache_dir() / "behaviours")), note)
     report = report_of(found)
     return report.data, "\n\n".join([report.text, *(f"written to {path}" for path in options.out)])
 

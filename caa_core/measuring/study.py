@@ -7,8 +7,7 @@ point, since how long they are is for the multiplier to set.
 """
 
 import itertools
-import json
-from collections.abc import Generator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,16 +18,21 @@ from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
-from caa_core.metrics.cache import digest
-from caa_core.metrics.controls import CONTROLS, Control, ShuffledLabels, random_controls
+from caa_core.metrics.cache import key
+from caa_core.metrics.controls import CONTROLS as ENOUGH
+from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
 from caa_core.metrics.estimates import mean_of, objections, reach
-from caa_core.metrics.grid import check_multipliers
+from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
+from caa_core.metrics.options import CONTROLS, CUE, LAYERS, MULTIPLIERS
 from caa_core.metrics.plain_data import plain
+from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, within
+from caa_core.steering.activations import RULES as READ_RULES
 from caa_core.steering.activations import ReadPosition
+from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.vectors.extraction import AUTOMATIC, extract
 from caa_core.vectors.vector import SteeringVector
@@ -42,54 +46,13 @@ MOST_CELLS = 2000
 Cell = tuple[StudyArm, Place]
 
 
-@dataclass(frozen=True)
-class StudyRequest:
-    """What is compared: the base's level of each factor is always among them.
+def _levels(parse: Callable[[str], Any]) -> Callable[[str | Sequence[str]], tuple[str, ...]]:
+    """A parser of levels, which stand in a list or with commas between."""
 
-    Levels are as `Positions.parse`, `ReadPosition.parse` and `Cue.parse` take them. full: every combination, in place
-    of one factor at a time around the base.
-    """
+    def levels(typed: str | Sequence[str]) -> tuple[str, ...]:
+        return tuple(str(parse(level)) for level in (typed.split(",") if isinstance(typed, str) else typed) if level)
 
-    positions: tuple[str, ...]
-    reads: tuple[str, ...]
-    cues: tuple[str, ...]
-    full: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        pairs: Dataset,
-        items: Dataset,
-        positions: Sequence[str] = (),
-        reads: Sequence[str] = (),
-        cues: Sequence[str] = (),
-        full: bool = False,
-    ) -> "StudyRequest":
-        """For some data; what is empty is all that makes sense there. Raises InputError for unknown levels."""
-        base = cls.base(pairs)
-        reads = [str(ReadPosition.parse(level).of(pairs)) for level in reads or READS]
-        cues = cues or (CUES if items.is_lettered else CUES_WITHOUT_LETTERS)
-        return cls(
-            _with(base.positions, [str(Positions.parse(level)) for level in positions or POSITIONS]),
-            _with(base.read, reads),
-            _with(base.cue, [_cue_name(level) for level in cues]),
-            full,
-        )
-
-    @staticmethod
-    def base(pairs: Dataset) -> StudyArm:
-        """The arm that the others are compared with."""
-        return StudyArm(read=str(AUTOMATIC.of(pairs)))
-
-    def arms(self, base: StudyArm) -> list[StudyArm]:
-        """All of them, those that share positions and cue beside each other."""
-        grid = itertools.product(self.positions, self.cues, self.reads)
-        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
-        return arms if self.full else [arm for arm in arms if len(arm.differs(base)) < 2]
-
-
-def _with(base: str, levels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(levels if base in levels else [base, *levels]))
+    return levels
 
 
 def _cue_name(text: str) -> str:
@@ -98,38 +61,119 @@ def _cue_name(text: str) -> str:
     return "instruction" if cue.instruction else str(cue)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest(Request):
+    """What is compared: the base's level of each factor is always among them.
+
+    pairs: what vectors are made from, anew for each read position. items: what is measured. layers: as the person wrote
+    them. Levels are as `Positions.parse`, `ReadPosition.parse` and `Cue.parse` take them; where none are given, all
+    that make sense with this data. full: every combination, in place of one factor at a time around the base. controls:
+    of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with shuffled labels at
+    its read position. With fewer than `controls.CONTROLS` nothing is an effect.
+    """
+
+    pairs: Dataset
+    items: Dataset
+    layers: str = option(
+        LAYERS,
+        label="Layer",
+        flag="--layer",
+        help="one, or a few such as 10,12",
+        info="one, or a few: 10,12",
+        required=True,
+    )
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="commas between"
+    )
+    positions: tuple[str, ...] = option(
+        Option(
+            label="Steered positions",
+            default="",
+            parse=_levels(Positions.parse),
+            help="steered positions with commas between; all by default",
+            choices=tuple(dict.fromkeys([*POSITIONS, *RULES])),
+        )
+    )
+    reads: tuple[str, ...] = option(
+        Option(
+            label="Read positions",
+            default="",
+            parse=_levels(ReadPosition.parse),
+            help="read positions with commas between; all that make sense by default",
+            choices=tuple(dict.fromkeys([*READS, *READ_RULES])),
+        )
+    )
+    cues: tuple[str, ...] = option(
+        Option(
+            label="Answer cues",
+            default=(),
+            parse=_levels(_cue_name),
+            help="how answers begin, or 'instruction'",
+            info="none chosen: those that make sense for the items",
+            choices=CUE.choices,
+            flag="--cue",
+            metavar="TEXT",
+        )
+    )
+    full: bool = option(
+        Option(
+            label="Every combination",
+            default=False,
+            parse=bool,
+            help="every combination, not one factor at a time",
+        )
+    )
+    controls: int = option(
+        CONTROLS,
+        help="so many random vectors for each, and as many shuffled",
+        info=f"Random vectors, and as many from shuffled labels. With fewer than {ENOUGH}, no effect.",
+        off="",
+    )
+
+    def __post_init__(self) -> None:
+        cues = CUES if self.items.is_lettered else CUES_WITHOUT_LETTERS
+        reads = [str(ReadPosition.parse(level).of(self.pairs)) for level in self.reads or READS]
+        for name, level, levels in (
+            ("positions", self.base.positions, self.positions or POSITIONS),
+            ("reads", self.base.read, reads),
+            ("cues", self.base.cue, self.cues or cues),
+        ):
+            there = levels if level in levels else (level, *levels)
+            object.__setattr__(self, name, tuple(dict.fromkeys(there)))
+
+    @property
+    def base(self) -> StudyArm:
+        """The arm that the others are compared with."""
+        return StudyArm(read=str(AUTOMATIC.of(self.pairs)))
+
+    @property
+    def arms(self) -> list[StudyArm]:
+        """All of them, those that share positions and cue beside each other."""
+        grid = itertools.product(self.positions, self.cues, self.reads)
+        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
+        return arms if self.full else [arm for arm in arms if len(arm.differs(self.base)) < 2]
+
+
 def study(
-    model: SteerableModel,
-    pairs: Dataset,
-    dataset: Dataset,
-    layers: Sequence[int],
-    multipliers: Sequence[float] = (-1.0, 1.0),
-    design: StudyRequest | None = None,
-    controls: int = CONTROLS,
-    known: MutableMapping[str, Any] | None = None,
+    model: SteerableModel, request: StudyRequest, known: MutableMapping[str, Any] | None = None
 ) -> Generator[Progress | Study, None, Study]:
-    """Measure every arm on the items of `dataset` that can be measured under all of them. Yields `Progress`, and the
-    study as far as it has come.
+    """Measure every arm on the items that can be measured under all of them. Yields `Progress`, and the study as far as
+    it has come.
 
     Args:
-        pairs: what vectors are made from, anew for each read position.
-        controls: of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with
-            shuffled labels at its read position. With fewer than `CONTROLS` nothing is an effect.
         known: rows of earlier studies by all that they depend on: plain data, looked up and put in.
 
     Raises:
         InputError: no item can be measured everywhere, a layer or multiplier that cannot be, or too many cells.
     """
-    design = design or StudyRequest.of(pairs, dataset)
-    plan = _planned(model, design, design.base(pairs), layers, multipliers)
-    common, skipped = yield from _same_items(model, dataset, plan.arms)
+    plan = _planned(model, request)
+    common, skipped = yield from _same_items(model, request.items, plan.arms)
     items = next(iter(common.values()))
-    kept = _KeptRows({} if known is None else known, model, pairs, items, controls)
-    vectors, left_out = yield from _vectors(model, pairs, plan, kept, controls)
+    kept = _KeptRows({} if known is None else known, model, request, items)
+    vectors, left_out = yield from _vectors(model, request, plan, kept)
     plan = plan.without(left_out)
     rows = kept.rows(plan.cells)
     norms = _norms(plan, vectors, rows)
-    settings = plain(design) | {"layers": plan.layers, "multipliers": plan.multipliers, "controls": controls}
     shell = Study(
         rows=(),
         base=plan.base,
@@ -138,8 +182,8 @@ def study(
         items=len(items.pairs),
         left_out=tuple(left_out.values()),
         skipped=tuple(skipped),
-        settings=settings,
-        provenance=_provenance(model, pairs, dataset),
+        settings=request.settings() | {"layers": plan.layers, "multipliers": plan.multipliers},
+        provenance=_provenance(model, request),
     )
     # A pass over the prompt is what an arm costs that steers all of it, and most of what the others cost.
     progress = Progress(shell.cells, "cells", shell.cells, done=len(rows), cost=len(rows), resumed=len(rows))
@@ -156,12 +200,12 @@ def study(
     return _collected(shell, plan, rows)
 
 
-def size(
-    pairs: Dataset, design: StudyRequest, layers: Sequence[int], multipliers: Sequence[float], controls: int
-) -> str:
+def size(request: StudyRequest, num_layers: int) -> str:
     """How much work a study is, in words, before it is done."""
-    beside = f", each beside {controls} random vectors and {controls} from shuffled labels" if controls else ""
-    return f"{_size(design.arms(design.base(pairs)), layers, [m for m in multipliers if m])}{beside}"
+    layers, multipliers = parse_layers(request.layers, num_layers), [m for m in request.multipliers if m]
+    count = request.controls
+    beside = f", each beside {count} random vectors and {count} from shuffled labels" if count else ""
+    return f"{_size(request.arms, layers, multipliers)}{beside}"
 
 
 def _size(arms: Sequence[StudyArm], layers: Sequence[int], multipliers: Sequence[float]) -> str:
@@ -194,18 +238,12 @@ class _StudyPlan:
         return replace(self, arms=tuple(arm for arm in self.arms if arm.read not in left_out))
 
 
-def _planned(
-    model: SteerableModel,
-    design: StudyRequest,
-    base: StudyArm,
-    layers: Sequence[int],
-    multipliers: Sequence[float],
-) -> _StudyPlan:
+def _planned(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
     """All that is asked for. Raises InputError where that cannot be, or is too much."""
-    layers = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
-    multipliers = [m for m in check_multipliers(multipliers) if m]
-    plan = _StudyPlan(base, tuple(design.arms(base)), layers, multipliers)
-    if not layers or not multipliers:
+    layers = parse_layers(request.layers, model.num_layers)
+    multipliers = [m for m in request.multipliers if m]
+    plan = _StudyPlan(request.base, tuple(request.arms), layers, multipliers)
+    if not multipliers:
         raise InputError("Choose at least one layer, and a multiplier other than 0.")
     if len(plan.cells) > MOST_CELLS:
         raise InputError(f"{_size(plan.arms, layers, multipliers)} are too many; {MOST_CELLS} cells at most.")
@@ -229,7 +267,7 @@ def _same_items(
         raise InputError(f"No item of {dataset.name} can be measured under every position and cue that is compared.")
     skipped = dict.fromkeys(reason for items in asked.values() for reason in items.skipped)
     same = {
-        key: items.some([i for i, pair in enumerate(items.pairs) if pair.line in lines]) for key, items in asked.items()
+        how: items.some([i for i, pair in enumerate(items.pairs) if pair.line in lines]) for how, items in asked.items()
     }
     return same, list(skipped)
 
@@ -239,18 +277,9 @@ class _KeptRows:
     no vector.
     """
 
-    def __init__(
-        self,
-        known: MutableMapping[str, Any],
-        model: SteerableModel,
-        pairs: Dataset,
-        items: Items,
-        controls: int,
-    ):
-        asked = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
-        shared = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-        self._shared = digest(json.dumps([*shared, pairs.records(), asked, controls, KINDS, "one norm"]).encode())
-        self._known = known
+    def __init__(self, known: MutableMapping[str, Any], model: SteerableModel, request: StudyRequest, items: Items):
+        self._known, self._model = known, model
+        self._shared = key(model, request.pairs.pairs, items.pairs, request.controls)
 
     def rows(self, cells: Sequence[Cell]) -> dict[Cell, StudyRow]:
         """Those that are known."""
@@ -272,11 +301,10 @@ class _KeptRows:
         self._known[self._reason_name(read)] = reason
 
     def _name(self, cell: Cell) -> str:
-        arm, place = cell
-        return digest(json.dumps([self._shared, *vars(arm).values(), *place]).encode())
+        return key(self._model, self._shared, cell)
 
     def _reason_name(self, read: str) -> str:
-        return digest(json.dumps([self._shared, read]).encode())
+        return key(self._model, self._shared, read)
 
 
 @dataclass(frozen=True)
@@ -293,19 +321,20 @@ class _StudyVectors:
 
 
 def _made(
-    model: SteerableModel, pairs: Dataset, layers: Sequence[int], read_at: ReadPosition, controls: int
+    model: SteerableModel, request: StudyRequest, layers: Sequence[int], read_at: ReadPosition
 ) -> Generator[Progress, None, _StudyVectors]:
     """All from one pass over the pairs."""
-    if not controls:
+    pairs, count = request.pairs, request.controls
+    if not count:
         return _StudyVectors((yield from extract(model, pairs, layers, read=read_at)), ([], []))
-    shuffled = ShuffledLabels(pairs, controls, 0)
+    shuffled = ShuffledLabels(pairs, count, 0)
     vector = yield from extract(model, pairs, layers, read=read_at, also=[shuffled])
     layers = list(vector.layers)
-    return _StudyVectors(vector, (random_controls(vector, layers, controls), shuffled.controls(vector, layers)))
+    return _StudyVectors(vector, (random_controls(vector, layers, count), shuffled.controls(vector, layers)))
 
 
 def _vectors(
-    model: SteerableModel, pairs: Dataset, plan: _StudyPlan, kept: _KeptRows, controls: int
+    model: SteerableModel, request: StudyRequest, plan: _StudyPlan, kept: _KeptRows
 ) -> Generator[Progress, None, tuple[dict[str, _StudyVectors], dict[str, str]]]:
     """By read position its vector and controls, where something is left to be measured with them; and why others have
     none.
@@ -316,7 +345,7 @@ def _vectors(
             left_out[read] = reason
         elif not kept.has_all([cell for cell in plan.cells if cell[0].read == read]):
             try:
-                vectors[read] = yield from _made(model, pairs, plan.layers, ReadPosition.parse(read), controls)
+                vectors[read] = yield from _made(model, request, plan.layers, ReadPosition.parse(read))
             except InputError as error:
                 left_out[read] = f"Read position {read}: {error}"
                 kept.put_reason(read, left_out[read])
@@ -368,8 +397,8 @@ def _row(
         effect, verdict = None, "Not judged: no item has another letter order, so the letter may be all there is"
     elif against:
         verdict = "No effect: " + ", ".join(against)
-    elif moved.shape[1] < CONTROLS:
-        effect, verdict = None, f"Not judged: that takes {CONTROLS} controls of each kind beside it"
+    elif moved.shape[1] < ENOUGH:
+        effect, verdict = None, f"Not judged: that takes {ENOUGH} controls of each kind beside it"
     else:
         verdict = "An effect, but the other way" if difference.value * multiplier < 0 else "An effect"
     return StudyRow(
@@ -394,12 +423,13 @@ def _row(
     )
 
 
-def _provenance(model: SteerableModel, pairs: Dataset, dataset: Dataset) -> dict[str, Any]:
+def _provenance(model: SteerableModel, request: StudyRequest) -> dict[str, Any]:
+    pairs, items = request.pairs, request.items
     return {
         **model.provenance,
         "pairs": pairs.name,
         "pairs_sha256": pairs.sha256,
         "num_pairs": len(pairs.pairs),
-        "data": dataset.name,
-        "data_sha256": dataset.sha256,
+        "data": items.name,
+        "data_sha256": items.sha256,
     }

@@ -5,7 +5,6 @@ and handed in again, so that a stop loses nothing.
 """
 
 import itertools
-import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from caa_core.errors import InputError
-from caa_core.metrics.cache import digest
+from caa_core.metrics.cache import key
 from caa_core.metrics.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
 from caa_core.metrics.estimates import Estimate, means_of
 from caa_core.metrics.grid import check_multipliers
@@ -319,11 +318,5 @@ def keys_of(
     model: SteerableModel, items: Items, steers: dict[Place, Steer], counts: bool = False
 ) -> dict[Place | None, str]:
     """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
-    pairs = [[pair.prompt, pair.positive, pair.negative] for pair in items.pairs]
-    machine = [model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-    asked = [pairs, str(items.positions), [items.cue.words, items.cue.instruction], counts]
-    shared = digest(json.dumps([*machine, *asked]).encode())
-    vectors = {steer.layer: digest(steer.vector.numpy().tobytes()) for steer in steers.values()}
-    names: dict[Place | None, str] = {None: shared}
-    names |= {cell: digest(f"{shared} {vectors[cell[0]]} {cell}".encode()) for cell in steers}
-    return names
+    shared = key(model, items.pairs, items.positions, items.cue, counts)
+    return {None: shared, **{cell: key(model, shared, steer) for cell, steer in steers.items()}}

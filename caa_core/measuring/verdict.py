@@ -5,7 +5,6 @@ being the best by chance. Controls are vectors of the same norm: drawn at random
 shuffled.
 """
 
-import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from caa_core.data.pairs import Dataset
-from caa_core.measuring.sweep import Place, RunScores, Sweep, keys_of, score_runs
-from caa_core.metrics.cache import digest
+from caa_core.measuring.sweep import Place, RunScores, Sweep, score_runs
+from caa_core.metrics.cache import key
 from caa_core.metrics.controls import CONTROLS, Control, random_controls, shuffled_controls
 from caa_core.metrics.estimates import LEAST, SAFE_KL, Estimate, mean_of, objections, reach
-from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -142,23 +140,18 @@ def conclude(
     if controls:
         read_at = vector.provenance.read_position if made_from else ""
         position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
-        key = _key(model, swept.items.some(half), vector, place, (pairs.records(), controls, SEED, str(position)))
+        judged, steer = swept.items.some(half), Steer(vector.at(proposal.layer), *place)
+        drawn_from = pairs.pairs, controls, SEED, position
+        name = key(model, judged.pairs, judged.positions, judged.cue, steer, *drawn_from)
         found = (known or KeptNumbers()).changes
-        if key not in found:
+        if name not in found:
             layers = [proposal.layer]
             drawn = random_controls(vector, layers, controls, SEED)
             drawn += yield from shuffled_controls(model, pairs, vector, layers, controls, SEED, position)
-            found[key] = (yield from _moved(model, swept, place, drawn, half)).reshape(2, controls)
-        random, shuffled = found[key]
+            found[name] = (yield from _moved(model, swept, place, drawn, half)).reshape(2, controls)
+        random, shuffled = found[name]
     verdict = verdict_on(swept, place, random, shuffled, half)
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
-
-
-def _key(model: SteerableModel, items: Items, vector: SteeringVector, place: Place, drawn: tuple[Any, ...]) -> str:
-    """A name for everything that the controls of a cell depend on; `drawn` is what they are drawn from, and how."""
-    layer, multiplier = place
-    cell = keys_of(model, items, {place: Steer(vector.at(layer), layer, multiplier)})[place]
-    return digest(json.dumps([cell, *drawn]).encode())
 
 
 def propose(swept: Sweep) -> Proposal | str:

@@ -37,7 +37,7 @@ class Option(Generic[Value]):
 
     @property
     def kind(self) -> type:
-        """What is typed: str, int, float or bool."""
+        """What is typed: str, int, float, bool, or a tuple of texts."""
         return int if self.default is None else type(self.default)
 
     def value(self, typed: Any) -> Value:
@@ -52,7 +52,7 @@ class Option(Generic[Value]):
             raise InputError(f"{self.label}: {str(typed)[:60]!r} is nothing that can be chosen.") from error
 
 
-def option(declared: Option[Value], **changes: Any) -> Value:
+def option(declared: Option[Any], **changes: Any) -> Any:
     """A dataclass field that is an option; `changes` are what is otherwise in this request."""
     declared = replace(declared, **changes)
     metadata = {"option": declared}

@@ -27,14 +27,18 @@ from tests.helpers.data import A_HEAVY, LETTERS, QUESTIONS, TEXTS
 from tests.helpers.models import make_tiny, save_tiny
 
 FEW = {"positions": ["index:-2"], "reads": ["last"], "cues": ["(", "instruction"]}
+SMALL = {**FEW, "layers": [1, 2], "multipliers": [2], "controls": 3}
+
+
+def asked(pairs=LETTERS, items=A_HEAVY, layers=(1,), **options):
+    return StudyRequest.parse(pairs=pairs, items=items, layers=layers, **options)
 
 
 @pytest.fixture(scope="module")
 def grid(tiny_models):
     """A small grid over both factors and cues, and what was kept of it."""
     known = {}
-    design = StudyRequest.of(LETTERS, A_HEAVY, **FEW, full=True)
-    return finish(study(tiny_models["llama"], LETTERS, A_HEAVY, [1, 2], [2], design, 3, known)), known
+    return finish(study(tiny_models["llama"], asked(**SMALL, full=True), known)), known
 
 
 def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(tiny_llama, grid):
@@ -87,7 +91,7 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
 
 
 def test_one_factor_at_a_time_is_part_of_the_grid(tiny_llama, grid):
-    few = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], StudyRequest.of(LETTERS, A_HEAVY, **FEW), 3, {}))
+    few = finish(study(tiny_llama, asked(**SMALL)))
     assert few.cells == (1 + 1 + 1 + 2) * 2
     whole = {(row.arm, row.layer, row.multiplier): row for row in grid[0].rows}
     for row in few.rows:
@@ -107,8 +111,8 @@ def echo():
 
 def test_the_one_position_that_carries_a_planted_effect_is_found(echo):
     """An answer of one token is predicted at the prompt's last token; the last layer does nothing elsewhere."""
-    design = StudyRequest.of(EXCLAIMED, EXCLAIMED, ["after-prompt", "index:-2", "generated"], ["last"], ["none"])
-    found = finish(study(echo, EXCLAIMED, EXCLAIMED, [3], design=design))
+    levels = {"positions": ["after-prompt", "index:-2", "generated"], "reads": ["last"], "cues": ["none"]}
+    found = finish(study(echo, asked(EXCLAIMED, EXCLAIMED, [3], **levels)))
     rows = {row.arm.positions: row for row in found.rows if row.multiplier == 1 and row.arm.read == "answer-mean"}
     assert rows["after-prompt"].effect is True and rows["after-prompt"].verdict == "An effect"
     for elsewhere in ("index:-2", "generated"):
@@ -123,7 +127,7 @@ def test_the_one_position_that_carries_a_planted_effect_is_found(echo):
 
 def test_a_planted_null_is_said_in_plain_words(echo):
     null = replace(EXCLAIMED, pairs=tuple(replace(pair, positive="a", negative="o") for pair in ONE_TOKEN))
-    found = finish(study(echo, null, EXCLAIMED, [3], design=StudyRequest.of(null, EXCLAIMED, ["all"], ["last"])))
+    found = finish(study(echo, asked(null, EXCLAIMED, [3], positions=["all"], reads=["last"])))
     assert not any(row.works for row in found.rows)
     assert found.answers[0].startswith("No steered position has an effect")
     assert any(sentence.startswith("No cue brings an effect") for sentence in found.answers)
@@ -131,9 +135,8 @@ def test_a_planted_null_is_said_in_plain_words(echo):
 
 def test_an_effect_the_other_way_does_not_count_as_working(echo):
     turned = replace(EXCLAIMED, pairs=tuple(replace(p, positive=".", negative="!") for p in ONE_TOKEN))
-    found = finish(
-        study(echo, EXCLAIMED, turned, [3], [1], StudyRequest.of(EXCLAIMED, turned, ["all"], ["last"], ["none"]))
-    )
+    levels = {"positions": ["all"], "reads": ["last"], "cues": ["none"]}
+    found = finish(study(echo, asked(EXCLAIMED, turned, [3], multipliers=[1], **levels)))
     assert {row.verdict for row in found.rows} == {"An effect, but the other way"}
     assert found.answers[0].startswith("No steered position has an effect the way it should on this model")
 
@@ -143,50 +146,49 @@ def test_items_that_do_not_fit_under_one_cue_are_left_out_of_all(tiny_llama):
     items = replace(A_HEAVY, pairs=(*A_HEAVY.pairs, long))
     lengths = [len(tiny_llama.tokenizer(pair.prompt).input_ids) for pair in items.pairs]
     tight = make_tiny("llama", max_position_embeddings=max(lengths) + 30)
-    design = StudyRequest.of(LETTERS, items, ["all"], ["last"], ["none", "instruction"])
-    found = finish(study(tight, LETTERS, items, [1], [1], design, 2))
+    levels = {"positions": ["all"], "reads": ["last"], "cues": ["none", "instruction"]}
+    request = asked(items=items, multipliers=[1], controls=2, **levels)
+    found = finish(study(tight, request))
     assert {row.items for row in found.rows} == {found.items} == {8}
     assert len(found.skipped) == 1 and found.skipped[0].startswith("Item 77 ")
     assert "1 left out everywhere" in report_of(found).text
-    alone = finish(study(tight, LETTERS, items, [1], [1], replace(design, cues=("none",)), 2))
+    alone = finish(study(tight, replace(request, cues=("none",))))
     assert {row.items for row in alone.rows} == {9}
 
 
 def test_a_read_position_that_there_is_not_is_left_out_with_the_reason(tiny_llama):
-    design = StudyRequest.of(LETTERS, A_HEAVY, ["all"], ["last-prompt", "999"], ["none"])
-    found = finish(study(tiny_llama, LETTERS, A_HEAVY, [1], [1], design, 2))
+    levels = {"positions": ["all"], "reads": ["last-prompt", "999"], "cues": ["none"]}
+    found = finish(study(tiny_llama, asked(multipliers=[1], controls=2, **levels)))
     assert [row.arm for row in found.rows] == [StudyArm("after-prompt", "letter"), StudyArm("all", "letter")]
     assert len(found.left_out) == 2 and "the answers of letters do not differ" in found.left_out[0]
     assert "has no token 999" in found.left_out[1]
 
 
 def test_levels_are_those_that_make_sense():
-    of_letters, of_texts = StudyRequest.of(LETTERS, A_HEAVY), StudyRequest.of(TEXTS, TEXTS)
+    of_letters, of_texts = asked(multipliers=[-1, 0, 1]), asked(TEXTS, TEXTS)
     assert of_letters.cues == ("none", "Answer:", "(", "instruction") and of_texts.cues == ("none", "Answer:")
     assert of_letters.reads[0] == "letter" and of_texts.reads == ("answer-mean", "last", "last-prompt", "-2")
-    assert StudyRequest.of(LETTERS, A_HEAVY, ["all"], ["letter"], ["Answer:"]) == StudyRequest(
-        ("after-prompt", "all"), ("letter",), ("none", "Answer:")
-    )
-    assert size(LETTERS, of_letters, [1], [-1, 0, 1], 20) == (
+    few = asked(positions="all", reads=["letter"], cues=["Answer:"])
+    assert (few.positions, few.reads, few.cues) == (("after-prompt", "all"), ("letter",), ("none", "Answer:"))
+    assert size(of_letters, 4) == (
         "13 combinations × 1 layer × 2 multipliers = 26 cells, each beside 20 random vectors and 20 "
         "from shuffled labels"
     )
-    assert "120 combinations" in size(LETTERS, replace(of_letters, full=True), [1], [1], 0)
+    assert "120 combinations" in size(replace(of_letters, full=True), 4)
     for levels, message in (
         ({"positions": ["first"]}, "no steered positions"),
         ({"reads": ["first"]}, "no read position"),
         ({"cues": ["x" * 300]}, "at most 200"),
     ):
         with pytest.raises(InputError, match=message):
-            StudyRequest.of(LETTERS, A_HEAVY, **levels)
+            asked(**levels)
 
 
 def test_what_cannot_be_asked_is_said(tiny_llama):
     with pytest.raises(InputError, match="a multiplier other than 0"):
-        finish(study(tiny_llama, LETTERS, A_HEAVY, [1], [0]))
-    full = StudyRequest.of(LETTERS, A_HEAVY, full=True)
+        finish(study(tiny_llama, asked(multipliers=[0])))
     with pytest.raises(InputError, match="= 2400 cells are too many"):
-        finish(study(tiny_llama, LETTERS, A_HEAVY, [0, 1], range(1, 11), full))
+        finish(study(tiny_llama, asked(layers=[0, 1], multipliers=range(1, 11), full=True)))
 
 
 def test_what_is_known_is_not_computed_again(tiny_llama, grid):
@@ -194,18 +196,18 @@ def test_what_is_known_is_not_computed_again(tiny_llama, grid):
     known = json.loads(json.dumps(known, allow_nan=False))
     passes = []
     hook = tiny_llama.blocks[0]._module.register_forward_hook(lambda *_: passes.append(1))
-    design = StudyRequest.of(LETTERS, A_HEAVY, **FEW, full=True)
-    again = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known))
+    request = asked(**SMALL, full=True)
+    again = finish(study(tiny_llama, request, known))
     assert again.rows == whole.rows and not passes
 
     # Stopped after the first part, and begun again.
     known = {}
-    work = study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known)
+    work = study(tiny_llama, request, known)
     part = next(event for event in work if isinstance(event, Study))
     work.close()
     assert 0 < len(part.rows) < part.cells and part.answers == [f"Not finished: {len(part.rows)} of 24 cells."]
     rest = []
-    resumed = finish(study(tiny_llama, LETTERS, A_HEAVY, [1, 2], [2], design, 3, known), rest.append)
+    resumed = finish(study(tiny_llama, request, known), rest.append)
     hook.remove()
     shown = [event for event in rest if isinstance(event, Progress) and event.unit == "cells"]
     assert shown[0].resumed == len(part.rows)
@@ -214,7 +216,8 @@ def test_what_is_known_is_not_computed_again(tiny_llama, grid):
 
 
 def test_fewer_controls_than_twenty_call_nothing_an_effect(echo):
-    found = finish(study(echo, EXCLAIMED, EXCLAIMED, [3], [1], StudyRequest.of(EXCLAIMED, EXCLAIMED, ["all"]), 5))
+    request = asked(EXCLAIMED, EXCLAIMED, [3], multipliers=[1], positions=["all"], controls=5)
+    found = finish(study(echo, request))
     assert not any(row.effect for row in found.rows)
     assert any(row.verdict == "Not judged: that takes 20 controls of each kind beside it" for row in found.rows)
     assert found.answers == ["Nothing is called an effect without 20 controls of each kind beside it."]

@@ -3,10 +3,9 @@
 A behaviour costs one pass over its pairs and few over its items: everything that can be scored together is.
 """
 
-import json
 import time
 from collections.abc import Generator, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,17 +31,16 @@ from caa_core.measuring.paper.stages import (
 from caa_core.measuring.paper.vectors import BehaviourVectors, make_vectors
 from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, Sweep, SweepCell, score_runs
 from caa_core.measuring.verdict import Proposal, Verdict, propose, verdict_on
-from caa_core.metrics.cache import digest
+from caa_core.metrics.cache import key
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.grid import check_multipliers
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Cue, Prompt, render_pair
+from caa_core.model.prompts import Prompt, render_pair
 from caa_core.progress import Progress
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.interventions import Steer
 
 # Held-out items that are shown token by token, and how many tokens those may have.
 SHOWN, LONGEST_SHOWN = 2, 600
-KEPT_AS = 1  # raised when what a kept behaviour holds has changed
 
 
 def replicate(
@@ -54,8 +52,8 @@ def replicate(
     """Measure behaviours one after the other. Yields `Progress`, and after each behaviour all that has come.
 
     Args:
-        known: packed findings by all that they depend on (`key_of`): what is in it is not measured again, and what is
-            measured is put in.
+        known: packed findings by all that they depend on: what is in it is not measured again, and what is measured is
+            put in.
 
     Raises:
         InputError: a layer or multiplier that cannot be, behaviours that cannot be measured beside each other, or
@@ -70,28 +68,17 @@ def replicate(
     progress = Progress(PARTS * len(behaviours), "parts", sum(costs))
     found: list[Findings] = []
     for behaviour, cost in zip(behaviours, costs, strict=True):
-        key = key_of(model, behaviour, settings)
-        if key in known:
-            found.append(Findings.unpack(known[key]))
+        name = key(model, behaviour, settings)
+        if name in known:
+            found.append(Findings.unpack(known[name]))
             progress.resumed += cost
             yield progress.advance(PARTS, cost)
         else:
             found.append((yield from _measure(model, behaviour, settings, Stages(progress, behaviour, settings, cost))))
-            known[key] = found[-1].pack()
-        so_far = Replication(tuple(found), tuple(b.name for b in behaviours), settings.summary(), provenance)
+            known[name] = found[-1].pack()
+        so_far = Replication(tuple(found), tuple(b.name for b in behaviours), settings.settings(), provenance)
         yield so_far
     return so_far
-
-
-def key_of(model: SteerableModel, behaviour: Behaviour, settings: PaperRequest) -> str:
-    """A name for everything that the findings on a behaviour depend on."""
-    told = behaviour.instructions and asdict(behaviour.instructions)
-    texts: list[Any] = [behaviour.name, behaviour.pairs.records(), behaviour.test.records(), told]
-    if behaviour.vector:
-        numbers = b"".join(direction.numpy().tobytes() for direction in behaviour.vector.layers.values())
-        texts += [list(behaviour.vector.layers), digest(numbers)]
-    machine = [model.name, model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
-    return digest(json.dumps([KEPT_AS, texts, machine, settings.summary()]).encode())
 
 
 def _measure(
@@ -101,7 +88,7 @@ def _measure(
     started = time.monotonic()
     vectors = yield from stages.run(VECTOR, make_vectors(model, behaviour, request))
     layers = request.layers_of(model, vectors.vector)
-    choosing = PaperItems.choose(model, behaviour.test, Positions.parse(request.positions), Cue.parse(request.cue))
+    choosing = PaperItems.choose(model, behaviour.test, request.positions, request.cue)
     items = yield from stages.run(ITEMS, choosing)
     work = _Experiments(model, behaviour, request, stages, vectors, items, layers)
     choice = yield from work.choose()

@@ -18,7 +18,6 @@ from caa_core.measuring.paper.behaviours import Behaviour, Instructions, find_in
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.paper.report import FIGURES, section_of
@@ -77,13 +76,10 @@ class PaperFigures:
             asked, items = measured(session.person)
             told = _instructions(asked, positive, negative)
             experiment, _ = FIGURES[which]
-            settings = PaperRequest(
-                multipliers=tuple(parse_multipliers(asked["multipliers"])),
-                controls=whole(asked["controls"], "The number of controls"),
-                layer=whole(at, "The layer"),
+            settings = PaperRequest.parse(
+                layer=at,
                 experiments=(experiment,) if experiment else (),
-                positions=asked["positions"],
-                cue=asked["cue"],
+                **{name: asked[name] for name in ("multipliers", "controls", "positions", "cue")},
             )
             known = dict(session.person.results.get(KNOWN) or {})
 

@@ -1,12 +1,12 @@
 """Positions and cues: where to steer, where to read and how to ask, compared on the same items."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
@@ -16,20 +16,16 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
-from caa_core.data.pairs import Dataset, read_pairs
+from caa_core.data.pairs import read_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.measuring.study import POSITIONS, READS, StudyRequest, size, study
 from caa_core.measuring.study_results import Study
-from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import parse_layers, parse_multipliers, whole
+from caa_core.metrics.grid import parse_layers, whole
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import CUES as ALL_CUES
 from caa_core.progress import Progress, showing
 from caa_core.reports.study import about, report_of, rows_in_words, study_dots
-from caa_core.steering.activations import RULES
-from caa_core.steering.interventions import POSITIONS as ALL_POSITIONS
 
 FIRST = "joy"
 FIRST_MULTIPLIERS = "1"  # each other one takes as long again: minutes with all controls
@@ -43,18 +39,6 @@ DRAWN = (
     "Dots: change against the unsteered model with 95 % intervals. Grey: how far controls of the same norm go. "
     "While one factor varies, the other two stay at the base."
 )
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is compared, on what: vectors of `pairs`, at `layers` as they were typed, measured on `items`."""
-
-    pairs: Dataset
-    items: Dataset
-    design: StudyRequest
-    layers: str
-    multipliers: list[float]
-    controls: int
 
 
 class StudyForm:
@@ -77,26 +61,22 @@ class StudyForm:
             self.columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
         with gr.Row():
             layer = str(recommended(studio, FIRST)[0])
-            self.layers = _short(layer, "Layer", "one, or a few: 10,12", "study-layers")
-            self.multipliers = _short(FIRST_MULTIPLIERS, "Multipliers", "commas between", "study-multipliers")
+            self.layers = control(StudyRequest, "layers", value=layer, elem_id="study-layers", min_width=100)
+            self.multipliers = control(
+                StudyRequest, "multipliers", value=FIRST_MULTIPLIERS, elem_id="study-multipliers", min_width=100
+            )
         self.design = gr.Radio([ONE_AT_A_TIME, GRID], value=ONE_AT_A_TIME, label="Compare", elem_id="study-design")
         with gr.Accordion("More settings", open=False, elem_id="study-settings"):
             with gr.Row():
                 self.most_items = at_most("items", 12, "study-most", info="0: all")
                 self.most_pairs = at_most("pairs", 50, info="0: all")
-            self.controls = gr.Number(
-                CONTROLS,
-                label="Controls of each kind",
-                info=f"Random vectors, and as many from shuffled labels. With fewer than {CONTROLS}, no effect.",
-                precision=0,
-                elem_id="study-controls",
-            )
-            self.positions = _levels("Steered positions", list(dict.fromkeys([*POSITIONS, *ALL_POSITIONS])), POSITIONS)
-            self.reads = _levels("Read positions", list(dict.fromkeys([*READS, *RULES])), READS)
-            self.cues = _levels("Answer cues", [name for name in ALL_CUES if name], [])
+            self.controls = control(StudyRequest, "controls", elem_id="study-controls")
+            self.positions = control(StudyRequest, "positions", multiselect=True, value=list(POSITIONS))
+            self.reads = control(StudyRequest, "reads", multiselect=True, value=list(READS))
+            self.cues = control(StudyRequest, "cues")
 
 
-class StudyPanel(Experiment[Asked]):
+class StudyPanel(Experiment[StudyRequest]):
     """The tab."""
 
     name = "study"
@@ -129,22 +109,18 @@ class StudyPanel(Experiment[Asked]):
         self.shown_by(self.layer, [self.dots], self._at_layer)
         self._tell_size(form, size)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> StudyRequest:
         asked = _asked(form)
         parse_layers(asked.layers, self.studio.model.num_layers)
         return asked
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: StudyRequest, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         def packed(found: Study) -> Plain:
             return {"found": found.summary()}
 
-        layers = parse_layers(asked.layers, model.num_layers)
-        comparing = study(
-            model, asked.pairs, asked.items, layers, asked.multipliers, asked.design, asked.controls, known
-        )
-        return packed((yield from showing(comparing, packed)))
+        return packed((yield from showing(study(model, asked, known), packed)))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Study.of(kept["found"])
@@ -162,7 +138,7 @@ class StudyPanel(Experiment[Asked]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(Study.of(kept["found"])))
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: StudyRequest, kept: Plain | None, stopped: bool) -> str:
         if not kept:
             return "Stopped before anything was measured."
         found = Study.of(kept["found"])
@@ -200,16 +176,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     return Tab()
 
 
-def _short(value: str, label: str, info: str, elem_id: str) -> gr.Textbox:
-    return gr.Textbox(value, label=label, info=info, elem_id=elem_id, min_width=100)
-
-
-def _levels(label: str, choices: list[str], chosen: Any) -> gr.Dropdown:
-    info = "" if chosen else "none chosen: those that make sense for the items"
-    return gr.Dropdown(choices, value=list(chosen), multiselect=True, allow_custom_value=True, label=label, info=info)
-
-
-def _asked(asked: Mapping[str, Any]) -> Asked:
+def _asked(asked: Mapping[str, Any]) -> StudyRequest:
     """What the form holds. Raises InputError for what cannot be."""
     name = asked.get("preset", FIRST) or ""
     if asked.get("questions"):
@@ -224,17 +191,12 @@ def _asked(asked: Mapping[str, Any]) -> Asked:
     pairs = pairs.first(whole(asked.get("most_pairs", 50), "The number of pairs"))
     PAIRS.check(len(pairs.pairs))
     items = items_of(asked.get("items"), name, columns, asked.get("most_items", 12))
-    levels = {name: [str(level) for level in asked.get(name) or []] for name in ("positions", "reads", "cues")}
-    design = StudyRequest.of(pairs, items, **levels, full=asked.get("design") == GRID)
-    controls = whole(asked.get("controls", CONTROLS), "The number of controls")
-    multipliers = parse_multipliers(asked.get("multipliers", FIRST_MULTIPLIERS) or "")
-    controls = check_controls(controls) if controls else 0
-    return Asked(pairs, items, design, asked.get("layers") or "0", multipliers, controls)
+    chosen = {"multipliers": FIRST_MULTIPLIERS, **StudyRequest.chosen(asked), "layers": asked.get("layers") or "0"}
+    return StudyRequest.parse(pairs=pairs, items=items, full=asked.get("design") == GRID, **chosen)
 
 
-def _size(studio: Studio, asked: Asked) -> str:
-    layers = parse_layers(asked.layers, studio.model.num_layers)
-    measured = size(asked.pairs, asked.design, layers, asked.multipliers, asked.controls)
+def _size(studio: Studio, asked: StudyRequest) -> str:
+    measured = size(asked, studio.model.num_layers)
     return f"<small>{plain(asked.items.name)}: {len(asked.items.pairs)} items. {measured}.</small>"
 
 
