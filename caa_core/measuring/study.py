@@ -78,6 +78,7 @@ class StudyRequest(Request):
         LAYERS,
         label="Layer",
         flag="--layer",
+        metavar="LAYER",
         help="one, or a few such as 10,12",
         info="one, or a few: 10,12",
         required=True,

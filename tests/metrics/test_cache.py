@@ -6,6 +6,9 @@ import torch
 
 from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.evaluation import EvaluationRequest
+from caa_core.measuring.open_questions import OpenQuestionsRequest
+from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.study import StudyRequest
 from caa_core.metrics import cache
 from caa_core.metrics.cache import key
 from caa_core.steering.interventions import Steer
@@ -15,15 +18,56 @@ from tests.helpers.data import LETTERS, TEXTS
 MODEL = SimpleNamespace(
     name="tiny", fingerprint="f", dtype=torch.float32, device=torch.device("cpu"), template_sha256="t"
 )
-# Another value of each option.
-OTHER = {
-    "layers": "2",
-    "multipliers": "1",
-    "positions": "all",
-    "cue": "Answer:",
-    "paper_counting": True,
-    "counts": False,
-    "controls": 3,
+# Requests, and another value of each of their options.
+REQUESTS = {
+    EvaluationRequest: {
+        "layers": "2",
+        "multipliers": "1",
+        "positions": "all",
+        "cue": "Answer:",
+        "paper_counting": True,
+        "counts": False,
+        "controls": 3,
+    },
+    StudyRequest: {
+        "layers": "2",
+        "multipliers": "1",
+        "positions": "all",
+        "reads": "last",
+        "cues": ["("],
+        "full": True,
+        "controls": 3,
+    },
+    OpenQuestionsRequest: {
+        "layer": 2,
+        "multipliers": "1",
+        "positions": "all",
+        "system": "Be brief.",
+        "max_new_tokens": 8,
+        "temperature": 1.0,
+        "seed": 1,
+    },
+    PaperRequest: {
+        "layers": "2",
+        "multipliers": "1",
+        "letter_swap": True,
+        "controls": 3,
+        "layer": 2,
+        "counts": True,
+        "pairs": 5,
+        "items": 5,
+        "seed": 0,
+        "experiments": "layers",
+        "positions": "all",
+        "cue": "Answer:",
+    },
+}
+# What they are about, and what has no default.
+ABOUT = {
+    EvaluationRequest: {"data": TEXTS},
+    StudyRequest: {"pairs": TEXTS, "items": TEXTS, "layers": "1"},
+    OpenQuestionsRequest: {"questions": ("Why?",), "layer": 1},
+    PaperRequest: {},
 }
 
 
@@ -54,11 +98,17 @@ def test_another_version_is_another_name(monkeypatch, part, value):
     assert key(MODEL, "x") != before
 
 
-def test_every_option_counts():
-    assert OTHER.keys() == EvaluationRequest.options().keys()
-    requests = [EvaluationRequest.parse(data=TEXTS, **{name: value}) for name, value in OTHER.items()]
-    requests += [EvaluationRequest(data=TEXTS), EvaluationRequest(data=LETTERS)]
-    assert len({key(MODEL, request) for request in requests}) == len(requests)
+@pytest.mark.parametrize("request_class", REQUESTS)
+def test_every_option_counts(request_class):
+    about, other = ABOUT[request_class], REQUESTS[request_class]
+    assert other.keys() == request_class.options().keys() == request_class.parse(**about).settings().keys()
+    requests = [request_class.parse(**{**about, name: value}) for name, value in other.items()]
+    names = {key(MODEL, request) for request in [*requests, request_class.parse(**about)]}
+    assert len(names) == 1 + len(other)
+
+
+def test_what_is_measured_counts():
+    assert key(MODEL, EvaluationRequest(data=TEXTS)) != key(MODEL, EvaluationRequest(data=LETTERS))
 
 
 def test_vectors_count_with_their_numbers():
