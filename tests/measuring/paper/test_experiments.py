@@ -113,7 +113,7 @@ def test_the_rest_is_there(found):
     assert len(one.alignments) == 2 and one.alignments[0].layer == one.layer
     assert len(one.given_cosines) == 4 and max(one.given_cosines) < 0.9999
     assert found.shared_layer in {f.layer for f in found.findings}
-    assert found.settings["multipliers"] == (-2, -1, 0, 1, 2)
+    assert found.settings["multipliers"] == [-2, -1, 0, 1, 2]
 
 
 def test_findings_survive_being_kept_as_plain_data(found):
