@@ -9,8 +9,12 @@ from caa_core.metrics.requests import Option, Request
 
 
 def control(request: type[Request], name: str, **look: Any) -> Component:
-    """The page's component for an option. `look` is what else gradio is told; with a `maximum` it is a slider."""
-    option = request.options()[name]
+    """The page's component for an option of a request. `look` is what else gradio is told."""
+    return component(request.options()[name], **look)
+
+
+def component(option: Option[Any], **look: Any) -> Component:
+    """The page's component for an option; with a `maximum` it is a slider."""
     look = {"label": option.label, "value": option.default, "info": option.info or None, **look}
     if option.kind is bool:
         return gr.Checkbox(**look)
@@ -19,7 +23,7 @@ def control(request: type[Request], name: str, **look: Any) -> Component:
     if option.kind is int:
         return gr.Number(precision=0, **look)
     if option.choices:
-        look = {"multiselect": True, "value": list(option.default), **look} if option.kind is tuple else look
+        look |= {"multiselect": True, "value": list(look["value"])} if option.kind is tuple else {}
         return gr.Dropdown(list(option.choices), allow_custom_value=True, **look)
     return gr.Textbox(**look)
 

@@ -11,16 +11,18 @@ import gradio as gr
 import torch
 from gradio.events import Dependency
 
+from caa_core.app.forms import component
 from caa_core.app.panels.common import beside, busy, check_request, events, freed, going, guarded, plain, stopper
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
+from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, thought_of, with_prefill
 from caa_core.progress import Progress, showing
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
-from caa_core.steering.interventions import POSITIONS, Plan, Positions, Steer
+from caa_core.steering.interventions import Plan, Positions, Steer
 
 STEERED = "steered"
 
@@ -134,17 +136,12 @@ class Conversation:
     def settings(self) -> None:
         """Draw what there is to set about writing."""
         with gr.Accordion("More settings", open=False, elem_id=f"{self.panel}-settings"):
-            system = gr.Textbox(label="System prompt", lines=2, placeholder="The template's own, if it has one")
-            positions = gr.Dropdown(
-                list(POSITIONS),
-                value="after-prompt",
-                allow_custom_value=True,
-                label="Steered positions",
-                info="The tokens that are steered. index:-2 is the prompt's second last.",
-            )
-            tokens = gr.Slider(8, min(512, TOKENS.value), 80, step=8, label="New tokens")
-            temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0: always the likeliest token")
-            seed = gr.Number(0, label="Seed", precision=0, info="All columns draw the same random numbers.")
+            system = component(SYSTEM, lines=2, placeholder="The template's own, if it has one")
+            info = "The tokens that are steered. index:-2 is the prompt's second last."
+            positions = component(POSITIONS, info=info)
+            tokens = component(NEW_TOKENS, minimum=8, maximum=min(512, TOKENS.value), step=8)
+            temperature = component(TEMPERATURE, minimum=0, maximum=2, step=0.1)
+            seed = component(SEED, info="All columns draw the same random numbers.")
         self.common = [system, positions, tokens, temperature, seed]
 
     def columns(self) -> None:
@@ -275,7 +272,7 @@ class Conversation:
             question,
             tuple(exchanges),
             system or "",
-            Positions.parse(positions or ""),
+            POSITIONS.value(positions),
             Decoding(int(tokens), float(temperature), int(seed or 0)),
             bool(think),
             tuple(values),

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import component
 from caa_core.app.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Draft, Pairs
@@ -18,9 +19,10 @@ from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.grid import parse_layers, whole
+from caa_core.metrics.options import LAYERS, LETTER_SWAP, READ
 from caa_core.progress import Waiting
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
-from caa_core.steering.activations import RULES, ReadPosition
+from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
@@ -46,19 +48,12 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             gr.Markdown("### 2. Settings")
             name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
             with gr.Row():
-                layers = gr.Textbox("all", label="Layers", info="all, or 10,12-15", elem_id="generate-layers")
+                layers = component(LAYERS, info="all, or 10,12-15", elem_id="generate-layers")
                 limit = gr.Number(
                     0, label="At most so many pairs", info="0: all of them", precision=0, elem_id="generate-limit"
                 )
             with gr.Row():
-                read = gr.Dropdown(
-                    list(RULES),
-                    value="auto",
-                    allow_custom_value=True,
-                    label="Read position",
-                    info="or a token's index, such as -2",
-                    elem_id="generate-read",
-                )
+                read = component(READ, info="or a token's index, such as -2", elem_id="generate-read")
                 method = gr.Dropdown(
                     [(METHOD_LABELS[key], key) for key in METHODS],
                     value=MEAN_DIFFERENCE,
@@ -66,9 +61,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
                     info="as long as the mean difference along them",
                     elem_id="generate-method",
                 )
-            swap = gr.Checkbox(
-                False,
-                label="Use both letter orders",
+            swap = component(
+                LETTER_SWAP,
                 info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
                 elem_id="generate-swap",
             )
@@ -162,7 +156,7 @@ def _settings(
     chosen = draft.pairs.first(whole(limit, "The number of pairs"))
     chosen = chosen.in_both_letter_orders() if swap else chosen
     PAIRS.check(len(chosen.pairs))
-    return chosen, parse_layers(layers, studio.model.num_layers), ReadPosition.parse(read or "auto")
+    return chosen, parse_layers(layers, studio.model.num_layers), READ.value(read)
 
 
 def _pack(found: Comparison) -> dict[str, Any]:

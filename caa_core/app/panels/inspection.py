@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import component
 from caa_core.app.panels.common import (
     bar,
     busy,
@@ -31,12 +32,13 @@ from caa_core.limits import PROMPT
 from caa_core.measuring.cost import TextCosts, neutral_cost
 from caa_core.measuring.inspection import Views, as_prompt, look_inside
 from caa_core.metrics.grid import whole
+from caa_core.metrics.options import POSITIONS
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports import markup
 from caa_core.reports.cost import costs_by_multiplier
 from caa_core.reports.inspection import lens_by_layer, next_token_movers
-from caa_core.steering.interventions import POSITIONS, Positions, Steer
+from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import SteeringVector
 
 PANEL, COSTS = "views", "views-cost"
@@ -70,14 +72,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             vector = vector_picker("Steering vector", FIRST, "views-vector")
             layer = layer_slider(studio, start[0], "views-layer")
             multiplier = multiplier_slider(start[1], "views-multiplier")
-            positions = gr.Dropdown(
-                list(POSITIONS),
-                value="after-prompt",
-                allow_custom_value=True,
-                label="Steered positions",
-                info="The prompt's tokens that are steered. index:-2 is its second last.",
-                elem_id="views-positions",
-            )
+            info = "The prompt's tokens that are steered. index:-2 is its second last."
+            positions = component(POSITIONS, info=info, elem_id="views-positions")
             how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
         with gr.Column(scale=3, min_width=300):
             text = gr.Textbox(
@@ -216,7 +212,7 @@ def _look(
     at = whole(layer, "The layer")
     prompt = as_prompt(model, text or "", how == CHAT)
     steer = Steer(vector.at(at), at, float(multiplier))
-    views = yield from look_inside(model, prompt, steer, Positions.parse(positions or ""))
+    views = yield from look_inside(model, prompt, steer, POSITIONS.value(positions))
     done = f"{plain(name)} at layer {at}, × {multiplier:g}, {len(prompt.ids)} tokens, {plain(model.name)}."
     return views, [done, *misfits(model, vector)]
 
