@@ -60,7 +60,7 @@ Result = TypeVar("Result")
 Found = TypeVar("Found", covariant=True)
 
 
-class Runs(Protocol[P, Found]):
+class RunsToItsEnd(Protocol[P, Found]):
     """A function that runs to its end, and the generator behind it."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Found: ...
@@ -73,14 +73,14 @@ def _nothing(event: object) -> None:
     """Nobody watches."""
 
 
-def _to_its_end(steps: Callable[P, Generator[Any, None, Result]]) -> Runs[P, Result]:
+def _to_its_end(steps: Callable[P, Generator[Any, None, Result]]) -> RunsToItsEnd[P, Result]:
     @functools.wraps(steps)
     def whole(*args: P.args, **kwargs: P.kwargs) -> Result:
         watch = cast(Watch, kwargs.get("progress", _nothing))
         return finish(steps(*args, **kwargs), watch)
 
     whole.steps = steps  # type: ignore[attr-defined]  # functions have no declared attributes
-    return cast("Runs[P, Result]", whole)
+    return cast("RunsToItsEnd[P, Result]", whole)
 
 
 def load(model: str = DEFAULT_MODEL, *, dtype: str = "", device: str = "") -> SteerableModel:
@@ -313,11 +313,13 @@ def compete(
         POSITIONS.value(positions),
         CONTROLS.value(controls),
     )
-    voices = []
-    for source, layer, multiplier in (a, b):
-        vector = yield from _vector(model, source, [model.check_layer(layer)])
-        voices.append(Voice.of(vector, layer, multiplier))
-    return (yield from run(model, request, *voices))
+    voice_a, voice_b = (yield from _voice(model, *a)), (yield from _voice(model, *b))
+    return (yield from run(model, request, voice_a, voice_b))
+
+
+def _voice(model: SteerableModel, source: VectorSource, layer: int, multiplier: float) -> Generator[Any, None, Voice]:
+    vector = yield from _vector(model, source, [model.check_layer(layer)])
+    return Voice.of(vector, layer, multiplier)
 
 
 def _vector(
