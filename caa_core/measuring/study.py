@@ -167,11 +167,11 @@ def study(
     Raises:
         InputError: no item can be measured everywhere, a layer or multiplier that cannot be, or too many cells.
     """
-    plan = _planned(model, request)
+    plan = _plan(model, request)
     common, skipped = yield from _same_items(model, request.items, plan.arms)
     items = next(iter(common.values()))
     kept = _KeptRows({} if known is None else known, model, request, items)
-    vectors, left_out = yield from _vectors(model, request, plan, kept)
+    vectors, left_out = yield from _vectors_by_read(model, request, plan, kept)
     plan = plan.without(left_out)
     rows = kept.rows(plan.cells)
     norms = _norms(plan, vectors, rows)
@@ -192,13 +192,13 @@ def study(
     for (positions, cue), asked in common.items():
         wanted = [cell for cell in plan.cells_under(positions, cue) if cell not in rows]
         if wanted:
-            found = yield from within(progress, _measured(model, asked, wanted, vectors, norms), len(wanted))
+            found = yield from within(progress, _measure(model, asked, wanted, vectors, norms), len(wanted))
             rows |= zip(wanted, found, strict=True)
             kept.put(found)
             progress.done = len(rows)
             yield progress
-            yield _collected(shell, plan, rows)
-    return _collected(shell, plan, rows)
+            yield _collect(shell, plan, rows)
+    return _collect(shell, plan, rows)
 
 
 def size(request: StudyRequest, num_layers: int) -> str:
@@ -239,7 +239,7 @@ class _StudyPlan:
         return replace(self, arms=tuple(arm for arm in self.arms if arm.read not in left_out))
 
 
-def _planned(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
+def _plan(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
     """All that is asked for. Raises InputError where that cannot be, or is too much."""
     layers = parse_layers(request.layers, model.num_layers)
     multipliers = [m for m in request.multipliers if m]
@@ -251,7 +251,7 @@ def _planned(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
     return plan
 
 
-def _collected(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow]) -> Study:
+def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow]) -> Study:
     """The study as far as it has come."""
     return replace(shell, rows=tuple(rows[cell] for cell in plan.cells if cell in rows))
 
@@ -321,7 +321,7 @@ class _StudyVectors:
         return [one * (norm / self.vector.norm(layer)) for one in all_of_it]
 
 
-def _made(
+def _make_vectors(
     model: SteerableModel, request: StudyRequest, layers: Sequence[int], read_at: ReadPosition
 ) -> Generator[Progress, None, _StudyVectors]:
     """All from one pass over the pairs."""
@@ -334,7 +334,7 @@ def _made(
     return _StudyVectors(vector, (random_controls(vector, layers, count), shuffled.controls(vector, layers)))
 
 
-def _vectors(
+def _vectors_by_read(
     model: SteerableModel, request: StudyRequest, plan: _StudyPlan, kept: _KeptRows
 ) -> Generator[Progress, None, tuple[dict[str, _StudyVectors], dict[str, str]]]:
     """By read position its vector and controls, where something is left to be measured with them; and why others have
@@ -346,7 +346,7 @@ def _vectors(
             left_out[read] = reason
         elif not kept.has_all([cell for cell in plan.cells if cell[0].read == read]):
             try:
-                vectors[read] = yield from _made(model, request, plan.layers, ReadPosition.parse(read))
+                vectors[read] = yield from _make_vectors(model, request, plan.layers, ReadPosition.parse(read))
             except InputError as error:
                 left_out[read] = f"Read position {read}: {error}"
                 kept.put_reason(read, left_out[read])
@@ -360,7 +360,7 @@ def _norms(plan: _StudyPlan, vectors: Mapping[str, _StudyVectors], rows: Mapping
     return {layer: rows[plan.base, (layer, plan.multipliers[0])].norm for layer in plan.layers}
 
 
-def _measured(
+def _measure(
     model: SteerableModel,
     items: Items,
     cells: Sequence[Cell],
