@@ -15,7 +15,7 @@ from caa_core.measuring.paper.behaviours import Behaviour, check_behaviours
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm, Replication
 from caa_core.measuring.paper.items import PaperItems
 from caa_core.measuring.paper.request import LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER, PaperRequest
-from caa_core.measuring.paper.runs import GIVEN, OWN, RANDOM, SHUFFLED, TRANSFERRED, Runs
+from caa_core.measuring.paper.runs import GIVEN, OWN, RANDOM, SHUFFLED, TRANSFERRED, ScoredRuns
 from caa_core.measuring.paper.stages import (
     AT_LAYER,
     BY_LAYER,
@@ -160,7 +160,7 @@ class _Experiments:
         self.places = [(layer, m) for layer in layers for m in (MINUS, PLUS)]
         # Where the vector is as given already, or items have no letters, it is scored once.
         self.kinds = (OWN, GIVEN) if vectors.given is not vectors.vector and items.paper else (OWN,)
-        self.runs = Runs()
+        self.runs = ScoredRuns()
 
     def choose(self) -> Generator[Progress, None, _Choice]:
         """Score the vector of every layer where that is asked for, or a layer is to be chosen by it."""

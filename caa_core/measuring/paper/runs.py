@@ -10,7 +10,7 @@ from caa_core.steering.interventions import Steer
 OWN, GIVEN, TRANSFERRED, RANDOM, SHUFFLED = "own", "given", "transferred", "random", "shuffled"
 
 
-class Runs:
+class ScoredRuns:
     """Scores of runs by what they are for and, within that, by layer and multiplier; and of the unsteered model."""
 
     def __init__(self) -> None:
