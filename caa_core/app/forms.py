@@ -8,13 +8,13 @@ from gradio.components import Component
 from caa_core.metrics.requests import Option, Request
 
 
-def control(request: type[Request], name: str, **look: Any) -> Component:
+def control(request: type[Request], name: str, **look: Any) -> Any:
     """The page's component for an option of a request. `look` is what else gradio is told."""
     return component(request.options()[name], **look)
 
 
-def component(option: Option[Any], **look: Any) -> Component:
-    """The page's component for an option; with a `maximum` it is a slider."""
+def component(option: Option[Any], **look: Any) -> Any:
+    """The page's component for an option, a gradio component of whichever kind suits it; with a `maximum` a slider."""
     look = {"label": option.label, "value": option.default, "info": option.info or None, **look}
     if option.kind is bool:
         return gr.Checkbox(**look)

@@ -5,26 +5,32 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import torch
 from gradio.events import Dependency
 
 from caa_core.app.forms import component
-from caa_core.app.panels.common import beside, busy, check_request, events, freed, going, guarded, plain, stopper
+from caa_core.app.panels.common import QUIET, beside, busy, check_request, events, freed, going, guarded, plain, stopper
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
 from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, thought_of, with_prefill
+from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
 from caa_core.progress import Progress, showing
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 from caa_core.steering.interventions import Plan, Positions, Steer
 
 STEERED = "steered"
+BUTTONS: dict[str, Literal["primary", "stop", "secondary"]] = {
+    "Write": "primary",
+    "Stop": "stop",
+    "Retry": "secondary",
+    "Clear": "secondary",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,12 @@ class Voices:
     notes: Sequence[str] = ()
     told: Sequence[str] = ()
     begins: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[tuple[tuple[Steer, ...], str, str]]:
+        """What is added, told and begun in each column that is written."""
+        columns = zip_longest(self.steers, self.told, self.begins)
+        return [(steers or (), told or "", begin or "") for steers, told, begin in columns]
 
 
 # A panel's own part of the work, on the worker: from the values of its settings to what each column gets.
@@ -84,19 +96,22 @@ class Said:
     text: str = ""
 
 
-def shown(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
+def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
     """A column's history for its chatbot, which renders HTML: with every letter as it was written. A thought can be
     folded away.
     """
+
+    def message(role: str, text: str, **more: Any) -> dict[str, Any]:
+        return {"role": role, "content": html.escape(text, quote=False), **more}
+
     messages = []
     for exchange in exchanges:
-        messages.append({"role": "user", "content": exchange.question})
+        messages.append(message("user", exchange.question))
         if exchange.thoughts:
-            thought = exchange.thoughts[column]
-            messages.append({"role": "assistant", "content": thought, "metadata": {"title": "Thought"}})
+            messages.append(message("assistant", exchange.thoughts[column], metadata={"title": "Thought"}))
         if exchange.answers[column] or not exchange.thoughts:
-            messages.append({"role": "assistant", "content": exchange.answers[column]})
-    return [{**message, "content": html.escape(message["content"], quote=False)} for message in messages]
+            messages.append(message("assistant", exchange.answers[column]))
+    return messages
 
 
 def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
@@ -158,12 +173,7 @@ class Conversation:
         with gr.Row():
             self.buttons = {
                 name: gr.Button(name, variant=variant, elem_id=f"{self.panel}-{name.lower()}", min_width=80, size="md")
-                for name, variant in (
-                    ("Write", "primary"),
-                    ("Stop", "stop"),
-                    ("Retry", "secondary"),
-                    ("Clear", "secondary"),
-                )
+                for name, variant in BUTTONS.items()
             }
         self.think = gr.Checkbox(
             False,
@@ -246,24 +256,23 @@ class Conversation:
         self.starters = [self.buttons["Write"], self.buttons["Retry"]]
         parts = [self.history, *self.chatbots, self.status, self.marked]
         settings = [*self.common, self.think, *values]
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
         writing = gr.on(
             [self.buttons["Write"].click, self.question.submit],
             send,
             [self.question, self.history, *settings],
             [*parts, self.question, *self.starters],
-            **silent,
+            **QUIET,
         )
-        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], [*parts, *self.starters], **silent)
+        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], [*parts, *self.starters], **QUIET)
         self.written = [writing, retrying]
         for event in self.written:
             freed(event, *self.starters)
-        self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **silent)
+        self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **QUIET)
         # What is being written must not come back into a cleared chat, nor what was on its way to the page.
-        cleared = self.buttons["Clear"].click(clear, None, parts, cancels=self.written, **silent)
-        cleared.then(empty, None, parts, **silent)
-        entered.then(restore, None, [self.history, *self.chatbots], **silent)
-        self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **silent)
+        cleared = self.buttons["Clear"].click(clear, None, parts, cancels=self.written, **QUIET)
+        cleared.then(empty, None, parts, **QUIET)
+        entered.then(restore, None, [self.history, *self.chatbots], **QUIET)
+        self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
 
     def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> Request:
         system, positions, tokens, temperature, seed, think, *values = rest
@@ -341,7 +350,7 @@ def _write(
     voices = yield from prepare(model, session, *asked.values)
     question = {"role": "user", "content": asked.question}
     rows, begins = [], []
-    for c, (steers, words, begin) in enumerate(zip_longest(voices.steers, voices.told, voices.begins, fillvalue="")):
+    for c, (steers, words, begin) in enumerate(voices.columns):
         system = "\n".join(filter(None, (asked.system, words)))
         history = [*turns(asked.exchanges, c), question]
         if asked.think:
@@ -350,7 +359,7 @@ def _write(
             prompt = with_prefill(model.tokenizer, render(model.tokenizer, history, system), begin)
         rows.append(BatchRow(prompt, steers, asked.positions))
         begins.append(begin)
-    thoughts = [()] * len(rows)
+    thoughts: list[tuple[int, ...]] = [()] * len(rows)
     if asked.think:
         thoughts = yield from _thoughts(model, rows, asked.decoding)
         rows = [
@@ -384,7 +393,7 @@ def _thoughts(
 
 
 def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:
-    return model.tokenizer.decode(ids, skip_special_tokens=True).strip().rstrip("\ufffd")
+    return text_of(model.tokenizer, ids, skip_special_tokens=True).strip().rstrip("\ufffd")
 
 
 def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tuple[str, str | None]]:
@@ -396,7 +405,7 @@ def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tupl
     covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.sums else []
     labels = [STEERED if steered else None for steered in covered]
     labels += [None] * (len(ids) - len(labels))
-    texts = [model.tokenizer.decode([token]).replace("\n", "⏎\n") for token in ids]
+    texts = [text_of(model.tokenizer, [token]).replace("\n", "⏎\n") for token in ids]
     return list(zip(texts, labels, strict=True))
 
 

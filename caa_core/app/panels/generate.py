@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.forms import component
-from caa_core.app.panels.common import busy, events, freed, guarded, json_download, plain, shared_bar, stopper
+from caa_core.app.panels.common import QUIET, busy, events, freed, guarded, json_download, plain, shared_bar, stopper
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Draft, Pairs
 from caa_core.app.panels.plots import figure
@@ -87,7 +87,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.wire(page.entered)
 
     @guarded
-    def run(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
+    def run(request: gr.Request, draft: Draft, *values: Any) -> Iterator[dict]:
         title, method, count, *rest = values
         chosen, numbers, position = _settings(studio, draft, *rest)
         session = studio.session(request.session_hash)
@@ -107,7 +107,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         yield vectors.show(session, kept) | {vectors.changed: count + 1, status: said}
 
     @guarded
-    def weigh_up(request: gr.Request, draft: Draft, *values: str | float | bool) -> Iterator[dict]:
+    def weigh_up(request: gr.Request, draft: Draft, *values: Any) -> Iterator[dict]:
         chosen, numbers, position = _settings(studio, draft, *values)
         session = studio.session(request.session_hash)
         job = studio.run(lambda model: compare(model, chosen, numbers, position))
@@ -135,17 +135,16 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         kept = session.person.results.get(COMPARISON)
         return show(session, _unpack(kept)) if kept else {compared: gr.skip()}
 
-    silent = {"api_visibility": "private", "show_progress": "hidden"}
     settings = [layers, limit, read, swap]
     made = [*vectors.parts, status, vectors.changed]
-    making = make.click(run, [pairs.draft, name, method, vectors.changed, *settings], [*made, make, weigh], **silent)
+    making = make.click(run, [pairs.draft, name, method, vectors.changed, *settings], [*made, make, weigh], **QUIET)
     comparison = [compared, verdict, separations, cosines, data]
-    weighing = weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison, make, weigh], **silent)
+    weighing = weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison, make, weigh], **QUIET)
     for event in (making, weighing):
         freed(event, make, weigh)
     page.restore(restore, comparison)
     for job in (PANEL, COMPARISON, vectors.PANEL):
-        stop.click(stopper(studio, job), queue=False, **silent)
+        stop.click(stopper(studio, job), queue=False, **QUIET)
     return Tab(vectors.pickers, changed=[vectors.changed])
 
 

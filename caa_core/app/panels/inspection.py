@@ -7,6 +7,7 @@ import gradio as gr
 
 from caa_core.app.forms import component
 from caa_core.app.panels.common import (
+    QUIET,
     bar,
     busy,
     check_fit,
@@ -174,16 +175,15 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     def choose(request: gr.Request, name: str) -> tuple[int, float]:
         return recommended(studio, name, studio.session(request.session_hash))
 
-    silent = {"show_progress": "hidden", "api_visibility": "private"}
     starters = [look, measure]
     parts = [alignment, kl, movers, lens, layers, words, status, data]
     weighing = [cost, costs, costs_data]
-    looking = look.click(run, [vector, layer, multiplier, positions, how, text], [*parts, *starters], **silent)
-    measuring = measure.click(weigh, [vector, layer], [status, *weighing, *starters], **silent)
+    looking = look.click(run, [vector, layer, multiplier, positions, how, text], [*parts, *starters], **QUIET)
+    measuring = measure.click(weigh, [vector, layer], [status, *weighing, *starters], **QUIET)
     for event in (looking, measuring):
         freed(event, *starters)
-    stop.click(stopper(studio, PANEL), queue=False, **silent)
-    vector.input(choose, vector, [layer, multiplier], **silent)
+    stop.click(stopper(studio, PANEL), queue=False, **QUIET)
+    vector.input(choose, vector, [layer, multiplier], **QUIET)
     page.restore(restore, [*parts, *weighing])
     return Tab([vector], [layer])
 
@@ -240,12 +240,15 @@ def _lens(views: Views) -> str:
         for tokens, probabilities in zip(views.lens.tokens, views.lens.probabilities, strict=True)
     )
     heads = ["layer", "unsteered", "probability", "steered", "probability"]
-    rows = zip(unsteered, steered, strict=True)
-    return markup.table(heads, [[str(layer), *a, *b] for layer, (a, b) in enumerate(rows)])
+    layers = enumerate(zip(unsteered, steered, strict=True))
+    rows: list[list[str | float]] = [[str(layer), *a, *b] for layer, (a, b) in layers]
+    return markup.table(heads, rows)
 
 
 def _words(views: Views) -> str:
     found = views.unembedding
     rows = zip(found.promoted, found.suppressed, strict=True)
-    cells = [[markup.quoted(up), high, markup.quoted(down), low] for (up, high), (down, low) in rows]
+    cells: list[list[str | float]] = [
+        [markup.quoted(up), high, markup.quoted(down), low] for (up, high), (down, low) in rows
+    ]
     return markup.table(["promotes", "logit", "suppresses", "logit"], cells)
