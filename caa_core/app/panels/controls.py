@@ -1,12 +1,14 @@
 """Controls that several tabs have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
-from caa_core.app.panels.common import layer_slider, multiplier_slider, vector_picker
+from caa_core.app.panels.common import MULTIPLIERS, layer_slider, multiplier_slider, vector_picker
 from caa_core.app.studio import Studio
+from caa_core.model.prompts import CUES
+from caa_core.steering.interventions import AFTER_PROMPT, POSITIONS
 
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
 PAIR_FILES = [*TABLES[:-1], ".txt", TABLES[-1]]
@@ -33,6 +35,12 @@ def voice_controls(
         layer_slider(studio, start[0], f"{prefix}-layer", render),
         multiplier_slider(start[1], f"{prefix}-multiplier", render),
     )
+
+
+def multiplier_at(value: float) -> gr.Slider:
+    """Update of a multiplier's slider to a value, which may lie outside its range or between its steps."""
+    step = 0.1 if abs(value * 10 - round(value * 10)) < 1e-9 else 0.01
+    return gr.Slider(min(MULTIPLIERS["minimum"], value), max(MULTIPLIERS["maximum"], value), value=value, step=step)
 
 
 @dataclass(frozen=True)
@@ -74,3 +82,27 @@ def numbers_table(elem_id: str, wrap: bool = False) -> gr.Dataframe:
     """A table to be read, whose heads come with its rows."""
     # Not the button "copy", which makes CSV that a spreadsheet would run formulas from.
     return gr.Dataframe([], interactive=False, max_height=420, buttons=["fullscreen"], wrap=wrap, elem_id=elem_id)
+
+
+def choice(values: Sequence[str], value: str, label: str, info: str = "", elem_id: str | None = None) -> gr.Dropdown:
+    """Values to choose from, or another one to be typed."""
+    return gr.Dropdown(
+        list(values),
+        value=value,
+        allow_custom_value=True,
+        label=label,
+        info=info or None,
+        elem_id=elem_id,
+        min_width=140,
+    )
+
+
+def positions_picker(info: str = "", elem_id: str | None = None) -> gr.Dropdown:
+    """Which tokens are steered."""
+    return choice(POSITIONS, str(AFTER_PROMPT), "Steered positions", info, elem_id)
+
+
+def cue_picker() -> gr.Dropdown:
+    """How an answer begins that is scored, or what else is asked for."""
+    cues = [name for name in CUES if name]
+    return choice(cues, "none", "Answer cue", "how the answer begins, or an instruction")

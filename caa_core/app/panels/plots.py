@@ -7,7 +7,7 @@ FORMATS = ("PNG", "SVG")
 SAVE = """() => {{
     const plot = document.querySelector('#{elem_id} .js-plotly-plot');
     if (plot) window.Plotly.downloadImage(plot, {{
-        format: '{format}', filename: '{elem_id}', width: plot.offsetWidth, height: plot.offsetHeight, scale: {scale}
+        format: '{format}', filename: '{name}', width: plot.offsetWidth, height: plot.offsetHeight, scale: {scale}
     }});
 }}"""
 
@@ -30,7 +30,14 @@ def figure(label: str, elem_id: str) -> gr.Plot:
     shown = gr.Plot(label=label, elem_id=elem_id)
     with gr.Row():
         for format in FORMATS:
-            button = gr.Button(format, size="sm", min_width=60, scale=0, elem_id=f"{elem_id}-{format.lower()}")
-            script = SAVE.format(elem_id=elem_id, format=format.lower(), scale=2 if format == "PNG" else 1)
-            button.click(None, js=script, api_visibility="private")
+            save_button(elem_id, elem_id, format, format, 60, scale=0)
     return shown
+
+
+def save_button(plot: str, name: str, format: str, label: str, min_width: int, scale: int | None = None) -> gr.Button:
+    """A button that saves the figure in the part `plot` as a picture; `name` is the file's, and begins the button's."""
+    ending = format.lower()
+    button = gr.Button(label, size="sm", min_width=min_width, scale=scale, elem_id=f"{name}-{ending}")
+    script = SAVE.format(elem_id=plot, name=name, format=ending, scale=2 if format == "PNG" else 1)
+    button.click(None, js=script, api_visibility="private")
+    return button

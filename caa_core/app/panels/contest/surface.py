@@ -7,8 +7,16 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from caa_core.app.panels.common import MULTIPLIERS, QUIET, Updates, download_buttons, guarded, plain, report_downloads
+from caa_core.app.panels.common import (
+    QUIET,
+    Updates,
+    download_buttons,
+    guarded,
+    plain,
+    report_downloads,
+)
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, Prepare, bout_of
+from caa_core.app.panels.controls import multiplier_at
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
@@ -149,8 +157,13 @@ class SurfacePanel(Experiment[Asked]):
         if isinstance(result, LayerGrid):
             layers = [self.studio.model.check_layer(whole(layer, "The layer")) for layer in (of_a, of_b)]
             return [self.kinds[layers[0] != layers[1]], *layers, gr.skip(), gr.skip()]
-        given = zip((of_a, of_b), (result.layer_a, result.layer_b), strict=True)
-        return [*[gr.skip()] * 3, *(gr.skip() if layer is None else _slider(value) for value, layer in given)]
+        given = zip(
+            [number(value, "The multiplier") for value in (of_a, of_b)], (result.layer_a, result.layer_b), strict=True
+        )
+        return [
+            *[gr.skip()] * 3,
+            *(gr.skip() if layer is None else multiplier_at(value) for value, layer in given),
+        ]
 
 
 def _axes(layers: int) -> tuple[gr.Radio, list[gr.Textbox]]:
@@ -178,11 +191,3 @@ def _found(kept: dict[str, Any]) -> Any:
 
 def _figure(found: Any, map_of: str) -> Any:
     return layer_map(found, MAPS.get(map_of, DOMINANCE)) if isinstance(found, LayerGrid) else surface_map(found)
-
-
-def _slider(value: Any) -> gr.Slider:
-    """A multiplier's slider at a value, which may lie outside its range or between its steps."""
-    value = number(value, "The multiplier")
-    ends = {"minimum": min(MULTIPLIERS["minimum"], value), "maximum": max(MULTIPLIERS["maximum"], value)}
-    step = 0.1 if abs(value * 10 - round(value * 10)) < 1e-9 else 0.01
-    return gr.Slider(value=value, step=step, **ends)

@@ -1,0 +1,28 @@
+"""The latest evaluation, and the items that it was of: what other measurements go on from."""
+
+from dataclasses import asdict
+from typing import Any
+
+from caa_core.app.sessions import Person
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+
+# The names under which both are kept.
+EVALUATION, ITEMS = "measure", "measure-items"
+
+
+def keep_items(person: Person, items: Dataset) -> None:
+    """Note what is measured on, for figures that are asked for later."""
+    person.remember(ITEMS, asdict(items))
+
+
+def measured(person: Person) -> tuple[dict[str, Any], Dataset]:
+    """What was asked of the last measurement, and its items. Raises InputError where there is none."""
+    kept, items = (person.results.get(name) for name in (EVALUATION, ITEMS))
+    if not kept or not items:
+        raise InputError("Measure under Layers and multipliers first: this is about what was measured there.")
+    try:
+        pairs = tuple(ContrastPair(**pair) for pair in items["pairs"])
+        return kept["asked"], Dataset(**{**items, "pairs": pairs})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError("The measurement that was kept cannot be read; measure again.") from error
