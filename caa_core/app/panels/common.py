@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypedDict
 
 import gradio as gr
@@ -256,6 +256,12 @@ def plain(text: str) -> str:
     """Text of somebody's own (names, files, fields) as Markdown that shows it letter by letter, and links nowhere."""
     text = re.sub(r"([\\`*_{}\[\]()#+!|<>~$&@-])", r"\\\1", visible(text))
     return re.sub(r"(:)(?=//)|(?<=\bwww)(\.)", r"\\\g<0>", text, flags=re.IGNORECASE)
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of words as a table in Markdown."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(plain, row))} |" for row in rows)])
 
 
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:

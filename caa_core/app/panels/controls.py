@@ -1,14 +1,12 @@
 """Controls that several tabs have."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
 from caa_core.app.panels.common import MULTIPLIERS, layer_slider, multiplier_slider, vector_picker
 from caa_core.app.studio import Studio
-from caa_core.model.prompts import CUES
-from caa_core.steering.interventions import AFTER_PROMPT, POSITIONS
 
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
 PAIR_FILES = [*TABLES[:-1], ".txt", TABLES[-1]]
@@ -82,27 +80,3 @@ def numbers_table(elem_id: str, wrap: bool = False) -> gr.Dataframe:
     """A table to be read, whose heads come with its rows."""
     # Not the button "copy", which makes CSV that a spreadsheet would run formulas from.
     return gr.Dataframe([], interactive=False, max_height=420, buttons=["fullscreen"], wrap=wrap, elem_id=elem_id)
-
-
-def choice(values: Sequence[str], value: str, label: str, info: str = "", elem_id: str | None = None) -> gr.Dropdown:
-    """Values to choose from, or another one to be typed."""
-    return gr.Dropdown(
-        list(values),
-        value=value,
-        allow_custom_value=True,
-        label=label,
-        info=info or None,
-        elem_id=elem_id,
-        min_width=140,
-    )
-
-
-def positions_picker(info: str = "", elem_id: str | None = None) -> gr.Dropdown:
-    """Which tokens are steered."""
-    return choice(POSITIONS, str(AFTER_PROMPT), "Steered positions", info, elem_id)
-
-
-def cue_picker() -> gr.Dropdown:
-    """How an answer begins that is scored, or what else is asked for."""
-    cues = [name for name in CUES if name]
-    return choice(cues, "none", "Answer cue", "how the answer begins, or an instruction")

@@ -120,6 +120,10 @@ class Experiment(Generic[Asked]):
         """Updates for its beginning."""
         return {self.status: "Waiting for the model ...", **busy(*self.starters)}
 
+    def how_far(self, progress: Progress) -> str:
+        """What the status says while it runs."""
+        return shared_bar(self.studio, progress)
+
     def free(self) -> Updates:
         """Updates for when it has ended, however it did."""
         return {button: gr.Button(interactive=True) for button in self.starters}
@@ -133,7 +137,7 @@ class Experiment(Generic[Asked]):
         job = self.start(run)
         for event in events(session, self.name, job):
             if isinstance(event, Progress):
-                yield {self.status: shared_bar(self.studio, event)}
+                yield {self.status: self.how_far(event)}
             else:
                 yield self.show(session, event, form)
         done = {} if run.found is None else self.show(session, run.found, form) | self.files(session, run.found)

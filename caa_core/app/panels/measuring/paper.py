@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import Updates, download_buttons, number, report_downloads, whole
+from caa_core.app.panels.common import Updates, download_buttons, report_downloads
 from caa_core.app.panels.controls import TABLES, as_questions, at_most, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.latest import measured
@@ -29,7 +29,7 @@ from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import parse_multipliers
+from caa_core.metrics.grid import number, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.paper.report import report_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import Updates, json_download, plain, whole
+from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.latest import measured
 from caa_core.app.panels.page import Page
@@ -19,7 +19,7 @@ from caa_core.measuring.paper.behaviours import Behaviour, Instructions, find_in
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.metrics.grid import parse_multipliers
+from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.paper.report import FIGURES, section_of
