@@ -112,7 +112,7 @@ class Experiment(Generic[Asked]):
         run.session.person.remember(self.name, kept)
         return kept
 
-    def start(self, run: Run[Asked]) -> Running:
+    def begin(self, run: Run[Asked]) -> Running:
         """Begin it as a job."""
         return self.studio.run(lambda model: self._steps(model, run))
 
@@ -134,7 +134,7 @@ class Experiment(Generic[Asked]):
         form = dict(zip(self.form, values, strict=True))
         run = Run(session, form, self.ask(session, form))
         yield self.waiting()
-        job = self.start(run)
+        job = self.begin(run)
         for event in events(session, self.name, job):
             if isinstance(event, Progress):
                 yield {self.status: self.how_far(event)}

@@ -278,7 +278,7 @@ class JudgePanel(Experiment[Judging]):
         known = {place: score for place, score in scored.scores(JUDGE).items() if same and score is not None}
         return Judging(judge, behaviour, scored.replies, known)
 
-    def start(self, run: Run[Judging]) -> _Asking:
+    def begin(self, run: Run[Judging]) -> _Asking:
         return _Asking(self._judge(run))
 
     def _judge(self, run: Run[Judging]) -> Generator[Progress, None, None]:

@@ -1,0 +1,138 @@
+"""An experiment on the page: what its run, stop, error and reload do, on one that takes no model's time."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from caa_core.app.panels import steer
+from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.page import Page
+from caa_core.app.sessions import Person
+from caa_core.app.studio import Studio
+from caa_core.errors import InputError
+from caa_core.metrics.grid import whole
+from caa_core.progress import Progress
+from tests.helpers.models import save_tiny
+
+
+class Counting(Experiment[int]):
+    """Counts up to a number, which is typed; even counts are known by and by."""
+
+    name = "counting"
+    cache = Cache("counting-known", most=2)
+    refills = True
+    unreadable = "The count that was kept cannot be read."
+
+    def __init__(self, page: Page):
+        self.number, self.file = gr.Textbox("3"), gr.File()
+        self.start, stop, self.status, self.count = gr.Button(), gr.Button(), gr.Markdown(), gr.Markdown()
+        self.way = gr.Radio(["in words", "as a list"], value="in words")
+        form = {"to": self.number, "file": self.file}
+        super().__init__(page, form, [self.start], stop, self.status, [self.count])
+        self.shown_by(self.way, [self.count], lambda _, kept, way: {self.count: f"{way}: {kept['count']}"})
+
+    def ask(self, session, form: Mapping[str, Any]) -> int:
+        return whole(form["to"], "The number")
+
+    def work(self, model, session, asked: int, known: dict[str, Any]) -> Generator[Progress | Plain, None, Plain]:
+        if asked == 13:
+            raise InputError("Not that far.")
+        for i in range(1, asked + 1):
+            yield Progress(asked, "counts", asked, i, i)
+            known[str(i)] = i
+            if i % 2 == 0:
+                yield {"count": i}
+        return {"count": asked}
+
+    def show(self, session, kept: Plain, form: Mapping[str, Any]):
+        return {self.count: f"{kept['count']}, asked for {form.get('to', 'before')}"}
+
+    def files(self, session, kept: Plain):
+        return {self.count: f"{kept['count']} to its end"}
+
+    def ended(self, asked: int, kept: Plain | None, stopped: bool) -> str:
+        return f"{'Stopped' if stopped else 'Done'} at {kept['count'] if kept else 'nothing'}"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    return Studio(str(save_tiny(tmp_path_factory.mktemp("tiny"))), say=lambda _: None)
+
+
+@pytest.fixture
+def drawn(studio):
+    with gr.Blocks() as blocks:
+        entered = blocks.load(lambda: None)
+        page = Page(studio, blocks, gr.Markdown(), gr.State(), entered, steer.controls(studio))
+        return blocks, Counting(page)
+
+
+ASKING = gr.Request(session_hash="somebody")
+
+
+def handler(blocks, name):
+    (found,) = {fn.fn for fn in blocks.fns.values() if fn.name == name}
+    return found
+
+
+def test_a_run_says_how_far_it_is_and_keeps_what_it_found(drawn, studio):
+    _, counting = drawn
+    updates = list(counting.run(ASKING, "3", None))
+    assert updates[0][counting.status] == "Waiting for the model ..." and not updates[0][counting.start].interactive
+    assert updates[-1] == {counting.status: "Done at 3", counting.count: "3 to its end"}
+    person = studio.session("somebody").person
+    assert person.results["counting"] == {"asked": {"to": "3", "file": None}, "count": 3}
+    assert person.results["counting-known"] == {"2": 2, "3": 3}
+
+
+def test_what_came_before_a_stop_stays(drawn, studio):
+    _, counting = drawn
+    updates = counting.run(ASKING, "1000000", "a file")
+    while not any("asked for 1000000" in str(update.get(counting.count)) for update in [next(updates)]):
+        pass
+    studio.session("somebody").stop("counting")
+    last = list(updates)[-1]
+    kept = studio.session("somebody").person.results["counting"]
+    assert last[counting.status] == f"Stopped at {kept['count']}" and kept["count"] < 1000000
+    assert kept["asked"] == {"to": "1000000", "file": None}
+
+
+@pytest.mark.parametrize(("typed", "said"), [("three", "The number must be a number"), ("13", "Not that far")])
+def test_an_error_is_said_and_what_was_kept_stays(drawn, studio, typed, said):
+    _, counting = drawn
+    list(counting.run(ASKING, "2", None))
+    with pytest.raises(gr.Error, match=said):
+        list(counting.run(ASKING, typed, None))
+    assert studio.session("somebody").person.results["counting"]["count"] == 2
+
+
+def test_the_button_is_freed_after_success_and_after_failure(drawn):
+    blocks, counting = drawn
+    (run,) = [fn for fn in blocks.fns.values() if fn.name == "run"]
+    after = [fn for fn in blocks.fns.values() if fn.trigger_after == run._id and counting.start in fn.outputs]
+    assert {fn.trigger_only_on_failure for fn in after} == {False, True}
+    assert all(fn.fn()[counting.start].interactive and not fn.queue for fn in after)
+
+
+def test_a_reload_shows_the_result_and_fills_in_the_form(drawn, studio):
+    blocks, counting = drawn
+    assert list(counting.restore(gr.Request(session_hash="nobody"))) == [counting.status]
+    list(counting.run(ASKING, "4", "a file"))
+    assert counting.restore(ASKING) == {counting.number: "4", counting.count: "4 to its end"}
+    assert handler(blocks, "again")(ASKING, "as a list") == {counting.count: "as a list: 4"}
+    studio.session("somebody").person.results["counting"] = {"another": "form"}
+    with pytest.raises(gr.Error, match="The count that was kept cannot be read"):
+        counting.restore(ASKING)
+
+
+def test_what_is_known_is_kept_beside_what_came_meanwhile():
+    person, cache = Person(), Cache("known", most=3)
+    cache.keep(person, {"a": 1, "b": 2})
+    here = cache.of(person)
+    cache.keep(person, {"c": 3})
+    cache.keep(person, {**here, "d": 4})
+    assert cache.of(person) == {"a": 1, "b": 2, "d": 4}
+    person.results["known"] = "nothing of ours"
+    assert cache.of(person) == {}

@@ -1,0 +1,103 @@
+"""Open questions on the page: written, scored blind and by a judge, and all of it again after a reload."""
+
+import json
+
+import gradio as gr
+import pytest
+
+from caa_core.app.panels import steer
+from caa_core.app.panels.measuring import scoring
+from caa_core.app.panels.measuring.open_questions import OpenQuestionsPanel
+from caa_core.app.panels.page import Page
+from caa_core.app.studio import Studio
+from caa_core.progress import Progress
+from tests.helpers.models import save_tiny
+
+ASKING = gr.Request(session_hash="somebody")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    return Studio(str(save_tiny(tmp_path_factory.mktemp("tiny"))), say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def panel(studio):
+    with gr.Blocks() as blocks:
+        page = Page(studio, blocks, gr.Markdown(), gr.State(), blocks.load(lambda: None), steer.controls(studio))
+        return OpenQuestionsPanel(page)
+
+
+@pytest.fixture(scope="module")
+def written(panel, tmp_path_factory):
+    """The last update of two questions answered at two multipliers."""
+    asked = tmp_path_factory.mktemp("asked") / "asked.json"
+    asked.write_text(json.dumps([{"question": question} for question in ("How was your week?", "And lunch?")]))
+    form = {name: part.value for name, part in panel.form.items()}
+    form |= {"layer": 1, "multipliers": "2", "file": str(asked), "max_new_tokens": 8}
+    return list(panel.run(ASKING, *form.values()))[-1]
+
+
+def judging(panel, monkeypatch, judge_all):
+    monkeypatch.setattr(scoring, "judge_all", judge_all)
+    form = {"address": "https://judge.example/v1", "model": "a judge", "key": "secret", "behaviour": "It is joyful."}
+    return panel.judge.run(ASKING, *form.values())
+
+
+def test_answers_are_scored_blind_and_come_back_after_a_reload(panel, written, studio):
+    assert "Safe on these 2 questions" in written[panel.said]
+    card = panel.blind.shown
+    assert "0 of 4 scored" in written[card]
+    assert "1 of 4 scored" in panel.blind.give(ASKING, "3")[card]
+    assert "2 of 4 scored" in panel.blind.give(ASKING, "10")[card]
+    assert "1 of 4 scored" in panel.blind.take_back(ASKING)[card]
+    restored = panel.restore(ASKING)
+    assert "1 of 4 scored" in restored[card] and restored[panel.said] == written[panel.said]
+    assert restored[panel.form["multipliers"]] == "2" and panel.form["file"] not in restored
+    for score in "012":
+        said = panel.blind.give(ASKING, score)[card]
+    assert "All 4 answers are scored" in said and panel.blind.give(ASKING, "5")[card] == said
+    assert "against unsteered" in panel.blind.reveal(ASKING)[panel.blind.meant.said]
+    kept = studio.session("somebody").person.results["open"]
+    assert sorted(one["score"] for one in kept["person"]["scores"]) == [0, 1, 2, 3]
+
+
+def test_what_earlier_versions_kept_is_read(panel, written, studio):
+    person = studio.session("somebody").person
+    now = person.results["open"]
+    asked = now["asked"]
+    person.results["open"] = {name: part for name, part in now.items() if name != "asked"}
+    person.results["open"]["form"] = list(asked.values())
+    assert panel.restore(ASKING)[panel.form["multipliers"]] == "2"
+    person.results["open"] = now
+
+
+def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, written, studio, monkeypatch):
+    seen = []
+
+    def some(judge, behaviour, replies, known):
+        scores = dict(known)
+        for place in range(len(replies)):
+            if place not in scores:
+                scores[place] = float(place)
+                seen.append(place)
+                yield Progress(4, "answers judged", 4, place), scores
+
+    asking = judging(panel, monkeypatch, some)
+    assert next(asking)[panel.judge.judged.said] == "Asking ..."
+    next(asking)
+    studio.session("somebody").stop("open-judge")
+    last = list(asking)[-1]
+    kept = studio.session("somebody").person.results["open"]["judge"]
+    assert 0 < len(kept["scores"]) < 4 and "secret" not in json.dumps(kept)
+    assert last[panel.judge.judged.box].visible
+    list(judging(panel, monkeypatch, some))
+    assert seen == [0, 1, 2, 3]
+    assert len(studio.session("somebody").person.results["open"]["judge"]["scores"]) == 4
+    again = panel.restore(ASKING)
+    assert again[panel.judge.judged.box].visible
+
+
+def test_scores_need_answers(panel):
+    with pytest.raises(gr.Error, match="There are no answers to score yet"):
+        panel.blind.give(gr.Request(session_hash="nobody"), "3")
