@@ -19,7 +19,6 @@ from caa_core.measuring.paper.behaviours import Behaviour, Instructions, find_in
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.metrics.grid import parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.paper.report import FIGURES, section_of
