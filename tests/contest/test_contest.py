@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,16 +8,17 @@ import torch
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
 from caa_core.contest.voice import Voice
-from caa_core.data.presets import find_contest
+from caa_core.data.presets import find_contest, presets
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.items import choose_items
 from caa_core.model.loading import hidden_of
 from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
 from caa_core.reports.contest import dominance_gauge
 from caa_core.steering.interventions import Steer
-from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.helpers.contests import LAYER, PROMPTS
+from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
+from tests.helpers.contests import LAYER, PROMPTS, asked_of
 from tests.helpers.reference import modules, steered_logits
 
 
@@ -143,18 +145,30 @@ def test_contest_files(tmp_path):
         find_contest(file)
 
 
-def test_joy_against_gloom_on_the_command_line(tmp_path, capsys):
-    """The embedded model: both voices speak, and together they do no more than adding them predicts."""
+def test_a_contest_on_the_command_line(planted, tmp_path, capsys):
     out = tmp_path / "contest.json"
-    voices = ["--a", "joy:10:1", "--b", "gloom:10:1"]
-    asked = ["--data", "joy", "--control-seeds", "2", "--json", "--out", str(out)]
-    assert main(["compete", *voices, *asked]) == 0
+    asked = [*asked_of(planted, tmp_path), "--control-seeds", "2", "--json", "--out", str(out)]
+    assert main(asked) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
-    assert found["contest"] is True and found["items"] == 13 and len(found["rows"]) == 13
+    assert found["contest"] is True and found["items"] == len(found["rows"]) == len(PROMPTS)
     assert found["low"] < found["dominance"] < found["high"] and found["control_count"] == 2
-    assert found["interaction_low"] < 0 < found["interaction_high"] and not found["more_than_added"]
+    assert found["dominance"] == pytest.approx(0.5, abs=0.05) and not found["more_than_added"]
     assert "no more than adding them predicts" in found["verdict"]
+
+
+def test_joy_against_gloom_on_the_embedded_model(embedded):
+    """Both voices speak, and together they do no more than adding them predicts; with `CAA_FULL=1`, beyond controls."""
+    full = bool(os.environ.get("CAA_FULL"))
+    items = finish(choose_items(embedded, find_contest("joy").first(13 if full else 6)))
+    vectors = (load_vector(presets()[name].vector_file) for name in ("joy", "gloom"))
+    sides = [Voice.of(vector, 10, 1.0) for vector in vectors]
+    sides = [side if full else replace(side, vector=None) for side in sides]
+    found = finish(compete(embedded, items, *sides, controls=2))
+    assert found.contest and found.items == len(found.rows) == len(items.pairs) and found.control_count == 2
+    assert found.dominance.low < found.dominance.value < found.dominance.high
+    assert found.interaction.low < 0 < found.interaction.high and not found.more_than_added
+    assert "no more than adding them predicts" in found.verdict
 
 
 def test_bad_voices_are_said(capsys):

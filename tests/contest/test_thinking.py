@@ -12,7 +12,6 @@ from caa_core.contest.thinking import reason
 from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
@@ -20,11 +19,11 @@ from caa_core.progress import finish
 from caa_core.reports.thinking import arms_figure, report_of
 from caa_core.reports.writing import write
 from caa_core.steering.interventions import Positions, Steer
+from tests.helpers.contests import PROMPTS, asked_of, plant
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import steered_logits
 from tests.helpers.vectors import random_vector
 
-PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
 SMALL = ThinkingRequest(thoughts=2, tokens=5)
 X = ("nobody", "a", "b", "both")
 
@@ -217,11 +216,10 @@ def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tm
     assert {trace.name for trace in arms_figure(found).data} == {"direct", "steered", "answer only", "reread", "filler"}
 
 
-def test_joy_against_gloom_with_thoughts_on_the_command_line(tmp_path, capsys):
-    data, out = tmp_path / "four.json", tmp_path / "contest.json"
-    data.write_text(json.dumps(json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]))
-    voices = ["--a", "joy:10:1", "--b", "gloom:10:1", "--data", str(data), "--no-controls", "--json", "--out", str(out)]
-    assert main(["compete", *voices, "--cot", "--prompts", "4", "--samples", "1", "--thought-tokens", "6"]) == 0
+def test_a_contest_with_thoughts_on_the_command_line(tmp_path, capsys):
+    out = tmp_path / "contest.json"
+    asked = [*asked_of(plant(), tmp_path, PROMPTS[:4]), "--no-controls", "--json", "--out", str(out)]
+    assert main([*asked, "--cot", "--prompts", "4", "--samples", "1", "--thought-tokens", "6"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
     names = ["direct", "steered", "thinking only", "answer only", "words alone", "reread", "filler", "crossed"]

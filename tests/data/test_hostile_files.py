@@ -16,7 +16,7 @@ from caa_core.data.parquet import columns_of
 from caa_core.data.repair import choose, mend
 from caa_core.data.tables import LEGACY, Table, read_table
 from caa_core.errors import InputError
-from tests.helpers.bounds import STEPS, bounded
+from tests.helpers.bounds import STEPS, allocating, bounded
 from tests.helpers.files import GOOD, as_csv, as_parquet, mutated, sentence
 from tests.helpers.fuzz import hostile
 
@@ -206,6 +206,12 @@ OUTRAGEOUS = {
 def test_outrageous_files(read, name):
     content = OUTRAGEOUS[name]
     read(content if isinstance(content, bytes) else content.encode(), 2 * STEPS)
+
+
+@pytest.mark.parametrize("name", ["opened brackets", "empty lists", "empty objects"])
+def test_lists_without_end_are_not_built(read, name):
+    with allocating(5 * LONG):
+        read(OUTRAGEOUS[name])
 
 
 def test_a_long_text_in_every_field(read):

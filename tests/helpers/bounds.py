@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-# Millions of them that reading one file may take: many times what it takes on any machine.
-STEPS = 400
+# Millions of steps that reading one file may take. It takes a tenth of them at most: a processor that others share is
+# up to three times as slow from one moment to the next.
+STEPS = 200
 
 
 def spent() -> float:
@@ -52,6 +53,7 @@ def bounded(steps: float) -> Iterator[None]:
 @contextmanager
 def allocating(most: int) -> Iterator[None]:
     """What is done inside asks for at most so many bytes of memory at once, apart from tensors."""
+    unit()  # measured while nothing is traced
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

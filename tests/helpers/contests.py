@@ -1,5 +1,7 @@
 """A contest whose directions act in a known way."""
 
+import json
+
 import torch
 
 from caa_core.contest.voice import Voice
@@ -7,7 +9,7 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.helpers.models import make_tiny
+from tests.helpers.models import make_tiny, save_tiny
 
 LAYER = 3
 PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
@@ -32,6 +34,21 @@ def plant():
     return model, items, toward, torch.nn.functional.normalize(idle, dim=1)
 
 
+def everywhere(name, direction):
+    """A vector that is the same at every layer."""
+    return SteeringVector(name, {layer: direction.clone() for layer in range(LAYER + 1)}, {}, Provenance())
+
+
 def voice(name, direction, multiplier=0.02):
-    vector = SteeringVector(name, dict.fromkeys(range(LAYER + 1), direction), {}, Provenance())
-    return Voice.of(vector, LAYER, multiplier)
+    return Voice.of(everywhere(name, direction), LAYER, multiplier)
+
+
+def asked_of(planted, folder, prompts=PROMPTS):
+    """Arguments of a contest on the command line: 3 of A's push are planted against 1 of B's."""
+    _, _, toward, idle = planted
+    save_tiny(folder / "tiny")
+    for name, direction in (("A", 3 * toward + idle[0]), ("B", -toward + idle[1])):
+        everywhere(name, direction).save(folder / f"{name}.safetensors")
+    (folder / "data.json").write_text(json.dumps([{"prompt": prompt, "a": "x", "b": "y"} for prompt in prompts]))
+    voices = [f"--{name.lower()}={folder / name}.safetensors:{LAYER}:0.02" for name in ("A", "B")]
+    return ["compete", f"--model={folder / 'tiny'}", "--dtype=float32", *voices, f"--data={folder / 'data.json'}"]

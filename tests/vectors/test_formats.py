@@ -451,7 +451,7 @@ def test_zip_bombs(tmp_path):
         (other, "compressed in a way"),
     ):
         path = put(tmp_path / "v.zip", content)
-        with allocating(4 * len(content) + 1_000_000), bounded(STEPS), pytest.raises(InputError, match=message):
+        with bounded(STEPS), allocating(4 * len(content) + 1_000_000), pytest.raises(InputError, match=message):
             read_vector(path)
     # A size that lies: what is unpacked is cut at what was declared.
     lying = bytearray(zipped([("vec_layer_1_m.pt", zeros[:50_000_000])], zipfile.ZIP_DEFLATED))
