@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+# What work yields, and what it yields of its result beside its progress, as it is and as it is shown.
+Event = TypeVar("Event")
+Part = TypeVar("Part")
+Shown = TypeVar("Shown")
 SECONDS_BETWEEN_LOOKS = 0.25
 
 
@@ -161,7 +165,9 @@ def within(
         yield progress
 
 
-def showing(work: Generator[Any, None, Result], show: Callable[[Any], Any]) -> Generator[Any, None, Result]:
+def showing(
+    work: Generator[Progress | Part, None, Result], show: Callable[[Part], Shown]
+) -> Generator[Progress | Shown, None, Result]:
     """Run `work`. Its progress goes through as it is; for what it yields of its result comes what `show` returns."""
     try:
         while True:
@@ -174,7 +180,7 @@ def showing(work: Generator[Any, None, Result], show: Callable[[Any], Any]) -> G
         work.close()
 
 
-def finish(work: Generator[Any, None, Result], on_event: Callable[[Any], None] = lambda event: None) -> Result:
+def finish(work: Generator[Event, None, Result], on_event: Callable[[Event], object] = lambda event: None) -> Result:
     """Run `work` to its end here and now and return its result."""
     while True:
         try:

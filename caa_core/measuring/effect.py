@@ -13,7 +13,8 @@ from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.progress import Progress
+from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
@@ -64,9 +65,9 @@ class Effect:
 
 def measure(
     model: SteerableModel, pairs: Sequence[ContrastPair], vector: torch.Tensor, layer: int, multiplier: float
-) -> Generator[Any, None, Effect]:
+) -> Generator[Progress | list[Completion], None, Effect]:
     """Score `pairs` without and with multiplier times `vector` [hidden_size] at a layer, and with random vectors; then
-    write answers to their prompts. Yields progress.
+    write answers to their prompts. Yields `Progress`, and then the answers as they grow.
     """
     directions = [vector, *random_vectors(vector, RANDOM_VECTORS)]
     scores = yield from score(model, pairs, [(Steer(v, layer, multiplier),) for v in directions])
@@ -88,7 +89,7 @@ def measure(
 
 def _written(
     model: SteerableModel, pairs: Sequence[ContrastPair], steer: Steer
-) -> Generator[Any, None, tuple[float, float]]:
+) -> Generator[list[Completion], None, tuple[float, float]]:
     """Mean repetition of greedy answers to the prompts, unsteered and steered."""
     prompts = [render(model.tokenizer, [{"role": "user", "content": pair.prompt}]) for pair in pairs]
     rows = [BatchRow(prompt, steers) for steers in ((), (steer,)) for prompt in prompts]

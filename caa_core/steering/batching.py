@@ -1,13 +1,13 @@
 """How many rows go through the model at once: by tokens, by free memory, and by halves where it falls short."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.machine import free_memory
+from caa_core.progress import Event
 from caa_core.steering.pair_rows import PairRow
 
 # Tokens of one forward pass, which is what a person who waits for the model waits for.
@@ -49,7 +49,7 @@ def batches(
     yield batch
 
 
-def in_halves(batch: list[int], work: Callable[[list[int]], Iterator[Any]]) -> Iterator[Any]:
+def in_halves(batch: list[int], work: Callable[[list[int]], Iterator[Event]]) -> Iterator[Event]:
     """What `work` yields with a batch; where memory runs out, with its halves.
 
     Raises:

@@ -380,7 +380,7 @@ def _write(
 
 def _thoughts(
     model: SteerableModel, rows: Sequence[BatchRow], decoding: Decoding
-) -> Generator[list[Said], None, list[tuple[int, ...]]]:
+) -> Generator[Progress | list[Said], None, list[tuple[int, ...]]]:
     """Write what each column thinks; its tokens are returned."""
 
     def of(texts: Sequence[Completion]) -> list[tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
@@ -26,6 +25,7 @@ from caa_core.app.studio import Studio
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
 from caa_core.reports.vectors import norms_by_layer
 from caa_core.vectors import arithmetic
 from caa_core.vectors.formats import FORMATS, read_vector, write_vector
@@ -202,7 +202,7 @@ class Vectors:
         ) -> Iterator[dict]:
             session = session_of(request)
 
-            def work(model: SteerableModel) -> Generator[Any, None, list[SteeringVector]]:
+            def work(model: SteerableModel) -> Generator[Progress, None, list[SteeringVector]]:
                 first = yield from self.studio.vector(model, session, a)
                 if operation in OF_ONE:
                     return OF_ONE[operation](first, float(number or 0))
