@@ -308,11 +308,8 @@ def compete(
     Raises:
         InputError: a layer or a vector that does not fit the model, or prompts that cannot be measured on it.
     """
-    request = ContestRequest(
-        pairs if isinstance(pairs, Dataset) else find_contest(pairs),
-        POSITIONS.value(positions),
-        CONTROLS.value(controls),
-    )
+    data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
+    request = ContestRequest.parse(data=data, positions=positions, controls=controls)
     voice_a, voice_b = (yield from _voice(model, *a)), (yield from _voice(model, *b))
     return (yield from run(model, request, voice_a, voice_b))
 

@@ -16,7 +16,7 @@ from caa_core.app.studio import Studio
 from caa_core.app.worker import Job
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import run, run_surface
-from caa_core.contest.surface import Grid
+from caa_core.contest.surface import SurfaceRequest
 from caa_core.contest.voice import Voice
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
@@ -229,9 +229,10 @@ class Endpoints:
             raise InputError(f"Give a file with prompt, a and b, or one of the presets: {', '.join(presets())}.")
         dataset = find_contest(Path(data_file) if data_file else options["data"])
         PAIRS.check(len(dataset.pairs))
-        bout = ContestRequest(dataset, POSITIONS.value(options["positions"]), CONTROLS.value(options["controls"]))
-        steps, layers = options["multipliers"] or "", options["layers"] or ""
-        grid = Grid.parse(steps, steps, layers, layers)
+        chosen = {name: options[name] for name in ("positions", "controls")}
+        bout = ContestRequest.parse(data=dataset, **chosen)
+        steps, layers = options["multipliers"], options["layers"]
+        grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
         voices = [_Spoken.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
         PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
@@ -240,7 +241,7 @@ class Endpoints:
             a = yield from self._voice(model, session, voices[0])
             b = yield from self._voice(model, session, voices[1])
             found = yield from run(model, bout, a, b)
-            if options["surface"] or grid.layers:
+            if options["surface"] or grid.crosses_layers:
                 found["surface"] = yield from run_surface(model, bout, a, b, grid)
             return found
 

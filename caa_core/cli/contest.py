@@ -1,11 +1,21 @@
 """The command `compete`: two voices, and whatever of it is asked for beside the verdict."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import add_columns, add_model, add_option, columns_of, load_model, say, vector_for
+from caa_core.cli.common import (
+    add_columns,
+    add_model,
+    add_option,
+    add_options,
+    columns_of,
+    load_model,
+    say,
+    typed,
+    vector_for,
+)
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import (
     run,
@@ -13,16 +23,15 @@ from caa_core.contest.runs import (
     run_surface,
     run_written,
 )
-from caa_core.contest.surface import Grid
+from caa_core.contest.surface import SurfaceRequest
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import SAMPLED, WrittenRequest
+from caa_core.contest.written import WrittenRequest
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
-from caa_core.metrics.controls import check_controls
-from caa_core.metrics.options import CONTROLS, POSITIONS
+from caa_core.metrics.options import SEED
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish, tell
 from caa_core.reports.contest import report_of
@@ -43,27 +52,29 @@ def _compete_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")
         parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
         parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
-    add_option(parser, "positions", POSITIONS, help="where vectors are added")
-    add_option(parser, "controls", CONTROLS, off="no vectors at random beside the voices", help="so many of each kind")
+    add_options(parser, ContestRequest, without=("system", "written_tokens"))
     parser.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
     parser.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
     parser.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")
     parser.add_argument(
-        "--tokens", default="", metavar="PROMPT", help="also its answers, that under both voices read token by token"
+        "--tokens",
+        dest="read",
+        default="",
+        metavar="PROMPT",
+        help="also its answers, that under both voices read token by token",
     )
     parser.add_argument("--cot", action="store_true", help="also with thoughts: can it reason its way to one voice?")
-    parser.add_argument("--prompts", type=int, default=12, metavar="N", help="with --cot: the first so many prompts")
+    add_options(parser, ThinkingRequest, without=("thoughts", "temperature", "seed"))
     parser.add_argument("--written", action="store_true", help="also which voice written answers follow")
     parser.add_argument("--questions", default="", metavar="FILE", help="with --written: open questions, or a preset")
     parser.add_argument(
         "--samples",
         type=int,
-        default=4,
+        default=ThinkingRequest.options()["thoughts"].default,
         metavar="K",
         help="thoughts a prompt with --cot, answers a question with --written",
     )
-    parser.add_argument("--thought-tokens", type=int, default=64, metavar="N", help="with --cot: tokens a thought")
-    parser.add_argument("--seed", type=int, default=0, help="what is written is drawn with")
+    add_option(parser, "seed", SEED, help="what is written is drawn with")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
     parser.set_defaults(run=compete)
 
@@ -98,14 +109,14 @@ class _Spoken:
 def compete(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure what was asked for, report, and return it as plain data and in words."""
     voices = [_Spoken.of(options, letter) for letter in "ab"]
-    grid = Grid.parse(options.multipliers, options.multipliers, options.layers, options.layers)
-    thoughts = (options.prompts, options.samples, options.thought_tokens, options.seed)
-    budget = ThinkingRequest(*thoughts) if options.cot else None
+    steps, layers = options.multipliers, options.layers
+    grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
+    thinking = {**typed(options, ThinkingRequest), "thoughts": options.samples} if options.cot else None
+    budget = ThinkingRequest.parse(**thinking) if thinking else None
     if options.out:
         check_report(options.out)
-    positions = POSITIONS.value(options.positions)
-    controls = 0 if options.no_controls else check_controls(options.controls)
-    bout = ContestRequest(find_contest(options.data, columns_of(options)), positions, controls)
+    data = find_contest(options.data, columns_of(options))
+    bout = ContestRequest.parse(data=data, **typed(options, ContestRequest))
     model = load_model(options)
     grid.layers_in(model.num_layers)
     a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
@@ -113,8 +124,8 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     result = finish(run(model, bout, a, b), tell)
     if options.surface or options.layers:
         result["surface"] = finish(run_surface(model, bout, a, b, grid), tell)
-    if options.tokens:
-        result["token_by_token"] = finish(run_tokens(model, options.tokens, a, b, positions), say)
+    if options.read:
+        result["token_by_token"] = finish(run_tokens(model, options.read, a, b, bout.positions), say)
     if asked_to_write:
         result["written"] = finish(run_written(model, asked_to_write, a, b), say)
     if budget:
@@ -141,8 +152,8 @@ def _writing(model: SteerableModel, options: argparse.Namespace, a: Voice, b: Vo
     layer = a.steer.layer
     directions = [_along(model, voice, source, layer) for voice, source in zip((a, b), sources, strict=True)]
     questions = find_questions(options.questions) if options.questions else source.questions()
-    decoding = replace(SAMPLED, seed=options.seed)
-    return WrittenRequest(questions, directions, sources, options.samples, decoding, POSITIONS.value(options.positions))
+    about = {"questions": questions, "directions": directions, "held_out": sources}
+    return WrittenRequest.parse(**about, **typed(options, WrittenRequest))
 
 
 def _source(voice: Voice) -> Preset | None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from caa_core.contest.contest import ContestRequest, compete
-from caa_core.contest.surface import Grid, layer_grid, surface
+from caa_core.contest.surface import SurfaceRequest, layer_grid, surface
 from caa_core.contest.thinking import reason
 from caa_core.contest.thinking_results import ThinkingResult
 from caa_core.contest.thoughts import ThinkingRequest
@@ -15,7 +15,7 @@ from caa_core.contest.written import WrittenRequest, WrittenResult, follow
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.measuring.answer_reader import calibrate, held_out
-from caa_core.metrics.cache import digest
+from caa_core.metrics.cache import digest, key
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
@@ -35,11 +35,11 @@ def run(
 
     def work() -> Generator[Progress, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
-        written = 0 if items.are_choices else request.written
+        written = 0 if items.are_choices else request.written_tokens
         found = yield from compete(model, items, a, b, request.controls, system=request.system, written=written)
         return {**found.summary(), "skipped": list(items.skipped)}
 
-    settings = _settings(request, a, b, controls=request.controls, written_tokens=request.written)
+    settings = _voices(a, b) | request.settings()
     return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
@@ -48,7 +48,7 @@ def run_surface(
     request: ContestRequest,
     a: Voice,
     b: Voice,
-    grid: Grid = Grid(),  # noqa: B008 - frozen
+    grid: SurfaceRequest,
     known: Known | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Measure a surface over multipliers, or over layers; else as `run`."""
@@ -61,7 +61,8 @@ def run_surface(
         return (yield from surface(model, items, a, b, *grid.multipliers, system=request.system)).summary()
 
     steps = {"layers": layers} if layers else {"multipliers": grid.multipliers}
-    return (yield from _known(model, a, b, _settings(request, a, b, **steps), [request.data], work, known))
+    settings = _voices(a, b) | _conditions(request) | steps
+    return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
 def run_reasoning(
@@ -78,7 +79,7 @@ def run_reasoning(
         items = yield from choose_items(model, request.data, request.positions)
         return (yield from reason(model, items, a, b, thinking, request.system)).summary()
 
-    settings = _settings(request, a, b, budget=asdict(thinking))
+    settings = _voices(a, b) | _conditions(request) | {"budget": thinking.settings()}
     return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
@@ -99,19 +100,19 @@ def run_written(
         for one in request.directions
     ]
     questions = digest(json.dumps(list(request.questions)).encode())
-    drawn = {"answers_a_question": request.samples, **asdict(request.decoding)}
-    settings = _settings(request, a, b, heard_along=heard, questions_sha256=questions, **drawn)
+    drawn = request.settings()
+    drawn["answers_a_question"] = drawn.pop("samples")
+    settings = _voices(a, b) | drawn | {"heard_along": heard, "questions_sha256": questions}
     return (yield from _known(model, a, b, settings, data, work, known))
 
 
-def _settings(request: ContestRequest | WrittenRequest, a: Voice, b: Voice, **chosen: Any) -> dict[str, Any]:
-    return {
-        "a": _described(a),
-        "b": _described(b),
-        "positions": str(request.positions),
-        "system": request.system,
-        **chosen,
-    }
+def _voices(a: Voice, b: Voice) -> dict[str, Any]:
+    return {"a": _described(a), "b": _described(b)}
+
+
+def _conditions(request: ContestRequest) -> dict[str, Any]:
+    """What counts where there are no controls."""
+    return {"positions": str(request.positions), "system": request.system}
 
 
 def _known(
@@ -135,19 +136,15 @@ def _known(
             if voice.vector
         },
     }
-    steers = [[digest(steer.vector.numpy().tobytes()) for steer in voice.steers] for voice in (a, b)]
-    layers = [[digest(v.numpy().tobytes()) for v in voice.vector.layers.values()] for voice in (a, b) if voice.vector]
-    texts = [[pair.prompt, pair.positive, pair.negative] for one in data for pair in one.pairs]
-    depends = [settings, provenance, steers, layers, texts, model.device.type, model.template_sha256]
-    key = digest(json.dumps(depends).encode())
-    if key in known:
-        known[key] = known.pop(key)  # as the latest
+    name = key(model, settings, data, a, b)
+    if name in known:
+        known[name] = known.pop(name)  # as the latest
     else:
         provenance = {"settings": settings, "provenance": provenance}
-        known[key] = (yield from showing(work(), lambda part: part.summary() | provenance)) | provenance
+        known[name] = (yield from showing(work(), lambda part: part.summary() | provenance)) | provenance
         for oldest in list(known)[:-KEPT]:
             del known[oldest]
-    return known[key]
+    return known[name]
 
 
 def _described(voice: Voice) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.metrics.grid import whole
+from caa_core.metrics.options import SEED, TEMPERATURE
+from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, asked_to_think, text_of, thought_of
 from caa_core.progress import Progress
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 
-TEMPERATURE = 0.7
 MOST = {"prompts": 200, "thoughts": 32, "tokens": 1024}
 # Texts that are written in one batch.
 ROWS = {"cpu": 64, "cuda": 512}
@@ -28,15 +30,34 @@ CORRECTION = re.compile(
 Thoughts = dict[tuple[str, int, int], tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class ThinkingRequest:
+@dataclass(frozen=True, kw_only=True)
+class ThinkingRequest(Request):
     """How many prompts, thoughts a prompt and tokens a thought, and how these are drawn."""
 
-    prompts: int = 12
-    thoughts: int = 4
-    tokens: int = 64
-    seed: int = 0
-    temperature: float = TEMPERATURE
+    prompts: int = option(
+        Option(
+            label="Prompts",
+            default=12,
+            parse=lambda typed: whole(typed, "The number of prompts"),
+            help="with --cot: the first so many prompts",
+            metavar="N",
+        )
+    )
+    thoughts: int = option(
+        Option(label="Thoughts", default=4, parse=lambda typed: whole(typed, "The number of thoughts"))
+    )
+    tokens: int = option(
+        Option(
+            label="Tokens",
+            default=64,
+            parse=lambda typed: whole(typed, "The number of tokens"),
+            help="with --cot: tokens a thought",
+            flag="--thought-tokens",
+            metavar="N",
+        )
+    )
+    seed: int = option(SEED)
+    temperature: float = option(TEMPERATURE, default=0.7)
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():

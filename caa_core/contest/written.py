@@ -1,7 +1,7 @@
 """Which of two voices does a free answer follow? Written under each and both, read by the unsteered model."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
@@ -13,23 +13,22 @@ from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Direction, Reader
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
+from caa_core.metrics.grid import whole
+from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_prefill
 from caa_core.progress import Progress, within
 from caa_core.steering.generation import BatchRow, Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import Positions
 from caa_core.steering.sampling import ROWS, Call, costs, write_all
 
 ARMS = ("unsteered", "A", "B", "both")
 
-SAMPLES = 2
 
-SAMPLED = Decoding(64, temperature=1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class WrittenRequest:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WrittenRequest(Request):
     """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
     preset whose held-out answers they are, by which that is calibrated. samples: answers to each question. system: a
     system prompt that is nobody's voice.
@@ -38,10 +37,23 @@ class WrittenRequest:
     questions: Sequence[str]
     directions: Sequence[Direction]
     held_out: Sequence[Preset | Dataset]
-    samples: int = SAMPLES
-    decoding: Decoding = SAMPLED
-    positions: Positions = AFTER_PROMPT
-    system: str = ""
+    positions: Positions = option(POSITIONS)
+    system: str = option(SYSTEM)
+    samples: int = option(
+        Option(label="Answers a question", default=2, parse=lambda typed: whole(typed, "The number of answers"))
+    )
+    max_new_tokens: int = option(NEW_TOKENS, default=64)
+    temperature: float = option(TEMPERATURE, default=1.0, info="")
+    seed: int = option(SEED)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
+        Decoding(self.max_new_tokens, self.temperature, self.seed)
+
+    def decoding(self, question: int, sample: int) -> Decoding:
+        """How an answer is drawn: with random numbers of its own, the same under whatever it is written."""
+        seed = self.seed + sample * len(self.questions) + question
+        return Decoding(self.max_new_tokens, self.temperature, seed)
 
 
 @dataclass(frozen=True)
@@ -116,10 +128,10 @@ def follow(
     Raises:
         InputError: no questions, several samples of what is always the same, or what `generate` raises.
     """
-    questions, samples = list(dict.fromkeys(request.questions)), request.samples
+    questions, samples = request.questions, request.samples
     if not questions or samples < 1:
         raise InputError("Give at least one open question, and at least one sample of its answer.")
-    if samples > 1 and not request.decoding.temperature:
+    if samples > 1 and not request.temperature:
         raise InputError("At temperature 0 every sample is the same: take one sample, or a temperature above 0.")
     voices = (Voice("unsteered"), a, b, a.beside(b))
     count = len(questions) * samples * len(voices)
@@ -131,8 +143,7 @@ def follow(
         for number, sample in product(range(len(questions))[first : first + size], range(samples)):
             asked.append(questions[number])
             rows = [row_under(model, asked[-1], voice, request.positions, request.system) for voice in voices]
-            seed = request.decoding.seed + sample * len(questions) + number
-            calls.append((rows, replace(request.decoding, seed=seed)))
+            calls.append((rows, request.decoding(number, sample)))
         answers = yield from _write_and_read(model, reader, voices, asked, calls, progress)
         for place, (arm, voice) in enumerate(zip(ARMS, voices, strict=True)):
             unknown = {"kl": None} if voice.system else {}

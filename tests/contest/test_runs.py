@@ -7,7 +7,7 @@ import pytest
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import KEPT, run, run_surface, run_written
-from caa_core.contest.surface import Grid
+from caa_core.contest.surface import SurfaceRequest
 from caa_core.contest.voice import Voice
 from caa_core.contest.written import WrittenRequest
 from caa_core.data.pairs import ContrastPair, Dataset
@@ -17,10 +17,9 @@ from caa_core.progress import Progress, finish
 from caa_core.reports import surface
 from caa_core.reports.contest import report_of, table_of
 from caa_core.reports.writing import ENDINGS, write
-from caa_core.steering.generation import Decoding
 from tests.helpers.contests import LAYER, PROMPTS, voice
 
-GRID = Grid(((0.0, 0.02), (0.0, 0.02)))
+GRID = SurfaceRequest(multipliers_a=(0.0, 0.02), multipliers_b=(0.0, 0.02))
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +35,29 @@ def data():
 
 def test_what_is_known_is_not_computed_again(planted, sides, data):
     model, known = planted[0], {}
-    first = finish(run(model, ContestRequest(data, controls=2, written=4), *sides, known))
+    first = finish(run(model, ContestRequest(data=data, controls=2, written_tokens=4), *sides, known))
     with pytest.raises(StopIteration) as end:
-        next(run(model, ContestRequest(data, controls=2, written=4), *sides, known))
+        next(run(model, ContestRequest(data=data, controls=2, written_tokens=4), *sides, known))
     assert end.value.value == first and len(known) == 1
     other = voice("A", 2 * sides[0].steers[0].vector)
     for bout, a in (
-        (ContestRequest(data, controls=0, written=4), sides[0]),
-        (ContestRequest(data, controls=2, written=4), other),
+        (ContestRequest(data=data, controls=0, written_tokens=4), sides[0]),
+        (ContestRequest(data=data, controls=2, written_tokens=4), other),
     ):
         finish(run(model, bout, a, sides[1], known))
-    finish(run_surface(model, ContestRequest(data), *sides, GRID, known))
-    finish(run_surface(model, ContestRequest(data), *sides, Grid(layers=("1", "2")), known))
+    finish(run_surface(model, ContestRequest(data=data), *sides, GRID, known))
+    finish(run_surface(model, ContestRequest(data=data), *sides, SurfaceRequest(layers_a="1", layers_b="2"), known))
     assert len(known) == 5
     known |= {str(i): {} for i in range(KEPT)}
-    finish(run(model, ContestRequest(data, controls=1, written=0), *sides, known))
+    finish(run(model, ContestRequest(data=data, controls=1, written_tokens=0), *sides, known))
     assert len(known) == KEPT
 
 
 def test_written_answers_are_known_too(planted, sides, data):
     model, _, toward, idle = planted
     directions = [Direction("A", toward, LAYER), Direction("B", idle[0], LAYER)]
-    asked, known, parts = WrittenRequest(("Hi?", "Why?"), directions, [data, data], 1, Decoding(4)), {}, []
+    about = {"questions": ("Hi?", "Why?"), "directions": directions, "held_out": [data, data]}
+    asked, known, parts = WrittenRequest(**about, samples=1, max_new_tokens=4, temperature=0), {}, []
     first = finish(run_written(model, asked, *sides, known), parts.append)
     assert first == [part for part in parts if not isinstance(part, Progress)][-1], "what has come is shown on the way"
     assert finish(run_written(model, asked, *sides, known), pytest.fail) == first
@@ -68,7 +68,7 @@ def test_written_answers_are_known_too(planted, sides, data):
 
 
 def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
-    found = finish(run(planted[0], ContestRequest(data, controls=2, written=4, system="Be brief."), *sides))
+    found = finish(run(planted[0], ContestRequest(data=data, controls=2, written_tokens=4, system="Be brief."), *sides))
     assert found["settings"]["a"] == {"name": "A", "added": [{"layer": LAYER, "multiplier": 0.02}]}
     assert found["settings"]["system"] == "Be brief." and found["settings"]["controls"] == 2
     assert found["provenance"]["model"] == "tiny-llama" and found["provenance"]["data"] == "=data"
@@ -78,8 +78,8 @@ def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
 
 def test_reports(planted, sides, data, tmp_path):
     told = Voice("told", system="Say x.")
-    found = finish(run(planted[0], ContestRequest(data, controls=1, written=4), sides[0], told))
-    found["surface"] = finish(run_surface(planted[0], ContestRequest(data), *sides, GRID))
+    found = finish(run(planted[0], ContestRequest(data=data, controls=1, written_tokens=4), sides[0], told))
+    found["surface"] = finish(run_surface(planted[0], ContestRequest(data=data), *sides, GRID))
     for ending in ENDINGS:
         write(report_of(found), tmp_path / f"report{ending}")
         write(surface.report_of(found["surface"]), tmp_path / f"surface{ending}")
@@ -99,7 +99,7 @@ def test_reports(planted, sides, data, tmp_path):
 
 
 def test_the_table_has_controls_beside_each_voice(planted, sides, data):
-    found = Contest.of(finish(run(planted[0], ContestRequest(data, written=4), *sides)))
+    found = Contest.of(finish(run(planted[0], ContestRequest(data=data, written_tokens=4), *sides)))
     unsteered, a, _, both = table_of(found)
     assert unsteered[0] == "unsteered" and unsteered[4] == "0.00" and both[2:4] == ["", ""]
     assert a[2].startswith("-0.") and " to +0." in a[2] and a[5].endswith("%")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from caa_core.contest.contest import compete
-from caa_core.contest.surface import Grid, layer_grid, surface, surface_of
+from caa_core.contest.surface import SurfaceRequest, layer_grid, surface, surface_of
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish
@@ -101,10 +101,11 @@ def test_grids_that_cannot_be(planted):
     with pytest.raises(InputError, match="900 cells are too many"):
         finish(surface(model, items, voice("A", toward), voice("B", -toward), many, many))
     with pytest.raises(InputError, match="are not multipliers"):
-        Grid.parse("one")
+        SurfaceRequest.parse(multipliers_a="one")
     with pytest.raises(InputError, match="no layer 9"):
-        Grid.parse(layers_a="9", layers_b="1").layers_in(4)
-    assert Grid.parse("0,1", "0,2").multipliers == ((0.0, 1.0), (0.0, 2.0)) and Grid.parse().layers_in(4) is None
+        SurfaceRequest.parse(layers_a="9", layers_b="1").layers_in(4)
+    given = SurfaceRequest.parse(multipliers_a="0,1", multipliers_b="0,2")
+    assert given.multipliers == ((0.0, 1.0), (0.0, 2.0)) and SurfaceRequest().layers_in(4) is None
 
 
 def test_the_map_says_which_cell_is_clicked(planted, found):

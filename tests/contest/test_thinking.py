@@ -203,7 +203,7 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
 def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tmp_path):
     model, items, a, b = planted
     b = Voice("<b>B</b>", b.steers)
-    bout, known = ContestRequest(Dataset("planted", "", "", items.pairs)), {}
+    bout, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
     found = finish(run_reasoning(model, bout, a, b, SMALL, known))
     assert finish(run_reasoning(model, bout, a, b, SMALL, known), pytest.fail) is found
     assert finish(run_reasoning(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found

@@ -26,6 +26,10 @@ PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the se
 SURE = Share(0.9, 0.8, 1.0)
 
 
+def asked(questions=PROMPTS, **options):
+    return WrittenRequest(questions=questions, directions=(), held_out=(), **options)
+
+
 def pairs(positive, negative):
     return [ContrastPair(prompt, positive, negative, line) for line, prompt in enumerate(PROMPTS, 1)]
 
@@ -152,9 +156,7 @@ def followed():
         finish(calibrate(model, directions, data)), aucs={"A": SURE, "B": SURE, "A against B": SURE}
     )
     events = []
-    found = finish(
-        follow(model, trusted, *SIDES, WrittenRequest(PROMPTS, (), (), 3, Decoding(5, 1.0, 7))), events.append
-    )
+    found = finish(follow(model, trusted, *SIDES, asked(samples=3, max_new_tokens=5, seed=7)), events.append)
     parts = [event for event in events if isinstance(event, WrittenResult)]
     assert [part.questions for part in parts] == [2, 4, 5] and parts[-1] == found, "what has come is kept"
     assert events[-2].fraction == pytest.approx(1)
@@ -199,7 +201,7 @@ def test_shares_are_of_answers_and_their_intervals_over_questions(followed):
 def test_a_reading_that_cannot_tell_gives_no_shares(followed):
     model, trusted, _ = followed
     poor = dataclasses.replace(trusted, aucs={**trusted.aucs, "B": Share(0.6, 0.4, 0.8)})
-    found = finish(follow(model, poor, *SIDES, WrittenRequest(PROMPTS[:1], (), (), 1, Decoding(3))))
+    found = finish(follow(model, poor, *SIDES, asked(PROMPTS[:1], samples=1, max_new_tokens=3, temperature=0)))
     assert found.arms["both"].shares is None and found.difference is None
     assert found.verdict.startswith("No voice is named") and "gloom against plain answers 0.60" in found.verdict
     assert found.arms["both"].answers[0]["answer"], "what was written is there to be read"
@@ -208,9 +210,9 @@ def test_a_reading_that_cannot_tell_gives_no_shares(followed):
 def test_what_follow_asks_for(followed):
     model, reader, _ = followed
     with pytest.raises(InputError, match="At temperature 0 every sample is the same"):
-        finish(follow(model, reader, *SIDES, WrittenRequest(PROMPTS, (), (), 2, Decoding(3))))
+        finish(follow(model, reader, *SIDES, asked(samples=2, max_new_tokens=3, temperature=0)))
     with pytest.raises(InputError, match="at least one open question"):
-        finish(follow(model, reader, *SIDES, WrittenRequest((), (), (), 1, Decoding(3))))
+        finish(follow(model, reader, *SIDES, asked((), samples=1, max_new_tokens=3, temperature=0)))
 
 
 def test_joy_is_read_on_the_embedded_model(embedded):

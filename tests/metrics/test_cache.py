@@ -4,6 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.surface import SurfaceRequest
+from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.written import WrittenRequest
 from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.evaluation import EvaluationRequest
 from caa_core.measuring.open_questions import OpenQuestionsRequest
@@ -47,6 +51,17 @@ REQUESTS = {
         "temperature": 1.0,
         "seed": 1,
     },
+    ContestRequest: {"positions": "all", "system": "Be brief.", "controls": 3, "written_tokens": 8},
+    SurfaceRequest: {"multipliers_a": "1", "multipliers_b": "1", "layers_a": "2", "layers_b": "2"},
+    ThinkingRequest: {"prompts": 3, "thoughts": 2, "tokens": 8, "seed": 1, "temperature": 1.0},
+    WrittenRequest: {
+        "positions": "all",
+        "system": "Be brief.",
+        "samples": 3,
+        "max_new_tokens": 8,
+        "temperature": 0.5,
+        "seed": 1,
+    },
     PaperRequest: {
         "layers": "2",
         "multipliers": "1",
@@ -67,6 +82,10 @@ ABOUT = {
     EvaluationRequest: {"data": TEXTS},
     StudyRequest: {"pairs": TEXTS, "items": TEXTS, "layers": "1"},
     OpenQuestionsRequest: {"questions": ("Why?",), "layer": 1},
+    ContestRequest: {"data": TEXTS},
+    SurfaceRequest: {},
+    ThinkingRequest: {},
+    WrittenRequest: {"questions": ("Why?",), "directions": (), "held_out": ()},
     PaperRequest: {},
 }
 

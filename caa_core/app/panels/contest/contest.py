@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     busy,
     download_buttons,
@@ -22,17 +23,15 @@ from caa_core.app.panels.experiment import Cache
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
-from caa_core.contest.contest import CONTROLS, ContestRequest
+from caa_core.contest.contest import ContestRequest
 from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import KEPT, run
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT
-from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, report_of, table_of, voices_apart
-from caa_core.steering.interventions import Positions
 
 PANEL = "compete-verdict"
 # What was measured before is shared by the sections.
@@ -76,8 +75,15 @@ class ContestPanel:
                 elem_id=f"{PANEL}-file",
                 min_width=200,
             )
-            self.controls = gr.Slider(
-                0, CONTROLS, CONTROLS, step=1, label="Controls of each kind", elem_id=f"{PANEL}-controls", min_width=160
+            most = ContestRequest.options()["controls"].default
+            self.controls = control(
+                ContestRequest,
+                "controls",
+                minimum=0,
+                maximum=most,
+                step=1,
+                elem_id=f"{PANEL}-controls",
+                min_width=160,
             )
             with gr.Column(min_width=120):
                 self.measure = gr.Button("Measure", variant="primary", elem_id=f"{PANEL}-measure", size="md")
@@ -169,8 +175,7 @@ def bout_of(name: str, file: str | None, controls: float, system: str, positions
     dataset = find_contest(Path(file) if file else name)
     PAIRS.check(len(dataset.pairs))
     PROMPT.check(len(system or ""))
-    count = whole(controls, "The number of controls")
-    return ContestRequest(dataset, Positions.parse(positions or ""), count, (system or "").strip())
+    return ContestRequest.parse(data=dataset, positions=positions, system=system, controls=controls)
 
 
 def _words(found: Contest, data: str) -> str:

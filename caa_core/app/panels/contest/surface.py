@@ -23,8 +23,7 @@ from caa_core.app.panels.plots import ON_CLICK, figure
 from caa_core.app.sessions import Session
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import run_surface
-from caa_core.contest.surface import MULTIPLIERS as GRID
-from caa_core.contest.surface import Grid, LayerGrid, surface_of
+from caa_core.contest.surface import STEPS, LayerGrid, SurfaceRequest, surface_of
 from caa_core.errors import InputError
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
@@ -49,7 +48,7 @@ class Asked:
     """A contest, over which grid, and what the controls of the two voices hold."""
 
     contest: ContestRequest
-    grid: Grid
+    grid: SurfaceRequest
     voices: Sequence[Any]
 
 
@@ -108,8 +107,8 @@ class SurfacePanel(Experiment[Asked]):
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
         contest = bout_of(form["contest"], form["file"], 0, form["system"], form["positions"])
-        typed = form["of_a"] or "", form["of_b"] or ""
-        grid = Grid.parse(*typed) if form["over"] == STRENGTHS else Grid.parse("", "", *typed)
+        what = "multipliers" if form["over"] == STRENGTHS else "layers"
+        grid = SurfaceRequest.parse(**{f"{what}_a": form["of_a"], f"{what}_b": form["of_b"]})
         return Asked(contest, grid, [form[name] for name in self.voices])
 
     def work(
@@ -169,7 +168,7 @@ class SurfacePanel(Experiment[Asked]):
 def _axes(layers: int) -> tuple[gr.Radio, list[gr.Textbox]]:
     """What the surface is over, and the values of A and of B."""
     spread = ",".join(map(str, sorted({layers * (i + 1) // (TRIED + 1) for i in range(TRIED)})))
-    start = {STRENGTHS: ",".join(f"{m:g}" for m in GRID), LAYERS: spread}
+    start = {STRENGTHS: STEPS.default, LAYERS: spread}
     over = gr.Radio([STRENGTHS, LAYERS], value=STRENGTHS, label="Over", elem_id=f"{PANEL}-over", min_width=160)
     axes = [
         gr.Textbox(

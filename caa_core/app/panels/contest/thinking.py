@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     busy,
     download_buttons,
@@ -22,7 +23,6 @@ from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.contest.runs import run_reasoning
 from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.thinking import (
@@ -54,19 +54,22 @@ class Thinking:
         self.studio = studio
 
     def draw(self) -> None:
-        budget = ThinkingRequest()
         with gr.Accordion("Can it reason its way to one voice?", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
             with gr.Row(equal_height=True):
-                self.budget = [
-                    gr.Slider(*ends, value, step=step, label=label, elem_id=f"{PANEL}-{label.lower()}", min_width=140)
-                    for label, ends, value, step in (
-                        ("Prompts", (2, 40), budget.prompts, 1),
-                        ("Thoughts", (1, 8), budget.thoughts, 1),
-                        ("Tokens", (8, 256), budget.tokens, 8),
+                self.budget = {
+                    name: control(
+                        ThinkingRequest,
+                        name,
+                        minimum=least,
+                        maximum=most,
+                        step=step,
+                        elem_id=f"{PANEL}-{name}",
+                        min_width=140,
                     )
-                ]
-                self.seed = gr.Number(0, label="Seed", precision=0, elem_id=f"{PANEL}-seed", min_width=80)
+                    for name, least, most, step in (("prompts", 2, 40, 1), ("thoughts", 1, 8, 1), ("tokens", 8, 256, 8))
+                }
+                self.budget["seed"] = control(ThinkingRequest, "seed", elem_id=f"{PANEL}-seed", min_width=80)
                 with gr.Column(min_width=120):
                     self.go = gr.Button("Think", variant="primary", elem_id=f"{PANEL}-think", size="md")
                     self.halt = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
@@ -105,9 +108,8 @@ class Thinking:
         @guarded
         def think(request: gr.Request, *asked: Any) -> Iterator[dict]:
             session = self.studio.session(request.session_hash)
-            names = ("The number of prompts", "The number of thoughts", "The number of tokens", "The seed")
-            budget = ThinkingRequest(*(whole(value, name) for value, name in zip(asked, names, strict=False)))
-            name, file, system, positions, *rest = asked[len(names) :]
+            budget = ThinkingRequest.parse(**dict(zip(self.budget, asked, strict=False)))
+            name, file, system, positions, *rest = asked[len(self.budget) :]
             bout, known, latest = bout_of(name, file, 0, system, positions), CACHE.of(session.person), []
 
             def keep(found: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +147,7 @@ class Thinking:
         silent = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self.status, self.results, self.said, self.figure_box, self.figure, self.table]
         shown += [self.prompt, self.thoughts, self.files, *self.downloads.values()]
-        asked = [*self.budget, self.seed, verdict.contest, verdict.file, system, positions, *values]
+        asked = [*self.budget.values(), verdict.contest, verdict.file, system, positions, *values]
         thinking = self.go.click(think, asked, [*shown, self.go], **silent)
         stoppable(self.studio, PANEL, thinking, self.go, self.halt, self.status)
         self.prompt.input(read, self.prompt, self.thoughts, **silent)

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     busy,
     download_buttons,
@@ -22,17 +23,15 @@ from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.contest.runs import run_written
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import SAMPLED, SAMPLES, WrittenRequest, WrittenResult
+from caa_core.contest.written import WrittenRequest, WrittenResult
 from caa_core.data.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.open_questions import MOST_QUESTIONS
-from caa_core.metrics.grid import number, whole
+from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.written import READINGS, SHARES, reading_cells, report_of, share_rows, shares_by_arm
-from caa_core.steering.generation import Decoding
-from caa_core.steering.interventions import Positions
 
 PANEL, KNOWN = "compete-written", "compete-written-known"
 # Results that are kept beside the last one: each holds all of its answers.
@@ -71,8 +70,14 @@ class WhichVoice:
                 elem_id=f"{PANEL}-preset",
                 min_width=180,
             )
-            self.samples = gr.Slider(
-                1, MOST_SAMPLES, SAMPLES, step=1, label="Answers a question", elem_id=f"{PANEL}-samples", min_width=160
+            self.samples = control(
+                WrittenRequest,
+                "samples",
+                minimum=1,
+                maximum=MOST_SAMPLES,
+                step=1,
+                elem_id=f"{PANEL}-samples",
+                min_width=160,
             )
             with gr.Column(min_width=120):
                 self.write = gr.Button("Write and read", variant="primary", elem_id=f"{PANEL}-write", size="md")
@@ -83,9 +88,10 @@ class WhichVoice:
                 self.held_out = [self._file(f"Held-out answers of {letter}", f"held-{letter}") for letter in "AB"]
             with gr.Row():
                 self.limit = gr.Number(0, label="At most so many questions", info="0: all of them", precision=0)
-                self.tokens = gr.Slider(8, min(512, TOKENS.value), SAMPLED.max_new_tokens, step=8, label="New tokens")
-                self.temperature = gr.Slider(0, 2, SAMPLED.temperature, step=0.1, label="Temperature")
-                self.seed = gr.Number(0, label="Seed", precision=0)
+                longest = min(512, TOKENS.value)
+                self.tokens = control(WrittenRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
+                self.temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1)
+                self.seed = control(WrittenRequest, "seed")
             gr.Markdown(
                 "<small>Held-out answers are contrast pairs (prompt, positive, negative) that a vector was not made "
                 "from. Presets bring their own.</small>"
@@ -132,10 +138,15 @@ class WhichVoice:
             questions = questions_of(preset, file, limit)
             PROMPT.check(len(told or ""))
             TOKENS.check(whole(tokens, "The number of new tokens"))
-            decoding = Decoding(whole(tokens, ""), number(temperature, "The temperature"), whole(seed, "The seed"))
-            steered = Positions.parse(where or "")
+            options = {
+                "positions": where,
+                "system": told,
+                "samples": min(max(whole(samples, "The number of answers"), 1), MOST_SAMPLES),
+                "max_new_tokens": tokens,
+                "temperature": temperature,
+                "seed": seed,
+            }
             files = [find_test_pairs(Path(path)) if path else None for path in (held_a, held_b)]
-            count = min(max(whole(samples, "The number of answers"), 1), MOST_SAMPLES)
             known, latest = dict(session.person.results.get(KNOWN) or {}), []
 
             def keep(found: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +161,8 @@ class WhichVoice:
                     raise InputError("Choose a vector for voice B too: the answers are read along it.")
                 data = [given or _own(voice) for given, voice in zip(files, voices, strict=True)]
                 directions = [voice.direction for voice in voices]
-                asked = WrittenRequest(questions, directions, data, count, decoding, steered, told or "")
+                about = {"questions": questions, "directions": directions, "held_out": data}
+                asked = WrittenRequest.parse(**about, **options)
                 keep((yield from showing(run_written(model, asked, a, b, known), keep)))
                 session.person.remember(KNOWN, dict(list(known.items())[-KEPT:]))
 
