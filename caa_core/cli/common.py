@@ -45,7 +45,7 @@ def add_option(parser: argparse.ArgumentParser, name: str, option: Option[Any], 
         parser.add_argument(flag, dest=name, action=action, help=option.off if option.default else option.help)
         return
     flag = option.flag or f"--{dashed}"
-    also: dict[str, Any] = {"dest": name, "metavar": option.metavar, "help": option.help}
+    also: dict[str, Any] = {"dest": name, "metavar": option.metavar, "help": option.help or None}
     if option.kind is tuple:
         parser.add_argument(flag, action="append", default=[], **also)
         return

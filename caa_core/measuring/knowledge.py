@@ -16,20 +16,40 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import PRESETS, find_test_pairs
 from caa_core.errors import InputError
 from caa_core.measuring.sweep import RunScores, checked, score_runs
-from caa_core.metrics.controls import CONTROLS, random_vectors
+from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate, mean_of, reach
-from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.options import CONTROLS, LAYER, MULTIPLIERS, POSITIONS
 from caa_core.metrics.plain_data import FLAT, plain, restored
+from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.vectors.vector import SteeringVector
 
 QUESTIONS = PRESETS / "knowledge.json"
 OWN = "knowledge"
-MULTIPLIERS = (-1.0, 1.0)
 CHANCE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeRequest(Request):
+    """What is answered, and how. data: questions whose matching answers are the right ones. controls: random vectors of
+    the same norm beside each multiplier; 0 for none. Raises InputError for data with no answers to choose from.
+    """
+
+    data: Dataset
+    layer: int = option(LAYER, help="")
+    multipliers: tuple[float, ...] = option(MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="")
+    positions: Positions = option(POSITIONS, help="where the vector is added in the questions")
+    controls: int = option(CONTROLS, help="so many random vectors", off="")
+
+    def __post_init__(self) -> None:
+        if not all(pair.is_choice for pair in self.data.pairs):
+            raise InputError(
+                f"{self.data.name} is no test of knowledge: its answers must be letters such as (A) and (B), or Yes "
+                "and No, with the right one as the matching answer."
+            )
 
 
 @dataclass(frozen=True)
@@ -121,38 +141,18 @@ def find_questions(data: str | Path, columns: Columns | None = None) -> Dataset:
     return questions() if str(data) == OWN else find_test_pairs(data, columns)
 
 
-def check_test(dataset: Dataset) -> Dataset:
-    """Raises InputError for data that have no answers to choose from."""
-    if not all(pair.is_choice for pair in dataset.pairs):
-        raise InputError(
-            f"{dataset.name} is no test of knowledge: its answers must be letters such as (A) and (B), or Yes and No, "
-            "with the right one as the matching answer."
-        )
-    return dataset
-
-
 def examine(
-    model: SteerableModel,
-    dataset: Dataset,
-    vector: SteeringVector,
-    layer: int,
-    multipliers: Sequence[float] = MULTIPLIERS,
-    positions: Positions = AFTER_PROMPT,
-    controls: int = CONTROLS,
+    model: SteerableModel, request: KnowledgeRequest, vector: SteeringVector
 ) -> Generator[Progress, None, Knowledge]:
-    """Answer the questions of `dataset`, whose matching answers are the right ones. Yields `Progress`.
-
-    Args:
-        controls: random vectors of the same norm beside each multiplier; 0 for none.
+    """Answer the questions, unsteered and steered. Yields `Progress`.
 
     Raises:
-        InputError: its answers are no letters (or Yes and No), or what `choose_items` raises.
+        InputError: there is no such layer, or what `choose_items` raises.
     """
-    check_test(dataset)
-    model.check_layer(layer)
-    multipliers = [m for m in check_multipliers(multipliers) if m]
+    layer, controls = model.check_layer(request.layer), request.controls
+    multipliers = [m for m in request.multipliers if m]
     direction = vector.at(layer)
-    items = yield from choose_items(model, dataset, positions)
+    items = yield from choose_items(model, request.data, request.positions)
     beside = random_vectors(direction, controls) if controls else []
     runs = [(Steer(one, layer, m),) for m in multipliers for one in (direction, *beside)]
     baseline, *readings = yield from score_runs(model, items, runs)
@@ -162,7 +162,7 @@ def examine(
         rows.append(_level(multiplier, baseline, checked((layer, multiplier), steered), others))
     return Knowledge(
         vector=vector.name,
-        data=dataset.name,
+        data=request.data.name,
         layer=layer,
         questions=len(baseline.paired),
         skipped=items.skipped,

@@ -8,7 +8,15 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.errors import InputError
-from caa_core.measuring.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
+from caa_core.measuring.knowledge import (
+    OWN,
+    Knowledge,
+    KnowledgeLevel,
+    KnowledgeRequest,
+    examine,
+    find_questions,
+    questions,
+)
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate
 from caa_core.progress import finish
@@ -18,6 +26,10 @@ from caa_core.steering.scoring import score
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import save_tiny
+
+
+def request_for(data, layer=2, **options):
+    return KnowledgeRequest.parse(data=data, layer=layer, **options)
 
 
 def test_the_questions_that_ship_are_forty_with_letters_in_balance():
@@ -35,7 +47,7 @@ def vector(model, size=2.0, seed=3):
 
 def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
     test, steering = questions().first(6), vector(tiny_llama)
-    found = finish(examine(tiny_llama, test, steering, 2, [-1, 0, 1], controls=3))
+    found = finish(examine(tiny_llama, request_for(test, multipliers=[-1, 0, 1], controls=3), steering))
     assert [row.multiplier for row in found.rows] == [0, -1, 1]
     asked = [*test.pairs, *(pair.swapped() for pair in test.pairs)]
     beside = random_vectors(steering.at(2), 3)
@@ -57,7 +69,7 @@ def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
 
 
 def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):
-    found = finish(examine(tiny_llama, questions().first(8), vector(tiny_llama, 30.0), 2, controls=2))
+    found = finish(examine(tiny_llama, request_for(questions().first(8), controls=2), vector(tiny_llama, 30.0)))
     assert not found.answers
     assert str(found).startswith("This test cannot show a loss: unsteered, the model answers no better than chance")
 
@@ -95,9 +107,9 @@ def test_what_is_lost_is_said_beside_random_vectors():
 
 def test_what_is_no_test_of_knowledge_is_refused(tiny_llama):
     with pytest.raises(InputError, match="texts is no test of knowledge: its answers must be letters"):
-        finish(examine(tiny_llama, TEXTS, vector(tiny_llama), 2))
+        request_for(TEXTS)
     with pytest.raises(InputError, match="no layer 77"):
-        finish(examine(tiny_llama, LETTERS, vector(tiny_llama), 77))
+        finish(examine(tiny_llama, request_for(LETTERS, layer=77), vector(tiny_llama)))
 
 
 def test_cost_on_the_command_line(capsys, tmp_path):

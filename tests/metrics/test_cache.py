@@ -10,6 +10,7 @@ from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.written import WrittenRequest
 from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.evaluation import EvaluationRequest
+from caa_core.measuring.knowledge import KnowledgeRequest
 from caa_core.measuring.open_questions import OpenQuestionsRequest
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.study import StudyRequest
@@ -51,6 +52,7 @@ REQUESTS = {
         "temperature": 1.0,
         "seed": 1,
     },
+    KnowledgeRequest: {"layer": 2, "multipliers": "1", "positions": "all", "controls": 3},
     ContestRequest: {"positions": "all", "system": "Be brief.", "controls": 3, "written_tokens": 8},
     SurfaceRequest: {"multipliers_a": "1", "multipliers_b": "1", "layers_a": "2", "layers_b": "2"},
     ThinkingRequest: {"prompts": 3, "thoughts": 2, "tokens": 8, "seed": 1, "temperature": 1.0},
@@ -82,6 +84,7 @@ ABOUT = {
     EvaluationRequest: {"data": TEXTS},
     StudyRequest: {"pairs": TEXTS, "items": TEXTS, "layers": "1"},
     OpenQuestionsRequest: {"questions": ("Why?",), "layer": 1},
+    KnowledgeRequest: {"data": LETTERS, "layer": 1},
     ContestRequest: {"data": TEXTS},
     SurfaceRequest: {},
     ThinkingRequest: {},

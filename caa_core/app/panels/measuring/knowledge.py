@@ -7,20 +7,19 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.data.pairs import Dataset, read_pairs
+from caa_core.data.pairs import read_pairs
 from caa_core.limits import PAIRS
-from caa_core.measuring.knowledge import MULTIPLIERS, Knowledge, check_test, examine, questions
-from caa_core.metrics.grid import parse_multipliers, whole
+from caa_core.measuring.knowledge import Knowledge, KnowledgeRequest, examine, questions
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.knowledge import capability_by_multiplier
-from caa_core.steering.interventions import Positions
 
 ABOUT = (
     "Right answers to A/B questions, unsteered and steered, over both letter orders, beside 20 random vectors of the "
@@ -33,10 +32,7 @@ class Asked:
     """A test, and with which vector it is taken."""
 
     vector: str
-    layer: int
-    multipliers: list[float]
-    positions: Positions
-    test: Dataset
+    request: KnowledgeRequest
 
 
 class KnowledgePanel(Experiment[Asked]):
@@ -49,8 +45,7 @@ class KnowledgePanel(Experiment[Asked]):
         with gr.Row(equal_height=True):
             upload = file_picker("A/B test of your own", "capability-file", height=110, min_width=180)
             with gr.Column(min_width=140):
-                levels = ",".join(f"{m:g}" for m in MULTIPLIERS)
-                multipliers = gr.Textbox(levels, label="Multipliers", elem_id="capability-multipliers")
+                multipliers = control(KnowledgeRequest, "multipliers", elem_id="capability-multipliers")
                 buttons = run_buttons("Check", "capability-run", "capability-stop")
         self.said = gr.Markdown(elem_id="capability-said")
         self.figure = figure("Right answers by multiplier", "capability-figure")
@@ -59,18 +54,16 @@ class KnowledgePanel(Experiment[Asked]):
         super().__init__(page, asked, [buttons.start], buttons.stop, self.said, [self.figure, self.data])
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
-        test = check_test(read_pairs(Path(form["file"]))) if form["file"] else questions()
+        test = read_pairs(Path(form["file"])) if form["file"] else questions()
         PAIRS.check(len(test.pairs))
-        layer, multipliers = whole(form["layer"], "The layer"), parse_multipliers(form["multipliers"] or "")
-        return Asked(form["vector"], layer, multipliers, Positions.parse(form["positions"] or ""), test)
+        return Asked(form["vector"], KnowledgeRequest.parse(data=test, **KnowledgeRequest.chosen(form)))
 
     def work(
         self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
-        examined = examine(model, asked.test, vector, asked.layer, asked.multipliers, asked.positions)
-        return (yield from examined).summary()
+        return (yield from examine(model, asked.request, vector)).summary()
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Knowledge.of(kept)
