@@ -3,11 +3,19 @@ import argparse
 import pytest
 
 from caa_core.cli.common import add_options, typed
+from caa_core.contest.contest import ContestRequest
+from caa_core.contest.surface import SurfaceRequest
+from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.written import WrittenRequest
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import EvaluationRequest
+from caa_core.measuring.knowledge import KnowledgeRequest
+from caa_core.measuring.open_questions import OpenQuestionsRequest
+from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.study import StudyRequest
 from caa_core.model.prompts import Cue
 from caa_core.steering.interventions import Positions
-from tests.helpers.data import TEXTS
+from tests.helpers.data import LETTERS, TEXTS
 
 
 def test_what_is_not_given_or_left_empty_is_as_by_default():
@@ -39,25 +47,52 @@ def test_values_are_taken_as_what_is_typed_is():
     assert text == values and text.multipliers == (-1.0, 1.0) and text.controls == 0
 
 
+ABOUT = {
+    EvaluationRequest: {"data": TEXTS},
+    StudyRequest: {"pairs": TEXTS, "items": TEXTS, "layers": "1"},
+    OpenQuestionsRequest: {"questions": ("Why?",), "layer": 1},
+    KnowledgeRequest: {"data": LETTERS, "layer": 1},
+    ContestRequest: {"data": TEXTS},
+    WrittenRequest: {"questions": ("Why?",), "directions": (), "held_out": ()},
+}
+
+
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("request_class", "given", "message"),
     [
-        ({"layers": []}, "at least one layer"),
-        ({"layers": 5}, "Layers: '5'"),
-        ({"multipliers": "one"}, "'one' are not multipliers"),
-        ({"multipliers": 1}, "Multipliers: '1'"),
-        ({"multipliers": []}, "at least one multiplier"),
-        ({"positions": "nowhere"}, "no steered positions 'nowhere'"),
-        ({"positions": 3}, "Steered positions: '3'"),
-        ({"controls": 100_000}, "Controls must be"),
-        ({"controls": 2.5}, "The number of controls must be a whole number"),
-        ({"controls": [1]}, "The number of controls must be a number"),
-        ({"cue": "x" * 300}, "A cue has at most 200"),
+        (EvaluationRequest, {"layers": []}, "at least one layer"),
+        (EvaluationRequest, {"layers": 5}, "Layers: '5'"),
+        (EvaluationRequest, {"multipliers": "one"}, "'one' are not multipliers"),
+        (EvaluationRequest, {"multipliers": 1}, "Multipliers: '1'"),
+        (EvaluationRequest, {"multipliers": []}, "at least one multiplier"),
+        (EvaluationRequest, {"positions": "nowhere"}, "no steered positions 'nowhere'"),
+        (EvaluationRequest, {"positions": 3}, "Steered positions: '3'"),
+        (EvaluationRequest, {"controls": 100_000}, "Controls must be"),
+        (EvaluationRequest, {"controls": 2.5}, "The number of controls must be a whole number"),
+        (EvaluationRequest, {"controls": [1]}, "The number of controls must be a number"),
+        (EvaluationRequest, {"cue": "x" * 300}, "A cue has at most 200"),
+        (StudyRequest, {"positions": "all,nowhere"}, "no steered positions 'nowhere'"),
+        (StudyRequest, {"reads": ["nowhere"]}, "no read position 'nowhere'"),
+        (StudyRequest, {"cues": ["x" * 300]}, "A cue has at most 200"),
+        (PaperRequest, {"experiments": "magic"}, "no experiment 'magic'"),
+        (PaperRequest, {"layers": "a"}, "'a' is not a layer"),
+        (PaperRequest, {"layer": "a"}, "The layer must be a number"),
+        (PaperRequest, {"items": "many"}, "The number of pairs and of items must be a number"),
+        (OpenQuestionsRequest, {"max_new_tokens": 0}, "New tokens must be between"),
+        (OpenQuestionsRequest, {"temperature": 11}, "The temperature must be between"),
+        (OpenQuestionsRequest, {"seed": 0.5}, "The seed must be a whole number"),
+        (OpenQuestionsRequest, {"system": 7}, "System prompt: '7'"),
+        (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
+        (ContestRequest, {"controls": 100_000}, "Controls must be"),
+        (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),
+        (ThinkingRequest, {"thoughts": 0}, "Thoughts must be between 1 and 32"),
+        (ThinkingRequest, {"prompts": "few"}, "The number of prompts must be a number"),
+        (WrittenRequest, {"samples": "few"}, "The number of answers must be a number"),
     ],
 )
-def test_what_cannot_be_chosen_is_named(given, message):
+def test_what_cannot_be_chosen_is_named(request_class, given, message):
     with pytest.raises(InputError, match=message):
-        EvaluationRequest.parse(data=TEXTS, **given)
+        request_class.parse(**ABOUT.get(request_class, {}) | given)
 
 
 @pytest.mark.parametrize(
