@@ -80,3 +80,16 @@ def numbers_table(elem_id: str, wrap: bool = False) -> gr.Dataframe:
     """A table to be read, whose heads come with its rows."""
     # Not the button "copy", which makes CSV that a spreadsheet would run formulas from.
     return gr.Dataframe([], interactive=False, max_height=420, buttons=["fullscreen"], wrap=wrap, elem_id=elem_id)
+
+
+def words_table(elem_id: str, heads: list[str], widths: list[str], max_height: int = 500) -> gr.Dataframe:
+    """A table of texts and numbers, whose columns keep their widths."""
+    return gr.Dataframe(
+        headers=heads,
+        interactive=False,
+        wrap=True,
+        max_height=max_height,
+        column_widths=widths,
+        buttons=["fullscreen"],
+        elem_id=elem_id,
+    )

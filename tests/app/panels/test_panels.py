@@ -389,9 +389,9 @@ def test_before_anything_is_computed_there_is_a_sentence(competing, kind):
 def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(competing):
     _, page = competing
     asked = {"compete_verdict_controls": 2, "compete_kind": "Same layer", **VOICES}
-    said = page.text(list(page.call("measure", "compete-verdict-said", **asked)), "compete-verdict-said")
+    said = page.text(list(page.call("run", "compete-verdict-said", **asked)), "compete-verdict-said")
     assert "13 items of joy against gloom" in said.replace("\\", "")
-    again = list(page.call("measure", "compete-verdict-said", **asked))
+    again = list(page.call("run", "compete-verdict-said", **asked))
     assert page.text(again, "compete-verdict-said") == said and not any("<progress" in str(u) for u in again)
     numbers = page.text(again, "compete-verdict-numbers")
     assert "✓ Self-test passed" in numbers and "random vectors" in numbers
@@ -415,11 +415,11 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(com
 def test_written_answers_survive_a_reload_and_are_not_written_twice(competing):
     _, page = competing
     asked = {"compete_written_samples": 1, "compete_kind": "Same layer", **VOICES}
-    said = page.text(list(page.call("write", "compete-written-said", **asked)), "compete-written-said")
-    again = list(page.call("write", "compete-written-said", **asked))
+    said = page.text(list(page.call("run", "compete-written-said", **asked)), "compete-written-said")
+    again = list(page.call("run", "compete-written-said", **asked))
     assert page.text(again, "compete-written-said") == said and not any("<progress" in str(u) for u in again)
     assert page.call("restore", "compete-written-said")[page.parts["compete-written-said"]] == said
-    other = list(page.call("write", "compete-written-said", **asked | {"compete_written_samples": 2}))
+    other = list(page.call("run", "compete-written-said", **asked | {"compete_written_samples": 2}))
     assert any("<progress" in str(update) for update in other)
 
 

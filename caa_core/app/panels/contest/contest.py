@@ -1,32 +1,27 @@
 """Which of two voices the model follows: the verdict of the Compete tab, over answers of each to the same prompts."""
 
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
+from gradio.blocks import Block
+from gradio.components import Component
 
 from caa_core.app.forms import control
-from caa_core.app.panels.common import (
-    busy,
-    download_buttons,
-    events,
-    guarded,
-    plain,
-    report_downloads,
-    shared_bar,
-    stoppable,
-)
-from caa_core.app.panels.experiment import Cache
+from caa_core.app.panels.common import Updates, download_buttons, markdown_table, plain, report_downloads
+from caa_core.app.panels.contest.chosen import Chosen
+from caa_core.app.panels.contest.form import FIRST, VoicesForm
+from caa_core.app.panels.controls import file_picker, words_table
+from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Person
-from caa_core.app.studio import Studio
+from caa_core.app.sessions import Session
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import KEPT, run
-from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT
 from caa_core.model.loading import SteerableModel
@@ -50,45 +45,44 @@ MEANING = (
 )
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
-# From the values of the tab's controls to the two voices, on the worker.
-Prepare = Callable[..., Generator[Progress, None, tuple[Voice, Voice]]]
+
+@dataclass(frozen=True)
+class ContestChoice:
+    """Two voices, and on what they are measured."""
+
+    voices: Chosen
+    request: ContestRequest
 
 
-class ContestPanel:
-    """Draws what to ask and what was found. Call `draw` where it belongs in the layout, then `wire`."""
+class ContestPanel(Experiment[ContestChoice]):
+    """The section; `measured_on` is what other sections ask with it: whose answers, and how the model is asked."""
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
+    name = PANEL
+    cache = CACHE
 
-    def draw(self, first: str) -> None:
-        """Draw it; `first` is the preset whose contest is filled in."""
-        choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
+    def __init__(self, page: Page, voices: VoicesForm, asking: Mapping[str, Component]):
+        """asking: the system prompt and the steered positions."""
+        self.voices = voices
         gr.Markdown(f"### Which voice does the model follow?\n{ABOUT}")
         with gr.Row(equal_height=True):
-            self.contest = gr.Dropdown(
-                choices, value=first, label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
+            choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
+            self.answers = gr.Dropdown(
+                choices, value=FIRST[0], label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
             )
-            self.file = gr.File(
-                label="or yours: prompt, a, b",
-                file_types=[".json", ".jsonl", ".csv", ".tsv", ".parquet"],
-                height=130,
-                elem_id=f"{PANEL}-file",
-                min_width=200,
-            )
+            file = file_picker("or yours: prompt, a, b", f"{PANEL}-file", min_width=200)
             most = ContestRequest.options()["controls"].default
-            self.controls = control(
-                ContestRequest,
-                "controls",
-                minimum=0,
-                maximum=most,
-                step=1,
-                elem_id=f"{PANEL}-controls",
-                min_width=160,
-            )
+            look = {"minimum": 0, "maximum": most, "step": 1, "elem_id": f"{PANEL}-controls", "min_width": 160}
+            controls = control(ContestRequest, "controls", **look)
             with gr.Column(min_width=120):
-                self.measure = gr.Button("Measure", variant="primary", elem_id=f"{PANEL}-measure", size="md")
-                self.halt = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
-        self.status = gr.Markdown(elem_id=f"{PANEL}-status")
+                start = gr.Button("Measure", variant="primary", elem_id=f"{PANEL}-measure", size="md")
+                stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+        status = gr.Markdown(elem_id=f"{PANEL}-status")
+        shown = self._draw_result()
+        self.measured_on = {"contest": self.answers, "file": file, **asking}
+        form = {**voices.parts, **self.measured_on, "controls": controls}
+        super().__init__(page, form, [start], stop, status, shown)
+
+    def _draw_result(self) -> list[Block]:
         self.said = gr.Markdown(elem_id=f"{PANEL}-said")
         with gr.Row(equal_height=False):
             with gr.Column(visible=False, min_width=300) as self.gauge_box:
@@ -97,67 +91,27 @@ class ContestPanel:
                 self.apart = figure("Each voice", f"{PANEL}-apart")
         self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
         with gr.Accordion("Item by item", open=False, visible=False, elem_id=f"{PANEL}-items") as self.items:
-            self.table = gr.Dataframe(
-                headers=list(ROWS.values()),
-                interactive=False,
-                wrap=True,
-                column_widths=["18%", "23%", "23%", "9%", "9%", "9%", "9%"],
-                buttons=["fullscreen"],
-                elem_id=f"{PANEL}-table",
-            )
-        with gr.Row(visible=False) as self.files:
+            widths = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
+            self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
+        with gr.Row(visible=False) as self.row:
             self.downloads = download_buttons(PANEL, FORMATS)
+        figures = [self.gauge_box, self.gauge, self.apart_box, self.apart]
+        return [self.said, *figures, self.numbers, self.items, self.table, self.row, *self.downloads.values()]
 
-    def wire(
-        self,
-        entered: Dependency,
-        prepare: Prepare,
-        values: Sequence[gr.components.Component],
-        system: gr.Textbox,
-        positions: gr.Dropdown,
-    ) -> None:
-        """Let the buttons work. `prepare` is called as prepare(model, session, *values). After `entered` the verdict is
-        shown that the person had before a reload.
-        """
+    def ask(self, session: Session, form: Mapping[str, Any]) -> ContestChoice:
+        return ContestChoice(Chosen.of(form), request_of(form, form["controls"]))
 
-        @guarded
-        def measure(request: gr.Request, *asked: Any) -> Iterator[dict]:
-            session = self.studio.session(request.session_hash)
-            bout, known = bout_of(*asked[:5]), CACHE.of(session.person)
+    def work(
+        self, model: SteerableModel, session: Session, asked: ContestChoice, known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        return (yield from run(model, asked.request, a, b, known))
 
-            def work(model: SteerableModel) -> Generator[Progress, None, None]:
-                found = yield from run(model, bout, *(yield from prepare(model, session, *asked[5:])), known)
-                CACHE.keep(session.person, known)
-                session.person.remember(PANEL, found)
-
-            yield {self.status: "Waiting for the model ...", **busy(self.measure)}
-            job = self.studio.run(work)
-            for progress in events(session, PANEL, job):
-                yield {self.status: shared_bar(self.studio, progress)}
-            if job.stopped:
-                yield {self.status: "Stopped; what was there before is still shown."}
-                return
-            yield {self.status: "", **self._shown(session.person, session.person.results[PANEL])}
-
-        @guarded
-        def restore(request: gr.Request) -> dict:
-            person = self.studio.session(request.session_hash).person
-            kept = person.results.get(PANEL)
-            return self._shown(person, kept) if kept else {self.status: gr.skip()}
-
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
-        asked = [self.contest, self.file, self.controls, system, positions, *values]
-        shown = [self.status, self.said, self.gauge_box, self.gauge, self.apart_box, self.apart, self.numbers]
-        shown += [self.items, self.table, self.files, *self.downloads.values()]
-        measuring = self.measure.click(measure, asked, [*shown, self.measure], **silent)
-        stoppable(self.studio, PANEL, measuring, self.measure, self.halt, self.status)
-        entered.then(restore, None, shown, **silent)
-
-    def _shown(self, person: Person, found: dict[str, Any]) -> dict:
-        contest = Contest.of(found)
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        contest = Contest.of(kept)
         gauge = dominance_gauge(contest)
         return {
-            self.said: _words(contest, found["provenance"]["data"]),
+            self.said: _words(contest, kept["provenance"]["data"]),
             self.gauge_box: gr.Column(visible=gauge is not None),
             self.gauge: gauge,
             self.apart_box: gr.Column(visible=True),
@@ -165,17 +119,18 @@ class ContestPanel:
             self.numbers: _numbers(contest),
             self.items: gr.Accordion(visible=True),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
-            self.files: gr.Row(visible=True),
-            **report_downloads(self.downloads, person, report_of(found)),
         }
 
+    def files(self, session: Session, kept: Plain) -> Updates:
+        return {self.row: gr.Row(visible=True), **report_downloads(self.downloads, session, report_of(kept))}
 
-def bout_of(name: str, file: str | None, controls: float, system: str, positions: str) -> ContestRequest:
+
+def request_of(form: Mapping[str, Any], controls: float = 0) -> ContestRequest:
     """What the section asks for. Raises InputError for what cannot be."""
-    dataset = find_contest(Path(file) if file else name)
+    dataset = find_contest(Path(form["file"]) if form["file"] else form["contest"])
     PAIRS.check(len(dataset.pairs))
-    PROMPT.check(len(system or ""))
-    return ContestRequest.parse(data=dataset, positions=positions, system=system, controls=controls)
+    PROMPT.check(len(form["system"] or ""))
+    return ContestRequest.parse(data=dataset, positions=form["positions"], system=form["system"], controls=controls)
 
 
 def _words(found: Contest, data: str) -> str:
@@ -187,8 +142,7 @@ def _words(found: Contest, data: str) -> str:
 
 def _numbers(found: Contest) -> str:
     """Each voice beside its controls and what it costs, and the self-test."""
-    lines = [f"| {' | '.join(TABLE)} |", f"|{'---|' * len(TABLE)}"]
-    lines += [f"| {' | '.join(map(plain, row))} |" for row in table_of(found)]
+    lines = [markdown_table(TABLE, table_of(found))]
     if found.self_test is not None:
         good = found.self_test == 0
         colour, said = ("#009E73", "✓ Self-test passed") if good else ("#D55E00", "✗ Self-test failed")

@@ -1,11 +1,10 @@
 """The surface of the Compete tab: both voices over a grid of multipliers or layers; a click steers with a cell."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from caa_core.app.panels.common import (
     QUIET,
@@ -15,7 +14,9 @@ from caa_core.app.panels.common import (
     plain,
     report_downloads,
 )
-from caa_core.app.panels.contest.contest import CACHE, FORMATS, Prepare, bout_of
+from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, Chosen
+from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
+from caa_core.app.panels.contest.form import VoicesForm
 from caa_core.app.panels.controls import multiplier_at
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
@@ -44,33 +45,22 @@ TO_COLUMNS = "() => document.querySelector('#compete-kind').scrollIntoView({ beh
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A contest, over which grid, and what the controls of the two voices hold."""
+class SurfaceChoice:
+    """Two voices, on what they are measured, and over which grid."""
 
+    voices: Chosen
     contest: ContestRequest
     grid: SurfaceRequest
-    voices: Sequence[Any]
 
 
-class SurfacePanel(Experiment[Asked]):
+class SurfacePanel(Experiment[SurfaceChoice]):
     """The section; the answers, what the model is told and the steered positions are the contest's."""
 
     name = PANEL
     cache = CACHE
 
-    def __init__(
-        self,
-        page: Page,
-        prepare: Prepare,
-        voices: Mapping[str, Component],
-        contest: Mapping[str, Component],
-        kinds: Sequence[str],
-        sliders: Sequence[Component],
-    ):
-        """prepare: called as prepare(model, session, *voices). kinds: of contest, that of one layer and that of two.
-        sliders: the kind of contest, the layers of A and B, their multipliers: what a cell is put into.
-        """
-        self.prepare, self.voices, self.kinds = prepare, list(voices), kinds
+    def __init__(self, page: Page, voices: VoicesForm, contest: ContestPanel):
+        self.voices = voices
         with gr.Accordion("Surface: when do the voices balance?", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
             with gr.Row(equal_height=True):
@@ -95,26 +85,34 @@ class SurfacePanel(Experiment[Asked]):
                 with gr.Row():
                     names = {ending: name.replace("Items", "Cells") for ending, name in FORMATS.items()}
                     self.downloads = download_buttons(PANEL, names)
-        form = {"over": over, "of_a": axes[0], "of_b": axes[1], "map": self.map_of, **contest, **voices}
+        form = {
+            "over": over,
+            "of_a": axes[0],
+            "of_b": axes[1],
+            "map": self.map_of,
+            **contest.measured_on,
+            **voices.parts,
+        }
         shown = [self.results, self.said, self.map_of, self.map, *self.at, *self.downloads.values()]
         super().__init__(page, form, [start], stop, status, shown)
         self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _figure(_found(kept), map_of)})
+        a, b = voices.a, voices.b
+        sliders = [voices.kind, a.layer, b.layer, a.multiplier, b.multiplier]
         for picked in (
-            clicked.select(self.pick, None, list(sliders), **QUIET),
-            steer.click(self.choose, self.at, list(sliders), **QUIET),
+            clicked.select(self.pick, None, sliders, **QUIET),
+            steer.click(self.choose, self.at, sliders, **QUIET),
         ):
             picked.success(None, js=TO_COLUMNS)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
-        contest = bout_of(form["contest"], form["file"], 0, form["system"], form["positions"])
+    def ask(self, session: Session, form: Mapping[str, Any]) -> SurfaceChoice:
         what = "multipliers" if form["over"] == STRENGTHS else "layers"
         grid = SurfaceRequest.parse(**{f"{what}_a": form["of_a"], f"{what}_b": form["of_b"]})
-        return Asked(contest, grid, [form[name] for name in self.voices])
+        return SurfaceChoice(Chosen.of(form), request_of(form), grid)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: SurfaceChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        a, b = yield from self.prepare(model, session, *asked.voices)
+        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
         return (yield from run_surface(model, asked.contest, a, b, asked.grid, known))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -155,7 +153,7 @@ class SurfacePanel(Experiment[Asked]):
         result = _found(kept)
         if isinstance(result, LayerGrid):
             layers = [self.studio.model.check_layer(whole(layer, "The layer")) for layer in (of_a, of_b)]
-            return [self.kinds[layers[0] != layers[1]], *layers, gr.skip(), gr.skip()]
+            return [SAME if layers[0] == layers[1] else DIFFERENT, *layers, gr.skip(), gr.skip()]
         given = zip(
             [number(value, "The multiplier") for value in (of_a, of_b)], (result.layer_a, result.layer_b), strict=True
         )

@@ -1,16 +1,17 @@
 """Token by token: which voice the answer under both speaks with, and where that changes."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
-from caa_core.app.panels.common import events, guarded, json_download
+from caa_core.app.panels.common import QUIET, Updates, events, guarded, json_download
+from caa_core.app.panels.contest.chosen import Chosen
+from caa_core.app.panels.contest.form import VoicesForm
 from caa_core.app.panels.conversation import Conversation, Exchange, turns
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Person, Session
-from caa_core.app.studio import Studio
+from caa_core.app.sessions import Session
 from caa_core.contest.tokens import TokenVoices, read_voices
 from caa_core.contest.voice import Voice
 from caa_core.model.loading import SteerableModel
@@ -26,63 +27,51 @@ ABOUT = (
 )
 NOTHING = "Write something first; the answer under both is read here as soon as it is there."
 
-# From the values of the tab's controls to the vectors along which the answer is read, on the worker.
-Prepare = Callable[..., Generator[Progress, None, list[Voice]]]
-
 
 class TokenByToken:
-    """Draws the section. Call `draw` where it belongs in the layout, then `wire`."""
+    """The section: reads what the columns have written, whenever they have."""
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
-
-    def draw(self) -> None:
+    def __init__(self, page: Page, voices: VoicesForm, conversation: Conversation):
+        self.page, self.voices, self.conversation = page, voices, conversation
         with gr.Accordion("Token by token: where the voice changes", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
             self.text = gr.HTML(NOTHING, elem_id=f"{PANEL}-text", container=True)
             self.lines = figure("Alignment with each voice", f"{PANEL}-lines")
             self.data = gr.DownloadButton("Data (JSON)", interactive=False, size="sm", scale=0, elem_id=f"{PANEL}-data")
-
-    def wire(
-        self,
-        entered: Dependency,
-        conversation: Conversation,
-        prepare: Prepare,
-        values: Sequence[gr.components.Component],
-    ) -> None:
-        """Read what the columns have written, whenever they have. `prepare` is called as prepare(model, session,
-        *values).
-        """
-
-        @guarded
-        def read(request: gr.Request, exchanges: tuple[Exchange, ...], system: str, *rest: Any) -> dict:
-            session = self.studio.session(request.session_hash)
-            if not exchanges or not all(exchanges[-1].answers):
-                return {self.text: NOTHING}
-            column = conversation.marked_column
-            job = self.studio.run(
-                lambda model: _read(model, session, prepare(model, session, *rest), exchanges, system or "", column)
-            )
-            for _ in events(session, PANEL, job):
-                pass
-            if job.stopped:
-                return {self.text: gr.skip()}
-            session.person.remember(PANEL, job.result.summary())
-            return self._shown(session.person, job.result)
-
-        @guarded
-        def restore(request: gr.Request) -> dict:
-            person = self.studio.session(request.session_hash).person
-            kept = person.results.get(PANEL)
-            return self._shown(person, TokenVoices.of(kept)) if kept else {self.text: gr.skip()}
-
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
-        asked = [conversation.history, conversation.common[0], *values]
+        asked = [conversation.history, conversation.common[0], *voices.parts.values()]
+        shown = [self.text, self.lines, self.data]
         for written in conversation.written:
-            written.success(read, asked, [self.text, self.lines, self.data], **silent)
-        entered.then(restore, None, [self.text, self.lines, self.data], **silent)
+            written.success(self.read, asked, shown, **QUIET)
+        page.restore(self.restore, shown)
 
-    def _shown(self, person: Person, found: TokenVoices) -> dict:
+    @guarded
+    def read(self, request: gr.Request, exchanges: tuple[Exchange, ...], system: str, *values: Any) -> Updates:
+        """Read the last answer under both."""
+        session, chosen = self.page.session(request), Chosen(*values)
+        if not exchanges or not all(exchanges[-1].answers):
+            return {self.text: NOTHING}
+        column = self.conversation.marked_column
+
+        def work(model: SteerableModel) -> Generator[Progress, None, TokenVoices]:
+            voices = yield from self.voices.voicing.readers(model, session, chosen)
+            return (yield from _read(model, voices, exchanges, system or "", column))
+
+        job = self.page.studio.run(work)
+        for _ in events(session, PANEL, job):
+            pass
+        if job.stopped:
+            return {self.text: gr.skip()}
+        session.person.remember(PANEL, job.result.summary())
+        return self._shown(session, job.result)
+
+    @guarded
+    def restore(self, request: gr.Request) -> Updates:
+        """What was read before a reload."""
+        session = self.page.session(request)
+        kept = session.person.results.get(PANEL)
+        return self._shown(session, TokenVoices.of(kept)) if kept else {self.text: gr.skip()}
+
+    def _shown(self, session: Session, found: TokenVoices) -> Updates:
         lead = found.lead
         largest = max(map(abs, lead))
         titles = [
@@ -94,20 +83,18 @@ class TokenByToken:
         return {
             self.text: markup.scale(largest, names) + shown,
             self.lines: voices_by_token(found),
-            self.data: json_download(person, "token by token", found.summary()),
+            self.data: json_download(session, "token by token", found.summary()),
         }
 
 
 def _read(
     model: SteerableModel,
-    session: Session,
-    prepared: Generator[Progress, None, list[Voice]],
+    voices: Sequence[Voice],
     exchanges: Sequence[Exchange],
     system: str,
     column: int,
 ) -> Generator[Progress, None, TokenVoices]:
     """The last answer of a column behind its own history, and the first column's answer in the same place."""
-    voices = yield from prepared
     last = exchanges[-1]
     asked = [*turns(exchanges[:-1], column), {"role": "user", "content": last.question}]
     prompt = render(model.tokenizer, asked, system)

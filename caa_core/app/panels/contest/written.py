@@ -1,42 +1,38 @@
 """Which voice do written answers follow? The section of the Compete tab that writes answers and reads them."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
+from gradio.blocks import Block
+from gradio.components import Component
 
 from caa_core.app.forms import control
-from caa_core.app.panels.common import (
-    busy,
-    download_buttons,
-    events,
-    guarded,
-    plain,
-    report_downloads,
-    shared_bar,
-    stoppable,
-)
+from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdown_table, plain, report_downloads
+from caa_core.app.panels.contest.chosen import Chosen
+from caa_core.app.panels.contest.form import FIRST, VoicesForm
+from caa_core.app.panels.controls import at_most, file_picker, words_table
+from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Person
-from caa_core.app.studio import Studio
+from caa_core.app.sessions import Session
 from caa_core.contest.runs import run_written
 from caa_core.contest.voice import Voice
 from caa_core.contest.written import WrittenRequest, WrittenResult
+from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.open_questions import MOST_QUESTIONS
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress
 from caa_core.reports.written import READINGS, SHARES, reading_cells, report_of, share_rows, shares_by_arm
 
-PANEL, KNOWN = "compete-written", "compete-written-known"
-# Results that are kept beside the last one: each holds all of its answers.
-KEPT = 2
-FILES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
+PANEL = "compete-written"
+FORMATS = {".json": "Report (JSON)", ".csv": "Answers (CSV)", ".html": "Report (HTML)"}
 ABOUT = (
     "Answers to open questions, written unsteered, under A, under B and under both. The **unsteered** model reads each "
     "and its residual stream is compared with the two vectors, on a scale that held-out answers set."
@@ -48,155 +44,94 @@ MEANING = (
 )
 MOST_SAMPLES = 8
 
-# From the values of the tab's controls to the two voices, and to the vectors along which they are read, on the worker.
-Sides = Callable[..., Generator[Progress, None, tuple[Voice, Voice]]]
-Readers = Callable[..., Generator[Progress, None, list[Voice]]]
+
+@dataclass(frozen=True)
+class WrittenChoice:
+    """Two voices, the open questions that they answer, and how. held_out: data given for each voice; options: of the
+    request.
+    """
+
+    voices: Chosen
+    questions: tuple[str, ...]
+    held_out: Sequence[Dataset | None]
+    options: Mapping[str, Any]
 
 
-class WhichVoice:
-    """Draws what to ask and what was found. Call `draw` where it belongs in the layout, then `wire`."""
+class WrittenPanel(Experiment[WrittenChoice]):
+    """The section."""
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
+    name = PANEL
+    # Each result holds all of its answers, so that few are kept beside the last.
+    cache = Cache("compete-written-known", 2)
 
-    def draw(self, first: str) -> None:
-        """Draw it; `first` is the preset whose questions are filled in."""
+    def __init__(self, page: Page, voices: VoicesForm, asking: Mapping[str, Component]):
+        """asking: the system prompt and the steered positions."""
+        self.voices = voices
         gr.Markdown(f"### Which voice do written answers follow?\n{ABOUT}")
         with gr.Row(equal_height=True):
-            self.preset = gr.Dropdown(
+            preset = gr.Dropdown(
                 [(f"{name} and {preset.opposes}", name) for name, preset in presets().items()],
-                value=first,
+                value=FIRST[0],
                 label="Open questions of",
                 elem_id=f"{PANEL}-preset",
                 min_width=180,
             )
-            self.samples = control(
-                WrittenRequest,
-                "samples",
-                minimum=1,
-                maximum=MOST_SAMPLES,
-                step=1,
-                elem_id=f"{PANEL}-samples",
-                min_width=160,
-            )
+            look = {"minimum": 1, "maximum": MOST_SAMPLES, "step": 1, "elem_id": f"{PANEL}-samples", "min_width": 160}
+            samples = control(WrittenRequest, "samples", **look)
             with gr.Column(min_width=120):
-                self.write = gr.Button("Write and read", variant="primary", elem_id=f"{PANEL}-write", size="md")
-                self.halt = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
-        with gr.Accordion("More settings", open=False, elem_id=f"{PANEL}-settings"):
-            with gr.Row():
-                self.file = self._file("Questions of your own", "questions")
-                self.held_out = [self._file(f"Held-out answers of {letter}", f"held-{letter}") for letter in "AB"]
-            with gr.Row():
-                self.limit = gr.Number(0, label="At most so many questions", info="0: all of them", precision=0)
-                longest = min(512, TOKENS.value)
-                self.tokens = control(WrittenRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
-                self.temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1)
-                self.seed = control(WrittenRequest, "seed")
-            gr.Markdown(
-                "<small>Held-out answers are contrast pairs (prompt, positive, negative) that a vector was not made "
-                "from. Presets bring their own.</small>"
-            )
-        self.status = gr.Markdown(elem_id=f"{PANEL}-status")
+                start = gr.Button("Write and read", variant="primary", elem_id=f"{PANEL}-write", size="md")
+                stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+        more = _more_settings()
+        status = gr.Markdown(elem_id=f"{PANEL}-status")
+        shown = self._draw_result()
+        form = {"preset": preset, "samples": samples, **more, **asking, **voices.parts}
+        super().__init__(page, form, [start], stop, status, shown)
+        # The questions follow voice A.
+        voices.a.vector.input(lambda name: name if name in presets() else gr.skip(), voices.a.vector, preset, **QUIET)
+
+    def _draw_result(self) -> list[Block]:
         self.said = gr.Markdown(elem_id=f"{PANEL}-said")
         with gr.Column(visible=False) as self.figure_box:
             self.figure = figure("Share of answers", f"{PANEL}-figure")
         self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
         with gr.Accordion("The answers and their readings", open=False, visible=False) as self.answers:
-            self.table = gr.Dataframe(
-                headers=READINGS,
-                interactive=False,
-                wrap=True,
-                max_height=420,
-                column_widths=["10%", "18%", "38%", "9%", "9%", "8%", "8%"],
-                buttons=["fullscreen"],
-                elem_id=f"{PANEL}-table",
-            )
-        with gr.Row(visible=False) as self.files:
-            formats = {".json": "Report (JSON)", ".csv": "Answers (CSV)", ".html": "Report (HTML)"}
-            self.downloads = download_buttons(PANEL, formats)
+            widths = ["10%", "18%", "38%", "9%", "9%", "8%", "8%"]
+            self.table = words_table(f"{PANEL}-table", READINGS, widths, max_height=420)
+        with gr.Row(visible=False) as self.row:
+            self.downloads = download_buttons(PANEL, FORMATS)
+        shown = [self.said, self.figure_box, self.figure, self.numbers, self.answers, self.table]
+        return [*shown, self.row, *self.downloads.values()]
 
-    def _file(self, label: str, name: str) -> gr.File:
-        return gr.File(label=label, file_types=FILES, height=130, elem_id=f"{PANEL}-{name.lower()}", min_width=160)
+    def ask(self, session: Session, form: Mapping[str, Any]) -> WrittenChoice:
+        questions = questions_of(form["preset"], form["questions"], form["limit"])
+        PROMPT.check(len(form["system"] or ""))
+        TOKENS.check(whole(form["max_new_tokens"], "The number of new tokens"))
+        samples = min(max(whole(form["samples"], "The number of answers"), 1), MOST_SAMPLES)
+        held_out = [find_test_pairs(Path(path)) if path else None for path in (form["held_a"], form["held_b"])]
+        options = WrittenRequest.chosen(form) | {"samples": samples}
+        return WrittenChoice(Chosen.of(form), questions, held_out, options)
 
-    def wire(
-        self,
-        entered: Dependency,
-        sides: Sides,
-        readers: Readers,
-        values: Sequence[gr.components.Component],
-        system: gr.Textbox,
-        positions: gr.Dropdown,
-    ) -> None:
-        """Let the buttons work. `sides` and `readers` are called as sides(model, session, *values). After `entered` is
-        shown what the person had before a reload.
-        """
+    def work(
+        self, model: SteerableModel, session: Session, asked: WrittenChoice, known: dict[str, Any]
+    ) -> Generator[Progress | Plain, None, Plain]:
+        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        readers = yield from self.voices.voicing.readers(model, session, asked.voices)
+        if len(readers) < 2:
+            raise InputError("Choose a vector for voice B too: the answers are read along it.")
+        request = WrittenRequest.parse(
+            questions=asked.questions,
+            directions=[voice.direction for voice in readers],
+            held_out=[given or _own(voice) for given, voice in zip(asked.held_out, readers, strict=True)],
+            **asked.options,
+        )
+        return (yield from run_written(model, request, a, b, known))
 
-        @guarded
-        def write(request: gr.Request, *asked: Any) -> Iterator[dict]:
-            session = self.studio.session(request.session_hash)
-            preset, file, held_a, held_b, samples, limit, tokens, temperature, seed, told, where, *rest = asked
-            questions = questions_of(preset, file, limit)
-            PROMPT.check(len(told or ""))
-            TOKENS.check(whole(tokens, "The number of new tokens"))
-            options = {
-                "positions": where,
-                "system": told,
-                "samples": min(max(whole(samples, "The number of answers"), 1), MOST_SAMPLES),
-                "max_new_tokens": tokens,
-                "temperature": temperature,
-                "seed": seed,
-            }
-            files = [find_test_pairs(Path(path)) if path else None for path in (held_a, held_b)]
-            known, latest = dict(session.person.results.get(KNOWN) or {}), []
+    def ended(self, asked: WrittenChoice, kept: Plain | None, stopped: bool) -> str:
+        if kept is None:
+            return "Stopped before anything was read."
+        return f"Stopped after {kept['questions']} questions." if stopped else ""
 
-            def keep(found: dict[str, Any]) -> dict[str, Any]:
-                latest[:] = [found]
-                session.person.remember(PANEL, found)
-                return found
-
-            def work(model: SteerableModel) -> Generator[Any, None, None]:
-                a, b = yield from sides(model, session, *rest)
-                voices = yield from readers(model, session, *rest)
-                if len(voices) < 2:
-                    raise InputError("Choose a vector for voice B too: the answers are read along it.")
-                data = [given or _own(voice) for given, voice in zip(files, voices, strict=True)]
-                directions = [voice.direction for voice in voices]
-                about = {"questions": questions, "directions": directions, "held_out": data}
-                asked = WrittenRequest.parse(**about, **options)
-                keep((yield from showing(run_written(model, asked, a, b, known), keep)))
-                session.person.remember(KNOWN, dict(list(known.items())[-KEPT:]))
-
-            yield {self.status: "Waiting for the model ...", **busy(self.write)}
-            job = self.studio.run(work)
-            for event in events(session, PANEL, job):
-                if isinstance(event, Progress):
-                    yield {self.status: shared_bar(self.studio, event)}
-                else:
-                    yield self._shown(session.person, event)
-            if not latest:
-                yield {self.status: "Stopped before anything was read."}
-                return
-            said = f"Stopped after {latest[0]['questions']} questions." if job.stopped else ""
-            yield {self.status: said, **self._shown(session.person, latest[0])}
-
-        @guarded
-        def restore(request: gr.Request) -> dict:
-            person = self.studio.session(request.session_hash).person
-            kept = person.results.get(PANEL)
-            return self._shown(person, kept) if kept else {self.status: gr.skip()}
-
-        silent = {"show_progress": "hidden", "api_visibility": "private"}
-        asked = [self.preset, self.file, *self.held_out, self.samples, self.limit, self.tokens, self.temperature]
-        asked += [self.seed, system, positions, *values]
-        shown = [self.status, self.said, self.figure_box, self.figure, self.numbers, self.answers, self.table]
-        shown += [self.files, *self.downloads.values()]
-        writing = self.write.click(write, asked, [*shown, self.write], **silent)
-        stoppable(self.studio, PANEL, writing, self.write, self.halt, self.status)
-        entered.then(restore, None, shown, **silent)
-        # The questions follow voice A, whose vector is the first of the controls.
-        values[0].input(lambda name: name if name in presets() else gr.skip(), values[0], self.preset, **silent)
-
-    def _shown(self, person: Person, kept: dict[str, Any]) -> dict:
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = WrittenResult.of(kept)
         drawn = shares_by_arm(found)
         rows = [
@@ -211,9 +146,35 @@ class WhichVoice:
             self.numbers: _numbers(found),
             self.answers: gr.Accordion(visible=True),
             self.table: rows,
-            self.files: gr.Row(visible=True),
-            **report_downloads(self.downloads, person, report_of(kept)),
         }
+
+    def files(self, session: Session, kept: Plain) -> Updates:
+        return {self.row: gr.Row(visible=True), **report_downloads(self.downloads, session, report_of(kept))}
+
+
+def _more_settings() -> dict[str, Component]:
+    """What there is to set beside the questions, by name."""
+    with gr.Accordion("More settings", open=False, elem_id=f"{PANEL}-settings"):
+        with gr.Row():
+            files = {
+                name: file_picker(label, f"{PANEL}-{elem_id}")
+                for name, label, elem_id in (
+                    ("questions", "Questions of your own", "questions"),
+                    ("held_a", "Held-out answers of A", "held-a"),
+                    ("held_b", "Held-out answers of B", "held-b"),
+                )
+            }
+        with gr.Row():
+            limit = at_most("questions")
+            longest = min(512, TOKENS.value)
+            tokens = control(WrittenRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
+            temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1)
+            seed = control(WrittenRequest, "seed")
+        gr.Markdown(
+            "<small>Held-out answers are contrast pairs (prompt, positive, negative) that a vector was not made "
+            "from. Presets bring their own.</small>"
+        )
+    return {**files, "limit": limit, "max_new_tokens": tokens, "temperature": temperature, "seed": seed}
 
 
 def questions_of(preset: str | None, file: str | None, limit: Any) -> tuple[str, ...]:
@@ -254,7 +215,5 @@ def _in_order(right: dict[str, float]) -> list[float]:
 
 
 def _numbers(found: WrittenResult) -> str:
-    lines = [f"| {' | '.join(SHARES)} |", f"|{'---|' * len(SHARES)}"]
-    lines += [f"| {' | '.join(map(plain, row))} |" for row in share_rows(found)]
     count = f"{found.questions} questions, {found.samples} answers each, with 95 % intervals."
-    return "\n".join([*lines, "", f"<small>{count} {MEANING}</small>"])
+    return f"{markdown_table(SHARES, share_rows(found))}\n\n<small>{count} {MEANING}</small>"

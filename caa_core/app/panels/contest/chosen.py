@@ -1,0 +1,132 @@
+"""What is chosen of two voices in the Compete tab, and what it stands for on the worker."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+from caa_core.app.panels.common import misfits
+from caa_core.app.panels.conversation import Voices
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.contest.decomposition import decompose, shared_part, without_shared
+from caa_core.contest.voice import Voice
+from caa_core.errors import InputError
+from caa_core.limits import PROMPT
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+
+FORM = "compete-form"
+SAME, DIFFERENT = "Same layer", "Different layers"
+TOLD, BEGUN = "Vector against prompt", "Vector against words"
+KINDS = {
+    SAME: "Two vectors at one layer are one sum: what is left of them is known before anything is computed.",
+    DIFFERENT: "Two vectors at different layers are not one sum: what comes of both has to be tried.",
+    TOLD: "Voice A is a vector. Voice B is what the model is told before your prompt.",
+    BEGUN: "Voice A is a vector. Voice B is how the answer already begins, and the model goes on from there.",
+}
+NO_SUM = {
+    TOLD: "A vector against a prompt is no sum: what comes of both has to be tried.",
+    BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added where the answer's words "
+    "are read, and to all that follows.",
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the controls of both voices hold."""
+
+    vector_a: str
+    layer_a: float
+    multiplier_a: float
+    vector_b: str
+    layer_b: float
+    multiplier_b: float
+    kind: str
+    told: str
+    begins: str
+    apart: bool
+
+    @classmethod
+    def of(cls, form: Mapping[str, Any]) -> "Chosen":
+        """From the values of a form that has these among others."""
+        return cls(**{one.name: form[one.name] for one in fields(cls)})
+
+    @classmethod
+    def kept(cls, session: Session) -> "Chosen | None":
+        """What the person had chosen when something was last written or measured."""
+        kept = session.person.results.get(FORM)
+        if not isinstance(kept, list) or len(kept) != len(fields(cls)):
+            return None
+        chosen = cls(*kept)
+        return chosen if chosen.kind in KINDS else None
+
+    @property
+    def may_part(self) -> bool:
+        """Whether the two may be tried without what they share: of one sum at equal multipliers nothing is left."""
+        return self.kind == DIFFERENT or (self.kind == SAME and self.multiplier_a != self.multiplier_b)
+
+
+@dataclass(frozen=True)
+class Voicing:
+    """Makes voices of what is chosen: on the worker, since vectors may have to be made first."""
+
+    studio: Studio
+
+    def pair(
+        self, model: SteerableModel, session: Session, chosen: Chosen
+    ) -> Generator[Progress, None, tuple[Voice, Voice]]:
+        """The two voices, where both are vectors."""
+        vector_a = yield from self.studio.vector(model, session, chosen.vector_a)
+        vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
+        layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
+        a = Voice.of(vector_a, int(chosen.layer_a), float(chosen.multiplier_a))
+        b = Voice.of(vector_b, int(layer_b), float(chosen.multiplier_b))
+        if vector_a.hidden_size != vector_b.hidden_size:
+            raise InputError("The two vectors belong to models of different hidden sizes and cannot be compared.")
+        return without_shared(a, b) if chosen.apart and chosen.may_part else (a, b)
+
+    def both(
+        self, model: SteerableModel, session: Session, chosen: Chosen
+    ) -> Generator[Progress, None, tuple[Voice, Voice]]:
+        """Voice A; and voice B, or the words that are in its place."""
+        if chosen.kind in (SAME, DIFFERENT):
+            return (yield from self.pair(model, session, chosen))
+        words = ((chosen.told if chosen.kind == TOLD else chosen.begins) or "").strip()
+        if not words:
+            raise InputError("Write what the model is told, or how its answer begins: these words are voice B.")
+        PROMPT.check(len(words))
+        vector = yield from self.studio.vector(model, session, chosen.vector_a)
+        other = Voice("the prompt", system=words) if chosen.kind == TOLD else Voice("the words", prefill=words)
+        return Voice.of(vector, int(chosen.layer_a), float(chosen.multiplier_a)), other
+
+    def asked(
+        self, model: SteerableModel, session: Session, chosen: Chosen
+    ) -> Generator[Progress, None, tuple[Voice, Voice]]:
+        """The same for something that is written or measured: the choice is kept, for a reload."""
+        voices = yield from self.both(model, session, chosen)
+        session.person.remember(FORM, list(astuple(chosen)))
+        return voices
+
+    def readers(
+        self, model: SteerableModel, session: Session, chosen: Chosen
+    ) -> Generator[Progress, None, list[Voice]]:
+        """The vectors along which an answer is read: those of the voices; for words, that of B's name at A's layer."""
+        a, b = yield from self.both(model, session, chosen)
+        if b.vector:
+            return [a, b]
+        vector = yield from self.studio.vector(model, session, chosen.vector_b)
+        fits = vector.hidden_size == len(a.steer.vector) and a.steer.layer in vector.layers
+        return [a, Voice.of(vector, a.steer.layer, 1.0)] if chosen.kind in (TOLD, BEGUN) and fits else [a]
+
+    def columns(self, model: SteerableModel, session: Session, chosen: Chosen) -> Generator[Progress, None, Voices]:
+        """What is added and said in each column: nobody's voice, A's, B's, both, and what both share."""
+        a, b = yield from self.asked(model, session, chosen)
+        steers = [(), a.steers, b.steers, a.steers + b.steers]
+        fit = misfits(model, *(voice.vector for voice in (a, b) if voice.vector))
+        if not b.vector:
+            return Voices(
+                steers, [NO_SUM[chosen.kind], *fit], ["", "", b.system, b.system], ["", "", b.prefill, b.prefill]
+            )
+        if shared := shared_part(a, b):
+            steers.append(shared.steers)
+        return Voices(steers, [decompose(a, b).verdict, *fit])

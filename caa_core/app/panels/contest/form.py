@@ -1,0 +1,220 @@
+"""The controls of the two voices in the Compete tab, and in numbers what their sum is before anything runs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from caa_core.app.panels.common import (
+    LATEST,
+    MULTIPLIERS,
+    QUIET,
+    Updates,
+    events,
+    going,
+    guarded,
+    plain,
+    recommended,
+    vector_choices,
+)
+from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
+from caa_core.app.panels.controls import VoiceControls, voice_controls
+from caa_core.app.panels.page import Page
+from caa_core.app.studio import Studio
+from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part
+from caa_core.contest.voice import Voice
+from caa_core.data.presets import presets
+from caa_core.errors import InputError
+from caa_core.metrics.grid import whole
+
+FIRST = ("joy", "gloom")
+SHARING = (
+    "Even opposite behaviours share much where both were made against the same plain answers: what sets both apart "
+    "from these. "
+)
+# B begins so many layers above A where they are to speak at different ones.
+APART = 6
+
+
+class VoicesForm:
+    """Two voices to choose, and their decomposition beside them. `parts`: what is chosen, by the names of `Chosen`."""
+
+    def __init__(self, page: Page, settings: Callable[[], None]):
+        """settings: draws what else there is to set, below the voices."""
+        self.page, self.studio, self.voicing = page, page.studio, Voicing(page.studio)
+        self.kind = gr.Radio(list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=300):
+                self._draw_voices()
+                settings()
+            with gr.Column(scale=2, min_width=300):
+                self.table = gr.Markdown(elem_id="compete-decomposition", container=True)
+        self.parts: dict[str, Component] = {
+            "vector_a": self.a.vector,
+            "layer_a": self.a.layer,
+            "multiplier_a": self.a.multiplier,
+            "vector_b": self.b.vector,
+            "layer_b": self.b.layer,
+            "multiplier_b": self.b.multiplier,
+            "kind": self.kind,
+            "told": self.told,
+            "begins": self.begins,
+            "apart": self.apart,
+        }
+
+    def _draw_voices(self) -> None:
+        # Both begin at one layer, where the decomposition has something to say, and weak enough for their sum.
+        layer, _ = recommended(self.studio, FIRST[0])
+        with gr.Row():
+            self.a, self.b = (_controls(self.studio, *voice, layer) for voice in zip("AB", FIRST, strict=True))
+        opposite = presets()[FIRST[1]]
+        self.told = gr.Textbox(
+            opposite.told, label="What the model is told (voice B)", lines=2, visible=False, elem_id="compete-told"
+        )
+        self.begins = gr.Textbox(
+            opposite.begins, label="How the answer begins (voice B)", lines=2, visible=False, elem_id="compete-begins"
+        )
+        self.apart = gr.Checkbox(False, label="Without what both share", visible=False, elem_id="compete-apart")
+        self.equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
+
+    def wire(self, tab: gr.Tab, contest: gr.Dropdown, shared: gr.Chatbot) -> None:
+        """Let the parts follow each other. contest: whose answers are measured, which follow voice A. shared: the
+        column of what both share.
+        """
+        self.shared = shared
+        parts = list(self.parts.values())
+        self.page.restore(self.restore, parts)
+        changes = [tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
+        gr.on(changes, self.explain, parts, [self.table, self.apart, shared], **LATEST)
+        self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
+        swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
+        self.kind.change(self.swap, [self.kind, self.a.layer, self.b.layer], swapped, **LATEST)
+        brought = [self.a.layer, self.b.vector, self.b.layer, self.told, self.begins, contest]
+        self.a.vector.input(self.follow_a, [self.a.vector, self.b.layer, self.kind], brought, **LATEST)
+        self.b.vector.input(self.follow_b, self.b.vector, [self.told, self.begins], **QUIET)
+
+    @guarded
+    def explain(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """What the two come to, in numbers, and what is offered for such a pair."""
+        session, chosen = self.page.session(request), Chosen(*values)
+        job = self.studio.run(lambda model: self.voicing.both(model, session, chosen))
+        offered: dict[Block, Any] = {
+            self.apart: gr.Checkbox(visible=chosen.may_part),
+            self.shared: gr.Chatbot(visible=False),
+        }
+        try:
+            for progress in events(session, "compete-explain", job):
+                yield {self.table: going("Making the vectors", progress)}
+            if job.stopped:
+                return
+            a, b = job.result
+            if b.vector:
+                offered[self.shared] = gr.Chatbot(visible=shared_part(a, b) is not None)
+            yield {**offered, self.table: _table(a, b) if b.vector else _table_beside_words(a, NO_SUM[chosen.kind])}
+        except InputError as error:  # a slider or a text on its way is no mistake to shout about
+            yield {**offered, self.table: plain(str(error))}
+
+    @guarded
+    def balance(self, request: gr.Request, *values: Any) -> float:
+        """B's multiplier at which it is as strong as A."""
+        session, chosen = self.page.session(request), Chosen(*values)
+        job = self.studio.run(lambda model: self.voicing.pair(model, session, chosen))
+        multiplier = same_strength(*job.wait())
+        if multiplier is None:
+            raise InputError(
+                "One of the vectors does not say its residual norms, so their strengths cannot be compared."
+            )
+        if abs(multiplier) > MULTIPLIERS["maximum"]:
+            raise InputError(f"B would need a multiplier of {multiplier:.1f}, which is out of range; weaken A first.")
+        return round(multiplier, 1)
+
+    @guarded
+    def follow_a(self, request: gr.Request, name: str, at_b: float, kind: str) -> list[Any]:
+        """A preset brings its layer, its opposite as B, and the answers of the two."""
+        start, _ = recommended(self.studio, name, self.page.session(request))
+        if name not in presets():
+            return [start, *[gr.skip()] * 5]
+        other = presets()[presets()[name].opposes]
+        return [start, other.name, _layer_of_b(self.studio, kind, start, at_b), other.told, other.begins, name]
+
+    @guarded
+    def follow_b(self, name: str) -> list[Any]:
+        """A preset brings the words that stand for it."""
+        return [presets()[name].told, presets()[name].begins] if name in presets() else [gr.skip(), gr.skip()]
+
+    @guarded
+    def swap(self, kind: str, at_a: float, at_b: float) -> list[Any]:
+        """Show what belongs to a contest of that kind, and hide the rest."""
+        vectors = kind in (SAME, DIFFERENT)
+        return [
+            gr.Radio(info=KINDS.get(kind, "")),
+            gr.Slider(value=_layer_of_b(self.studio, kind, at_a, at_b), visible=kind == DIFFERENT),
+            gr.Slider(visible=vectors),
+            gr.Button(visible=vectors),
+            gr.Textbox(visible=kind == TOLD),
+            gr.Textbox(visible=kind == BEGUN),
+        ]
+
+    @guarded
+    def restore(self, request: gr.Request) -> Updates:
+        """What was chosen before a reload."""
+        session = self.page.session(request)
+        kept = Chosen.kept(session)
+        if not kept:
+            return {self.kind: gr.skip()}
+        choices = vector_choices(session)
+        pickers = {name: gr.Dropdown(choices, value=getattr(kept, name)) for name in ("vector_a", "vector_b")}
+        return {part: pickers.get(name, getattr(kept, name)) for name, part in self.parts.items()}
+
+
+def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:
+    with gr.Column(min_width=220):
+        controls = voice_controls(studio, f"Voice {letter}", f"compete-{letter.lower()}", first, (layer, 1.0))
+        controls.layer.visible = letter == "A"  # at the same layer there is one
+        return controls
+
+
+def _layer_of_b(studio: Studio, kind: str, at_a: float, at_b: float) -> int:
+    """The layer of B's slider: its own, where that is another than A's or may be the same."""
+    at_a, at_b = whole(at_a, "The layer"), whole(at_b, "The layer")
+    if kind != DIFFERENT or at_a != at_b:
+        return at_b
+    above = at_a + APART
+    return above if above < studio.model.num_layers else max(0, at_a - APART)
+
+
+def _table(a: Voice, b: Voice) -> str:
+    """The decomposition in numbers, and what they say."""
+    parts: Decomposition = decompose(a, b)
+    rows = [
+        ("norm of what is added", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
+        ("relative strength", *(_number(voice.relative_strength) for voice in (a, b))),
+    ]
+    lines = [
+        f"**{parts.verdict}**",
+        "",
+        f"| | A: {plain(a.name)} | B: {plain(b.name)} |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+    ]
+    lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > AGREES else ''}")
+    if parts.remains is not None and parts.norm_a and parts.norm_b:
+        lines.append(
+            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "
+            f"(a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: {parts.shared:.0%} and "
+            f"{parts.opposed:.0%} of the squared norms."
+        )
+    return "\n".join(lines)
+
+
+def _table_beside_words(a: Voice, said: str) -> str:
+    norm, strength = abs(a.steer.multiplier) * a.steer.vector.norm().item(), _number(a.relative_strength)
+    heads = f"| | A: {plain(a.name)} |\n|---|---|"
+    return f"**{said}**\n\n{heads}\n| norm of what is added | {norm:.1f} |\n| relative strength | {strength} |"
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"
