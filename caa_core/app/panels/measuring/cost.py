@@ -1,0 +1,60 @@
+"""What steering costs on neutral text: the first half of the cost in Look inside."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from caa_core.app.panels.common import Updates, check_fit, json_download, plain
+from caa_core.app.panels.controls import VoiceControls
+from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.page import Page
+from caa_core.app.panels.plots import figure
+from caa_core.app.sessions import Session
+from caa_core.measuring.cost import TextCosts, neutral_cost
+from caa_core.metrics.grid import whole
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.reports.cost import costs_by_multiplier
+
+ABOUT = (
+    "KL and perplexity on a page of neutral prose that ships with the app, steered at every token, at several "
+    "multipliers."
+)
+
+
+class CostPanel(Experiment[tuple[str, int]]):
+    """The section, whose vector and layer, buttons and words stand elsewhere in the tab."""
+
+    name = "views-cost"
+
+    def __init__(self, page: Page, voice: VoiceControls, starters: list[gr.Button], stop: gr.Button, said: gr.Markdown):
+        """starters: the button that measures, and another one that waits meanwhile."""
+        gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
+        self.figure = figure("Cost by multiplier", "views-costs")
+        self.data = gr.DownloadButton("Cost (JSON)", size="sm", interactive=False, elem_id="views-costs-data")
+        form = {"vector": voice.vector, "layer": voice.layer}
+        super().__init__(page, form, starters, stop, said, [self.figure, self.data])
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> tuple[str, int]:
+        return form["vector"], whole(form["layer"], "The layer")
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: tuple[str, int], known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        name, layer = asked
+        vector = yield from self.studio.vector(model, session, name)
+        check_fit(model, vector)
+        found = yield from neutral_cost(model, vector.at(layer), layer)
+        return {"vector": name, **found.summary()}
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        found = TextCosts.of(kept)
+        return {
+            self.status: f"**{plain(kept['vector'])}**: {found}",
+            self.figure: costs_by_multiplier(found),
+            self.data: json_download(session, "cost", kept),
+        }
+
+    def ended(self, asked: tuple[str, int], kept: Plain | None, stopped: bool) -> str:
+        return "Stopped; nothing was measured to its end." if stopped else ""
