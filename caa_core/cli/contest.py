@@ -19,8 +19,8 @@ from caa_core.cli.common import (
 from caa_core.contest.contest import ContestRequest
 from caa_core.contest.runs import (
     run,
-    run_reasoning,
     run_surface,
+    run_thinking,
     run_written,
 )
 from caa_core.contest.surface import SurfaceRequest
@@ -129,7 +129,7 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     if asked_to_write:
         result["written"] = finish(run_written(model, asked_to_write, a, b), say)
     if budget:
-        found = finish(run_reasoning(model, bout, a, b, budget), say)
+        found = finish(run_thinking(model, bout, a, b, budget), say)
         result |= {name: found[name] for name in ("arms", "thinking")}
     report = report_of(result)
     if options.out:

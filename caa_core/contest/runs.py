@@ -7,7 +7,7 @@ from typing import Any
 
 from caa_core.contest.contest import ContestRequest, compete
 from caa_core.contest.surface import SurfaceRequest, layer_grid, surface
-from caa_core.contest.thinking import reason
+from caa_core.contest.thinking import think
 from caa_core.contest.thinking_results import ThinkingResult
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.voice import Voice
@@ -65,7 +65,7 @@ def run_surface(
     return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
-def run_reasoning(
+def run_thinking(
     model: SteerableModel,
     request: ContestRequest,
     a: Voice,
@@ -77,7 +77,7 @@ def run_reasoning(
 
     def work() -> Generator[Progress | ThinkingResult, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
-        return (yield from reason(model, items, a, b, thinking, request.system)).summary()
+        return (yield from think(model, items, a, b, thinking, request.system)).summary()
 
     settings = _voices(a, b) | _conditions(request) | {"budget": thinking.settings()}
     return (yield from _known(model, a, b, settings, [request.data], work, known))
@@ -87,7 +87,7 @@ def run_written(
     model: SteerableModel, request: WrittenRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure which voice written answers follow: `WrittenResult.summary` with settings and provenance; else as
-    `run_reasoning`. Raises what `calibrate` and `follow` raise.
+    `run_thinking`. Raises what `calibrate` and `follow` raise.
     """
 
     def work() -> Generator[Progress | WrittenResult, None, dict[str, Any]]:

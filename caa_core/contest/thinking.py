@@ -24,7 +24,7 @@ from caa_core.steering.interventions import AFTER_PROMPT
 FILLER = "."
 
 
-def reason(
+def think(
     model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest, system: str = ""
 ) -> Generator[Progress | ThinkingResult, None, ThinkingResult]:
     """Run the experiment on the first prompts of `items`, whose matching answers are A's.

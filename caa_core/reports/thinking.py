@@ -25,7 +25,7 @@ ABOUT = {
 
 
 def report_of(found: dict[str, Any]) -> Report:
-    """What `run_reasoning` found; its CSV has a line for each arm."""
+    """What `run_thinking` found; its CSV has a line for each arm."""
     thinking = found["thinking"]
     told = "\n".join([*verdicts(found), budget_line(found)])
     drawn, rows = arms_figure(found), arm_rows(found)

@@ -7,8 +7,8 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import ContestRequest
-from caa_core.contest.runs import run_reasoning
-from caa_core.contest.thinking import reason
+from caa_core.contest.runs import run_thinking
+from caa_core.contest.thinking import think
 from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
@@ -68,7 +68,7 @@ class Bench:
         self.model, self.items = model, items_of(model, prompts=prompts)
         a, b = (Voice(name, (Steer(random_vector(model, i), i, 6.0),)) for i, name in enumerate("AB", 1))
         self.sides = [Voice("nobody"), a, b, a.beside(b)]
-        self.found = finish(reason(model, self.items, a, b, SMALL))
+        self.found = finish(think(model, self.items, a, b, SMALL))
         questions = {prompt: i for i, prompt in enumerate(prompts)}
         self.thoughts = finish(write_thoughts(model, questions, self.sides, SMALL))
 
@@ -134,7 +134,7 @@ def test_a_voice_that_moves_answers_alone(planted):
     The push is so small that everybody writes the same words.
     """
     model, items, a, b = planted
-    found = finish(reason(model, items, a, b, SMALL))
+    found = finish(think(model, items, a, b, SMALL))
     for name in ("direct", "steered", "answer only", "reread", "filler"):
         assert found.arms[name].dominance.value == pytest.approx(0.5, abs=0.02)
         assert found.arms[name].additive == pytest.approx(0.5, abs=0.02) and found.arms[name].kl >= 0
@@ -152,7 +152,7 @@ def test_a_voice_that_moves_answers_alone(planted):
 
 def test_thoughts_are_kept_beside_the_numbers(planted):
     model, items, a, b = planted
-    found = finish(reason(model, items, a, b, SMALL))
+    found = finish(think(model, items, a, b, SMALL))
     assert len(found.thoughts) == len(PROMPTS) * 2 * 4
     under_both = [thought for thought in found.thoughts if thought["under"] == "both"]
     assert sum(thought["disagrees"] for thought in under_both) == found.arms["steered"].disagreements
@@ -166,7 +166,7 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
     pairs = tuple(ContrastPair(f"{prompt} {question}", "(A)", "(B)", i) for i, prompt in enumerate(PROMPTS[:4]))
     items = finish(choose_items(tiny_llama, Dataset("letters", "", "", pairs)))
     a, b = (Voice(name, (Steer(random_vector(tiny_llama, i), 1, 1.0),)) for i, name in enumerate("AB"))
-    found = finish(reason(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
+    found = finish(think(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
     assert found.prompts == found.items == 3 and len(found.thoughts) == 3 * 2 * 4
     assert found.arms["steered"].thoughts == 6
     assert found.verdict == "3 prompts are too few to tell; give at least 4."
@@ -174,7 +174,7 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
 
 def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
     told, added = Voice("told", system="Say x."), Voice("added", (Steer(random_vector(tiny_llama), 1, 1.0),))
-    found = finish(reason(tiny_llama, items_of(tiny_llama), told, added, ThinkingRequest(thoughts=1, tokens=4)))
+    found = finish(think(tiny_llama, items_of(tiny_llama), told, added, ThinkingRequest(thoughts=1, tokens=4)))
     assert list(found.arms) == ["direct", "steered", "words alone", "reread", "filler"]
     assert "stands before its words" in found.note and found.arms["steered"].kl is None
     json.dumps(found.summary(), allow_nan=False)
@@ -184,16 +184,16 @@ def test_what_divides_no_answer_is_refused(tiny_llama):
     items = items_of(tiny_llama)
     nobody, begun = Voice("nobody"), Voice("begun", prefill="I think")
     with pytest.raises(InputError, match="beginning of an answer"):
-        finish(reason(tiny_llama, items, begun, nobody, SMALL))
+        finish(think(tiny_llama, items, begun, nobody, SMALL))
     everywhere = finish(choose_items(tiny_llama, Dataset("p", "", "", items.pairs), Positions("all")))
     with pytest.raises(InputError, match="after-prompt"):
-        finish(reason(tiny_llama, everywhere, nobody, nobody, SMALL))
+        finish(think(tiny_llama, everywhere, nobody, nobody, SMALL))
 
 
 def test_what_has_come_can_be_seen_before_the_end(planted):
     model, items, a, b = planted
     known = [
-        event for event in reason(model, items, a, b, ThinkingRequest(thoughts=1, tokens=3)) if hasattr(event, "arms")
+        event for event in think(model, items, a, b, ThinkingRequest(thoughts=1, tokens=3)) if hasattr(event, "arms")
     ]
     assert len(known[0].thoughts) == 24 and not known[0].arms and known[0].thoughts[0]["m"] is None
     assert known[1].arms or known[2].arms
@@ -204,9 +204,9 @@ def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tm
     model, items, a, b = planted
     b = Voice("<b>B</b>", b.steers)
     bout, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
-    found = finish(run_reasoning(model, bout, a, b, SMALL, known))
-    assert finish(run_reasoning(model, bout, a, b, SMALL, known), pytest.fail) is found
-    assert finish(run_reasoning(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
+    found = finish(run_thinking(model, bout, a, b, SMALL, known))
+    assert finish(run_thinking(model, bout, a, b, SMALL, known), pytest.fail) is found
+    assert finish(run_thinking(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
     for ending in (".json", ".csv", ".html"):
         write(report_of(found), tmp_path / f"found{ending}")
     assert json.loads((tmp_path / "found.json").read_text())["thinking"]["budget"]["tokens"] == 5

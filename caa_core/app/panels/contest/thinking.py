@@ -19,7 +19,7 @@ from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.contest.contest import ContestRequest
-from caa_core.contest.runs import run_reasoning
+from caa_core.contest.runs import run_thinking
 from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -99,7 +99,7 @@ class ThinkingPanel(Experiment[ThinkingChoice]):
         self, model: SteerableModel, session: Session, asked: ThinkingChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
-        return (yield from run_reasoning(model, asked.contest, a, b, asked.thinking, known))
+        return (yield from run_thinking(model, asked.contest, a, b, asked.thinking, known))
 
     def ended(self, asked: ThinkingChoice, kept: Plain | None, stopped: bool) -> str:
         return "Stopped; what had come by then is shown." if stopped else ""
