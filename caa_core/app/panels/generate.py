@@ -1,15 +1,28 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 
 from caa_core.app.forms import component
-from caa_core.app.panels.common import QUIET, busy, events, freed, guarded, json_download, plain, shared_bar, stopper
+from caa_core.app.panels.common import (
+    QUIET,
+    Updates,
+    busy,
+    events,
+    freed,
+    guarded,
+    json_download,
+    plain,
+    shared_bar,
+    stopper,
+)
+from caa_core.app.panels.controls import at_most
+from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page, Tab
-from caa_core.app.panels.pairs import FIRST, Draft, Pairs
+from caa_core.app.panels.pairs import FIRST, Pairs
 from caa_core.app.panels.plots import figure
 from caa_core.app.panels.vectors import Vectors
 from caa_core.app.sessions import Session
@@ -20,7 +33,8 @@ from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.grid import parse_layers, whole
 from caa_core.metrics.options import LAYERS, LETTER_SWAP, READ
-from caa_core.progress import Waiting
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress, Waiting
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
 from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
@@ -39,33 +53,13 @@ METHOD_LABELS = {
 
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
-    studio = page.studio
-    pairs, vectors = Pairs(studio), Vectors(studio)
+    pairs, vectors = Pairs(page.studio), Vectors(page.studio)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             gr.Markdown("### 1. Contrast pairs")
             pairs.choice()
             gr.Markdown("### 2. Settings")
-            name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
-            with gr.Row():
-                layers = component(LAYERS, info="all, or 10,12-15", elem_id="generate-layers")
-                limit = gr.Number(
-                    0, label="At most so many pairs", info="0: all of them", precision=0, elem_id="generate-limit"
-                )
-            with gr.Row():
-                read = component(READ, info="or a token's index, such as -2", elem_id="generate-read")
-                method = gr.Dropdown(
-                    [(METHOD_LABELS[key], key) for key in METHODS],
-                    value=MEAN_DIFFERENCE,
-                    label="Method",
-                    info="as long as the mean difference along them",
-                    elem_id="generate-method",
-                )
-            swap = component(
-                LETTER_SWAP,
-                info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
-                elem_id="generate-swap",
-            )
+            settings = Settings(pairs)
             with gr.Row():
                 make = gr.Button("Make the vector", variant="primary", size="md", min_width=90, elem_id="generate-make")
                 weigh = gr.Button("Compare methods", size="md", min_width=90, elem_id="generate-compare")
@@ -73,89 +67,135 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             status = gr.Markdown(elem_id="generate-status")
         with gr.Column(scale=3, min_width=300):
             pairs.view()
-    with gr.Accordion("Methods compared", open=True, visible=False, elem_id="generate-compared") as compared:
-        verdict = gr.Markdown(elem_id="generate-verdict")
-        with gr.Row():
-            with gr.Column(min_width=300):
-                separations = figure("How well each method separates held-out pairs", "generate-separations")
-            with gr.Column(min_width=300):
-                cosines = figure("How far the methods agree", "generate-cosines")
-        data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="generate-compared-data")
+    MethodComparison(page, settings, [weigh, make], stop, status)
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
-    pairs.wire(page.entered, name, page.model)
+    pairs.wire(page.entered, settings.name, page.model)
     vectors.wire(page.entered)
+    Making(page, settings, vectors).wire([make, weigh], status, stop)
+    return Tab(vectors.pickers, changed=[vectors.changed])
+
+
+class Settings:
+    """What there is to set about a vector. `parts`: what the comparison of methods needs too, by name."""
+
+    def __init__(self, pairs: Pairs):
+        self.name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
+        with gr.Row():
+            layers = component(LAYERS, info="all, or 10,12-15", elem_id="generate-layers")
+            limit = at_most("pairs", elem_id="generate-limit")
+        with gr.Row():
+            read = component(READ, info="or a token's index, such as -2", elem_id="generate-read")
+            self.method = gr.Dropdown(
+                [(METHOD_LABELS[key], key) for key in METHODS],
+                value=MEAN_DIFFERENCE,
+                label="Method",
+                info="as long as the mean difference along them",
+                elem_id="generate-method",
+            )
+        swap = component(
+            LETTER_SWAP,
+            info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
+            elem_id="generate-swap",
+        )
+        self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "swap": swap}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Pairs, and at which layers and position the residual stream is read."""
+
+    pairs: Dataset
+    layers: list[int]
+    position: ReadPosition
+
+    @classmethod
+    def of(cls, studio: Studio, form: Mapping[str, Any]) -> "Reading":
+        """What the settings say. Raises InputError for what cannot be."""
+        chosen = form["draft"].pairs.first(whole(form["limit"], "The number of pairs"))
+        chosen = chosen.in_both_letter_orders() if form["swap"] else chosen
+        PAIRS.check(len(chosen.pairs))
+        return cls(chosen, parse_layers(form["layers"], studio.model.num_layers), READ.value(form["read"]))
+
+
+class Making:
+    """Makes the vector, which the list below then shows."""
+
+    def __init__(self, page: Page, settings: Settings, vectors: Vectors):
+        self.page, self.settings, self.vectors = page, settings, vectors
+
+    def wire(self, starters: Sequence[gr.Button], status: gr.Markdown, stop: gr.Button) -> None:
+        """Let the buttons work; the first of them starts it."""
+        self.starters, self.status = starters, status
+        asked = [self.settings.name, self.settings.method, self.vectors.changed, *self.settings.parts.values()]
+        written = [*self.vectors.parts, status, self.vectors.changed, *starters]
+        freed(starters[0].click(self.run, asked, written, **QUIET), *starters)
+        for job in (PANEL, self.vectors.PANEL):
+            stop.click(stopper(self.page.studio, job), queue=False, **QUIET)
 
     @guarded
-    def run(request: gr.Request, draft: Draft, *values: Any) -> Iterator[dict]:
-        title, method, count, *rest = values
-        chosen, numbers, position = _settings(studio, draft, *rest)
-        session = studio.session(request.session_hash)
-        job = studio.run(lambda model: extract(model, chosen, numbers, title.strip(), position, method))
+    def run(self, request: gr.Request, title: str, method: str, count: int, *values: Any) -> Iterator[Updates]:
+        """Make it, and keep it."""
+        studio, session = self.page.studio, self.page.session(request)
+        asked = Reading.of(studio, dict(zip(self.settings.parts, values, strict=True)))
+        job = studio.run(lambda model: extract(model, asked.pairs, asked.layers, title.strip(), asked.position, method))
         done = note = ""
-        yield {status: "Waiting for the model ...", **busy(make, weigh)}
+        yield {self.status: "Waiting for the model ...", **busy(*self.starters)}
         for progress in events(session, PANEL, job):
             if not isinstance(progress, Waiting):
                 done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note or note
-            yield {status: shared_bar(studio, progress)}
+            yield {self.status: shared_bar(studio, progress)}
         if job.stopped:
-            yield {status: f"Stopped{done}. No vector was made."}
+            yield {self.status: f"Stopped{done}. No vector was made."}
             return
         kept = session.keep(job.result)
         orders = ", each in both letter orders" if job.result.letter_share else ""
         said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs{orders}. {note}"
-        yield vectors.show(session, kept) | {vectors.changed: count + 1, status: said}
+        yield self.vectors.show(session, kept) | {self.vectors.changed: count + 1, self.status: said}
 
-    @guarded
-    def weigh_up(request: gr.Request, draft: Draft, *values: Any) -> Iterator[dict]:
-        chosen, numbers, position = _settings(studio, draft, *values)
-        session = studio.session(request.session_hash)
-        job = studio.run(lambda model: compare(model, chosen, numbers, position))
-        yield {status: "Waiting for the model ...", **busy(make, weigh)}
-        for progress in events(session, COMPARISON, job):
-            yield {status: shared_bar(studio, progress)}
-        if job.stopped:
-            yield {status: "Stopped. Nothing was compared."}
-            return
-        session.person.remember(COMPARISON, _pack(job.result))
-        yield {status: f"Compared {len(METHODS)} methods on {job.result.num_pairs} pairs.", **show(session, job.result)}
 
-    def show(session: Session, found: Comparison) -> dict:
+class MethodComparison(Experiment[Reading]):
+    """Which method tells held-out answers apart."""
+
+    name = COMPARISON
+    unreadable = "The comparison that was kept cannot be read."
+
+    def __init__(
+        self, page: Page, settings: Settings, starters: Sequence[gr.Button], stop: gr.Button, status: gr.Markdown
+    ):
+        with gr.Accordion("Methods compared", open=True, visible=False, elem_id="generate-compared") as self.compared:
+            self.verdict = gr.Markdown(elem_id="generate-verdict")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    self.separations = figure("How well each method separates held-out pairs", "generate-separations")
+                with gr.Column(min_width=300):
+                    self.cosines = figure("How far the methods agree", "generate-cosines")
+            self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="generate-compared-data")
+        shown = [self.compared, self.verdict, self.separations, self.cosines, self.data]
+        super().__init__(page, settings.parts, starters, stop, status, shown)
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> Reading:
+        return Reading.of(self.studio, form)
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: Reading, known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        return _pack((yield from compare(model, asked.pairs, asked.layers, asked.position)))
+
+    def ended(self, asked: Reading, kept: Plain | None, stopped: bool) -> str:
+        if kept is None:
+            return "Stopped. Nothing was compared."
+        return f"Compared {len(METHODS)} methods on {kept['num_pairs']} pairs."
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        found = _unpack(kept)
         return {
-            data: json_download(session, "methods compared", found.summary()),
-            compared: gr.Accordion(visible=True),
-            verdict: _verdict(found),
-            separations: separations_by_layer(found),
-            cosines: cosines_by_layer(found),
+            self.data: json_download(session, "methods compared", found.summary()),
+            self.compared: gr.Accordion(visible=True),
+            self.verdict: _verdict(found),
+            self.separations: separations_by_layer(found),
+            self.cosines: cosines_by_layer(found),
         }
-
-    @guarded
-    def restore(request: gr.Request) -> dict:
-        session = studio.session(request.session_hash)
-        kept = session.person.results.get(COMPARISON)
-        return show(session, _unpack(kept)) if kept else {compared: gr.skip()}
-
-    settings = [layers, limit, read, swap]
-    made = [*vectors.parts, status, vectors.changed]
-    making = make.click(run, [pairs.draft, name, method, vectors.changed, *settings], [*made, make, weigh], **QUIET)
-    comparison = [compared, verdict, separations, cosines, data]
-    weighing = weigh.click(weigh_up, [pairs.draft, *settings], [status, *comparison, make, weigh], **QUIET)
-    for event in (making, weighing):
-        freed(event, make, weigh)
-    page.restore(restore, comparison)
-    for job in (PANEL, COMPARISON, vectors.PANEL):
-        stop.click(stopper(studio, job), queue=False, **QUIET)
-    return Tab(vectors.pickers, changed=[vectors.changed])
-
-
-def _settings(
-    studio: Studio, draft: Draft, layers: str, limit: int | None, read: str | None, swap: bool
-) -> tuple[Dataset, list[int], ReadPosition]:
-    """Pairs, layers and read position that the tab asks for."""
-    chosen = draft.pairs.first(whole(limit, "The number of pairs"))
-    chosen = chosen.in_both_letter_orders() if swap else chosen
-    PAIRS.check(len(chosen.pairs))
-    return chosen, parse_layers(layers, studio.model.num_layers), READ.value(read)
 
 
 def _pack(found: Comparison) -> dict[str, Any]:

@@ -212,101 +212,108 @@ class Pairs:
 
         After `entered` the pairs are shown that the person had before a reload.
         """
-        model = lambda: self.studio.model  # noqa: E731 - whichever is loaded when something is chosen
-
-        @guarded
-        def choose(request: gr.Request, preset: str | None, questions: bool) -> dict:
-            if not preset:
-                return {self.draft: gr.skip()}
-            wanted = f"{preset}:ab" if questions else preset
-            title = f"{preset} (A/B questions)" if questions else preset
-            draft = Draft.of(model(), title, find_table(wanted))
-            return self._shown(draft, request) | {name: draft.vector_name, self.upload: None}
-
-        @guarded
-        def read(request: gr.Request, path: str | None) -> dict:
-            if not path:
-                return {self.draft: gr.skip()}
-            draft = Draft.of(model(), Path(path).stem, read_table(Path(path)))
-            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None}
-
-        @guarded
-        def fetch(request: gr.Request, dataset: str) -> dict:
-            draft = Draft.of(model(), dataset.strip(), find_table(f"hub:{dataset}"))
-            return self._shown(draft, request) | {name: draft.vector_name, self.preset: None, self.upload: None}
-
-        @guarded
-        def again(request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
-            prompt, positive, negative, other = (column or "" for column in columns)
-            if not prompt or not ((positive and negative) or other):
-                # What is chosen so far stays; what it gave does not.
-                told = "Choose columns for the prompt and for both answers."
-                waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
-                return {
-                    self.draft: waiting,
-                    self.kind: _kind(waiting, self.studio),
-                    self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
-                }
-            chosen = Columns(prompt, positive, negative, other)
-            same = chosen == draft.columns
-            again = Draft.of(model(), draft.name, draft.table, chosen, mends if same else ())
-            # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.
-            written = {self.columns_box, *self.columns}
-            if again.offers == draft.offers and set(again.mends) == set(mends):
-                written.add(self.mends)
-            return {part: update for part, update in self._shown(again, request).items() if part not in written}
-
-        @guarded
-        def restore(request: gr.Request, draft: Draft) -> dict:
-            person = self.studio.session(request.session_hash).person
-            kept = person.draft
-            now = kept and kept.for_model(model())
-            # Pairs chosen meanwhile are newer than these, or are these.
-            if now is None or person.draft is not kept or draft == kept:
-                return {self.draft: gr.skip()}
-            return self._shown(now, request) | {name: now.vector_name, self.preset: None, self.upload: None}
-
-        @guarded
-        def another_model(request: gr.Request, draft: Draft) -> dict:
-            person = self.studio.session(request.session_hash).person
-            kept = person.draft
-            # A page that was just opened has its first pairs still, while those from before a reload are on their way.
-            if kept and draft == self.first:
-                return restore(request, draft)
-            # What the page shows as chosen may be of the pairs before, so it is not asked.
-            now = draft.for_model(model())
-            if now is draft or person.draft is not kept:
-                return {self.draft: gr.skip()}
-            return self._shown(now, request)
-
-        @guarded
-        def take(draft: Draft) -> list[list[str]]:
-            pairs = draft.pairs.pairs
-            if len(pairs) > PREVIEW:
-                raise InputError(f"{draft.name} has {len(pairs)} pairs; up to {PREVIEW} can be edited here.")
-            if any(pair.negative_prompt for pair in pairs):
-                raise InputError("Pairs of two prompts cannot be edited here; edit their file.")
-            return [[pair.prompt, pair.positive, pair.negative] for pair in pairs]
-
-        @guarded
-        def use(request: gr.Request, rows: list[list[str]]) -> dict:
-            typed = pairs_from_rows(rows, "typed pairs")
-            draft = Draft.of(model(), typed.name, replace(typed.table(), format="typed in"))
-            return self._shown(draft, request) | {self.preset: None, self.upload: None}
-
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
         shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
+        self.name = name
         taken = [*shown, name, self.preset, self.upload]
-        gr.on([self.preset.input, self.questions.input], choose, [self.preset, self.questions], taken, **LATEST)
+        gr.on([self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST)
         # A file that could not be read leaves its place to the next one.
-        self.upload.change(read, self.upload, taken, **LATEST).failure(lambda: None, None, self.upload, **QUIET)
-        gr.on([self.fetch.click, self.hub.submit], fetch, self.hub, taken, **QUIET)
+        self.upload.change(self.read, self.upload, taken, **LATEST).failure(lambda: None, None, self.upload, **QUIET)
+        gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *self.columns]
-        gr.on([self.mends.input, *(column.input for column in self.columns)], again, chosen, shown, **LATEST)
-        model_shown.change(another_model, self.draft, taken, **QUIET)
-        entered.then(restore, self.draft, taken, **QUIET)
-        self.edit.click(take, self.draft, self.rows, **QUIET)
-        self.use.click(use, self.rows, taken, **QUIET)
+        gr.on([self.mends.input, *(column.input for column in self.columns)], self.again, chosen, shown, **LATEST)
+        model_shown.change(self.another_model, self.draft, taken, **QUIET)
+        entered.then(self.restore, self.draft, taken, **QUIET)
+        self.edit.click(self.take, self.draft, self.rows, **QUIET)
+        self.use.click(self.use_rows, self.rows, taken, **QUIET)
+
+    @guarded
+    def choose(self, request: gr.Request, preset: str | None, questions: bool) -> dict:
+        """Pairs of a preset."""
+        if not preset:
+            return {self.draft: gr.skip()}
+        wanted = f"{preset}:ab" if questions else preset
+        title = f"{preset} (A/B questions)" if questions else preset
+        draft = Draft.of(self.studio.model, title, find_table(wanted))
+        return self._shown(draft, request) | {self.name: draft.vector_name, self.upload: None}
+
+    @guarded
+    def read(self, request: gr.Request, path: str | None) -> dict:
+        """Pairs of a file."""
+        if not path:
+            return {self.draft: gr.skip()}
+        draft = Draft.of(self.studio.model, Path(path).stem, read_table(Path(path)))
+        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None}
+
+    @guarded
+    def fetch_dataset(self, request: gr.Request, dataset: str) -> dict:
+        """Pairs of a dataset of the hub."""
+        draft = Draft.of(self.studio.model, dataset.strip(), find_table(f"hub:{dataset}"))
+        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, self.upload: None}
+
+    @guarded
+    def again(self, request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
+        """The same file with other columns or mends."""
+        prompt, positive, negative, other = (column or "" for column in columns)
+        if not prompt or not ((positive and negative) or other):
+            # What is chosen so far stays; what it gave does not.
+            told = "Choose columns for the prompt and for both answers."
+            waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
+            return {
+                self.draft: waiting,
+                self.kind: _kind(waiting, self.studio),
+                self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
+            }
+        chosen = Columns(prompt, positive, negative, other)
+        same = chosen == draft.columns
+        again = Draft.of(self.studio.model, draft.name, draft.table, chosen, mends if same else ())
+        # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.
+        written = {self.columns_box, *self.columns}
+        if again.offers == draft.offers and set(again.mends) == set(mends):
+            written.add(self.mends)
+        return {part: update for part, update in self._shown(again, request).items() if part not in written}
+
+    @guarded
+    def restore(self, request: gr.Request, draft: Draft) -> dict:
+        """The pairs that the person had before a reload."""
+        person = self.studio.session(request.session_hash).person
+        kept = person.draft
+        now = kept and kept.for_model(self.studio.model)
+        # Pairs chosen meanwhile are newer than these, or are these.
+        if now is None or person.draft is not kept or draft == kept:
+            return {self.draft: gr.skip()}
+        return self._shown(now, request) | {self.name: now.vector_name, self.preset: None, self.upload: None}
+
+    @guarded
+    def another_model(self, request: gr.Request, draft: Draft) -> dict:
+        """The pairs looked over for a model that was loaded meanwhile."""
+        person = self.studio.session(request.session_hash).person
+        kept = person.draft
+        # A page that was just opened has its first pairs still, while those from before a reload are on their way.
+        if kept and draft == self.first:
+            return self.restore(request, draft)
+        # What the page shows as chosen may be of the pairs before, so it is not asked.
+        now = draft.for_model(self.studio.model)
+        if now is draft or person.draft is not kept:
+            return {self.draft: gr.skip()}
+        return self._shown(now, request)
+
+    @guarded
+    def take(self, draft: Draft) -> list[list[str]]:
+        """The pairs as rows to edit."""
+        pairs = draft.pairs.pairs
+        if len(pairs) > PREVIEW:
+            raise InputError(f"{draft.name} has {len(pairs)} pairs; up to {PREVIEW} can be edited here.")
+        if any(pair.negative_prompt for pair in pairs):
+            raise InputError("Pairs of two prompts cannot be edited here; edit their file.")
+        return [[pair.prompt, pair.positive, pair.negative] for pair in pairs]
+
+    @guarded
+    def use_rows(self, request: gr.Request, rows: list[list[str]]) -> dict:
+        """Pairs that were typed."""
+        typed = pairs_from_rows(rows, "typed pairs")
+        draft = Draft.of(self.studio.model, typed.name, replace(typed.table(), format="typed in"))
+        return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.studio.session(request.session_hash)

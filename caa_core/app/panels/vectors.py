@@ -86,46 +86,50 @@ class Vectors:
                 self.plot = figure("Strength by layer", "generate-plot")
         with gr.Row():
             with gr.Column(min_width=300):
-                with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
-                    self.add = gr.File(
-                        label="A vector's file or files",
-                        file_types=[".safetensors", ".gguf", ".zip", ".pt"],
-                        file_count="multiple",
-                        height=120,
-                        elem_id="generate-add",
-                    )
-                    gr.Markdown(f"<small>{FILES}</small>")
-                    self.found = gr.Markdown(elem_id="generate-found", elem_classes="papers")
-                    self.keep = gr.Button("Add it to my vectors", interactive=False, size="sm", elem_id="generate-keep")
-                with gr.Accordion("Hugging Face hub", open=False, visible=available()):
-                    self.repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="generate-repo")
-                    with gr.Row():
-                        self.push = gr.Button("Push the vector", size="sm")
-                        self.pull = gr.Button("Look at the repository's vector", size="sm")
+                self._draw_files()
             with gr.Column(min_width=300):
-                with gr.Accordion("Combine", open=False, elem_id="generate-combine"):
-                    choices = vector_choices(Session())
-                    with gr.Row():
-                        self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
-                        self.operation = gr.Dropdown(
-                            [*OF_TWO, *OF_ONE],
-                            value="A + B",
-                            label="Operation",
-                            elem_id="combine-operation",
-                            min_width=120,
-                        )
-                        self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
-                        self.number = gr.Number(
-                            2, label="Number", visible=False, elem_id="combine-number", min_width=80
-                        )
-                    self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
-                with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
-                    self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
-                    with gr.Row():
-                        self.rename = gr.Button("Rename", size="sm", elem_id="generate-rename-button")
-                        self.delete = gr.Button("Delete", size="sm", variant="stop", elem_id="generate-delete")
+                self._draw_changes()
         self.pickers = [self.a, self.b]
         self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note]
+
+    def _draw_files(self) -> None:
+        with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
+            self.add = gr.File(
+                label="A vector's file or files",
+                file_types=[".safetensors", ".gguf", ".zip", ".pt"],
+                file_count="multiple",
+                height=120,
+                elem_id="generate-add",
+            )
+            gr.Markdown(f"<small>{FILES}</small>")
+            self.found = gr.Markdown(elem_id="generate-found", elem_classes="papers")
+            self.keep = gr.Button("Add it to my vectors", interactive=False, size="sm", elem_id="generate-keep")
+        with gr.Accordion("Hugging Face hub", open=False, visible=available()):
+            self.repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="generate-repo")
+            with gr.Row():
+                self.push = gr.Button("Push the vector", size="sm")
+                self.pull = gr.Button("Look at the repository's vector", size="sm")
+
+    def _draw_changes(self) -> None:
+        with gr.Accordion("Combine", open=False, elem_id="generate-combine"):
+            choices = vector_choices(Session())
+            with gr.Row():
+                self.a = gr.Dropdown(choices, value="joy", label="A", elem_id="combine-a", min_width=120)
+                self.operation = gr.Dropdown(
+                    [*OF_TWO, *OF_ONE],
+                    value="A + B",
+                    label="Operation",
+                    elem_id="combine-operation",
+                    min_width=120,
+                )
+                self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
+                self.number = gr.Number(2, label="Number", visible=False, elem_id="combine-number", min_width=80)
+            self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+        with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
+            self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
+            with gr.Row():
+                self.rename = gr.Button("Rename", size="sm", elem_id="generate-rename-button")
+                self.delete = gr.Button("Delete", size="sm", variant="stop", elem_id="generate-delete")
 
     def show(self, session: Session, name: str | None, format: str = FIRST_FORMAT) -> dict:
         """Updates that show one of the session's vectors, and offer it in a format."""
@@ -147,100 +151,14 @@ class Vectors:
 
     def wire(self, entered: Dependency) -> None:
         """Let it work. After `entered` the vectors are shown that the person had before a reload."""
-        status = self.done
-
-        def session_of(request: gr.Request) -> Session:
-            return self.studio.session(request.session_hash)
-
-        @guarded
-        def select(request: gr.Request, name: str | None, format: str) -> dict:
-            updates = self.show(session_of(request), name, format)
-            # What was chosen meanwhile stays chosen.
-            return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
-
-        @guarded
-        def restore(request: gr.Request) -> dict:
-            person = session_of(request).person
-            told = {status: "  \n".join(map(plain, person.library.notes))} if person.library else {}
-            if not person.vectors:
-                return told or {status: gr.skip()}
-            return self.show(session_of(request), next(reversed(person.vectors))) | told
-
-        @guarded
-        def look(paths: list[str] | None) -> dict:
-            if not paths:
-                return {self.pending: None, self.found: "", self.keep: gr.Button(interactive=False)}
-            return preview(read_vector(*map(Path, paths)))
-
-        @guarded
-        def pull(repo: str) -> dict:
-            return preview(pull_vector(repo.strip()))
-
-        def preview(vector: SteeringVector) -> dict:
-            check_fit(self.studio.model, vector)
-            said = "Before it is used: this is what the file says.\n\n"
-            told = said + about(vector, misfits(self.studio.model, vector))
-            return {self.pending: vector, self.found: told, self.keep: gr.Button(interactive=True)}
-
-        @guarded
-        def keep(request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
-            if vector is None:
-                raise InputError("There is no vector to add yet; choose a file first.")
-            session = session_of(request)
-            name = session.keep(vector)
-            updates = self.show(session, name) | {self.changed: count + 1}
-            cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
-            return updates | cleared | {status: f"Loaded **{plain(name)}**."}
-
-        @guarded
-        def push(name: str | None, repo: str, request: gr.Request) -> dict:
-            return {status: f"Pushed to {plain(push_vector(self._chosen(session_of(request), name), repo.strip()))}."}
-
-        @guarded
-        def combine(
-            request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int
-        ) -> Iterator[dict]:
-            session = session_of(request)
-
-            def work(model: SteerableModel) -> Generator[Progress, None, list[SteeringVector]]:
-                first = yield from self.studio.vector(model, session, a)
-                if operation in OF_ONE:
-                    return OF_ONE[operation](first, float(number or 0))
-                second = yield from self.studio.vector(model, session, b)
-                return OF_TWO[operation](first, second)
-
-            job = self.studio.run(work)
-            for progress in events(session, self.PANEL, job):
-                yield {status: going("Making a vector that was not used yet", progress), **busy(self.combine)}
-            if job.stopped:
-                yield {status: "Stopped. Nothing was made."}
-                return
-            names = [session.keep(vector) for vector in job.result]
-            said = " and ".join(f"**{plain(name)}**" for name in names)
-            yield self.show(session, names[-1]) | {self.changed: count + 1, status: f"Made {said}."}
-
-        @guarded
-        def rename(request: gr.Request, name: str | None, title: str, count: int) -> dict:
-            session = session_of(request)
-            new = session.person.rename(self._chosen(session, name).name, title)
-            return self.show(session, new) | {self.changed: count + 1, status: f"It is called **{plain(new)}** now."}
-
-        @guarded
-        def delete(request: gr.Request, name: str | None, count: int) -> dict:
-            session = session_of(request)
-            old = self._chosen(session, name).name
-            session.person.delete(old)
-            rest = next(reversed(session.vectors), None)
-            return self.show(session, rest) | {self.changed: count + 1, status: f"Deleted **{plain(old)}**."}
-
-        panel = [*self.parts, status, self.changed]
+        panel = [*self.parts, self.done, self.changed]
         bring = [self.pending, self.found, self.keep]
-        gr.on([self.shown.input, self.format.input], select, [self.shown, self.format], panel, **LATEST)
-        entered.then(restore, None, [*self.parts, status], **QUIET)
-        self.add.change(look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
-        self.keep.click(keep, [self.pending, self.changed], [*panel, *bring, self.add], **QUIET)
-        self.push.click(push, [self.shown, self.repo], status, **QUIET)
-        self.pull.click(pull, self.repo, bring, **QUIET)
+        gr.on([self.shown.input, self.format.input], self.select, [self.shown, self.format], panel, **LATEST)
+        entered.then(self.restore, None, [*self.parts, self.done], **QUIET)
+        self.add.change(self.look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
+        self.keep.click(self.keep_found, [self.pending, self.changed], [*panel, *bring, self.add], **QUIET)
+        self.push.click(self.push_chosen, [self.shown, self.repo], self.done, **QUIET)
+        self.pull.click(self.look_at_hub, self.repo, bring, **QUIET)
         self.operation.input(
             lambda chosen: (gr.Dropdown(visible=chosen in OF_TWO), gr.Number(visible=chosen == "A × number")),
             self.operation,
@@ -248,9 +166,100 @@ class Vectors:
             **LATEST,
         )
         values = [self.a, self.operation, self.b, self.number, self.changed]
-        freed(self.combine.click(combine, values, [*panel, self.combine], **QUIET), self.combine)
-        self.rename.click(rename, [self.shown, self.title, self.changed], panel, **QUIET)
-        self.delete.click(delete, [self.shown, self.changed], panel, **QUIET)
+        freed(self.combine.click(self.make_combination, values, [*panel, self.combine], **QUIET), self.combine)
+        self.rename.click(self.rename_chosen, [self.shown, self.title, self.changed], panel, **QUIET)
+        self.delete.click(self.delete_chosen, [self.shown, self.changed], panel, **QUIET)
+
+    @guarded
+    def select(self, request: gr.Request, name: str | None, format: str) -> dict:
+        """Show the vector that was chosen."""
+        updates = self.show(self.studio.session(request.session_hash), name, format)
+        # What was chosen meanwhile stays chosen.
+        return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
+
+    @guarded
+    def restore(self, request: gr.Request) -> dict:
+        """The vectors that the person had before a reload."""
+        person = self.studio.session(request.session_hash).person
+        told = {self.done: "  \n".join(map(plain, person.library.notes))} if person.library else {}
+        if not person.vectors:
+            return told or {self.done: gr.skip()}
+        return self.show(self.studio.session(request.session_hash), next(reversed(person.vectors))) | told
+
+    @guarded
+    def look(self, paths: list[str] | None) -> dict:
+        """What a file says of itself, before it is taken."""
+        if not paths:
+            return {self.pending: None, self.found: "", self.keep: gr.Button(interactive=False)}
+        return self._preview(read_vector(*map(Path, paths)))
+
+    @guarded
+    def look_at_hub(self, repo: str) -> dict:
+        """The same of a repository on the hub."""
+        return self._preview(pull_vector(repo.strip()))
+
+    def _preview(self, vector: SteeringVector) -> dict:
+        check_fit(self.studio.model, vector)
+        said = "Before it is used: this is what the file says.\n\n"
+        told = said + about(vector, misfits(self.studio.model, vector))
+        return {self.pending: vector, self.found: told, self.keep: gr.Button(interactive=True)}
+
+    @guarded
+    def keep_found(self, request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
+        """Take what was looked at."""
+        if vector is None:
+            raise InputError("There is no vector to add yet; choose a file first.")
+        session = self.studio.session(request.session_hash)
+        name = session.keep(vector)
+        updates = self.show(session, name) | {self.changed: count + 1}
+        cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
+        return updates | cleared | {self.done: f"Loaded **{plain(name)}**."}
+
+    @guarded
+    def push_chosen(self, name: str | None, repo: str, request: gr.Request) -> dict:
+        """Push the chosen vector to the hub."""
+        vector = self._chosen(self.studio.session(request.session_hash), name)
+        return {self.done: f"Pushed to {plain(push_vector(vector, repo.strip()))}."}
+
+    @guarded
+    def make_combination(
+        self, request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int
+    ) -> Iterator[dict]:
+        """What an operation makes of one vector or two."""
+        session = self.studio.session(request.session_hash)
+
+        def work(model: SteerableModel) -> Generator[Progress, None, list[SteeringVector]]:
+            first = yield from self.studio.vector(model, session, a)
+            if operation in OF_ONE:
+                return OF_ONE[operation](first, float(number or 0))
+            second = yield from self.studio.vector(model, session, b)
+            return OF_TWO[operation](first, second)
+
+        job = self.studio.run(work)
+        for progress in events(session, self.PANEL, job):
+            yield {self.done: going("Making a vector that was not used yet", progress), **busy(self.combine)}
+        if job.stopped:
+            yield {self.done: "Stopped. Nothing was made."}
+            return
+        names = [session.keep(vector) for vector in job.result]
+        said = " and ".join(f"**{plain(name)}**" for name in names)
+        yield self.show(session, names[-1]) | {self.changed: count + 1, self.done: f"Made {said}."}
+
+    @guarded
+    def rename_chosen(self, request: gr.Request, name: str | None, title: str, count: int) -> dict:
+        """Give the chosen vector another name."""
+        session = self.studio.session(request.session_hash)
+        new = session.person.rename(self._chosen(session, name).name, title)
+        return self.show(session, new) | {self.changed: count + 1, self.done: f"It is called **{plain(new)}** now."}
+
+    @guarded
+    def delete_chosen(self, request: gr.Request, name: str | None, count: int) -> dict:
+        """Delete the chosen vector."""
+        session = self.studio.session(request.session_hash)
+        old = self._chosen(session, name).name
+        session.person.delete(old)
+        rest = next(reversed(session.vectors), None)
+        return self.show(session, rest) | {self.changed: count + 1, self.done: f"Deleted **{plain(old)}**."}
 
     def _chosen(self, session: Session, name: str | None) -> SteeringVector:
         if name not in session.vectors:

@@ -13,7 +13,7 @@ import pytest
 from app import build
 from caa_core.app.library import Library
 from caa_core.app.panels.common import guarded, plain
-from caa_core.app.panels.contest import tab as compete
+from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
@@ -353,10 +353,10 @@ def test_the_columns_are_what_single_runs_write(competing, kind):
     list(page.call("send", "compete-status", compete_kind=kind, **VOICES))
     session = studio.session("page")
     answers = session.person.results["compete"][-1]["answers"]
-    values = session.person.results["compete-form"]
+    chosen = Chosen.kept(session)
 
     def alone(model):
-        a, b = yield from compete._contestants(studio, model, session, *values)
+        a, b = yield from Voicing(studio).both(model, session, chosen)
         told, begin = b.system, b.prefill
         runs = [((), "", ""), (a.steers, "", ""), (b.steers, told, begin), (a.steers + b.steers, told, begin)]
         if kind == KINDS[0]:
