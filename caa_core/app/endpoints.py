@@ -233,7 +233,7 @@ class Endpoints:
         bout = ContestRequest.parse(data=dataset, **chosen)
         steps, layers = options["multipliers"], options["layers"]
         grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
-        voices = [_Spoken.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
+        voices = [_GivenVoice.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
         PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
         def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
@@ -247,7 +247,7 @@ class Endpoints:
 
         return _finish(session, self.studio.run(work), progress)
 
-    def _voice(self, model: SteerableModel, session: Session, asked: "_Spoken") -> Generator[Progress, None, Voice]:
+    def _voice(self, model: SteerableModel, session: Session, asked: "_GivenVoice") -> Generator[Progress, None, Voice]:
         if not asked.steer:
             return Voice(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
         source, layer, multiplier = asked.steer
@@ -257,7 +257,7 @@ class Endpoints:
 
 
 @dataclass(frozen=True)
-class _Spoken:
+class _GivenVoice:
     """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER."""
 
     letter: str
@@ -267,7 +267,7 @@ class _Spoken:
     begin: str
 
     @classmethod
-    def of(cls, x: str, file: str | None, options: Mapping[str, Any]) -> "_Spoken":
+    def of(cls, x: str, file: str | None, options: Mapping[str, Any]) -> "_GivenVoice":
         """Raises InputError where there is nothing of it."""
         system, begin = ((options[f"{part}_{x}"] or "").strip() for part in ("system", "begin"))
         if not (options[x] or system or begin):

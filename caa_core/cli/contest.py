@@ -80,7 +80,7 @@ def _compete_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class _Spoken:
+class _TypedVoice:
     """A voice as it was typed: source, layer and multiplier of its vector, what the model is told, how it begins."""
 
     letter: str
@@ -89,7 +89,7 @@ class _Spoken:
     begin: str
 
     @classmethod
-    def of(cls, options: argparse.Namespace, letter: str) -> "_Spoken":
+    def of(cls, options: argparse.Namespace, letter: str) -> "_TypedVoice":
         """Raises InputError where nothing was typed."""
         vector, system, begin = (getattr(options, f"{part}{letter}").strip() for part in ("", "system_", "begin_"))
         if not (vector or system or begin):
@@ -108,7 +108,7 @@ class _Spoken:
 
 def compete(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure what was asked for, report, and return it as plain data and in words."""
-    voices = [_Spoken.of(options, letter) for letter in "ab"]
+    voices = [_TypedVoice.of(options, letter) for letter in "ab"]
     steps, layers = options.multipliers, options.layers
     grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
     thinking = {**typed(options, ThinkingRequest), "thoughts": options.samples} if options.cot else None

@@ -74,7 +74,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Request:
+class ConversationRequest:
     """A question with everything that was set when it was asked."""
 
     question: str
@@ -274,10 +274,10 @@ class Conversation:
         entered.then(restore, None, [self.history, *self.chatbots], **QUIET)
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
 
-    def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> Request:
+    def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> ConversationRequest:
         system, positions, tokens, temperature, seed, think, *values = rest
         check_request(question, system, tokens)
-        return Request(
+        return ConversationRequest(
             question,
             tuple(exchanges),
             system or "",
@@ -290,7 +290,7 @@ class Conversation:
     def _chats(self, exchanges: Sequence[Exchange]) -> dict:
         return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
 
-    def _answer(self, session: Session, prepare: Prepare, asked: Request) -> Iterator[dict]:
+    def _answer(self, session: Session, prepare: Prepare, asked: ConversationRequest) -> Iterator[dict]:
         """Updates of the page while the columns write."""
         job = self.studio.run(lambda model: _write(model, session, prepare, asked, self.marked_column))
         started, written, kept, drops = time.monotonic(), None, None, session.drops[self.panel]
@@ -344,7 +344,7 @@ def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
 
 
 def _write(
-    model: SteerableModel, session: Session, prepare: Prepare, asked: Request, marked: int
+    model: SteerableModel, session: Session, prepare: Prepare, asked: ConversationRequest, marked: int
 ) -> Generator[Progress | list[Said], None, Outcome]:
     """The work of one question: make what the columns need, then write them all at once, thoughts before answers."""
     voices = yield from prepare(model, session, *asked.values)

@@ -69,7 +69,7 @@ class InspectionForm:
 
 
 @dataclass(frozen=True)
-class Asked:
+class InspectionChoice:
     """A text and how it is read, and what is added where."""
 
     vector: str
@@ -80,7 +80,7 @@ class Asked:
     in_chat: bool
 
 
-class InspectionPanel(Experiment[Asked]):
+class InspectionPanel(Experiment[InspectionChoice]):
     """The tab."""
 
     name = "views"
@@ -123,15 +123,15 @@ class InspectionPanel(Experiment[Asked]):
         shown = [self.data, self.alignment, self.kl, self.movers, self.lens, self.layers, self.words]
         super().__init__(page, asked, [look, measure], stop, status, shown)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> InspectionChoice:
         text = form["text"] or ""
         PROMPT.check(len(text))
         layer, multiplier = whole(form["layer"], "The layer"), number(form["multiplier"], "The multiplier")
         positions = POSITIONS.value(form["positions"])
-        return Asked(form["vector"], layer, multiplier, positions, text, form["how"] == CHAT)
+        return InspectionChoice(form["vector"], layer, multiplier, positions, text, form["how"] == CHAT)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: InspectionChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)

@@ -97,14 +97,14 @@ class EvaluationForm:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationChoice:
     """A vector by its name, and what is asked of it."""
 
     vector: str
     request: EvaluationRequest
 
 
-class EvaluationPanel(Experiment[Asked]):
+class EvaluationPanel(Experiment[EvaluationChoice]):
     """The tab."""
 
     name = EVALUATION
@@ -157,12 +157,12 @@ class EvaluationPanel(Experiment[Asked]):
         ):
             picked.success(None, js=TO_STEER)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> EvaluationChoice:
         items = items_of(form["path"], _named(form["preset"], form["questions"]), form["columns"], form["limit"])
-        return Asked(form["vector"], EvaluationRequest.parse(data=items, **EvaluationRequest.chosen(form)))
+        return EvaluationChoice(form["vector"], EvaluationRequest.parse(data=items, **EvaluationRequest.chosen(form)))
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: EvaluationChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         keep_items(session.person, asked.request.data)
@@ -195,7 +195,7 @@ class EvaluationPanel(Experiment[Asked]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(kept["found"]))
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: EvaluationChoice, kept: Plain | None, stopped: bool) -> str:
         if not kept:
             return "Stopped before anything was measured."
         there = len(kept["found"]["cells"])

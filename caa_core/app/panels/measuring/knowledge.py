@@ -28,14 +28,14 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class KnowledgeChoice:
     """A test, and with which vector it is taken."""
 
     vector: str
     request: KnowledgeRequest
 
 
-class KnowledgePanel(Experiment[Asked]):
+class KnowledgePanel(Experiment[KnowledgeChoice]):
     """The section; vector, layer and steered positions are chosen elsewhere in the tab."""
 
     name = "capability"
@@ -53,13 +53,13 @@ class KnowledgePanel(Experiment[Asked]):
         asked = {"vector": vector, "layer": layer, "positions": positions, "multipliers": multipliers, "file": upload}
         super().__init__(page, asked, [buttons.start], buttons.stop, self.said, [self.figure, self.data])
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> KnowledgeChoice:
         test = read_pairs(Path(form["file"])) if form["file"] else questions()
         PAIRS.check(len(test.pairs))
-        return Asked(form["vector"], KnowledgeRequest.parse(data=test, **KnowledgeRequest.chosen(form)))
+        return KnowledgeChoice(form["vector"], KnowledgeRequest.parse(data=test, **KnowledgeRequest.chosen(form)))
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: KnowledgeChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
@@ -73,7 +73,7 @@ class KnowledgePanel(Experiment[Asked]):
             self.data: json_download(session, f"capability {found.vector}", kept),
         }
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: KnowledgeChoice, kept: Plain | None, stopped: bool) -> str:
         return "Stopped; nothing was measured to its end." if stopped else ""
 
 

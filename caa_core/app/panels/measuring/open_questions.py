@@ -78,7 +78,7 @@ class OpenQuestionsForm:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswersChoice:
     """A vector by its name, what is asked of it, and held-out answers where some were given."""
 
     vector: str
@@ -86,7 +86,7 @@ class Asked:
     held_out: Dataset | None
 
 
-class OpenQuestionsPanel(Experiment[Asked]):
+class OpenQuestionsPanel(Experiment[AnswersChoice]):
     """The tab."""
 
     name = ANSWERS
@@ -127,16 +127,16 @@ class OpenQuestionsPanel(Experiment[Asked]):
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
         form.vector.input(self.choose, form.vector, [form.layer, form.preset, self.judge.behaviour], **QUIET)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> AnswersChoice:
         PROMPT.check(len(form["system"] or ""))
         TOKENS.check(whole(form["max_new_tokens"], "The number of new tokens"))
         questions = questions_of(form["preset"], form["file"], form["limit"])
         request = OpenQuestionsRequest.parse(questions=questions, **OpenQuestionsRequest.chosen(form))
         given = form["held_out"]
-        return Asked(form["vector"], request, find_test_pairs(Path(given)) if given else None)
+        return AnswersChoice(form["vector"], request, find_test_pairs(Path(given)) if given else None)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: AnswersChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
@@ -151,7 +151,7 @@ class OpenQuestionsPanel(Experiment[Asked]):
         writing = answer(model, vector, asked.request, held_out(read_by) if read_by else None, earlier)
         return packed((yield from showing(writing, packed)))
 
-    def keep(self, run: Run[Asked], found: Plain) -> Plain:
+    def keep(self, run: Run[AnswersChoice], found: Plain) -> Plain:
         return super().keep(run, {**unscored(run.session.person), **found})
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -171,7 +171,7 @@ class OpenQuestionsPanel(Experiment[Asked]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return self.downloads.show(session, Scored.of(kept))
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: AnswersChoice, kept: Plain | None, stopped: bool) -> str:
         if not stopped:
             return ""
         if not kept:

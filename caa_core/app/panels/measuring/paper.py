@@ -88,7 +88,7 @@ class PaperForm:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BehavioursChoice:
     """Behaviours, and how they are measured. last: what was asked of the last evaluation, and its items, where the last
     of the behaviours is that.
     """
@@ -98,7 +98,7 @@ class Asked:
     last: tuple[dict[str, Any], Dataset] | None
 
 
-class PaperPanel(Experiment[Asked]):
+class PaperPanel(Experiment[BehavioursChoice]):
     """The tab."""
 
     name = "behaviours"
@@ -129,7 +129,7 @@ class PaperPanel(Experiment[Asked]):
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.which, section, lambda _, kept, title: self._section(Replication.unpack(kept), title))
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> BehavioursChoice:
         controls = whole(form["controls"], "The number of controls")
         request = PaperRequest(
             multipliers=tuple(parse_multipliers(form["multipliers"] or "")),
@@ -142,10 +142,10 @@ class PaperPanel(Experiment[Asked]):
             seed=0 if form["drawn"] else None,
         )
         last = measured(session.person) if form["mine"] else None
-        return Asked(_behaviours(form, last), request, last)
+        return BehavioursChoice(_behaviours(form, last), request, last)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: BehavioursChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         behaviours = [*asked.behaviours]
         if asked.last:  # a preset's vector may have to be made first
@@ -162,7 +162,7 @@ class PaperPanel(Experiment[Asked]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(Replication.unpack(kept)))
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: BehavioursChoice, kept: Plain | None, stopped: bool) -> str:
         if not stopped:
             return f"Measured {len(asked.behaviours)} behaviours."
         there = f"{len(Replication.unpack(kept).findings) if kept else 0} of {len(asked.behaviours)}"

@@ -32,7 +32,7 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class FigureChoice:
     """A figure of what was measured: the vector by its name, the items, and how it is computed."""
 
     figure: str
@@ -42,7 +42,7 @@ class Asked:
     request: PaperRequest
 
 
-class PaperFigures(Experiment[Asked]):
+class PaperFigures(Experiment[FigureChoice]):
     """The choice of a figure, which begins to compute it, and its place."""
 
     name = "paper"
@@ -74,7 +74,7 @@ class PaperFigures(Experiment[Asked]):
         super().__init__(page, form, [], self.stop, status, shown)
         self.starts_by(self.which.input)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
+    def ask(self, session: Session, form: Mapping[str, Any]) -> FigureChoice:
         if form["figure"] not in FIGURES:
             raise InputError("Choose one of the figures.")
         asked, items = measured(session.person)
@@ -85,10 +85,10 @@ class PaperFigures(Experiment[Asked]):
             **{name: asked[name] for name in ("multipliers", "controls", "positions", "cue")},
         )
         told = _instructions(asked, form["positive"], form["negative"])
-        return Asked(form["figure"], asked["vector"], items, told, request)
+        return FigureChoice(form["figure"], asked["vector"], items, told, request)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Asked, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: FigureChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         behaviour = as_behaviour(asked.vector, vector, asked.items, asked.instructions)
@@ -111,7 +111,7 @@ class PaperFigures(Experiment[Asked]):
             self.data: json_download(session, part.title, found.summary()),
         }
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, asked: FigureChoice, kept: Plain | None, stopped: bool) -> str:
         return "Stopped." if stopped else ""
 
     def waiting(self) -> Updates:
