@@ -82,7 +82,7 @@ def numbers_table(elem_id: str, wrap: bool = False) -> gr.Dataframe:
     return gr.Dataframe([], interactive=False, max_height=420, buttons=["fullscreen"], wrap=wrap, elem_id=elem_id)
 
 
-def words_table(elem_id: str, heads: list[str], widths: list[str], max_height: int = 500) -> gr.Dataframe:
+def words_table(elem_id: str, heads: list[str], widths: list[str | int], max_height: int = 500) -> gr.Dataframe:
     """A table of texts and numbers, whose columns keep their widths."""
     return gr.Dataframe(
         headers=heads,

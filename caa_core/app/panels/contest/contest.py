@@ -91,7 +91,7 @@ class ContestPanel(Experiment[ContestChoice]):
                 self.apart = figure("Each voice", f"{PANEL}-apart")
         self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
         with gr.Accordion("Item by item", open=False, visible=False, elem_id=f"{PANEL}-items") as self.items:
-            widths = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
+            widths: list[str | int] = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
             self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
         with gr.Row(visible=False) as self.row:
             self.downloads = download_buttons(PANEL, FORMATS)

@@ -95,7 +95,7 @@ class WrittenPanel(Experiment[WrittenChoice]):
             self.figure = figure("Share of answers", f"{PANEL}-figure")
         self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
         with gr.Accordion("The answers and their readings", open=False, visible=False) as self.answers:
-            widths = ["10%", "18%", "38%", "9%", "9%", "8%", "8%"]
+            widths: list[str | int] = ["10%", "18%", "38%", "9%", "9%", "8%", "8%"]
             self.table = words_table(f"{PANEL}-table", READINGS, widths, max_height=420)
         with gr.Row(visible=False) as self.row:
             self.downloads = download_buttons(PANEL, FORMATS)
