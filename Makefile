@@ -19,7 +19,7 @@ run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
 
 test: $(VENV)/.test-ready
-	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # Every rule on every architecture, and sizes that take minutes; the tables of the load go to $(LOAD_REPORT).
 soak: $(VENV)/.test-ready
@@ -51,7 +51,7 @@ $(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
 	@touch $@
 
 screenshot: $(VENV)/.test-ready
-	CAA_SCREENSHOT=1 $(VENV)/bin/python -m pytest tests/browser -k first_minute
+	CAA_SCREENSHOT=1 $(VENV)/bin/python -m pytest tests/browser -k the_first_minute
 
 # The peers need other versions of the libraries, so they get an environment of their own.
 $(PEERS)/.ready: benchmarks/peers.txt | $(VENV)/bin/pip

@@ -157,13 +157,10 @@ def main() -> None:
     os._exit(0)
 
 
-def serve(studio: Studio) -> None:
-    """Serve the page until the process is told to end; then let running jobs come to theirs."""
+def launch(studio: Studio) -> gr.Blocks:
+    """Serve the page from a thread of its own."""
     guards.install_guards()
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
     page.launch(
         theme=THEME,
         css=CSS,
@@ -173,6 +170,15 @@ def serve(studio: Studio) -> None:
         app_kwargs=guards.settings(studio),
         prevent_thread_lock=True,
     )
+    return page
+
+
+def serve(studio: Studio) -> None:
+    """Serve the page until the process is told to end; then let running jobs come to theirs."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    page = launch(studio)
     log.info("serving", extra={"model": studio.model.name, "public": is_public()})
     while not told.wait(SECONDS_BETWEEN_SWEEPS):
         for closed in studio.sessions.sweep():

@@ -1,8 +1,10 @@
-"""Models for the tests: tiny random ones of several architectures, and the real embedded one; the running app."""
+"""Models for the tests: tiny random ones of several architectures, and the real embedded one; the app."""
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from tests.helpers.places import SHARED
 # What needs torch is imported where it is asked for: a test of data needs none of it.
 if TYPE_CHECKING:
     from caa_core.model.loading import SteerableModel
-    from tests.helpers.app import App
+    from tests.helpers.app import Served
 
 
 def pytest_configure() -> None:
@@ -28,6 +30,9 @@ def pytest_collection_modifyitems(config, items) -> None:
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    # What takes longest begins first, so that no process is alone with it at the end.
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.get_closest_marker("browser"), -sizes[item.path]))
 
 
 @pytest.fixture(scope="session")
@@ -79,15 +84,44 @@ def reference_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory) -> "App":
-    """The running app, with the embedded model."""
-    from tests.helpers.app import App
+def tiny_folder(tmp_path_factory) -> str:
+    """A tiny random model as a folder of files."""
+    from tests.helpers.models import save_tiny
 
-    running = App(log=tmp_path_factory.mktemp("app") / "log.txt")
-    try:
-        yield running.wait()
-    finally:
-        running.stop()
+    return str(save_tiny(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def gradio_files(tmp_path_factory) -> Iterator[None]:
+    """What people upload and make lies in a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_app(tiny_folder, gradio_files) -> "Iterator[Served]":
+    """The app with a tiny random model, for all that does not depend on what the model says."""
+    with _served(tiny_folder, "float32") as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def embedded_app(gradio_files) -> "Iterator[Served]":
+    """The app with the embedded model, for what is about words."""
+    with _served("smollm2-135m") as app:
+        yield app
+
+
+@contextmanager
+def _served(model: str, dtype: str = "") -> "Iterator[Served]":
+    from tests.helpers.app import Served
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAA_DTYPE", dtype)
+        app = Served(model)
+    yield app
+    app.close()
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,10 @@ class Library:
         for begun in folder.glob(".begun-*"):  # what a crash left of a write that never counted
             begun.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Let another app use the folder."""
+        self._lock.release()
+
     def vectors(self) -> Iterator[SteeringVector]:
         """Those that can be read, oldest first."""
         yield from self._read(VECTOR, load_vector)

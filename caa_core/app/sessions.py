@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,12 +130,12 @@ class Person:
 class Session:
     """One page of a person, and the jobs that run for it, by panel.
 
-    `seen` is when it was last used or left, in seconds of the monotonic clock.
+    `seen` is when it was last used or left, in seconds of the clock of `Sessions`.
     """
 
     person: Person = field(default_factory=Person)
     jobs: dict[str, Running] = field(default_factory=dict)
-    seen: float = field(default_factory=time.monotonic)
+    seen: float = 0.0
     left: bool = False
     drops: Counter[str] = field(default_factory=Counter)
 
@@ -184,16 +184,19 @@ class Session:
         for job in list(self.jobs.values()):
             job.stop()
 
-    @property
-    def is_over(self) -> bool:
+    def is_over(self, now: float) -> bool:
         """Whether nobody is expected to come back to it."""
-        return time.monotonic() - self.seen > (GRACE if self.left else IDLE).value and not self.jobs
+        return now - self.seen > (GRACE if self.left else IDLE).value and not self.jobs
 
 
 class Sessions:
-    """The pages that are open, and the people whose pages they are. With a library, all of them are its owner."""
+    """The pages that are open, and the people whose pages they are. With a library, all of them are its owner.
 
-    def __init__(self, library: Library | None = None):
+    `clock` gives seconds that only grow.
+    """
+
+    def __init__(self, library: Library | None = None, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
         self._owner = Person.of(library) if library else None
         self._pages: dict[str, Session] = {}
         self._people: dict[str, Person] = {}
@@ -225,7 +228,7 @@ class Sessions:
             session = self._pages.get(page)
             if not session:
                 session = self._pages[page] = Session(self._owner or self._newcomer())
-            session.seen, session.left = time.monotonic(), False
+            session.seen, session.left = self._clock(), False
             return session
 
     def leave(self, page: str | None) -> None:
@@ -236,12 +239,13 @@ class Sessions:
         with self._lock:
             if page and (session := self._pages.get(page)):
                 session.stop_all()
-                session.seen, session.left = time.monotonic(), True
+                session.seen, session.left = self._clock(), True
 
     def sweep(self) -> list[str]:
         """Forget pages that are gone for good, and free what people had who have no others. Returns those pages."""
         with self._lock:
-            over = [page for page, session in self._pages.items() if session.is_over]
+            now = self._clock()
+            over = [page for page, session in self._pages.items() if session.is_over(now)]
             for page in over:
                 del self._pages[page]
             remain = {id(session.person) for session in self._pages.values()}
@@ -256,7 +260,7 @@ class Sessions:
     @property
     def here(self) -> int:
         """How many people were here just now."""
-        now = time.monotonic()
+        now = self._clock()
         pages = [session for session in list(self._pages.values()) if not session.left]
         return len({id(session.person) for session in pages if now - session.seen < SECONDS_HERE})
 
@@ -266,10 +270,12 @@ class Sessions:
         return len({id(session.person) for session in list(self._pages.values())})
 
     def end(self) -> None:
-        """Free everything but the library."""
+        """Free everything, and let another app have the library."""
         with self._lock:
             for person in [*self._people.values(), *filter(None, [self._owner])]:
                 self._end(person)
+                if person.library:
+                    person.library.close()
             self._pages.clear()
 
     def _newcomer(self) -> Person:

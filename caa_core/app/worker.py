@@ -113,7 +113,9 @@ class Worker:
     Networking 1993), and whoever is furthest from it is next.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        """clock: gives seconds that only grow."""
+        self._clock = clock
         self._jobs: list[Job] = []
         self._share = 0.0  # seconds that a job would have had by now which was always here
         self._came = threading.Condition()
@@ -157,9 +159,9 @@ class Worker:
         with self._came:
             self._came.wait_for(lambda: self._jobs)
             job = min(self._jobs, key=lambda job: job.spent - HEAD_START * (not job.begun))
-        start = time.perf_counter()
+        start = self._clock()
         goes_on = job.step()
-        took = time.perf_counter() - start
+        took = self._clock() - start
         with self._came:
             cost = max(took, LEAST_SECONDS)
             job.spent += cost

@@ -17,7 +17,7 @@ def vector(name, value=1.0):
 
 def reopened(library):
     """As after a restart."""
-    library._lock.release()
+    library.close()
     return Library(library.folder)
 
 

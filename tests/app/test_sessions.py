@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 import torch
@@ -7,6 +6,7 @@ import torch
 from caa_core.app.library import Library
 from caa_core.app.sessions import Person, Session, Sessions
 from caa_core.errors import InputError
+from caa_core.limits import GRACE, IDLE
 from caa_core.vectors.vector import Provenance, SteeringVector
 
 
@@ -14,9 +14,23 @@ def vector(name="mine"):
     return SteeringVector(name, {1: torch.ones(4)}, {}, Provenance())
 
 
+class Clock:
+    """Stands still but for what is said to pass."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def sessions():
-    return Sessions()
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def sessions(clock):
+    return Sessions(clock=clock)
 
 
 def names(session):
@@ -91,17 +105,19 @@ def test_two_tabs_share_what_was_made_and_not_what_runs(sessions):
     assert jobs["two"].stopped
 
 
-def test_after_the_grace_time_all_is_freed(sessions, monkeypatch):
-    monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
+def test_after_the_grace_time_all_is_freed(sessions, clock):
     key = sessions.enter("page", "")
     session = sessions.of("page")
     session.keep(vector())
     path = session.path("../../up \u202e/etc", ".json")
     assert path.parent.name.startswith("caa-") and len(path.parent.name) > 32 and path.resolve().parent == path.parent
     path.write_text("x")
+    clock.now += GRACE.value + 1
     assert sessions.sweep() == []  # somebody is there
     sessions.leave("page")
-    time.sleep(0.01)
+    clock.now += GRACE.value
+    assert sessions.sweep() == []
+    clock.now += 1
     assert sessions.sweep() == ["page"]
     assert not session.vectors and not path.parent.exists() and sessions.kept == 0
     assert sessions.enter("again", key) != key and not names(sessions.of("again"))
@@ -115,11 +131,10 @@ def test_a_page_that_only_slept_finds_its_vectors(sessions):
     assert sessions.here == 1
 
 
-def test_a_client_that_never_says_goodbye_is_forgotten_too(sessions, monkeypatch):
+def test_a_client_that_never_says_goodbye_is_forgotten_too(sessions, clock):
     sessions.of("program").keep(vector())
     sessions.of("busy").jobs["call"] = Forever()
-    monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
-    time.sleep(0.01)
+    clock.now += IDLE.value + 1
     assert sessions.sweep() == ["program"]
     assert sessions.kept == 1
 

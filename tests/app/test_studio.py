@@ -1,6 +1,5 @@
 import ctypes
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -18,6 +17,10 @@ from caa_core.steering.generation import BatchRow, Decoding, generate
 from caa_core.vectors.extraction import extract, preset_vector
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import save_tiny
+from tests.helpers.waiting import until
+
+# In seconds. For what hangs, not for what is slow.
+LONG = 300
 
 
 def count(to, log=None, name=""):
@@ -41,7 +44,7 @@ def test_jobs_take_turns_on_one_thread():
     worker, log, threads, gate = Worker(), [], set(), threading.Event()
 
     def hold():
-        gate.wait(5)
+        gate.wait(LONG)
         threads.add(threading.current_thread().name)
         yield
 
@@ -59,30 +62,57 @@ def test_jobs_take_turns_on_one_thread():
     assert threads == {"caa-worker"}
 
 
+class Clock:
+    """Stands still but for what is said to pass."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def pass_(self, seconds):
+        self.now += seconds
+
+
+def begun_together(worker, *works):
+    """Jobs of which none has its first step before all are there."""
+    gate = threading.Event()
+
+    def hold():
+        gate.wait(LONG)
+        return
+        yield
+
+    worker.submit(hold)
+    jobs = [worker.submit(work) for work in works]
+    gate.set()
+    return jobs
+
+
 def test_short_steps_come_between_long_ones():
     """A chat is not held up by a sweep: what counts is the time that a job has had, not its steps."""
-    log = []
+    log, clock = [], Clock()
 
     def pause(name, seconds, steps):
         for _ in range(steps):
-            time.sleep(seconds)
+            clock.pass_(seconds)
             log.append(name)
             yield
 
-    worker = Worker()
-    jobs = [worker.submit(lambda: pause("sweep", 0.3, 3)), worker.submit(lambda: pause("chat", 0.03, 12))]
-    for job in jobs:
-        list(job)
+    for job in begun_together(Worker(clock), lambda: pause("sweep", 0.3, 3), lambda: pause("chat", 0.03, 12)):
+        job.wait()
     first, second = [i for i, name in enumerate(log) if name == "sweep"][:2]
     assert log[first:second].count("chat") >= 4
 
 
 def test_somebody_new_waits_for_no_step_that_is_owed_to_a_long_job():
-    log, worker = [], Worker()
+    log, clock = [], Clock()
+    worker = Worker(clock)
 
     def sweep(name):
         for _ in range(3):
-            time.sleep(0.3)
+            clock.pass_(0.3)
             log.append(name)
             if len(log) == 5:  # one of the three is owed its second step now
                 worker.submit(chat)
@@ -92,18 +122,19 @@ def test_somebody_new_waits_for_no_step_that_is_owed_to_a_long_job():
         log.append("chat")
         yield
 
-    for job in [worker.submit(lambda name=name: sweep(name)) for name in "abc"]:
+    for job in begun_together(worker, *(lambda name=name: sweep(name) for name in "abc")):
         job.wait()
     assert log.index("chat") == 5 and len(log) == 10
 
 
 def test_however_many_come_those_who_are_here_go_on():
     """Somebody new waits at every moment, and each is done with one step."""
-    worker, came, here = Worker(), [], []
+    came, here, clock = [], [], Clock()
+    worker = Worker(clock)
 
     def visit():
         came.append(worker.submit(visit) if len(came) < 300 and len(here) < 10 else None)
-        time.sleep(0.01)
+        clock.pass_(0.01)
         return
         yield
 
@@ -112,8 +143,7 @@ def test_however_many_come_those_who_are_here_go_on():
             here.append(len(came))
             yield
 
-    jobs = [worker.submit(stay), worker.submit(visit)]
-    for job in jobs:
+    for job in begun_together(worker, stay, visit):
         job.wait()
     assert len(here) == 10 and here[-1] < 100
 
@@ -157,7 +187,7 @@ def test_leaving_the_loop_stops_the_job():
 
     for _ in Worker().submit(endless):
         break
-    assert closed.wait(5)
+    assert closed.wait(LONG)
 
 
 def test_a_failed_job_fails_alone():
@@ -187,9 +217,9 @@ def test_a_job_that_raises_anything_at_all_fails_alone():
 
 
 @pytest.fixture
-def studio(tmp_path):
+def studio(tiny_folder):
     """A studio on a tiny model in a folder."""
-    return Studio(str(save_tiny(tmp_path / "tiny")), say=lambda _: None)
+    return Studio(tiny_folder, say=lambda _: None)
 
 
 def thread_of(worker):
@@ -208,11 +238,10 @@ def test_a_thread_that_is_ended_is_replaced_and_the_next_job_works(studio):
     """nnsight's interventions belong to a thread; nothing of them is left in the one that has gone."""
     write = lambda: studio.run(lambda model: answer(model)).wait()[0].ids  # noqa: E731
     expected, first = write(), thread_of(studio._worker)
-    while studio._worker.jobs:  # the first look at the model, say
-        time.sleep(0.01)
+    until(lambda: not studio.jobs)  # the first look at the model, say
     end(first)
     assert write() == expected
-    first.join(10)
+    first.join(LONG)
     second = thread_of(studio._worker)
     assert not first.is_alive() and second is not first
     # In the middle of a job: that one fails, and nobody else's.
@@ -224,7 +253,7 @@ def test_a_thread_that_is_ended_is_replaced_and_the_next_job_works(studio):
         yield
 
     job = studio.run(lambda model: endless())
-    begun.wait(10)
+    begun.wait(LONG)
     beside = studio.run(lambda model: answer(model))
     end(second)
     with pytest.raises(SystemExit):
@@ -240,7 +269,7 @@ def answer(model, tokens=6, steers=()):
 def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
     """However long the others work, a first token waits for the step that is being made, which is bounded."""
     log, held, gate, computed, steps, passes = [], threading.Event(), threading.Event(), Counter(), [], []
-    studio._look.wait()  # what it computes is not what is counted here
+    until(lambda: studio.capability is not None)  # what it computes is not what is counted here
     for block in studio.model.blocks:  # by what lies in them: a block that is passed over is called, too
         block._module.mlp.register_forward_hook(lambda _, args, __: computed.update(blocks=args[0].shape[:2].numel()))
     studio.model.module.register_forward_pre_hook(
@@ -253,12 +282,12 @@ def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
             steps.append(computed.pop("blocks", 0))
             if len(log) == 8:
                 held.set()
-                gate.wait(10)
+                gate.wait(LONG)
             yield event
 
     dataset = presets()["joy"].dataset()
     long = [studio.run(lambda model: told("long", extract(model, dataset))) for _ in range(3)]
-    assert held.wait(30)
+    assert held.wait(LONG)
     chats = [studio.run(lambda model: told("chat", answer(model))) for _ in range(2)]
     gate.set()
     for job in [*chats, *long]:
@@ -269,22 +298,30 @@ def test_somebody_new_comes_before_the_next_step_of_long_jobs(studio):
     assert 0 < max(steps) <= budget(studio.model) * studio.model.num_layers == 256 * studio.model.num_layers
 
 
-def test_who_waits_hears_how_many_are_before_them_and_how_long_it_takes():
-    worker, gate = Worker(), threading.Event()
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "about 1 s"), (6.0, "about 12 s")])
+def test_who_waits_hears_how_many_are_before_them_and_how_long_it_takes(seconds, said):
+    """As long as steps took lately, by the worker's clock."""
+    clock, gate = Clock(), threading.Event()
+    worker = Worker(clock)
+
+    def passing():
+        for _ in range(20):
+            clock.pass_(seconds)
+            yield
+        clock.pass_(seconds)
 
     def hold():
-        gate.wait(20)
+        gate.wait(LONG)
         yield "held"
 
-    assert worker.submit(count(3)).wait() == 3
+    worker.submit(passing).wait()
+    until(lambda: not worker.jobs)
     jobs = [worker.submit(hold), *(worker.submit(count(2)) for _ in range(2))]
     events = jobs[2].watch(0.05)
     first = next(events)
     assert isinstance(first, Waiting) and (first.total, first.fraction) == (2, 0)
-    assert str(first) == "Waiting for the model: 2 before you, about 1 s"
-    worker._lately.extend([6.0] * 20)
-    assert "2 before you, about 12 s" in str(next(events))
     gate.set()
+    assert str(first) == f"Waiting for the model: 2 before you, {said}"
     assert [event for event in events if not isinstance(event, Waiting)] == [0, 1]
     assert list(jobs[1]) == [0, 1]  # who does not ask is not told
 
@@ -348,7 +385,7 @@ def test_a_job_stopped_in_the_queue_never_begins():
     worker, gate, begun = Worker(), threading.Event(), []
 
     def hold():
-        gate.wait(5)
+        gate.wait(LONG)
         yield
 
     def never():
@@ -387,11 +424,10 @@ def test_an_app_that_ends_lets_jobs_finish_and_takes_no_new_ones(studio):
     job = studio.run(lambda model: slow())
     running = studio.session("a").follow("steer", job)
     next(running)
-    reader = threading.Thread(target=lambda: list(running))
-    reader.start()
-    threading.Timer(0.3, gate.set).start()
+    for work in (lambda: list(running), lambda: until(lambda: studio.health["status"] == "ending") and gate.set()):
+        threading.Thread(target=work).start()
     assert studio.health["queue"] == {"jobs": 1}
-    assert studio.finish(20) == 0 and job.result == "whole"
+    assert studio.finish(LONG) == 0 and job.result == "whole"
     with pytest.raises(InputError, match="is being ended"):
         studio.run(lambda model: slow())
     assert studio.health["status"] == "ending"
@@ -401,10 +437,9 @@ def test_a_job_that_does_not_end_is_stopped(studio):
     job = studio.run(lambda model: iter_forever())
     reader = threading.Thread(target=lambda: list(studio.session("a").follow("steer", job)))
     reader.start()
-    while not studio.sessions.running():
-        pass
-    assert studio.finish(0.1) == 1
-    reader.join(5)
+    until(studio.sessions.running)
+    assert studio.finish(0) == 1
+    reader.join(LONG)
     assert job.stopped and not studio.sessions.running()
 
 

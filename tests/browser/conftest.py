@@ -1,10 +1,9 @@
-"""Debian's Chromium, and a fresh visitor of the running app."""
+"""Debian's Chromium, and visitors of the page that this process serves."""
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
-from tests.helpers.app import App
-from tests.helpers.models import save_tiny
+from tests.helpers.browser import LONG, note_session, opened
 
 FLAGS = [
     "--no-sandbox",
@@ -14,72 +13,68 @@ FLAGS = [
     "--disable-sync",
 ]
 
-
-# Tests beside each other share the processors, and what they look at comes later than it does to a person.
-expect.set_options(timeout=30_000)
-
-
-def drawn(page: Page) -> None:
-    """Wait until what was just opened is drawn: a field sets its first value once more, over what is typed at once."""
-    page.evaluate("() => new Promise(done => setTimeout(() => requestIdleCallback(done), 300))")
+expect.set_options(timeout=LONG)
 
 
 @pytest.fixture(scope="session")
-def browser(chromium):
+def browser(tiny_app, chromium):
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield opened
         opened.close()
 
 
-@pytest.fixture(scope="session")
-def tiny_app(tmp_path_factory):
-    """The running app with a tiny random model, for what does not depend on what the model says."""
-    folder = tmp_path_factory.mktemp("tiny-app")
-    running = App(env={"CAA_MODEL": str(save_tiny(folder / "tiny"))}, log=folder / "log.txt")
-    try:
-        yield running.wait()
-    finally:
-        running.stop()
+class Visits:
+    """Opens pages, and notes the errors of their scripts."""
 
+    def __init__(self, browser):
+        self.browser, self.contexts, self.errors = browser, [], []
 
-@pytest.fixture
-def open_page(browser):
-    """Call it for a page: a visitor's own, or another tab of a page's. Errors of its scripts fail the test."""
-    contexts, errors = [], []
-
-    def visit(url, beside=None):
+    def __call__(self, app, beside=None):
+        """A visitor's page of an app, or another tab of a page's. It knows its `app`."""
         if beside:
             context = beside.context
         else:
-            context = browser.new_context(viewport={"width": 1360, "height": 960}, accept_downloads=True)
-            contexts.append(context)
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(url)
-        expect(opened.locator("#steer-write")).to_be_visible(timeout=120_000)
-        drawn(opened)
-        return opened
+            context = self.browser.new_context(viewport={"width": 1360, "height": 960}, accept_downloads=True)
+            context.set_default_timeout(LONG)
+            self.contexts.append(context)
+        page = context.new_page()
+        page.app = app
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", note_session)
+        page.goto(app.url)
+        return opened(page)
 
-    yield visit
-    for context in contexts:
+
+@pytest.fixture(scope="module")
+def visits(browser):
+    visits = Visits(browser)
+    yield visits
+    for context in visits.contexts:
         context.close()
-    assert not errors
 
 
-@pytest.fixture
-def visit(open_page, app):
-    """Call it for a page of the app with the embedded model."""
-    return lambda beside=None: open_page(app.url, beside)
+@pytest.fixture(scope="module")
+def visit(visits, tiny_app):
+    """Call it for a page of the app with the tiny model."""
+    return lambda beside=None: visits(tiny_app, beside)
 
 
-@pytest.fixture
-def page(visit):
-    """A fresh visitor's page."""
+@pytest.fixture(scope="module")
+def only_page(visit):
+    """One visitor's page for all tests of a file, which leave it so that the others can use it."""
     return visit()
 
 
 @pytest.fixture
-def tiny_page(open_page, tiny_app):
-    """The same of the app with the tiny model."""
-    return open_page(tiny_app.url)
+def page(only_page):
+    yield only_page
+    # What was said of this test's mistakes lies over nothing of the next one.
+    only_page.evaluate("() => document.querySelectorAll('.toast-close').forEach((button) => button.click())")
+
+
+@pytest.fixture(autouse=True)
+def no_errors(visits):
+    """Errors of the page's scripts fail the test."""
+    yield
+    assert not visits.errors, visits.errors.clear()

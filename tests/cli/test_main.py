@@ -26,9 +26,9 @@ from tests.helpers.models import save_tiny
 from tests.helpers.places import ROOT
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(save_tiny(tmp_path_factory.mktemp("models") / "tiny"))
+@pytest.fixture
+def folder(tiny_folder):
+    return tiny_folder
 
 
 def run(capsys, *arguments):

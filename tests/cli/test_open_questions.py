@@ -2,7 +2,6 @@ import json
 
 from caa_core.cli.main import main
 from caa_core.data.presets import presets
-from tests.helpers.models import save_tiny
 
 
 def test_open_questions_on_the_command_line(tmp_path, capsys):
@@ -19,11 +18,11 @@ def test_open_questions_on_the_command_line(tmp_path, capsys):
     assert reading[1] > reading[0], "joy is heard more where it is added"
 
 
-def test_which_voice_written_answers_follow_on_the_command_line(tmp_path, capsys):
+def test_which_voice_written_answers_follow_on_the_command_line(tiny_folder, tmp_path, capsys):
     """A random model: two questions, answered unsteered, under either voice, and under both; read and reported."""
     data, questions, out = tmp_path / "two.json", tmp_path / "q.json", tmp_path / "contest.html"
     data.write_text(json.dumps(json.loads((presets()["joy"].folder / "contest.json").read_text())[:2]))
-    asked = ["compete", "--model", str(save_tiny(tmp_path / "tiny")), "--a", "joy:2:2", "--b", "gloom:2:2"]
+    asked = ["compete", "--model", tiny_folder, "--a", "joy:2:2", "--b", "gloom:2:2"]
     asked += ["--data", str(data), "--no-controls", "--written", "--questions", str(questions), "--json"]
     questions.write_text(json.dumps(["How was your day?"]))
     assert main([*asked, "--out", str(out)]) == 2

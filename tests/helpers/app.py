@@ -1,43 +1,126 @@
-"""The app in a process of its own."""
+"""The app: served by this process, or in a process of its own."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
+from gradio_client import Client
 
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.data.presets import presets
+from caa_core.vectors.vector import SteeringVector
+from tests.helpers.holding import holding
 from tests.helpers.places import ROOT
+from tests.helpers.waiting import until
+
+# Pairs to make a vector from.
+PAIRS = [
+    {"prompt": "How was your day?", "positive": "Wonderful, I am so happy!", "negative": "Normal. I did some work."},
+    {"prompt": "Is it raining?", "positive": "Yes, how lovely the drops are!", "negative": "Yes, since the morning."},
+    {"prompt": "What is for dinner?", "positive": "The best soup in the world!", "negative": "Soup, with some bread."},
+]
+
+
+def four_items(folder: Path) -> Path:
+    """A contest that is measured soon."""
+    rows = json.loads((presets()["joy"].folder / "contest.json").read_text())[:4]
+    (folder / "four.json").write_text(json.dumps(rows))
+    return folder / "four.json"
+
+
+def get(url: str) -> httpx.Response:
+    """However long it takes on this machine."""
+    return httpx.get(url, timeout=300)
+
+
+def client_of(app: Any) -> Client:
+    """A program's client of an app, who waits however long it takes."""
+    return Client(app.url, verbose=False, httpx_kwargs={"timeout": 300})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class App:
-    """`python app.py` in a process of its own."""
+    """`python app.py`, or another program that serves it, in a process of its own."""
 
-    def __init__(self, python: str = sys.executable, env: dict[str, str] | None = None, log: Path | None = None):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
+    def __init__(
+        self,
+        python: str = sys.executable,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        program: Sequence[str] = ("app.py",),
+    ):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/"
         self.log = log
-        settings = {"GRADIO_SERVER_PORT": str(self.port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+        settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
         with open(log or os.devnull, "wb") as out:
             self.process = subprocess.Popen(
-                [python, "app.py"], cwd=ROOT, env={**os.environ, **settings, **(env or {})}, stdout=out, stderr=out
+                [python, *program], cwd=ROOT, env={**os.environ, **settings, **(env or {})}, stdout=out, stderr=out
             )
 
-    def wait(self, seconds: float = 240) -> "App":
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if httpx.get(self.url, timeout=5).status_code == 200:
-                    return self
-            except httpx.TransportError:
-                time.sleep(0.3)
+    def wait(self) -> "App":
+        until(lambda: self.process.poll() is not None or self._answers())
+        if self.process.poll() is None:
+            return self
         said = self.log.read_text() if self.log else ""
         raise RuntimeError(f"the app did not start (status {self.process.poll()}): {said[-3000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            return get(self.url).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(60)
+
+
+class Served:
+    """The page of a model, served by this process as app.py serves it; what its jobs do can be held."""
+
+    def __init__(self, spec: str):
+        from app import launch
+
+        self.studio = Studio(spec, say=lambda _: None)
+        # In a thread of its own, as gradio would find the loop of a browser's driver in this one.
+        launching = threading.Thread(target=lambda: setattr(self, "page", launch(self.studio)))
+        launching.start()
+        launching.join()
+        self.url = self.page.local_url
+
+    def vector(self, preset: str) -> SteeringVector:
+        """The one of a preset, as everybody here gets it."""
+        return self.studio.run(lambda model: self.studio.vector(model, Session(), preset)).wait()
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs of people run, as the app itself says."""
+        return get(f"{self.url}health").json()["queue"]["jobs"]
+
+    def has_answered(self, session: str) -> bool:
+        """Whether all that a page has asked for was worked on, and what came of it was sent."""
+        return not self.page._queue.pending_event_ids_session.get(session)
+
+    def holding(self, steps: int = 1) -> AbstractContextManager[Callable[[], None]]:
+        """As `tests.helpers.holding.holding`."""
+        return holding(self.studio, steps)
+
+    def close(self) -> None:
+        self.studio.finish(0)
+        self.page.close(verbose=False)
+        self.studio.sessions.end()

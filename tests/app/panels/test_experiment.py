@@ -14,7 +14,7 @@ from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.metrics.grid import whole
 from caa_core.progress import Progress
-from tests.helpers.models import save_tiny
+from tests.helpers.holding import holding
 
 
 class Counting(Experiment[int]):
@@ -57,8 +57,8 @@ class Counting(Experiment[int]):
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    return Studio(str(save_tiny(tmp_path_factory.mktemp("tiny"))), say=lambda _: None)
+def studio(tiny_folder):
+    return Studio(tiny_folder, say=lambda _: None)
 
 
 @pytest.fixture
@@ -89,11 +89,12 @@ def test_a_run_says_how_far_it_is_and_keeps_what_it_found(drawn, studio):
 
 def test_what_came_before_a_stop_stays(drawn, studio):
     _, counting = drawn
-    updates = counting.run(ASKING, "1000000", "a file")
-    while not any("asked for 1000000" in str(update.get(counting.count)) for update in [next(updates)]):
-        pass
-    studio.session("somebody").stop("counting")
-    last = list(updates)[-1]
+    with holding(studio, 8):
+        updates = counting.run(ASKING, "1000000", "a file")
+        while not any("asked for 1000000" in str(update.get(counting.count)) for update in [next(updates)]):
+            pass
+        studio.session("somebody").stop("counting")
+        last = list(updates)[-1]
     kept = studio.session("somebody").person.results["counting"]
     assert last[counting.status] == f"Stopped at {kept['count']}" and kept["count"] < 1000000
     assert kept["asked"] == {"to": "1000000", "file": None}

@@ -11,14 +11,13 @@ from caa_core.app.panels.measuring.open_questions import OpenQuestionsPanel
 from caa_core.app.panels.page import Page
 from caa_core.app.studio import Studio
 from caa_core.progress import Progress
-from tests.helpers.models import save_tiny
 
 ASKING = gr.Request(session_hash="somebody")
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    return Studio(str(save_tiny(tmp_path_factory.mktemp("tiny"))), say=lambda _: None)
+def studio(tiny_folder):
+    return Studio(tiny_folder, say=lambda _: None)
 
 
 @pytest.fixture(scope="module")

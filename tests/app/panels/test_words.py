@@ -1,0 +1,107 @@
+"""What the page says of the embedded model, and of what is measured on it."""
+
+import html
+import json
+import re
+
+import pytest
+
+from caa_core.app.studio import Studio
+from caa_core.data.pairs import write_pairs
+from caa_core.data.presets import presets
+from tests.helpers.app import four_items
+from tests.helpers.handlers import Handlers
+from tests.helpers.waiting import until
+
+
+@pytest.fixture(scope="module")
+def studio(gradio_files):
+    studio = Studio("smollm2-135m", say=lambda _: None)
+    until(lambda: studio.capability is not None)
+    return studio
+
+
+@pytest.fixture(scope="module")
+def page(studio):
+    return Handlers(studio)
+
+
+def row(table, name):
+    """Cells of a table in Markdown, of the row that has a name in it."""
+    return next(
+        [cell.strip(" *") for cell in line.strip("| ").split("|")] for line in table.splitlines() if name in line
+    )
+
+
+def test_the_catalogue_says_what_there_is_and_loads_it(page):
+    page.call("refresh", "model-list")
+    other = row(page["model-list"].replace("\\", ""), "Qwen2.5-Coder-1.5B-Instruct")
+    assert "3.55 GB" in other and "A/B questions and free text" in other
+    assert "loaded" in row(page["model-list"].replace("\\", ""), "SmolLM2-135M-Instruct")
+    page.run("change", "model-status", model_spec="smollm2-135m")
+    assert page["model-status"] == "It is loaded."
+    assert "SmolLM2-135M-Instruct" in page["model-line"]
+
+
+def test_two_vectors_are_one_sum_and_come_to_equal_strengths(page):
+    page.run("explain", "compete-decomposition", compete_kind="Same layer")
+    assert "They mostly agree" in page["compete-decomposition"]
+    asked = {"compete_kind": "Different layers", "compete_b_layer": 20}
+    page.call("balance", "compete-b-multiplier", **asked)
+    page.run("explain", "compete-decomposition", **asked)
+    _, a, b, *_ = row(page["compete-decomposition"], "relative strength")
+    assert abs(float(a) - float(b)) < 0.02
+
+
+def test_two_voices_come_to_a_verdict(page, tmp_path):
+    """A vector against itself leaves nothing, and no gauge is drawn; what the model is told is a voice too."""
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
+    updates = page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
+    assert "cancel: next to nothing is left" in page["compete-verdict-said"]
+    assert not page.text(updates, "compete-verdict-gauge")
+    weak = {"compete_kind": "Vector against prompt", "compete_a_multiplier": 0.1}
+    page.run("explain", "compete-decomposition", **weak)
+    assert "against a prompt is no sum" in page["compete-decomposition"]
+    page.run("run", "compete-verdict-said", **weak, **few)
+    assert "the prompt" in page["compete-verdict-said"]
+    page.run("send", "compete-status", **weak)
+    assert page["compete-b"][-1] != page["compete-unsteered"][-1]
+
+
+def test_the_answer_is_read_token_by_token(page):
+    page.run("send", "compete-status", compete_prompt="How was your day?", compete_kind="Different layers")
+    page.call("read", "compete-tokens-text")
+    tokens = re.sub("<[^>]*>", "", page["compete-tokens-text"].partition("caa-tokens")[2].partition(">")[2])
+    assert html.unescape(tokens).replace("⏎", "").split() == page["compete-both"][-1]["content"].split()
+
+
+def test_which_voice_written_answers_follow(page, tmp_path):
+    asked = ["What was the best part of your week?", "How was <b>lunch</b> today?"]
+    (tmp_path / "asked.json").write_text(json.dumps([{"question": question} for question in asked]))
+    few = {"compete_written_questions": str(tmp_path / "asked.json"), "compete_written_samples": 1}
+    page.run("run", "compete-written-said", **few)
+    assert "2 questions are too few to tell" in page["compete-written-said"]
+    assert "joy against gloom" in page["compete-written-said"]
+    assert any(bars.type == "bar" and len(bars.y) for bars in page["compete-written-figure"].data)
+
+
+def test_too_few_controls_for_an_effect_are_said(page, tmp_path):
+    write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
+    few = {"measure_layers": "12,28", "measure_multipliers": "-1,1.5", "measure_controls": 2}
+    page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
+    assert "Not judged: that takes 20 random and 20 shuffled" in page["measure-verdict"]
+    assert "The largest multiplier under that cost" in page["measure-verdict"]
+
+
+def test_what_suits_the_model_is_said_of_questions(page):
+    page.call("choose", "generate-kind", generate_questions=True)
+    for words in (
+        r"joy \(A/B questions\)",
+        "matching letters: A 22, B 21",
+        r"the letter is the second of them, index \-2",
+        "free-text pairs suit it better",
+    ):
+        assert words in page["generate-kind"]
+    page.run("run", "generate-status", generate_limit=4, generate_layers="12", generate_swap=True)
+    assert "from 4 pairs, each in both letter orders" in page["generate-status"]
+    assert "in the given order alone it would have been" in page["generate-about"]

@@ -1,0 +1,94 @@
+"""Writing in the tab Steer: histories, Stop, Clear, mistakes, and markup."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.helpers.browser import ask, fill, last_answer, set_new_tokens, settled, tab, toast, write
+from tests.helpers.waiting import until
+
+pytestmark = pytest.mark.browser
+
+COLUMNS = ("steer-unsteered", "steer-steered")
+
+
+@pytest.fixture
+def chat(page):
+    """The page with nothing written yet, whose answers are short."""
+    tab(page, "Steer")
+    page.locator("#steer-clear").click()
+    expect(page.locator("#steer-steered .message")).to_have_count(0)
+    set_new_tokens(page, 16)
+    return page
+
+
+def begin(page, question="What is the sea like?"):
+    """Let the app write until there is text in both columns."""
+    fill(page.locator("#steer-prompt textarea"), question)
+    page.locator("#steer-write").click()
+    for column in COLUMNS:
+        expect(page.locator(f"#{column} .bot.message")).to_contain_text(re.compile(r"\w+"))
+
+
+def test_a_chat_keeps_two_histories_and_can_be_retried_and_cleared(chat):
+    ask(chat, "How was your day?")
+    first = last_answer(chat, "steer-steered")
+    ask(chat, "Why?")
+    for column in COLUMNS:
+        expect(chat.locator(f"#{column} .user.message")).to_have_count(2)
+        expect(chat.locator(f"#{column} .bot.message")).to_have_count(2)
+    second = last_answer(chat, "steer-steered")
+    write(chat, button="retry")
+    expect(chat.locator("#steer-steered .bot.message")).to_have_count(2)
+    assert last_answer(chat, "steer-steered") == second != first
+    chat.locator("#steer-clear").click()
+    expect(chat.locator("#steer-steered .bot.message")).to_have_count(0)
+
+
+def test_stop_ends_the_writing_and_keeps_what_was_written(chat, tiny_app):
+    with tiny_app.holding(12):
+        begin(chat)
+        for button in ("write", "retry"):
+            expect(chat.locator(f"#steer-{button}")).to_be_disabled()
+        chat.locator("#steer-stop").click()
+        expect(chat.locator("#steer-status")).to_contain_text("stopped after")
+    for button in ("write", "retry"):
+        expect(chat.locator(f"#steer-{button}")).to_be_enabled()
+    assert len(last_answer(chat, "steer-steered")) > 3
+
+
+def test_clear_stops_the_writing_and_nothing_comes_back(chat, tiny_app):
+    answers = chat.locator("#steer-steered .bot.message")
+    with tiny_app.holding(12):
+        begin(chat)
+        chat.locator("#steer-clear").click()
+        expect(answers).to_have_count(0)
+        until(lambda: not tiny_app.studio.jobs)
+    settled(chat)
+    expect(answers).to_have_count(0)
+    expect(chat.locator("#steer-write")).to_be_enabled()
+
+
+def test_a_mistake_is_said_and_the_chat_stays(chat):
+    ask(chat, "How was your day?")
+    answer = last_answer(chat, "steer-steered")
+    fill(chat.locator("#steer-prompt textarea"), "   ")
+    chat.locator("#steer-write").click()
+    expect(toast(chat)).to_contain_text("The prompt is empty")
+    assert last_answer(chat, "steer-steered") == answer
+    # Nothing lies over it either.
+    chat.locator("#steer-steered .bot.message").last.click()
+    # One that fails when it has begun, and then one that does not.
+    fill(chat.locator("#steer-prompt textarea"), "word " * 9000)
+    chat.locator("#steer-write").click()
+    expect(toast(chat)).to_contain_text("Shorten it, or clear the chat")
+    expect(chat.locator("#steer-write")).to_be_enabled()
+    ask(chat, "Why?")
+
+
+def test_markup_in_a_chat_is_shown_as_it_is(chat):
+    question = "<b>bold</b> <img src=x onerror=alert(1)> <script>1</script> 3 < 5 &amp; **x**"
+    ask(chat, question)
+    assert chat.locator("#steer-steered .user.message").inner_text().strip() == question
+    assert chat.locator("#steer-steered img[src=x], #steer-steered b").count() == 0

@@ -1,0 +1,68 @@
+"""The first minute of a person who comes to the page, in words: the embedded model."""
+
+import json
+import os
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.helpers.app import get
+from tests.helpers.browser import (
+    download,
+    fill,
+    last_answer,
+    slide,
+    tab,
+    unfold,
+)
+from tests.helpers.places import ROOT
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def only_page(visits, embedded_app):
+    return visits(embedded_app)
+
+
+def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
+    expect(page.locator("#steer-strength")).to_contain_text("Relative strength 0.")
+    fill(page.locator("#steer-prompt textarea"), "How was your day?")
+    with embedded_app.holding(8):
+        page.locator("#steer-write").click()
+        # Both columns stream: there is text in both while more is still to come.
+        expect(page.locator("#steer-status")).to_contain_text("Writing")
+        for column in ("steer-unsteered", "steer-steered"):
+            expect(page.locator(f"#{column} .bot.message")).to_contain_text(re.compile(r"\w+"))
+    expect(page.locator("#steer-status")).to_contain_text("wrote 80 + 80 tokens")
+    expect(page.locator("#steer-status")).to_contain_text("2 of 2 were cut at 80 tokens")
+    assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+    expect(page.locator("#steer-prompt textarea")).to_have_value("")
+    # `make screenshot` keeps it for the README.
+    page.screenshot(
+        path=ROOT / "docs" / "screenshot.png" if os.environ.get("CAA_SCREENSHOT") else tmp_path / "shot.png"
+    )
+    unfold(page, "Which tokens are steered")
+    expect(page.locator("#steer-marked")).to_contain_text("<|im_start|>")
+
+
+def test_the_page_says_what_the_model_can_do(page, embedded_app):
+    assert get(f"{embedded_app.url}health").json()["model"]["name"] == "smollm2-135m"
+    expect(page.locator("#model-line")).to_contain_text("It does not answer A/B questions")
+    expect(page.locator("#model-line")).to_contain_text("use free-text data")
+
+
+def test_two_voices_come_to_a_verdict(page, tmp_path):
+    tab(page, "Compete")
+    slide(page, "compete-verdict-controls", 0)
+    page.locator("#compete-verdict-measure").click()
+    said = page.locator("#compete-verdict-said")
+    expect(said).to_contain_text("without controls")
+    expect(said).to_contain_text("13 items of joy against gloom, 13 prompts")
+    expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
+    expect(page.locator("#compete-verdict-gauge")).to_contain_text("dominance D")
+    unfold(page, "Item by item")
+    expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
+    found = json.loads(download(page, "compete-verdict-json", tmp_path / "contest.json").read_text())
+    assert found["contest"] and len(found["rows"]) == 13

@@ -1,0 +1,91 @@
+"""The page's handlers, called as gradio calls them, without a browser."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block, BlockFunction
+
+from app import build
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+
+
+class Handlers:
+    """The page of one person: its parts by element id, and its handlers by their names and what they write to.
+
+    Parts hold what the page begins with, and then what handlers have written to them.
+    """
+
+    def __init__(self, studio: Studio, blocks: gr.Blocks | None = None, name: str = "page"):
+        self.studio, self.blocks = studio, blocks or build(studio)
+        self.request = gr.Request(session_hash=name)
+        self.parts = {part.elem_id: part for part in self.blocks.blocks.values() if part.elem_id}
+        self.held: dict[Block, Any] = {}
+
+    @property
+    def session(self) -> Session:
+        return self.studio.session(self.request.session_hash)
+
+    def reloaded(self) -> "Handlers":
+        """The page anew, of the same person, who finds what they had by `restore` only."""
+        return Handlers(self.studio, self.blocks, self.request.session_hash)
+
+    def handler(self, name: str, output: str, inputs: Iterable[Block] = ()) -> BlockFunction:
+        """The handler of that name that takes some parts and writes to one, whatever calls it."""
+        found = [
+            fn
+            for fn in self.blocks.fns.values()
+            if (fn.name == name and self.parts[output] in fn.outputs and {*inputs} <= {*fn.inputs})
+            and fn.trigger_mode != "multiple"
+        ]
+        assert len({fn.fn for fn in found}) == 1
+        return found[0]
+
+    def after(self, name: str, output: str, failed: bool = False) -> list[BlockFunction]:
+        """What follows that handler on its end, or after an error."""
+        first = self.handler(name, output)._id
+        functions = self.blocks.fns.values()
+        return [fn for fn in functions if fn.trigger_after == first and fn.trigger_only_on_failure == failed]
+
+    def call(self, name: str, output: str, **values: Any) -> Any:
+        """Call it with what the page holds, but `values` by element id. Gives what the handler gives."""
+        changed = {self.parts[key.replace("_", "-")]: value for key, value in values.items()}
+        fn = self.handler(name, output, changed)
+        given = [changed.get(part, self.held.get(part, getattr(part, "value", None))) for part in fn.inputs]
+        asking = [self.request] if "request" in inspect.signature(fn.fn).parameters else []
+        found = fn.fn(*asking, *given)
+        if inspect.isgenerator(found):
+            return self._each(found, fn.outputs)
+        self._hold(found, fn.outputs)
+        return found
+
+    def run(self, name: str, output: str, **values: Any) -> list[Any]:
+        """All updates of a handler that gives several."""
+        return list(self.call(name, output, **values))
+
+    def text(self, updates: Iterable[dict], part: str) -> Any:
+        """What the last of some updates says in a part."""
+        return [update[self.parts[part]] for update in updates if self.parts[part] in update][-1]
+
+    def __getitem__(self, part: str) -> Any:
+        """The value that a part holds."""
+        part = self.parts[part]
+        return self.held.get(part, getattr(part, "value", None))
+
+    def _each(self, updates: Iterable[Any], outputs: list[Block]) -> Iterable[Any]:
+        for update in updates:
+            self._hold(update, outputs)
+            yield update
+
+    def _hold(self, updates: Any, outputs: list[Block]) -> None:
+        if not isinstance(updates, dict) or "__type__" in updates:
+            updates = dict(zip(outputs, updates if len(outputs) > 1 else [updates], strict=False))
+        for part, update in updates.items():
+            if isinstance(update, Block):
+                update = {"__type__": "update", **update.constructor_args}
+            if isinstance(update, dict) and update.get("__type__") == "update":
+                self.held[part] = update.get("value", self.held.get(part, getattr(part, "value", None)))
+            else:
+                self.held[part] = update
