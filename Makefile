@@ -8,8 +8,8 @@ TORCH  ?= torch==2.13.0
 # Tests that run beside each other.
 JOBS   ?= 2
 LOAD_REPORT ?= load.md
-# Where several architectures are tried.
-MATRIX  = tests/steering tests/vectors tests/model tests/measuring tests/contest
+# What `make soak` tries in full.
+WHOLE   = tests/data tests/model tests/steering tests/vectors tests/measuring tests/contest
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
@@ -21,9 +21,9 @@ run: $(VENV)/.run-ready
 test: $(VENV)/.test-ready
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-# Every rule on every architecture, and sizes that take minutes; the tables of the load go to $(LOAD_REPORT).
+# Every rule on every architecture, all files that are drawn, and sizes that take minutes; the tables of the load go to $(LOAD_REPORT).
 soak: $(VENV)/.test-ready
-	CAA_FULL=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(MATRIX)
+	CAA_FULL=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(WHOLE)
 	CAA_FUZZ_CASES=12000 \
 	CAA_LOAD_CLIENTS=30 CAA_LOAD_SECONDS=300 CAA_LOAD_DTYPES=default CAA_LOAD_MODEL=smollm2-135m \
 	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_MODEL=smollm2-135m \

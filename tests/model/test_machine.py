@@ -18,30 +18,41 @@ def test_what_does_not_fit_is_refused_with_both_numbers():
         check_memory("huge", 10**12, "bfloat16", "cpu")
 
 
-def test_a_model_that_fits_in_bfloat16_only_is_said_to():
-    parameters = int(free_memory("cpu") / machine.WORKING_FACTOR / 3)
+@pytest.fixture
+def limited(tmp_path, monkeypatch):
+    """A container with so many bytes of memory, of which some are taken."""
+
+    def to(limit, taken, reclaimable):
+        for name, text in (
+            ("memory.max", limit),
+            ("memory.current", taken),
+            ("memory.stat", f"anon 400000\ninactive_file {reclaimable}"),
+        ):
+            (tmp_path / name).write_text(f"{text}\n")
+
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    return to
+
+
+def test_a_model_that_fits_in_bfloat16_only_is_said_to(limited):
+    limited(10**9, 0, 0)
+    parameters = int(10**9 / machine.WORKING_FACTOR / 3)
     check_memory("middle", parameters, "bfloat16", "cpu")
     with pytest.raises(InputError, match=r"in float32, and .* are free here: choose bfloat16"):
         check_memory("middle", parameters, "float32", "cpu")
 
 
-def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+def test_a_containers_limit_counts(limited, tmp_path):
     assert free_memory("cpu") > 10**8
-    (tmp_path / "memory.current").write_text("700000\n")
-    (tmp_path / "memory.stat").write_text("anon 400000\ninactive_file 200000\n")
-    (tmp_path / "memory.max").write_text("max\n")
+    limited("max", 700_000, 200_000)
     assert free_memory("cpu") > 10**8
-    (tmp_path / "memory.max").write_text("1000000\n")
+    limited(1_000_000, 700_000, 200_000)
     assert free_memory("cpu") == 500_000
 
 
-def test_loading_what_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_loading_what_does_not_fit_is_refused_before_it_is_read(limited, tmp_path):
     folder = save_tiny(tmp_path / "tiny")
-    limits = {"memory.max": "100000000", "memory.current": "0", "memory.stat": "inactive_file 0"}
-    for name, text in limits.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    limited(100_000_000, 0, 0)
     with pytest.raises(InputError, match=r"tiny needs about 0.3 GB of memory"):
         load(str(folder), device="cpu")
     said = []

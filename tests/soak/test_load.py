@@ -1,8 +1,8 @@
 """Many people at once on one app: nobody fails, nobody gets what is another's, and together they are faster than alone.
 
-`CAA_LOAD_CLIENTS` people work for `CAA_LOAD_SECONDS` in each of `CAA_LOAD_DTYPES`, where `default` is what people get;
-`CAA_LOAD_REPORT` names a file for the table. `make soak` asks for thirty people and five minutes on the embedded model;
-`CAA_LOAD_MODEL` names it, and without it a tiny one is loaded.
+`CAA_LOAD_CLIENTS` people work once, and until `CAA_LOAD_SECONDS` are over, in each of `CAA_LOAD_DTYPES`, where
+`default` is what people get; `CAA_LOAD_REPORT` names a file for the table. `make soak` asks for thirty people and five
+minutes on the embedded model; `CAA_LOAD_MODEL` names it, and without it a tiny one is loaded.
 """
 
 import json
@@ -29,7 +29,7 @@ from tests.helpers.app import App
 from tests.helpers.models import save_tiny
 
 CLIENTS = int(os.environ.get("CAA_LOAD_CLIENTS", "4"))
-SECONDS = float(os.environ.get("CAA_LOAD_SECONDS", "2"))
+SECONDS = float(os.environ.get("CAA_LOAD_SECONDS", "0"))
 MODEL = os.environ.get("CAA_LOAD_MODEL", "")
 DTYPES = os.environ.get("CAA_LOAD_DTYPES", "float32").split()
 # From so many on, what all of them together write a second has to be so many times what one does.
