@@ -7,8 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
-from caa_core.app.panels.controls import TABLES, as_questions, at_most, numbers_table, run_buttons
+from caa_core.app.panels.controls import TABLES, as_questions, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.measuring.latest import measured
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words
@@ -28,8 +29,6 @@ from caa_core.measuring.paper.behaviours import (
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.metrics.controls import CONTROLS, check_controls
-from caa_core.metrics.grid import number, parse_multipliers, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
 from caa_core.reports.paper.report import report_of
@@ -71,20 +70,15 @@ class PaperForm:
             elem_id="behaviours-mine",
         )
         with gr.Accordion("More settings", open=False, elem_id="behaviours-settings"):
-            self.multipliers = gr.Textbox("-2,-1,0,1,2", label="Multipliers", info="numbers with commas between")
-            self.layer = gr.Textbox(
-                "", label="Layer", placeholder="chosen for each", info="of multipliers, transfer and prompts"
-            )
-            self.swap = gr.Checkbox(
-                False, label="Use both letter orders", info="Keeps the letter out of vectors from A/B questions."
-            )
-            self.pairs = at_most("pairs of each", elem_id="behaviours-pairs")
-            self.items = at_most("items of each", elem_id="behaviours-items")
+            self.multipliers = control(PaperRequest, "multipliers")
+            layer = PaperRequest.options()["layer"]
+            self.layer = gr.Textbox("", label=layer.label, info=layer.info, placeholder="chosen for each")
+            self.letter_swap = control(PaperRequest, "letter_swap")
+            self.pairs = control(PaperRequest, "pairs", elem_id="behaviours-pairs", min_width=120)
+            self.items = control(PaperRequest, "items", elem_id="behaviours-items", min_width=120)
             self.drawn = gr.Checkbox(False, label="Draw them at random", info="Else the first ones are taken.")
-            self.controls = gr.Number(
-                CONTROLS, label="Controls of each kind", precision=0, elem_id="behaviours-controls"
-            )
-            self.counts = gr.Checkbox(False, label="Write answers too", info="Choices only; slow.")
+            self.controls = control(PaperRequest, "controls", info=None, elem_id="behaviours-controls")
+            self.counts = control(PaperRequest, "counts")
 
 
 @dataclass(frozen=True)
@@ -130,17 +124,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
         self.shown_by(self.which, section, lambda _, kept, title: self._section(Replication.unpack(kept), title))
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> BehavioursChoice:
-        controls = whole(form["controls"], "The number of controls")
-        request = PaperRequest(
-            multipliers=tuple(parse_multipliers(form["multipliers"] or "")),
-            letter_swap=bool(form["swap"]),
-            controls=check_controls(controls) if controls else 0,
-            layer=whole(number(form["layer"], "The layer"), "The layer") if (form["layer"] or "").strip() else None,
-            counts=bool(form["counts"]),
-            pairs=whole(form["pairs"], "The number of pairs") or None,
-            items=whole(form["items"], "The number of items") or None,
-            seed=0 if form["drawn"] else None,
-        )
+        request = PaperRequest.parse(**PaperRequest.chosen(form), seed=0 if form["drawn"] else None)
         last = measured(session.person) if form["mine"] else None
         return BehavioursChoice(_behaviours(form, last), request, last)
 
