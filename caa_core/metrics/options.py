@@ -11,6 +11,7 @@ from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
 from caa_core.steering.activations import RULES as READ_RULES
 from caa_core.steering.activations import ReadPosition
+from caa_core.steering.generation import Decoding
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.vectors.extraction import AUTOMATIC
@@ -55,6 +56,8 @@ def method_of(typed: str) -> str:
     method_named(typed)
     return typed
 
+
+GREEDY = Decoding()
 
 LAYERS = Option(label="Layers", default="all", parse=layers_text, help="all, or numbers and ranges such as 10,12-15")
 LAYER = Option(
@@ -113,15 +116,17 @@ PAPER_COUNTING = Option(
     info="Only the letters A and B; other letters count as 0.",
 )
 SYSTEM = Option(label="System prompt", default="", parse=text, metavar="TEXT")
-NEW_TOKENS = Option(label="New tokens", default=80, parse=lambda typed: whole(typed, "The number of new tokens"))
+NEW_TOKENS = Option(
+    label="New tokens", default=GREEDY.max_new_tokens, parse=lambda typed: whole(typed, "The number of new tokens")
+)
 TEMPERATURE = Option(
     label="Temperature",
-    default=0.0,
+    default=GREEDY.temperature,
     parse=lambda typed: number(typed, "The temperature"),
     help="0 (the default) is greedy",
     info="0: always the likeliest token",
 )
-SEED = Option(label="Seed", default=0, parse=lambda typed: whole(typed, "The seed"))
+SEED = Option(label="Seed", default=GREEDY.seed, parse=lambda typed: whole(typed, "The seed"))
 LETTER_SWAP = Option(
     label="Use both letter orders",
     default=False,

@@ -41,7 +41,7 @@ class Option(Generic[Value]):
         return int if self.default is None else type(self.default)
 
     def value(self, typed: Any) -> Value:
-        """What was typed means; text that was left empty is the default. Raises InputError, which names the option."""
+        """The value of what was typed; text left empty is the default. Raises InputError, which names the option."""
         if self.kind is str and (typed is None or (isinstance(typed, str) and not typed.strip())):
             typed = self.default
         try:
