@@ -79,12 +79,14 @@ def _instance(cls: Any, kept: Any, given: Mapping[str, Any]) -> Any:
     for one in fields(cls):
         if one.name in found or (one.name not in kept and (one.default, one.default_factory) != (MISSING, MISSING)):
             continue
+        kind = _types(cls)[one.name]
         if ENDS in one.metadata:
             value, low, high = (kept[end.format(one.name)] for end in ("{}", *one.metadata[ENDS]))
-            parts = {"value": value, "low": low, "high": high}
-            found[one.name] = _value(_types(cls)[one.name], None if value is None else parts)
+            # Where none of the three is a finite number, only the annotation tells what that was.
+            absent = value is None and (types.NoneType in get_args(kind) or low is not None)
+            found[one.name] = _value(kind, None if absent else {"value": value, "low": low, "high": high})
         else:
-            found[one.name] = _value(_types(cls)[one.name], kept[one.name])
+            found[one.name] = _value(kind, kept[one.name])
     return cls(**found)
 
 

@@ -79,8 +79,8 @@ def table_of(found: Contest) -> list[list[str]]:
     ]
 
 
-def _signed(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:+.2f}"
+def _signed(value: str | float | None) -> str:
+    return f"{value:+.2f}" if isinstance(value, float) else value or ""
 
 
 def _range(ends: Sequence[float]) -> str:

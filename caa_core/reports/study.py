@@ -43,6 +43,8 @@ def study_dots(found: Study, layer: int) -> go.Figure:
     """
     factors = {factor: levels for factor in FACTORS if len(levels := found.at(layer, factor)) > 1}
     factors = factors or {FACTORS[0]: found.at(layer, FACTORS[0])}
+    if not any(factors.values()):  # of a whole grid, as long as nothing near the base has come
+        return plain(go.Figure())
     sizes = [len(levels) for levels in factors.values()]
     figure = make_subplots(
         rows=len(factors),

@@ -143,12 +143,12 @@ def heat_map(
 
 def reach(values: Sequence[float | None], middle: float = 0.0) -> float:
     """How far a colour scale goes to either side of its middle."""
-    return max([LEAST_SCALE, *(abs(value - middle) for value in values if value is not None)])
+    return max([LEAST_SCALE, *(abs(value - middle) for value in values if value is not None and math.isfinite(value))])
 
 
 def between_voices(figure: go.Figure, a: str, b: str, numbers: Sequence[float]) -> None:
     """An axis of dominance, from what B does alone (-1) to what A does alone (+1), with room for some numbers."""
-    far = max([1.3, *(abs(number) + 0.2 for number in numbers)])
+    far = max([1.3, *(abs(number) + 0.2 for number in numbers if math.isfinite(number))])
     for place, words in ((-1, b), (0, ""), (1, a)):
         figure.add_vline(place, line=DOTTED, annotation_text=words, annotation_position="top")
     figure.update_xaxes(range=[-far, far])

@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from caa_core.contest.dominance import Contest
 from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell, surface_of
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.reports.style import BLUE, HEIGHT, ORANGE, cut, heat_map, plain, reach
@@ -132,13 +133,13 @@ def _in_words(surface: Surface, cell: SurfaceCell) -> str:
 
 
 def _crossed(cell: dict[str, Any]) -> str:
+    found = Contest.of({**cell, "rows": ()})
     lines = [f"<b>A at layer {cell['layer_a']}, B at layer {cell['layer_b']}</b>"]
-    if cell["contest"]:
-        lines.append(f"D {Estimate(cell['dominance'], cell['low'], cell['high'])}")
-        lines.append(f"D₀ {cell['additive']:+.2f}, as adding predicts")
+    if found.contest and found.dominance and found.additive is not None:
+        lines += [f"D {found.dominance}", f"D₀ {found.additive:+.2f}, as adding predicts"]
     else:
         lines.append("no contest")
-    lines.append(f"I {Estimate(cell['interaction'], cell['interaction_low'], cell['interaction_high'])}")
-    lines.append(f"Δ of A {cell['delta_a']:+.2f}, of B {cell['delta_b']:+.2f}, of both {cell['delta_ab']:+.2f}")
-    kl = cell["kl"][2]
+    a, b, both = (delta.value for delta in (found.delta_a, found.delta_b, found.delta_ab))
+    lines += [f"I {found.interaction}", f"Δ of A {a:+.2f}, of B {b:+.2f}, of both {both:+.2f}"]
+    kl = found.kl[2]
     return "<br>".join([*lines, "KL not known" if kl is None else f"KL of both {kl:.2f} nats"])

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -8,7 +6,6 @@ from caa_core.contest.surface import SurfaceRequest, layer_grid, surface, surfac
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish
-from caa_core.reports.surface import INTERACTION, layer_map, surface_map
 from tests.helpers.contests import LAYER, PROMPTS, voice
 
 STEPS = (0.0, 0.01, 0.02, 0.03, 0.04)
@@ -106,27 +103,6 @@ def test_grids_that_cannot_be(planted):
         SurfaceRequest.parse(layers_a="9", layers_b="1").layers_in(4)
     given = SurfaceRequest.parse(multipliers_a="0,1", multipliers_b="0,2")
     assert given.multipliers == ((0.0, 1.0), (0.0, 2.0)) and SurfaceRequest().layers_in(4) is None
-
-
-def test_the_map_says_which_cell_is_clicked(planted, found):
-    model, items, *_ = planted
-    sides, surface = found
-    heat, line = surface_map(surface).data
-    assert tuple(heat.customdata[1][2]) == (0.02, 0.01) and heat.z[1][2] == pytest.approx(
-        {(cell.a, cell.b): cell.change for cell in surface.cells}[0.02, 0.01]
-    )
-    assert line.hoverinfo == "skip" and line.x[0] == line.y[0] == 0  # clicks go to the cell below it
-    assert line.x[1] == 1 and line.y[1] == pytest.approx(3, abs=0.2)  # at places of cells, not at multipliers
-    crossed = finish(layer_grid(model, items, *sides, [LAYER - 1, LAYER], [LAYER]))
-    heat = layer_map(crossed, INTERACTION).data[0]
-    assert tuple(heat.customdata[0][1]) == (LAYER, LAYER)
-    assert heat.z[0][1] == pytest.approx(crossed.cells[1]["interaction"])
-
-
-def test_names_are_not_taken_for_tags(found):
-    _, surface = found
-    figure = surface_map(replace(surface, a="<b>x</b>"))
-    assert "<b>x" not in figure.layout.xaxis.title.text and "&lt;b&gt;x" in figure.data[0].text[0][0]
 
 
 def test_voices_of_several_vectors_have_no_multiplier(planted):

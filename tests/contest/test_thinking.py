@@ -16,8 +16,6 @@ from caa_core.errors import InputError
 from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
 from caa_core.progress import finish
-from caa_core.reports.thinking import arms_figure, report_of
-from caa_core.reports.writing import write
 from caa_core.steering.interventions import Positions, Steer
 from tests.helpers.contests import PROMPTS, asked_of, plant
 from tests.helpers.models import make_tiny
@@ -200,20 +198,16 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
     assert "crossed" in known[-1].arms
 
 
-def test_what_is_known_is_not_computed_again_and_is_written_as_files(planted, tmp_path):
+def test_what_is_known_is_not_computed_again(planted):
     model, items, a, b = planted
     b = Voice("<b>B</b>", b.steers)
     bout, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
     found = finish(run_thinking(model, bout, a, b, SMALL, known))
     assert finish(run_thinking(model, bout, a, b, SMALL, known), pytest.fail) is found
     assert finish(run_thinking(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
-    for ending in (".json", ".csv", ".html"):
-        write(report_of(found), tmp_path / f"found{ending}")
-    assert json.loads((tmp_path / "found.json").read_text())["thinking"]["budget"]["tokens"] == 5
-    assert len((tmp_path / "found.csv").read_text().splitlines()) == 9
-    page = (tmp_path / "found.html").read_text()
-    assert "Can it reason its way to one voice?" in page and "<b>B</b>" not in page
-    assert {trace.name for trace in arms_figure(found).data} == {"direct", "steered", "answer only", "reread", "filler"}
+    assert found["thinking"]["budget"]["tokens"] == 5 and len(found["arms"]) == 8
+    contests = {arm["arm"] for arm in found["arms"] if arm["dominance"] is not None}
+    assert contests == {"direct", "steered", "answer only", "reread", "filler"}
 
 
 def test_a_contest_with_thoughts_on_the_command_line(tmp_path, capsys):

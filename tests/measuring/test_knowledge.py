@@ -20,7 +20,6 @@ from caa_core.measuring.knowledge import (
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate
 from caa_core.progress import finish
-from caa_core.reports.knowledge import capability_by_multiplier
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -62,7 +61,6 @@ def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
         assert found_right == pytest.approx((right[1].item(), (right[1] - right[0]).item()))
         moved = (right[2:] - right[0]).tolist()
         assert row.random == pytest.approx((min(0, *moved), max(0, *moved)))
-    assert capability_by_multiplier(found).layout.yaxis.title.text.startswith("share of questions")
     assert Knowledge.of(json.loads(json.dumps(found.summary(), allow_nan=False))) == found
     with pytest.raises(InputError, match="cannot be read"):
         Knowledge.of({"rows": 3})

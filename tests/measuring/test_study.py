@@ -1,6 +1,5 @@
 """Every row of a study is what a direct score says; a planted position is found; items are the same everywhere."""
 
-import csv
 import json
 from dataclasses import replace
 
@@ -17,8 +16,6 @@ from caa_core.metrics.controls import random_controls, shuffled_controls
 from caa_core.metrics.estimates import Estimate
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
-from caa_core.reports.study import report_of, rows_in_words, study_dots
-from caa_core.reports.writing import ENDINGS, write
 from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
@@ -151,7 +148,6 @@ def test_items_that_do_not_fit_under_one_cue_are_left_out_of_all(tiny_llama):
     found = finish(study(tight, request))
     assert {row.items for row in found.rows} == {found.items} == {8}
     assert len(found.skipped) == 1 and found.skipped[0].startswith("Item 77 ")
-    assert "1 left out everywhere" in report_of(found).text
     alone = finish(study(tight, replace(request, cues=("none",))))
     assert {row.items for row in alone.rows} == {9}
 
@@ -223,39 +219,12 @@ def test_fewer_controls_than_twenty_call_nothing_an_effect(echo):
     assert found.answers == ["Nothing is called an effect without 20 controls of each kind beside it."]
 
 
-def test_files_hold_everything_and_no_formula(grid, tmp_path):
-    found = replace(grid[0], provenance={**grid[0].provenance, "data": "<script>alert(1)</script>"})
-    odd = replace(found.rows[0], arm=replace(found.rows[0].arm, cue="=cmd()"))
-    found = replace(found, rows=(odd, *found.rows[1:]))
-    for ending in ENDINGS:
-        write(report_of(found), tmp_path / f"study{ending}")
-    kept = json.loads((tmp_path / "study.json").read_text())
+def test_a_study_can_be_kept(grid):
+    found = grid[0]
+    kept = json.loads(json.dumps(found.summary(), allow_nan=False))
     assert Study.of(kept).rows == found.rows and json.loads(json.dumps(Study.of(kept).summary())) == kept
-    with open(tmp_path / "study.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == found.cells and rows[0]["cue"] == "'=cmd()" and float(rows[0]["difference"])
-    page = (tmp_path / "study.html").read_text()
-    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
-    with pytest.raises(InputError, match="should end in"):
-        write(report_of(found), tmp_path / "study.xlsx")
     with pytest.raises(InputError, match="cannot be read"):
         Study.of({"rows": 3})
-
-
-def test_the_figure_has_a_dot_for_every_row_around_the_base(grid):
-    found = grid[0]
-    figure = study_dots(found, 2)
-    dots = [x for trace in figure.data if trace.mode == "markers" for x in trace.x]
-    around = [row for row in found.rows if row.layer == 2 and len(row.arm.differs(found.base)) < 2]
-    assert sorted(dots) == sorted(
-        [row.difference.value for row in around] + 2 * [row.difference.value for row in around if row.arm == found.base]
-    )
-    titles = [note.text for note in figure.layout.annotations]
-    assert titles == ["Steered positions", "Read position", "Answer cue"]
-    title = figure.layout.xaxis3.title.text.replace("<br>", " ")
-    assert title == "change of the probability of the matching answer over both letter orders"
-    headers, rows = rows_in_words(found)
-    assert len(rows) == found.cells and {len(row) for row in rows} == {len(headers)}
 
 
 def told(**pushes):

@@ -54,6 +54,11 @@ def test_what_was_plain_comes_back():
     assert plain(np.float32(0.5)) == 0.5 and plain([np.float64("nan"), np.int64(2)]) == [None, 2]
 
 
+def test_an_estimate_that_has_to_be_there_may_be_no_finite_number():
+    found = restored(Whole, kept(change=None, change_low=None, change_high=None), "It was")
+    assert found.change == Estimate(math.inf, math.inf, math.inf)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

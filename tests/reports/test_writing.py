@@ -1,43 +1,65 @@
-import csv
-import json
-from dataclasses import replace
+import math
 
+import plotly.graph_objects as go
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
-from caa_core.progress import finish
-from caa_core.reports.evaluation import cells_in_words, report_of
-from caa_core.reports.writing import check_report, harmless, write
-from caa_core.vectors.extraction import extract
-from tests.helpers.data import LETTERS, TEXTS
+from caa_core.reports import contest, evaluation, open_questions, study, surface, thinking, tokens, written
+from caa_core.reports.paper import report as paper
+from caa_core.reports.writing import Report, Section, aligned, as_json, check_place, check_report, harmless, write
+from tests.helpers import results
+from tests.helpers.results import FORMULA, HOSTILE, files
+
+# Every report, by what makes its result.
+REPORTS = {
+    results.contest: contest.report_of,
+    results.evaluation: evaluation.report_of,
+    results.layers: surface.report_of,
+    results.open_questions: open_questions.report_of,
+    results.paper: paper.report_of,
+    results.study: study.report_of,
+    results.surface: surface.report_of,
+    results.thinking: thinking.report_of,
+    results.tokens: tokens.report_of,
+    results.written: written.report_of,
+}
 
 
-@pytest.fixture
-def found(tiny_llama):
-    vector = replace(finish(extract(tiny_llama, TEXTS, [1, 2])), name="=1+2")
-    request = EvaluationRequest.parse(data=LETTERS, layers=[1, 2], multipliers=[-1, 1], controls=0)
-    return finish(evaluate(tiny_llama, request, vector))
+@pytest.fixture(params=REPORTS, ids=lambda result: result.__name__)
+def report_with(request):
+    """A report by the number that is measured, and how much there is of it."""
+    return lambda *of: REPORTS[request.param](request.param(*of))
 
 
-def test_json_holds_all_of_it(found, tmp_path):
-    write(report_of(found.summary()), tmp_path / "r.json")
-    assert json.loads((tmp_path / "r.json").read_text()) == json.loads(json.dumps(found.summary()))
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_number_that_is_none_is_null_and_an_empty_cell(report_with, number, tmp_path):
+    report = report_with(number)
+    data, rows, page = files(report, tmp_path)
+    assert "null" in as_json(data) and len(rows) == len(report.rows)
+    assert not {"nan", "inf", "-inf"} & {cell for row in rows for cell in row.values()}
+    assert "NaN" not in page and "Infinity" not in page
 
 
-def test_csv_holds_the_cells_and_no_formulas(found, tmp_path):
-    write(report_of(found.summary()), tmp_path / "r.CSV")
-    with open(tmp_path / "r.CSV", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["layer"], float(row["multiplier"])) for row in rows] == [
-        ("", 0.0),
-        ("1", -1.0),
-        ("1", 1.0),
-        ("2", -1.0),
-        ("2", 1.0),
-    ]
-    assert float(rows[2]["probability"]) == found.swept.cells[1].probability.value
-    assert {row["vector"] for row in rows} == {"'=1+2"}
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_found_nothing_or_one_thing_is_reported_too(report_with, count, tmp_path):
+    report = report_with(0.5, count)
+    _, rows, page = files(report, tmp_path)
+    assert len(rows) == len(report.rows)
+    assert all(f"<h2>{section.title}" in page for section in report.sections if "<" not in section.title)
+
+
+def test_no_report_has_tags_or_formulas_of_somebody_else(report_with, tmp_path):
+    report = report_with()
+    _, rows, page = files(report, tmp_path)
+    assert HOSTILE not in page and "&lt;script&gt;alert(1)" in page
+    assert rows and not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row.values())
+    assert report.name and report.text
+
+
+def test_null_is_put_wherever_a_number_is_none():
+    found = {"a": [1.5, math.nan], "b": {"c": (math.inf, -math.inf)}, "d": "NaN", "e": None, "f": True}
+    assert as_json(found) == '{"a": [1.5, null], "b": {"c": [null, null]}, "d": "NaN", "e": null, "f": true}'
 
 
 @pytest.mark.parametrize(
@@ -57,35 +79,43 @@ def test_text_is_no_formula_and_numbers_stay_numbers(value, written):
     assert harmless(value) == written
 
 
-def test_the_table_has_a_line_for_each_cell(found):
-    lines = report_of(found.summary()).text.splitlines()
-    assert [line.split()[:2] for line in lines[2:7]] == [
-        ["none", "0"],
-        ["1", "-1"],
-        ["1", "1"],
-        ["2", "-1"],
-        ["2", "1"],
-    ]
-    assert lines[0].startswith("letters: 3 items, 0 skipped")
+def report(**parts):
+    return Report(**{"name": "r", "title": "joy", "sections": (), "rows": (), "data": {}, "settings": {}} | parts)
 
 
-def test_cells_in_words_have_a_column_for_each_number(found, tiny_llama):
-    headers, rows = cells_in_words(found.summary())
-    assert len(headers) == 9 and {len(row) for row in rows} == {9}
-    cell = found.swept.cells[1]
-    row = dict(zip(headers, rows[2], strict=True))
-    assert (row["layer"], row["multiplier"], row["KL, nats"]) == (1, "1", f"{cell.kl:.3f}")
-    assert row["change (95 %)"].startswith(f"{cell.difference.value:+.3f} (")
-    assert row["matching / not / neither"] == f"{cell.matching} / {cell.not_matching} / {cell.neither}"
-    assert rows[0][0] == "unsteered"
-    request = EvaluationRequest.parse(data=TEXTS, multipliers=[1], controls=0)
-    texts = finish(evaluate(tiny_llama, request, finish(extract(tiny_llama, TEXTS, [1]))))
-    headers, rows = cells_in_words(texts.summary())
-    assert len(headers) == 6 and {len(row) for row in rows} == {6} and "nats a token" in headers[3]
+def test_everything_is_in_one_page_and_what_strangers_wrote_is_text(tmp_path):
+    hostile = f"</script><img src=x onerror=alert(1)> <b>{{{{ 7 * 7 }}}}</b>{FORMULA}"
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], text=[hostile, hostile], name=hostile))
+    section = Section(hostile, hostile, "Figure 3", figure, ["layer", hostile], [[1, hostile], [2, 0.5]])
+    made = report(sections=[section], settings={"layers": [1, 2]}, provenance={"model": hostile})
+    page = files(made, tmp_path)[2]
+    whole = (tmp_path / "report.html").read_text()
+    assert "Plotly" in whole.split("<body>")[0] and 'src="http' not in whole and "<link" not in whole
+    assert "Figure 3" in page and "[1, 2]" in page
+    assert "<img" not in page.replace("\\u003cimg", "")
+    assert hostile not in page and "&lt;img" in page and "{{ 7 * 7 }}" in page
 
 
-def test_other_endings_and_places_that_cannot_be_written(found, tmp_path):
-    with pytest.raises(InputError, match=r"should end in \.json, \.csv or \.html"):
-        check_report(tmp_path / "r.xlsx")
-    with pytest.raises(InputError, match=r"cannot be written to .*r\.csv"):
-        write(report_of(found.summary()), tmp_path / "nowhere" / "r.csv")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("r.xlsx", r"r\.xlsx should end in \.json, \.csv or \.html\."),
+        ("r", r"r should end in \.json, \.csv or \.html\."),
+        ("nowhere/r.csv", r"cannot be written to .*r\.csv: give a file in a folder that exists"),
+        ("folder.json", r"cannot be written to .*folder\.json: give a file"),
+    ],
+)
+def test_where_no_report_can_be_written_is_said_before_and_then(tmp_path, name, said):
+    (tmp_path / "folder.json").mkdir()
+    for refuse in (check_report, lambda path: write(report(provenance={}), path)):
+        with pytest.raises(InputError, match=said):
+            refuse(tmp_path / name)
+
+
+def test_an_ending_may_be_in_capitals_and_any_file_has_a_place(tmp_path):
+    check_report(tmp_path / "r.CSV")
+    check_place(tmp_path / "pairs.jsonl")
+
+
+def test_columns_of_text_are_aligned():
+    assert aligned(("layer", "KL"), (1, "0.5"), (10, "")) == ["layer  KL", "1      0.5", "10"]

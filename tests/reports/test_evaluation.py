@@ -1,0 +1,78 @@
+import pytest
+
+from caa_core.metrics.plain_data import plain
+from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, report_of, sweep_map
+from tests.helpers import results
+from tests.helpers.results import around, cell, files
+
+CELLS = [
+    cell(2, -1.0, probability=around(0.4), difference=around(-0.2), kl=0.1),
+    cell(2, 1.0, probability=around(0.75), difference=around(0.3), kl=0.6),
+    cell(10, 1.0, probability=around(0.5), difference=around(0.01), kl=2.0),
+]
+TEXT = {"probability": None, "preference": around(-1.5), "swapped": None, "matching": None, "answer_mass": None}
+FOUND = results.evaluation() | {"cells": plain(CELLS)}
+
+
+def test_json_holds_all_of_it_and_csv_the_cells(tmp_path):
+    data, rows, page = files(report_of(FOUND), tmp_path)
+    assert data == FOUND
+    assert [(row["layer"], float(row["multiplier"])) for row in rows] == [("", 0), ("2", -1), ("2", 1), ("10", 1)]
+    assert float(rows[2]["probability"]) == 0.75 and {row["vector"] for row in rows} == {"'=1+1"}
+    assert page.count("Plotly.newPlot(") == 3 and "transformers" in page and "vector: method" in page
+
+
+def test_what_the_command_line_prints_has_a_line_for_each_cell():
+    lines = report_of(FOUND).text.splitlines()
+    assert lines[0].endswith("3 items, 3 skipped; probability of the matching answer, with 95 % intervals over items")
+    cells = [["none", "0"], ["2", "-1"], ["2", "1"], ["10", "1"]]
+    assert [line.split()[:2] for line in lines[2:6]] == cells
+    assert lines[6] == "1 items have no other letter order." and lines[7].startswith("1 items whose matching letter")
+    assert lines[8].startswith("Skipped. ") and lines[-1] == "Not judged."
+
+
+def test_cells_in_words_have_a_column_for_each_number():
+    headers, rows = cells_in_words(FOUND)
+    assert len(headers) == 9 and {len(row) for row in rows} == {9}
+    row = dict(zip(headers, rows[2], strict=True))
+    assert (row["layer"], row["multiplier"], row["KL, nats"]) == (2, "1", "0.600")
+    assert row["change (95 %)"] == "+0.300 (+0.200 to +0.400)"
+    assert row["matching / not / neither"] == "3 / 2 / 1"
+    assert rows[0][0] == "unsteered"
+    texts = FOUND | {"unsteered": plain(cell(None, 0.0, **TEXT)), "cells": [plain(cell(1, 1.0, **TEXT))]}
+    headers, rows = cells_in_words(texts)
+    assert len(headers) == 6 and {len(row) for row in rows} == {6} and "nats a token" in headers[3]
+
+
+@pytest.mark.parametrize(
+    ("shown", "numbers", "span", "unit"),
+    [
+        (EFFECT, [[-0.2, 0.3], [None, 0.01]], (-0.3, 0.3), "change of probability"),
+        (VALUE, [[0.4, 0.75], [None, 0.5]], (0.25, 0.75), "probability of matching"),
+        (COST, [[0.1, 0.6], [None, 2.0]], (0, 2.0), "nats"),
+    ],
+)
+def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
+    figure = sweep_map(CELLS, cell(None, 0.0), shown, (2, 1))
+    (heat,), (mark,) = figure.data, figure.layout.shapes
+    assert (list(heat.x), list(heat.y)) == (["-1", "1"], ["2", "10"])
+    assert [list(row) for row in heat.z] == numbers
+    assert (heat.zmin, heat.zmax) == pytest.approx(span)
+    assert unit in heat.colorbar.title.text
+    assert (mark.x0, mark.x1, mark.y0, mark.y1) == (0.5, 1.5, -0.5, 0.5)
+    assert tuple(heat.customdata[1][1]) == (10, 1)
+    titles = figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
+    assert titles == ("multiplier (outlined: proposed)", "layer")
+    for part in ("layer 2, × 1", "+0.300 (+0.200 to +0.400)", "3 matching, 2 not, 1 neither", "4 skipped", "mass 0.80"):
+        assert part in heat.text[0][1]
+
+
+def test_a_map_of_nothing_looks_like_nothing():
+    heat = sweep_map([cell(1, 1.0, difference=around(0.001))], cell(None, 0.0)).data[0]
+    assert (heat.zmin, heat.zmax) == (-0.05, 0.05)
+
+
+def test_a_map_of_free_text_is_in_nats():
+    heat = sweep_map([cell(1, 1.0, **TEXT)], cell(None, 0.0, **TEXT)).data[0]
+    assert heat.colorbar.title.text == "change of preference, nats a token"
+    assert "letter" not in heat.text[0][0] and "written" not in heat.text[0][0]

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from caa_core.reports.vectors import cosines_by_layer, norms_by_layer, separations_by_layer
+from caa_core.vectors.method_comparison import Comparison, Separation
+from caa_core.vectors.vector import Provenance, SteeringVector
+
+LAYERS = {1: torch.tensor([3.0, 4.0]), 3: torch.tensor([0.0, 2.0])}
+
+
+def line(figure, name=None):
+    """x and y of the trace of that name, or of the only one with markers."""
+    (found,) = (t for t in figure.data if t.mode == "lines+markers" and name in (None, t.name))
+    return list(found.x), list(found.y)
+
+
+def test_norms_and_strengths_against_the_layer():
+    figure = norms_by_layer(SteeringVector("v", LAYERS, {1: 10.0, 3: 8.0}, Provenance()))
+    assert [(list(t.x), list(t.y)) for t in figure.data] == [([1, 3], [5, 2]), ([1, 3], [0.5, 0.25])]
+    assert figure.layout.xaxis.title.text == "layer" and "median residual norm" in figure.layout.yaxis2.title.text
+
+
+def test_the_letter_has_a_panel_where_it_is_known():
+    figure = norms_by_layer(SteeringVector("v", LAYERS, {}, Provenance(), {1: 0.9, 3: 0.4}))
+    assert list(figure.data[2].y) == [0.9, 0.4]
+    assert "along the letter" in figure.layout.yaxis3.title.text
+
+
+@pytest.fixture
+def comparison():
+    separations = {"mean-difference": [Separation(0.9, 0.03, 10, 400), Separation(0.7, 0.06, 10, 400)]}
+    cosines = {("mean-difference", "pca"): [0.5, -0.2]}
+    return Comparison("mine", 24, 5, "letter", (1, 3), cosines, separations)
+
+
+def test_separations_have_bands(comparison):
+    figure = separations_by_layer(comparison)
+    assert line(figure) == ([1, 3], [0.9, 0.7])
+    line_of = comparison.separations["mean-difference"]
+    bands = [[s.low for s in line_of], [s.high for s in line_of]]
+    assert [list(t.y) for t in figure.data if t.mode == "lines"] == bands
+    assert figure.data[1].fill == "tonexty"
+
+
+def test_cosines(comparison):
+    assert line(cosines_by_layer(comparison), "mean-difference / pca") == ([1, 3], [0.5, -0.2])
