@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import matrix
 from tests.helpers.places import SHARED
+from tests.helpers.sizes import FULL
 
 # What needs torch is imported where it is asked for: a test of data needs none of it.
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    left_out = [] if os.environ.get("CAA_FULL") else matrix.left_out(items)
+    left_out = [] if FULL else matrix.left_out(items)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

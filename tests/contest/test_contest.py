@@ -1,5 +1,4 @@
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -19,6 +18,7 @@ from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers.contests import LAYER, PROMPTS, asked_of
 from tests.helpers.reference import modules, steered_logits
+from tests.helpers.sizes import FULL
 
 
 def contest(planted, a, b, multiplier=0.02, **settings):
@@ -158,11 +158,10 @@ def test_a_contest_on_the_command_line(planted, tmp_path, capsys):
 
 def test_joy_against_gloom_on_the_embedded_model(embedded):
     """Both voices speak, and together they do no more than adding them predicts; with `CAA_FULL=1`, beyond controls."""
-    full = bool(os.environ.get("CAA_FULL"))
-    items = finish(choose_items(embedded, find_contest("joy").first(13 if full else 6)))
+    items = finish(choose_items(embedded, find_contest("joy").first(13 if FULL else 6)))
     vectors = (load_vector(presets()[name].vector_file) for name in ("joy", "gloom"))
     sides = [Voice.of(vector, 10, 1.0) for vector in vectors]
-    sides = [side if full else replace(side, vector=None) for side in sides]
+    sides = [side if FULL else replace(side, vector=None) for side in sides]
     found = finish(compete(embedded, items, *sides, controls=2))
     assert found.contest and found.items == len(found.rows) == len(items.pairs) and found.control_count == 2
     assert found.dominance.low < found.dominance.value < found.dominance.high

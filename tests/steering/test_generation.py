@@ -5,12 +5,14 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.model.prompts import Cue, Prompt, ask, render
 from caa_core.progress import finish
 from caa_core.steering import batching, generation
 from caa_core.steering.generation import BatchRow, Decoding, generate, side_by_side
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import write
 
 QUESTIONS = ["How was your day?", "Rain?", "Tell me about the long weekend that you had in the mountains."]
@@ -422,12 +424,8 @@ def test_bad_input_is_refused(tiny_models, make, message):
 
 def test_joy_is_seen_in_the_embedded_models_words(embedded):
     """On the real model: over several prompts, the steered answers hold more happy words than the unsteered ones."""
-    from caa_core.data.presets import presets
-    from caa_core.vectors.extraction import extract
-
     preset = presets()["joy"]
-    vector = finish(extract(embedded, preset.dataset(), [preset.layer]))
-    steer = Steer(vector.at(preset.layer), preset.layer, preset.multiplier)
+    steer = Steer(load_vector(preset.vector_file).at(preset.layer), preset.layer, preset.multiplier)
     questions = [
         "How was your day?",
         "What do you think of rain?",
