@@ -24,7 +24,7 @@ from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.cost import neutral_cost
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.measuring.evaluation import Evaluation, EvaluationRequest, evaluate
 from caa_core.measuring.inspection import as_prompt, look_inside
 from caa_core.metrics.grid import parse_layers, whole
 from caa_core.metrics.options import (
@@ -42,7 +42,7 @@ from caa_core.metrics.options import (
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
-from caa_core.steering.generation import Decoding, side_by_side
+from caa_core.steering.generation import Completion, Decoding, side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
@@ -129,7 +129,7 @@ class Endpoints:
         tokens = whole(options["max_new_tokens"], "max_new_tokens")
         decoding = Decoding(tokens, TEMPERATURE.value(options["temperature"]), SEED.value(options["seed"]))
 
-        def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[Progress | list[Completion], None, dict[str, Any]]:
             steers, notes = [], []
             for source, layer, multiplier in specs:
                 vector = yield from self.studio.vector(model, given, source)
@@ -165,7 +165,7 @@ class Endpoints:
         rules = POSITIONS.value(options["positions"])
         check_request(text, "", 0)
 
-        def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[Progress, None, dict[str, Any]]:
             vector = yield from self.studio.vector(model, given, source)
             check_fit(model, vector)
             one = Steer(vector.at(layer), layer, multiplier)
@@ -200,7 +200,7 @@ class Endpoints:
         data = items_of(data_file, options["data"], options["columns"], limit)
         asked = EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(options))
 
-        def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[Progress | Evaluation, None, dict[str, Any]]:
             steering = yield from self.studio.vector(model, given, vector)
             found = yield from evaluate(model, asked, steering)
             return found.summary()
@@ -236,7 +236,7 @@ class Endpoints:
         voices = [_GivenVoice.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
         PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
-        def work(model: SteerableModel) -> Generator[Any, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[Progress, None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
             a = yield from self._voice(model, session, voices[0])
             b = yield from self._voice(model, session, voices[1])

@@ -89,7 +89,7 @@ def words_table(elem_id: str, heads: list[str], widths: list[str | int], max_hei
         interactive=False,
         wrap=True,
         max_height=max_height,
-        column_widths=widths,
+        column_widths=[*widths],
         buttons=["fullscreen"],
         elem_id=elem_id,
     )

@@ -179,10 +179,15 @@ def _more_settings() -> dict[str, Component]:
 
 def questions_of(preset: str | None, file: str | None, limit: Any) -> tuple[str, ...]:
     """Open questions of a file, or of a preset. Raises InputError for none, for too many, or for ones too long."""
-    if not file and preset not in presets():
+    source: Path | str
+    if file:
+        source = Path(file)
+    elif preset in presets():
+        source = preset
+    else:
         raise InputError(f"Give a file of open questions, or one of the presets: {', '.join(presets())}.")
     count = whole(limit, "The number of questions")
-    questions = find_questions(Path(file) if file else preset)[: count if count > 0 else None]
+    questions = find_questions(source)[: count if count > 0 else None]
     if len(questions) > MOST_QUESTIONS:
         raise InputError(f"{len(questions)} questions are too many; {MOST_QUESTIONS} at most, or set how many to take.")
     PROMPT.check(max(map(len, questions)))
@@ -191,7 +196,7 @@ def questions_of(preset: str | None, file: str | None, limit: Any) -> tuple[str,
 
 def _own(voice: Voice) -> Preset:
     """The preset whose held-out answers are this voice's."""
-    found = preset_behind(voice.vector.provenance.dataset_sha256)
+    found = preset_behind(voice.vector.provenance.dataset_sha256) if voice.vector else None
     if not found:
         raise InputError(
             f"Reading the voice '{voice.name}' takes held-out answers: give them under More settings, as "
