@@ -62,6 +62,7 @@ def test_a_model_is_loaded_and_an_unknown_one_leaves_the_old_one(page, tiny_fold
 
 
 def test_the_page_stands_still_on_a_phone(page):
+    tab(page, "Steer")
     before = page.viewport_size
     page.set_viewport_size({"width": 400, "height": 800})
     tab(page, "Generate vectors")

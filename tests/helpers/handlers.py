@@ -1,7 +1,7 @@
 """The page's handlers, called as gradio calls them, without a browser."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -69,6 +69,15 @@ class Handlers:
         """What the last of some updates says in a part."""
         return [update[self.parts[part]] for update in updates if self.parts[part] in update][-1]
 
+    def fill(self, section: str, label: str, value: Any) -> None:
+        """Type into a part that has a label and no id of its own."""
+        (part,) = (
+            part
+            for part in self.blocks.blocks.values()
+            if getattr(part, "label", None) == label and self.parts[section] in ancestors(part)
+        )
+        self.held[part] = value
+
     def __getitem__(self, part: str) -> Any:
         """The value that a part holds."""
         part = self.parts[part]
@@ -89,3 +98,8 @@ class Handlers:
                 self.held[part] = update.get("value", self.held.get(part, getattr(part, "value", None)))
             else:
                 self.held[part] = update
+
+
+def ancestors(part: Block) -> Iterator[Block]:
+    while part := part.parent:
+        yield part

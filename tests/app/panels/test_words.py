@@ -23,7 +23,10 @@ def studio(gradio_files):
 
 @pytest.fixture(scope="module")
 def page(studio):
-    return Handlers(studio)
+    page = Handlers(studio)
+    for section in ("compete-settings", "compete-written-settings"):
+        page.fill(section, "New tokens", 16)
+    return page
 
 
 def row(table, name):
@@ -89,7 +92,7 @@ def test_too_few_controls_for_an_effect_are_said(page, tmp_path):
     write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
     few = {"measure_layers": "12,28", "measure_multipliers": "-1,1.5", "measure_controls": 2}
     page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
-    assert "Not judged: that takes 20 random and 20 shuffled" in page["measure-verdict"]
+    assert "**Not judged**: that takes 20 random and 20 shuffled" in page["measure-verdict"]
     assert "The largest multiplier under that cost" in page["measure-verdict"]
 
 
