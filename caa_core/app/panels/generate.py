@@ -129,12 +129,12 @@ class Making:
         self.starters, self.status = starters, status
         asked = [self.settings.name, self.settings.method, self.vectors.changed, *self.settings.parts.values()]
         written = [*self.vectors.parts, status, self.vectors.changed, *starters]
-        freed(starters[0].click(self.run, asked, written, **QUIET), *starters)
+        freed(starters[0].click(self.make, asked, written, **QUIET), *starters)
         for job in (PANEL, self.vectors.PANEL):
             stop.click(stopper(self.page.studio, job), queue=False, **QUIET)
 
     @guarded
-    def run(self, request: gr.Request, title: str, method: str, count: int, *values: Any) -> Iterator[Updates]:
+    def make(self, request: gr.Request, title: str, method: str, count: int, *values: Any) -> Iterator[Updates]:
         """Make it, and keep it."""
         studio, session = self.page.studio, self.page.session(request)
         asked = Reading.of(studio, dict(zip(self.settings.parts, values, strict=True)))

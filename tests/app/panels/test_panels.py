@@ -115,9 +115,9 @@ def test_buttons_come_back_after_every_outcome(page):
         ("steer-write", "send"),
         ("steer-retry", "retry"),
         ("compete-write", "send"),
-        ("generate-make", "run"),
-        ("generate-compare", "weigh_up"),
-        ("combine-make", "combine"),
+        ("generate-make", "make"),
+        ("generate-compare", "run"),
+        ("combine-make", "make_combination"),
         ("model-load", "change"),
         ("measure-run", "run"),
         ("behaviours-run", "run"),
@@ -292,9 +292,12 @@ def test_the_capability_check_is_one_click_and_says_where_there_is_nothing_to_lo
 def test_what_look_inside_measured_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Handlers(loaded(tiny_folder, library))
-    parts = {"capability-said": "run", "views-status": "run", "views-cost": "run"}
-    asked = {"views_layer": 1, "views_multiplier": 2.0, "capability_multipliers": "1"}
-    last = [page.run(handler, part, **asked)[-1] for part, handler in parts.items()]
+    parts = {
+        "capability-said": {"capability_multipliers": "1"},
+        "views-status": {"views_multiplier": 2.0},
+        "views-cost": {},
+    }
+    last = [page.run("run", part, views_layer=1, **asked)[-1] for part, asked in parts.items()]
     library.close()
     again = Handlers(loaded(tiny_folder, Library(tmp_path / "library")))
     for part in parts:
@@ -309,7 +312,7 @@ def test_what_look_inside_measured_comes_back_after_a_restart(tiny_folder, tmp_p
 
 
 def test_methods_are_compared(page):
-    page.run("weigh_up", "generate-status", generate_limit=12, generate_layers="1,2")
+    page.run("run", "generate-status", generate_limit=12, generate_layers="1,2")
     assert page["generate-status"] == "Compared 4 methods on 12 pairs."
     assert "logistic probe: AUC" in page["generate-verdict"]
     for plot in ("generate-separations", "generate-cosines"):
@@ -319,7 +322,7 @@ def test_methods_are_compared(page):
 def test_a_preset_becomes_a_vector_of_ones_own(page):
     page.call("choose", "generate-kind", generate_preset="gloom")
     assert "gloom" in page["generate-kind"]
-    page.run("run", "generate-status", generate_layers="2-3")
+    page.run("make", "generate-status", generate_layers="2-3")
     assert page["generate-status"].startswith("Made **my gloom** from 43 pairs")
     # The layer nearest to the middle that the vector has.
     page.call("choose", "steer-layer", steer_vector="my gloom")
@@ -392,7 +395,8 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
     assert page["compete-verdict-said"] == said and not any("<progress" in str(u) for u in again)
     numbers = page["compete-verdict-numbers"]
     assert "✓ Self-test passed" in numbers and "random vectors" in numbers
-    asked = {"compete_surface_of_a": "0,1", "compete_surface_of_b": "0,0.25", **asked}
+    del asked["compete_verdict_controls"]
+    asked |= {"compete_surface_of_a": "0,1", "compete_surface_of_b": "0,0.25"}
     page.run("run", "compete-surface-said", **asked)
     reloaded = page.reloaded()
     for part in ("compete-verdict-said", "compete-surface-said"):
