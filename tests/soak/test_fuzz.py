@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from caa_core.app.library import Library
@@ -22,6 +22,7 @@ from caa_core.data.text import UNSEEN
 from caa_core.errors import InputError
 from caa_core.vectors.formats import FORMATS, read_vector, write_vector
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
+from tests.helpers.app import App, client_of
 from tests.helpers.bounds import STEPS, bounded
 from tests.helpers.files import GOOD, mutated, sentence
 
@@ -159,8 +160,18 @@ def test_sessions_under_every_kind_of_name_and_key(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def app(tmp_path):
+    """The app in a process of its own, whose log is all that it says."""
+    running = App(log=tmp_path / "log.txt")
+    try:
+        yield running.wait()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
 def client(app):
-    return Client(app.url, verbose=False)
+    return client_of(app)
 
 
 NUMBERS = [0, 1, 2, -1, 0.5, 1e308, -1e308, 10**400, 2**63, True, None, "5", "", [], {}, float("nan"), float("inf")]
