@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from tests.helpers.places import ROOT
 
 FILES = sorted((ROOT / "caa_core").glob("**/*.py"))
-PANELS = [path for path in FILES if "panels" in path.parts]
+PANELS = [path for path in FILES if "panels" in path.relative_to(ROOT).parts]
 
 
 def imported(path):
