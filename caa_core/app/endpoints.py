@@ -230,7 +230,7 @@ class Endpoints:
         dataset = find_contest(Path(data_file) if data_file else options["data"])
         PAIRS.check(len(dataset.pairs))
         chosen = {name: options[name] for name in ("positions", "controls")}
-        bout = ContestRequest.parse(data=dataset, **chosen)
+        contest = ContestRequest.parse(data=dataset, **chosen)
         steps, layers = options["multipliers"], options["layers"]
         grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
         voices = [_GivenVoice.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
@@ -240,9 +240,9 @@ class Endpoints:
             grid.layers_in(model.num_layers)
             a = yield from self._voice(model, session, voices[0])
             b = yield from self._voice(model, session, voices[1])
-            found = yield from run(model, bout, a, b)
+            found = yield from run(model, contest, a, b)
             if options["surface"] or grid.crosses_layers:
-                found["surface"] = yield from run_surface(model, bout, a, b, grid)
+                found["surface"] = yield from run_surface(model, contest, a, b, grid)
             return found
 
         return _finish(session, self.studio.run(work), progress)

@@ -116,20 +116,20 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     if options.out:
         check_report(options.out)
     data = find_contest(options.data, columns_of(options))
-    bout = ContestRequest.parse(data=data, **typed(options, ContestRequest))
+    request = ContestRequest.parse(data=data, **typed(options, ContestRequest))
     model = load_model(options)
     grid.layers_in(model.num_layers)
     a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
     asked_to_write = _writing(model, options, a, b) if options.written else None
-    result = finish(run(model, bout, a, b), tell)
+    result = finish(run(model, request, a, b), tell)
     if options.surface or options.layers:
-        result["surface"] = finish(run_surface(model, bout, a, b, grid), tell)
+        result["surface"] = finish(run_surface(model, request, a, b, grid), tell)
     if options.read:
-        result["token_by_token"] = finish(run_tokens(model, options.read, a, b, bout.positions), say)
+        result["token_by_token"] = finish(run_tokens(model, options.read, a, b, request.positions), say)
     if asked_to_write:
         result["written"] = finish(run_written(model, asked_to_write, a, b), say)
     if budget:
-        found = finish(run_thinking(model, bout, a, b, budget), say)
+        found = finish(run_thinking(model, request, a, b, budget), say)
         result |= {name: found[name] for name in ("arms", "thinking")}
     report = report_of(result)
     if options.out:

@@ -201,10 +201,10 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
 def test_what_is_known_is_not_computed_again(planted):
     model, items, a, b = planted
     b = Voice("<b>B</b>", b.steers)
-    bout, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
-    found = finish(run_thinking(model, bout, a, b, SMALL, known))
-    assert finish(run_thinking(model, bout, a, b, SMALL, known), pytest.fail) is found
-    assert finish(run_thinking(model, bout, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
+    request, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
+    found = finish(run_thinking(model, request, a, b, SMALL, known))
+    assert finish(run_thinking(model, request, a, b, SMALL, known), pytest.fail) is found
+    assert finish(run_thinking(model, request, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
     assert found["thinking"]["budget"]["tokens"] == 5 and len(found["arms"]) == 8
     contests = {arm["arm"] for arm in found["arms"] if arm["dominance"] is not None}
     assert contests == {"direct", "steered", "answer only", "reread", "filler"}
