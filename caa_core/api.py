@@ -37,7 +37,7 @@ from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 from caa_core.model.loading import load as _load
 from caa_core.model.prompts import render
-from caa_core.progress import finish
+from caa_core.progress import Progress, finish
 from caa_core.steering.generation import Decoding, SideBySide, side_by_side
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import extract as _extract
@@ -52,8 +52,8 @@ PairSource = Dataset | str | Path
 VectorSource = SteeringVector | str | Path
 # What is added: a vector, the layer whose output it is added to, and the multiplier.
 Addition = tuple[VectorSource, int, float]
-# Called with each thing that a generator yields.
-Watch = Callable[[Any], None]
+# Told how far it has come.
+Watch = Callable[[Progress], None]
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -69,7 +69,7 @@ class RunsToItsEnd(Protocol[P, Found]):
     def steps(self) -> Callable[P, Generator[Any, None, Found]]: ...
 
 
-def _nothing(event: object) -> None:
+def _nothing(progress: Progress) -> None:
     """Nobody watches."""
 
 
@@ -77,7 +77,7 @@ def _to_its_end(steps: Callable[P, Generator[Any, None, Result]]) -> RunsToItsEn
     @functools.wraps(steps)
     def whole(*args: P.args, **kwargs: P.kwargs) -> Result:
         watch = cast(Watch, kwargs.get("progress", _nothing))
-        return finish(steps(*args, **kwargs), watch)
+        return finish(steps(*args, **kwargs), lambda event: watch(event) if isinstance(event, Progress) else None)
 
     whole.steps = steps  # type: ignore[attr-defined]  # functions have no declared attributes
     return cast("RunsToItsEnd[P, Result]", whole)
