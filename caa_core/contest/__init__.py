@@ -1,0 +1,1 @@
+"""Experiments on two voices at once."""

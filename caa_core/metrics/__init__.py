@@ -1,0 +1,1 @@
+"""What experiments share: items, counting, estimates, controls, options, and names for what is kept."""

@@ -1,0 +1,1 @@
+"""Which models there are, loading one, and chat rendering."""

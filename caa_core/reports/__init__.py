@@ -1,0 +1,1 @@
+"""Results as figures, tables, JSON, CSV and HTML. No model is run in here."""

@@ -1,0 +1,1 @@
+"""Forward passes: what is added where, read, scored and written."""

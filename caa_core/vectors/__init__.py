@@ -1,0 +1,1 @@
+"""Steering vectors: made, combined, compared, and moved between formats."""

@@ -1,0 +1,1 @@
+"""The CAA paper's experiments, on several behaviours at once."""

@@ -1,0 +1,1 @@
+"""The CAA paper's figures, and the report of them."""

@@ -1,0 +1,1 @@
+"""The Measure tab: what is measured of one vector."""
