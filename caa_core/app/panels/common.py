@@ -140,23 +140,6 @@ def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
     return stop
 
 
-def stoppable(
-    studio: Studio,
-    panel: str,
-    event: Dependency,
-    button: gr.Button,
-    halt: gr.Button,
-    status: gr.Markdown,
-    said: str = "",
-) -> None:
-    """Let `halt` end a panel's job. However the event ends, its button can be pressed again; `said` is the status after
-    an error.
-    """
-    freed(event, button)
-    event.failure(lambda: said, None, status, **QUIET)
-    halt.click(stopper(studio, panel), queue=False, **QUIET)
-
-
 def vector_choices(session: Session) -> list[tuple[str, str]]:
     """Vectors to choose from, as (label, name): one's own first, then the presets."""
     own = [(f"{name} (yours)", name) for name in reversed(session.vectors)]
