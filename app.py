@@ -15,8 +15,9 @@ import gradio as gr
 from caa_core.app import endpoints, guards, logs
 from caa_core.app.library import Library
 from caa_core.app.panels import generate, inspection, models, steer
-from caa_core.app.panels.common import QUIET, guarded, vector_choices
+from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
+from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.studio import Studio
@@ -32,11 +33,11 @@ INTRO = (
 )
 TABS = (
     ("Steer", "steer", steer.build),
-    ("Generate vectors", "generate", generate.build),
-    ("Compete", "compete", contest.build),
+    ("Generate vectors", "generate", lazily(generate.build)),
+    ("Compete", "compete", lazily(contest.build)),
     ("Measure", "measure", measuring.build),
-    ("Look inside", "views", inspection.build),
-    ("Models", "models", models.build),
+    ("Look inside", "views", lazily(inspection.build)),
+    ("Models", "models", lazily(models.build)),
 )
 # A page asks so often whether somebody has loaded another model.
 SECONDS_BETWEEN_LOOKS = 5
@@ -88,48 +89,31 @@ def build(studio: Studio) -> gr.Blocks:
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
             with gr.Column(scale=3, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
-        model = gr.State("")  # which one the page shows
         key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
-
-        @guarded
-        def enter(request: gr.Request, key: Any) -> str:
-            return studio.sessions.enter(request.session_hash, key)
-
-        page = Page(studio, blocks, line, model, blocks.load(enter, key, key, **QUIET), steer.controls(studio))
-        parts = draw_tabs(page, TABS)
+        page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
+        page.attach(draw_tabs(page, TABS))
+        page.tell()
         endpoints.build(studio)
-        pickers, layers = parts.pickers, parts.layers
+        restored = page.restored()
 
         @guarded
-        def refresh(request: gr.Request, known: str, *values: float) -> list:
-            """Choices, and sliders that end with the loaded model's layers."""
-            choices = vector_choices(studio.session(request.session_hash))
-            deepest = studio.model.num_layers - 1
-            return [
-                *models.state_of(studio),
-                *(gr.Dropdown(choices) for _ in pickers),
-                # A value that fits is the person's, who may be moving it just now.
-                *(
-                    gr.Slider(maximum=deepest, value=deepest) if value > deepest else gr.Slider(maximum=deepest)
-                    for value in values
-                ),
-            ]
+        def enter(request: gr.Request, known: Any, *values: Any) -> Updates:
+            """Find out whose page it is, and show what they had."""
+            found = {key: studio.sessions.enter(request.session_hash, known), line: models.describe(studio)}
+            return found | restored.handler(request, *values)
 
         @guarded
-        def look(request: gr.Request, known: str, *values: float) -> list:
-            """The same, when somebody else has loaded another model."""
-            studio.session(request.session_hash)  # is still in use
-            if models.state_of(studio)[1] == known:
-                return [gr.skip()] * (2 + len(pickers) + len(layers))
-            return refresh(request, known, *values)
+        def look(request: gr.Request, shown: str) -> Any:
+            """See whether somebody else has loaded another model."""
+            page.session(request)  # is still in use
+            line = models.describe(studio)
+            return gr.skip() if line == shown else line
 
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
-        values, choices = [model, *layers], [line, model, *pickers, *layers]
-        page.entered.then(refresh, values, choices, **QUIET)
-        gr.on([state.change for state in parts.changed], refresh, values, choices, **QUIET)
-        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, values, choices, queue=False, **QUIET)
+        blocks.load(enter, [key, *restored.inputs], [key, line, *restored.outputs], **QUIET)
+        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, line, line, queue=False, **QUIET)
         blocks.unload(leave)
     return blocks
 

@@ -1,11 +1,15 @@
 """The page's handlers, called as gradio calls them, without a browser."""
 
+import contextvars
 import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block, BlockFunction
+from gradio.blocks import Block, BlockFunction, BlocksConfig
+from gradio.context import LocalContext
+from gradio.state_holder import SessionState
+from pydantic import BaseModel
 
 from app import build
 from caa_core.app.sessions import Session
@@ -15,12 +19,13 @@ from caa_core.app.studio import Studio
 class Handlers:
     """The page of one person: its parts by element id, and its handlers by their names and what they write to.
 
-    Parts hold what the page begins with, and then what handlers have written to them.
+    All tabs are open. Parts hold what the page begins with, and then what handlers have written to them.
     """
 
-    def __init__(self, studio: Studio, blocks: gr.Blocks | None = None, name: str = "page"):
-        self.studio, self.blocks = studio, blocks or build(studio)
+    def __init__(self, studio: Studio, page: gr.Blocks | None = None, name: str = "page"):
+        self.studio, self.page = studio, page or build(studio)
         self.request = gr.Request(session_hash=name)
+        self.blocks = contextvars.copy_context().run(opened, self.page, self.request)
         self.parts = {part.elem_id: part for part in self.blocks.blocks.values() if part.elem_id}
         self.held: dict[Block, Any] = {}
 
@@ -29,8 +34,8 @@ class Handlers:
         return self.studio.session(self.request.session_hash)
 
     def reloaded(self) -> "Handlers":
-        """The page anew, of the same person, who finds what they had by `restore` only."""
-        return Handlers(self.studio, self.blocks, self.request.session_hash)
+        """The page anew, of the same person; in tabs that are drawn at once they find what they had by `restore`."""
+        return Handlers(self.studio, self.page, self.request.session_hash)
 
     def handler(self, name: str, output: str, inputs: Iterable[Block] = ()) -> BlockFunction:
         """The handler of that name that takes some parts and writes to one, whatever calls it."""
@@ -98,6 +103,21 @@ class Handlers:
                 self.held[part] = update.get("value", self.held.get(part, getattr(part, "value", None)))
             else:
                 self.held[part] = update
+
+
+def opened(page: gr.Blocks, request: gr.Request) -> BlocksConfig:
+    """What a visitor has who has opened every tab."""
+    config = SessionState(page).blocks_config
+    LocalContext.blocks_config.set(config)
+    for one in page.renderables:
+        one.apply(request)
+    return config
+
+
+def sent(part: Block, value: Any) -> Any:
+    """A value as a part of the page gets it."""
+    found = part.postprocess(value)
+    return found.model_dump() if isinstance(found, BaseModel) else found
 
 
 def ancestors(part: Block) -> Iterator[Block]:

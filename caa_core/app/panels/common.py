@@ -53,6 +53,15 @@ QUIET: Quiet = {"show_progress": "hidden", "api_visibility": "private"}
 LATEST: Latest = {**QUIET, "trigger_mode": "always_last"}
 
 
+def properties(update: Any) -> dict[str, Any]:
+    """What an update of a part sets, by name: what it was made with, or its value alone."""
+    if isinstance(update, Block):
+        return update.constructor_args
+    if isinstance(update, dict) and update.get("__type__") == "update":
+        return {name: value for name, value in update.items() if name != "__type__"}
+    return {"value": update}
+
+
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """An event handler whose errors reach the page as one sentence, and leave everything on it as it was."""
 

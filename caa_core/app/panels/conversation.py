@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import gradio as gr
 import torch
-from gradio.events import Dependency
 
 from caa_core.app.forms import component
 from caa_core.app.panels.common import QUIET, beside, busy, check_request, events, freed, going, guarded, plain, stopper
+from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
-from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
 from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
@@ -131,7 +130,7 @@ class Conversation:
 
     def __init__(
         self,
-        studio: Studio,
+        page: Page,
         panel: str,
         labels: dict[str, str],
         prompts: Sequence[str],
@@ -141,7 +140,7 @@ class Conversation:
         """panel: its name in element ids; labels: of columns, by name; prompts: suggestions, the first filled in;
         marked: the column whose steered tokens are shown; thinks: whether a thought before the answer can be asked for.
         """
-        self.studio = studio
+        self.page, self.studio = page, page.studio
         self.marked_column = marked % len(labels)
         self.panel = panel
         self.labels = labels
@@ -213,11 +212,8 @@ class Conversation:
             feedback_options=None,
         )
 
-    def wire(self, entered: Dependency, prepare: Prepare, values: Sequence[gr.components.Component]) -> None:
-        """Let the buttons work. `prepare` is called as prepare(model, session, *values).
-
-        After `entered` the chat is shown that the person had before a reload.
-        """
+    def wire(self, prepare: Prepare, values: Sequence[gr.components.Component]) -> None:
+        """Let the buttons work. `prepare` is called as prepare(model, session, *values)."""
 
         @guarded
         def send(request: gr.Request, question: str, exchanges: tuple[Exchange, ...], *rest: Any) -> Iterator[dict]:
@@ -249,7 +245,7 @@ class Conversation:
         def restore(request: gr.Request) -> dict:
             kept = self.studio.session(request.session_hash).person.results.get(self.panel)
             if not kept:
-                return {self.history: gr.skip()}
+                return {}
             exchanges = _unpack(kept, len(self.chatbots))
             return {self.history: exchanges, **self._chats(exchanges)}
 
@@ -271,7 +267,7 @@ class Conversation:
         # What is being written must not come back into a cleared chat, nor what was on its way to the page.
         cleared = self.buttons["Clear"].click(clear, None, parts, cancels=self.written, **QUIET)
         cleared.then(empty, None, parts, **QUIET)
-        entered.then(restore, None, [self.history, *self.chatbots], **QUIET)
+        self.page.restore(restore, [self.history, *self.chatbots])
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
 
     def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> ConversationRequest:

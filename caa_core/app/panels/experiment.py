@@ -148,7 +148,7 @@ class Experiment(Generic[Asked]):
         session = self.page.session(request)
         kept = session.person.results.get(self.name)
         if not kept:
-            return {self.status: gr.skip()}
+            return {}
         try:
             return {**self.refill(session, kept), **self.show(session, kept, {}), **self.files(session, kept)}
         except InputError:

@@ -53,7 +53,7 @@ METHOD_LABELS = {
 
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
-    pairs, vectors = Pairs(page.studio), Vectors(page.studio)
+    pairs, vectors = Pairs(page), Vectors(page)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             gr.Markdown("### 1. Contrast pairs")
@@ -70,10 +70,10 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     MethodComparison(page, settings, [weigh, make], stop, status)
     gr.Markdown("### 3. Your vectors")
     vectors.draw()
-    pairs.wire(page.entered, settings.name, page.model)
-    vectors.wire(page.entered)
+    pairs.wire(settings.name)
+    vectors.wire()
     Making(page, settings, vectors).wire([make, weigh], status, stop)
-    return Tab(vectors.pickers, changed=[vectors.changed])
+    return Tab(vectors.pickers)
 
 
 class Settings:
@@ -127,8 +127,8 @@ class Making:
     def wire(self, starters: Sequence[gr.Button], status: gr.Markdown, stop: gr.Button) -> None:
         """Let the buttons work; the first of them starts it."""
         self.starters, self.status = starters, status
-        asked = [self.settings.name, self.settings.method, self.vectors.changed, *self.settings.parts.values()]
-        written = [*self.vectors.parts, status, self.vectors.changed, *starters]
+        asked = [self.settings.name, self.settings.method, self.page.vectors, *self.settings.parts.values()]
+        written = [*self.vectors.parts, status, self.page.vectors, *starters]
         freed(starters[0].click(self.make, asked, written, **QUIET), *starters)
         for job in (PANEL, self.vectors.PANEL):
             stop.click(stopper(self.page.studio, job), queue=False, **QUIET)
@@ -151,7 +151,7 @@ class Making:
         kept = session.keep(job.result)
         orders = ", each in both letter orders" if job.result.letter_share else ""
         said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs{orders}. {note}"
-        yield self.vectors.show(session, kept) | {self.vectors.changed: count + 1, self.status: said}
+        yield self.vectors.show(session, kept) | {self.page.vectors: count + 1, self.status: said}
 
 
 class MethodComparison(Experiment[Reading]):

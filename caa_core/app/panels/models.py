@@ -19,7 +19,6 @@ HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | g
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab, which keeps the page's line true."""
     studio, line = page.studio, page.line
-    loaded = gr.State(0)
     may_load = not is_public() or bool(owner_key())
     affected = gr.Markdown(_affected(studio), elem_id="model-affected")
     rows = listing()
@@ -56,20 +55,20 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows)), affected: _affected(studio)}
 
     @guarded
-    def change(spec: str | None, dtype: str, key: str, count: int) -> Iterator[dict]:
+    def change(spec: str | None, dtype: str, key: str) -> Iterator[dict]:
         check_owner(key or "")
         others = max(studio.sessions.here - 1, 0)
         yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ...", **busy(load)}
         for message in listen(lambda say: studio.load(spec or "", dtype, say)):
             yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
-        yield {line: describe(studio), status: "It is loaded.", loaded: count + 1, **refresh()}
+        yield {line: describe(studio), status: "It is loaded.", **refresh()}
 
     tab.select(refresh, None, [table, spec, affected], **QUIET)
-    made = [line, loaded, status, table, spec, affected, load]
-    loading = load.click(change, [spec, dtype, key, loaded], made, **QUIET)
+    made = [line, status, table, spec, affected, load]
+    loading = load.click(change, [spec, dtype, key], made, **QUIET)
     loading.failure(lambda: "The model was not changed.", None, status, **QUIET)
     freed(loading, load)
-    return Tab(changed=[loaded])
+    return Tab()
 
 
 def _affected(studio: Studio) -> str:
@@ -87,11 +86,6 @@ def _affected(studio: Studio) -> str:
             else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
         )
     )
-
-
-def state_of(studio: Studio) -> tuple[str, str]:
-    """The line, and what tells one loaded model from another."""
-    return describe(studio), f"{studio.model.fingerprint} {studio.model.dtype} {studio.capability is not None}"
 
 
 def describe(studio: Studio) -> str:

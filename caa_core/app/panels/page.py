@@ -1,62 +1,128 @@
 """What the tabs of the page are built with, and what they give back."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import gradio as gr
 from gradio.blocks import Block
-from gradio.events import Dependency
+from gradio.components import Component
+from gradio.exceptions import Error
 
-from caa_core.app.panels.common import QUIET
+from caa_core.app.panels.common import QUIET, Updates, guarded, properties, vector_choices
 from caa_core.app.panels.controls import VoiceControls
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 
 
 @dataclass(frozen=True)
-class Page:
-    """The page around one studio.
+class Restore:
+    """Shows by `handler`, from what some parts hold, what the person had before a reload."""
 
-    line: says which model is loaded; model: a state that tells it from others. entered: the event after which it is
-    known whose page it is. steer: the controls of the Steer tab, which others fill in, and which it renders.
-    """
-
-    studio: Studio
-    blocks: gr.Blocks
-    line: gr.Markdown
-    model: gr.State
-    entered: Dependency
-    steer: VoiceControls
-
-    def session(self, request: gr.Request) -> Session:
-        """The session of who asks."""
-        return self.studio.session(request.session_hash)
-
-    def restore(self, handler: Callable[..., Any], outputs: Sequence[Block]) -> None:
-        """Show by `handler` what the person had before a reload."""
-        self.entered.then(handler, None, list(outputs), **QUIET)
+    handler: Callable[..., Updates]
+    inputs: Sequence[Component]
+    outputs: Sequence[Block]
 
 
 @dataclass(frozen=True)
 class Tab:
-    """What a tab shows of the session's vectors and of the model's layers, and states that change with the vectors or
-    with the model.
-    """
+    """What a tab shows of the session's vectors and of the model's layers."""
 
     pickers: Sequence[gr.Dropdown] = ()
     layers: Sequence[gr.Slider] = ()
-    changed: Sequence[gr.State] = ()
 
     @classmethod
     def together(cls, tabs: "Iterable[Tab]") -> "Tab":
         """Several as one."""
         tabs = list(tabs)
-        return cls(
-            [picker for tab in tabs for picker in tab.pickers],
-            [layer for tab in tabs for layer in tab.layers],
-            [state for tab in tabs for state in tab.changed],
-        )
+        return cls([picker for tab in tabs for picker in tab.pickers], [layer for tab in tabs for layer in tab.layers])
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page around one studio, or a part of it that is drawn later.
+
+    line: says which model is loaded, and so changes with the model. vectors: a state that changes with the session's
+    list of vectors. steer: the controls of the Steer tab, which others fill in, and which it renders. news: a state of
+    this part alone that changes with either; `told` are those of all parts. restores: what is shown again once it is
+    known whose page it is.
+    """
+
+    studio: Studio
+    blocks: gr.Blocks
+    line: gr.Markdown
+    vectors: gr.State
+    steer: VoiceControls
+    news: gr.State
+    told: list[gr.State] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)
+
+    def session(self, request: gr.Request) -> Session:
+        """The session of who asks."""
+        return self.studio.session(request.session_hash)
+
+    def part(self) -> "Page":
+        """For a part of the page that is drawn later."""
+        self.told.append(gr.State(0))
+        return replace(self, news=self.told[-1])
+
+    def drawn_now(self) -> "Page":
+        """The same, for one visitor."""
+        return replace(self, restores=[])
+
+    def tell(self) -> None:
+        """Let all parts know when the vectors or the model change."""
+        # Of an event of something outside of it, gradio lets only the part hear that was drawn last.
+        all_parts = [self.news, *self.told]
+        changes = [self.vectors.change, self.line.change]
+        gr.on(changes, lambda *counts: [count + 1 for count in counts], all_parts, all_parts, **QUIET)
+
+    def restore(self, handler: Callable[[gr.Request], Updates], outputs: Sequence[Block]) -> None:
+        """Show by `handler` what the person had before a reload."""
+        self.restores.append(Restore(handler, (), outputs))
+
+    def attach(self, tab: Tab) -> None:
+        """Let what a tab shows follow the vectors and the model: choices, and sliders that end with its layers."""
+        shown: list[Component] = [*tab.pickers, *tab.layers]
+
+        @guarded
+        def refresh(request: gr.Request, *values: float) -> Updates:
+            choices, deepest = vector_choices(self.session(request)), self.studio.model.num_layers - 1
+            return {
+                **{picker: gr.Dropdown(choices) for picker in tab.pickers},
+                # A value that fits is the person's, who may be moving it just now.
+                **{
+                    slider: gr.Slider(maximum=deepest, value=deepest) if value > deepest else gr.Slider(maximum=deepest)
+                    for slider, value in zip(tab.layers, values, strict=True)
+                },
+            }
+
+        if shown:
+            self.news.change(refresh, list(tab.layers), shown, **QUIET)
+            self.restores.insert(0, Restore(refresh, tab.layers, shown))
+
+    def restored(self) -> Restore:
+        """All of `restores` in one: of two that write to one part the later adds to the earlier, and what cannot be
+        shown is said and keeps nothing else from being shown.
+        """
+        inputs = list(dict.fromkeys(part for one in self.restores for part in one.inputs))
+        outputs = list(dict.fromkeys(part for one in self.restores for part in one.outputs))
+
+        def restore(request: gr.Request, *values: Any) -> Updates:
+            held, updates = dict(zip(inputs, values, strict=True)), Updates()
+            for one in self.restores:
+                try:
+                    found = one.handler(request, *(held[part] for part in one.inputs))
+                except Error as error:
+                    gr.Warning(error.message, title=error.title)
+                    continue
+                for part, update in found.items():
+                    if part in updates:
+                        update = gr.update(**{**properties(updates[part]), **properties(update)})
+                    updates[part] = update
+            return updates
+
+        return Restore(restore, inputs, outputs)
 
 
 class Build(Protocol):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import LATEST, QUIET, guarded, plain
+from caa_core.app.panels.page import Page
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
 from caa_core.data.lint import Finding, LintReport, lint
@@ -118,9 +118,9 @@ def _offer(remedy: str, finding: Finding) -> str:
 class Pairs:
     """Draws the choice of pairs and the view of them. `draft` is a state that holds the `Draft`."""
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
-        self.first = Draft.of(studio.model, FIRST, find_table(FIRST))
+    def __init__(self, page: Page):
+        self.page, self.studio = page, page.studio
+        self.first = Draft.of(self.studio.model, FIRST, find_table(FIRST))
         self.draft = gr.State(self.first)
 
     def choice(self) -> None:
@@ -207,11 +207,8 @@ class Pairs:
                 )
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
-    def wire(self, entered: Dependency, name: gr.Textbox, model_shown: gr.State) -> None:
-        """Let it work; `name` is filled with a name for the vector, and `model_shown` changes with the model.
-
-        After `entered` the pairs are shown that the person had before a reload.
-        """
+    def wire(self, name: gr.Textbox) -> None:
+        """Let it work; `name` is filled with a name for the vector."""
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
         shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
         self.name = name
@@ -222,8 +219,8 @@ class Pairs:
         gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *self.columns]
         gr.on([self.mends.input, *(column.input for column in self.columns)], self.again, chosen, shown, **LATEST)
-        model_shown.change(self.another_model, self.draft, taken, **QUIET)
-        entered.then(self.restore, self.draft, taken, **QUIET)
+        self.page.news.change(self.another_model, self.draft, taken, **QUIET)
+        self.page.restore(self.restore, taken)
         self.edit.click(self.take, self.draft, self.rows, **QUIET)
         self.use.click(self.use_rows, self.rows, taken, **QUIET)
 
@@ -274,24 +271,18 @@ class Pairs:
         return {part: update for part, update in self._shown(again, request).items() if part not in written}
 
     @guarded
-    def restore(self, request: gr.Request, draft: Draft) -> dict:
-        """The pairs that the person had before a reload."""
-        person = self.studio.session(request.session_hash).person
-        kept = person.draft
-        now = kept and kept.for_model(self.studio.model)
-        # Pairs chosen meanwhile are newer than these, or are these.
-        if now is None or person.draft is not kept or draft == kept:
-            return {self.draft: gr.skip()}
-        return self._shown(now, request) | {self.name: now.vector_name, self.preset: None, self.upload: None}
+    def restore(self, request: gr.Request) -> dict:
+        """The pairs that the person had before."""
+        kept = self.studio.session(request.session_hash).person.draft
+        if not kept:
+            return {}
+        return self._shown(kept, request) | {self.name: kept.vector_name, self.preset: None, self.upload: None}
 
     @guarded
     def another_model(self, request: gr.Request, draft: Draft) -> dict:
         """The pairs looked over for a model that was loaded meanwhile."""
         person = self.studio.session(request.session_hash).person
         kept = person.draft
-        # A page that was just opened has its first pairs still, while those from before a reload are on their way.
-        if kept and draft == self.first:
-            return self.restore(request, draft)
         # What the page shows as chosen may be of the pairs before, so it is not asked.
         now = draft.for_model(self.studio.model)
         if now is draft or person.draft is not kept:

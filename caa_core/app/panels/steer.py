@@ -31,7 +31,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     studio = page.studio
     vector, layer, multiplier = page.steer.vector, page.steer.layer, page.steer.multiplier
     conversation = Conversation(
-        studio, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
+        page, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -43,7 +43,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             conversation.settings()
         with gr.Column(scale=3):
             conversation.columns()
-    conversation.wire(page.entered, lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+    conversation.wire(lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import gradio as gr
-from gradio.events import Dependency
 
 from caa_core.app.panels.common import (
     LATEST,
@@ -19,9 +18,9 @@ from caa_core.app.panels.common import (
     plain,
     vector_choices,
 )
+from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.app.studio import Studio
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
@@ -54,13 +53,13 @@ OF_TWO: dict[str, Callable[[SteeringVector, SteeringVector], list[SteeringVector
 
 
 class Vectors:
-    """Draws the session's vectors. `changed` is a state that changes whenever the list does."""
+    """Draws the session's vectors, and tells the page whenever the list changes."""
 
     PANEL = "generate-combine"
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
-        self.changed = gr.State(0)
+    def __init__(self, page: Page):
+        self.page, self.studio = page, page.studio
+        self.changed = page.vectors
         self.pending = gr.State(None)
 
     def draw(self) -> None:
@@ -149,12 +148,12 @@ class Vectors:
             self.note: " ".join(map(plain, notes)),
         }
 
-    def wire(self, entered: Dependency) -> None:
-        """Let it work. After `entered` the vectors are shown that the person had before a reload."""
+    def wire(self) -> None:
+        """Let it work."""
         panel = [*self.parts, self.done, self.changed]
         bring = [self.pending, self.found, self.keep]
         gr.on([self.shown.input, self.format.input], self.select, [self.shown, self.format], panel, **LATEST)
-        entered.then(self.restore, None, [*self.parts, self.done], **QUIET)
+        self.page.restore(self.restore, [*self.parts, self.done])
         self.add.change(self.look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
         self.keep.click(self.keep_found, [self.pending, self.changed], [*panel, *bring, self.add], **QUIET)
         self.push.click(self.push_chosen, [self.shown, self.repo], self.done, **QUIET)
@@ -183,7 +182,7 @@ class Vectors:
         person = self.studio.session(request.session_hash).person
         told = {self.done: "  \n".join(map(plain, person.library.notes))} if person.library else {}
         if not person.vectors:
-            return told or {self.done: gr.skip()}
+            return told
         return self.show(self.studio.session(request.session_hash), next(reversed(person.vectors))) | told
 
     @guarded

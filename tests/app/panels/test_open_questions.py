@@ -23,7 +23,7 @@ def studio(tiny_folder):
 @pytest.fixture(scope="module")
 def panel(studio):
     with gr.Blocks() as blocks:
-        page = Page(studio, blocks, gr.Markdown(), gr.State(), blocks.load(lambda: None), steer.controls(studio))
+        page = Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0))
         return OpenQuestionsPanel(page)
 
 

@@ -86,7 +86,7 @@ class VoicesForm:
         self.shared = shared
         parts = list(self.parts.values())
         self.page.restore(self.restore, parts)
-        changes = [tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
+        changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
         gr.on(changes, self.explain, parts, [self.table, self.apart, shared], **LATEST)
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
         swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
@@ -163,7 +163,7 @@ class VoicesForm:
         session = self.page.session(request)
         kept = Chosen.kept(session)
         if not kept:
-            return {self.kind: gr.skip()}
+            return {}
         choices = vector_choices(session)
         pickers = {name: gr.Dropdown(choices, value=getattr(kept, name)) for name in ("vector_a", "vector_b")}
         return {part: pickers.get(name, getattr(kept, name)) for name, part in self.parts.items()}

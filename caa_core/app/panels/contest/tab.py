@@ -31,14 +31,13 @@ LABELS = {
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     prompts = presets()[FIRST[0]].prompts
-    conversation = Conversation(page.studio, PANEL, LABELS, prompts, list(LABELS).index(BOTH), thinks=True)
+    conversation = Conversation(page, PANEL, LABELS, prompts, list(LABELS).index(BOTH), thinks=True)
     gr.Markdown(ABOUT)
     form = VoicesForm(page, conversation.settings)
     conversation.columns()
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
     conversation.wire(
-        page.entered,
         lambda model, session, *values: form.voicing.columns(model, session, Chosen(*values)),
         list(form.parts.values()),
     )

@@ -69,7 +69,7 @@ class TokenByToken:
         """What was read before a reload."""
         session = self.page.session(request)
         kept = session.person.results.get(PANEL)
-        return self._shown(session, TokenVoices.of(kept)) if kept else {self.text: gr.skip()}
+        return self._shown(session, TokenVoices.of(kept)) if kept else {}
 
     def _shown(self, session: Session, found: TokenVoices) -> Updates:
         lead = found.lead

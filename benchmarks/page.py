@@ -1,0 +1,150 @@
+"""What the page asks of a visitor's browser: time of its main thread, how much is drawn, what comes over the wire.
+
+`python -m benchmarks.page [--beside ANOTHER_CHECKOUT]`: the second checkout is measured in turns with this one.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import CDPSession, Page, sync_playwright
+
+from benchmarks.ours import free_port
+
+HERE = Path(__file__).parents[1]
+TABS = ("Generate vectors", "Compete", "Measure", "Look inside", "Models")
+# Through so many frames there was nothing to do and nothing was changed.
+REST = """() => new Promise((done) => {
+    let quiet = 0;
+    const seen = new MutationObserver(() => { quiet = 0; });
+    seen.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+    const look = () => {
+        if (++quiet > 30) { seen.disconnect(); done(); } else requestAnimationFrame(() => requestIdleCallback(look));
+    };
+    look();
+})"""
+COUNT = """() => {
+    window.updates = 0;
+    new MutationObserver(() => { window.updates++; }).observe(
+        document.querySelector('#steer-steered'), { subtree: true, childList: true, characterData: true });
+}"""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--beside", type=Path, help="another checkout")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    found: dict[Path, list[dict[str, float]]] = {
+        place: [] for place in (HERE, options.beside and options.beside.resolve()) if place
+    }
+    for _ in range(options.rounds):
+        for place, rounds in found.items():
+            rounds.append(measured(place))
+    heads = list(found)
+    names = dict.fromkeys(name for rounds in found.values() for one in rounds for name in one)
+    print("| |", " | ".join(str(place.name if len(heads) > 1 else "here") for place in heads), "|")
+    print("|---|" + "---:|" * len(heads))
+    for name in names:
+        cells = [statistics.median(one[name] for one in rounds if name in one) for rounds in found.values()]
+        print(f"| {name} |", " | ".join(f"{cell:.3g}" if cell < 100 else f"{cell:,.0f}" for cell in cells), "|")
+
+
+def measured(place: Path) -> dict[str, float]:
+    """One visit to the app of a checkout."""
+    with served(place) as address, sync_playwright() as playwright:
+        config = urllib.request.urlopen(f"{address}config").read()
+        browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-gpu"], executable_path=chromium())
+        page = browser.new_page(viewport={"width": 1360, "height": 960})
+        thread = page.context.new_cdp_session(page)
+        thread.send("Performance.enable", {"timeDomain": "threadTicks"})
+        page.goto(address)
+        at_rest(page)
+        found = {
+            "blocks in the first configuration": len(json.loads(config)["components"]),
+            "configuration, kB": len(config) / 1000,
+            "events wired": len(json.loads(config)["dependencies"]),
+            "first page at rest, s of the main thread": busy(thread),
+        }
+        found |= write(page, thread)
+        for tab in TABS:
+            before = busy(thread)
+            page.get_by_role("tab", name=tab).click()
+            at_rest(page)
+            found[f"{tab} first opened, s"] = busy(thread) - before
+        browser.close()
+    return found
+
+
+def write(page: Page, thread: CDPSession) -> dict[str, float]:
+    """What the updates of two answers that are being written cost."""
+    page.evaluate(COUNT)
+    before = busy(thread)
+    page.locator("#steer-write").click()
+    page.locator("#steer-status").get_by_text("wrote").wait_for(timeout=300_000)
+    at_rest(page)
+    updates = page.evaluate("() => window.updates")
+    return {"an update while it writes, ms": 1000 * (busy(thread) - before) / max(updates, 1)}
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the page has nothing to do."""
+    page.locator("#steer-strength").get_by_text("Relative strength").or_(
+        page.locator("#steer-strength").get_by_text("‖")
+    ).first.wait_for(state="attached", timeout=300_000)
+    page.evaluate(REST)
+
+
+def busy(thread: CDPSession) -> float:
+    """Seconds that the page's main thread has computed."""
+    metrics: list[dict[str, Any]] = thread.send("Performance.getMetrics")["metrics"]
+    return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
+
+
+def chromium() -> str | None:
+    """The system's browser, or nothing for playwright's own."""
+    return next((path for path in ("/usr/bin/chromium", "/usr/bin/google-chrome") if os.path.exists(path)), None)
+
+
+@contextmanager
+def served(place: Path) -> Iterator[str]:
+    """The address of a checkout's app with the embedded model."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    with tempfile.TemporaryFile() as log:
+        app = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=place,
+            env={**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(address).read()
+                    break
+                except urllib.error.URLError:
+                    if app.poll() is not None:
+                        raise
+                    time.sleep(0.1)
+            yield address
+        finally:
+            app.terminate()
+            app.wait()
+
+
+if __name__ == "__main__":
+    main()

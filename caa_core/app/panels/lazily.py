@@ -1,0 +1,71 @@
+"""Tabs whose content is drawn when it is first opened, so that the first page is light."""
+
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+from gradio.blocks import Blocks
+from gradio.components import FormComponent
+from gradio.context import get_blocks_context
+
+from caa_core.app.panels.common import QUIET, Updates, properties
+from caa_core.app.panels.page import Build, Page, Tab
+
+# Gradio counts its blocks without a lock, and drawing computes only.
+_one_at_a_time = threading.Lock()
+
+
+def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
+    """Let a tab's content be drawn when the tab is first opened, or the one around it in which it is seen first.
+
+    It is drawn for each visitor with what they had before a reload. Others reach it only through the session.
+    """
+
+    def later(page: Page, tab: gr.Tab) -> Tab:
+        part, opened = page.part(), gr.State(False)
+        # Through the queue: otherwise gradio does not look whether a state has changed.
+        gr.on([one.select for one in (tab, shown_in) if one], lambda: True, None, opened, **QUIET)
+
+        @gr.render(triggers=[opened.change], show_progress="hidden")
+        def draw(request: gr.Request) -> None:
+            with _one_at_a_time, _new_parts(page.blocks):
+                drawn = part.drawn_now()
+                drawn.attach(build(drawn, tab))
+                restored = drawn.restored()
+                show_at_first(restored.handler(request, *(one.value for one in restored.inputs)))
+
+        return Tab()
+
+    return later
+
+
+def show_at_first(updates: Updates) -> None:
+    """Let parts that were just made be drawn as updates say, which gradio would send to parts that are seen already."""
+    for part, update in updates.items():
+        if changed := properties(update):
+            arguments = {**part.constructor_args, **changed}
+            made = type(part)(**{**arguments, "render": False})
+            for name in inspect.signature(type(part).__init__).parameters:
+                if hasattr(made, name):
+                    setattr(part, name, getattr(made, name))
+            part.constructor_args.update(changed)
+            part.temp_files |= made.temp_files
+
+
+@contextmanager
+def _new_parts(page: Blocks) -> Iterator[None]:
+    """Tell gradio of what is drawn inside what it finds out by itself only of a page's first parts: that they can be
+    typed into. Of files that they show it keeps one list, not one of each visitor's part for as long as the app runs.
+    """
+    config = get_blocks_context()
+    assert config
+    there, lists = {*config.blocks}, len(page.temp_file_sets)
+    yield
+    del page.temp_file_sets[lists:]
+    for part in [part for number, part in config.blocks.items() if number not in there]:
+        page.upload_file_set |= part.temp_files
+        part.temp_files = page.upload_file_set
+        if isinstance(part, FormComponent | gr.File) and part.interactive is None:
+            part.interactive = True

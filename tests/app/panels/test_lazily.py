@@ -1,0 +1,68 @@
+"""What is drawn at once, what is drawn when a tab is first opened, and how both show again what a person had."""
+
+import json
+
+import gradio as gr
+import pytest
+from gradio.state_holder import SessionState
+
+from app import build
+from caa_core.app.panels.lazily import show_at_first
+from caa_core.app.studio import Studio
+from tests.helpers.handlers import Handlers, opened
+
+
+@pytest.fixture(scope="module")
+def studio(tiny_folder):
+    return Studio(tiny_folder, say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def blocks(studio):
+    return build(studio)
+
+
+def test_the_first_page_is_light(blocks):
+    config = blocks.get_config_file()
+    assert len(config["components"]) < 250
+    assert len(json.dumps(config, default=str)) < 400_000
+
+
+def test_what_can_be_typed_into_can_be_typed_into_when_it_is_drawn_later(studio, blocks):
+    page = Handlers(studio, blocks)
+    parts = [page.parts[name] for name in ("compete-kind", "study-layers", "measure-upload", "generate-name")]
+    assert all(part.interactive for part in parts)
+    assert page.parts["generate-preview"].interactive is False
+
+
+def test_a_visitor_who_opens_every_tab_leaves_nothing_behind_in_the_page(blocks):
+    before = len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)
+    config = opened(blocks, gr.Request(session_hash="somebody"))
+    assert len(config.blocks) > 2 * len(blocks.blocks)
+    assert (len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)) == before
+    assert len(SessionState(blocks).blocks_config.blocks) == len(blocks.blocks)
+
+
+def test_what_was_kept_and_cannot_be_read_is_said_and_the_rest_is_shown(studio, blocks, monkeypatch):
+    said = []
+    monkeypatch.setattr("gradio.Warning", lambda message, title: said.append((message, title)))
+    page = Handlers(studio, blocks, "unlucky")
+    page.run("send", "steer-status", steer_layer=1)
+    page.run("run", "views-status", views_layer=1)
+    page.run("run", "views-cost", views_layer=1)
+    page.session.person.results["views"] = {"a": "nonsense"}
+    again = page.reloaded()
+    assert said == [("The views that were kept cannot be read.", "That did not work")]
+    assert again["views-cost"] == page["views-cost"] and not again["views-kl"]
+
+
+def test_an_update_of_what_was_just_made_is_as_if_it_had_been_made_so():
+    picker, box = gr.Dropdown(["a"], value="a", label="Name", render=False), gr.Column(visible=False, render=False)
+    text, none = gr.Textbox("first", render=False), gr.Markdown("stays", render=False)
+    show_at_first(
+        {picker: gr.Dropdown(["a", "b"], value="b"), box: gr.Column(visible=True), text: "typed", none: gr.skip()}
+    )
+    told = picker.get_config()
+    assert told["choices"] == [("a", "a"), ("b", "b")] and told["value"] == "b" and told["label"] == "Name"
+    assert box.get_config()["visible"] is True and text.get_config()["value"] == "typed"
+    assert none.get_config()["value"] == "stays"
