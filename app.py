@@ -151,6 +151,8 @@ def launch(studio: Studio) -> gr.Blocks:
         footer_links=["api"],
         max_threads=THREADS,
         max_file_size=f"{UPLOAD_MB.value}mb",
+        run_history=False,  # it would ask the hub for whoever asks, with the owner's token
+        enable_monitoring=False,
         app_kwargs=guards.settings(studio),
         prevent_thread_lock=True,
     )

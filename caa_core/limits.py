@@ -63,6 +63,7 @@ PROMPT = Limit("CAA_MAX_PROMPT", "characters in a prompt", 1_000_000, 20_000)
 ROWS = Limit("CAA_MAX_ROWS", "records in a file", 100_000, 20_000)
 FILE_MB = Limit("CAA_MAX_FILE_MB", "MB in a file of pairs", 20, 10)
 UPLOAD_MB = Limit("CAA_MAX_UPLOAD_MB", "MB in any file that is uploaded", 200, 50)
+BODY_MB = Limit("CAA_MAX_BODY_MB", "MB in a request that is no upload", 50, 5)
 SESSIONS = Limit("CAA_MAX_SESSIONS", "sessions that are kept", 1_000, 200)
 VECTORS = Limit("CAA_MAX_VECTORS", "vectors in one session", 1_000, 50)
 JOBS = Limit("CAA_MAX_JOBS", "jobs at once in one session", 50, 20)
@@ -71,4 +72,19 @@ GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last pag
 IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
 STOP = Limit("CAA_STOP_SECONDS", "seconds that running jobs get when the app is ended", 20, 20)
 
-LIMITS = (PAIRS, TOKENS, PROMPT, ROWS, FILE_MB, UPLOAD_MB, SESSIONS, VECTORS, JOBS, ADDITIONS, GRACE, IDLE, STOP)
+LIMITS = (
+    PAIRS,
+    TOKENS,
+    PROMPT,
+    ROWS,
+    FILE_MB,
+    UPLOAD_MB,
+    BODY_MB,
+    SESSIONS,
+    VECTORS,
+    JOBS,
+    ADDITIONS,
+    GRACE,
+    IDLE,
+    STOP,
+)

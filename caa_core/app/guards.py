@@ -1,54 +1,108 @@
 """What gradio would do at anybody's request that this app does not want; and what it says of its health.
 
-gradio fetches addresses that are given to it in place of files, keeps copies of a page's state that a link opens, and
-prints what a handler raised with paths and all that was sent.
+gradio fetches addresses that are given to it in place of files, keeps copies of a page's state that a link opens, lets
+any other site drive it, and prints what a handler raised with paths and all that was sent.
 """
 
 import logging
+import os
 import re
 import traceback
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import routes
 from gradio.blocks import Block
-from starlette.middleware import Middleware
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caa_core.app.studio import Studio
+from caa_core.limits import BODY_MB
 
-GUARDED = re.compile(r"/(proxy=|deep_link|(file[=/]\s*|svelte/)\w+:)", re.IGNORECASE)
+# Addresses in place of files; and of what gradio serves, all that the page has no use for.
+CLOSED = re.compile(
+    r"/(proxy=|(file[=/]\s*|svelte/)\w+:)|^(/gradio_api)?/(deep_link|runs|run-history|monitoring|process_recording|"
+    r"component_server|custom_component|stream|dev|vibe-edit|vibe-code|undo-vibe-edit)(/|$)",
+    re.IGNORECASE,
+)
+UPLOAD = "/gradio_api/upload"
+# Whose pages may show the app in a frame.
+FRAMES = ("'self'", "https://huggingface.co", "https://*.hf.space")
+# As strict as gradio lives with, which writes scripts and styles into the page.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; connect-src 'self'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors {frames}"
+)
 
 log = logging.getLogger("caa_core")
 
 
-class Guard:
-    """Refuses requests for what the app does not offer, before gradio sees them."""
+class Fence:
+    """Refuses requests for what the app does not offer, before gradio sees them, and says what a browser may do with
+    the page. It stands where gradio would allow any other site to use the app in a visitor's name.
+    """
 
-    def __init__(self, app: ASGIApp):
+    def __init__(self, app: ASGIApp, **_: Any):
         self.app = app
+        frames = " ".join([*FRAMES, *os.environ.get("CAA_FRAMES", "").split()])
+        self.headers = {
+            "Content-Security-Policy": POLICY.format(frames=frames),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and GUARDED.search(scope["path"]):
-            await JSONResponse({"detail": "Not offered here."}, 403)(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.headers)
+            await send(message)
+
+        refused = _refusal(scope)
+        await (refused or self.app)(scope, receive, answer)
+
+
+def _refusal(scope: Scope) -> JSONResponse | None:
+    """What is answered to a request that is not let in."""
+    headers, path = Headers(scope=scope), scope["path"]
+    if CLOSED.search(path):
+        return JSONResponse({"detail": "Not offered here."}, 403)
+    if scope["method"] != "POST":
+        return None
+    # Not by comparing Origin with Host, which proxies rewrite. Programs send neither.
+    if headers.get("sec-fetch-site") == "cross-site":
+        return JSONResponse({"detail": "Another site may not use this app in your name."}, 403)
+    if path.rstrip("/") == UPLOAD:
+        return None  # whose size gradio counts
+    length = headers.get("content-length", "")
+    if not length.isdigit():
+        return JSONResponse({"detail": "Say how long the request is."}, 411)
+    if int(length) > BODY_MB.value * 1_000_000:
+        return JSONResponse({"detail": f"A request may have {BODY_MB.value} MB; upload what is longer."}, 413)
+    return None
 
 
 def settings(studio: Studio) -> dict[str, Any]:
-    """What FastAPI needs to know: the fence, and the address at which the app says how it is."""
+    """What FastAPI needs to know: the address at which the app says how it is."""
 
     def health(_: Any) -> JSONResponse:
         said = studio.health
         return JSONResponse(said, 200 if said["status"] == "ok" else 503, {"Cache-Control": "no-store"})
 
-    return {"middleware": [Middleware(Guard)], "routes": [Route("/health", health)]}
+    return {"routes": [Route("/health", health)]}
 
 
 def install_guards() -> None:
-    """Files are uploaded, never fetched; and what gradio would print is logged without what was sent."""
+    """The fence is up; files are uploaded, never fetched; what gradio would print is logged without what was sent."""
+    # gradio has no setting for any of it.
+    routes.CustomCORSMiddleware = Fence  # type: ignore[misc,assignment]
     take = Block.async_move_resource_to_block_cache
 
     async def take_file(self: Block, url_or_file_path: str | Path | None) -> str | None:
@@ -56,6 +110,5 @@ def install_guards() -> None:
             raise gr.Error("This app fetches nothing; upload the file.", print_exception=False)
         return await take(self, url_or_file_path)
 
-    # gradio has no setting for it.
     Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign]
     traceback.print_exc = lambda *_, **__: log.error("a request failed", exc_info=True)

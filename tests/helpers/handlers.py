@@ -25,7 +25,8 @@ class Handlers:
     def __init__(self, studio: Studio, page: gr.Blocks | None = None, name: str = "page"):
         self.studio, self.page = studio, page or build(studio)
         self.request = gr.Request(session_hash=name)
-        self.blocks = contextvars.copy_context().run(opened, self.page, self.request)
+        self.blocks = SessionState(self.page).blocks_config
+        contextvars.copy_context().run(open_all, self.page, self.blocks, self.request)
         self.parts = {part.elem_id: part for part in self.blocks.blocks.values() if part.elem_id}
         self.held: dict[Block, Any] = {}
 
@@ -105,13 +106,11 @@ class Handlers:
                 self.held[part] = update
 
 
-def opened(page: gr.Blocks, request: gr.Request) -> BlocksConfig:
-    """What a visitor has who has opened every tab."""
-    config = SessionState(page).blocks_config
+def open_all(page: gr.Blocks, config: BlocksConfig, request: gr.Request) -> None:
+    """Open every tab for a visitor who has this much of the page."""
     LocalContext.blocks_config.set(config)
     for one in page.renderables:
         one.apply(request)
-    return config
 
 
 def sent(part: Block, value: Any) -> Any:

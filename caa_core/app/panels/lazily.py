@@ -4,11 +4,12 @@ import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 
 import gradio as gr
 from gradio.blocks import Blocks
 from gradio.components import FormComponent
-from gradio.context import get_blocks_context
+from gradio.context import LocalContext, get_blocks_context
 
 from caa_core.app.panels.common import QUIET, Updates, properties
 from caa_core.app.panels.page import Build, Page, Tab
@@ -56,16 +57,23 @@ def show_at_first(updates: Updates) -> None:
 
 @contextmanager
 def _new_parts(page: Blocks) -> Iterator[None]:
-    """Tell gradio of what is drawn inside what it finds out by itself only of a page's first parts: that they can be
-    typed into. Of files that they show it keeps one list, not one of each visitor's part for as long as the app runs.
+    """Let what is drawn inside become a part of a visitor's page all at once: gradio goes through what a page has while
+    it works on other events. And say of it what gradio finds out by itself only of a page's first parts: that they can
+    be typed into. Of files that they show it keeps one list, not one of each visitor's part.
     """
     config = get_blocks_context()
     assert config
-    there, lists = {*config.blocks}, len(page.temp_file_sets)
-    yield
-    del page.temp_file_sets[lists:]
-    for part in [part for number, part in config.blocks.items() if number not in there]:
+    drawing, lists = copy(config), len(page.temp_file_sets)
+    token = LocalContext.blocks_config.set(drawing)
+    try:
+        yield
+    finally:
+        LocalContext.blocks_config.reset(token)
+        del page.temp_file_sets[lists:]
+    for part in [part for number, part in drawing.blocks.items() if number not in config.blocks]:
         page.upload_file_set |= part.temp_files
         part.temp_files = page.upload_file_set
         if isinstance(part, FormComponent | gr.File) and part.interactive is None:
             part.interactive = True
+        config.blocks[part._id] = part
+    config.fns, config.fn_id = drawing.fns, drawing.fn_id

@@ -1,5 +1,6 @@
 """What is drawn at once, what is drawn when a tab is first opened, and how both show again what a person had."""
 
+import contextvars
 import json
 
 import gradio as gr
@@ -7,9 +8,11 @@ import pytest
 from gradio.state_holder import SessionState
 
 from app import build
-from caa_core.app.panels.lazily import show_at_first
+from caa_core.app.panels import steer
+from caa_core.app.panels.lazily import lazily, show_at_first
+from caa_core.app.panels.page import Page, Tab, draw_tabs
 from caa_core.app.studio import Studio
-from tests.helpers.handlers import Handlers, opened
+from tests.helpers.handlers import Handlers, open_all
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +38,32 @@ def test_what_can_be_typed_into_can_be_typed_into_when_it_is_drawn_later(studio,
     assert page.parts["generate-preview"].interactive is False
 
 
-def test_a_visitor_who_opens_every_tab_leaves_nothing_behind_in_the_page(blocks):
+def test_a_visitor_who_opens_every_tab_leaves_nothing_behind_in_the_page(studio, blocks):
     before = len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)
-    config = opened(blocks, gr.Request(session_hash="somebody"))
+    config = Handlers(studio, blocks, "somebody").blocks
     assert len(config.blocks) > 2 * len(blocks.blocks)
     assert (len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)) == before
     assert len(SessionState(blocks).blocks_config.blocks) == len(blocks.blocks)
+
+
+def test_a_tab_becomes_a_part_of_a_page_all_at_once(studio):
+    """Whatever gradio goes through meanwhile for another event of the same visitor."""
+    seen = []
+
+    def draw(page, tab):
+        before = [*config.fns], [*config.blocks]
+        gr.Button(elem_id="late").click(lambda: None)
+        seen.append(before == ([*config.fns], [*config.blocks]))
+        return Tab()
+
+    with gr.Blocks() as blocks:
+        page = Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0))
+        draw_tabs(page, [("Title", "name", lazily(draw))])
+    state = SessionState(blocks)
+    config, functions = state.blocks_config, state.blocks_config.fns
+    contextvars.copy_context().run(open_all, blocks, config, gr.Request(session_hash="quick"))
+    assert seen == [True]
+    assert "late" in {part.elem_id for part in config.blocks.values()} and len(config.fns) == len(functions) + 1
 
 
 def test_what_was_kept_and_cannot_be_read_is_said_and_the_rest_is_shown(studio, blocks, monkeypatch):

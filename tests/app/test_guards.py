@@ -1,0 +1,108 @@
+"""What strangers, other sites and gradio's own conveniences are kept from."""
+
+import http.client
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlparse
+
+import httpx
+import pytest
+from huggingface_hub import constants
+
+from caa_core.limits import BODY_MB
+from tests.helpers.app import get
+
+JOIN = {"data": ["Hi", ["joy:1:1"], None, "", "all", 2, 0, 0], "fn_index": 0, "session_hash": "somebody"}
+
+
+def post(app, path, **more):
+    return httpx.post(f"{app.url}gradio_api/{path}", timeout=300, **more)
+
+
+@pytest.mark.parametrize(
+    ("way", "path"),
+    [
+        ("GET", "gradio_api/runs"),
+        ("GET", "gradio_api/run-history/buckets"),
+        ("GET", "gradio_api/run-history/records?bucket_id=a/b"),
+        ("POST", "gradio_api/run-history/connect"),
+        ("GET", "monitoring"),
+        ("GET", "monitoring/summary"),
+        ("POST", "gradio_api/process_recording"),
+        ("POST", "gradio_api/component_server"),
+        ("GET", "gradio_api/custom_component/x/server/component/index.js"),
+        ("POST", "gradio_api/vibe-edit/"),
+        ("GET", "gradio_api/vibe-code"),
+        ("GET", "gradio_api/dev/reload"),
+        ("POST", "gradio_api/stream/abc"),
+    ],
+)
+def test_what_the_page_has_no_use_for_is_closed(tiny_app, way, path):
+    assert httpx.request(way, f"{tiny_app.url}{path}", timeout=300).status_code == 403
+
+
+def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monkeypatch):
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("authorization")))
+            self.send_error(404)
+
+        do_POST = do_PUT = do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_owner")
+    theirs = {"x-gradio-history-bucket": "owner/bucket", "x-forwarded-for": "127.0.0.1"}
+    get(f"{tiny_app.url}gradio_api/run-history/buckets")
+    post(tiny_app, "run-history/connect", json={"bucket_id": "owner/bucket"}, headers=theirs)
+    said = post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers=theirs)
+    event = said.json()["event_id"]
+    assert "event: complete" in get(f"{tiny_app.url}gradio_api/call/steer/{event}").text
+    hub.shutdown()
+    hub.server_close()
+    assert asked == []
+
+
+@pytest.mark.parametrize("host", ["", "app.example"])
+def test_other_sites_may_neither_read_nor_ask(tiny_app, host):
+    foreign = {"Origin": "https://evil.example"} | ({"Host": host} if host else {})
+    said = httpx.get(f"{tiny_app.url}config", headers=foreign, timeout=300)
+    assert said.status_code == 200 and not [name for name in said.headers if name.startswith("access-control")]
+    preflight = {**foreign, "Access-Control-Request-Method": "POST"}
+    said = httpx.options(f"{tiny_app.url}gradio_api/queue/join", headers=preflight, timeout=300)
+    assert not [name for name in said.headers if name.startswith("access-control")]
+    for path in ("queue/join", "upload", "call/steer"):
+        said = post(tiny_app, path, json=JOIN, headers={**foreign, "Sec-Fetch-Site": "cross-site"})
+        assert said.status_code == 403 and "Another site" in said.text
+    # The page itself, and programs.
+    for own in ({"Sec-Fetch-Site": "same-origin", "Origin": tiny_app.url.rstrip("/")}, {}):
+        assert post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers=own).status_code == 200
+
+
+def test_a_browser_is_told_what_the_page_may_do(tiny_app):
+    told = get(tiny_app.url).headers
+    policy = dict(line.strip().split(" ", 1) for line in told["content-security-policy"].split(";"))
+    assert policy["object-src"] == policy["base-uri"] == "'none'" and policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"].split() == ["'self'", "https://huggingface.co", "https://*.hf.space"]
+    assert told["x-content-type-options"] == "nosniff" and told["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Content-Length": str(BODY_MB.alone * 1_000_000 + 1)}, 413), ({"Transfer-Encoding": "chunked"}, 411)],
+)
+def test_a_request_that_is_too_long_is_refused_before_it_is_read(tiny_app, headers, status):
+    """None of its body is sent here, so nobody could have read it."""
+    connection = http.client.HTTPConnection(urlparse(tiny_app.url).netloc, timeout=300)
+    connection.putrequest("POST", "/gradio_api/queue/join")
+    for name, value in ({"Content-Type": "application/json"} | headers).items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    assert connection.getresponse().status == status
+    connection.close()
