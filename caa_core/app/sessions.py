@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,6 +93,11 @@ class Person:
         if self.library:
             self.library.delete_vector(name)
         return vector
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether nothing would be lost with them."""
+        return not (self.vectors or self.results or self.draft or self._folder)
 
     def remember(self, name: str, data: Any) -> None:
         """Keep a result, plain data, under a name; the last one counts."""
@@ -288,13 +293,24 @@ class Sessions:
         return person
 
     def _make_room(self) -> None:
-        """Let go of whoever left longest ago, never of somebody who is here."""
-        here = {id(session.person) for session in self._pages.values() if not session.left}
-        left = [(page, session) for page, session in self._pages.items() if id(session.person) not in here]
-        if not left:
+        """Let go of who has nothing to lose, whoever they say they are; then of who left, longest ago first; never of
+        somebody who is here and has something.
+        """
+        pages: defaultdict[str, list[Session]] = defaultdict(list)
+        for session in self._pages.values():
+            pages[session.person.key].append(session)
+
+        def cost(key: str) -> tuple[int, float]:
+            theirs = pages[key]
+            idle = self._people[key].has_nothing and not any(session.jobs for session in theirs)
+            left = all(session.left for session in theirs)
+            return 0 if idle else 1 if left else 2, max((session.seen for session in theirs), default=0.0)
+
+        key = min(self._people, key=cost)
+        if cost(key)[0] == 2:
             raise InputError("This app is full: there are as many people here as it takes. Try again later.")
-        person = min(left, key=lambda item: item[1].seen)[1].person
-        for page in [page for page, session in left if session.person is person]:
+        person = self._people[key]
+        for page in [page for page, session in self._pages.items() if session.person is person]:
             del self._pages[page]
         self._end(person)
 

@@ -150,6 +150,22 @@ def test_a_full_app_lets_go_of_who_left_and_never_of_who_is_here(sessions, monke
     assert names(sessions.of("here")) == ["mine"]
 
 
+def test_a_name_alone_takes_nobody_s_place(sessions, clock, monkeypatch):
+    """Strangers who make up names by the hundred keep nobody out, and take nothing from who has something or waits."""
+    monkeypatch.setenv("CAA_MAX_SESSIONS", "5")
+    sessions.of("here").keep(vector())
+    clock.now += 1
+    sessions.of("waits").jobs["steer"] = Forever()
+    sessions.leave("here")
+    for number in range(300):
+        clock.now += 1
+        sessions.of(f"made up {number}")
+    newcomer = sessions.of("newcomer")
+    newcomer.keep(vector())
+    assert sessions.kept == 5
+    assert names(sessions.of("here")) == ["mine"] and sessions.of("waits").jobs and sessions.of("newcomer") is newcomer
+
+
 def test_a_session_holds_so_many_vectors(monkeypatch):
     monkeypatch.setenv("CAA_MAX_VECTORS", "2")
     session = Session()
