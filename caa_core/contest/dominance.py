@@ -16,7 +16,7 @@ import torch
 
 from caa_core.contest.decomposition import CANCELS
 from caa_core.contest.voice import Voice
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
+from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate, mean_of, means_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
@@ -109,8 +109,8 @@ def conclude(
     by = by_prompt(items, m)
     changes = by[1:] - by[0]
     cancels = _cancels(a, b)
-    delta_a, delta_b, delta_ab = (estimate(np.mean, change) for change in changes)
-    apart = estimate(lambda x, y, axis: (x - y).mean(axis), *changes[:2])
+    delta_a, delta_b, delta_ab = means_of(changes)
+    apart = mean_of(changes[0] - changes[1])
     dominance = estimate(dominance_of, *changes) if apart.is_clear and apart.value > 0 and not cancels else None
     kl_a, kl_b, kl_ab = (float(nats) if math.isfinite(nats) else None for nats in kl[1:4].mean(1))
     found = Contest(
@@ -123,7 +123,7 @@ def conclude(
         delta_ab=delta_ab,
         dominance=dominance,
         additive=(delta_a.value + delta_b.value) / apart.value if dominance else None,
-        interaction=estimate(lambda x, y, z, axis: (z - x - y).mean(axis), *changes),
+        interaction=mean_of(changes[2] - changes[0] - changes[1]),
         kl=(kl_a, kl_b, kl_ab),
         contest=False,
         verdict="",
@@ -136,14 +136,12 @@ def conclude(
 
 def by_prompt(items: Items, m: np.ndarray) -> np.ndarray:
     """[voices, prompts]: the mean over the items of each prompt."""
-    prompts = list(dict.fromkeys(pair.prompt for pair in items.pairs))
-    of = np.array([prompts.index(pair.prompt) for pair in items.pairs])
-    return np.stack([m[:, of == number].mean(1) for number in range(len(prompts))], axis=1)
+    of = np.array(items.prompts)
+    return np.stack([m[:, of == number].mean(1) for number in dict.fromkeys(items.prompts)], axis=1)
 
 
-def dominance_of(a: np.ndarray, b: np.ndarray, both: np.ndarray, axis: int = -1) -> np.ndarray:
-    """D of changes [..., prompts] under A, B and both, of their means over an axis."""
-    a, b, both = (change.mean(axis) for change in (a, b, both))
+def dominance_of(a: np.ndarray, b: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """D of mean changes under A, B and both."""
     return (2 * both - a - b) / (a - b)
 
 
@@ -175,11 +173,11 @@ def _in_words(found: Contest, cancels: bool) -> str:
         return f"{found.prompts} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
     if not found.contest or not found.dominance:
         return _no_contest(found)
-    dominance, low, high = found.dominance.value, found.dominance.low, found.dominance.high
+    dominance = found.dominance.value
     followed = f"follows {found.a if dominance > 0 else found.b}" if found.dominance.is_clear else "follows neither"
     return (
-        f"The model {followed}: D = {dominance:.2f}, {low:.2f} to {high:.2f}, {_beyond(found)} adding them predicts "
-        f"(D₀ = {found.additive:.2f}; {_interaction(found)})."
+        f"The model {followed}: D = {dominance:.2f}, {found.dominance.ends('.2f')}, {_beyond(found)} adding them "
+        f"predicts (D₀ = {found.additive:.2f}; {_interaction(found)})."
     )
 
 

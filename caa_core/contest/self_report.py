@@ -11,7 +11,7 @@ from caa_core.contest.thinking_arms import BOTH, STEERED, A, B
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import thinking_prompt, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.estimates import Estimate, estimate
+from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Answer, RenderedPair, Turn, render, thought_turns, with_answer
@@ -64,8 +64,8 @@ def ask_which(
     means = by_prompt(items, scores.of(STEERED)[0])
     says_a, follows_a = steered > 0.5, 2 * means[BOTH] > means[A] + means[B]
     report = SelfReport(
-        probability=estimate(np.mean, steered),
-        unsteered=estimate(np.mean, unsteered),
+        probability=mean_of(steered, within=(0, 1)),
+        unsteered=mean_of(unsteered, within=(0, 1)),
         mass=float(found.mass[1].mean()),
         prompts=len(steered),
         named_a=int(says_a.sum()),
@@ -100,7 +100,7 @@ def _in_words(report: SelfReport, a: str, b: str) -> str:
     if abs(p.value - 0.5) >= NAMED and not p.low <= 0.5 <= p.high:
         named = a if p.value > 0.5 else b
     return (
-        f"Asked which voice it followed, the model names {named}: p of {a} {p.value:.2f} ({p.low:.2f} to "
-        f"{p.high:.2f}); unsteered, reading the same text, {reader.value:.2f}. It names the voice that was "
+        f"Asked which voice it followed, the model names {named}: p of {a} {p:.2f}; "
+        f"unsteered, reading the same text, {reader.value:.2f}. It names the voice that was "
         f"measured in {report.agree} of {report.prompts} prompts."
     )

@@ -8,7 +8,7 @@ what it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·
 import itertools
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from caa_core.contest.contest import measure_voices
 from caa_core.contest.dominance import by_prompt, conclude
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
-from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate
+from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of
 from caa_core.metrics.grid import check_multipliers, parse_layers
 from caa_core.metrics.items import Items
 from caa_core.metrics.options import LAYERS
 from caa_core.metrics.options import MULTIPLIERS as ALL_MULTIPLIERS
-from caa_core.metrics.plain_data import plain, restored
+from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -65,16 +65,14 @@ class SurfaceRequest(Request):
 class SurfaceCell:
     """Both voices at once. a, b: their multipliers; for words 1 and 0, there or not.
 
-    m, change, low, high: mean over prompts in nats a token, and its change against the unsteered model with a bootstrap
-    95 % interval. kl: KL(unsteered ‖ steered) in nats; None where the model is told something.
+    m, change: mean over prompts in nats a token, and its change against the unsteered model. kl: KL(unsteered ‖
+    steered) in nats; None where the model is told something.
     """
 
     a: float
     b: float
     m: float
-    change: float
-    low: float
-    high: float
+    change: Estimate = field(metadata=SHARED)
     kl: float | None
 
 
@@ -162,10 +160,8 @@ def surface(
     changes = by[1:] - by[0]
     cost = [float(value) if math.isfinite(value) else None for value in kl[1:].mean(1)]
     cells = tuple(
-        SurfaceCell(x, y, float(of.mean()), change.value, change.low, change.high, nats)
-        for (x, y), of, change, nats in zip(
-            grid, by[1:], (estimate(np.mean, change) for change in changes), cost, strict=True
-        )
+        SurfaceCell(x, y, float(of.mean()), change, nats)
+        for (x, y), of, change, nats in zip(grid, by[1:], means_of(changes), cost, strict=True)
     )
     rate, straight, cheap = _rate(cells, changes)
     found = Surface(
@@ -210,13 +206,13 @@ def layer_grid(
     both = list(itertools.product(range(len(layers_a)), range(len(layers_b))))
     voices = [Voice("unsteered"), *ones[0], *ones[1], *(ones[0][x].beside(ones[1][y]) for x, y in both)]
     m, kl = yield from measure_voices(model, items, voices, system)
-    cells = []
+    cells, clear = [], 0
     for place, (x, y) in enumerate(both):
         rows = [0, 1 + x, 1 + len(layers_a) + y, 1 + len(layers_a) + len(layers_b) + place]
-        found = conclude(items, ones[0][x], ones[1][y], m[rows], kl[rows]).summary()
-        del found["rows"]
-        cells.append({"layer_a": layers_a[x], "layer_b": layers_b[y], **found})
-    clear = sum(not cell["interaction_low"] <= 0 <= cell["interaction_high"] for cell in cells)
+        found = conclude(items, ones[0][x], ones[1][y], m[rows], kl[rows])
+        cells.append({"layer_a": layers_a[x], "layer_b": layers_b[y], **found.summary()})
+        del cells[-1]["rows"]
+        clear += found.interaction.is_clear
     return LayerGrid(
         a=a.name,
         b=b.name,
@@ -265,10 +261,10 @@ def _rate(cells: Sequence[SurfaceCell], changes: np.ndarray) -> tuple[Estimate |
     mean = changes[kept].mean(1)
     total = float((mean**2).sum())
     straight = 1 - float(((mean - places @ slopes.mean(1)) ** 2).sum()) / total if total else None
-    a, b = (estimate(np.mean, slope) for slope in slopes)
+    a, b = means_of(slopes)
     if a.low <= 0 or b.high >= 0:
         return None, straight, len(kept)
-    return estimate(lambda x, y, axis: x.mean(axis) / -y.mean(axis), *slopes), straight, len(kept)
+    return estimate(lambda x, y: x / -y, *slopes), straight, len(kept)
 
 
 def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, float], ...]:
@@ -277,11 +273,11 @@ def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, floa
     found = []
     for at, run in itertools.groupby(sorted(cells, key=lambda cell: (same(cell), along(cell))), key=same):
         line = list(run)
-        places = [along(cell) for cell in line if cell.change == 0]
+        places = [along(cell) for cell in line if cell.change.value == 0]
         places += [
-            along(low) + (along(high) - along(low)) * low.change / (low.change - high.change)
+            along(low) + (along(high) - along(low)) * low.change.value / (low.change.value - high.change.value)
             for low, high in itertools.pairwise(line)
-            if low.change * high.change < 0
+            if low.change.value * high.change.value < 0
         ]
         found += [(at, place) if axes == "ab" else (place, at) for place in places]
     return tuple(sorted(found))
@@ -297,7 +293,7 @@ def _in_words(found: Surface) -> str:
         )
     a, b = (f"1 of {found.a}" if found.layer_a is not None else found.a), found.b
     unit = f" of {b}" if found.layer_b is not None else f" times {b}"
-    text = f"{a} weighs {found.rate.value:.2f}{unit} ({found.rate.low:.2f} to {found.rate.high:.2f})"
+    text = f"{a} weighs {found.rate.value:.2f}{unit} ({found.rate.ends('.2f')})"
     explained = f"{found.straight:.0%} of the {found.cheap} cells that cost less than {SAFE_KL:g} nats"
     if found.straight < STRAIGHT:
         return f"{text} on the average, but a plane explains only {explained}: go by the line of balance."

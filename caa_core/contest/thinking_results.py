@@ -24,7 +24,7 @@ from caa_core.contest.thinking_arms import (
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import ThinkingRequest, corrections, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate
+from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -108,7 +108,7 @@ class ThinkingSummary:
                 self.arms[arm.name] = self._arm(arm, scores)
         if self.plan.crossings and CROSSED not in self.arms and scores.has(CROSSED):
             self.arms[CROSSED] = self._crossed(scores)
-        prompts = len({pair.prompt for pair in self.items.pairs})
+        prompts = len(set(self.items.prompts))
         return ThinkingResult(
             a=self.a.name,
             b=self.b.name,
@@ -157,7 +157,7 @@ class ThinkingSummary:
     def _crossed(self, scores: ThinkingScores) -> ArmResult:
         cells = [self.plan.crossed(*crossing) for crossing in self.plan.crossings]
         ab, ba, aa, bb = m = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
-        apart = estimate(lambda x, y, axis: (x - y).mean(axis), aa, bb)
+        apart = mean_of(aa - bb)
         w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
         if m.shape[1] < FEWEST_PROMPTS:
             verdict = f"{m.shape[1]} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
@@ -165,7 +165,7 @@ class ThinkingSummary:
             verdict = (
                 f"Words and answer under {self.a.name} cannot be told from both under {self.b.name}, so there is no W."
             )
-        elif w.is_clear:
+        elif mean_of(ab - ba).is_clear:
             verdict = f"The {'words decide' if w.value > 0 else 'vectors decide'} more: W = {w}."
         else:
             verdict = f"Neither words nor vectors can be said to decide: W = {w}."
@@ -215,18 +215,17 @@ class ThinkingSummary:
         return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change})"
 
 
-def _dominance_less(*changes: np.ndarray, axis: int = -1) -> np.ndarray:
-    """D of the first three changes less D of the last three."""
-    a, b, both, direct_a, direct_b, direct_both = changes
-    return dominance_of(a, b, both, axis) - dominance_of(direct_a, direct_b, direct_both, axis)
+def _dominance_less(*means: np.ndarray) -> np.ndarray:
+    """D of the first three mean changes less D of the last three."""
+    return dominance_of(*means[:3]) - dominance_of(*means[3:])
 
 
 def _disagree(x: float | None, y: float | None) -> bool | None:
     return None if x is None or y is None else x * y < 0
 
 
-def _words_over_vector(ab: np.ndarray, ba: np.ndarray, aa: np.ndarray, bb: np.ndarray, axis: int = -1) -> np.ndarray:
-    return (ab - ba).mean(axis) / (aa - bb).mean(axis)
+def _words_over_vector(ab: np.ndarray, ba: np.ndarray, aa: np.ndarray, bb: np.ndarray) -> np.ndarray:
+    return (ab - ba) / (aa - bb)
 
 
 def _follows(a: str, b: str, dominance: Estimate) -> str:

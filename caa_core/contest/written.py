@@ -12,7 +12,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Direction, Reader
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, interval, share_of
+from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, mean_of, share_of
 from caa_core.metrics.grid import whole
 from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
@@ -200,8 +200,7 @@ def _result(
     }
     apart = {arm: by_voice["A"] - by_voice["B"] for arm, by_voice in shares.items()}
     difference, change = (
-        Estimate(float(line.mean()), *interval(line)) if reader.trusted else None
-        for line in (apart["both"], apart["both"] - apart["unsteered"])
+        mean_of(line) if reader.trusted else None for line in (apart["both"], apart["both"] - apart["unsteered"])
     )
     questions = len(by_arm["both"]) // samples
     return WrittenResult(*names, reader.summary(), questions, samples, arms, difference, change)

@@ -56,8 +56,8 @@ class Effect:
     def __str__(self) -> str:
         return (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
-            f"gain {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.low:+.2f} to "
-            f"{self.effect.high:+.2f}), more than {self.beaten} of {self.random_vectors} random vectors of the same "
+            f"gain {self.effect.value:+.2f} nats a token on the plain ones (95 % interval "
+            f"{self.effect.ends()}), more than {self.beaten} of {self.random_vectors} random vectors of the same "
             f"norm. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
             f"(unsteered {self.repetition_unsteered:.0%})."
         )

@@ -235,7 +235,7 @@ def in_words(scores: Sequence[LevelRating], unread: int = 0) -> str:
     if not scores:
         return "Nothing is scored yet."
     clear = [score for score in scores if score.change and score.scored > 1 and score.change.is_clear]
-    said = "No multiplier changes the score clearly: every interval of the change holds 0."
+    said = "No multiplier changes the score clearly: no interval of a change leaves 0 out."
     if clear:
         said = "Against the unsteered answers the score changes by " + ", ".join(
             f"{score.change} at × {score.multiplier:g}" for score in clear

@@ -17,7 +17,7 @@ from caa_core.data.presets import PRESETS, find_test_pairs
 from caa_core.errors import InputError
 from caa_core.measuring.sweep import RunScores, checked, score_runs
 from caa_core.metrics.controls import random_vectors
-from caa_core.metrics.estimates import Estimate, mean_of, reach
+from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.options import CONTROLS, LAYER, MULTIPLIERS, POSITIONS
 from caa_core.metrics.plain_data import FLAT, plain, restored
@@ -57,13 +57,13 @@ class KnowledgeLevel:
     """How the questions are answered at one multiplier, 0 being the unsteered model.
 
     accuracy: share of questions of which the right answer is the more probable over both letter orders; probability:
-    its mean. The changes are against the unsteered model, question by question. Intervals are bootstrap 95 % ones over
-    questions. random: the least and the most that random vectors of the same norm change the accuracy, where no change
-    lies between; None without them. mass: answer mass; kl: in nats.
+    its mean. The changes are against the unsteered model, question by question, with intervals over questions. random:
+    the least and the most that random vectors of the same norm change the accuracy, where no change lies between; None
+    without them. mass: answer mass; kl: in nats.
     """
 
     multiplier: float
-    accuracy: Estimate = field(metadata=FLAT)
+    accuracy: Share = field(metadata=FLAT)
     probability: Estimate = field(metadata=FLAT)
     accuracy_change: Estimate = field(metadata=FLAT)
     probability_change: Estimate = field(metadata=FLAT)
@@ -103,7 +103,7 @@ class Knowledge:
         first = self.rows[0]
         unsteered = (
             f"{first.accuracy.value:.0%} of {self.questions} questions of {self.data} right "
-            f"({first.accuracy.low:.0%} to {first.accuracy.high:.0%}), the right answer at "
+            f"({first.accuracy.ends('.0%')}), the right answer at "
             f"{first.probability.value:.2f}, answer mass {first.mass:.2f}"
         )
         if not self.answers:
@@ -115,19 +115,22 @@ class Knowledge:
 
     def _told(self, row: KnowledgeLevel) -> str:
         change = row.accuracy_change
-        points, least, most = (100 * x for x in (change.value, change.low, change.high))
-        numbers = f"accuracy {points:+.0f} points ({least:+.0f} to {most:+.0f})"
+        points = Estimate(*(100 * x for x in (change.value, change.low, change.high)))
+        numbers = f"accuracy {points.value:+.0f} points ({points.ends('+.0f')})"
         numbers += f", probability of the right answer {row.probability_change:+.3f}"
-        lost = most < 0 or row.probability_change.high < 0
+        lost = points.high < 0 or row.probability_change.high < 0
         if row.random:
             low, high = (100 * end for end in row.random)
             numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
             if lost:
-                numbers += ", as much" if low <= points else ", so it is this direction and not its length"
+                numbers += ", as much" if low <= points.value else ", so it is this direction and not its length"
         where = f"Layer {self.layer}, × {row.multiplier:g}"
         if lost:
             return f"{where} costs capability: {numbers}."
-        perhaps = f" (one of {-least:.0f} points or less is not ruled out)" if least < 0 else ""
+        perhaps = ""
+        if points.low < 0:
+            most = f"one of {-points.low:.0f} points or less" if points.has_interval else "one of any size"
+            perhaps = f" ({most} is not ruled out)"
         return f"{where}: no loss of capability is shown{perhaps}: {numbers}."
 
 
@@ -176,8 +179,8 @@ def _level(multiplier: float, baseline: RunScores, steered: RunScores, controls:
     before, after = _right(baseline), _right(steered)
     return KnowledgeLevel(
         multiplier=multiplier,
-        accuracy=mean_of(after),
-        probability=mean_of(steered.paired),
+        accuracy=share_of(after),
+        probability=mean_of(steered.paired, within=(0, 1)),
         accuracy_change=mean_of(after - before),
         probability_change=mean_of(steered.paired - baseline.paired),
         random=reach(np.array([(_right(one) - before).mean() for one in controls])),

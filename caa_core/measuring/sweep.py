@@ -285,11 +285,17 @@ def cells_of(items: Items, readings: Mapping[AnyPlace, RunScores], baseline: Run
     if not readings:
         return []
     scores = list(readings.values())
-    given = means_of(np.pad([one.value for one in scores], ((0, 0), (0, len(items.zeros)))))
-    change = means_of(np.stack([one.paired - baseline.paired for one in scores]))
+    prompts, zeros = np.array(items.prompts), np.arange(len(items.zeros))
+    within = (0, 1) if items.are_choices else (-np.inf, np.inf)
+    values = np.pad([one.value for one in scores], ((0, 0), (0, len(zeros))))
+    given = means_of(values, [*prompts, *(len(prompts) + zeros)], within)
     both = np.stack([one.both for one in scores])
-    both = both[:, ~np.isnan(both[0])]
-    swapped: Sequence[Estimate | None] = means_of(both) if both.size else [None] * len(scores)
+    there = ~np.isnan(both[0])
+    swapped: Sequence[Estimate | None] = [None] * len(scores)
+    if there.any():
+        swapped = means_of(both[:, there], prompts[there], within)
+    paired = prompts[there] if there.any() else prompts
+    change = means_of(np.stack([one.paired - baseline.paired for one in scores]), paired)
     return [
         SweepCell(
             layer=layer,

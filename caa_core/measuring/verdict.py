@@ -236,7 +236,7 @@ def _in_words(found: Verdict, against: Sequence[str]) -> str:
 def _numbers(found: Verdict) -> str:
     text = (
         f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by "
-        f"{found.difference.value:+.3f} (95 % interval {found.difference.low:+.3f} to {found.difference.high:+.3f}, "
+        f"{found.difference.value:+.3f} (95 % interval {found.difference.ends('+.3f')}, "
         f"{found.items} items)"
     )
     if found.random and found.shuffled:

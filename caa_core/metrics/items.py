@@ -2,8 +2,10 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.splits import prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask
@@ -58,6 +60,11 @@ class Items:
         """Those of the items; what counts as 0 is left out."""
         kept = [(self.pairs[i], self.swapped[i]) for i in indices]
         return replace(self, pairs=tuple(p for p, _ in kept), swapped=tuple(s for _, s in kept), zeros=())
+
+    @cached_property
+    def prompts(self) -> list[int]:
+        """The number of each item's prompt; see `splits.prompts_of`."""
+        return prompts_of(self.pairs)
 
     def halves(self) -> tuple[list[int], list[int]]:
         """Indices of every other item, and of the rest: one half to choose settings on, the other to report them on."""

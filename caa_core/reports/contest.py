@@ -130,7 +130,11 @@ def dominance_gauge(contest: Contest) -> go.Figure | None:
     found = contest.dominance
     figure = go.Figure()
     figure.add_scatter(
-        x=[found.low, found.high], y=[0, 0], mode="lines", line={"color": GREEN, "width": 10}, name="95 % interval"
+        x=[found.low, found.high] if found.has_interval else [],
+        y=[0, 0] if found.has_interval else [],
+        mode="lines",
+        line={"color": GREEN, "width": 10},
+        name="95 % interval",
     )
     figure.add_scatter(
         x=[found.value],

@@ -7,6 +7,7 @@ figures sit in a light page as in a dark one.
 import html
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import plotly.graph_objects as go
@@ -60,8 +61,9 @@ def look(number: int) -> tuple[str, str, str]:
 
 
 def error_bars(found: Sequence[Estimate], thickness: float = 2) -> dict[str, Any]:
-    """The intervals of estimates, for `error_x` or `error_y`."""
-    above, below = [one.high - one.value for one in found], [one.value - one.low for one in found]
+    """The intervals of estimates, for `error_x` or `error_y`; where there is none, no bar."""
+    above = [one.high - one.value if one.has_interval else None for one in found]
+    below = [one.value - one.low if one.has_interval else None for one in found]
     return {"type": "data", "symmetric": False, "thickness": thickness, "array": above, "arrayminus": below}
 
 
@@ -94,10 +96,17 @@ def band(
     colour: str,
     **trace: Any,
 ) -> None:
-    """Shade what lies between two lines, which are not drawn; a legend names it once at most."""
-    edge = {"x": list(x), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-    figure.add_scatter(**edge, y=list(low), **{**trace, "showlegend": False})
-    figure.add_scatter(**edge, y=list(high), fill="tonexty", fillcolor=faint(colour), **trace)
+    """Shade what lies between two lines, which are not drawn; a legend names it once at most. Where they are not finite
+    there is a gap.
+    """
+    ends = zip(x, low, high, strict=True)
+    for there, run in groupby(ends, key=lambda place: all(map(math.isfinite, place[1:]))):
+        if there:
+            along, lower, upper = map(list, zip(*run, strict=True))
+            edge = {"x": along, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+            figure.add_scatter(**edge, y=lower, **{**trace, "showlegend": False})
+            figure.add_scatter(**edge, y=upper, fill="tonexty", fillcolor=faint(colour), **trace)
+            trace |= {"showlegend": False}
 
 
 def reach_of_controls(figure: go.Figure, x: Sequence[float | None], y: Sequence[float | None], **trace: Any) -> None:

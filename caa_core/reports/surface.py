@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from caa_core.contest.dominance import Contest
 from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell, surface_of
-from caa_core.metrics.estimates import SAFE_KL, Estimate
+from caa_core.metrics.estimates import SAFE_KL
 from caa_core.reports.style import BLUE, HEIGHT, ORANGE, cut, heat_map, plain, reach
 from caa_core.reports.writing import Report, Section
 
@@ -47,7 +47,7 @@ def surface_map(surface: Surface) -> go.Figure:
     figure = _map(
         [f"{x:g}" for x in across],
         [f"{y:g}" for y in up],
-        [[cell.change for cell in row] for row in rows],
+        [[cell.change.value for cell in row] for row in rows],
         [[_in_words(surface, cell) for cell in row] for row in rows],
         [[(cell.a, cell.b) for cell in row] for row in rows],
         "Δ, nats a token",
@@ -128,7 +128,7 @@ def _in_words(surface: Surface, cell: SurfaceCell) -> str:
         cost += f", over {SAFE_KL:g}"
     return (
         f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b><br>"
-        f"Δ {Estimate(cell.change, cell.low, cell.high)}, m {cell.m:+.2f}<br>{cost}"
+        f"Δ {cell.change}, m {cell.m:+.2f}<br>{cost}"
     )
 
 

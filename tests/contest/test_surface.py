@@ -43,10 +43,11 @@ def test_a_cell_is_what_the_contest_says_of_both(planted, found):
     contest = finish(compete(model, items, *sides, controls=0))
     cells = {(cell.a, cell.b): cell for cell in surface.cells}
     both = cells[0.02, 0.02]
-    assert both.change == pytest.approx(contest.delta_ab.value, abs=1e-5)
+    assert both.change.value == pytest.approx(contest.delta_ab.value, abs=1e-5)
     assert both.kl == pytest.approx(contest.kl[2], abs=1e-5)
-    assert cells[0.02, 0.0].change == pytest.approx(contest.delta_a.value, abs=1e-5)
-    assert cells[0.0, 0.0].change == cells[0.0, 0.0].low == 0 and cells[0.0, 0.0].m == surface.unsteered
+    assert cells[0.02, 0.0].change.value == pytest.approx(contest.delta_a.value, abs=1e-5)
+    assert cells[0.0, 0.0].change.value == 0 and not cells[0.0, 0.0].change.has_interval
+    assert cells[0.0, 0.0].m == surface.unsteered
 
 
 def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):
@@ -64,7 +65,7 @@ def test_words_are_there_or_not(planted):
     found = finish(surface(model, items, voice("A", toward), told, (-0.1, 0.0, 0.1)))
     assert {(cell.a, cell.b) for cell in found.cells} == {(a, b) for a in (-0.1, 0.0, 0.1) for b in (0.0, 1.0)}
     assert found.layer_b is None and all((cell.kl is None) == (cell.b == 1) for cell in found.cells)
-    alone = {cell.a: cell.change for cell in found.cells if cell.b == 0}
+    alone = {cell.a: cell.change.value for cell in found.cells if cell.b == 0}
     assert alone[-0.1] < 0 == alone[0.0] < alone[0.1]
     assert {b for _, b in found.balance} <= {0.0, 1.0}
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
@@ -29,6 +30,8 @@ from caa_core.vectors.vector import Provenance, SteeringVector
 
 HOSTILE = "<script>alert(1)</script>"
 FORMULA = "=1+1"
+# A number that has no interval.
+ALONE = 0.375
 READING = {"trusted": True, "text": "AUC 0.9.", "doubt": "", "held_out_read_right": {}}
 UNTRUSTED = READING | {"trusted": False, "doubt": "No voice is named."}
 RUN = {
@@ -49,6 +52,7 @@ def files(report, folder):
 
 
 def around(number, reach=0.1):
+    reach = math.inf if number == ALONE else reach
     return Estimate(number, number - reach, number + reach)
 
 
@@ -146,9 +150,7 @@ def surface(number=0.5, count=3):
         items=2,
         prompts=2,
         unsteered=0.0,
-        cells=tuple(
-            SurfaceCell(a, b, number, number, number - 0.1, number + 0.1, None if b else 0.6) for a, b in places
-        ),
+        cells=tuple(SurfaceCell(a, b, number, around(number), None if b else 0.6) for a, b in places),
         balance=((0.25, 0.25), (0.5, 0.5)) if count > 1 else (),
         rate=around(number),
         straight=number,

@@ -1,13 +1,10 @@
 import json
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import bootstrap, t
 
 from caa_core.measuring.effect import Effect, measure
 from caa_core.metrics.controls import random_vectors
-from caa_core.metrics.estimates import interval, intervals
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
@@ -23,22 +20,6 @@ def test_random_vectors_have_the_norm_and_nothing_else_in_common():
     cosines = torch.nn.functional.normalize(stacked) @ torch.nn.functional.normalize(stacked).T
     assert (cosines - torch.eye(21)).abs().max() < 0.6
     assert torch.equal(drawn[3], random_vectors(vector, 20)[3])
-
-
-def test_the_interval_of_a_mean():
-    values = np.random.default_rng(0).normal(1, 2, 400)
-    expected = t.interval(0.95, 399, values.mean(), values.std(ddof=1) / 20)
-    assert interval(values) == pytest.approx(expected, abs=0.03)
-    assert interval(np.ones(5)) == (1.0, 1.0)
-
-
-def test_intervals_are_scipys_one_mean_at_a_time():
-    values = np.random.default_rng(1).normal(0.5, 0.2, (4, 30))
-    low, high = intervals(values)
-    for row, lower, upper in zip(values, low, high, strict=True):
-        expected = bootstrap((row,), np.mean, n_resamples=9999, method="percentile", rng=5).confidence_interval
-        assert (lower, upper) == pytest.approx(tuple(expected), abs=0.005)
-    assert interval(np.array([0.3])) == (0.3, 0.3)
 
 
 def test_repetition():

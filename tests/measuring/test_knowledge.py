@@ -1,6 +1,7 @@
 """What steering costs on a test whose right answers are known: planted models that know, that do not, that are hurt."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -100,6 +101,10 @@ def test_what_is_lost_is_said_beside_random_vectors():
     assert down.endswith("change accuracy by -10 to +0, so it is this direction and not its length.")
     assert up.endswith("change accuracy by -25 to +0, as much.")
     assert half.startswith("Layer 2, × 0.5: no loss of capability is shown (one of 6 points or less is not ruled out)")
+    alike = Estimate(0.0, -math.inf, math.inf)
+    same = replace(rows[3], accuracy_change=alike, probability_change=alike)
+    none = str(replace(found, rows=(rows[0], same))).splitlines()[1]
+    assert "no loss of capability is shown (one of any size is not ruled out): accuracy +0 points (none)" in none
     assert not replace(found, rows=(answered(0.0, 0.54, 0.0, None), *rows[1:])).answers
 
 

@@ -7,10 +7,10 @@ import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.measuring.sweep import Sweep, sweep
-from caa_core.metrics.estimates import interval
+from caa_core.measuring.sweep import RunScores, Sweep, cells_of, sweep
+from caa_core.metrics.estimates import mean_of
 from caa_core.metrics.grid import parse_multipliers
-from caa_core.metrics.items import choose_items
+from caa_core.metrics.items import Items, choose_items
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
@@ -33,6 +33,10 @@ def items(tiny_llama):
     return finish(choose_items(tiny_llama, LETTERS))
 
 
+def ends(found):
+    return found.low, found.high
+
+
 def test_cells_are_means_over_the_scores(tiny_llama, vector, items):
     found = finish(sweep(tiny_llama, items, vector, [1, 3], MULTIPLIERS))
     assert [(cell.layer, cell.multiplier) for cell in found.cells] == [(x, m) for x in (1, 3) for m in MULTIPLIERS]
@@ -42,11 +46,11 @@ def test_cells_are_means_over_the_scores(tiny_llama, vector, items):
         other = finish(score(tiny_llama, [pair.swapped() for pair in LETTERS.pairs], [run]))
         both = ((plain.probability[1] + other.probability[1]) / 2).numpy()
         assert cell.probability.value == pytest.approx(plain.probability[1].mean().item(), abs=1e-5)
-        assert (cell.probability.low, cell.probability.high) == pytest.approx(
-            interval(plain.probability[1].numpy()), abs=1e-4
+        assert ends(cell.probability) == pytest.approx(
+            ends(mean_of(plain.probability[1].numpy(), within=(0, 1))), abs=1e-4
         )
         assert cell.swapped.value == pytest.approx(both.mean(), abs=1e-5)
-        assert (cell.swapped.low, cell.swapped.high) == pytest.approx(interval(both), abs=1e-4)
+        assert ends(cell.swapped) == pytest.approx(ends(mean_of(both, within=(0, 1))), abs=1e-4)
         assert cell.answer_mass == pytest.approx(plain.mass[1].mean().item(), rel=1e-3)
         assert cell.kl == pytest.approx(plain.kl[1].mean().item(), abs=1e-5)
         assert cell.matching + cell.not_matching + cell.neither == 3
@@ -161,3 +165,23 @@ def test_multipliers_in_words():
     for text in ("", "1,two", "1,,2", "nan"):
         with pytest.raises(InputError):
             parse_multipliers(text)
+
+
+def test_copies_of_an_item_do_not_narrow_the_intervals():
+    random = np.random.default_rng(0)
+    pairs = tuple(ContrastPair(f"{number}?", "Yes", "No", number) for number in range(8))
+    value, before = random.uniform(size=8), random.uniform(size=8)
+    once, twice = (
+        cells_of(
+            Items("given", "", pairs * count, (None,) * 8 * count),
+            {(1, 1.0): readings_of(np.tile(value, count))},
+            readings_of(np.tile(before, count)),
+        )[0]
+        for count in (1, 2)
+    )
+    assert ends(twice.probability) == pytest.approx(ends(once.probability))
+    assert ends(twice.difference) == pytest.approx(ends(once.difference))
+
+
+def readings_of(values):
+    return RunScores(values, np.full(len(values), np.nan), values, values)

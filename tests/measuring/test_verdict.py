@@ -194,7 +194,7 @@ def test_joy_is_an_effect_on_the_embedded_model(embedded):
     joy = presets()["joy"]
     pairs = joy.dataset().first(16)
     vector = finish(extract(embedded, pairs, [12]))
-    held_out = joy.test().first(6)
+    held_out = joy.test().first(16)
     request = EvaluationRequest.parse(data=held_out, layers=[12], multipliers=[1], counts=False, made_from=pairs)
     found = finish(evaluate(embedded, request, vector))
     assert found.conclusion.verdict.effect is True

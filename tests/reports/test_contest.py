@@ -44,3 +44,5 @@ def test_without_a_contest_there_is_no_gauge():
     assert dominance_gauge(Contest.of(results.contest() | {"contest": False})) is None
     gauge = dominance_gauge(Contest.of(results.contest()))
     assert gauge.data[0].x == pytest.approx((0.4, 0.6)) and gauge.layout.xaxis.range == (-1.3, 1.3)
+    alone = dominance_gauge(Contest.of(results.contest(results.ALONE)))
+    assert not alone.data[0].x and alone.data[1].x == (results.ALONE,) and alone.layout.xaxis.range == (-1.3, 1.3)

@@ -10,6 +10,8 @@ from caa_core.reports.style import MOST_NUMBERS, band, between_voices, cut, erro
 def test_bars_reach_from_the_number_to_the_ends_of_its_interval():
     bars = error_bars([Estimate(0.5, 0.25, 1.0), Estimate(0, 0, 0)])
     assert (bars["array"], bars["arrayminus"]) == ([0.5, 0], [0.25, 0])
+    none = error_bars([Estimate(0.5, -math.inf, math.inf)])
+    assert (none["array"], none["arrayminus"]) == ([None], [None])
 
 
 def test_a_line_is_broken_where_a_number_is_none():
@@ -24,6 +26,13 @@ def test_a_band_lies_between_two_lines_and_is_named_once():
     band(figure, [1, 2], [0, 1], [2, 3], "#888888", name="band")
     low, high = figure.data
     assert (low.y, high.y, high.fill, low.showlegend, high.showlegend) == ((0, 1), (2, 3), "tonexty", False, None)
+
+
+def test_a_band_has_a_gap_where_there_is_no_interval():
+    figure = go.Figure()
+    band(figure, [1, 2, 3, 4], [0, 1, -math.inf, 2], [2, 3, math.inf, 4], "#888888", name="band")
+    assert [trace.x for trace in figure.data] == [(1, 2), (1, 2), (4,), (4,)]
+    assert [trace.showlegend for trace in figure.data] == [False, None, False, False]
 
 
 @pytest.mark.parametrize(("side", "written"), [(12, True), (13, False)])

@@ -1,4 +1,6 @@
+import html
 import math
+import re
 
 import plotly.graph_objects as go
 import pytest
@@ -39,6 +41,16 @@ def test_a_number_that_is_none_is_null_and_an_empty_cell(report_with, number, tm
     assert "null" in as_json(data) and len(rows) == len(report.rows)
     assert not {"nan", "inf", "-inf"} & {cell for row in rows for cell in row.values()}
     assert "NaN" not in page and "Infinity" not in page
+
+
+def test_where_there_is_no_interval_none_is_written(report_with, tmp_path):
+    report = report_with(results.ALONE)
+    _, rows, page = files(report, tmp_path)
+    said = [html.unescape(page), report.text, *(cell for row in rows for cell in row.values())]
+    for text in said:
+        assert not re.search(r"(?<![A-Za-z])(inf|nan)(?![A-Za-z])", text), text
+        # What controls reach stands between two numbers that may be alike.
+        assert not re.search(r"\(([+-]?[\d.]+%?) to \1\)", text), text
 
 
 @pytest.mark.parametrize("count", [0, 1])
