@@ -19,6 +19,7 @@ import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import Preset
+from caa_core.data.splits import prompts_of
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import FEWEST_PROMPTS, Share, auc
 from caa_core.model.loading import SteerableModel
@@ -188,27 +189,26 @@ def calibrate(
     """
     sets = (data.a, data.b)[: len(directions)]
     for direction, pairs in zip(directions, sets, strict=True):
-        if len({pair.prompt for pair in pairs}) < FEWEST_PROMPTS:
+        if len(set(prompts_of(pairs))) < FEWEST_PROMPTS:
             raise InputError(
                 f"Reading the voice {direction.name} takes held-out answers to at least {FEWEST_PROMPTS} prompts: give "
                 "a file of contrast pairs that its vector was not made from."
             )
-    labelled = [
-        (pair.prompt, answer, label)
-        for pairs, labels in zip((*sets, data.contest), (("A", "not A"), ("B", "not B"), ("A'", "B'")), strict=False)
-        for pair in pairs
-        for answer, label in zip((pair.positive, pair.negative), labels, strict=True)
-    ]
-    projections = yield from _project(model, [(prompt, answer, "") for prompt, answer, _ in labelled], directions)
-    return _calibrated(tuple(directions), labelled, projections)
+    kinds = zip((*sets, data.contest), (("A", "not A"), ("B", "not B"), ("A'", "B'")), strict=False)
+    given = [(pair, pair_labels) for pairs, pair_labels in kinds for pair in pairs]
+    said = [(pair.prompt, answer, "") for pair, _ in given for answer in (pair.positive, pair.negative)]
+    labels = np.array([label for _, pair_labels in given for label in pair_labels])
+    prompts = np.repeat(prompts_of([pair for pair, _ in given]), 2)
+    projections = yield from _project(model, said, directions)
+    return _calibrated(tuple(directions), labels, prompts, projections)
 
 
 def _calibrated(
-    directions: tuple[Direction, ...], labelled: Sequence[tuple[str, str, str]], projections: np.ndarray
+    directions: tuple[Direction, ...], labels: np.ndarray, prompts: np.ndarray, projections: np.ndarray
 ) -> Reader:
-    """From held-out answers, (prompt, answer, label) each, and what was read of them, [voices, answers]."""
-    prompts = [prompt for prompt, _, _ in labelled]
-    labels = np.array([label for _, _, label in labelled])
+    """From the labels of held-out answers and the numbers of their prompts, [answers], and what was read of them,
+    [voices, answers].
+    """
     scales, aucs = [], {}
     for voice, line in zip("AB", projections, strict=False):
         there = labels == voice, labels == f"not {voice}"

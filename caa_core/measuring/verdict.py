@@ -157,7 +157,7 @@ def conclude(
 def propose(swept: Sweep) -> Proposal | str:
     """Chosen on the first half of the items: a proposal, or in words why there is none."""
     first, second = swept.items.halves()
-    if len(first) + len(second) < FEWEST_ITEMS:
+    if 2 * min(len(first), len(second)) < FEWEST_ITEMS:
         return f"{len(first) + len(second)} items are too few to choose on one half and judge on the other."
     half = {place: reading.some(first) for place, reading in swept.readings.items() if place[1]}
     baseline = swept.baseline.some(first)

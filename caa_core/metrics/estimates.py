@@ -1,6 +1,6 @@
 """Numbers with their 95 % intervals, and what is too small, too few or too costly to be called an effect."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from math import inf, isfinite
@@ -184,7 +184,9 @@ class Share(Estimate):
     spec = ".2f"
 
 
-def auc(values: np.ndarray, positive: np.ndarray, negative: np.ndarray, prompts: Sequence[str]) -> Share:
+def auc(
+    values: np.ndarray, positive: np.ndarray, negative: np.ndarray, prompts: Sequence[Hashable] | np.ndarray
+) -> Share:
     """Area under the ROC curve: how often one of `positive` answers (a mask) lies above one of the negative ones.
 
     With a bootstrap 95 % interval over prompts, all of whose answers are drawn together; it is never narrower than the

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.splits import prompts_of
+from caa_core.data.splits import halves, prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask
@@ -67,8 +67,8 @@ class Items:
         return prompts_of(self.pairs)
 
     def halves(self) -> tuple[list[int], list[int]]:
-        """Indices of every other item, and of the rest: one half to choose settings on, the other to report them on."""
-        return list(range(0, len(self.pairs), 2)), list(range(1, len(self.pairs), 2))
+        """Indices of items to choose settings on, and of those to report them on; see `splits.halves`."""
+        return halves(self.pairs)
 
 
 def choose_items(

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import binomtest
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold
 
-from caa_core.data.pairs import Dataset
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.splits import parts, prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -30,20 +30,20 @@ class Separation:
 
     error: the standard error, with what it counts for that folds share the pairs which the directions were made from
     (the corrected resampled t-test of Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52,
-    2003). pairs: how many were held out in all.
+    2003). prompts: how many were held out in all.
     """
 
     auc: float
     error: float
     folds: int
-    pairs: int
+    prompts: int
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """A t interval over the folds, and never narrower than the exact one of as many coins: folds that are all
-        perfect do not differ, which makes a few pairs no proof.
+        perfect do not differ, which makes a few prompts no proof.
         """
         reach = float(student.ppf((1 + confidence) / 2, self.folds - 1)) * self.error
-        exact = binomtest(round(self.auc * self.pairs), self.pairs).proportion_ci(confidence)
+        exact = binomtest(round(self.auc * self.prompts), self.prompts).proportion_ci(confidence)
         low, high = min(self.auc - reach, exact.low), max(self.auc + reach, exact.high)
         return max(0.0, float(low)), min(1.0, float(high))
 
@@ -102,27 +102,27 @@ def compare(
 ) -> Generator[Progress, None, Comparison]:
     """Read all pairs once, then make every method's direction from all of them and from all parts but one in turns.
 
-    An answer's score is its projection on the direction made without its pair. Both letter orders of a question stay
-    together. Yields `Progress`.
+    An answer's score is its projection on the direction made without its prompt: copies of a pair and both letter
+    orders of a question are held out together, see `splits.parts`. Yields `Progress`.
 
     Raises:
-        InputError: fewer than four pairs or too many, or what `extraction.extract` raises.
+        InputError: fewer than four prompts or too many pairs, or what `extraction.extract` raises.
     """
     layers = sorted({model.check_layer(layer) for layer in layers}) if layers is not None else range(model.num_layers)
-    groups = np.array([pair.line for pair in dataset.pairs])
-    questions = len(np.unique(groups))
-    if questions < 4:
+    lines = np.array([pair.line for pair in dataset.pairs])
+    if len(lines) > MOST_PAIRS:
+        raise InputError(f"{dataset.name} has {len(lines)} pairs; methods are compared on at most {MOST_PAIRS}.")
+    prompts = len(set(prompts_of(dataset.pairs)))
+    if prompts < 4:
         raise InputError(
-            f"{dataset.name} has {questions} pairs; comparing methods on held-out pairs takes four or more."
+            f"{dataset.name} has pairs of {prompts} prompts; comparing methods on held-out pairs takes four or more."
         )
-    if len(groups) > MOST_PAIRS:
-        raise InputError(f"{dataset.name} has {len(groups)} pairs; methods are compared on at most {MOST_PAIRS}.")
-    check_room(len(groups), len(layers), model.hidden_size)
-    kept = DifferenceList(len(layers), len(groups), model.hidden_size)
+    check_room(len(lines), len(layers), model.hidden_size)
+    kept = DifferenceList(len(layers), len(lines), model.hidden_size)
     yield from read_all(model, dataset, layers, read, kept)
     if torch.equal(kept.positive[0], kept.negative[0]):
         raise InputError(f"Read at '{read.of(dataset)}', the answers of {dataset.name} do not differ; choose another.")
-    folds = list(GroupKFold(min(FOLDS, questions)).split(groups, groups=groups))
+    folds = _folds(dataset.pairs, min(FOLDS, prompts))
     names = list(METHODS)
     cosines: dict[tuple[str, str], list[float]] = {(a, b): [] for i, a in enumerate(names) for b in names[i + 1 :]}
     separations: dict[str, list[Separation]] = {name: [] for name in names}
@@ -131,18 +131,25 @@ def compare(
         directions = {}
         for name in names:
             yield progress
-            directions[name] = _direction(name, positive, negative, groups)
-            separations[name].append(separation(_aucs(name, positive, negative, groups, folds), questions))
+            directions[name] = _direction(name, positive, negative, lines)
+            separations[name].append(separation(_aucs(name, positive, negative, lines, folds), prompts))
             progress.advance(0, 1)
         for (a, b), line in cosines.items():
             line.append(torch.cosine_similarity(directions[a], directions[b], dim=0).item())
         yield progress.advance(1, 0)
-    return Comparison(dataset.name, questions, len(folds), str(read.of(dataset)), tuple(layers), cosines, separations)
+    pairs = len(np.unique(lines))
+    return Comparison(dataset.name, pairs, len(folds), str(read.of(dataset)), tuple(layers), cosines, separations)
 
 
-def _direction(name: str, positive: torch.Tensor, negative: torch.Tensor, groups: np.ndarray) -> torch.Tensor:
+def _folds(pairs: Sequence[ContrastPair], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices of the pairs that directions are made from, and of those that are held out."""
+    everything = np.arange(len(pairs))
+    return [(np.setdiff1d(everything, part), np.array(part)) for part in parts(pairs, count)]
+
+
+def _direction(name: str, positive: torch.Tensor, negative: torch.Tensor, lines: np.ndarray) -> torch.Tensor:
     """[hidden_size], of what was read at pairs [pairs, hidden_size]; `single` gets the first question alone."""
-    rows = groups == groups[0] if name == "single" else slice(None)
+    rows = lines == lines[0] if name == "single" else slice(None)
     return METHODS[name](positive[rows], negative[rows])
 
 
@@ -150,20 +157,20 @@ def _aucs(
     name: str,
     positive: torch.Tensor,
     negative: torch.Tensor,
-    groups: np.ndarray,
+    lines: np.ndarray,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> list[float]:
     """For each fold, the AUC of its answers on the direction made from the other folds."""
     found = []
     for made_from, held_out in folds:
-        direction = _direction(name, positive[made_from], negative[made_from], groups[made_from])
+        direction = _direction(name, positive[made_from], negative[made_from], lines[made_from])
         scores = torch.cat([positive[held_out], negative[held_out]]) @ direction
         labels = np.repeat([1, 0], len(held_out))
         found.append(roc_auc_score(labels, scores.numpy()))
     return found
 
 
-def separation(aucs: Sequence[float], pairs: int) -> Separation:
-    """Mean of the AUCs of folds with its error; `pairs` were held out in all of them together."""
+def separation(aucs: Sequence[float], prompts: int) -> Separation:
+    """Mean of the AUCs of folds with its error; so many prompts were held out in all of them together."""
     error = np.std(aucs, ddof=1) * np.sqrt(1 / len(aucs) + 1 / (len(aucs) - 1))
-    return Separation(float(np.mean(aucs)), float(error), len(aucs), pairs)
+    return Separation(float(np.mean(aucs)), float(error), len(aucs), prompts)

@@ -131,12 +131,18 @@ def test_a_voice_that_is_planted_is_heard_and_one_that_is_turned_round_is_not():
     vector = sum(mean(prompt, "Joy, joy, joy!") - mean(prompt, "A plain answer.") for prompt in PROMPTS)
     found = finish(calibrate(model, [Direction("joy", vector, 1)], data))
     assert found.aucs["A"].value == 1 and found.accuracy == {"A": 1.0, "neither": 1.0}
+    shouted = [dataclasses.replace(pair, prompt=f" {pair.prompt.upper()}") for pair in data.a]
+    again = finish(calibrate(model, [Direction("joy", vector, 1)], HeldOut([*data.a, *shouted])))
+    assert again.aucs == found.aucs, "the same prompts again prove no more"
     turned = finish(calibrate(model, [Direction("joy", -vector, 1)], data))
     assert turned.aucs["A"].value == 0 and not turned.trusted and turned.accuracy == {}
 
 
 def test_what_calibration_asks_for():
     model = make_tiny("llama")
+    copies = [ContrastPair(f"How{' ' * n}are you?", "Great!", "Fine.", n) for n in range(1, 6)]
+    with pytest.raises(InputError, match="voice joy takes held-out answers to at least 4 prompts"):
+        finish(calibrate(model, [Direction("joy", torch.ones(32), 1)], HeldOut(copies)))
     with pytest.raises(InputError, match="voice joy takes held-out answers to at least 4 prompts"):
         finish(calibrate(model, [Direction("joy", torch.ones(32), 1)], HeldOut(pairs("Yes!", "No.")[:3])))
 

@@ -69,7 +69,7 @@ def test_the_whole_evaluation_finds_a_planted_effect_and_no_planted_null(tiny_ll
 
 
 def test_a_vector_that_only_says_a_is_found_out(tiny_llama):
-    found = concluded(tiny_llama, A_HEAVY, towards(tiny_llama, "A", "B", 3.0))[1]
+    found = concluded(tiny_llama, A_HEAVY, towards(tiny_llama, "A", "B", 2.0))[1]
     assert abs(found.verdict.as_given) > 0.15
     assert found.verdict.effect is False
     assert "that is the letter, not the behaviour" in found.text

@@ -71,4 +71,17 @@ def test_halves_share_nothing(tiny_llama):
     items = finish(choose_items(tiny_llama, TEXTS))
     first, second = items.halves()
     assert sorted(first + second) == [0, 1, 2, 3] and len(first) == 2
-    assert items.some(second).pairs == (TEXTS.pairs[1], TEXTS.pairs[3])
+    assert items.some(second).pairs == tuple(TEXTS.pairs[i] for i in second)
+
+
+def test_halves_of_questions_whose_letters_take_turns_have_both(tiny_llama):
+    """Each letter in each half as often; every other item would be those whose matching letter is A."""
+    items = finish(choose_items(tiny_llama, TEXTS.as_questions()))
+    assert [sorted(pair.positive for pair in items.some(half).pairs) for half in items.halves()] == [["(A)", "(B)"]] * 2
+
+
+def test_no_copy_of_an_item_is_in_the_other_half(tiny_llama):
+    items = finish(choose_items(tiny_llama, replace(TEXTS, pairs=TEXTS.pairs * 2)))
+    assert items.prompts == [0, 1, 2, 3] * 2
+    first, second = ({items.prompts[i] for i in half} for half in items.halves())
+    assert len(first) == len(second) == 2 and not first & second

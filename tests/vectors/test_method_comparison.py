@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,23 @@ def test_cosines_are_of_directions_from_all_pairs(tiny_llama):
     json.dumps(found.summary(), allow_nan=False)
 
 
-def test_too_few_pairs(tiny_llama):
-    with pytest.raises(InputError, match="takes four or more"):
-        finish(compare(tiny_llama, LETTERS))
+def test_too_few_prompts(tiny_llama):
+    """However often they stand there."""
+    for pairs in (LETTERS.pairs, LETTERS.pairs * 4):
+        with pytest.raises(InputError, match=r"has pairs of 3 prompts; .* takes four or more"):
+            finish(compare(tiny_llama, replace(LETTERS, pairs=pairs)))
+
+
+def test_prompts_that_stand_in_a_file_several_times_prove_nothing(tiny_llama):
+    """Noise is told apart by nothing that was held out; with its own copy on the other side it would be."""
+    random = np.random.default_rng(4)
+    words = ["red", "green", "blue", "black", "white", "round", "square", "long", "short", "old", "new", "hot", "cold"]
+    answers = [" ".join(random.choice(words, 4)) for _ in range(60)]
+    pairs = tuple(ContrastPair(f"What is number {n}?", *answers[2 * n : 2 * n + 2], n) for n in range(30))
+    copies = tuple(replace(pair, line=4 * pair.line + copy) for pair in pairs for copy in range(4))
+    once, often = (finish(compare(tiny_llama, Dataset("noise", "", "", given))) for given in (pairs, copies))
+    for method, line in often.separations.items():
+        assert not often.surely(method) and all(s.prompts == 30 and s.auc < 0.7 for s in line), method
+    for method in ("mean-difference", "pca"):
+        expected = [s.auc for s in once.separations[method]]
+        assert [s.auc for s in often.separations[method]] == pytest.approx(expected, abs=1e-3)
