@@ -49,10 +49,10 @@ class Handlers:
         assert len({fn.fn for fn in found}) == 1
         return found[0]
 
-    def after(self, name: str, output: str, failed: bool = False) -> list[BlockFunction]:
-        """What follows that handler on its end, or after an error."""
-        first = self.handler(name, output)._id
+    def after(self, button: str, failed: bool = False) -> list[BlockFunction]:
+        """What follows the handler of a button on its end, or after an error."""
         functions = self.blocks.fns.values()
+        (first,) = (fn._id for fn in functions if (self.parts[button]._id, "click") in fn.targets)
         return [fn for fn in functions if fn.trigger_after == first and fn.trigger_only_on_failure == failed]
 
     def call(self, name: str, output: str, **values: Any) -> Any:

@@ -14,7 +14,7 @@ from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress, Waiting, showing
 
 # A result as plain data, which is how it is kept.
 Plain = dict[str, Any]
@@ -40,12 +40,21 @@ class Cache:
 
 @dataclass
 class Run(Generic[Asked]):
-    """What one run was asked and has come to, which the worker notes, whether or not the page still listens."""
+    """What one run was asked and has come to, which the worker notes, whether or not the page still listens. How far it
+    has come is noted by the page.
+    """
 
     session: Session
     form: Mapping[str, Any]
     asked: Asked
     found: Plain | None = None
+    progress: Progress | None = None
+    note: str = ""
+
+    def reach(self, progress: Progress) -> None:
+        """Note how far it has come, once it has begun."""
+        if not isinstance(progress, Waiting):
+            self.progress, self.note = progress, progress.note or self.note
 
 
 class Experiment(Generic[Asked]):
@@ -69,15 +78,18 @@ class Experiment(Generic[Asked]):
         stop: gr.Button | None,
         status: Component,
         shown: Sequence[Block],
+        start: Callable[..., Dependency] | None = None,
     ):
         """form: the parts that are asked, by name. starters: the button that starts it, and others that are not to be
-        pressed meanwhile. status: says how far it has come. shown: the parts that `show` and `files` write to.
+        pressed meanwhile. status: says how far it has come. shown: the parts that `show` and `files` write to. start:
+        the event that starts it, where that is not a click of the first button.
         """
         self.page, self.studio = page, page.studio
         self.form, self.starters, self.status = dict(form), list(starters), status
         self.outputs = [status, *shown]
-        if starters:
-            self.starts_by(starters[0].click)
+        self.began: list[Dependency] = []
+        if start or starters:
+            self.starts_by(start or starters[0].click, self.run)
         if stop:
             stop.click(stopper(self.studio, self.name), queue=False, **QUIET)
         page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs])
@@ -98,12 +110,16 @@ class Experiment(Generic[Asked]):
         """Updates that show a result; `form` is what was asked, or nothing after a reload."""
         raise NotImplementedError
 
+    def show_part(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        """Updates that show what has come of a result while it goes on."""
+        return self.show(session, kept, form)
+
     def files(self, session: Session, kept: Plain) -> Updates:
         """Updates for what can be downloaded, once it has ended."""
         return {}
 
-    def ended(self, asked: Asked, kept: Plain | None, stopped: bool) -> str:
-        """What the status says at the end; `kept` is what has come, if anything."""
+    def ended(self, run: Run[Asked], stopped: bool) -> str:
+        """What the status says at the end."""
         return "Stopped; what was there before is still shown." if stopped else ""
 
     def keep(self, run: Run[Asked], found: Plain) -> Plain:
@@ -114,7 +130,7 @@ class Experiment(Generic[Asked]):
 
     def begin(self, run: Run[Asked]) -> Running:
         """Begin it as a job."""
-        return self.studio.run(lambda model: self._steps(model, run))
+        return self.studio.run(lambda model: self.steps(model, run))
 
     def waiting(self) -> Updates:
         """Updates for its beginning."""
@@ -130,18 +146,25 @@ class Experiment(Generic[Asked]):
 
     @guarded
     def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
-        session = self.page.session(request)
-        form = dict(zip(self.form, values, strict=True))
+        yield from self.updates(self.page.session(request), self.named(values))
+
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """What the form holds, by name."""
+        return dict(zip(self.form, values, strict=True))
+
+    def updates(self, session: Session, form: Mapping[str, Any]) -> Iterator[Updates]:
+        """Updates of the page from its beginning to its end."""
         run = Run(session, form, self.ask(session, form))
         yield self.waiting()
         job = self.begin(run)
         for event in events(session, self.name, job):
             if isinstance(event, Progress):
+                run.reach(event)
                 yield {self.status: self.how_far(event)}
             else:
-                yield self.show(session, event, form)
+                yield self.show_part(session, event, form)
         done = {} if run.found is None else self.show(session, run.found, form) | self.files(session, run.found)
-        yield {self.status: self.ended(run.asked, run.found, job.stopped), **done}
+        yield {self.status: self.ended(run, job.stopped), **done}
 
     @guarded
     def restore(self, request: gr.Request) -> Updates:
@@ -160,9 +183,10 @@ class Experiment(Generic[Asked]):
         """Updates that fill in the form again."""
         return {part: kept["asked"][name] for name, part in self._refilled_parts().items()}
 
-    def starts_by(self, event: Callable[..., Dependency]) -> None:
-        """Let an event start it, and free the buttons when it has ended, however it did."""
-        began = event(self.run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
+    def starts_by(self, event: Callable[..., Dependency], run: Callable[..., Iterator[Updates]]) -> None:
+        """Let an event start it by `run`, and free the buttons when it has ended, however it did."""
+        began = event(run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
+        self.began.append(began)
         freed = list(self.free())
         for over in (began.then, began.failure):  # the first of which gradio leaves out after an error
             over(self.free, None, freed, queue=False, **QUIET)
@@ -184,7 +208,8 @@ class Experiment(Generic[Asked]):
 
         choice.input(again, choice, list(outputs), **QUIET)
 
-    def _steps(self, model: SteerableModel, run: Run[Asked]) -> Generator[Progress | Plain, None, None]:
+    def steps(self, model: SteerableModel, run: Run[Asked]) -> Generator[Progress | Plain, None, None]:
+        """The job as the worker makes it: what comes of the result is kept."""
         person = run.session.person
         known = self.cache.of(person) if self.cache else {}
 

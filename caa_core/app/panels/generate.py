@@ -1,30 +1,19 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 
 from caa_core.app.forms import component
-from caa_core.app.panels.common import (
-    QUIET,
-    Updates,
-    busy,
-    events,
-    freed,
-    guarded,
-    json_download,
-    plain,
-    shared_bar,
-    stopper,
-)
+from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Pairs
 from caa_core.app.panels.plots import figure
-from caa_core.app.panels.vectors import Vectors
+from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
@@ -34,7 +23,7 @@ from caa_core.limits import PAIRS
 from caa_core.metrics.grid import parse_layers, whole
 from caa_core.metrics.options import LAYERS, LETTER_SWAP, READ
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, Waiting
+from caa_core.progress import Progress
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
 from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
@@ -72,7 +61,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
-    Making(page, settings, vectors).wire([make, weigh], status, stop)
+    named = {"title": settings.name, "method": settings.method, **settings.parts}
+    Making(page, vectors, named, [make, weigh], stop, status)
+    Combining(page, vectors, vectors.combined, [vectors.combine], stop, vectors.done)
     return Tab(vectors.pickers)
 
 
@@ -118,40 +109,37 @@ class Reading:
         return cls(chosen, parse_layers(form["layers"], studio.model.num_layers), READ.value(form["read"]))
 
 
-class Making:
-    """Makes the vector, which the list below then shows."""
+@dataclass(frozen=True)
+class MakingChoice:
+    """A name for the vector, and what it is made from and how."""
 
-    def __init__(self, page: Page, settings: Settings, vectors: Vectors):
-        self.page, self.settings, self.vectors = page, settings, vectors
+    title: str
+    method: str
+    reading: Reading
 
-    def wire(self, starters: Sequence[gr.Button], status: gr.Markdown, stop: gr.Button) -> None:
-        """Let the buttons work; the first of them starts it."""
-        self.starters, self.status = starters, status
-        asked = [self.settings.name, self.settings.method, self.page.vectors, *self.settings.parts.values()]
-        written = [*self.vectors.parts, status, self.page.vectors, *starters]
-        freed(starters[0].click(self.make, asked, written, **QUIET), *starters)
-        for job in (PANEL, self.vectors.PANEL):
-            stop.click(stopper(self.page.studio, job), queue=False, **QUIET)
 
-    @guarded
-    def make(self, request: gr.Request, title: str, method: str, count: int, *values: Any) -> Iterator[Updates]:
-        """Make it, and keep it."""
-        studio, session = self.page.studio, self.page.session(request)
-        asked = Reading.of(studio, dict(zip(self.settings.parts, values, strict=True)))
-        job = studio.run(lambda model: extract(model, asked.pairs, asked.layers, title.strip(), asked.position, method))
-        done = note = ""
-        yield {self.status: "Waiting for the model ...", **busy(*self.starters)}
-        for progress in events(session, PANEL, job):
-            if not isinstance(progress, Waiting):
-                done, note = f" after {progress.done} of {progress.total} {progress.unit}", progress.note or note
-            yield {self.status: shared_bar(studio, progress)}
-        if job.stopped:
-            yield {self.status: f"Stopped{done}. No vector was made."}
-            return
-        kept = session.keep(job.result)
-        orders = ", each in both letter orders" if job.result.letter_share else ""
-        said = f"Made **{plain(kept)}** from {job.result.provenance.num_pairs} pairs{orders}. {note}"
-        yield self.vectors.show(session, kept) | {self.page.vectors: count + 1, self.status: said}
+class Making(VectorMaking[MakingChoice]):
+    """Makes the vector of the pairs."""
+
+    name = PANEL
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> MakingChoice:
+        return MakingChoice(form["title"].strip(), form["method"], Reading.of(self.studio, form))
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: MakingChoice, known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        pairs, layers, position = asked.reading.pairs, asked.reading.layers, asked.reading.position
+        return {"vectors": [(yield from extract(model, pairs, layers, asked.title, position, asked.method))]}
+
+    def ended(self, run: Run[MakingChoice], stopped: bool) -> str:
+        if run.found is None:
+            progress = run.progress
+            done = f" after {progress.done} of {progress.total} {progress.unit}" if progress else ""
+            return f"Stopped{done}. No vector was made."
+        (vector,), (name,) = run.found["vectors"], run.found["names"]
+        orders = ", each in both letter orders" if vector.letter_share else ""
+        return f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}. {run.note}"
 
 
 class MethodComparison(Experiment[Reading]):
@@ -182,10 +170,10 @@ class MethodComparison(Experiment[Reading]):
     ) -> Generator[Progress, None, Plain]:
         return _pack((yield from compare(model, asked.pairs, asked.layers, asked.position)))
 
-    def ended(self, asked: Reading, kept: Plain | None, stopped: bool) -> str:
-        if kept is None:
+    def ended(self, run: Run[Reading], stopped: bool) -> str:
+        if run.found is None:
             return "Stopped. Nothing was compared."
-        return f"Compared {len(METHODS)} methods on {kept['num_pairs']} pairs."
+        return f"Compared {len(METHODS)} methods on {run.found['num_pairs']} pairs."
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = _unpack(kept)

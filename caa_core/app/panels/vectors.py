@@ -1,23 +1,15 @@
 """Your vectors: look at them, rename, combine, and move them in and out as files."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from caa_core.app.panels.common import (
-    LATEST,
-    QUIET,
-    busy,
-    check_fit,
-    events,
-    freed,
-    going,
-    guarded,
-    misfits,
-    plain,
-    vector_choices,
-)
+from caa_core.app.panels.common import LATEST, QUIET, Updates, check_fit, going, guarded, misfits, plain, vector_choices
+from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -55,8 +47,6 @@ OF_TWO: dict[str, Callable[[SteeringVector, SteeringVector], list[SteeringVector
 class Vectors:
     """Draws the session's vectors, and tells the page whenever the list changes."""
 
-    PANEL = "generate-combine"
-
     def __init__(self, page: Page):
         self.page, self.studio = page, page.studio
         self.changed = page.vectors
@@ -89,6 +79,7 @@ class Vectors:
             with gr.Column(min_width=300):
                 self._draw_changes()
         self.pickers = [self.a, self.b]
+        self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
         self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note]
 
     def _draw_files(self) -> None:
@@ -164,8 +155,6 @@ class Vectors:
             [self.b, self.number],
             **LATEST,
         )
-        values = [self.a, self.operation, self.b, self.number, self.changed]
-        freed(self.combine.click(self.make_combination, values, [*panel, self.combine], **QUIET), self.combine)
         self.rename.click(self.rename_chosen, [self.shown, self.title, self.changed], panel, **QUIET)
         self.delete.click(self.delete_chosen, [self.shown, self.changed], panel, **QUIET)
 
@@ -221,30 +210,6 @@ class Vectors:
         return {self.done: f"Pushed to {plain(push_vector(vector, repo.strip()))}."}
 
     @guarded
-    def make_combination(
-        self, request: gr.Request, a: str, operation: str, b: str, number: float | None, count: int
-    ) -> Iterator[dict]:
-        """What an operation makes of one vector or two."""
-        session = self.studio.session(request.session_hash)
-
-        def work(model: SteerableModel) -> Generator[Progress, None, list[SteeringVector]]:
-            first = yield from self.studio.vector(model, session, a)
-            if operation in OF_ONE:
-                return OF_ONE[operation](first, float(number or 0))
-            second = yield from self.studio.vector(model, session, b)
-            return OF_TWO[operation](first, second)
-
-        job = self.studio.run(work)
-        for progress in events(session, self.PANEL, job):
-            yield {self.done: going("Making a vector that was not used yet", progress), **busy(self.combine)}
-        if job.stopped:
-            yield {self.done: "Stopped. Nothing was made."}
-            return
-        names = [session.keep(vector) for vector in job.result]
-        said = " and ".join(f"**{plain(name)}**" for name in names)
-        yield self.show(session, names[-1]) | {self.changed: count + 1, self.done: f"Made {said}."}
-
-    @guarded
     def rename_chosen(self, request: gr.Request, name: str | None, title: str, count: int) -> dict:
         """Give the chosen vector another name."""
         session = self.studio.session(request.session_hash)
@@ -264,6 +229,65 @@ class Vectors:
         if name not in session.vectors:
             raise InputError("Choose one of your vectors first.")
         return session.vectors[name]
+
+
+class VectorMaking(Experiment[Asked]):
+    """Makes vectors, which the list then shows: they are what is kept. `work` returns them as "vectors"."""
+
+    def __init__(
+        self,
+        page: Page,
+        vectors: Vectors,
+        form: Mapping[str, Component],
+        starters: Sequence[gr.Button],
+        stop: gr.Button,
+        status: gr.Markdown,
+    ):
+        self.vectors = vectors
+        form = {**form, "count": page.vectors}
+        super().__init__(page, form, starters, stop, status, [*vectors.parts, page.vectors])
+
+    def keep(self, run: Run[Asked], found: Plain) -> Plain:
+        return {**found, "names": [run.session.keep(vector) for vector in found["vectors"]]}
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        return {**self.vectors.show(session, kept["names"][-1]), self.page.vectors: form["count"] + 1}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """An operation on one vector or two, by their names, and a number where it takes one."""
+
+    operation: str
+    a: str
+    b: str
+    number: float
+
+
+class Combining(VectorMaking[Combination]):
+    """Makes what an operation makes of one vector or two."""
+
+    name = "generate-combine"
+
+    def ask(self, session: Session, form: Mapping[str, Any]) -> Combination:
+        return Combination(form["operation"], form["a"], form["b"], float(form["number"] or 0))
+
+    def work(
+        self, model: SteerableModel, session: Session, asked: Combination, known: dict[str, Any]
+    ) -> Generator[Progress, None, Plain]:
+        a = yield from self.studio.vector(model, session, asked.a)
+        if asked.operation in OF_ONE:
+            return {"vectors": OF_ONE[asked.operation](a, asked.number)}
+        b = yield from self.studio.vector(model, session, asked.b)
+        return {"vectors": OF_TWO[asked.operation](a, b)}
+
+    def how_far(self, progress: Progress) -> str:
+        return going("Making a vector that was not used yet", progress)
+
+    def ended(self, run: Run[Combination], stopped: bool) -> str:
+        if run.found is None:
+            return "Stopped. Nothing was made."
+        return f"Made {' and '.join(f'**{plain(name)}**' for name in run.found['names'])}."
 
 
 def about(vector: SteeringVector, notes: list[str]) -> str:

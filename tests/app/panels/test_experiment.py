@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from caa_core.app.panels import steer
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
@@ -52,8 +52,8 @@ class Counting(Experiment[int]):
     def files(self, session, kept: Plain):
         return {self.count: f"{kept['count']} to its end"}
 
-    def ended(self, asked: int, kept: Plain | None, stopped: bool) -> str:
-        return f"{'Stopped' if stopped else 'Done'} at {kept['count'] if kept else 'nothing'}"
+    def ended(self, run: Run[int], stopped: bool) -> str:
+        return f"{'Stopped' if stopped else 'Done'} at {run.found['count'] if run.found else 'nothing'}"
 
 
 @pytest.fixture(scope="module")

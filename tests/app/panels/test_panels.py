@@ -111,21 +111,21 @@ def test_multiplier_0_gives_equal_columns(page):
 
 def test_buttons_come_back_after_every_outcome(page):
     """gradio starts what follows by `then` after success and cancelling, and by `failure` after errors."""
-    for button, name in (
-        ("steer-write", "send"),
-        ("steer-retry", "retry"),
-        ("compete-write", "send"),
-        ("generate-make", "make"),
-        ("generate-compare", "run"),
-        ("combine-make", "make_combination"),
-        ("model-load", "change"),
-        ("measure-run", "run"),
-        ("behaviours-run", "run"),
+    for button in (
+        "steer-write",
+        "steer-retry",
+        "compete-write",
+        "generate-make",
+        "generate-compare",
+        "combine-make",
+        "model-load",
+        "measure-run",
+        "behaviours-run",
     ):
         for failed in (False, True):
             assert any(
                 page.parts[button] in fn.outputs and not fn.queue and fn.fn()[page.parts[button]].interactive
-                for fn in page.after(name, button, failed)
+                for fn in page.after(button, failed)
             ), button
 
 
@@ -140,7 +140,7 @@ def test_loading_says_whom_it_affects_and_a_failure_leaves_the_old_model(tiny_fo
         page.run("change", "model-status", model_spec="<b>no such model")
     assert page["model-status"] == r"Loading \<b\>no such model for you and 2 others ..."
     assert "<b>" not in str(caught.value)
-    assert "The model was not changed." in [fn.fn() for fn in page.after("change", "model-status", failed=True)]
+    assert "The model was not changed." in [fn.fn() for fn in page.after("model-load", failed=True)]
     assert studio.model is old and "tiny" in page["model-line"]
     page.run("send", "steer-status", steer_layer=1)
     assert "wrote" in page["steer-status"]
@@ -307,7 +307,7 @@ def test_what_look_inside_measured_comes_back_after_a_restart(tiny_folder, tmp_p
 
 
 def test_methods_are_compared(page):
-    page.run("run", "generate-status", generate_limit=12, generate_layers="1,2")
+    page.run("run", "generate-verdict", generate_limit=12, generate_layers="1,2")
     assert page["generate-status"] == "Compared 4 methods on 12 pairs."
     assert "logistic probe: AUC" in page["generate-verdict"]
     for plot in ("generate-separations", "generate-cosines"):
@@ -317,13 +317,29 @@ def test_methods_are_compared(page):
 def test_a_preset_becomes_a_vector_of_ones_own(page):
     page.call("choose", "generate-kind", generate_preset="gloom")
     assert "gloom" in page["generate-kind"]
-    page.run("make", "generate-status", generate_layers="2-3")
+    page.run("run", "generate-about", generate_layers="2-3")
     assert page["generate-status"].startswith("Made **my gloom** from 43 pairs")
     # The layer nearest to the middle that the vector has.
     page.call("choose", "steer-layer", steer_vector="my gloom")
     assert page["steer-layer"] == 2
     page.run("send", "steer-status", steer_vector="my gloom", steer_multiplier=1.5)
     assert page["steer-unsteered"][-1] != page["steer-steered"][-1]
+
+
+def test_a_stop_says_how_far_the_vector_had_come(page, studio):
+    with holding(studio, 2):
+        for _ in page.call("run", "generate-about", generate_layers="2-3"):
+            if "pairs" in str(page["generate-status"]):
+                page.session.stop("generate")
+    assert re.fullmatch(r"Stopped after \d+ of 43 pairs\. No vector was made\.", page["generate-status"])
+    assert not page.session.vectors
+
+
+def test_two_vectors_are_combined(page):
+    asked = {"combine_a": "joy", "combine_b": "gloom", "combine_operation": "A and B with equal norms"}
+    page.run("run", "generate-done", **asked)
+    assert len(page.session.vectors) == 2 and page["generate-shown"] in page.session.vectors
+    assert page["generate-done"] == "Made " + " and ".join(f"**{plain(name)}**" for name in page.session.vectors) + "."
 
 
 def test_a_bad_file_is_said_and_what_was_there_stays(page, tmp_path):

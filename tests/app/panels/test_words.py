@@ -105,6 +105,6 @@ def test_what_suits_the_model_is_said_of_questions(page):
         "free-text pairs suit it better",
     ):
         assert words in page["generate-kind"]
-    page.run("make", "generate-status", generate_limit=4, generate_layers="12", generate_swap=True)
+    page.run("run", "generate-about", generate_limit=4, generate_layers="12", generate_swap=True)
     assert "from 4 pairs, each in both letter orders" in page["generate-status"]
     assert "in the given order alone it would have been" in page["generate-about"]

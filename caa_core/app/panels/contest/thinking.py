@@ -14,7 +14,7 @@ from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
 from caa_core.app.panels.contest.form import VoicesForm
 from caa_core.app.panels.controls import words_table
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -101,7 +101,7 @@ class ThinkingPanel(Experiment[ThinkingChoice]):
         a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
         return (yield from run_thinking(model, asked.contest, a, b, asked.thinking, known))
 
-    def ended(self, asked: ThinkingChoice, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[ThinkingChoice], stopped: bool) -> str:
         return "Stopped; what had come by then is shown." if stopped else ""
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:

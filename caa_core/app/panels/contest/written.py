@@ -14,7 +14,7 @@ from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdow
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import FIRST, VoicesForm
 from caa_core.app.panels.controls import at_most, file_picker, words_table
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -126,10 +126,10 @@ class WrittenPanel(Experiment[WrittenChoice]):
         )
         return (yield from run_written(model, request, a, b, known))
 
-    def ended(self, asked: WrittenChoice, kept: Plain | None, stopped: bool) -> str:
-        if kept is None:
+    def ended(self, run: Run[WrittenChoice], stopped: bool) -> str:
+        if run.found is None:
             return "Stopped before anything was read."
-        return f"Stopped after {kept['questions']} questions." if stopped else ""
+        return f"Stopped after {run.found['questions']} questions." if stopped else ""
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = WrittenResult.of(kept)

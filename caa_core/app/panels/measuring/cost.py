@@ -7,7 +7,7 @@ import gradio as gr
 
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import VoiceControls
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -56,5 +56,5 @@ class CostPanel(Experiment[tuple[str, int]]):
             self.data: json_download(session, "cost", kept),
         }
 
-    def ended(self, asked: tuple[str, int], kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[tuple[str, int]], stopped: bool) -> str:
         return "Stopped; nothing was measured to its end." if stopped else ""

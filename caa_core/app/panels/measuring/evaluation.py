@@ -28,7 +28,7 @@ from caa_core.app.panels.controls import (
     numbers_table,
     run_buttons,
 )
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
 from caa_core.app.panels.measuring.paper_figures import PaperFigures
 from caa_core.app.panels.page import Page, Tab
@@ -195,11 +195,12 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(kept["found"]))
 
-    def ended(self, asked: EvaluationChoice, kept: Plain | None, stopped: bool) -> str:
-        if not kept:
+    def ended(self, run: Run[EvaluationChoice], stopped: bool) -> str:
+        if not run.found:
             return "Stopped before anything was measured."
-        there = len(kept["found"]["cells"])
-        wanted = len(kept["found"]["settings"]["layers"]) * len(asked.request.multipliers)
+        found = run.found["found"]
+        there = len(found["cells"])
+        wanted = len(found["settings"]["layers"]) * len(run.asked.request.multipliers)
         done = f"{there} of {wanted} cells."
         return f"Stopped with {done} Measure again to go on from there." if stopped else f"Measured {done}"
 

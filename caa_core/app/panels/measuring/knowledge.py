@@ -10,7 +10,7 @@ import gradio as gr
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import file_picker, run_buttons
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -73,7 +73,7 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
             self.data: json_download(session, f"capability {found.vector}", kept),
         }
 
-    def ended(self, asked: KnowledgeChoice, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[KnowledgeChoice], stopped: bool) -> str:
         return "Stopped; nothing was measured to its end." if stopped else ""
 
 

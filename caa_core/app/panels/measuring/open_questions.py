@@ -171,12 +171,12 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return self.downloads.show(session, Scored.of(kept))
 
-    def ended(self, asked: AnswersChoice, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[AnswersChoice], stopped: bool) -> str:
         if not stopped:
             return ""
-        if not kept:
+        if not run.found:
             return "Stopped before anything was written."
-        there = f"{len(Scored.of(kept).found.questions)} of {len(asked.request.questions)}"
+        there = f"{len(Scored.of(run.found).found.questions)} of {len(run.asked.request.questions)}"
         return f"Stopped after {there} questions. Write again to go on from there."
 
     def refill(self, session: Session, kept: Plain) -> Updates:

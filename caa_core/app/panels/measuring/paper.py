@@ -10,7 +10,7 @@ import gradio as gr
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
 from caa_core.app.panels.controls import TABLES, as_questions, numbers_table, run_buttons
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.measuring.latest import measured
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words
 from caa_core.app.panels.page import Page, Tab
@@ -146,10 +146,11 @@ class PaperPanel(Experiment[BehavioursChoice]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(Replication.unpack(kept)))
 
-    def ended(self, asked: BehavioursChoice, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[BehavioursChoice], stopped: bool) -> str:
+        wanted = len(run.asked.behaviours)
         if not stopped:
-            return f"Measured {len(asked.behaviours)} behaviours."
-        there = f"{len(Replication.unpack(kept).findings) if kept else 0} of {len(asked.behaviours)}"
+            return f"Measured {wanted} behaviours."
+        there = f"{len(Replication.unpack(run.found).findings) if run.found else 0} of {wanted}"
         return f"Stopped with {there} behaviours. Measure all again to go on from there."
 
     def _section(self, found: Replication, title: str | None) -> Updates:

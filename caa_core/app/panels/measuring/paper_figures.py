@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.panels.common import Updates, json_download, plain
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.measuring.latest import measured
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
@@ -71,8 +71,7 @@ class PaperFigures(Experiment[FigureChoice]):
                 self.data = gr.DownloadButton("Data (JSON)", size="sm", min_width=120, scale=0, elem_id="paper-data")
         form = {"figure": self.which, "layer": layer, "positive": positive, "negative": negative}
         shown = [self.which, self.stop, self.place, self.said, self.drawing, self.figure, self.text, self.data]
-        super().__init__(page, form, [], self.stop, status, shown)
-        self.starts_by(self.which.input)
+        super().__init__(page, form, [], self.stop, status, shown, start=self.which.input)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> FigureChoice:
         if form["figure"] not in FIGURES:
@@ -111,7 +110,7 @@ class PaperFigures(Experiment[FigureChoice]):
             self.data: json_download(session, part.title, found.summary()),
         }
 
-    def ended(self, asked: FigureChoice, kept: Plain | None, stopped: bool) -> str:
+    def ended(self, run: Run[FigureChoice], stopped: bool) -> str:
         return "Stopped." if stopped else ""
 
     def waiting(self) -> Updates:

@@ -9,7 +9,7 @@ import gradio as gr
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -138,10 +138,10 @@ class StudyPanel(Experiment[StudyRequest]):
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(Study.of(kept["found"])))
 
-    def ended(self, asked: StudyRequest, kept: Plain | None, stopped: bool) -> str:
-        if not kept:
+    def ended(self, run: Run[StudyRequest], stopped: bool) -> str:
+        if not run.found:
             return "Stopped before anything was measured."
-        found = Study.of(kept["found"])
+        found = Study.of(run.found["found"])
         done = f"{len(found.rows)} of {found.cells} cells"
         return f"Stopped with {done}. Compare again to go on from there." if stopped else f"Measured {done}."
 
