@@ -2,16 +2,20 @@
 
 import html
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gradio as gr
 import torch
+from gradio.blocks import Block
+from gradio.components import Component
 
 from caa_core.app.forms import component
-from caa_core.app.panels.common import QUIET, beside, busy, check_request, events, freed, going, guarded, plain, stopper
+from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain
+from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.errors import InputError
@@ -51,10 +55,6 @@ class Voices:
         return [(steers or (), told or "", begin or "") for steers, told, begin in columns]
 
 
-# A panel's own part of the work, on the worker: from the values of its settings to what each column gets.
-Prepare = Callable[..., Generator[Progress, None, Voices]]
-
-
 @dataclass(frozen=True)
 class Exchange:
     """One question and what each column answered, and thought before where that was asked for."""
@@ -65,16 +65,10 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one question came to: notes, and the last column's tokens with the steered ones marked."""
-
-    notes: Sequence[str]
-    marked: list[tuple[str, str | None]]
-
-
-@dataclass(frozen=True)
 class ConversationRequest:
-    """A question with everything that was set when it was asked."""
+    """A question with everything that was set when it was asked. form: the panel's own among it. drops: how often the
+    chat had been cleared.
+    """
 
     question: str
     exchanges: tuple[Exchange, ...]
@@ -82,7 +76,8 @@ class ConversationRequest:
     positions: Positions
     decoding: Decoding
     think: bool
-    values: tuple[Any, ...]
+    form: Mapping[str, Any]
+    drops: int
 
 
 @dataclass(frozen=True)
@@ -122,85 +117,96 @@ def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
     ]
 
 
-class Conversation:
-    """Draws columns, a prompt with its buttons and the settings of writing, and wires them.
+def writing_settings(panel: str) -> dict[str, Component]:
+    """Draw what there is to set about writing, by name."""
+    with gr.Accordion("More settings", open=False, elem_id=f"{panel}-settings"):
+        return {
+            "system": component(SYSTEM, lines=2, placeholder="The template's own, if it has one"),
+            "positions": component(
+                POSITIONS, info="The tokens that are steered. index:-2 is the prompt's second last."
+            ),
+            "tokens": component(NEW_TOKENS, minimum=8, maximum=min(512, TOKENS.value), step=8),
+            "temperature": component(TEMPERATURE, minimum=0, maximum=2, step=0.1),
+            "seed": component(SEED, info="All columns draw the same random numbers."),
+        }
 
-    Draw `columns()` and `settings()` where they belong in a panel's layout, then call `wire`.
+
+class Conversation(Experiment[ConversationRequest]):
+    """Columns below a prompt with its buttons. A panel says which columns, and in `prepare` what is added in each.
+
+    What is kept is the chat, without what else has come. While it is written it is kept in memory alone, for a library
+    would write a file at every token; in the end there too, unless it was cleared meanwhile.
     """
 
-    def __init__(
-        self,
-        page: Page,
-        panel: str,
-        labels: dict[str, str],
-        prompts: Sequence[str],
-        marked: int = -1,
-        thinks: bool = False,
-    ):
-        """panel: its name in element ids; labels: of columns, by name; prompts: suggestions, the first filled in;
-        marked: the column whose steered tokens are shown; thinks: whether a thought before the answer can be asked for.
+    labels: ClassVar[Mapping[str, str]]  # of columns, by name
+    marked_column: ClassVar[int]  # whose steered tokens are shown
+    thinks: ClassVar[bool] = False  # whether a thought before the answer can be asked for
+
+    def __init__(self, page: Page, form: Mapping[str, Component], prompts: Sequence[str]):
+        """form: what is set, by name: `writing_settings`, and what `prepare` needs. prompts: suggestions, the first
+        filled in.
         """
-        self.page, self.studio = page, page.studio
-        self.marked_column = marked % len(labels)
-        self.panel = panel
-        self.labels = labels
-        self.prompts = prompts
-        self.thinks = thinks
-
-    def settings(self) -> None:
-        """Draw what there is to set about writing."""
-        with gr.Accordion("More settings", open=False, elem_id=f"{self.panel}-settings"):
-            system = component(SYSTEM, lines=2, placeholder="The template's own, if it has one")
-            info = "The tokens that are steered. index:-2 is the prompt's second last."
-            positions = component(POSITIONS, info=info)
-            tokens = component(NEW_TOKENS, minimum=8, maximum=min(512, TOKENS.value), step=8)
-            temperature = component(TEMPERATURE, minimum=0, maximum=2, step=0.1)
-            seed = component(SEED, info="All columns draw the same random numbers.")
-        self.common = [system, positions, tokens, temperature, seed]
-
-    def columns(self) -> None:
-        """Draw the prompt with its buttons, and the columns below it."""
-        self.history = gr.State(())
+        self.exchanges = gr.State(())
         self.question = gr.Textbox(
-            value=self.prompts[0],
+            value=prompts[0],
             label="Prompt",
             lines=2,
             max_lines=8,
-            elem_id=f"{self.panel}-prompt",
+            elem_id=f"{self.name}-prompt",
             placeholder="Say something to the model. Shift+Enter sends.",
         )
         with gr.Row():
-            self.buttons = {
-                name: gr.Button(name, variant=variant, elem_id=f"{self.panel}-{name.lower()}", min_width=80, size="md")
+            buttons = {
+                name: gr.Button(name, variant=variant, elem_id=f"{self.name}-{name.lower()}", min_width=80, size="md")
                 for name, variant in BUTTONS.items()
             }
-        self.think = gr.Checkbox(
+        think = gr.Checkbox(
             False,
             label="Think first",
             info="Each column thinks aloud first, for as many tokens as an answer may have, and answers from there.",
             visible=self.thinks,
-            elem_id=f"{self.panel}-think",
+            elem_id=f"{self.name}-think",
         )
         self.suggestions = gr.Dataset(
-            components=[self.question], samples=[[prompt] for prompt in self.prompts], label="Prompts to try"
+            components=[self.question], samples=[[prompt] for prompt in prompts], label="Prompts to try"
         )
+        self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
+        status, columns = self._draw_columns()
+        super().__init__(
+            page,
+            {"question": self.question, "exchanges": self.exchanges, "think": think, **form},
+            [buttons["Write"], buttons["Retry"]],
+            buttons["Stop"],
+            status,
+            [self.exchanges, *columns, self.question],
+            start=partial(gr.on, [buttons["Write"].click, self.question.submit]),
+        )
+        self.starts_by(buttons["Retry"].click, self.retry)
+        # What is being written must not come back into a cleared chat, nor what was on its way to the page.
+        parts = [self.exchanges, *columns, status]
+        cleared = buttons["Clear"].click(self.clear, None, parts, cancels=[*self.began], **QUIET)
+        cleared.then(self._empty, None, parts, **QUIET)
+
+    def _draw_columns(self) -> tuple[gr.Markdown, list[Block]]:
         with gr.Row(equal_height=True):
             self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
-        self.status = gr.Markdown(elem_id=f"{self.panel}-status")
+        status = gr.Markdown(elem_id=f"{self.name}-status")
         with gr.Accordion("Which tokens are steered", open=False):
+            label = f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token"
             self.marked = gr.HighlightedText(
-                label=f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token",
+                label=label,
                 color_map={STEERED: "#E69F00"},
                 show_inline_category=False,
                 show_legend=True,
-                elem_id=f"{self.panel}-marked",
+                elem_id=f"{self.name}-marked",
             )
+        return status, [*self.chatbots, self.marked]
 
     def _chatbot(self, name: str, label: str) -> gr.Chatbot:
         # Plain text: what a model writes is shown as it is, not rendered.
         return gr.Chatbot(
             label=label,
-            elem_id=f"{self.panel}-{name}",
+            elem_id=f"{self.name}-{name}",
             elem_classes="answers",
             height=None,
             min_height=220,
@@ -212,112 +218,112 @@ class Conversation:
             feedback_options=None,
         )
 
-    def wire(self, prepare: Prepare, values: Sequence[gr.components.Component]) -> None:
-        """Let the buttons work. `prepare` is called as prepare(model, session, *values)."""
+    def prepare(
+        self, model: SteerableModel, session: Session, form: Mapping[str, Any]
+    ) -> Generator[Progress, None, Voices]:
+        """The panel's own part of the work: from what is set to what each column gets."""
+        raise NotImplementedError
 
-        @guarded
-        def send(request: gr.Request, question: str, exchanges: tuple[Exchange, ...], *rest: Any) -> Iterator[dict]:
-            session = self.studio.session(request.session_hash)
-            sent = False
-            for update in self._answer(session, prepare, self._request(question, exchanges, rest)):
-                # The prompt leaves its box when the model has taken it, and not before.
-                yield update if sent or self.history not in update else {**update, self.question: ""}
-                sent = sent or self.history in update
-
-        @guarded
-        def retry(request: gr.Request, exchanges: tuple[Exchange, ...], *rest: Any) -> Iterator[dict]:
-            if not exchanges:
-                raise InputError("There is nothing to retry yet; write something first.")
-            session = self.studio.session(request.session_hash)
-            yield from self._answer(session, prepare, self._request(exchanges[-1].question, exchanges[:-1], rest))
-
-        @guarded
-        def clear(request: gr.Request) -> list:
-            session = self.studio.session(request.session_hash)
-            session.drop(self.panel)
-            session.person.forget(self.panel)
-            return empty()
-
-        def empty() -> list:
-            return [(), *[[]] * len(self.chatbots), "", []]
-
-        @guarded
-        def restore(request: gr.Request) -> dict:
-            kept = self.studio.session(request.session_hash).person.results.get(self.panel)
-            if not kept:
-                return {}
-            exchanges = _unpack(kept, len(self.chatbots))
-            return {self.history: exchanges, **self._chats(exchanges)}
-
-        self.starters = [self.buttons["Write"], self.buttons["Retry"]]
-        parts = [self.history, *self.chatbots, self.status, self.marked]
-        settings = [*self.common, self.think, *values]
-        writing = gr.on(
-            [self.buttons["Write"].click, self.question.submit],
-            send,
-            [self.question, self.history, *settings],
-            [*parts, self.question, *self.starters],
-            **QUIET,
-        )
-        retrying = self.buttons["Retry"].click(retry, [self.history, *settings], [*parts, *self.starters], **QUIET)
-        self.written = [writing, retrying]
-        for event in self.written:
-            freed(event, *self.starters)
-        self.buttons["Stop"].click(stopper(self.studio, self.panel), queue=False, **QUIET)
-        # What is being written must not come back into a cleared chat, nor what was on its way to the page.
-        cleared = self.buttons["Clear"].click(clear, None, parts, cancels=self.written, **QUIET)
-        cleared.then(empty, None, parts, **QUIET)
-        self.page.restore(restore, [self.history, *self.chatbots])
-        self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
-
-    def _request(self, question: str, exchanges: Sequence[Exchange], rest: Sequence[Any]) -> ConversationRequest:
-        system, positions, tokens, temperature, seed, think, *values = rest
-        check_request(question, system, tokens)
+    def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
+        check_request(form["question"], form["system"], form["tokens"])
         return ConversationRequest(
-            question,
-            tuple(exchanges),
-            system or "",
-            POSITIONS.value(positions),
-            Decoding(int(tokens), float(temperature), int(seed or 0)),
-            bool(think),
-            tuple(values),
+            form["question"],
+            tuple(form["exchanges"]),
+            form["system"] or "",
+            POSITIONS.value(form["positions"]),
+            Decoding(int(form["tokens"]), float(form["temperature"]), int(form["seed"] or 0)),
+            bool(form["think"]),
+            form,
+            session.drops[self.name],
         )
 
-    def _chats(self, exchanges: Sequence[Exchange]) -> dict:
-        return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
+    def work(
+        self, model: SteerableModel, session: Session, asked: ConversationRequest, known: dict[str, Any]
+    ) -> Generator[Progress | Plain, None, Plain]:
+        voices = yield from self.prepare(model, session, asked.form)
+        before, started = _pack(asked.exchanges), time.monotonic()
 
-    def _answer(self, session: Session, prepare: Prepare, asked: ConversationRequest) -> Iterator[dict]:
-        """Updates of the page while the columns write."""
-        job = self.studio.run(lambda model: _write(model, session, prepare, asked, self.marked_column))
-        started, written, kept, drops = time.monotonic(), None, None, session.drops[self.panel]
-        yield {self.status: "Waiting for the model ...", **busy(*self.starters)}
+        def packed(written: list[Said]) -> Plain:
+            columns = [*written, *written[-1:] * (len(self.labels) - len(written))]
+            thoughts = tuple(said.thought for said in columns) if asked.think else ()
+            now = Exchange(asked.question, tuple(said.text for said in columns), thoughts)
+            return {"exchanges": [*before, *_pack([now])], "said": written, "seconds": time.monotonic() - started}
+
+        written, marked = yield from showing(_write(model, voices, asked, self.marked_column), packed)
+        return {**packed(written), "notes": voices.notes, "marked": marked}
+
+    def keep(self, run: Run[ConversationRequest], found: Plain) -> Plain:
+        if run.session.drops[self.name] == run.asked.drops:
+            run.session.person.results[self.name] = found["exchanges"]
+        return found
+
+    def steps(self, model: SteerableModel, run: Run[ConversationRequest]) -> Generator[Progress | Plain, None, None]:
+        person = run.session.person
         try:
-            for event in events(session, self.panel, job):
-                if isinstance(event, Progress):
-                    started = time.monotonic()
-                    yield {self.status: going("Making a vector that was not used yet", event)}
-                    continue
-                written = event
-                columns = [*written, *written[-1:] * (len(self.chatbots) - len(written))]
-                thoughts = tuple(said.thought for said in columns) if asked.think else ()
-                texts = tuple(said.text for said in columns)
-                now = (*asked.exchanges, Exchange(asked.question, texts, thoughts))
-                if session.drops[self.panel] == drops:  # the chat was not cleared meanwhile
-                    kept = session.person.results[self.panel] = _pack(now)
-                yield {self.history: now, **self._chats(now), self.status: f"Writing ... {beside(self.studio)}"}
+            yield from super().steps(model, run)
         finally:
-            if kept and session.person.results.get(self.panel) is kept:
-                session.person.remember(self.panel, kept)
-        if written is None:
-            yield {self.status: "Stopped before anything was written."}
-            return
-        status = f"{plain(self.studio.model.name)}: " + _status(
-            written, time.monotonic() - started, asked.decoding, job.stopped
-        )
-        if job.stopped:
-            yield {self.status: status}
-        else:
-            yield {self.status: "  \n".join([status, *job.result.notes]), self.marked: job.result.marked}
+            if run.found and person.results.get(self.name) is run.found["exchanges"]:
+                person.remember(self.name, run.found["exchanges"])
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        exchanges = _unpack(kept["exchanges"], len(self.chatbots))
+        updates: Updates = {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
+        if "marked" in kept:
+            updates[self.marked] = kept["marked"]
+        return {self.exchanges: exchanges, **updates}
+
+    def show_part(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        return {**self.show(session, kept, form), self.status: f"Writing ... {beside(self.studio)}"}
+
+    def how_far(self, progress: Progress) -> str:
+        return going("Making a vector that was not used yet", progress)
+
+    def ended(self, run: Run[ConversationRequest], stopped: bool) -> str:
+        if run.found is None:
+            return "Stopped before anything was written."
+        status = _status(run.found["said"], run.found["seconds"], run.asked.decoding, stopped)
+        return "  \n".join([f"{plain(self.studio.model.name)}: {status}", *run.found.get("notes", ())])
+
+    def updates(self, session: Session, form: Mapping[str, Any]) -> Iterator[Updates]:
+        drops = session.drops[self.name]
+        for update in super().updates(session, form):
+            if session.drops[self.name] == drops:  # nothing comes back into a cleared chat
+                yield update
+
+    @guarded
+    def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        taken = False
+        for update in self.updates(self.page.session(request), self.named(values)):
+            # The prompt leaves its box when the model has taken it, and not before.
+            yield update if taken or self.exchanges not in update else {**update, self.question: ""}
+            taken = taken or self.exchanges in update
+
+    @guarded
+    def retry(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Ask the last question again."""
+        form = self.named(values)
+        if not form["exchanges"]:
+            raise InputError("There is nothing to retry yet; write something first.")
+        *before, last = form["exchanges"]
+        again = {**form, "question": last.question, "exchanges": before}
+        yield from self.updates(self.page.session(request), again)
+
+    @guarded
+    def clear(self, request: gr.Request) -> Updates:
+        """Stop what is being written, and forget the chat."""
+        session = self.page.session(request)
+        session.drop(self.name)
+        session.person.forget(self.name)
+        return self._empty()
+
+    @guarded
+    def restore(self, request: gr.Request) -> Updates:
+        session = self.page.session(request)
+        kept = session.person.results.get(self.name)
+        return self.show(session, {"exchanges": kept}, {}) if kept else {}
+
+    def _empty(self) -> Updates:
+        return {self.exchanges: (), self.status: "", self.marked: [], **{chatbot: [] for chatbot in self.chatbots}}
 
 
 def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
@@ -340,10 +346,11 @@ def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
 
 
 def _write(
-    model: SteerableModel, session: Session, prepare: Prepare, asked: ConversationRequest, marked: int
-) -> Generator[Progress | list[Said], None, Outcome]:
-    """The work of one question: make what the columns need, then write them all at once, thoughts before answers."""
-    voices = yield from prepare(model, session, *asked.values)
+    model: SteerableModel, voices: Voices, asked: ConversationRequest, marked: int
+) -> Generator[Progress | list[Said], None, tuple[list[Said], list[tuple[str, str | None]]]]:
+    """Write all columns at once, thoughts before answers. Returns what they say, and the tokens of the one that is
+    marked, with the steered ones labelled.
+    """
     question = {"role": "user", "content": asked.question}
     rows, begins = [], []
     for c, (steers, words, begin) in enumerate(voices.columns):
@@ -371,7 +378,7 @@ def _write(
         ]
 
     texts = yield from showing(generate(model, rows, asked.decoding), said)
-    return Outcome(voices.notes, _mark(model, rows[marked], texts[marked]))
+    return said(texts), _mark(model, rows[marked], texts[marked])
 
 
 def _thoughts(

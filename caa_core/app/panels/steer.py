@@ -1,12 +1,13 @@
 """Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, ClassVar
 
 import gradio as gr
 
 from caa_core.app.panels.common import LATEST, events, going, guarded, misfits, plain, recommended, strength
 from caa_core.app.panels.controls import VoiceControls, voice_controls
-from caa_core.app.panels.conversation import Conversation, Voices
+from caa_core.app.panels.conversation import Conversation, Voices, writing_settings
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -26,13 +27,27 @@ def controls(studio: Studio) -> VoiceControls:
     return voice_controls(studio, "Steering vector", "steer", FIRST, recommended(studio, FIRST), render=False)
 
 
+class SteerChat(Conversation):
+    """Unsteered and steered answers."""
+
+    name = "steer"
+    labels: ClassVar[Mapping[str, str]] = {"unsteered": "Unsteered", "steered": "Steered"}
+    marked_column = 1
+
+    def prepare(
+        self, model: SteerableModel, session: Session, form: Mapping[str, Any]
+    ) -> Generator[Progress, None, Voices]:
+        name, layer, multiplier = form["vector"], int(form["layer"]), float(form["multiplier"])
+        vector = yield from self.studio.vector(model, session, name)
+        direction = "with" if multiplier >= 0 else "away from"
+        said = f"Steered {direction} **{plain(name)}**. {strength(vector, layer, multiplier)}"
+        return Voices([(), (Steer(vector.at(layer), layer, multiplier),)], [said, *misfits(model, vector)])
+
+
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     studio = page.studio
     vector, layer, multiplier = page.steer.vector, page.steer.layer, page.steer.multiplier
-    conversation = Conversation(
-        page, "steer", {"unsteered": "Unsteered", "steered": "Steered"}, presets()[FIRST].prompts
-    )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             vector.render()
@@ -40,10 +55,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             layer.render()
             multiplier.render()
             measure_line = gr.Markdown(elem_id="steer-strength")
-            conversation.settings()
+            settings = writing_settings(SteerChat.name)
         with gr.Column(scale=3):
-            conversation.columns()
-    conversation.wire(lambda *chosen: _voices(studio, *chosen), [vector, layer, multiplier])
+            conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
@@ -69,16 +83,6 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vector.change(_card, vector, card, **LATEST)
     gr.on([page.blocks.load, vector.change, layer.change, multiplier.change], measure, chosen, measure_line, **LATEST)
     return Tab([vector], [layer])
-
-
-def _voices(
-    studio: Studio, model: SteerableModel, session: Session, name: str, layer: int, multiplier: float
-) -> Generator[Progress, None, Voices]:
-    vector = yield from studio.vector(model, session, name)
-    steer = Steer(vector.at(int(layer)), int(layer), float(multiplier))
-    direction = "with" if multiplier >= 0 else "away from"
-    said = f"Steered {direction} **{plain(name)}**. {strength(vector, int(layer), multiplier)}"
-    return Voices([(), (steer,)], [said, *misfits(model, vector)])
 
 
 def _card(name: str) -> str:

@@ -70,7 +70,7 @@ def test_what_was_kept_and_cannot_be_read_is_said_and_the_rest_is_shown(studio, 
     said = []
     monkeypatch.setattr("gradio.Warning", lambda message, title: said.append((message, title)))
     page = Handlers(studio, blocks, "unlucky")
-    page.run("send", "steer-status", steer_layer=1)
+    page.run("run", "steer-status", steer_layer=1)
     page.run("run", "views-status", views_layer=1)
     page.run("run", "views-cost", views_layer=1)
     page.session.person.results["views"] = {"a": "nonsense"}

@@ -13,6 +13,7 @@ import pytest
 from caa_core.app.library import Library
 from caa_core.app.panels.common import guarded, plain
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
+from caa_core.app.panels.contest.tokens import NOTHING
 from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
@@ -45,7 +46,7 @@ def loaded(folder, library=None):
 
 def writing(page, **asked):
     """Updates of a chat, of which the first that has text has come."""
-    updates = page.call("send", "steer-status", **asked)
+    updates = page.call("run", "steer-status", **asked)
     while not any("Writing" in str(update) for update in next(updates).values()):
         pass
     return updates
@@ -54,7 +55,7 @@ def writing(page, **asked):
 def test_a_chat_is_in_the_library_and_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Handlers(loaded(tiny_folder, library))
-    page.run("send", "steer-status", steer_prompt="My question?", steer_layer=1)
+    page.run("run", "steer-status", steer_prompt="My question?", steer_layer=1)
     assert "wrote" in page["steer-status"]
     shown = page["steer-steered"]
     library.close()
@@ -76,6 +77,7 @@ def test_what_was_written_before_a_stop_is_in_the_library_and_what_was_cleared_i
         updates = writing(page, steer_prompt="Another?", steer_layer=1)
         page.call("clear", "steer-status")
         list(updates)
+        assert page["steer-steered"] == [] and page["steer-status"] == ""
     assert "steer" not in dict(library.results()) and "steer" not in studio.session("page").person.results
 
 
@@ -91,7 +93,7 @@ def test_who_writes_is_told_who_else_shares_the_model_and_how_long_the_wait_is(t
 
     other = studio.run(lambda model: hold())
     said = []
-    for _ in page.call("send", "steer-status", steer_layer=1):
+    for _ in page.call("run", "steer-status", steer_layer=1):
         said.append(page["steer-status"])
         if "before you" in said[-1]:
             gate.set()
@@ -100,11 +102,23 @@ def test_who_writes_is_told_who_else_shares_the_model_and_how_long_the_wait_is(t
     assert "Writing ... 1 other job shares the model." in said
 
 
+def test_a_retry_asks_the_last_question_again_and_leaves_what_is_being_typed(page):
+    with pytest.raises(gr.Error, match="nothing to retry yet"):
+        page.run("retry", "steer-status")
+    page.run("run", "steer-status", steer_prompt="My question?", steer_layer=1)
+    assert page["steer-prompt"] == ""
+    first = page["steer-steered"]
+    page.run("retry", "steer-status", steer_prompt="The next one", steer_layer=1)
+    assert page["steer-steered"] == first and len(page.session.person.results["steer"]) == 1
+    updates = page.run("retry", "steer-status", steer_prompt="The next one", steer_layer=1)
+    assert not any(page.parts["steer-prompt"] in update for update in updates)
+
+
 def test_multiplier_0_gives_equal_columns(page):
     asked = {"steer_layer": 1, "steer_multiplier": 0}
     page.run("measure", "steer-strength", **asked)
     assert "Relative strength **0.00**" in page["steer-strength"]
-    page.run("send", "steer-status", **asked)
+    page.run("run", "steer-status", **asked)
     assert "All columns are equal" in page["steer-status"]
     assert page["steer-unsteered"][-1] == page["steer-steered"][-1] and page["steer-steered"][-1]["content"]
 
@@ -142,7 +156,7 @@ def test_loading_says_whom_it_affects_and_a_failure_leaves_the_old_model(tiny_fo
     assert "<b>" not in str(caught.value)
     assert "The model was not changed." in [fn.fn() for fn in page.after("model-load", failed=True)]
     assert studio.model is old and "tiny" in page["model-line"]
-    page.run("send", "steer-status", steer_layer=1)
+    page.run("run", "steer-status", steer_layer=1)
     assert "wrote" in page["steer-status"]
 
 
@@ -322,7 +336,7 @@ def test_a_preset_becomes_a_vector_of_ones_own(page):
     # The layer nearest to the middle that the vector has.
     page.call("choose", "steer-layer", steer_vector="my gloom")
     assert page["steer-layer"] == 2
-    page.run("send", "steer-status", steer_vector="my gloom", steer_multiplier=1.5)
+    page.run("run", "steer-status", steer_vector="my gloom", steer_multiplier=1.5)
     assert page["steer-unsteered"][-1] != page["steer-steered"][-1]
 
 
@@ -360,7 +374,7 @@ VOICES = {"compete_a_layer": 1, "compete_b_layer": 2, "compete_a_multiplier": 3.
 def test_the_columns_are_what_single_runs_write(studio, page, kind):
     """All columns come out of one batch; each is what it would be by itself."""
     question = page["compete-prompt"]
-    page.run("send", "compete-status", compete_kind=kind, **VOICES)
+    page.run("run", "compete-status", compete_kind=kind, **VOICES)
     answers = page.session.person.results["compete"][-1]["answers"]
     chosen = Chosen.kept(page.session)
 
@@ -423,6 +437,15 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
     assert (kind, at_a, at_b) == ("Different layers", 1, 2)
     with pytest.raises(gr.Error, match="no layer 77"):
         page.call("choose", "compete-a-multiplier", compete_surface_at_a=77, compete_surface_at_b=2)
+
+
+def test_the_answer_under_both_is_read_where_there_is_one(page):
+    said = page.run("run", "compete-tokens-text", compete_a_layer=1, compete_b_layer=2)
+    assert said == [{page.parts["compete-tokens-text"]: NOTHING}]
+    page.run("run", "compete-status", **VOICES)
+    page.run("run", "compete-tokens-text", compete_a_layer=1, compete_b_layer=2)
+    assert "caa-tokens" in page["compete-tokens-text"]
+    assert page.reloaded()["compete-tokens-text"] == page["compete-tokens-text"]
 
 
 def test_written_answers_survive_a_reload_and_are_not_written_twice(page):

@@ -67,13 +67,13 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
     assert "against a prompt is no sum" in page["compete-decomposition"]
     page.run("run", "compete-verdict-said", **weak, **few)
     assert "the prompt" in page["compete-verdict-said"]
-    page.run("send", "compete-status", **weak)
+    page.run("run", "compete-status", **weak)
     assert page["compete-b"][-1] != page["compete-unsteered"][-1]
 
 
 def test_the_answer_is_read_token_by_token(page):
-    page.run("send", "compete-status", compete_prompt="How was your day?", compete_kind="Different layers")
-    page.call("read", "compete-tokens-text")
+    page.run("run", "compete-status", compete_prompt="How was your day?", compete_kind="Different layers")
+    page.run("run", "compete-tokens-text")
     tokens = re.sub("<[^>]*>", "", page["compete-tokens-text"].partition("caa-tokens")[2].partition(">")[2])
     assert html.unescape(tokens).replace("⏎", "").split() == page["compete-both"][-1]["content"].split()
 

@@ -1,6 +1,6 @@
 """The controls of the two voices in the Compete tab, and in numbers what their sum is before anything runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, voice_controls
+from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.page import Page
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part
@@ -39,16 +40,18 @@ APART = 6
 
 
 class VoicesForm:
-    """Two voices to choose, and their decomposition beside them. `parts`: what is chosen, by the names of `Chosen`."""
+    """Two voices to choose, and their decomposition beside them. `parts`: what is chosen, by the names of `Chosen`.
+    `settings`: what there is to set about writing, by name.
+    """
 
-    def __init__(self, page: Page, settings: Callable[[], None]):
-        """settings: draws what else there is to set, below the voices."""
+    def __init__(self, page: Page, panel: str):
+        """panel: whose settings of writing are drawn below the voices."""
         self.page, self.studio, self.voicing = page, page.studio, Voicing(page.studio)
         self.kind = gr.Radio(list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self._draw_voices()
-                settings()
+                self.settings = writing_settings(panel)
             with gr.Column(scale=2, min_width=300):
                 self.table = gr.Markdown(elem_id="compete-decomposition", container=True)
         self.parts: dict[str, Component] = {
@@ -83,7 +86,7 @@ class VoicesForm:
         """Let the parts follow each other. contest: whose answers are measured, which follow voice A. shared: the
         column of what both share.
         """
-        self.shared = shared
+        self.shared, self.contest = shared, contest
         parts = list(self.parts.values())
         self.page.restore(self.restore, parts)
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
@@ -98,7 +101,7 @@ class VoicesForm:
     @guarded
     def explain(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """What the two come to, in numbers, and what is offered for such a pair."""
-        session, chosen = self.page.session(request), Chosen(*values)
+        session, chosen = self.page.session(request), self._chosen(values)
         job = self.studio.run(lambda model: self.voicing.both(model, session, chosen))
         offered: dict[Block, Any] = {
             self.apart: gr.Checkbox(visible=chosen.may_part),
@@ -119,7 +122,7 @@ class VoicesForm:
     @guarded
     def balance(self, request: gr.Request, *values: Any) -> float:
         """B's multiplier at which it is as strong as A."""
-        session, chosen = self.page.session(request), Chosen(*values)
+        session, chosen = self.page.session(request), self._chosen(values)
         job = self.studio.run(lambda model: self.voicing.pair(model, session, chosen))
         multiplier = same_strength(*job.wait())
         if multiplier is None:
@@ -131,31 +134,40 @@ class VoicesForm:
         return round(multiplier, 1)
 
     @guarded
-    def follow_a(self, request: gr.Request, name: str, at_b: float, kind: str) -> list[Any]:
+    def follow_a(self, request: gr.Request, name: str, at_b: float, kind: str) -> Updates:
         """A preset brings its layer, its opposite as B, and the answers of the two."""
         start, _ = recommended(self.studio, name, self.page.session(request))
         if name not in presets():
-            return [start, *[gr.skip()] * 5]
+            return {self.a.layer: start}
         other = presets()[presets()[name].opposes]
-        return [start, other.name, _layer_of_b(self.studio, kind, start, at_b), other.told, other.begins, name]
+        return {
+            self.a.layer: start,
+            self.b.vector: other.name,
+            self.b.layer: _layer_of_b(self.studio, kind, start, at_b),
+            self.told: other.told,
+            self.begins: other.begins,
+            self.contest: name,
+        }
 
     @guarded
-    def follow_b(self, name: str) -> list[Any]:
+    def follow_b(self, name: str) -> Updates:
         """A preset brings the words that stand for it."""
-        return [presets()[name].told, presets()[name].begins] if name in presets() else [gr.skip(), gr.skip()]
+        if name not in presets():
+            return {self.told: gr.skip()}
+        return {self.told: presets()[name].told, self.begins: presets()[name].begins}
 
     @guarded
-    def swap(self, kind: str, at_a: float, at_b: float) -> list[Any]:
+    def swap(self, kind: str, at_a: float, at_b: float) -> Updates:
         """Show what belongs to a contest of that kind, and hide the rest."""
         vectors = kind in (SAME, DIFFERENT)
-        return [
-            gr.Radio(info=KINDS.get(kind, "")),
-            gr.Slider(value=_layer_of_b(self.studio, kind, at_a, at_b), visible=kind == DIFFERENT),
-            gr.Slider(visible=vectors),
-            gr.Button(visible=vectors),
-            gr.Textbox(visible=kind == TOLD),
-            gr.Textbox(visible=kind == BEGUN),
-        ]
+        return {
+            self.kind: gr.Radio(info=KINDS.get(kind, "")),
+            self.b.layer: gr.Slider(value=_layer_of_b(self.studio, kind, at_a, at_b), visible=kind == DIFFERENT),
+            self.b.multiplier: gr.Slider(visible=vectors),
+            self.equal: gr.Button(visible=vectors),
+            self.told: gr.Textbox(visible=kind == TOLD),
+            self.begins: gr.Textbox(visible=kind == BEGUN),
+        }
 
     @guarded
     def restore(self, request: gr.Request) -> Updates:
@@ -167,6 +179,9 @@ class VoicesForm:
         choices = vector_choices(session)
         pickers = {name: gr.Dropdown(choices, value=getattr(kept, name)) for name in ("vector_a", "vector_b")}
         return {part: pickers.get(name, getattr(kept, name)) for name, part in self.parts.items()}
+
+    def _chosen(self, values: Sequence[Any]) -> Chosen:
+        return Chosen.of(dict(zip(self.parts, values, strict=True)))
 
 
 def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:

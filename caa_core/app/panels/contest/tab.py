@@ -1,5 +1,8 @@
 """Compete: two voices at once, beside each alone; and before anything is computed, what their sum is."""
 
+from collections.abc import Generator, Mapping
+from typing import Any, ClassVar
+
 import gradio as gr
 
 from caa_core.app.panels.contest.chosen import Chosen
@@ -9,43 +12,55 @@ from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import TokenByToken
 from caa_core.app.panels.contest.written import WrittenPanel
-from caa_core.app.panels.conversation import Conversation
+from caa_core.app.panels.conversation import Conversation, Voices
 from caa_core.app.panels.page import Page, Tab
+from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
 
-PANEL = "compete"
 ABOUT = (
     "Two voices speak to the model at once. Choose them and **write** to see one answer under each and under both; "
     "then **measure** over many prompts which voice it follows, and **think** to see whether reasoning changes that."
 )
-BOTH = "both"
-LABELS = {
-    "unsteered": "Unsteered",
-    "a": "A alone",
-    "b": "B alone",
-    BOTH: "A and B together",
-    "shared": "Only what both share",
-}
+
+
+class ContestChat(Conversation):
+    """Answers under neither voice, under either and under both, and under what both share."""
+
+    name = "compete"
+    labels: ClassVar[Mapping[str, str]] = {
+        "unsteered": "Unsteered",
+        "a": "A alone",
+        "b": "B alone",
+        "both": "A and B together",
+        "shared": "Only what both share",
+    }
+    marked_column = 3
+    thinks = True
+
+    def __init__(self, page: Page, voices: VoicesForm):
+        self.voicing = voices.voicing
+        super().__init__(page, {**voices.settings, **voices.parts}, presets()[FIRST[0]].prompts)
+
+    def prepare(
+        self, model: SteerableModel, session: Session, form: Mapping[str, Any]
+    ) -> Generator[Progress, None, Voices]:
+        return (yield from self.voicing.columns(model, session, Chosen.of(form)))
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
-    prompts = presets()[FIRST[0]].prompts
-    conversation = Conversation(page, PANEL, LABELS, prompts, list(LABELS).index(BOTH), thinks=True)
     gr.Markdown(ABOUT)
-    form = VoicesForm(page, conversation.settings)
-    conversation.columns()
+    form = VoicesForm(page, ContestChat.name)
+    conversation = ContestChat(page, form)
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
-    conversation.wire(
-        lambda model, session, *values: form.voicing.columns(model, session, Chosen(*values)),
-        list(form.parts.values()),
-    )
     TokenByToken(page, form, conversation)
-    system, positions, *_ = conversation.common
-    contest = ContestPanel(page, form, {"system": system, "positions": positions})
+    asking = {name: form.settings[name] for name in ("system", "positions")}
+    contest = ContestPanel(page, form, asking)
     SurfacePanel(page, form, contest)
-    WrittenPanel(page, form, {"system": system, "positions": positions})
+    WrittenPanel(page, form, asking)
     ThinkingPanel(page, form, contest)
     form.wire(tab, contest.answers, shared)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])
