@@ -33,11 +33,12 @@ BESIDE: dict[str, Callable[[dict[str, Any]], Report]] = {
 }
 
 
-def report_of(found: dict[str, Any]) -> Report:
+def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
     """What `run` found, with a surface under "surface", an answer under "token_by_token", written answers under
-    "written", and arms with thoughts, where there are. Its CSV has a line for each item.
+    "written", and arms with thoughts, where there are. Its CSV has a line for each item. contest: the same without
+    these, where it was read from there already.
     """
-    contest = Contest.of(found)
+    contest = contest or Contest.of(found)
     beside = [of(found[name]) for name, of in BESIDE.items() if name in found]
     beside += [thinking.report_of(found)] if "arms" in found else []
     also = {"written answers": found["written"]["settings"]} if "written" in found else {}

@@ -18,6 +18,7 @@ from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
 from caa_core.contest.decomposition import shared_part
+from caa_core.contest.dominance import Contest
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
@@ -437,6 +438,14 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
     assert (kind, at_a, at_b) == ("Different layers", 1, 2)
     with pytest.raises(gr.Error, match="no layer 77"):
         page.call("choose", "compete-a-multiplier", compete_surface_at_a=77, compete_surface_at_b=2)
+
+
+def test_a_kept_contest_is_read_once(page, monkeypatch):
+    page.run("run", "compete-verdict-said", compete_verdict_controls=0, **VOICES)
+    read, restore = [], Contest.of
+    monkeypatch.setattr(Contest, "of", lambda kept: read.append(kept) or restore(kept))
+    assert page.reloaded()["compete-verdict-said"] == page["compete-verdict-said"]
+    assert len(read) == 1
 
 
 def test_the_answer_under_both_is_read_where_there_is_one(page):

@@ -119,10 +119,9 @@ class ContestPanel(Experiment[ContestChoice]):
             self.numbers: _numbers(contest),
             self.items: gr.Accordion(visible=True),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
+            self.row: gr.Row(visible=True),
+            **report_downloads(self.downloads, session, report_of(kept, contest)),
         }
-
-    def files(self, session: Session, kept: Plain) -> Updates:
-        return {self.row: gr.Row(visible=True), **report_downloads(self.downloads, session, report_of(kept))}
 
 
 def request_of(form: Mapping[str, Any], controls: float = 0) -> ContestRequest:
