@@ -26,6 +26,13 @@ FIRST = "joy"
 PREVIEW = 200
 END = 150
 HEADERS = ["prompt", "positive", "negative"]
+# What can be chosen of a table, by the names of `Columns`: how it is labelled, and called on the page.
+COLUMNS = {
+    "prompt": ("prompt", "prompt-column"),
+    "positive": ("positive", "positive-column"),
+    "negative": ("negative", "negative-column"),
+    "negative_prompt": ("prompt of the negative answer", "other-column"),
+}
 FORMATS = (
     "JSON, JSON Lines, CSV, TSV or Parquet with `prompt`, `positive`, `negative` (or columns that you choose), the CAA "
     "paper's JSON, or Anthropic's evals."
@@ -161,15 +168,13 @@ class Pairs:
             elem_id="generate-mends",
         )
         with gr.Accordion("Columns", open=False, elem_id="generate-columns") as self.columns_box, gr.Row():
-            self.columns = [
-                gr.Dropdown(_fields(self.first), value=value, label=label, min_width=120, elem_id=f"generate-{name}")
-                for name, label, value in zip(
-                    ("prompt-column", "positive-column", "negative-column", "other-column"),
-                    (*HEADERS, "prompt of the negative answer"),
-                    _chosen(self.first),
-                    strict=True,
+            chosen = _chosen(self.first)
+            self.columns = {
+                name: gr.Dropdown(
+                    _fields(self.first), value=chosen[name], label=label, min_width=120, elem_id=f"generate-{elem_id}"
                 )
-            ]
+                for name, (label, elem_id) in COLUMNS.items()
+            }
         self.preview = gr.Dataframe(
             _preview(self.first),
             headers=["pair", *HEADERS],
@@ -210,15 +215,16 @@ class Pairs:
     def wire(self, name: gr.Textbox) -> None:
         """Let it work; `name` is filled with a name for the vector."""
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
-        shown = [self.draft, self.kind, self.mends, self.columns_box, *self.columns, self.preview, self.save]
+        columns = list(self.columns.values())
+        shown = [self.draft, self.kind, self.mends, self.columns_box, *columns, self.preview, self.save]
         self.name = name
         taken = [*shown, name, self.preset, self.upload]
         gr.on([self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST)
         # A file that could not be read leaves its place to the next one.
         self.upload.change(self.read, self.upload, taken, **LATEST).failure(lambda: None, None, self.upload, **QUIET)
         gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
-        chosen = [self.draft, self.mends, *self.columns]
-        gr.on([self.mends.input, *(column.input for column in self.columns)], self.again, chosen, shown, **LATEST)
+        chosen = [self.draft, self.mends, *columns]
+        gr.on([self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST)
         self.page.news.change(self.another_model, self.draft, taken, **QUIET)
         self.page.restore(self.restore, taken)
         self.edit.click(self.take, self.draft, self.rows, **QUIET)
@@ -251,8 +257,8 @@ class Pairs:
     @guarded
     def again(self, request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
         """The same file with other columns or mends."""
-        prompt, positive, negative, other = (column or "" for column in columns)
-        if not prompt or not ((positive and negative) or other):
+        chosen = Columns(**{name: column or "" for name, column in zip(self.columns, columns, strict=True)})
+        if not chosen.prompt or not ((chosen.positive and chosen.negative) or chosen.negative_prompt):
             # What is chosen so far stays; what it gave does not.
             told = "Choose columns for the prompt and for both answers."
             waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
@@ -261,11 +267,10 @@ class Pairs:
                 self.kind: _kind(waiting, self.studio),
                 self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
             }
-        chosen = Columns(prompt, positive, negative, other)
         same = chosen == draft.columns
         again = Draft.of(self.studio.model, draft.name, draft.table, chosen, mends if same else ())
         # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.
-        written = {self.columns_box, *self.columns}
+        written = {self.columns_box, *self.columns.values()}
         if again.offers == draft.offers and set(again.mends) == set(mends):
             written.add(self.mends)
         return {part: update for part, update in self._shown(again, request).items() if part not in written}
@@ -321,10 +326,7 @@ class Pairs:
                 draft.offers, value=[mend for mend in draft.mends if mend in offered], visible=bool(offered)
             ),
             self.columns_box: gr.Accordion(open=draft.columns is None),
-            **{
-                column: gr.Dropdown(_fields(draft), value=value)
-                for column, value in zip(self.columns, _chosen(draft), strict=True)
-            },
+            **{part: gr.Dropdown(_fields(draft), value=_chosen(draft)[name]) for name, part in self.columns.items()},
             self.preview: gr.Dataframe(_preview(draft), headers=["pair", *_headers(draft)]),
             self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
         }
@@ -358,9 +360,9 @@ def _fields(draft: Draft) -> list[str]:
     return ["", *draft.table.fields[:100]]
 
 
-def _chosen(draft: Draft) -> tuple[str, ...]:
-    found = draft.columns
-    return (found.prompt, found.positive, found.negative, found.negative_prompt) if found else ("",) * 4
+def _chosen(draft: Draft) -> dict[str, str]:
+    """The chosen columns, by the names of `Columns`."""
+    return vars(draft.columns or Columns(""))
 
 
 def _preview(draft: Draft) -> list[list[Any]]:
