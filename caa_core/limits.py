@@ -67,6 +67,8 @@ BODY_MB = Limit("CAA_MAX_BODY_MB", "MB in a request that is no upload", 50, 5)
 SESSIONS = Limit("CAA_MAX_SESSIONS", "sessions that are kept", 1_000, 200)
 VECTORS = Limit("CAA_MAX_VECTORS", "vectors in one session", 1_000, 50)
 JOBS = Limit("CAA_MAX_JOBS", "jobs at once in one session", 50, 20)
+PLACES = Limit("CAA_MAX_ALL_JOBS", "jobs at once in the app, of which one address may have half", 160, 80)
+PROXIES = Limit("CAA_PROXIES", "proxies before the app, whose word on who asks is taken", 0, 0)
 ADDITIONS = Limit("CAA_MAX_ADDITIONS", "vectors added at once", 100, 20)
 GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)
 IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
@@ -83,6 +85,8 @@ LIMITS = (
     SESSIONS,
     VECTORS,
     JOBS,
+    PLACES,
+    PROXIES,
     ADDITIONS,
     GRACE,
     IDLE,

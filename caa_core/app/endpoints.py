@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from caa_core.app.forms import argument
+from caa_core.app.guards import visitor
 from caa_core.app.panels.common import check_fit, check_request, guarded
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
@@ -95,9 +96,9 @@ class Endpoints:
         layers = parse_layers(options["layers"], self.studio.model.num_layers)
         dataset = dataset.in_both_letter_orders() if options["letter_swap"] else dataset
         PAIRS.check(len(dataset.pairs))
-        session = self.studio.session(request.session_hash)
+        session = visitor(self.studio, request)
         title = (options["name"] or "").strip()
-        job = self.studio.run(lambda model: extract(model, dataset, layers, title, position, method))
+        job = self.studio.run(lambda model: extract(model, dataset, layers, title, position, method), session)
         vector = _finish(session, job, progress)
         kept = session.vectors[session.keep(vector)]
         path = session.path(kept.name, ".safetensors")
@@ -122,7 +123,7 @@ class Endpoints:
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
         specs = [parse_steer(spec) for spec in steer]
-        session = self.studio.session(request.session_hash)
+        session = visitor(self.studio, request)
         given = with_file(session, vector_file)
         system, rules = options["system"] or "", POSITIONS.value(options["positions"])
         check_request(prompt, system, options["max_new_tokens"])
@@ -141,7 +142,7 @@ class Endpoints:
             answers = yield from side_by_side(model, rendered, tuple(steers), rules, decoding)
             return {**answers.summary(), "notes": notes}
 
-        return _finish(session, self.studio.run(work), progress)
+        return _finish(session, self.studio.run(work, session), progress)
 
     @guarded
     def views(
@@ -160,7 +161,7 @@ class Endpoints:
         is. With cost, the vector's KL and perplexity on neutral text at several multipliers come with it.
         """
         source, layer, multiplier = parse_steer(steer)
-        session = self.studio.session(request.session_hash)
+        session = visitor(self.studio, request)
         given = with_file(session, vector_file)
         rules = POSITIONS.value(options["positions"])
         check_request(text, "", 0)
@@ -174,7 +175,7 @@ class Endpoints:
             notes = vector.differences(model.fingerprint, model.template_sha256)
             return {**views.summary(), "cost": costs, "notes": notes}
 
-        return _finish(session, self.studio.run(work), progress)
+        return _finish(session, self.studio.run(work, session), progress)
 
     @guarded
     def evaluate(
@@ -195,7 +196,7 @@ class Endpoints:
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
-        session = self.studio.session(request.session_hash)
+        session = visitor(self.studio, request)
         given = with_file(session, vector_file)
         data = items_of(data_file, options["data"], options["columns"], limit)
         asked = EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(options))
@@ -205,7 +206,7 @@ class Endpoints:
             found = yield from evaluate(model, asked, steering)
             return found.summary()
 
-        return _finish(session, self.studio.run(work), progress)
+        return _finish(session, self.studio.run(work, session), progress)
 
     @guarded
     def compete(
@@ -224,7 +225,7 @@ class Endpoints:
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
         tried against each other, or both layers ("5,10,15") where these are given.
         """
-        session = self.studio.session(request.session_hash)
+        session = visitor(self.studio, request)
         if not data_file and options["data"] not in presets():
             raise InputError(f"Give a file with prompt, a and b, or one of the presets: {', '.join(presets())}.")
         dataset = find_contest(Path(data_file) if data_file else options["data"])
@@ -245,7 +246,7 @@ class Endpoints:
                 found["surface"] = yield from run_surface(model, contest, a, b, grid)
             return found
 
-        return _finish(session, self.studio.run(work), progress)
+        return _finish(session, self.studio.run(work, session), progress)
 
     def _voice(self, model: SteerableModel, session: Session, asked: "_GivenVoice") -> Generator[Progress, None, Voice]:
         if not asked.steer:

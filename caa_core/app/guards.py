@@ -19,8 +19,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.limits import BODY_MB
+from caa_core.limits import BODY_MB, PROXIES
 
 # Addresses in place of files; and of what gradio serves, all that the page has no use for.
 CLOSED = re.compile(
@@ -87,6 +88,24 @@ def _refusal(scope: Scope) -> JSONResponse | None:
     if int(length) > BODY_MB.value * 1_000_000:
         return JSONResponse({"detail": f"A request may have {BODY_MB.value} MB; upload what is longer."}, 413)
     return None
+
+
+def visitor(studio: Studio, request: gr.Request) -> Session:
+    """The session of who asks."""
+    return studio.session(request.session_hash, _address(request))
+
+
+def _address(request: gr.Request) -> str:
+    """Where a request comes from: its peer, or what the outermost of `PROXIES` that are trusted says of it. A Space has
+    one, and what stands before its word in the header is what the visitor wrote. uvicorn has taken the last word of a
+    proxy on this machine already.
+    """
+    proxies = PROXIES.value or bool(os.environ.get("SPACE_ID"))
+    said = request.headers.get("x-forwarded-for", "").split(",") if proxies else []
+    if proxies and len(said) >= proxies:
+        return said[-proxies].strip()
+    peer = getattr(request, "client", None)
+    return peer.host if peer else ""
 
 
 def settings(studio: Studio) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from caa_core.app.library import Library
 from caa_core.data.presets import presets
 from caa_core.data.text import clean
 from caa_core.errors import InputError
-from caa_core.limits import GRACE, IDLE, JOBS, SESSIONS, VECTORS
+from caa_core.limits import GRACE, IDLE, JOBS, PLACES, SESSIONS, VECTORS
 from caa_core.vectors.vector import SteeringVector
 
 # Who was seen so recently is here; a page asks every few seconds, one that lies in the background every minute.
@@ -142,7 +142,9 @@ class Session:
     jobs: dict[str, Running] = field(default_factory=dict)
     seen: float = 0.0
     left: bool = False
+    address: str = ""
     drops: Counter[str] = field(default_factory=Counter)
+    place: Callable[["Session", str, Running], None] = lambda session, panel, job: session.take(panel, job)
 
     @property
     def vectors(self) -> dict[str, SteeringVector]:
@@ -160,20 +162,24 @@ class Session:
         """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped.
 
         Raises:
-            InputError: too many jobs of this page run already; this one is stopped.
+            InputError: too many jobs run already; this one is stopped.
         """
         self.stop(panel)
         try:
-            JOBS.check(len(self.jobs.keys() | {panel}))
+            self.place(self, panel, job)
         except InputError:
             job.stop()
             raise
-        self.jobs[panel] = job
         try:
             yield from job.watch()
         finally:
             if self.jobs.get(panel) is job:
                 del self.jobs[panel]
+
+    def take(self, panel: str, job: Running) -> None:
+        """Note a job as this page's. Raises InputError where it has too many."""
+        JOBS.check(len(self.jobs.keys() | {panel}))
+        self.jobs[panel] = job
 
     def stop(self, panel: str) -> None:
         if job := self.jobs.get(panel):
@@ -222,8 +228,8 @@ class Sessions:
                 session.person = known
             return session.person.key
 
-    def of(self, page: str | None) -> Session:
-        """The session of a page; one of its own for each call that names none.
+    def of(self, page: str | None, address: str = "") -> Session:
+        """The session of a page; one of its own for each call that names none. address: where it asks from.
 
         Raises:
             InputError: it is a new one, and there is no room for it.
@@ -232,9 +238,22 @@ class Sessions:
             page = page or secrets.token_hex(16)
             session = self._pages.get(page)
             if not session:
-                session = self._pages[page] = Session(self._owner or self._newcomer())
-            session.seen, session.left = self._clock(), False
+                session = self._pages[page] = Session(self._owner or self._newcomer(), place=self._place)
+            session.seen, session.left, session.address = self._clock(), False, address or session.address
             return session
+
+    def _place(self, session: Session, panel: str, job: Running) -> None:
+        """Let a session have a job, where there is a place for it. Raises InputError where there is none."""
+        with self._lock:
+            jobs = [(other, name) for other in self._pages.values() for name in other.jobs]
+            taken = [other.address for other, name in jobs if other is not session or name != panel]
+            if len(taken) >= PLACES.value:
+                raise InputError("This app is at work on as many things as it takes; try again in a minute.")
+            if session.address and taken.count(session.address) >= PLACES.value // 2:
+                raise InputError(
+                    "Half of what this app does at once is asked for from where you are; wait until some of it is done."
+                )
+            session.take(panel, job)
 
     def leave(self, page: str | None) -> None:
         """A page was closed or reloaded, or its connection broke: what it left running ends.

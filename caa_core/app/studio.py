@@ -40,11 +40,13 @@ class Studio:
         self._look: Job
         self.load(spec, say=say)
 
-    def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]]) -> Job:
-        """Queue work on whichever model is loaded when its turn comes. Raises InputError while the app ends."""
+    def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]], session: Session | None = None) -> Job:
+        """Queue work on whichever model is loaded when its turn comes. All jobs of a session's person have one share of
+        the time together. Raises InputError while the app ends.
+        """
         if self._closing:
             raise InputError("The app is being ended just now; try again in a minute.")
-        return self._worker.submit(lambda: work(self.model))
+        return self._worker.submit(lambda: work(self.model), session and id(session.person))
 
     def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
         """Load another model for everybody, and return when it is in place; the old one works until then.
@@ -76,9 +78,9 @@ class Studio:
         """How many jobs share the model now."""
         return self._worker.jobs
 
-    def session(self, page: str | None) -> Session:
+    def session(self, page: str | None, address: str = "") -> Session:
         """The session of a page or a client; see `Sessions.of`."""
-        return self.sessions.of(page)
+        return self.sessions.of(page, address)
 
     def finish(self, seconds: float) -> int:
         """Take no new work, and let what runs come to its end for so long. Returns how many jobs had to be stopped."""

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from typing import Any
 
 from caa_core.errors import InputError
@@ -36,7 +36,9 @@ class Job:
     After the last one either `result` is there, or `error`, or `stopped` is True.
     """
 
-    def __init__(self, work: Work, ahead: Callable[["Job"], Waiting]):
+    def __init__(self, work: Work, ahead: Callable[["Job"], Waiting], owner: Hashable = None):
+        """owner: who else's jobs it shares one share of the time with; by itself where that is None."""
+        self.owner = self if owner is None else owner
         self._work: Work | None = work
         self._ahead = ahead
         self._steps: Generator[Any, None, Any] | None = None
@@ -46,7 +48,7 @@ class Job:
         self.result: Any = None
         self.stopped = False
         self.begun = False
-        self.spent = 0.0  # seconds of the worker, counted from what one that was always here had when this one came
+        self.spent = 0.0  # seconds of the worker, counted from what the owner's other jobs had when this one came
 
     def stop(self) -> None:
         """End it before its next step; what it yielded so far stays with who iterated."""
@@ -106,7 +108,8 @@ class Job:
 
 
 class Worker:
-    """A thread that runs jobs in turns. Each job gets as much time as the others, whatever one of its steps takes.
+    """A thread that runs jobs in turns. Each owner gets as much time as the others, whatever a step takes, and each job
+    as much as its owner's others.
 
     One that comes anew takes its first step before the others take another one, unless so many come that somebody falls
     behind: a fair share is counted as in generalized processor sharing (Parekh and Gallager, IEEE/ACM Transactions on
@@ -117,15 +120,18 @@ class Worker:
         """clock: gives seconds that only grow."""
         self._clock = clock
         self._jobs: list[Job] = []
-        self._share = 0.0  # seconds that a job would have had by now which was always here
+        self._share = 0.0  # seconds that an owner would have had by now who was always here
+        self._spent: dict[Hashable, float] = {}  # seconds of each owner, counted from the share when they came
         self._came = threading.Condition()
         self._lately: deque[float] = deque(maxlen=STEPS_LATELY)
         self._start()
 
-    def submit(self, work: Work) -> Job:
-        job = Job(work, self.ahead)
+    def submit(self, work: Work, owner: Hashable = None) -> Job:
+        """A job of an owner; see `Job`."""
+        job = Job(work, self.ahead, owner)
         with self._came:
-            job.spent = self._share
+            self._spent.setdefault(job.owner, self._share)
+            job.spent = min((other.spent for other in self._jobs if other.owner == job.owner), default=0.0)
             self._jobs.append(job)
             self._came.notify()
         return job
@@ -158,14 +164,17 @@ class Worker:
     def _turn(self) -> None:
         with self._came:
             self._came.wait_for(lambda: self._jobs)
-            job = min(self._jobs, key=lambda job: job.spent - HEAD_START * (not job.begun))
+            job = min(self._jobs, key=lambda job: (self._spent[job.owner] - HEAD_START * (not job.begun), job.spent))
         start = self._clock()
         goes_on = job.step()
         took = self._clock() - start
         with self._came:
             cost = max(took, LEAST_SECONDS)
             job.spent += cost
-            self._share += cost / len(self._jobs)
+            self._spent[job.owner] += cost
+            self._share += cost / len(self._spent)
             if not goes_on:
                 self._jobs.remove(job)
+                if all(other.owner != job.owner for other in self._jobs):
+                    del self._spent[job.owner]
             self._lately.append(took)

@@ -85,6 +85,25 @@ def test_other_sites_may_neither_read_nor_ask(tiny_app, host):
         assert post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers=own).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("proxies", "space", "header", "address"),
+    [
+        ("", "", "6.6.6.6, 7.7.7.7", "7.7.7.7"),  # a proxy on the same machine
+        ("1", "", "6.6.6.6, 7.7.7.7", "7.7.7.7"),
+        ("2", "", "6.6.6.6, 7.7.7.7, 8.8.8.8", "7.7.7.7"),
+        ("3", "", "6.6.6.6, 7.7.7.7", "7.7.7.7"),
+        ("", "owner/space", "6.6.6.6, 7.7.7.7", "7.7.7.7"),
+    ],
+)
+def test_where_somebody_asks_from_is_not_what_they_say(tiny_app, monkeypatch, proxies, space, header, address):
+    monkeypatch.setenv("CAA_PROXIES", proxies)
+    monkeypatch.setenv("SPACE_ID", space)
+    monkeypatch.setenv("CAA_PUBLIC", "0")
+    said = post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers={"X-Forwarded-For": header})
+    get(f"{tiny_app.url}gradio_api/call/steer/{said.json()['event_id']}")
+    assert tiny_app.studio.session(said.json()["event_id"]).address == address
+
+
 def test_a_browser_is_told_what_the_page_may_do(tiny_app):
     told = get(tiny_app.url).headers
     policy = dict(line.strip().split(" ", 1) for line in told["content-security-policy"].split(";"))

@@ -166,6 +166,36 @@ def test_a_name_alone_takes_nobody_s_place(sessions, clock, monkeypatch):
     assert names(sessions.of("here")) == ["mine"] and sessions.of("waits").jobs and sessions.of("newcomer") is newcomer
 
 
+def test_one_address_has_half_of_the_places_and_a_class_has_room_beside_it(sessions, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_ALL_JOBS", "80")
+    running, refused = [], []
+
+    def ask(page, address):
+        job = Forever()
+        steps = sessions.of(page, address).follow("panel", job)
+        try:
+            next(steps)
+            running.append(steps)
+        except InputError as error:
+            refused.append(str(error))
+            assert job.stopped
+
+    for number in range(220):
+        ask(f"stranger {number}", "203.0.113.9")
+    assert len(running) == 40 and len(refused) == 180 and "from where you are" in refused[0]
+    for number in range(30):
+        ask(f"pupil {number}", "198.51.100.1")
+    assert len(running) == 70 and len(refused) == 180
+    # In place of their own older one, and after one has ended, there is room.
+    ask("stranger 0", "203.0.113.9")
+    running.pop(1).close()
+    ask("stranger 200", "203.0.113.9")
+    assert len(refused) == 180
+    for number in range(11):
+        ask(f"somebody {number}", "")
+    assert "at work on as many things as it takes" in refused[-1] and len(refused) == 181
+
+
 def test_a_session_holds_so_many_vectors(monkeypatch):
     monkeypatch.setenv("CAA_MAX_VECTORS", "2")
     session = Session()

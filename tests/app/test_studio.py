@@ -1,6 +1,7 @@
 import ctypes
 import threading
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -104,6 +105,34 @@ def test_short_steps_come_between_long_ones():
         job.wait()
     first, second = [i for i, name in enumerate(log) if name == "sweep"][:2]
     assert log[first:second].count("chat") >= 4
+
+
+def test_who_asks_for_nineteen_things_at_once_gets_no_more_of_the_time():
+    log, clock = [], Clock()
+    worker, gate = Worker(clock), threading.Event()
+
+    def hold():
+        gate.wait(LONG)
+        return
+        yield
+
+    def steps(name):
+        for _ in range(40):
+            clock.pass_(0.1)
+            log.append(name)
+            yield
+
+    worker.submit(hold)
+    greedy = [worker.submit(partial(steps, "greedy"), "greedy") for _ in range(19)]
+    other = worker.submit(partial(steps, "other"), "other")
+    gate.set()
+    for job in (other, *greedy):
+        job.wait()
+    meanwhile = log[: len(log) - log[::-1].index("other")]
+    # What comes anew has its first step before the others take another one.
+    assert meanwhile.count("greedy") <= meanwhile.count("other") + len(greedy)
+    # And what one owner asks for goes on evenly.
+    assert log.count("greedy") == 19 * 40
 
 
 def test_somebody_new_waits_for_no_step_that_is_owed_to_a_long_job():

@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
+from caa_core.app.guards import visitor
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
@@ -144,7 +145,7 @@ def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
 
     @guarded
     def stop(request: gr.Request) -> None:
-        studio.session(request.session_hash).stop(panel)
+        visitor(studio, request).stop(panel)
 
     return stop
 

@@ -130,7 +130,7 @@ class Experiment(Generic[Asked]):
 
     def begin(self, run: Run[Asked]) -> Running:
         """Begin it as a job."""
-        return self.studio.run(lambda model: self.steps(model, run))
+        return self.studio.run(lambda model: self.steps(model, run), run.session)
 
     def waiting(self) -> Updates:
         """Updates for its beginning."""

@@ -9,6 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.exceptions import Error
 
+from caa_core.app.guards import visitor
 from caa_core.app.panels.common import QUIET, Updates, guarded, properties, vector_choices
 from caa_core.app.panels.controls import VoiceControls
 from caa_core.app.sessions import Session
@@ -59,7 +60,7 @@ class Page:
 
     def session(self, request: gr.Request) -> Session:
         """The session of who asks."""
-        return self.studio.session(request.session_hash)
+        return visitor(self.studio, request)
 
     def part(self) -> "Page":
         """For a part of the page that is drawn later."""

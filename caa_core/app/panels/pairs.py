@@ -278,7 +278,7 @@ class Pairs:
     @guarded
     def restore(self, request: gr.Request) -> dict:
         """The pairs that the person had before."""
-        kept = self.studio.session(request.session_hash).person.draft
+        kept = self.page.session(request).person.draft
         if not kept:
             return {}
         return self._shown(kept, request) | {self.name: kept.vector_name, self.preset: None, self.upload: None}
@@ -286,7 +286,7 @@ class Pairs:
     @guarded
     def another_model(self, request: gr.Request, draft: Draft) -> dict:
         """The pairs looked over for a model that was loaded meanwhile."""
-        person = self.studio.session(request.session_hash).person
+        person = self.page.session(request).person
         kept = person.draft
         # What the page shows as chosen may be of the pairs before, so it is not asked.
         now = draft.for_model(self.studio.model)
@@ -312,7 +312,7 @@ class Pairs:
         return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
-        session = self.studio.session(request.session_hash)
+        session = self.page.session(request)
         draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
         session.person.draft = None if draft == self.first else draft
         path = session.path(draft.name, ".json")

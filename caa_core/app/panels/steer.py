@@ -61,8 +61,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
-        session = studio.session(request.session_hash)
-        job = studio.run(lambda model: studio.vector(model, session, name))
+        session = page.session(request)
+        job = studio.run(lambda model: studio.vector(model, session, name), session)
         for progress in events(session, "steer-measure", job):
             yield going("Making the vector", progress)
         if job.stopped:
@@ -75,7 +75,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     @guarded
     def choose(request: gr.Request, name: str) -> tuple[int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
-        session = studio.session(request.session_hash)
+        session = page.session(request)
         return (*recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
 
     chosen = [vector, layer, multiplier]

@@ -161,18 +161,18 @@ class Vectors:
     @guarded
     def select(self, request: gr.Request, name: str | None, format: str) -> dict:
         """Show the vector that was chosen."""
-        updates = self.show(self.studio.session(request.session_hash), name, format)
+        updates = self.show(self.page.session(request), name, format)
         # What was chosen meanwhile stays chosen.
         return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
 
     @guarded
     def restore(self, request: gr.Request) -> dict:
         """The vectors that the person had before a reload."""
-        person = self.studio.session(request.session_hash).person
+        person = self.page.session(request).person
         told = {self.done: "  \n".join(map(plain, person.library.notes))} if person.library else {}
         if not person.vectors:
             return told
-        return self.show(self.studio.session(request.session_hash), next(reversed(person.vectors))) | told
+        return self.show(self.page.session(request), next(reversed(person.vectors))) | told
 
     @guarded
     def look(self, paths: list[str] | None) -> dict:
@@ -197,7 +197,7 @@ class Vectors:
         """Take what was looked at."""
         if vector is None:
             raise InputError("There is no vector to add yet; choose a file first.")
-        session = self.studio.session(request.session_hash)
+        session = self.page.session(request)
         name = session.keep(vector)
         updates = self.show(session, name) | {self.changed: count + 1}
         cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
@@ -206,20 +206,20 @@ class Vectors:
     @guarded
     def push_chosen(self, name: str | None, repo: str, request: gr.Request) -> dict:
         """Push the chosen vector to the hub."""
-        vector = self._chosen(self.studio.session(request.session_hash), name)
+        vector = self._chosen(self.page.session(request), name)
         return {self.done: f"Pushed to {plain(push_vector(vector, repo.strip()))}."}
 
     @guarded
     def rename_chosen(self, request: gr.Request, name: str | None, title: str, count: int) -> dict:
         """Give the chosen vector another name."""
-        session = self.studio.session(request.session_hash)
+        session = self.page.session(request)
         new = session.person.rename(self._chosen(session, name).name, title)
         return self.show(session, new) | {self.changed: count + 1, self.done: f"It is called **{plain(new)}** now."}
 
     @guarded
     def delete_chosen(self, request: gr.Request, name: str | None, count: int) -> dict:
         """Delete the chosen vector."""
-        session = self.studio.session(request.session_hash)
+        session = self.page.session(request)
         old = self._chosen(session, name).name
         session.person.delete(old)
         rest = next(reversed(session.vectors), None)

@@ -102,7 +102,7 @@ class VoicesForm:
     def explain(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """What the two come to, in numbers, and what is offered for such a pair."""
         session, chosen = self.page.session(request), self._chosen(values)
-        job = self.studio.run(lambda model: self.voicing.both(model, session, chosen))
+        job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
         offered: dict[Block, Any] = {
             self.apart: gr.Checkbox(visible=chosen.may_part),
             self.shared: gr.Chatbot(visible=False),
@@ -123,7 +123,7 @@ class VoicesForm:
     def balance(self, request: gr.Request, *values: Any) -> float:
         """B's multiplier at which it is as strong as A."""
         session, chosen = self.page.session(request), self._chosen(values)
-        job = self.studio.run(lambda model: self.voicing.pair(model, session, chosen))
+        job = self.studio.run(lambda model: self.voicing.pair(model, session, chosen), session)
         multiplier = same_strength(*job.wait())
         if multiplier is None:
             raise InputError(
