@@ -31,7 +31,7 @@ def write_card(preset: Preset, measured: dict[str, float]) -> None:
     """Put numbers on a card, as precise as they are read."""
     card = preset.folder / "card.json"
     fields = json.loads(card.read_text(encoding="utf-8"))
-    fields["measured"] = {key: round(value, 4) for key, value in measured.items()}
+    fields["measured"] = {key: value and round(value, 4) for key, value in measured.items()}
     card.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

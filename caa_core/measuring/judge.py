@@ -28,8 +28,12 @@ SECONDS = 60
 MOST_BYTES = 1_000_000
 MOST_BEHAVIOUR = 1000
 SEED = 0  # of the order in which a judge sees answers
-# A number by itself, or at either end of what was said: "7", "Score: 7", "7/10", "7 out of 10".
-SCORE = re.compile(r"^\D*?(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*10)?\D*$", re.IGNORECASE)
+# What names the scale and is no score: "/10", "out of 10", "from 0 to 10", and notes in brackets beside a number.
+SCALE = re.compile(r"(?:/|\bout of\b|\bof\b)\s*10(?![\d.]*\d)|\b[01]\s*(?:-|–|to)\s*10(?![\d.]*\d)", re.IGNORECASE)
+NOTE = re.compile(r"\([^()]*(?:\)|$)|\[[^\[\]]*(?:\]|$)")
+# A number with its sign and all that is joined to it, so that "7.5" is one, and "-3", "8,5", "7th" and "80%" are none.
+NUMBER = re.compile(r"(?:(?:minus|negative)\s+|[-–−+.,])?\w*\d(?:[\w%]|[.,:]\d)*", re.IGNORECASE)
+SCORE = re.compile(r"\d+(?:\.\d+)?")
 ASK = """You rate answers of a language model. Rate how much an answer shows this behaviour:
 
 {behaviour}
@@ -135,9 +139,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def score_of(said: str) -> float | None:
-    """The score in what a judge says; None where there is none, or one out of range."""
-    match = SCORE.match(said.strip())
-    value = float(match[1]) if match else -1.0
+    """The score in what a judge says: the one number in it, beside such as name the scale ("8 (on a scale of 0-10)",
+    "10/10"). None where there is no number or several ("7 or 8"), or it is out of range ("-3").
+    """
+    outside = NOTE.sub(" ", said)
+    found = NUMBER.findall(SCALE.sub(" ", outside if SCORE.search(outside) else said))
+    value = float(found[0]) if len(found) == 1 and SCORE.fullmatch(found[0]) else -1.0
     return value if LOWEST <= value <= HIGHEST else None
 
 
@@ -204,36 +211,45 @@ def scores_of(replies: Sequence[Reply], kept: Sequence[dict[str, Any]]) -> dict[
 
 @dataclass(frozen=True)
 class LevelRating:
-    """Scores of the answers at one multiplier: the mean over questions with its interval, and its change against the
-    unsteered answers to the same questions; None for the unsteered ones themselves, or where none were scored.
+    """Scores of the answers at one multiplier: the mean over questions with its interval, None where none were scored,
+    and its change against the unsteered answers to the same questions; None for the unsteered ones themselves, or where
+    none of both were scored. unread: replies of the judge that were no score.
     """
 
     multiplier: float
     scored: int
-    mean: Estimate
+    unread: int
+    mean: Estimate | None
     change: Estimate | None
 
 
 def unblinded(replies: Sequence[Reply], scores: Ratings) -> list[LevelRating]:
-    """Scores by rising multiplier; what has no score does not count."""
-    by_multiplier: dict[float, dict[str, float]] = {}
+    """Scores by rising multiplier; what could not be read is counted, and is in no mean."""
+    by_multiplier: dict[float, dict[str, float | None]] = {}
     for place, value in scores.items():
-        if value is not None:
-            by_multiplier.setdefault(replies[place].multiplier, {})[replies[place].question] = value
+        by_multiplier.setdefault(replies[place].multiplier, {})[replies[place].question] = value
     unsteered = by_multiplier.get(0.0, {})
     return [_score(multiplier, found, unsteered) for multiplier, found in sorted(by_multiplier.items())]
 
 
-def _score(multiplier: float, found: dict[str, float], unsteered: dict[str, float]) -> LevelRating:
-    changes = [value - unsteered[question] for question, value in found.items() if question in unsteered]
-    change = mean_of(np.array(changes)) if multiplier and changes else None
-    return LevelRating(multiplier, len(found), mean_of(np.array(list(found.values()))), change)
+def _score(multiplier: float, given: Mapping[str, float | None], unsteered: Mapping[str, float | None]) -> LevelRating:
+    found = {question: value for question, value in given.items() if value is not None}
+    before = {question: unsteered.get(question) for question in found}
+    changes = [value - was for value, was in zip(found.values(), before.values(), strict=True) if was is not None]
+    return LevelRating(
+        multiplier=multiplier,
+        scored=len(found),
+        unread=len(given) - len(found),
+        mean=mean_of(np.array(list(found.values()))) if found else None,
+        change=mean_of(np.array(changes)) if multiplier and changes else None,
+    )
 
 
 def in_words(scores: Sequence[LevelRating], unread: int = 0) -> str:
     """What the scores come to. unread: how many of a judge's replies were no score."""
-    if not scores:
-        return "Nothing is scored yet."
+    if not any(score.scored for score in scores):
+        said = "Nothing is scored yet."
+        return said + (f" {unread} replies of the judge were no score." if unread else "")
     clear = [score for score in scores if score.change and score.scored > 1 and score.change.is_clear]
     said = "No multiplier changes the score clearly: no interval of a change leaves 0 out."
     if clear:

@@ -11,6 +11,7 @@ from caa_core.measuring.cost import SAFE_PERPLEXITY
 from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
 from caa_core.measuring.open_questions import Level, OpenEnded, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
+from caa_core.metrics.plain_data import plain as as_data
 from caa_core.reports.style import BLUE, GREEN, ORANGE, PURPLE, error_bars, line, plain, safe_below
 from caa_core.reports.writing import Report, Section, aligned, cell
 
@@ -18,7 +19,7 @@ LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voic
 
 REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repetition", "voice reading", "voice"]
 
-SCORES = ["multiplier", "scored", "mean score (95 %)", "against unsteered (95 %)"]
+SCORES = ["multiplier", "scored", "no score", "mean score (95 %)", "against unsteered (95 %)"]
 
 
 def report_of(found: OpenEnded, scores: Mapping[str, Ratings] | None = None) -> Report:
@@ -38,7 +39,7 @@ def report_of(found: OpenEnded, scores: Mapping[str, Ratings] | None = None) -> 
         [*reply_row(reply), *(cell(given.get(place)) for given in scores.values())]
         for place, reply in enumerate(found.replies)
     ]
-    plainly = {name: [asdict(score) for score in unblinded(found.replies, given)] for name, given in scores.items()}
+    plainly = {name: as_data(unblinded(found.replies, given)) for name, given in scores.items()}
     read = [found.reading["text"]] if found.reading else []
     return Report(
         name=f"{found.vector}, open questions",
@@ -85,7 +86,10 @@ def reply_row(reply: Reply) -> list[str]:
 
 def score_rows(scores: Sequence[LevelRating]) -> list[list[str]]:
     """Cells under `SCORES`."""
-    return [[f"{s.multiplier:g}", str(s.scored), f"{s.mean:.2f}", cell(s.change)] for s in scores]
+    return [
+        [f"{s.multiplier:g}", str(s.scored), str(s.unread), f"{s.mean:.2f}" if s.mean else "", cell(s.change)]
+        for s in scores
+    ]
 
 
 def answers_by_multiplier(found: OpenEnded) -> go.Figure:
@@ -121,7 +125,8 @@ def answers_by_multiplier(found: OpenEnded) -> go.Figure:
 def scores_by_multiplier(scores: Sequence[LevelRating]) -> go.Figure:
     """Mean score with its interval against the multiplier."""
     figure = go.Figure()
-    _points(figure, [score.multiplier for score in scores], [score.mean for score in scores])
+    means = {score.multiplier: score.mean for score in scores if score.mean}
+    _points(figure, list(means), list(means.values()))
     plain(figure)
     figure.update_xaxes(title="multiplier", tickmode="auto")
     return figure.update_yaxes(title="score, mean over questions (95 %)", range=[LOWEST - 0.3, HIGHEST + 0.3])

@@ -111,17 +111,46 @@ def test_scores_that_were_kept_are_of_the_same_answers():
 
 def test_what_is_a_score():
     good = {"7": 7, " 10\n": 10, "Score: 3": 3, "8/10": 8, "6 out of 10": 6, "I'd say 4.": 4, "2.5": 2.5, "0": 0}
+    good |= {"8 (on a scale of 0-10)": 8, "8 on a scale from 0 to 10.": 8, "10/10": 10, "10 out of 10": 10, "**7**": 7}
+    good |= {"On a scale of 1 – 10: 9": 9, "(8)": 8, "[6]": 6, "7 (not 8, it is dull)": 7, "3 of 10": 3, "Score - 5": 5}
+    good |= {"0/10": 0, "7.5/10": 7.5, "8\n\nIt is joyful.": 8, "Rating:9": 9, "8 (on a scale of 0": 8}
     assert {said: score_of(said) for said in good} == good
-    for said in ("", "high", "11", "between 3 and 5", "-", "100/10"):
-        assert score_of(said) is None, said
+
+
+def test_what_is_no_score():
+    """Of a judge that says two numbers, or one that is on no scale from 0 to 10, neither is taken."""
+    none = [
+        "",
+        "high",
+        "-",
+        "nan",
+        "inf",
+        "11",
+        "10.5",
+        "100/10",
+        "-3",
+        "Score: -3",
+        "−3",
+        "minus 3",
+        "7th",
+        "A7",
+        "1e1",
+    ]
+    none += ["7 or 8", "7-8", "7 to 8", "between 3 and 5", "7, since 3 of 4 are", "8,5", ".5", "7:30", "3 or 0 to 5"]
+    none += ["0-10", "out of 10", "80%", "80/100", "7/100", "3/5", "7/10.5"]
+    assert {said: score_of(said) for said in none} == dict.fromkeys(none)
 
 
 def test_replies_without_a_score_are_counted_as_such(server):
     server.says = lambda shown: "I cannot rate that." if "Why?" in shown else "5"
     scores = finish(judge_all(Judge(server.address, KEY, "m"), "Joy", REPLIES))
     assert list(scores.values()).count(None) == 3
-    said = in_words(unblinded(REPLIES, scores), 3)
-    assert "3 replies of the judge were no score" in said and sum(s.scored for s in unblinded(REPLIES, scores)) == 9
+    found = unblinded(REPLIES, scores)
+    assert "3 replies of the judge were no score" in in_words(found, 3)
+    assert [(level.scored, level.unread) for level in found] == [(3, 1)] * 3
+    silent = unblinded(REPLIES, dict.fromkeys(scores))
+    assert [(level.scored, level.unread, level.mean, level.change) for level in silent] == [(0, 4, None, None)] * 3
+    assert in_words(silent, 12) == "Nothing is scored yet. 12 replies of the judge were no score."
 
 
 def test_what_was_scored_is_not_asked_again(server):
