@@ -134,9 +134,7 @@ class Endpoints:
             steers, notes = [], []
             for source, layer, multiplier in specs:
                 vector = yield from self.studio.vector(model, given, source)
-                notes += [
-                    f"{source}: {found}" for found in vector.differences(model.fingerprint, model.template_sha256)
-                ]
+                notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
             rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system)
             answers = yield from side_by_side(model, rendered, tuple(steers), rules, decoding)
@@ -172,7 +170,7 @@ class Endpoints:
             one = Steer(vector.at(layer), layer, multiplier)
             views = yield from look_inside(model, as_prompt(model, text or "", bool(options["chat"])), one, rules)
             costs = (yield from neutral_cost(model, one.vector, layer)).summary() if options["cost"] else None
-            notes = vector.differences(model.fingerprint, model.template_sha256)
+            notes = vector.differences(model)
             return {**views.summary(), "cost": costs, "notes": notes}
 
         return _finish(session, self.studio.run(work, session), progress)

@@ -90,7 +90,7 @@ def vector_for(model: "SteerableModel", source: str, layers: Sequence[int] | Non
     from caa_core.vectors.finding import find_vector
 
     vector = finish(find_vector(model, source, layers), tell)
-    for difference in vector.differences(model.fingerprint, model.template_sha256):
+    for difference in vector.differences(model):
         tell(f"Note on {source}: {difference}.")
     return vector
 

@@ -11,17 +11,8 @@ from safetensors import SafetensorError
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.model import hub_cache as hub
-from caa_core.model.gguf import (
-    Gguf,
-    HubFile,
-    Wheel,
-    Wheels,
-    converted,
-    count_parameters,
-    fingerprint,
-    is_converted,
-    sha256,
-)
+from caa_core.model.fingerprints import of_folder, of_folder_before, sha256
+from caa_core.model.gguf import Gguf, HubFile, Wheel, Wheels, converted, count_parameters, is_converted
 from caa_core.model.machine import best_device, fits, memory_needed
 from caa_core.progress import Say, tell
 
@@ -66,13 +57,15 @@ class Source:
     """Where to load a model from: a folder, or a GGUF file in a folder.
 
     `fingerprint` is the same for every dtype: the sha256 of the GGUF the weights came from, the commit of a model from
-    the hub, or a hash over what identifies a folder.
+    the hub, or `fingerprints.of_folder`. `also` are others of the same weights, by which they stand in vectors that
+    were made from another source or before.
     """
 
     name: str
     location: str
     gguf_file: str | None = None
     fingerprint: str = ""
+    also: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:
@@ -213,7 +206,7 @@ def locate(spec: str, say: Say = tell) -> Source:
         if not model.gguf:
             return _from_hub(model.key, model.hub_id, say)
         folder = converted(model.key, model.gguf, model.parameters, say)
-        return Source(model.key, str(folder), fingerprint=model.gguf.sha256)
+        return Source(model.key, str(folder), fingerprint=model.gguf.sha256, also=(of_folder(folder),))
     if is_public():
         raise InputError(f"This app only loads the models of its list: {', '.join(CATALOG)}.")
     # os.path answers where Path raises: names too long, unknown users, null bytes.
@@ -221,7 +214,7 @@ def locate(spec: str, say: Say = tell) -> Source:
     if os.path.isfile(path) and path.suffix == ".gguf":
         return Source(path.stem, str(path.parent), path.name, sha256(path))
     if spec and os.path.isdir(path):
-        return Source(path.resolve().name, str(path), fingerprint=fingerprint(path))
+        return Source(path.resolve().name, str(path), fingerprint=of_folder(path), also=(of_folder_before(path),))
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", spec) and path.suffix != ".gguf":
         return _from_hub(spec, spec, say)
     raise InputError(
@@ -232,4 +225,4 @@ def locate(spec: str, say: Say = tell) -> Source:
 
 def _from_hub(name: str, hub_id: str, say: Say) -> Source:
     folder = hub.snapshot(hub_id, say)
-    return Source(name, str(folder), fingerprint=folder.name)
+    return Source(name, str(folder), fingerprint=folder.name, also=(of_folder(folder),))

@@ -4,7 +4,6 @@ The sources are tried in order. Whatever they give is checked against a pinned s
 interrupted download left lies in `<key>.parts` and is gone on with; a converted copy appears when it is whole.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from filelock import FileLock
 
 from caa_core.errors import InputError
 from caa_core.model import hub_cache as hub
+from caa_core.model.fingerprints import sha256
 from caa_core.model.machine import WIDTHS, check_disk
 from caa_core.progress import Progress, Say, growing, sizes_below
 
@@ -265,19 +265,3 @@ def count_parameters(path: Path) -> int | None:
         with safe_open(file, framework="np") as tensors:
             count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return count or None
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint(folder: Path) -> str:
-    """What identifies a folder of weights: its config, and every weight file's name, size and first MiB."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors"), *folder.glob("*.gguf")]):
-        digest.update(f"{file.name}:{file.stat().st_size}:".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(1 << 20))
-    return digest.hexdigest()

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import nnsight
@@ -24,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from caa_core import __version__
 from caa_core.errors import InputError
 from caa_core.model.catalog import CATALOG, Source, locate
+from caa_core.model.fingerprints import of_shapes
 from caa_core.model.machine import best_device, check_memory
 from caa_core.model.pair_tokens import ModelTokens
 from caa_core.progress import Say, tell
@@ -53,7 +55,9 @@ class Inputs:
 
 @dataclass(eq=False)
 class SteerableModel:
-    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L"."""
+    """A loaded decoder. `blocks[L]` is the envoy of decoder block L, whose output is "layer L". `fingerprint` and
+    `also` are those of `catalog.Source`.
+    """
 
     name: str
     fingerprint: str
@@ -61,6 +65,7 @@ class SteerableModel:
     tokenizer: PreTrainedTokenizerBase
     blocks: list[Envoy]
     head_path: str
+    also: tuple[str, ...] = ()
 
     @property
     def module(self) -> PreTrainedModel:
@@ -106,6 +111,12 @@ class SteerableModel:
         ends = self.module.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         return frozenset(end for end in [*ends, self.tokenizer.eos_token_id] if end is not None)
+
+    @cached_property
+    def architecture(self) -> str:
+        """What is alike in models that differ in their weights alone: the shapes in their decoder blocks."""
+        shapes = ((name, tuple(one.shape)) for block in self.blocks for name, one in block._module.named_parameters())
+        return of_shapes([(self.config.model_type, (self.num_layers, self.hidden_size)), *shapes])
 
     @property
     def template_sha256(self) -> str:
@@ -180,6 +191,7 @@ class ModelParts:
     fingerprint: str
     module: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    also: tuple[str, ...] = ()
 
 
 def load(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> SteerableModel:
@@ -219,7 +231,7 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
     except Exception as error:  # a file of a stranger can make the loaders raise anything
         name = os.path.basename(spec) if os.path.exists(spec) else spec[:80]
         raise InputError(_why_not(name, error)) from error
-    return ModelParts(source.name, source.fingerprint, module, tokenizer)
+    return ModelParts(source.name, source.fingerprint, module, tokenizer, source.also)
 
 
 def _from_pretrained(
@@ -273,7 +285,8 @@ def wrap(loaded: ModelParts) -> SteerableModel:
     path = _blocks_path(loaded.module, loaded.name)
     nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
     blocks = list(nn.get(path))
-    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, _head_path(loaded.module))
+    head = _head_path(loaded.module)
+    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, head, loaded.also)
     _check(model)
     return model
 

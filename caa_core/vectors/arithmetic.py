@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from caa_core.errors import InputError
+from caa_core.model.fingerprints import comparable
 from caa_core.vectors.vector import UNKNOWN, Provenance, SteeringVector, check_layers
 
 # A remainder below this share of a vector is rounding, not a direction.
@@ -14,7 +15,7 @@ NOTHING = 1e-6
 # What makes a name or a formula one that needs brackets inside another.
 OPERATOR = re.compile(r" [-+*/] |^-| without |, equal norm$")
 # Papers that a vector made of two has where one of them has them; all others it has where both agree.
-OF_THE_MODEL = ("model", "model_fingerprint", "num_layers", "chat_template_sha256")
+OF_THE_MODEL = ("model", "model_fingerprint", "model_architecture", "num_layers", "chat_template_sha256")
 
 LayerRule = Callable[[int], torch.Tensor]
 
@@ -71,14 +72,22 @@ def _along(v: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
 def _shared_layers(vectors: Sequence[SteeringVector]) -> list[int]:
     first = vectors[0]
     for other in vectors[1:]:
-        prints = {first.provenance.model_fingerprint, other.provenance.model_fingerprint} - {""}
-        if other.hidden_size != first.hidden_size or len(prints) > 1:
+        if other.hidden_size != first.hidden_size or not _may_be_of_one_model(first.provenance, other.provenance):
             raise InputError(f"'{first.name}' and '{other.name}' were made on different models and cannot be combined.")
     layers = sorted(set.intersection(*(set(vector.layers) for vector in vectors)))
     if not layers:
         names = ", ".join(f"'{vector.name}'" for vector in vectors)
         raise InputError(f"{names} have no layer in common.")
     return layers
+
+
+def _may_be_of_one_model(one: Provenance, other: Provenance) -> bool:
+    """Vectors that do not say their architecture are from before folders were identified by their tensors."""
+    prints = one.model_fingerprint, other.model_fingerprint
+    architectures = one.model_architecture, other.model_architecture
+    if "" in prints or prints[0] == prints[1]:
+        return True
+    return "" in architectures and not comparable(*prints)
 
 
 def _made(form: str, given: Sequence[SteeringVector], layers: Collection[int], rule: LayerRule) -> SteeringVector:

@@ -74,6 +74,7 @@ def extract(
         Provenance(
             model=model.name,
             model_fingerprint=model.fingerprint,
+            model_architecture=model.architecture,
             num_layers=model.num_layers,
             method=method,
             read_position=str(position),
@@ -102,7 +103,7 @@ def preset_vector(
     """The preset's vector: the one that ships with the project where it was made on these weights, else a new one."""
     if preset.vector_file.exists():
         ready = load_vector(preset.vector_file)
-        if not ready.differences(model.fingerprint, model.template_sha256):
+        if not ready.differences(model):
             return ready
     return (yield from extract(model, preset.dataset(), layers, preset.name))
 

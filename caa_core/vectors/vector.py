@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,9 @@ from safetensors.torch import save
 from caa_core import __version__
 from caa_core.data.text import MAX_NAME, clean, spans
 from caa_core.errors import InputError
+
+if TYPE_CHECKING:
+    from caa_core.model.loading import SteerableModel
 
 FORMAT = "caa-steering-vector"
 
@@ -47,6 +50,7 @@ class Provenance:
     chat_template_sha256: str = ""
     operations: str = ""
     created_with: str = f"caa-studio {__version__}"
+    model_architecture: str = ""
 
 
 # What each of its fields is where it is not known: no text, or 0.
@@ -138,15 +142,23 @@ class SteeringVector:
     def _by_number(self, values: dict[int, float]) -> str:
         return json.dumps([values.get(layer) for layer in range(max(self.layers) + 1)])
 
-    def differences(self, fingerprint: str, template_sha256: str) -> list[str]:
+    def differences(self, model: "SteerableModel") -> list[str]:
         """In words, how the model at hand differs from the one the vector was made on."""
         was = self.provenance
         found = []
-        if was.model_fingerprint and fingerprint and was.model_fingerprint != fingerprint:
-            found.append(f"it was made on {was.model or 'another model'}, whose weights differ from these")
-        if was.chat_template_sha256 and was.chat_template_sha256 != template_sha256:
+        if self._is_of_another_architecture(model):
+            found.append(f"it was made on {was.model or 'another model'}, which is another model than this")
+        elif was.model_fingerprint not in ("", model.fingerprint, *model.also):
+            alike = ", of the same architecture" if was.model_architecture else ""
+            found.append(f"it was made on {was.model or 'another model'}{alike}, whose weights differ from these")
+        if was.chat_template_sha256 and was.chat_template_sha256 != model.template_sha256:
             found.append("it was made under another chat template")
         return found
+
+    def _is_of_another_architecture(self, model: "SteerableModel") -> bool:
+        was = self.provenance
+        sizes = self.hidden_size != model.hidden_size or was.num_layers not in (0, model.num_layers)
+        return sizes or was.model_architecture not in ("", model.architecture)
 
 
 def load_vector(path: Path) -> SteeringVector:

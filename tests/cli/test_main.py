@@ -273,7 +273,7 @@ def test_a_vector_of_other_weights_is_used_with_a_note(folder, capsys, tmp_path)
     other = save_tiny(tmp_path / "other", seed=1)
     run(capsys, "extract", "--model", other, "--data", "joy", "--out", out, "--limit", 3)
     status, _, said = run(capsys, "steer", "--model", folder, "--prompt", "x", "--steer", f"{out}:1:1")
-    assert status == 0 and "made on other, whose weights differ" in said
+    assert status == 0 and "made on other, of the same architecture, whose weights differ" in said
 
 
 def test_as_a_program(tmp_path):

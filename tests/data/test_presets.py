@@ -67,7 +67,7 @@ def test_the_ready_vector_equals_a_fresh_extraction(embedded, name):
     ready = load_vector(preset.vector_file)
     assert (ready.name, len(ready.layers)) == (name, embedded.num_layers)
     assert ready.provenance.dataset_sha256 == preset.dataset().sha256
-    assert not ready.differences(embedded.fingerprint, embedded.template_sha256)
+    assert not ready.differences(embedded)
     layers = None if name == "joy" else [3, preset.layer] if FULL or name == "french" else [3]
     fresh = finish(extract(embedded, preset.dataset(), layers, name))
     for layer, direction in fresh.layers.items():

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.model.catalog import CATALOG, DEFAULT_MODEL, CatalogModel, Source, listing, locate, room
+from caa_core.model.fingerprints import of_folder, of_folder_before
 from caa_core.model.gguf import Gguf, Wheels
 from caa_core.model.loading import load
 from tests.helpers.hub import in_hub_cache
@@ -62,14 +63,17 @@ def test_a_gguf_file_and_a_folder(tmp_path):
     model = load(str(tmp_path / "tiny.gguf"), dtype="float32")
     assert source.parameters == sum(weights.numel() for weights in model.module.parameters())
     folder = save_tiny(tmp_path / "mine")
-    assert locate(str(folder)).name == "mine" and len(locate(str(folder)).fingerprint) == 64
+    found = locate(str(folder))
+    assert found == Source("mine", str(folder), None, of_folder(folder), (of_folder_before(folder),))
 
 
 def test_a_model_in_the_hubs_cache_is_found_without_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     folder = in_hub_cache(tmp_path / "hub", "somebody/something", tmp_path)
-    assert locate("somebody/something") == Source("somebody/something", str(folder), fingerprint=folder.name)
+    assert locate("somebody/something") == Source(
+        "somebody/something", str(folder), fingerprint=folder.name, also=(of_folder(folder),)
+    )
     assert load("somebody/something", dtype="float32").fingerprint == folder.name
     in_hub_cache(tmp_path / "hub", CATALOG["gpt2"].hub_id, tmp_path)
     assert locate("gpt2").name == "gpt2"

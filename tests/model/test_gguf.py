@@ -16,7 +16,6 @@ from caa_core.model.gguf import (
     cache_dir,
     converted,
     count_parameters,
-    fingerprint,
     is_converted,
 )
 from caa_core.progress import Progress
@@ -205,11 +204,3 @@ def test_parameters_are_counted_from_headers(tmp_path, content):
     assert count_parameters(tmp_path / "index") is None
     with_head = 2 * 60 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32)
     assert count_parameters(tmp_path / "tiny.gguf") == with_head
-
-
-def test_a_folders_fingerprint_changes_with_its_files(tmp_path):
-    folder = save_tiny(tmp_path / "mine")
-    before = fingerprint(folder)
-    assert before == fingerprint(folder) and len(before) == 64
-    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert fingerprint(folder) != before

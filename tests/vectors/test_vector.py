@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_what_a_file_does_not_say_is_absent(tmp_path):
     again = load_vector(tmp_path / "v.safetensors")
     assert (again.name, again.residual_norms, again.provenance.num_pairs) == ("v", {}, 0)
     assert again.provenance.created_with == ""
-    assert again.differences("x", "y") == []
+    assert again.differences(model()) == []
 
 
 GOOD = {"format": "caa-steering-vector", "format_version": "1"}
@@ -127,10 +129,29 @@ def test_names_from_files_cannot_rewrite_the_line(tmp_path):
     assert clean("naïve 日本 👩‍🔬 שלום") == "naïve 日本 👩‍🔬 שלום"
 
 
+def model(**changes):
+    """What a model says of itself, the one that `PAPERS` name by default."""
+    said = {"fingerprint": "f" * 64, "also": (), "architecture": "llama", "template_sha256": "c" * 64}
+    return SimpleNamespace(**said | {"num_layers": 4, "hidden_size": 2} | changes)
+
+
 def test_another_model_is_noticed(vector):
-    assert vector.differences("f" * 64, "c" * 64) == []
-    assert "made on tiny, whose weights differ" in vector.differences("0" * 64, "c" * 64)[0]
-    assert "chat template" in vector.differences("f" * 64, "0" * 64)[0]
+    assert vector.differences(model()) == []
+    assert vector.differences(model(fingerprint="tensors:1", also=("a", "f" * 64))) == []
+    assert vector.differences(model(fingerprint="0" * 64)) == ["it was made on tiny, whose weights differ from these"]
+    assert "chat template" in vector.differences(model(template_sha256="0" * 64))[0]
+    other = "it was made on tiny, which is another model than this"
+    for changed in ({"num_layers": 5}, {"hidden_size": 3}):
+        assert vector.differences(model(fingerprint="0" * 64, **changed)) == [other]
+
+
+def test_other_weights_are_told_from_another_model(vector):
+    made = replace(vector, provenance=replace(PAPERS, model_architecture="llama"))
+    assert made.differences(model()) == []
+    (same,) = made.differences(model(fingerprint="0" * 64))
+    assert same == "it was made on tiny, of the same architecture, whose weights differ from these"
+    (other,) = made.differences(model(fingerprint="0" * 64, architecture="qwen2"))
+    assert other == "it was made on tiny, which is another model than this"
 
 
 @pytest.mark.parametrize(

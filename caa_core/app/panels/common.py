@@ -213,7 +213,7 @@ def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:
     return [
         f"Note: '{plain(vector.name)}' may not fit: {plain(difference)}."
         for vector in vectors
-        for difference in vector.differences(model.fingerprint, model.template_sha256)
+        for difference in vector.differences(model)
     ]
 
 
