@@ -134,28 +134,30 @@ class _AloneControls:
 
     def measured(self, random: np.ndarray, shuffled: np.ndarray) -> Alone | None:
         """By how far each of `groups` moves m."""
-        far, far_shuffled = reach(random), reach(shuffled)
-        return Alone(far, far_shuffled, len(random), self.shuffled_from) if far and far_shuffled else None
+        far = reach(random)
+        return Alone(far, reach(shuffled), len(random), self.shuffled_from) if far else None
 
 
 def _alone_controls(
     model: SteerableModel, items: Items, voice: Voice, count: int
 ) -> Generator[Progress, None, _AloneControls]:
-    """Controls of one voice; none for a voice that is not one vector. The items stand in for pairs not known."""
+    """Controls of one voice; none for a voice that is not one vector, and none from shuffled labels where its pairs are
+    not known.
+    """
     if not (count and voice.vector and len(voice.steers) == 1 and voice.steer.multiplier):
         return _AloneControls()
-    known = pairs_behind(voice.vector.provenance.dataset_sha256)
-    position = voice.vector.provenance.read_position if known else ""
-    pairs = known or Dataset(items.name, "contest items", items.sha256, items.pairs)
-    layer = voice.steer.layer
-    random = random_controls(voice.vector, [layer], count)
-    read = ReadPosition.parse(position) if position else AUTOMATIC
-    shuffled = yield from shuffled_controls(model, pairs, voice.vector, [layer], count, position=read)
+    vector, layer = voice.vector, voice.steer.layer
 
     def as_voices(controls: Sequence[Control]) -> list[Voice]:
         return [voice.with_steer(vector=control[layer]) for control in controls]
 
-    return _AloneControls(as_voices(random), as_voices(shuffled), pairs.name)
+    random = as_voices(random_controls(vector, [layer], count))
+    pairs, position = pairs_behind(vector.provenance), vector.provenance.read_position
+    if not pairs:
+        return _AloneControls(random)
+    read = ReadPosition.parse(position) if position else AUTOMATIC
+    shuffled = yield from shuffled_controls(model, pairs, vector, [layer], count, position=read)
+    return _AloneControls(random, as_voices(shuffled), pairs.name)
 
 
 def _opposite(steer: Steer) -> Steer:

@@ -24,17 +24,18 @@ from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 @dataclass(frozen=True)
 class Alone:
     """How far other vectors of a voice's norm move m at its layer and multiplier: the least and the most, and no change
-    always lies between. `count` are drawn at random, as many made from `shuffled_from` with labels exchanged.
+    always lies between. `count` are drawn at random, as many made from `shuffled_from` with labels exchanged; of those
+    there are none where the voice's own pairs are not known.
     """
 
     random: tuple[float, float]
-    shuffled: tuple[float, float]
+    shuffled: tuple[float, float] | None
     count: int
     shuffled_from: str
 
     def reaches(self, change: float) -> bool:
         """Whether some of them move m as far, and the same way."""
-        return any(low <= change <= high for low, high in (self.random, self.shuffled))
+        return any(low <= change <= high for low, high in filter(None, (self.random, self.shuffled)))
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _no_contest(found: Contest) -> str:
         if alone and change.is_clear and alone.reaches(change.value):
             text += (
                 f" Vectors of the norm of {name} that say nothing move the answers as far: {_range(alone.random)} at "
-                f"random, {_range(alone.shuffled)} from shuffled labels."
+                f"random, {_range(alone.shuffled) if alone.shuffled else 'none'} from shuffled labels."
             )
     return text
 

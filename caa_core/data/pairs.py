@@ -113,6 +113,12 @@ class Dataset:
     def is_lettered(self) -> bool:
         return self.kind_of_answers == "letter"
 
+    @cached_property
+    def pairs_sha256(self) -> str:
+        """Of the very pairs in their order: whatever was chosen of a file, swapped or mended, has another one."""
+        texts = [(pair.prompt, pair.positive, pair.negative, pair.negative_prompt) for pair in self.pairs]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
     def first(self, count: int | None, seed: int | None = None) -> "Dataset":
         """Its first `count` pairs, or so many drawn with a seed; all of them where `count` is None or 0.
 

@@ -1,9 +1,12 @@
 """The behaviours that ship with the project, and finding contrast pairs by what a person types."""
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from caa_core.data.columns import Columns
 from caa_core.data.hub import find_hub_dataset
@@ -14,6 +17,8 @@ from caa_core.errors import InputError
 # Beside the package in a checkout, in it where it is installed.
 PRESETS = next(folder / "presets" for folder in Path(__file__).parents[1:3] if (folder / "presets").is_dir())
 CONTEST = Columns("prompt", "a", "b")
+# In the name of data of which some were drawn (`Dataset.first`).
+DRAWN = re.compile(r"drawn with seed (-?\d{1,18})\)")
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,46 @@ def preset_behind(sha256: str) -> Preset | None:
     return next((preset for preset in presets().values() if preset.dataset().sha256 == sha256), None)
 
 
-def pairs_behind(sha256: str) -> Dataset | None:
-    """The pairs of that preset."""
-    preset = preset_behind(sha256)
-    return preset.dataset() if preset else None
+class MadeFrom(Protocol):
+    """What a vector says of its pairs (see `vector.Provenance`); what it does not say is empty, or 0."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def dataset_sha256(self) -> str: ...
+    @property
+    def num_pairs(self) -> int: ...
+    @property
+    def pairs_sha256(self) -> str: ...
+
+
+def pairs_behind(said: MadeFrom) -> Dataset | None:
+    """The very pairs of a vector, where they are a preset's: its texts or its A/B questions, all or some of them, in
+    one letter order or both. None where they are others, or cannot be told.
+
+    Vectors from before do not say which pairs they were made from, but the name of their data and how many these are.
+    """
+    preset = preset_behind(said.dataset_sha256)
+    for found in _choices(preset.dataset(), said) if preset else ():
+        if said.pairs_sha256:
+            if found.pairs_sha256 == said.pairs_sha256:
+                return found
+        elif (found.name, len({pair.line for pair in found.pairs})) == (said.dataset, said.num_pairs):
+            return found
+    return None
+
+
+def _choices(whole: Dataset, said: MadeFrom) -> Iterator[Dataset]:
+    """What so many pairs can be that were chosen of a preset, in the order in which people choose."""
+    drawn = DRAWN.search(said.dataset)
+    for version in (whole, whole.as_questions()):
+        some = [version]
+        if 1 < said.num_pairs < len(version.pairs):
+            some = [version.first(said.num_pairs), *([version.first(said.num_pairs, int(drawn[1]))] if drawn else [])]
+        for chosen in some:
+            yield chosen
+            if chosen.is_lettered:
+                yield chosen.in_both_letter_orders()
 
 
 def find_table(data: str | Path) -> Table:

@@ -121,7 +121,7 @@ def evaluate(
     work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings)
     swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
-    made_from = request.made_from or pairs_behind(vector.provenance.dataset_sha256)
+    made_from = request.made_from or pairs_behind(vector.provenance)
     conclusion = yield from conclude(model, swept, vector, made_from, request.controls, known=known)
     return Evaluation(swept, conclusion, settings, provenance)
 

@@ -84,8 +84,9 @@ def _signed(value: str | float | None) -> str:
     return f"{value:+.2f}" if isinstance(value, float) else value or ""
 
 
-def _range(ends: Sequence[float]) -> str:
-    return f"{ends[0]:+.2f} to {ends[1]:+.2f}"
+def _range(ends: Sequence[float] | None) -> str:
+    """How far controls go; of shuffled labels there are none where the pairs of a vector are not known."""
+    return f"{ends[0]:+.2f} to {ends[1]:+.2f}" if ends else "pairs not known"
 
 
 def voices_apart(contest: Contest) -> go.Figure:

@@ -71,19 +71,24 @@ def extract(
         name or dataset.name,
         {layer: directions[i].clone() for i, layer in enumerate(layers)},
         {layer: medians[i].item() for i, layer in enumerate(layers)},
-        Provenance(
-            model=model.name,
-            model_fingerprint=model.fingerprint,
-            model_architecture=model.architecture,
-            num_layers=model.num_layers,
-            method=method,
-            read_position=str(position),
-            dataset=dataset.name,
-            dataset_sha256=dataset.sha256,
-            num_pairs=len({pair.line for pair in dataset.pairs}),  # both letter orders are one pair
-            chat_template_sha256=model.template_sha256,
-        ),
+        _papers(model, dataset, position, method),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
+    )
+
+
+def _papers(model: SteerableModel, dataset: Dataset, position: ReadPosition, method: str) -> Provenance:
+    return Provenance(
+        model=model.name,
+        model_fingerprint=model.fingerprint,
+        model_architecture=model.architecture,
+        num_layers=model.num_layers,
+        method=method,
+        read_position=str(position),
+        dataset=dataset.name,
+        dataset_sha256=dataset.sha256,
+        num_pairs=len({pair.line for pair in dataset.pairs}),  # both letter orders are one pair
+        chat_template_sha256=model.template_sha256,
+        pairs_sha256=dataset.pairs_sha256,
     )
 
 

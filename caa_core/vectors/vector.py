@@ -51,6 +51,7 @@ class Provenance:
     operations: str = ""
     created_with: str = f"caa-studio {__version__}"
     model_architecture: str = ""
+    pairs_sha256: str = ""
 
 
 # What each of its fields is where it is not known: no text, or 0.

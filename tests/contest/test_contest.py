@@ -6,8 +6,9 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
+from caa_core.contest.dominance import Contest
 from caa_core.contest.voice import Voice
-from caa_core.data.presets import find_contest, presets
+from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.items import choose_items
@@ -174,9 +175,15 @@ def test_bad_voices_are_said(capsys):
     assert "Give voice B a vector (--b), a system prompt (--system-b) or the beginning" in capsys.readouterr().err
 
 
-def of_vector(name, direction, multiplier=0.02):
-    vector = SteeringVector(name, {LAYER: direction}, {}, Provenance())
+def of_vector(name, direction, multiplier=0.02, data="joy"):
+    """A voice that says that it was made from a preset's pairs."""
+    vector = SteeringVector(name, {LAYER: direction}, {}, said_of(find_pairs(data)) if data else Provenance())
     return Voice.of(vector, LAYER, multiplier, name)
+
+
+def said_of(data):
+    known = {"num_pairs": len(data.pairs), "pairs_sha256": data.pairs_sha256}
+    return Provenance(dataset=data.name, dataset_sha256=data.sha256, **known)
 
 
 def test_a_voice_that_does_more_than_its_controls(planted):
@@ -186,7 +193,7 @@ def test_a_voice_that_does_more_than_its_controls(planted):
     assert found.contest and found.alone_a.count == found.alone_b.count == 20
     for alone, change in ((found.alone_a, found.delta_a), (found.alone_b, found.delta_b)):
         assert all(low <= 0 <= high for low, high in (alone.random, alone.shuffled))
-        assert not alone.reaches(change.value)
+        assert not alone.reaches(change.value) and alone.shuffled_from == "joy"
     assert found.self_test == 0
     assert len(found.repetition) == 4 and all(0 <= share <= 1 for share in found.repetition)
 
@@ -201,6 +208,18 @@ def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
     assert not found.contest and found.alone_b.reaches(found.delta_b.value)
     assert found.verdict.startswith("Only A speaks")
     assert "Vectors of the norm of B that say nothing move the answers as far" in found.verdict
+
+
+def test_labels_are_shuffled_of_a_voices_own_pairs_alone(planted):
+    """Those of its A/B questions where it was made from these; of pairs that nobody knows, none."""
+    model, items, toward, idle = planted
+    a = of_vector("A", 3 * toward + idle[0], data="joy:ab")
+    b = of_vector("B", -3 * toward + idle[1], data="")
+    found = finish(compete(model, items, a, b, controls=3))
+    assert found.alone_a.shuffled_from == "joy (A/B questions)" and found.alone_a.shuffled
+    assert (found.alone_b.shuffled, found.alone_b.shuffled_from, found.alone_b.count) == (None, "", 3)
+    assert Contest.of(json.loads(json.dumps(found.summary()))).alone_b == found.alone_b
+    assert not found.alone_b.reaches(found.delta_b.value)
 
 
 def test_a_dominant_voice(planted):

@@ -1,6 +1,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
-from caa_core.vectors.vector import load_vector
+from caa_core.vectors.vector import Provenance, load_vector
 from tests.helpers.sizes import FULL
 
 
@@ -127,5 +128,40 @@ def test_a_presets_name_stands_for_its_held_out_pairs_in_a_test():
     joy = presets()["joy"]
     assert find_test_pairs("joy").pairs == joy.test().pairs
     assert find_test_pairs("joy:ab").is_lettered
-    assert pairs_behind(load_vector(joy.vector_file).provenance.dataset_sha256).pairs == joy.dataset().pairs
-    assert pairs_behind("0" * 64) is None
+
+
+CHOSEN = {
+    "all": find_pairs("joy"),
+    "the first": find_pairs("joy").first(4),
+    "drawn": find_pairs("joy").first(5, seed=3),
+    "questions": find_pairs("joy:ab"),
+    "some questions": find_pairs("joy:ab").first(6),
+    "both letter orders": find_pairs("joy:ab").in_both_letter_orders(),
+    "some in both": find_pairs("joy:ab").first(7, seed=-2).in_both_letter_orders(),
+}
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_the_pairs_behind_a_vector_are_the_very_ones(tiny_llama, chosen):
+    dataset = CHOSEN[chosen]
+    made_from = finish(extract(tiny_llama, dataset, [1])).provenance
+    found = pairs_behind(made_from)
+    assert (found.pairs, found.name) == (dataset.pairs, dataset.name)
+    assert [pair.swapped_copy for pair in found.pairs] == [pair.swapped_copy for pair in dataset.pairs]
+    before = replace(made_from, pairs_sha256="")
+    assert pairs_behind(before).pairs == dataset.pairs, "as vectors said it before"
+    assert pairs_behind(replace(before, num_pairs=99)) is None
+    assert pairs_behind(replace(made_from, pairs_sha256="0" * 64)) is None
+
+
+def test_pairs_that_were_changed_or_are_nobodys_are_not_found(tiny_llama):
+    joy = find_pairs("joy").first(4)
+    mended = replace(joy, pairs=(replace(joy.pairs[0], positive="Joy!"), *joy.pairs[1:]))
+    for dataset in (mended, replace(joy, pairs=joy.pairs[::-1]), replace(joy, sha256="0" * 64)):
+        assert pairs_behind(finish(extract(tiny_llama, dataset, [1])).provenance) is None
+    assert pairs_behind(Provenance()) is None
+
+
+def test_the_ready_vectors_are_made_from_all_pairs():
+    for preset in presets().values():
+        assert pairs_behind(load_vector(preset.vector_file).provenance).pairs == preset.dataset().pairs

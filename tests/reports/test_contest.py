@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from caa_core.contest.dominance import Contest
@@ -31,6 +33,9 @@ def test_the_table_has_controls_beside_each_voice():
     assert unsteered == ["unsteered", "", "", "", "0.00", "0%"]
     assert a == ["joy", "+0.50 (+0.40 to +0.60)", "-0.50 to +0.50", "-0.10 to +0.10", "0.50", "50%"]
     assert b[2:5] == ["", "", "not known"] and both[2:4] == ["", ""]
+    found = Contest.of(results.contest())
+    unknown = replace(found, alone_a=replace(found.alone_a, shuffled=None))
+    assert table_of(unknown)[1][2:4] == ["-0.50 to +0.50", "pairs not known"]
 
 
 def test_both_stand_beside_what_adding_the_voices_predicts():

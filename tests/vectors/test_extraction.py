@@ -80,7 +80,8 @@ def test_layers_limit_and_papers(tiny_llama):
         "answer-mean",
         "mean-difference",
     )
-    assert papers.model_fingerprint == tiny_llama.fingerprint
+    assert papers.model_fingerprint == tiny_llama.fingerprint and papers.model_architecture == tiny_llama.architecture
+    assert papers.pairs_sha256 == TEXTS.first(2).pairs_sha256 != TEXTS.pairs_sha256
     assert finish(extract(tiny_llama, LETTERS)).provenance.read_position == "letter"
 
 

@@ -140,5 +140,5 @@ def _instructions(asked: dict[str, Any], positive: str, negative: str) -> Instru
 
 def as_behaviour(name: str, vector: SteeringVector, items: Dataset, told: Instructions | None) -> Behaviour:
     """The items, with the pairs of the vector where those are known: the items stand in for pairs that are not."""
-    pairs = pairs_behind(vector.provenance.dataset_sha256)
+    pairs = pairs_behind(vector.provenance)
     return Behaviour(name, pairs or items, items, told, vector, pairs is not None)
