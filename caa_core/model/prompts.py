@@ -144,13 +144,20 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], **options: b
 def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) -> str:
     messages = [{"role": "system", "content": system}, *turns] if system else turns
     try:
-        return _templated(tokenizer, messages)
+        text = _templated(tokenizer, messages)
+        if not system or (_letters(system) in _letters(text) and text != _templated(tokenizer, turns)):
+            return text
     except TemplateError:
         if not system:
             raise
-        # Templates without a system role (Gemma's) take it as the first words of the user.
-        first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
-        return _templated(tokenizer, [first, *turns[1:]])
+    # Templates without a system role refuse it (Gemma's) or leave it out: they take it as the first words of the user.
+    first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
+    return _templated(tokenizer, [first, *turns[1:]])
+
+
+def _letters(text: str) -> str:
+    """Text without what a template may change of it: space, and marks that it escapes."""
+    return "".join(filter(str.isalnum, text))
 
 
 def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[Turn]) -> str:

@@ -60,6 +60,32 @@ def test_a_template_without_a_system_role_gets_it_in_the_first_message():
     assert render(tokenizer, [USER], "Be brief.").text.startswith("<|user|>Be brief.\n\nHow are you?<|end|>")
 
 
+KEPT = "{% for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        KEPT,
+        # It is looked for where it is not, or only in a longer conversation; a system message of the template's own.
+        KEPT + "{% if messages|length > 9 %}{{ messages[0].content }}{% endif %}",
+        "<|system|>I am Be brief.<|end|>" + KEPT,
+    ],
+)
+@pytest.mark.parametrize("system", ["Be brief.", "user", "Two\n\nlines,  and space", "!"])
+def test_a_template_that_leaves_the_system_message_out_gets_it_in_the_first_message(template, system):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    assert f"<|user|>{system}\n\nHow are you?<|end|>" in render(tokenizer, [USER], system).text
+    assert "\n\nHow" not in render(tokenizer, [USER]).text
+
+
+def test_a_template_that_changes_the_space_of_a_system_message_keeps_it():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHAT.replace("m.content", "m.content | replace('\n', ' ')")
+    assert render(tokenizer, [USER], "Be\nbrief.").text.startswith("<|system|>Be brief.<|end|><|user|>How")
+
+
 def test_base_models_get_the_plain_form():
     prompt = render(make_tokenizer(chat=False), [USER], "Be brief.")
     assert prompt.text == "Be brief.\nInput: How are you?\nResponse:"
