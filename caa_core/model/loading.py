@@ -28,6 +28,7 @@ from caa_core.model.catalog import CATALOG, Source, locate
 from caa_core.model.fingerprints import of_shapes
 from caa_core.model.machine import best_device, check_memory
 from caa_core.model.pair_tokens import ModelTokens
+from caa_core.model.wholeness import check_embeddings, check_files, check_weights
 from caa_core.progress import Say, tell
 
 # nnsight gives every object of the process a method `save`, which breaks libraries that look at attributes (anyio,
@@ -225,6 +226,7 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
         source = locate(spec, say)
         if parameters := source.parameters:
             check_memory(source.name, parameters, dtype, device)
+        check_files(source)
         module, tokenizer = _from_pretrained(source, DTYPES[dtype], device)
     except InputError:
         raise
@@ -244,13 +246,17 @@ def _from_pretrained(
     if config.is_encoder_decoder:
         raise InputError(f"{source.name} is an encoder-decoder; only decoder models can be steered here.")
     tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
-    module = AutoModelForCausalLM.from_pretrained(
+    module, loaded = AutoModelForCausalLM.from_pretrained(
         source.location,
         dtype=dtype,
         device_map="auto" if device == "cuda" else device,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # which are named, and refused, below
         **options,
         **({} if gguf else {"use_safetensors": True}),
     )
+    check_weights(source.name, loaded)
+    check_embeddings(source.name, module, tokenizer)
     return module.eval().requires_grad_(False), tokenizer
 
 
