@@ -31,6 +31,8 @@ def lint(options: argparse.Namespace) -> tuple[Any, str]:
     tokens = load_model(options).pair_tokens if options.model else None
     report = look(table, columns, tokens)
     lines = [f"{report.format}: {report.pairs} pairs, {report.usable} usable"]
+    if "," in report.kinds:
+        lines.append(report.kinds)
     if report.letters:
         lines.append("matching letters: " + ", ".join(f"{k} {v}" for k, v in sorted(report.letters.items())))
     lines += [f"{cut} ({count} pairs)" for cut, count in report.letter_tokens.items()]

@@ -10,12 +10,16 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Literal, Protocol
 
+from caa_core.data.answers import bare, options_in
 from caa_core.data.columns import Columns
-from caa_core.data.pairs import ContrastPair, pair_of, problem_of
+from caa_core.data.pairs import Answers, ContrastPair, count_kinds, kinds_in_words, pair_of, problem_of
 from caa_core.data.tables import Table
+from caa_core.data.text import clean
 
-# A letter that stands for the behaviour in more than this share of the questions is carried by the vector.
+# An answer that stands for the behaviour in more than this share of the pairs is carried by the vector.
 LETTER_SHARE = 0.6
+# So often at least: two pairs that match alike are no habit.
+OFTEN = 3
 
 # Answers of which one is this many times as long as the other differ in length as much as in behaviour.
 LENGTH_RATIO = 2.0
@@ -28,6 +32,8 @@ SHUTDOWN = re.compile(
 TOO_LONG = "longer than the model's context"
 
 UNEVEN = "answers of different length"
+
+WITH_TEXTS = "letters with the texts of their options"
 
 Remedy = Literal["drop", "swap", "truncate"]
 
@@ -57,7 +63,7 @@ class LintReport:
     """What a file is.
 
     `usable` counts the pairs that a vector can be made from; `letters` the matching answers; `letter_tokens` the ways
-    in which the model's tokenizer cuts lettered answers, in words.
+    in which the model's tokenizer cuts lettered answers, in words; `kinds` the pairs by what they are, in words.
     """
 
     format: str
@@ -68,6 +74,7 @@ class LintReport:
     duplicates: int
     findings: tuple[Finding, ...]
     letter_tokens: dict[str, int]
+    kinds: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -123,12 +130,13 @@ def lint(
     lettered = [pair for pair in pairs if pair.is_lettered]
     many = [pair.line for pair in lettered if len(pair.options) > 2]
     copies = _copies(pairs)
-    letters = Counter(pair.positive.strip("()") for pair in lettered)
+    letters = Counter(pair.mark for pair in lettered)
     cuts = [tokens.cut(pair) for pair in pairs] if tokens else []
     too_long = [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length]
     whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
+        _kinds(pairs, bool(tokens)),
         _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
         _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
         _finding(
@@ -140,6 +148,7 @@ def lint(
         ),
         _letters(lettered, letters),
         _words([pair for pair in pairs if pair.kind_of_answers == "word"]),
+        _often(pairs),
         _swaps(lettered),
         _lengths([pair for pair in pairs if not pair.is_lettered]),
         _shutdown(pairs),
@@ -153,6 +162,7 @@ def lint(
         duplicates=len(copies),
         findings=tuple(findings),
         letter_tokens=dict(Counter(cut.letter for cut in cuts if cut.letter).most_common()),
+        kinds=kinds_in_words(count_kinds(pairs)),
     )
 
 
@@ -185,13 +195,40 @@ def _copies(pairs: list[ContrastPair]) -> list[int]:
     return copies
 
 
+def _kinds(pairs: list[ContrastPair], tokenized: bool) -> Iterator[Finding]:
+    """Answers of another kind than most, or letters and words that are written in another way."""
+    what, mend = "answers of more than one kind", "drop them, or write them as the others are"
+    kinds = count_kinds(pairs)
+    usual = next(iter(kinds), "text")
+    if len(kinds) > 1:
+        lines = (pair.line for pair in pairs if _kind(pair, kinds) != usual)
+        why = f"There are {kinds_in_words(kinds)}, so all would be read at the mean of the answer"
+        why += {"letter": ", not at the letter.", "word": ", not at the word."}.get(usual, ".")
+        yield from _finding(what, lines, why, mend, "drop")
+    elif usual in ("letter", "word"):
+        # How a model's tokenizer cuts letters says more than their form.
+        form = Counter(pair.form for pair in pairs).most_common(1)[0][0]
+        lines = (pair.line for pair in pairs if pair.form != form and not (tokenized and usual == "letter"))
+        why = f"They are written in another way than the rest ('{form[0]}'), so they stand in other tokens."
+        yield from _finding(what, lines, why, mend, "drop")
+    if set(kinds) == {"letter"}:
+        lines = (pair.line for pair in pairs if pair.has_option_texts)
+        why = "The vector is read at the letter, and what stands behind it is read by nobody."
+        yield from _finding(WITH_TEXTS, lines, why, "cut them to the letter", "truncate", "drop")
+
+
+def _kind(pair: ContrastPair, kinds: dict[Answers, int]) -> Answers:
+    """The kind under which a pair of a mixed file is counted."""
+    return "text" if pair.has_option_texts and "text" in kinds else pair.kind_of_answers
+
+
 def _letters(pairs: list[ContrastPair], letters: Counter[str]) -> Iterator[Finding]:
     if not pairs:
         return
     letter, count = letters.most_common(1)[0]
     share = count / len(pairs)
     if share > LETTER_SHARE:
-        lines = (pair.line for pair in pairs if pair.positive.strip("()") == letter)
+        lines = (pair.line for pair in pairs if pair.mark == letter)
         why = f"'{letter}' is the matching answer in {share:.0%}, so the vector also means '{letter}'."
         mend = "swap the letters of some, or use both letter orders"
         yield from _finding("letters out of balance", lines, why, mend, "swap")
@@ -199,18 +236,42 @@ def _letters(pairs: list[ContrastPair], letters: Counter[str]) -> Iterator[Findi
 
 def _words(pairs: list[ContrastPair]) -> Iterator[Finding]:
     """Yes and No, of which one matches too often."""
-    words = Counter(pair.positive.lower() for pair in pairs)
+    words = Counter(pair.mark for pair in pairs)
     for word, count in words.items():
         if (share := count / len(pairs)) > LETTER_SHARE:
-            lines = (pair.line for pair in pairs if pair.positive.lower() == word)
+            lines = (pair.line for pair in pairs if pair.mark == word)
             why = f"'{word}' is the matching answer in {share:.0%}, so the vector also means '{word}'."
             yield from _finding("Yes and No out of balance", lines, why, "add statements that match the other word")
 
 
+def _often(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """One text, in whatever form, that is the positive answer of most pairs."""
+    marks = {pair.line: bare(pair.positive) for pair in pairs if pair.kind_of_answers == "text"}
+    for mark, count in Counter(marks.values()).most_common(1):
+        if count >= OFTEN and (share := count / len(pairs)) > LETTER_SHARE:
+            shown = f"{mark[:40]}..." if len(mark) > 40 else mark
+            why = f"'{clean(shown)}' is the matching answer in {share:.0%}, so the vector also means that."
+            lines = (line for line, found in marks.items() if found == mark)
+            yield from _finding("one answer matches too often", lines, why, "add pairs that match other answers")
+
+
 def _swaps(pairs: list[ContrastPair]) -> Iterator[Finding]:
-    lines = (pair.line for pair in pairs if pair.swapped() is None)
+    """Questions whose letters have no options, or others."""
+    listed = {pair.line: options_in(pair.prompt)[1].keys() for pair in pairs if pair.swapped() is None}
+    wrong = {
+        pair.line: letter.name
+        for pair in pairs
+        for letter in pair.letters or ()
+        if listed.get(pair.line) and letter.name not in listed[pair.line]
+    }
+    names = ", ".join(f"({name})" for name in dict.fromkeys(list(wrong.values())[:5]))
+    why = f"{names} {'is' if len(set(wrong.values())) == 1 else 'are'} none of the options of the question."
+    yield from _finding("letters that are none of the options", wrong, why, "drop or correct them", "drop")
     yield from _finding(
-        "options that cannot be found", lines, "Their letters cannot be swapped.", "leave them as they are"
+        "options that cannot be found",
+        [line for line in listed if line not in wrong],
+        "Their letters cannot be swapped.",
+        "leave them as they are",
     )
 
 

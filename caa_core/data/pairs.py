@@ -8,22 +8,22 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from caa_core.data.answers import Letter, bare, form_of_word, is_yes_or_no, letters_of, named, options_in
 from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, prompt_column, shown
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS
 
 MAX_FIELD = 100_000
-
-# An option of a multiple-choice question: a line that begins with its letter in brackets.
-OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
+# Longer answers are no words.
+MAX_WORD = 30
 
 Answers = Literal["letter", "word", "text", "prompt"]
 KINDS: dict[Answers, str] = {
@@ -31,6 +31,13 @@ KINDS: dict[Answers, str] = {
     "word": "Yes/No statements",
     "text": "free-text pairs",
     "prompt": "pairs of prompts",
+}
+# The same for some pairs of a mixed file.
+SOME: dict[Answers, str] = {
+    "letter": "multiple choice",
+    "word": "Yes/No",
+    "text": "free text",
+    "prompt": "prompts alone",
 }
 
 
@@ -52,13 +59,17 @@ class ContrastPair:
 
     @property
     def kind_of_answers(self) -> Answers:
-        """Letters such as "(A)"; the words Yes and No; text; or "prompt" for two prompts without answers."""
-        answers = (self.positive, self.negative)
+        """Letters such as "(A)"; words for yes and no; text; or "prompt" for two prompts without answers."""
         if self.negative_prompt:
-            return "text" if any(answers) else "prompt"
-        if all(re.fullmatch(r"\(?[A-Z]\)?", answer) for answer in answers):
+            return "text" if self.positive or self.negative else "prompt"
+        if self.letters:
             return "letter"
-        return "word" if {answer.lower() for answer in answers} <= {"yes", "no"} else "text"
+        return "word" if is_yes_or_no(self.positive, self.negative) else "text"
+
+    @cached_property
+    def letters(self) -> tuple[Letter, Letter] | None:
+        """The letters that the two answers are, however they are written; None where they are something else."""
+        return None if self.negative_prompt else letters_of(self.prompt, self.positive, self.negative)
 
     @property
     def is_lettered(self) -> bool:
@@ -66,32 +77,54 @@ class ContrastPair:
         return self.kind_of_answers == "letter"
 
     @property
+    def has_option_texts(self) -> bool:
+        """True where the letters stand before the texts of their options: "(A) Keep it"."""
+        return bool(self.letters and self.letters[0].text)
+
+    @property
     def is_choice(self) -> bool:
         """True where the answers are what one chooses from: letters, or Yes and No."""
         return self.kind_of_answers in ("letter", "word")
 
     @property
+    def mark(self) -> str:
+        """The positive answer by what it is: the letter's name, or the word without what is around it."""
+        return self.letters[0].name if self.letters else bare(self.positive)
+
+    @property
+    def form(self) -> tuple[str, str]:
+        """How the letter or the word of each answer is written, the same for all letters and words."""
+        answers = self.positive, self.negative
+        if self.letters:
+            return (self.letters[0].form(answers[0]), self.letters[1].form(answers[1]))
+        return (form_of_word(answers[0]), form_of_word(answers[1]))
+
+    @property
     def options(self) -> dict[str, str]:
         """Texts of the question's options by letter; empty where it lists none, or one of more than a line."""
-        found = list(OPTION.finditer(self.prompt))
-        rest = [self.prompt[a.end() : b.start()] for a, b in pairwise(found)]
-        tail = self.prompt[found[-1].end() :] if found else ""
-        if any(gap.strip() for gap in rest) or (tail.strip() and not tail.startswith("\n\n")):
-            return {}
-        return {option[2]: option[3] for option in found}
+        return self.listed[1]
+
+    @property
+    def listed(self) -> tuple[re.Pattern[str], dict[str, str]]:
+        """The pattern that finds the question's options, and their texts by letter."""
+        return options_in(self.prompt, [letter.name for letter in self.letters or ()])
 
     def swapped(self) -> "ContrastPair | None":
         """The same question with the texts of its two answers' options exchanged, and the labels with them.
 
         A vector made from both orders does not carry the letter. None where the options cannot be found.
         """
-        texts = self.options
-        a, b = (answer.strip("()") for answer in (self.positive, self.negative))
-        if not self.is_lettered or a not in texts or b not in texts:
+        if not self.letters:
+            return None
+        pattern, texts = self.listed
+        positive, negative = self.letters
+        a, b = positive.name, negative.name
+        if a not in texts or b not in texts:
             return None
         exchanged = {a: texts[b], b: texts[a]}
-        prompt = OPTION.sub(lambda m: m[1] + exchanged.get(m[2], m[3]), self.prompt)
-        return replace(self, prompt=prompt, positive=self.negative, negative=self.positive)
+        prompt = pattern.sub(lambda m: m[1] + exchanged.get(named(m[2]), m[3]), self.prompt)
+        answers = positive.replaced(self.positive, negative), negative.replaced(self.negative, positive)
+        return replace(self, prompt=prompt, positive=answers[0], negative=answers[1])
 
 
 @dataclass(frozen=True)
@@ -105,9 +138,43 @@ class Dataset:
 
     @cached_property
     def kind_of_answers(self) -> Answers:
-        """What all pairs have as answers; "text" for a mixed set."""
-        kinds = {pair.kind_of_answers for pair in self.pairs}
-        return kinds.pop() if len(kinds) == 1 else "text"
+        """What all pairs have as answers; "text" for a mixed set. The same two words in all pairs are words."""
+        kinds = self.kinds
+        if len(kinds) == 1:
+            kind = next(iter(kinds))
+            return "word" if kind == "text" and self._has_two_words else kind
+        return "text"
+
+    @cached_property
+    def kinds(self) -> dict[Answers, int]:
+        """How many pairs there are of each kind, the most frequent first.
+
+        Letters with the texts of their options are letters where all are; beside letters alone, they are text.
+        """
+        return count_kinds(self.pairs)
+
+    @property
+    def is_mixed(self) -> bool:
+        return len(self.kinds) > 1
+
+    @property
+    def described(self) -> str:
+        """How many pairs of what."""
+        some = f" ({kinds_in_words(self.kinds)})" if self.is_mixed else ""
+        kind = self.kind_of_answers
+        what = "pairs of one-word answers" if kind == "word" and "word" not in self.kinds else KINDS[kind]
+        return f"{len(self.pairs)} {what}{some}"
+
+    @property
+    def _has_two_words(self) -> bool:
+        found: set[str] = set()
+        for pair in self.pairs:
+            if pair.negative_prompt or max(len(pair.positive), len(pair.negative)) > MAX_WORD:
+                return False
+            found |= {bare(pair.positive), bare(pair.negative)}
+            if len(found) != 2:
+                return False
+        return len(self.pairs) > 1 and all(word and len(word.split()) == 1 and word[0].isalpha() for word in found)
 
     @property
     def is_lettered(self) -> bool:
@@ -175,6 +242,22 @@ class Dataset:
         """The pairs as a table, numbered as they are, for what looks tables over."""
         lines = [pair.line for pair in self.pairs]
         return Table(self.name, "pairs", self.sha256, list(zip(lines, self.records(), strict=True)))
+
+
+def count_kinds(pairs: Iterable[ContrastPair]) -> dict[Answers, int]:
+    """As `Dataset.kinds`."""
+    found = Counter((pair.kind_of_answers, pair.has_option_texts) for pair in pairs)
+    if found["letter", False]:
+        found["text", False] += found.pop(("letter", True), 0)
+    kinds: Counter[Answers] = Counter()
+    for (kind, _), count in found.items():
+        kinds[kind] += count
+    return {kind: count for kind, count in kinds.most_common() if count}
+
+
+def kinds_in_words(kinds: Mapping[Answers, int]) -> str:
+    """ "9 multiple choice, 1 free text"."""
+    return ", ".join(f"{count} {SOME[kind]}" for kind, count in kinds.items())
 
 
 def _as_question(pair: ContrastPair, matching_first: bool) -> ContrastPair:
@@ -304,4 +387,4 @@ def _dataset(name: str, kind: str, sha256: str, pairs: tuple[ContrastPair, ...])
         count = "one pair only" if pairs else "no pairs"
         raise InputError(f"{name} has {count}; a vector is a mean over pairs, so give at least two.")
     dataset = Dataset(name, "", sha256, pairs)
-    return replace(dataset, kind=f"{kind}: {len(pairs)} {KINDS[dataset.kind_of_answers]}")
+    return replace(dataset, kind=f"{kind}: {dataset.described}")

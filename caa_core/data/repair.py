@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from caa_core.data.columns import Columns
-from caa_core.data.lint import TOO_LONG, UNEVEN, Finding, LintReport, PairTokens, Remedy
-from caa_core.data.pairs import OPTION, ContrastPair, Dataset, pairs_of
+from caa_core.data.lint import TOO_LONG, UNEVEN, WITH_TEXTS, Finding, LintReport, PairTokens, Remedy
+from caa_core.data.pairs import ContrastPair, Dataset, pairs_of
 from caa_core.data.tables import Table
 from caa_core.errors import InputError
 
@@ -60,8 +60,9 @@ def mend(
     def fits(pair: ContrastPair) -> bool:
         return not tokens or tokens.fits(pair)
 
-    uneven, too_long = (_lines(chosen, "truncate", what) for what in (UNEVEN, TOO_LONG))
-    cut = [_evened(pair) if pair.line in uneven else pair for pair in dataset.pairs]
+    lettered, uneven, too_long = (_lines(chosen, "truncate", what) for what in (WITH_TEXTS, UNEVEN, TOO_LONG))
+    cut = [_lettered(pair) if pair.line in lettered else pair for pair in dataset.pairs]
+    cut = [_evened(pair) if pair.line in uneven else pair for pair in cut]
     cut = [_fitted(pair, fits) if pair.line in too_long else pair for pair in cut]
     balanced = _balanced(cut) if _lines(chosen, "swap") else cut
     done = {
@@ -93,6 +94,15 @@ def _changes(before: Sequence[ContrastPair], after: Sequence[ContrastPair]) -> i
     return sum(old != new for old, new in zip(before, after, strict=True))
 
 
+def _lettered(pair: ContrastPair) -> ContrastPair:
+    """The letters without the texts of their options."""
+    if not pair.letters:
+        return pair
+    answers = zip((pair.positive, pair.negative), pair.letters, strict=True)
+    positive, negative = (answer[: len(answer) - len(letter.text)].strip() for answer, letter in answers)
+    return replace(pair, positive=positive, negative=negative)
+
+
 def _evened(pair: ContrastPair) -> ContrastPair:
     """The longer answer cut to as many words as the shorter has; the pair as it is where that makes them equal."""
     words = min(len(pair.positive.split()), len(pair.negative.split()))
@@ -110,12 +120,13 @@ def _fitted(pair: ContrastPair, fits: Fits) -> ContrastPair:
 
     A question's options are kept, and of every other prompt at least a word.
     """
-    least = 0 if OPTION.search(pair.prompt) else 1
+    pattern = pair.listed[0]
+    least = 0 if pattern.search(pair.prompt) else 1
     most = max(len(pair.prompt.split()), len(pair.negative_prompt.split()))
 
     def keeping(words: int) -> ContrastPair:
-        negative_prompt = _last_words(pair.negative_prompt, words)
-        return replace(pair, prompt=_last_words(pair.prompt, words), negative_prompt=negative_prompt)
+        prompt, other = (_last_words(text, words, pattern) for text in (pair.prompt, pair.negative_prompt))
+        return replace(pair, prompt=prompt, negative_prompt=other)
 
     if fits(pair) or not fits(keeping(least)):
         return pair
@@ -125,9 +136,9 @@ def _fitted(pair: ContrastPair, fits: Fits) -> ContrastPair:
     return keeping(least)
 
 
-def _last_words(prompt: str, count: int) -> str:
+def _last_words(prompt: str, count: int, option: re.Pattern[str]) -> str:
     """The prompt without its front: its last `count` words, those before a question's options."""
-    options = OPTION.search(prompt)
+    options = option.search(prompt)
     front = prompt[: options.start()] if options else prompt
     starts = [word.start() for word in re.finditer(r"\S+", front)]
     if count >= len(starts):
@@ -137,16 +148,15 @@ def _last_words(prompt: str, count: int) -> str:
 
 def _balanced(pairs: list[ContrastPair]) -> list[ContrastPair]:
     """Pairs of which the two most frequent letters match equally often, or as nearly as swapping can make it."""
-    lettered = [pair for pair in pairs if pair.is_lettered]
-    letters = Counter(answer.strip("()") for pair in lettered for answer in (pair.positive, pair.negative))
+    letters = Counter(letter.name for pair in pairs for letter in pair.letters or ())
     if len(letters) < 2:
         return pairs
-    matching = Counter(pair.positive.strip("()") for pair in lettered)
+    matching = Counter(pair.mark for pair in pairs if pair.letters)
     common, rare = sorted((letter for letter, _ in letters.most_common(2)), key=lambda x: -matching[x])
     can = [
         (number, swapped)
         for number, pair in enumerate(pairs)
-        if (pair.positive.strip("()"), pair.negative.strip("()")) == (common, rare) and (swapped := pair.swapped())
+        if [letter.name for letter in pair.letters or ()] == [common, rare] and (swapped := pair.swapped())
     ]
     count = min((matching[common] - matching[rare]) // 2, len(can))
     chosen = dict(can[i * len(can) // count] for i in range(count))

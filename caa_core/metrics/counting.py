@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
+from caa_core.data.answers import bare
 from caa_core.data.pairs import ContrastPair
 from caa_core.metrics.items import WRITTEN_TOKENS
 from caa_core.model.loading import SteerableModel
@@ -60,15 +61,16 @@ def first_answer(pair: ContrastPair, text: str, done: bool = False) -> int:
     A letter counts before a bracket, punctuation or the end of a text that is `done`: "(A)", "A)", "A.", but not the
     article in "A dog". A word counts where it has ended, so that what is written later changes nothing.
     """
-    places = [_place(answer, text + "\n" * done) for answer in (pair.positive, pair.negative)]
+    names = [letter.written for letter in pair.letters] if pair.letters else [pair.positive, pair.negative]
+    places = [_place(name, text + "\n" * done) for name in names]
     if places[0] == places[1]:
         return NEITHER
     return MATCHING if places[0] < places[1] else NOT_MATCHING
 
 
-def _place(answer: str, text: str) -> int:
-    """Where an answer begins in a text; behind its end where it is not there."""
-    name = answer.strip("()")
+def _place(name: str, text: str) -> int:
+    """Where a letter or a word begins in a text; behind its end where it is not there."""
+    name = name if len(name) == 1 else bare(name)
     if len(name) == 1:
         found = re.search(rf"(?<!\w){re.escape(name)}(?=[).:,;\n])", text)
     else:

@@ -134,7 +134,8 @@ def _swapped(model: SteerableModel, pair: ContrastPair, positions: Positions, cu
 
 def _as_the_paper(pair: ContrastPair) -> ContrastPair | None:
     """The pair as a choice between A and B; None where the matching letter is another one."""
-    other = {"A": "B", "B": "A"}.get(pair.positive.strip("()"))
-    if not pair.is_lettered:
+    if not pair.letters:
         return pair
-    return replace(pair, negative=pair.positive.replace(pair.positive.strip("()"), other)) if other else None
+    letter = pair.letters[0]
+    other = {"A": "B", "B": "A", "a": "b", "b": "a"}.get(letter.written)
+    return replace(pair, negative=letter.replaced(pair.positive, replace(letter, written=other))) if other else None

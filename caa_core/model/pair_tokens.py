@@ -1,5 +1,6 @@
 """Contrast pairs as a model's tokenizer cuts them: lengths, where the letter falls, whether they fit."""
 
+import re
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -8,6 +9,8 @@ from caa_core.data.lint import Cut
 from caa_core.data.pairs import ContrastPair
 from caa_core.model.prompts import RenderedPair, longest_sequence, render_pair, text_of
 
+# Tokens behind the letter that are shown.
+SHOWN = 4
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
@@ -34,12 +37,13 @@ class ModelTokens:
 
 def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: RenderedPair) -> str:
     """Where the letter falls, in words; the same for every letter, which is called A."""
-    letter = pair.positive.strip("()")
+    assert pair.letters  # only such pairs come here
+    letter = pair.letters[0].written
     ids = rendered.positive.ids
     start = min(rendered.positive.start, rendered.shared)
-    pieces = [text_of(tokenizer, [token]).strip() for token in ids[start:]]
     at = rendered.shared - start
-    named = [piece.replace(letter, "A") for piece in pieces]
+    pieces = [text_of(tokenizer, [token]).strip() for token in ids[start : start + at + SHOWN]]
+    named = [_called_a(piece, letter) for piece in pieces]
     ordinal = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
     which = f"the {ordinal} of them" if len(pieces) > 1 else "the only one"
     if pieces[at] == letter:
@@ -49,7 +53,12 @@ def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: Re
     else:
         says = f"the answers part before the letter, at '{named[at]}',"
     return (
-        f"'{pair.positive.replace(letter, 'A')}' is the token{'s' * (len(pieces) > 1)} "
+        f"'{_called_a(pair.letters[0].form(pair.positive), letter)}' is the token{'s' * (len(pieces) > 1)} "
         + " ".join(f"'{piece}'" for piece in named)
         + f": {says} {which}, index {rendered.shared - len(ids)}"
     )
+
+
+def _called_a(text: str, letter: str) -> str:
+    """Text in which the letter, where it is no part of a word, is called A."""
+    return re.sub(rf"(?<!\w){re.escape(letter)}(?!\w)", "A", text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import nnsight
 import torch
 
-from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.pairs import ContrastPair, Dataset, kinds_in_words
 from caa_core.errors import InputError
 from caa_core.model.loading import BlockOutput, SteerableModel, hidden_of
 from caa_core.model.prompts import Answer, RenderedPair, render_pair
@@ -97,13 +97,19 @@ def read_all(
     Raises:
         InputError: a pair that is too long, or has no token at the read position.
     """
-    rows = yield from _rows(model, dataset, position.of(dataset))
+    rule = position.of(dataset)
+    rows = yield from _rows(model, dataset, rule)
     progress = Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows))
+    notes = []
+    if position.rule == "auto" and dataset.is_mixed:
+        kinds = kinds_in_words(dataset.kinds)
+        notes.append(f"{dataset.name} has pairs of more than one kind ({kinds}), so all are read at '{rule}'.")
     if merged := sum(row.merged for row in rows):
-        progress.note = (
+        notes.append(
             f"In {merged} pairs a token holds the end of the prompt and the prefix of the answer; "
             "it was taken for the answer's."
         )
+    progress.note = " ".join(notes)
     yield progress
     return (yield from _read_rows(model, rows, layers, collectors, progress)).median(dim=1).values
 

@@ -258,8 +258,14 @@ def test_two_prompts_that_are_one_without_answers(tmp_path):
     [
         (["(A)", "(B)", "B", "A"], "letter", "2 multiple-choice questions"),
         (["Yes", "no", "NO", "yes"], "word", "2 Yes/No statements"),
-        (["Yes", "No", "(A)", "(B)"], "text", "2 free-text pairs"),
-        (["Yes", "Never", "Yes", "No"], "text", "2 free-text pairs"),
+        (["Yes", "No", "(A)", "(B)"], "text", "2 free-text pairs (1 Yes/No, 1 multiple choice)"),
+        (["(a)", "B.", "**C**", "Answer: (D)"], "letter", "2 multiple-choice questions"),
+        (["(A) Go", "(B) Stay", "(B) Up", "(A) Down"], "letter", "2 multiple-choice questions"),
+        (["(A) Go", "(B) Stay", "(B)", "(A)"], "text", "2 free-text pairs (1 multiple choice, 1 free text)"),
+        (["Ja.", "nein", "Oui", "Non!"], "word", "2 Yes/No statements"),
+        (["Rot", "Blau", "blau.", "rot."], "word", "2 pairs of one-word answers"),
+        (["x", "y", "y", "z"], "text", "2 free-text pairs"),
+        (["Yes", "Never", "Yes", "No"], "text", "2 free-text pairs (1 free text, 1 Yes/No)"),
     ],
 )
 def test_what_the_answers_are(tmp_path, answers, kind, words):

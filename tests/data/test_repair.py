@@ -145,10 +145,11 @@ def test_pairs_of_prompts_are_cut_alike(mended):
 
 def test_all_at_once_is_said(mended):
     questions = [f"{i}?\n (A) Yes\n (B) No" for i in (*range(8), 0)]
-    items = [text(question, "(A)", "(B)") for question in questions] + [text("x?", "word " * 30, "One.")]
-    dataset = mended(items, "drop", "swap", "truncate")
+    questions.append("So long. " * 200 + questions[1])
+    under = {"tokens": ModelTokens(make_tokenizer(), 100)}
+    dataset = mended([text(question, "(A)", "(B)") for question in questions], "drop", "swap", "truncate", **under)
     assert dataset.name == "mine (1 dropped, 4 swapped, 1 truncated)"
-    assert dataset.kind.endswith(": 9 free-text pairs, 1 dropped, 4 swapped, 1 truncated")
+    assert dataset.kind.endswith(": 9 multiple-choice questions, 1 dropped, 4 swapped, 1 truncated")
 
 
 def test_only_remedies_on_offer():
@@ -170,7 +171,7 @@ def test_questions_among_other_pairs_that_are_dropped_leave_nothing_to_swap(mend
             "answer_matching_behavior": "How lovely!",
             "answer_not_matching_behavior": "It is so.",
         }
-        for i in range(3)
+        for i in range(5)
     ]
     dataset = mended([*questions, *texts], "drop", "swap")
-    assert [pair.prompt for pair in dataset.pairs] == ["Text 0?", "Text 1?", "Text 2?"]
+    assert [pair.prompt for pair in dataset.pairs] == [f"Text {i}?" for i in range(5)]

@@ -343,6 +343,7 @@ def _kind(draft: Draft, studio: Studio) -> str:
     if now := draft.after:
         letters = [f"{letter} {count}" for letter, count in sorted(now.letters.items())]
         facts = [f"{now.usable} of {now.pairs} pairs are usable"]
+        facts += [now.kinds] if "," in now.kinds else []
         facts += [f"matching letters: {', '.join(letters)}"] if letters else []
         facts += [f"{plain(token)} ({count})" for token, count in now.letter_tokens.items()]
         lines += ["; ".join(facts) + ".", ""]
