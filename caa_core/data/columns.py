@@ -27,6 +27,8 @@ NAMES = {
         ["neg", "rejected", "not_matching", "answer_not_matching", "dispreferred"],
     ),
 }
+# A header has no more columns, and none of a longer name.
+MAX_NAMES, MAX_NAME = 100, 60
 # Columns that a list of open questions may have besides the question.
 LABELS = {"id", "index", "category"}
 
@@ -120,6 +122,17 @@ def are_questions(fields: Sequence[str]) -> bool:
     return bool(have & prompts) and have <= prompts | LABELS
 
 
+def names_columns(cells: Sequence[str]) -> bool:
+    """True for the cells of a header that names the columns of pairs or of questions."""
+    names = [cell.strip() for cell in cells if cell.strip()]
+    if not 0 < len(names) <= MAX_NAMES or max(map(len, names)) > MAX_NAME:
+        return False
+    try:
+        return are_questions(names) or bool(match_columns(names, ""))
+    except InputError:
+        return False
+
+
 def shown(name: str) -> str:
     """A column's name as it can be put into a sentence."""
     return " ".join(name.split())[:40].encode("utf-8", "replace").decode()
@@ -150,4 +163,5 @@ def _tidy(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"(answer|response|completion|text)$", "", _tidy(name))
+    # Nor does a remark behind it count: "prompt (in English)".
+    return re.sub(r"(answer|response|completion|text)$", "", _tidy(re.sub(r"[(\[][^()\[\]]*[)\]]\s*$", "", name)))

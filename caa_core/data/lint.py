@@ -28,6 +28,9 @@ SHUTDOWN = re.compile(
     r"shut(ting)?[ -]?(it |you )?(down|off)|turn(ed|ing)? (you |it )?off|deactivat|power(ed)? down", re.I
 )
 
+# Where one cell of CSV ends and another begins, within a cell of several lines.
+GLUED = re.compile(r'\n[^\n]*"[,;|]|[,;|]"[^\n]*\n')
+
 # Findings by which the mender knows what is to be cut.
 TOO_LONG = "longer than the model's context"
 
@@ -136,6 +139,7 @@ def lint(
     whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
+        _glued(table),
         _kinds(pairs, bool(tokens)),
         _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
         _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
@@ -184,6 +188,16 @@ def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
     for problem in dict.fromkeys(problem for _, problem in problems if problem):
         lines = (line for line, found in problems if found == problem)
         yield from _finding(problem, lines, "No pair can be made of them.", "drop them", "drop")
+
+
+def _glued(table: Table) -> Iterator[Finding]:
+    """Cells that hold separators beside quotation marks or line ends, as if several had become one."""
+    if table.format not in ("CSV", "TSV"):
+        return
+    glue = GLUED if table.format == "CSV" else re.compile("\t")
+    lines = (line for line, record in table.records if any(glue.search(cell) for cell in record.values()))
+    why = "A quotation mark without its second makes one cell of all up to the next."
+    yield from _finding("cells that may be several", lines, why, "look at them, and mend the file", "drop")
 
 
 def _copies(pairs: list[ContrastPair]) -> list[int]:

@@ -5,26 +5,22 @@ which line. Line ends are read as "\\n", whichever they are.
 """
 
 import codecs
-import csv
 import hashlib
-import io
 import json
 import re
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from caa_core.data import parquet
-from caa_core.data.columns import Columns, are_questions, match_columns, shown
+from caa_core.data import delimited, parquet
+from caa_core.data.columns import Columns, are_questions, match_columns, names_columns
 from caa_core.errors import InputError
 from caa_core.limits import FILE_MB, ROWS
 
-MAX_COLUMNS = 1000
-MAX_LINES = 1_000_000
 # Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
 MAX_BRACKETS = 2_000_000
 FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet"
@@ -191,9 +187,8 @@ def _records(text: str, name: str) -> tuple[str, list[Record]]:
         return "JSON", _numbered(_json(text, name), name)
     if start == "{":
         return _objects(text, name)
-    header = text.lstrip("\n").split("\n", 1)[0]
-    delimiter = max("\t;,", key=header.count)
-    return ("TSV" if delimiter == "\t" else "CSV"), _numbered(_csv(text, name, delimiter), name)
+    separator, rows = delimited.rows_of(text, name, names_columns)
+    return ("TSV" if separator == "\t" else "CSV"), _numbered(delimited.records_of(rows, name), name)
 
 
 def _json(text: str, name: str) -> list[Any]:
@@ -259,34 +254,3 @@ def _object(item: Any, name: str, number: int) -> dict[str, Any]:
 def _check_count(count: int, name: str) -> None:
     if count > ROWS.value:
         raise InputError(f"{name} has more than {ROWS.value:,} records. Split it, or keep the pairs you need.")
-
-
-def _csv(text: str, name: str, delimiter: str) -> Iterable[dict[str, str]]:
-    """Rows under their header. A row may be short, and rows of empty cells are none."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        rows = _filled(reader, name)
-        header = [cell.strip() for cell in next(rows, [])]
-        named = [cell for cell in header if cell]
-        if len(named) > MAX_COLUMNS:
-            raise InputError(f"{name} has more than {MAX_COLUMNS:,} columns.")
-        if twice := next((cell for i, cell in enumerate(named) if cell in named[:i]), ""):
-            raise InputError(f"{name} has two columns that are called '{shown(twice)}'.")
-        for row in rows:
-            if any(cell.strip() for cell in row[len(header) :]):
-                raise InputError(
-                    f"{name}, line {reader.line_num}: {len(row)} cells, but the first line names {len(header)} "
-                    "columns. Put a text that has the separator in it into quotation marks."
-                )
-            yield {column: cell for column, cell in zip(header, row, strict=False) if column}
-    except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: not valid CSV ({error}).") from error
-
-
-def _filled(reader: Any, name: str) -> Iterator[list[str]]:
-    """Rows in which a cell is filled."""
-    for row in reader:
-        if reader.line_num > MAX_LINES:
-            raise InputError(f"{name} has more than {MAX_LINES:,} lines. Split it, or keep the pairs you need.")
-        if any(cell.strip() for cell in row):
-            yield row
