@@ -35,6 +35,7 @@ def run(
 
     def work() -> Generator[Progress, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
+        items.check_bare()
         written = 0 if items.are_choices else request.written_tokens
         found = yield from compete(model, items, a, b, request.controls, system=request.system, written=written)
         return {**found.summary(), "skipped": list(items.skipped)}
@@ -56,6 +57,7 @@ def run_surface(
 
     def work() -> Generator[Progress, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
+        items.check_bare()
         if layers:
             return (yield from layer_grid(model, items, a, b, *layers, system=request.system)).summary()
         return (yield from surface(model, items, a, b, *grid.multipliers, system=request.system)).summary()
@@ -77,6 +79,7 @@ def run_thinking(
 
     def work() -> Generator[Progress | ThinkingResult, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
+        items.check_bare()
         return (yield from think(model, items, a, b, thinking, request.system)).summary()
 
     settings = _voices(a, b) | _conditions(request) | {"budget": thinking.settings()}

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caa_core.errors import InputError
 
@@ -27,6 +27,16 @@ NAMES = {
         ["neg", "rejected", "not_matching", "answer_not_matching", "dispreferred"],
     ),
 }
+# Columns that belong to the prompt: what the system says, what was said before, an answer's options; a second part.
+CONTEXT = {
+    "system": {"system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt"},
+    "history": {"history"},
+    "options": {"options", "choices", "answerchoices", "answers", "answeroptions"},
+}
+SECOND = "input"
+# Columns that may belong to it, which nobody can know.
+PERHAPS = {SECOND, "instruction", "context", "passage", "document", "article", "story", "background", "knowledge"}
+PERHAPS |= {"query", "question", "prompt"} | set().union(*CONTEXT.values())
 # A header has no more columns, and none of a longer name.
 MAX_NAMES, MAX_NAME = 100, 60
 # Columns that a list of open questions may have besides the question.
@@ -38,17 +48,26 @@ class Columns:
     """Names of the columns that hold a pair's parts.
 
     `negative_prompt` is empty where both answers share one prompt. Where it is not, `prompt` is the positive answer's,
-    and `positive` and `negative` may both be empty: the pair is then one of prompts alone.
+    and `positive` and `negative` may both be empty: the pair is then one of prompts alone. `more` are columns that
+    follow the prompt's text, each on a line of its own; `system`, `history` and `options` may be empty, and several
+    columns of options are one an option, called by its letter.
     """
 
     prompt: str
     positive: str = ""
     negative: str = ""
     negative_prompt: str = ""
+    more: tuple[str, ...] = ()
+    system: str = ""
+    history: str = ""
+    options: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Columns":
-        """Columns from "PROMPT,POSITIVE,NEGATIVE", with a NEGATIVE_PROMPT behind them for pairs of two prompts."""
+        """Columns from "PROMPT,POSITIVE,NEGATIVE", with a NEGATIVE_PROMPT behind them for pairs of two prompts.
+
+        Several columns of which the prompt is made are joined by "+".
+        """
         names = [name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])]
         if not 3 <= len(names) <= 4:
             raise InputError(f"'{shown(text)}' names no columns: give PROMPT,POSITIVE,NEGATIVE.")
@@ -67,22 +86,44 @@ class Columns:
 
     def __str__(self) -> str:
         """In words: "the CAA paper's fields", "prompt, positive, negative", "question as prompt, ..."."""
-        if self == Columns(*PAPER_FIELDS):
-            return "the CAA paper's fields"
-        named = [
-            role if _tidy(column) == _tidy(role) else f"{shown(column)} as {role}"
-            for role, column in self.roles.items()
-        ]
-        return ", ".join(named)
+        prompt = "+".join(map(shown, (self.prompt, *self.more)))
+        roles = self.roles | {"prompt": prompt} if self.more else self.roles
+        context = {"system": self.system, "history": self.history, "options": "+".join(map(shown, self.options))}
+        named = [_named(role, column) for role, column in roles.items()]
+        if (self.prompt, self.positive, self.negative, self.more) == (*PAPER_FIELDS, ()):
+            named = ["the CAA paper's fields"]
+        return ", ".join([*named, *(_named(role, column) for role, column in context.items() if column)])
+
+    @property
+    def in_use(self) -> set[str]:
+        """All columns that are read."""
+        return {*self.roles.values(), *self.more, self.system, self.history, *self.options} - {""}
+
+    def with_context(self, fields: Sequence[str]) -> "Columns":
+        """The same with the columns that belong to the prompt by their names, and are not in use."""
+        free = [field for field in fields if field not in self.in_use]
+        found = {role: next((field for field in free if _tidy(field) in names), "") for role, names in CONTEXT.items()}
+        letters = tuple(sorted(field for field in free if re.fullmatch("[A-J]", field)))
+        options = (found["options"],) if found["options"] else letters if letters[:2] == ("A", "B") else ()
+        return replace(
+            self,
+            system=self.system or found["system"],
+            history=self.history or found["history"],
+            options=self.options or options,
+        )
 
     def check(self, fields: Sequence[str], name: str) -> "Columns":
         """Itself. Raises InputError where the file `name`, which has `fields`, cannot be read so."""
-        missing = next((column for column in self.roles.values() if column not in fields), None)
+        if "+" in self.prompt and self.prompt not in fields:
+            first, *more = (part.strip() for part in self.prompt.split("+"))
+            return replace(self, prompt=first, more=tuple(more)).check(fields, name)
+        missing = next((column for column in (*self.roles.values(), *self.more) if column not in fields), None)
         if missing is not None:
             raise InputError(f"{name} has no column '{shown(missing)}'; it has {listed(fields)}.")
         if bool(self.positive) != bool(self.negative) or not (self.positive or self.negative_prompt):
             raise InputError(f"{name}: name a column for the positive answer and one for the negative answer.")
-        return self
+        found = self.with_context(fields)
+        return self if found == self else found
 
 
 def match_columns(fields: Sequence[str], name: str) -> Columns:
@@ -93,12 +134,17 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     """
     prompts = [_best(fields, ((role,),), role, name) for role in PROMPT_FIELDS]
     answers = [_best(fields, NAMES[role], role, name) for role in ("positive", "negative")]
+    if answers[1] and not answers[0]:
+        answers[0] = next((field for field in fields if _tidy(field) == "response"), "")
     if all(prompts):
         positive, negative = answers if all(answers) else ("", "")
-        return Columns(prompts[0], positive, negative, prompts[1])
-    prompt = _best(fields, NAMES["prompt"], "prompt", name)
+        return Columns(prompts[0], positive, negative, prompts[1]).with_context(fields)
+    second = next((field for field in fields if _tidy(field) == SECOND), "")
+    prompt = _best([field for field in fields if field != second], NAMES["prompt"], "prompt", name)
+    if not prompt:
+        prompt, second = second, ""
     if prompt and all(answers):
-        return Columns(prompt, *answers)
+        return Columns(prompt, *answers, more=(second,) if second else ()).with_context(fields)
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
     raise InputError(
@@ -120,6 +166,11 @@ def are_questions(fields: Sequence[str]) -> bool:
     prompts = {_tidy(name) for names in NAMES["prompt"] for name in names}
     have = {_tidy(field) for field in fields}
     return bool(have & prompts) and have <= prompts | LABELS
+
+
+def may_be_of_the_prompt(fields: Sequence[str], columns: Columns) -> list[str]:
+    """Columns that are not read, though their names say that they may belong to the prompt."""
+    return [field for field in fields if field not in columns.in_use and _tidy(field) in PERHAPS]
 
 
 def names_columns(cells: Sequence[str]) -> bool:
@@ -156,6 +207,10 @@ def _best(fields: Sequence[str], names: Sequence[Sequence[str]], role: str, name
         if found:
             return found[0]
     return ""
+
+
+def _named(role: str, column: str) -> str:
+    return role if _tidy(column) == _tidy(role) else f"{shown(column)} as {role}"
 
 
 def _tidy(name: str) -> str:

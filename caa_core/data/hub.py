@@ -24,7 +24,7 @@ def find_hub_dataset(data: str) -> Table | None:
 
 
 def read_hub_dataset(repo_id: str, config: str | None = None, split: str = "train") -> Table:
-    """The text columns of a dataset's first `MAX_ROWS` rows. No code of the dataset is run.
+    """The columns of texts, and of lists of them, of a dataset's first `MAX_ROWS` rows. No code of the dataset is run.
 
     Raises:
         InputError: on a public app; the hub or the dataset cannot be reached; it has other configurations or splits.
@@ -64,20 +64,27 @@ def hub_table(location: str, name: str, config: str | None, split: str, revision
     if not records:
         raise InputError(f"The dataset '{name}' has no rows with text.")
     described = f"{name}{f':{config}' if config else ''}@{split}"
-    canonical = json.dumps(records, sort_keys=True).encode()
-    return Table(described, format, hashlib.sha256(canonical).hexdigest(), list(enumerate(records, 1)))
+    canonical = json.dumps(records, sort_keys=True, default=str).encode()
+    return Table.of(described, format, hashlib.sha256(canonical).hexdigest(), list(enumerate(records, 1)))
 
 
-def _first_rows(rows: Any) -> tuple[list[dict[str, str]], str]:
-    """Text columns of as many rows as are taken, and what they are in words."""
-    records: list[dict[str, str]] = []
+def _first_rows(rows: Any) -> tuple[list[dict[str, Any]], str]:
+    """Columns of texts, and of lists of them, of as many rows as are taken, and what they are in words."""
+    records: list[dict[str, Any]] = []
     size = 0
     for row in rows.decode(False) if rows.features else rows:
-        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        row = {column: value for column, value in row.items() if _has_text(value)}
+        size += sum(len(value if isinstance(value, str) else json.dumps(value, default=str)) for value in row.values())
         if len(records) == MAX_ROWS or size > FILE_MB.value * 1e6:
             return records, f"dataset of the hub, its first {len(records):,} rows,"
-        records.append({column: value for column, value in row.items() if isinstance(value, str)})
+        records.append(row)
     return records, "dataset of the hub"
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_text, value.values()))
+    return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
 
 
 def _reason(error: Exception) -> str:

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Any, Literal, Protocol
 
 from caa_core.data.answers import bare, options_in
-from caa_core.data.columns import Columns
-from caa_core.data.pairs import Answers, ContrastPair, count_kinds, kinds_in_words, pair_of, problem_of
+from caa_core.data.columns import Columns, may_be_of_the_prompt, shown
+from caa_core.data.pairs import Answers, ContrastPair, count_kinds, is_given, kinds_in_words, pair_of, problem_of
 from caa_core.data.tables import Table
 from caa_core.data.text import clean
 
@@ -139,6 +139,7 @@ def lint(
     whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
+        _left_out(table, columns),
         _glued(table),
         _kinds(pairs, bool(tokens)),
         _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
@@ -188,6 +189,15 @@ def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
     for problem in dict.fromkeys(problem for _, problem in problems if problem):
         lines = (line for line, found in problems if found == problem)
         yield from _finding(problem, lines, "No pair can be made of them.", "drop them", "drop")
+
+
+def _left_out(table: Table, columns: Columns) -> Iterator[Finding]:
+    """Columns whose names say that they may belong to the prompt."""
+    for column in may_be_of_the_prompt(table.fields, columns):
+        if any(is_given(record.get(column)) for _, record in table.records):
+            why = "What stands in it may belong to the prompt, and is left out."
+            mend = f"name it as a part of the prompt (--columns '{shown(columns.prompt)}+{shown(column)},...')"
+            yield Finding(f"the column '{shown(column)}' is not read", (), why, mend)
 
 
 def _glued(table: Table) -> Iterator[Finding]:
@@ -263,8 +273,8 @@ def _often(pairs: list[ContrastPair]) -> Iterator[Finding]:
     marks = {pair.line: bare(pair.positive) for pair in pairs if pair.kind_of_answers == "text"}
     for mark, count in Counter(marks.values()).most_common(1):
         if count >= OFTEN and (share := count / len(pairs)) > LETTER_SHARE:
-            shown = f"{mark[:40]}..." if len(mark) > 40 else mark
-            why = f"'{clean(shown)}' is the matching answer in {share:.0%}, so the vector also means that."
+            short = f"{mark[:40]}..." if len(mark) > 40 else mark
+            why = f"'{clean(short)}' is the matching answer in {share:.0%}, so the vector also means that."
             lines = (line for line, found in marks.items() if found == mark)
             yield from _finding("one answer matches too often", lines, why, "add pairs that match other answers")
 

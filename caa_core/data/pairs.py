@@ -6,6 +6,7 @@ provenance of every vector made from them.
 
 import hashlib
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from caa_core.data.answers import Letter, bare, form_of_word, is_yes_or_no, letters_of, named, options_in
 from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, prompt_column, shown
+from caa_core.data.messages import Turn, as_messages, turns_of
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS
@@ -32,6 +34,7 @@ KINDS: dict[Answers, str] = {
     "text": "free-text pairs",
     "prompt": "pairs of prompts",
 }
+SURROGATE = re.compile("[\ud800-\udfff]")
 # The same for some pairs of a mixed file.
 SOME: dict[Answers, str] = {
     "letter": "multiple choice",
@@ -47,7 +50,7 @@ class ContrastPair:
 
     `negative_prompt` is the prompt of the negative answer where the two differ; empty where they share one. Pairs
     whose prompts differ may have equal answers, or none. `swapped_copy` marks the second of a question's two letter
-    orders.
+    orders. `system` and `history` are what the prompt comes behind: a system message, and earlier turns.
     """
 
     prompt: str
@@ -56,6 +59,8 @@ class ContrastPair:
     line: int = field(compare=False)
     negative_prompt: str = ""
     swapped_copy: bool = field(default=False, compare=False)
+    system: str = ""
+    history: tuple[Turn, ...] = ()
 
     @property
     def kind_of_answers(self) -> Answers:
@@ -70,6 +75,11 @@ class ContrastPair:
     def letters(self) -> tuple[Letter, Letter] | None:
         """The letters that the two answers are, however they are written; None where they are something else."""
         return None if self.negative_prompt else letters_of(self.prompt, self.positive, self.negative)
+
+    @property
+    def has_context(self) -> bool:
+        """True where the prompt is not all that comes before the answers."""
+        return bool(self.system or self.history)
 
     @property
     def is_lettered(self) -> bool:
@@ -228,7 +238,7 @@ class Dataset:
         made = f"{self.kind}, made into A/B questions"
         return replace(self, name=f"{self.name} (A/B questions)", kind=made, pairs=pairs)
 
-    def records(self) -> list[dict[str, str]]:
+    def records(self) -> list[dict[str, Any]]:
         """The pairs under the field names by which they are read again."""
         names: tuple[str, ...]
         if any(pair.negative_prompt for pair in self.pairs):
@@ -236,7 +246,12 @@ class Dataset:
         else:
             names = PAPER_FIELDS if self.is_lettered else TEXT_FIELDS
         parts = ((p.prompt, p.positive, p.negative, p.negative_prompt or p.prompt) for p in self.pairs)
-        return [dict(zip(names, texts, strict=False)) for texts in parts]
+        records: list[dict[str, Any]] = [dict(zip(names, texts, strict=False)) for texts in parts]
+        for name in ("system", "history"):
+            if any(getattr(pair, name) for pair in self.pairs):
+                for pair, record in zip(self.pairs, records, strict=True):
+                    record[name] = as_messages(pair.history) if name == "history" else pair.system
+        return records
 
     def table(self) -> Table:
         """The pairs as a table, numbered as they are, for what looks tables over."""
@@ -264,7 +279,8 @@ def _as_question(pair: ContrastPair, matching_first: bool) -> ContrastPair:
     texts = (pair.positive, pair.negative) if matching_first else (pair.negative, pair.positive)
     a, b = (re.sub(r"\s*\n\s*", " ", text) for text in texts)
     letters = ("(A)", "(B)") if matching_first else ("(B)", "(A)")
-    return ContrastPair(f"{pair.prompt}\n\nChoices:\n (A) {a}\n (B) {b}", *letters, pair.line)
+    prompt = f"{pair.prompt}\n\nChoices:\n (A) {a}\n (B) {b}"
+    return replace(pair, prompt=prompt, positive=letters[0], negative=letters[1])
 
 
 def read_pairs(path: Path, name: str = "", columns: Columns | None = None) -> Dataset:
@@ -304,7 +320,7 @@ def read_questions(path: Path) -> tuple[str, ...]:
     for number, record in table.records:
         if problem := _problem(record.get(column), column):
             raise InputError(f"{table.where(number)}: {problem}.")
-    return tuple(record[column].strip() for _, record in table.records)
+    return tuple(as_text(record[column]).strip() for _, record in table.records)
 
 
 def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:
@@ -317,7 +333,7 @@ def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:
     records = [
         (number, dict(zip(TEXT_FIELDS, row, strict=False)))
         for number, row in enumerate(rows, 1)
-        if any(_is_given(cell) for cell in row)
+        if any(is_given(cell) for cell in row)
     ]
     columns = Columns(*TEXT_FIELDS)
     for number, record in records:
@@ -342,43 +358,108 @@ def problem_of(record: dict[str, Any], columns: Columns) -> str:
     """What keeps a record from being a contrast pair, in words; empty where nothing does."""
     answers = tuple(filter(None, (columns.positive, columns.negative)))
     prompts_differ = len({_text(record, column) for column in columns.prompts}) > 1
-    bare = prompts_differ and not any(_is_given(record.get(column)) for column in answers)
+    bare = prompts_differ and not any(is_given(record.get(column)) for column in answers)
     for column in columns.prompts if bare else columns.prompts + answers:
         if problem := _problem(record.get(column), column):
             return problem
+    for column in filter(None, (*columns.more, columns.system)):
+        if is_given(record.get(column)) and (problem := _problem(record[column], column)):
+            return problem
+    if columns.history and is_given(record.get(columns.history)) and not _history(record, columns):
+        return f"the field '{shown(columns.history)}' is no list of messages, or of questions with their answers"
     if not prompts_differ and len({_text(record, column) for column in answers}) < 2:
         return f"both {'answers' if answers else 'prompts'} are the same, so there is nothing to contrast"
     return ""
 
 
+def as_text(value: Any) -> str | None:
+    """What a field says: text, a number, or a list of one of these; None for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(value)
+
+
 def _problem(value: Any, column: str) -> str:
     column = shown(column)
-    if value is not None and not isinstance(value, str):
+    text = as_text(value)
+    if value is not None and text is None:
+        if isinstance(value, list) and len(value) > 1 and all(as_text(item) is not None for item in value):
+            return f"the field '{column}' holds {len(value)} texts in a list: choose one"
+        if turns_of(value):
+            return f"the field '{column}' is part of conversations that are not the same up to their last answers"
         return f"the field '{column}' is not text"
-    if not isinstance(value, str) or not value.strip():
+    if text is None or not text.strip():
         return f"the field '{column}' is missing or empty"
-    if len(value) > MAX_FIELD:
+    if len(text) > MAX_FIELD:
         return f"the field '{column}' is longer than {MAX_FIELD} characters"
-    if re.search("[\ud800-\udfff]", value):
+    if SURROGATE.search(text):
         return f"the field '{column}' holds half a character (a lone surrogate)"
     return ""
 
 
-def _is_given(value: Any) -> bool:
-    return bool(value.strip()) if isinstance(value, str) else value is not None
+def is_given(value: Any) -> bool:
+    """True for a cell or a field that holds something."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is not None and value != []
 
 
 def _text(record: dict[str, Any], column: str) -> str:
-    value = record.get(column)
-    return value.strip() if isinstance(value, str) else ""
+    return (as_text(record.get(column)) or "").strip()
 
 
 def pair_of(record: dict[str, Any], columns: Columns, line: int) -> ContrastPair:
     """A record without problems as a contrast pair."""
     # A prompt's white space is part of it; an answer's (the paper writes " (A)") belongs to the rendering.
-    prompt, other = record[columns.prompt], record[columns.prompts[-1]]
+    prompt, other = (as_text(record[column]) or "" for column in (columns.prompt, columns.prompts[-1]))
+    negative_prompt = other if other.strip() != prompt.strip() else ""
+    for more in (_text(record, column) for column in columns.more):
+        prompt = prompt if more in prompt else f"{prompt.rstrip()}\n{more}"
     answers = (_text(record, columns.positive), _text(record, columns.negative))
-    return ContrastPair(prompt, *answers, line, other if other.strip() != prompt.strip() else "")
+    listed = _options(record, columns)
+    if listed and not negative_prompt:
+        prompt, answers = _with_options(prompt, answers, listed)
+    system, history = _text(record, columns.system), _history(record, columns)
+    return ContrastPair(prompt, *answers, line, negative_prompt, system=system, history=history)
+
+
+def _history(record: dict[str, Any], columns: Columns) -> tuple[Turn, ...]:
+    turns = turns_of(record.get(columns.history)) or []
+    usable = sum(len(text) for _, text in turns) <= MAX_FIELD and not any(SURROGATE.search(text) for _, text in turns)
+    return tuple(turns) if usable and all(role in ("user", "assistant") for role, _ in turns) else ()
+
+
+def _options(record: dict[str, Any], columns: Columns) -> dict[str, str]:
+    """An answer's options by letter: an object, lists of letters and texts, texts in order, or a column a letter."""
+    if len(columns.options) > 1:
+        found: Any = {column: record.get(column) for column in columns.options if is_given(record.get(column))}
+    else:
+        found = record.get(columns.options[0]) if columns.options else None
+    if isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("text", "label")):
+        found = dict(zip(map(str, found["label"]), found["text"], strict=False))
+    if isinstance(found, list):
+        if all(isinstance(item, dict) for item in found):
+            found = {str(item.get("label", item.get("letter"))): item.get("text") for item in found}
+        else:
+            found = dict(zip("ABCDEFGHIJ", found, strict=False))
+    if not isinstance(found, dict) or not all(isinstance(text, str) and text.strip() for text in found.values()):
+        return {}
+    options = {named(str(letter).strip(" ().:")): text.strip() for letter, text in found.items()}
+    return {letter: " ".join(text.split()) for letter, text in options.items() if len(letter) == 1}
+
+
+def _with_options(prompt: str, answers: tuple[str, str], options: dict[str, str]) -> tuple[str, tuple[str, str]]:
+    """A question with its options behind it, and the letters that answer it; as they are for other answers."""
+    lines = "\n".join(f"({letter}) {text}" for letter, text in options.items())
+    asked = prompt if options_in(prompt, options)[1] else f"{prompt.rstrip()}\n\n{lines}"
+    letters = letters_of(lines, *answers)
+    if letters is None or not {letter.name for letter in letters} <= options.keys():
+        return prompt, answers
+    return asked, (f"({letters[0].name})", f"({letters[1].name})")
 
 
 def _dataset(name: str, kind: str, sha256: str, pairs: tuple[ContrastPair, ...]) -> Dataset:

@@ -21,8 +21,12 @@ MEMORY = 1 << 30
 SECONDS = 10
 
 
-def read(raw: bytes, name: str) -> list[dict[str, str]]:
-    """Rows of a Parquet file, with its text columns only. Raises InputError for what cannot be read."""
+def read(raw: bytes, name: str) -> list[dict[str, Any]]:
+    """Rows of a Parquet file, with its columns of texts, and of lists and objects of texts.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     root = str(Path(__file__).parents[2])
     # Threads and pools of the libraries would reserve memory that counts.
     calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -45,8 +49,8 @@ def read(raw: bytes, name: str) -> list[dict[str, str]]:
     return [dict(zip(answer, cells, strict=True)) for cells in zip(*answer.values(), strict=True)]
 
 
-def columns_of(raw: bytes) -> dict[str, list[str | None]]:
-    """The text columns of a Parquet file, read here and now. Raises InputError, its sentence without a subject."""
+def columns_of(raw: bytes) -> dict[str, list[Any]]:
+    """The columns that `read` takes, read here and now. Raises InputError, its sentence without a subject."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -54,12 +58,12 @@ def columns_of(raw: bytes) -> dict[str, list[str | None]]:
     try:
         file = ParquetFile(pa.BufferReader(raw), arrow_extensions_enabled=False, pre_buffer=False, **limits)
         _check(file.metadata)
-        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        texts = [field.name for field in file.schema_arrow if _holds_text(field.type)]
         if not texts:
             raise InputError("is a Parquet file without a column of text.")
         if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
             raise InputError("is a Parquet file with two columns of one name.")
-        columns: dict[str, list[str | None]] = file.read(columns=texts, use_threads=False).to_pydict()
+        columns: dict[str, list[Any]] = file.read(columns=texts, use_threads=False).to_pydict()
         return columns
     except InputError:
         raise
@@ -79,11 +83,28 @@ def _check(metadata: Any) -> None:
             raise InputError(f"has {count:,} {unit}; at most {most:,} can be read.")
 
 
-def _is_text(kind: Any) -> bool:
+def _holds_text(kind: Any, depth: int = 8) -> bool:
+    """True for text, and for lists and objects in which there is some."""
     from pyarrow import types
+
+    if not depth:
+        return False
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _holds_text(kind.value_type, depth - 1)
+    if types.is_struct(kind):
+        return any(_holds_text(kind.field(i).type, depth - 1) for i in range(kind.num_fields))
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return any(is_text(kind) for is_text in (types.is_string, types.is_large_string, types.is_string_view))
+
+
+def _size(value: Any) -> int:
+    """Characters of texts, and one for each value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _size(item) for key, item in value.items())
+    return sum(map(_size, value)) if isinstance(value, list) else 1
 
 
 def main() -> None:
@@ -97,12 +118,12 @@ def main() -> None:
         pass  # Windows has no such limits; the metadata are checked there as everywhere
     try:
         answer: Any = columns_of(sys.stdin.buffer.read())
-        size = sum(len(cell) for column in answer.values() for cell in column if cell)
+        size = sum(map(_size, answer.values()))
         if size > MAX_UNPACKED:
             raise InputError(f"has {size:,} characters; at most {MAX_UNPACKED:,} can be read.")
     except InputError as error:
         answer = str(error)
-    sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode())
+    sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False, default=str).encode())
 
 
 if __name__ == "__main__":

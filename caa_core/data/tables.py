@@ -10,14 +10,15 @@ import json
 import re
 import reprlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from caa_core.data import delimited, parquet
+from caa_core.data import delimited, messages, parquet
 from caa_core.data.columns import Columns, are_questions, match_columns, names_columns
+from caa_core.data.messages import turns_of
 from caa_core.errors import InputError
 from caa_core.limits import FILE_MB, ROWS
 
@@ -53,7 +54,8 @@ Record = tuple[int, dict[str, Any]]
 class Table:
     """A file as numbered records.
 
-    `encoding` says what its text was read as where that is not UTF-8.
+    `encoding` says what its text was read as where that is not UTF-8. `conversations` is True where records held lists
+    of messages, which are texts now.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Table:
     sha256: str
     records: list[Record]
     encoding: str = ""
+    conversations: bool = False
 
     @cached_property
     def fields(self) -> list[str]:
@@ -80,7 +83,8 @@ class Table:
     @property
     def kind(self) -> str:
         """The format, and the encoding where it had to be found out."""
-        return f"{self.format} (read as {self.encoding})" if self.encoding else self.format
+        format = f"{self.format} of conversations" if self.conversations else self.format
+        return f"{format} (read as {self.encoding})" if self.encoding else format
 
     def where(self, number: int) -> str:
         """A record in words."""
@@ -92,7 +96,41 @@ class Table:
         Raises:
             InputError: there are no such columns, or more than one of equally good names.
         """
-        return chosen.check(self.fields, self.name) if chosen else match_columns(self.fields, self.name)
+        if chosen:
+            return self._suited(chosen.check(self.fields, self.name))
+        texts = [field for field in self.fields if field not in self._without_text]
+        try:
+            return self._suited(match_columns(texts, self.name))
+        except InputError:
+            return self._suited(match_columns(self.fields, self.name))
+
+    @cached_property
+    def _without_text(self) -> set[str]:
+        """Fields that hold something, and no text in any record: labels, scores."""
+        cells = [(field, value) for _, record in self.records for field, value in record.items() if value is not None]
+        return {field for field, _ in cells} - {field for field, value in cells if _has_text(value)}
+
+    def _suited(self, columns: Columns) -> Columns:
+        """Columns without a system or a history that holds something else throughout."""
+        if columns.system in self._without_text:
+            columns = replace(columns, system="")
+        if columns.history and not any(turns_of(record.get(columns.history)) for _, record in self.records):
+            columns = replace(columns, history="")
+        return columns
+
+    @classmethod
+    def of(cls, name: str, format: str, sha256: str, records: list[Record], encoding: str = "") -> "Table":
+        """A table of what was read, conversations as texts."""
+        plain = [messages.plain(record) for _, record in records]
+        texts = [(number, text or record) for (number, record), text in zip(records, plain, strict=True)]
+        return cls(name, format, sha256, texts, encoding, any(plain))
+
+
+def _has_text(value: Any) -> bool:
+    """True for text, alone, in a list or in an object."""
+    if isinstance(value, list):
+        return any(isinstance(item, str | dict | list) for item in value)
+    return isinstance(value, str | dict)
 
 
 def read_table(path: Path) -> Table:
@@ -100,13 +138,13 @@ def read_table(path: Path) -> Table:
     raw = _bytes(path)
     sha256 = hashlib.sha256(raw).hexdigest()
     if raw.startswith(b"PAR1"):
-        return Table(path.name, "Parquet", sha256, _numbered(parquet.read(raw, path.name), path.name))
+        return Table.of(path.name, "Parquet", sha256, _numbered(parquet.read(raw, path.name), path.name))
     text, encoding = _decode(raw, path.name)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{path.name} is empty.")
     kind, records = _records(text, path.name)
-    return Table(path.name, kind, sha256, records, encoding)
+    return Table.of(path.name, kind, sha256, records, encoding)
 
 
 def _bytes(path: Path) -> bytes:

@@ -194,6 +194,8 @@ def calibrate(
                 f"Reading the voice {direction.name} takes held-out answers to at least {FEWEST_PROMPTS} prompts: give "
                 "a file of contrast pairs that its vector was not made from."
             )
+    if any(pair.has_context for pairs in (*sets, data.contest) for pair in pairs):
+        raise InputError("Answers are read behind their prompts alone: give held-out pairs without system messages.")
     kinds = zip((*sets, data.contest), (("A", "not A"), ("B", "not B"), ("A'", "B'")), strict=False)
     given = [(pair, pair_labels) for pairs, pair_labels in kinds for pair in pairs]
     said = [(pair.prompt, answer, "") for pair, _ in given for answer in (pair.positive, pair.negative)]

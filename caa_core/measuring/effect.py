@@ -12,7 +12,7 @@ from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import render
+from caa_core.model.prompts import ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
 from caa_core.steering.interventions import Steer
@@ -91,7 +91,7 @@ def _written(
     model: SteerableModel, pairs: Sequence[ContrastPair], steer: Steer
 ) -> Generator[list[Completion], None, tuple[float, float]]:
     """Mean repetition of greedy answers to the prompts, unsteered and steered."""
-    prompts = [render(model.tokenizer, [{"role": "user", "content": pair.prompt}]) for pair in pairs]
+    prompts = [ask_pair(model.tokenizer, pair) for pair in pairs]
     rows = [BatchRow(prompt, steers) for steers in ((), (steer,)) for prompt in prompts]
     written = yield from generate(model, rows, Decoding(NEW_TOKENS))
     found = [repetition(text.ids) for text in written]

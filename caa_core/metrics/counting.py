@@ -9,7 +9,7 @@ from caa_core.data.answers import bare
 from caa_core.data.pairs import ContrastPair
 from caa_core.metrics.items import WRITTEN_TOKENS
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import NO_CUE, Cue, ask
+from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.batching import cache_budget
 from caa_core.steering.generation import BatchRow, Decoding, generate
@@ -34,7 +34,7 @@ def count_answers(
     Yields `Progress`. Returns [runs, items]: 1 where the first of the item's answers in it is the matching one, -1
     where it is the other, 0 where it holds neither.
     """
-    prompts = [ask(model.tokenizer, pair.prompt, cue=cue) for pair in pairs]
+    prompts = [ask_pair(model.tokenizer, pair, cue=cue) for pair in pairs]
     found = np.zeros((len(runs), len(pairs)), dtype=int)
     progress = Progress(found.size, "answers written", found.size)
     yield progress

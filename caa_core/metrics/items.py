@@ -8,7 +8,7 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.splits import halves, prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import NO_CUE, Cue, ask
+from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.scoring import check
@@ -55,6 +55,13 @@ class Items:
         """Every item, then each other letter order of one; and of which item each of these is."""
         swapped = {i: pair for i, pair in enumerate(self.swapped) if pair}
         return [*self.pairs, *swapped.values()], [*range(len(self.pairs)), *swapped]
+
+    def check_bare(self) -> None:
+        """Raises InputError for items of which the prompt is not all that comes before the answers."""
+        if any(pair.has_context for pair in self.pairs):
+            raise InputError(
+                f"{self.name} has system messages or earlier turns, which are not read here: give prompts without them."
+            )
 
     def some(self, indices: Sequence[int]) -> "Items":
         """Those of the items; what counts as 0 is left out."""
@@ -117,7 +124,7 @@ def choose_items(
 
 def _check(model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> None:
     check(model, pair, positions, cue)
-    length = len(ask(model.tokenizer, pair.prompt, cue=cue).ids)
+    length = len(ask_pair(model.tokenizer, pair, cue=cue).ids)
     if length + WRITTEN_TOKENS > model.context_length:
         raise InputError(
             f"Item {pair.line} has {length} tokens; {model.name} takes {model.context_length}, and "

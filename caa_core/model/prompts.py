@@ -6,7 +6,7 @@ base model that has none.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -201,8 +201,21 @@ def _behind_cue(cue: str, answer: str) -> str:
 
 def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", cue: Cue = NO_CUE) -> Prompt:
     """Render one message of the user, and the cue that leads to its answer."""
+    return _ask(tokenizer, question, (), system, cue)
+
+
+def ask_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE) -> Prompt:
+    """Render a pair's prompt behind its own system message, to which `system` is added, and its earlier turns."""
+    whole = "\n\n".join(filter(None, (pair.system, system)))
+    return _ask(tokenizer, pair.prompt, pair.history, whole, cue)
+
+
+def _ask(
+    tokenizer: PreTrainedTokenizerBase, question: str, history: Sequence[tuple[str, str]], system: str, cue: Cue
+) -> Prompt:
     content = f"{question}\n\n{cue.instruction}" if cue.instruction else question
-    return with_prefill(tokenizer, render(tokenizer, [{"role": "user", "content": content}], system), cue.words)
+    turns = [{"role": role, "content": text} for role, text in (*history, ("user", content))]
+    return with_prefill(tokenizer, render(tokenizer, turns, system), cue.words)
 
 
 def with_prefill(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, words: str) -> Prompt:
@@ -284,9 +297,9 @@ def render_pair(
     tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE
 ) -> RenderedPair:
     """Both sequences of a contrast pair; a prompt that they share is rendered once."""
-    prompts = [ask(tokenizer, pair.prompt, system, cue)]
+    prompts = [ask_pair(tokenizer, pair, system, cue)]
     if pair.negative_prompt:
-        prompts.append(ask(tokenizer, pair.negative_prompt, system, cue))
+        prompts.append(ask_pair(tokenizer, replace(pair, prompt=pair.negative_prompt), system, cue))
     return RenderedPair(
         with_answer(tokenizer, prompts[0], pair.positive), with_answer(tokenizer, prompts[-1], pair.negative)
     )

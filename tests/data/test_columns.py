@@ -20,7 +20,7 @@ from caa_core.errors import InputError
         ),
         ("Prompt POSITIVE Negative", ("Prompt", "POSITIVE", "Negative"), "prompt, positive, negative"),
         # An exact name wins over one that means the same, and a plain one over one with an end.
-        ("prompt question input positive chosen negative", ("prompt", "positive", "negative"), "prompt, positive"),
+        ("prompt question positive chosen negative", ("prompt", "positive", "negative"), "prompt, positive"),
         ("query chosen chosen_score rejected chosen_response", ("query", "chosen", "rejected"), "query as prompt"),
         ("instruction Positive-Answer negative_response", ("instruction", "Positive-Answer", "negative_response"), ""),
         ("input matching not_matching", ("input", "matching", "not_matching"), "input as prompt"),
@@ -45,7 +45,7 @@ def test_columns_are_matched_by_what_they_are_called(fields, columns, words):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (["instruction", "input", "chosen", "rejected"], "'instruction' or 'input' may be the prompt; choose"),
+        (["instruction", "query", "chosen", "rejected"], "'instruction' or 'query' may be the prompt; choose"),
         (["prompt", "pos", "chosen", "negative"], "'pos' or 'chosen' may be the positive"),
         (["Prompt", "prompt ", "positive", "negative"], "'Prompt' or 'prompt' may be the prompt"),
         (["prompt", "positive"], "has the fields prompt, positive; needed are prompt, positive, negative"),
@@ -90,3 +90,40 @@ def test_columns_that_cannot_be_chosen(text, message):
 def test_open_questions():
     assert are_questions(["question"]) and are_questions(["Prompt", "id"])
     assert not are_questions(["id"]) and not are_questions(["question", "answer"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns", "words"),
+    [
+        (
+            "instruction input chosen rejected",
+            {"prompt": "instruction", "more": ("input",)},
+            "instruction+input as prompt,",
+        ),
+        ("prompt input chosen rejected", {"prompt": "prompt", "more": ("input",)}, "prompt+input as prompt, chosen"),
+        (
+            "System Prompt,question,chosen,rejected",
+            {"prompt": "question", "system": "System Prompt"},
+            "System Prompt as system",
+        ),
+        ("history query chosen rejected", {"prompt": "query", "history": "history"}, "rejected as negative, history"),
+        ("question choices chosen rejected", {"prompt": "question", "options": ("choices",)}, "choices as options"),
+        ("question A B C chosen rejected", {"prompt": "question", "options": ("A", "B", "C")}, "A+B+C as options"),
+        ("question B C chosen rejected", {"prompt": "question"}, "rejected as negative"),
+    ],
+)
+def test_columns_that_belong_to_the_prompt(fields, columns, words):
+    fields = fields.split("," if "," in fields else None)
+    found = match_columns(fields, "data")
+    assert found == Columns(**{"positive": "chosen", "negative": "rejected", **columns})
+    assert words in f"{found}," and found.check(fields, "data") is found
+
+
+def test_parts_of_the_prompt_can_be_chosen():
+    fields = ["context", "question", "good", "bad", "system"]
+    chosen = Columns.parse("context+question,good,bad").check(fields, "data")
+    assert chosen == Columns("context", "good", "bad", more=("question",), system="system")
+    assert chosen.in_use == set(fields)
+    with pytest.raises(InputError, match="no column 'answer'"):
+        Columns.parse("context+answer,good,bad").check(fields, "data")
+    assert Columns.parse("a+b,c,d").check(["a+b", "c", "d"], "data").prompt == "a+b"

@@ -112,6 +112,15 @@ def test_columns_pairs_of_prompts_and_encodings(report, tmp_path):
     assert lint(read_table(tmp_path / "data.csv")).format.startswith("CSV (read as Windows-1252) with prompt")
 
 
+def test_columns_that_are_not_read_are_said(report):
+    record = {"context": "Some context.", "question": "Why?", "chosen": "Because!", "rejected": "No."}
+    looked = report([record, {**record, "question": "How?"}])
+    assert found(looked)["the column 'context' is not read"] == ()
+    assert "--columns 'question+context,...'" in str(looked.findings[0])
+    joined = report([record, record], columns=Columns.parse("context+question,chosen,rejected"))
+    assert "the column 'context' is not read" not in found(joined)
+
+
 def test_yes_and_no_out_of_balance(report):
     statements = [text(f"Statement {i}?", *(("Yes", "No") if i < 7 else ("No", "Yes"))) for i in range(10)]
     assert found(report(statements)) == {"Yes and No out of balance": (1, 2, 3, 4, 5, 6, 7)}

@@ -85,7 +85,7 @@ def test_mixed_pairs_are_free_text(tmp_path):
         (json.dumps(TEXT[:1]), "has one pair only"),
         (json.dumps([{**TEXT[0], "negative": ""}, TEXT[1]]), "pair 1: the field 'negative' is missing or empty"),
         (json.dumps([TEXT[0], {"prompt": "x", "positive": "y"}]), "pair 2: the field 'negative' is missing"),
-        (json.dumps([TEXT[0], {**TEXT[1], "positive": 3}]), "pair 2: the field 'positive'"),
+        (json.dumps([TEXT[0], {**TEXT[1], "positive": True}]), "pair 2: the field 'positive' is not text"),
         (json.dumps([TEXT[0], {**TEXT[1], "positive": "Hot."}]), "pair 2: both answers are the same"),
         (json.dumps([TEXT[0], {**TEXT[1], "prompt": "x" * 200_000}]), "longer than 100000 characters"),
         ('[{"prompt": "\\ud800", "positive": "a", "negative": "b"}]', "half a character"),
@@ -239,7 +239,7 @@ def test_two_prompts_that_are_one(tmp_path):
         (dict.fromkeys(HONEST, "Rain?"), "the field 'positive' is missing or empty"),
         ({**dict.fromkeys(HONEST, "Rain?"), "positive": "a", "negative": "a"}, "both answers are the same"),
         ({**HONEST, "positive": "a", "negative": ""}, "the field 'negative' is missing or empty"),
-        ({**HONEST, "positive": 3, "negative": 4}, "the field 'positive' is not text"),
+        ({**HONEST, "positive": True, "negative": 4}, "the field 'positive' is not text"),
         ({**HONEST, "negative_prompt": " "}, "the field 'negative_prompt' is missing or empty"),
     ],
 )
@@ -291,7 +291,7 @@ def test_typed_rows():
         (["Sun?", "", "Hot."], "Row 2: the field 'positive' is missing or empty"),
         (["Sun?"], "Row 2: the field 'positive' is missing"),
         (["Sun?", "Hot.", "Hot. "], "Row 2: both answers are the same"),
-        (["Sun?", 3, "Hot."], "Row 2: the field 'positive'"),
+        (["Sun?", False, "Hot."], "Row 2: the field 'positive'"),
         (["", "", ""], "mine has one pair only"),
     ],
 )
@@ -334,3 +334,51 @@ def test_free_text_made_into_questions():
     for pair in (SWAP, ContrastPair("One", "", "", 1, "Two")):
         with pytest.raises(InputError, match="cannot be made into A/B questions"):
             Dataset("mine", "", "", (pair, pair)).as_questions()
+
+
+QUESTION = {"question": "Go on?", "matching": ["b"], "not_matching": ["a"]}
+OPTIONS = [
+    {"answers": {"A": "Yes", "B": "No"}},
+    {"choices": ["Yes", "No"]},
+    {"options": {"text": ["Yes", "No"], "label": ["A", "B"]}},
+    {"options": [{"label": "A", "text": "Yes"}, {"label": "B", "text": "No"}]},
+    {"A": "Yes", "B": "No"},
+    {"choices": {"a": "Yes ", "(b)": "No"}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("form", ["{}", "({})", "{}.", "Answer: {}"])
+def test_options_beside_the_question(tmp_path, options, form):
+    answers = {"matching": [form.format("B")], "not_matching": form.format("A")}
+    pair = read_pairs(file(tmp_path, json.dumps([QUESTION | options | answers] * 2))).pairs[0]
+    assert pair == ContrastPair("Go on?\n\n(A) Yes\n(B) No", "(B)", "(A)", 1)
+    assert pair.swapped().options == {"A": "No", "B": "Yes"}
+    listed = QUESTION | options | answers | {"question": "Go on?\n (A) Yes\n (B) No"}
+    assert read_pairs(file(tmp_path, json.dumps([listed] * 2))).pairs[0].prompt == listed["question"]
+
+
+def test_answers_that_are_no_letters_leave_options_alone(tmp_path):
+    record = {**QUESTION, "answers": {"A": "Yes", "B": "No"}, "matching": "Gladly", "not_matching": "Never"}
+    assert read_pairs(file(tmp_path, json.dumps([record] * 2))).pairs[0] == ContrastPair("Go on?", "Gladly", "Never", 1)
+
+
+def test_numbers_and_lists_of_one_are_their_text(tmp_path):
+    record = {"prompt": "How many?\n1. One\n2. Two", "positive": 1, "negative": [2]}
+    dataset = read_pairs(file(tmp_path, json.dumps([record] * 2)))
+    assert dataset.is_lettered and (dataset.pairs[0].positive, dataset.pairs[0].negative) == ("1", "2")
+    with pytest.raises(InputError, match="pair 1: the field 'positive' holds 2 texts in a list: choose one"):
+        read_pairs(file(tmp_path, json.dumps([{**record, "positive": [" (B)", " (C)"]}] * 2)))
+
+
+def test_a_second_part_of_the_prompt(tmp_path):
+    record = {"instruction": "Answer the guest.", "input": "Rain?", "chosen": "Yes!", "rejected": "It does."}
+    pairs = read_pairs(file(tmp_path, json.dumps([record, {**record, "input": ""}]))).pairs
+    assert [pair.prompt for pair in pairs] == ["Answer the guest.\nRain?", "Answer the guest."]
+    repeated = {**record, "instruction": "Answer the guest: Rain?"}
+    assert read_pairs(file(tmp_path, json.dumps([repeated] * 2))).pairs[0].prompt == "Answer the guest: Rain?"
+
+
+def test_labels_are_no_answers(tmp_path):
+    record = {"prompt": "Rain?", "positive": True, "chosen": "Yes!", "rejected": "It does."}
+    assert read_pairs(file(tmp_path, json.dumps([record] * 2))).pairs[0].positive == "Yes!"

@@ -107,8 +107,10 @@ def test_csv_as_spreadsheets_write_it(read):
 
 
 def test_parquet_gives_its_columns_of_text(read):
-    rows = [{**row, "score": 1.5, "turns": [{"role": "user"}]} for row in ROWS]
+    rows = [{**row, "score": 1.5, "turns": [{"n": 1}]} for row in ROWS]
     assert [record for _, record in read(as_parquet(rows)).records] == ROWS
+    rows = [{**row, "turns": [{"role": "user", "n": 1, "parts": ["a", "b"]}]} for row in ROWS]
+    assert [record for _, record in read(as_parquet(rows)).records] == rows
     for settings in ({"compression": "zstd"}, {"use_dictionary": False}, {"row_group_size": 1}):
         assert [record for _, record in read(as_parquet(**settings)).records] == ROWS
 

@@ -93,6 +93,18 @@ def test_base_models_get_the_plain_form():
     assert make_tokenizer(chat=False).decode(answer.ids[answer.start :]) == " Fine."
 
 
+def test_a_pair_is_rendered_behind_its_own_system_message_and_turns():
+    turns = (("user", "Hello"), ("assistant", "Hi"))
+    pair = ContrastPair("Rain?", "Yes, much", "No", 1, system="Be a pirate.", history=turns)
+    rendered = render_pair(make_tokenizer(), pair, system="Be brief.")
+    before = "<|system|>Be a pirate.\n\nBe brief.<|end|><|user|>Hello<|end|><|assistant|>Hi<|end|>"
+    text = make_tokenizer().decode(rendered.positive.ids)
+    assert text == before + "<|user|>Rain?<|end|><|assistant|>Yes, much"
+    other = ContrastPair("Rain?", "Yes", "No", 1, "Snow?", system="Be a pirate.")
+    negative = make_tokenizer().decode(render_pair(make_tokenizer(), other).negative.ids)
+    assert negative == "<|system|>Be a pirate.<|end|><|user|>Snow?<|end|><|assistant|>No"
+
+
 def test_answers_begin_behind_the_prompt_and_letters_part_at_the_letter():
     tokenizer = make_tokenizer()
     pair = render_pair(tokenizer, ContrastPair("Yes?\n (A) Yes\n (B) No", "(A)", "(B)", 1))

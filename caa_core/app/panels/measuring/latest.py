@@ -22,7 +22,9 @@ def measured(person: Person) -> tuple[dict[str, Any], Dataset]:
     if not kept or not items:
         raise InputError("Measure under Layers and multipliers first: this is about what was measured there.")
     try:
-        pairs = tuple(ContrastPair(**pair) for pair in items["pairs"])
+        pairs = tuple(
+            ContrastPair(**{**pair, "history": tuple(map(tuple, pair.get("history", ())))}) for pair in items["pairs"]
+        )
         return kept["asked"], Dataset(**{**items, "pairs": pairs})
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError("The measurement that was kept cannot be read; measure again.") from error

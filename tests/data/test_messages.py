@@ -1,0 +1,161 @@
+"""Preference data in every layout that trainers document is the same pairs, and nothing of them is lost."""
+
+import json
+
+import pytest
+
+from caa_core.data.hub import hub_table
+from caa_core.data.lint import lint
+from caa_core.data.pairs import ContrastPair, pairs_of, read_pairs, write_pairs
+from caa_core.data.tables import read_table
+from tests.helpers.data import found
+from tests.helpers.files import as_parquet
+
+SAID = [("How was it?", "Glorious!", "Fine."), ("What now?", "Let us dance!", "We wait."), ("Late?", "Never!", "Yes.")]
+HISTORY = (("user", "Hello"), ("assistant", "Hello, what can I do?"))
+
+
+def role(name, text):
+    return {"role": name, "content": text}
+
+
+def user(text):
+    return role("user", text)
+
+
+def said(text):
+    return role("assistant", text)
+
+
+def sharegpt(name, text):
+    return {"from": name, "value": text}
+
+
+def hh(question, answer):
+    return f"\n\nHuman: {question}\n\nAssistant: {answer}"
+
+
+LAYOUTS = {
+    "TRL, texts": lambda q, a, b: {"prompt": q, "chosen": a, "rejected": b},
+    "TRL, explicit": lambda q, a, b: {"prompt": [user(q)], "chosen": [said(a)], "rejected": [said(b)]},
+    "TRL, implicit": lambda q, a, b: {"chosen": [user(q), said(a)], "rejected": [user(q), said(b)]},
+    "with a prompt": lambda q, a, b: {"prompt": q, "chosen": [user(q), said(a)], "rejected": [user(q), said(b)]},
+    "answers alone": lambda q, a, b: {"prompt": q, "chosen": [said(a)], "rejected": [said(b)]},
+    "one message": lambda q, a, b: {"question": q, "chosen": said(a), "rejected": said(b)},
+    "mixed": lambda q, a, b: {"prompt": [user(q)], "chosen": a, "rejected": b},
+    "hh-rlhf": lambda q, a, b: {"chosen": hh(q, a), "rejected": hh(q, b)},
+    "LLaMA-Factory": lambda q, a, b: {
+        "conversations": [sharegpt("human", q)],
+        "chosen": sharegpt("gpt", a),
+        "rejected": sharegpt("gpt", b),
+    },
+    "LLaMA-Factory, alpaca": lambda q, a, b: {"instruction": q, "input": "", "chosen": a, "rejected": b},
+    "ms-swift": lambda q, a, b: {"messages": [user(q), said(a)], "rejected_response": b},
+    "ms-swift, messages": lambda q, a, b: {"messages": [user(q), said(a)], "rejected_messages": [user(q), said(b)]},
+    "ms-swift, texts": lambda q, a, b: {"query": q, "response": a, "rejected_response": b},
+    "OpenAI": lambda q, a, b: {
+        "input": {"messages": [user(q)], "tools": []},
+        "preferred_output": [said(a)],
+        "non_preferred_output": [said(b)],
+    },
+    "NeMo RL": lambda q, a, b: {
+        "context": [user(q)],
+        "completions": [{"rank": 1, "completion": [said(b)]}, {"rank": 0, "completion": [said(a)]}],
+    },
+    "parts": lambda q, a, b: {
+        "prompt": [user([{"type": "text", "text": q}])],
+        "chosen": [said([{"type": "text", "text": a}])],
+        "rejected": [said([{"type": "text", "text": b}])],
+    },
+}
+BEHIND = {
+    "TRL, explicit": lambda q, a, b: {
+        "prompt": [role("system", "Be short."), *BEFORE, user(q)],
+        "chosen": [said(a)],
+        "rejected": [said(b)],
+    },
+    "TRL, implicit": lambda q, a, b: {
+        "chosen": [role("system", "Be short."), *BEFORE, user(q), said(a)],
+        "rejected": [role("system", "Be short."), *BEFORE, user(q), said(b)],
+    },
+    "hh-rlhf": lambda q, a, b: {
+        "system": "Be short.",
+        "chosen": hh(*[turn["content"] for turn in BEFORE]) + hh(q, a),
+        "rejected": hh(*[turn["content"] for turn in BEFORE]) + hh(q, b),
+    },
+    "LLaMA-Factory": lambda q, a, b: {
+        "system": "Be short.",
+        "history": [[turn["content"] for turn in BEFORE]],
+        "instruction": q,
+        "chosen": a,
+        "rejected": b,
+    },
+    "ms-swift": lambda q, a, b: {
+        "messages": [role("system", "Be short."), *BEFORE, user(q), said(a)],
+        "rejected_response": b,
+    },
+}
+BEFORE = [role(*turn) for turn in HISTORY]
+
+
+def written(folder, records, form):
+    path = folder / "data"
+    if form == "Parquet":
+        path.write_bytes(as_parquet(records))
+    else:
+        path.write_text(json.dumps(records) if form == "JSON" else "\n".join(map(json.dumps, records)))
+    return path
+
+
+@pytest.mark.parametrize("form", ["JSON", "JSON Lines", "Parquet"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_same_pairs(tmp_path, layout, form):
+    records = [LAYOUTS[layout](*texts) | {"score_chosen": 8.5, "id": str(i)} for i, texts in enumerate(SAID)]
+    if layout == "OpenAI" and form == "Parquet":
+        records = [{**record, "input": {"messages": record["input"]["messages"]}} for record in records]
+    table = read_table(written(tmp_path, records, form))
+    dataset = pairs_of(table)
+    assert dataset.pairs == tuple(ContrastPair(*texts, i) for i, texts in enumerate(SAID, 1))
+    assert lint(table).usable == 3 and not [what for what in found(lint(table)) if "column" in what]
+    texts = layout in ("TRL, texts", "LLaMA-Factory, alpaca", "ms-swift, texts")
+    assert dataset.kind.startswith(form if texts else f"{form} of conversations")
+
+
+@pytest.mark.parametrize("layout", BEHIND)
+def test_what_comes_before_the_prompt_is_kept(tmp_path, layout):
+    dataset = read_pairs(written(tmp_path, [BEHIND[layout](*texts) for texts in SAID], "JSON"))
+    pairs = [ContrastPair(*texts, i, system="Be short.", history=HISTORY) for i, texts in enumerate(SAID, 1)]
+    assert list(dataset.pairs) == pairs and "system, history" in dataset.kind
+    write_pairs(dataset, tmp_path / "again.json")
+    assert read_pairs(tmp_path / "again.json").pairs == dataset.pairs
+
+
+def test_a_dataset_of_the_hub(tmp_path):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "train.parquet").write_bytes(as_parquet([LAYOUTS["with a prompt"](*texts) for texts in SAID]))
+    assert pairs_of(hub_table(str(folder), "owner/name", None, "train")).pairs[0] == ContrastPair(*SAID[0], 1)
+
+
+ODD = [
+    {"chosen": [user("One?"), said("a")], "rejected": [user("Two?"), said("b")]},
+    {"prompt": "Three?", "chosen": [user("One?"), said("a")], "rejected": [user("One?"), said("b")]},
+    {"prompt": "One?", "chosen": [user("One?"), said("a"), user("So?")], "rejected": [user("One?"), said("b")]},
+    {"chosen": [role("tool", "One?"), said("a")], "rejected": [role("tool", "One?"), said("b")]},
+    {"prompt": "One?", "chosen": [user("One?"), said("a"), said(3)], "rejected": [user("One?"), said("b")]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_conversations_that_do_not_fit_are_named_and_the_others_read(tmp_path, odd):
+    records = [LAYOUTS["with a prompt"](*texts) for texts in SAID]
+    table = read_table(written(tmp_path, [*records[:2], odd, records[2]], "JSON"))
+    report = lint(table)
+    assert report.usable == 3 and report.findings[0].lines == (3,)
+
+
+def test_hh_is_split_at_the_last_answer(tmp_path):
+    asked = "Say it\n\nlike this: Assistant: no"
+    texts = {"chosen": hh(asked, "a\n\nHuman beings"), "rejected": hh(asked, "b: Human: c")}
+    pair = read_pairs(written(tmp_path, [texts] * 2, "JSON")).pairs[0]
+    assert (pair.prompt, pair.positive, pair.negative) == (asked, "a\n\nHuman beings", "b: Human: c")
