@@ -17,7 +17,7 @@ def _lint_arguments(parser: argparse.ArgumentParser) -> None:
     add_columns(parser)
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--model", help="also look at lengths and letters under this model's tokenizer")
-    parser.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate: mend what can be mended so")
+    parser.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate,strip: what is mended so")
     parser.add_argument("--out", type=Path, help="the JSON file for the mended pairs")
     parser.set_defaults(run=lint, dtype="", device="")
 

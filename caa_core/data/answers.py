@@ -34,6 +34,12 @@ ANY_OPTION = re.compile(
     re.MULTILINE,
 )
 
+# Characters without a shape: of the category Cf, and variation selectors.
+UNSEEN = re.compile(
+    "[\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
 # Words for yes and for no, lower case.
 YES_NO = [
     set(words.split())
@@ -146,9 +152,7 @@ def named(letter: str) -> str:
 
 def unseen_out(text: str) -> str:
     """Text without characters that are not seen (of the category Cf, and variation selectors)."""
-    if text.isascii():
-        return text
-    return "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return text if text.isascii() else UNSEEN.sub("", text)
 
 
 def folded(text: str) -> str:

@@ -15,7 +15,9 @@ from caa_core.errors import InputError
 
 MAX_COLUMNS = 1000
 MAX_LINES = 1_000_000
-MAX_CELLS = 5_000_000
+MAX_CELLS = 2_000_000
+# A longer line names no columns.
+MAX_HEADER = 100_000
 # The separators that are known, the likelier first.
 SEPARATORS = "\t;,|"
 # Rows before the header that may be a title.
@@ -41,6 +43,8 @@ def rows_of(text: str, name: str, is_header: IsHeader) -> tuple[str, Iterator[Ro
     skipped, separator = _before(lines, is_header)
     lines = lines[skipped:]
     separator = separator or _separator(lines, is_header)
+    if max((line.count(separator) for line in islice(filter(str.strip, lines), TITLES)), default=0) > MAX_CELLS:
+        raise InputError(f"{name} has more than {MAX_COLUMNS:,} columns.")
     return separator, _headed(_rows(lines, separator, name, skipped), is_header)
 
 
@@ -51,7 +55,7 @@ def _before(lines: list[str], is_header: IsHeader) -> tuple[int, str]:
         line = lines[at].strip(" ")
         if line.strip() and not line.startswith("#") and not SEP_LINE.fullmatch(line):
             break
-        if line.startswith("#") and is_header(cells_of(line[1:], separator_of(line[1:]))):
+        if line.startswith("#") and len(line) < MAX_HEADER and is_header(cells_of(line[1:], separator_of(line[1:]))):
             lines[at] = line[1:]
             break
         if found := SEP_LINE.fullmatch(line):
@@ -62,7 +66,7 @@ def _before(lines: list[str], is_header: IsHeader) -> tuple[int, str]:
 
 def _separator(lines: list[str], is_header: IsHeader) -> str:
     """The separator of the line that names the columns, or of the first."""
-    first = list(islice(filter(str.strip, lines), TITLES))
+    first = [line[:MAX_HEADER] for line in islice(filter(str.strip, lines), TITLES)]
     heads = (line for line in first if is_header(cells_of(line, separator_of(line))))
     return separator_of(next(heads, first[0] if first else ""))
 

@@ -4,14 +4,16 @@ It never changes data. Each finding names lines, says why it matters, and how it
 """
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Literal, Protocol
 
-from caa_core.data.answers import bare, options_in
+from caa_core.data.answers import bare, folded, options_in, unseen_out
 from caa_core.data.columns import Columns, may_be_of_the_prompt, shown
+from caa_core.data.markup import lines_with_marks, repeats_prompt
 from caa_core.data.pairs import Answers, ContrastPair, count_kinds, is_given, kinds_in_words, pair_of, problem_of
 from caa_core.data.tables import Table
 from caa_core.data.text import clean
@@ -34,11 +36,19 @@ GLUED = re.compile(r'\n[^\n]*"[,;|]|[,;|]"[^\n]*\n')
 # Findings by which the mender knows what is to be cut.
 TOO_LONG = "longer than the model's context"
 
+NO_TOKEN = "letters that are no token of their own"
+
+MANY = "more than two options"
+
+MARKS = "marks of a chat template in the texts"
+
+REPEATS = "answers that repeat their prompt"
+
 UNEVEN = "answers of different length"
 
 WITH_TEXTS = "letters with the texts of their options"
 
-Remedy = Literal["drop", "swap", "truncate"]
+Remedy = Literal["drop", "swap", "truncate", "strip"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,10 @@ class PairTokens(Protocol):
     def context_length(self) -> int:
         """Tokens that the model takes."""
 
+    @property
+    def special(self) -> Collection[str]:
+        """The texts of its special tokens, which texts of people do not have."""
+
     def cut(self, pair: ContrastPair) -> Cut:
         """The pair as the model reads it."""
 
@@ -131,29 +145,25 @@ def lint(
     broken = {line for line, problem in problems if problem}
     pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
     lettered = [pair for pair in pairs if pair.is_lettered]
+    cuts = [tokens.cut(pair) for pair in pairs] if tokens else []
+    unread = {
+        TOO_LONG: [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length],
+        NO_TOKEN: [cut.line for cut in cuts if not cut.parts],
+    }
     many = [pair.line for pair in lettered if len(pair.options) > 2]
     copies = _copies(pairs)
-    letters = Counter(pair.mark for pair in lettered)
-    cuts = [tokens.cut(pair) for pair in pairs] if tokens else []
-    too_long = [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length]
-    whole = [cut.line for cut in cuts if not cut.parts]
     findings = chain(
         _problems(problems),
         _left_out(table, columns),
         _glued(table),
+        _marks(pairs, tokens.special if tokens else ()),
         _kinds(pairs, bool(tokens)),
-        _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop"),
-        _finding(TOO_LONG, too_long, "The model cannot read them.", "cut or drop them", "truncate", "drop"),
-        _finding(
-            "letters that are no token of their own", whole, "They cannot be told apart at any token.", "drop", "drop"
-        ),
+        _twice(pairs, copies),
+        _finding(TOO_LONG, unread[TOO_LONG], "The model cannot read them.", "cut or drop them", "truncate", "drop"),
+        _finding(NO_TOKEN, unread[NO_TOKEN], "They cannot be told apart at any token.", "drop", "drop"),
         _letter_tokens(cuts),
-        _finding(
-            "more than two options", many, "The pair contrasts two; the others are only read.", "drop them", "drop"
-        ),
-        _letters(lettered, letters),
-        _words([pair for pair in pairs if pair.kind_of_answers == "word"]),
-        _often(pairs),
+        _finding(MANY, many, "The pair contrasts two; the others are only read.", "drop them", "drop"),
+        _balance(pairs, lettered),
         _swaps(lettered),
         _lengths([pair for pair in pairs if not pair.is_lettered]),
         _shutdown(pairs),
@@ -161,14 +171,62 @@ def lint(
     return LintReport(
         format=f"{table.kind} with {columns}",
         pairs=len(table.records),
-        usable=len(pairs) - len({*too_long, *whole}),
-        letters=dict(letters),
+        usable=len(pairs) - len({*unread[TOO_LONG], *unread[NO_TOKEN]}),
+        letters=dict(Counter(pair.mark for pair in lettered)),
         more_than_two_options=len(many),
         duplicates=len(copies),
         findings=tuple(findings),
         letter_tokens=dict(Counter(cut.letter for cut in cuts if cut.letter).most_common()),
         kinds=kinds_in_words(count_kinds(pairs)),
     )
+
+
+def _balance(pairs: list[ContrastPair], lettered: list[ContrastPair]) -> Iterator[Finding]:
+    """Answers of which one matches too often."""
+    yield from _letters(lettered, Counter(pair.mark for pair in lettered))
+    yield from _words([pair for pair in pairs if pair.kind_of_answers == "word"])
+    yield from _often(pairs)
+
+
+def _marks(pairs: list[ContrastPair], special: Collection[str]) -> Iterator[Finding]:
+    """Texts that are rendered already."""
+    why = "Another template would be put around it, and the marks would be read as the texts' own."
+    yield from _finding(
+        MARKS, lines_with_marks(pairs, special), why, "take the marks off, or drop them", "strip", "drop"
+    )
+    lines = (pair.line for pair in pairs if repeats_prompt(pair))
+    why = "The prompt stands before them already, and would be read as a part of the answers."
+    yield from _finding(REPEATS, lines, why, "cut the prompt from the answers, or drop them", "strip", "drop")
+
+
+def _twice(pairs: list[ContrastPair], copies: list[int]) -> Iterator[Finding]:
+    """Pairs that say the same as another, its opposite, or nothing."""
+    yield from _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop")
+    sides = [_sides(pair) for pair in pairs]
+    there = set(sides)
+    lines = (pair.line for pair, (a, b) in zip(pairs, sides, strict=True) if a != b and (b, a) in there)
+    why = "In the mean the two cancel each other."
+    yield from _finding("the opposite of another pair", lines, why, "drop both, or the one that is wrong", "drop")
+    lines = (pair.line for pair in pairs if not pair.negative_prompt and _seen(pair.positive) == _seen(pair.negative))
+    why = "To a reader both answers are the same; to the model the vector would mean these characters."
+    yield from _finding("answers that differ only in characters that are not seen", lines, why, "drop them", "drop")
+
+
+def _seen(text: str) -> str:
+    """What is seen of a text: no characters without a shape, and space as space."""
+    return " ".join(unicodedata.normalize("NFC", unseen_out(text)).split())
+
+
+def _sides(pair: ContrastPair) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The texts of either side of a pair, by which near copies are the same."""
+    before = (folded(pair.system), *(folded(text) for _, text in pair.history))
+    prompts = (pair.prompt, pair.negative_prompt or pair.prompt)
+    answers = (pair.positive, pair.negative)
+    positive, negative = (
+        (*before, folded(prompt).rstrip(".,:;!?… "), folded(answer))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    )
+    return positive, negative
 
 
 def _letter_tokens(cuts: list[Cut]) -> Iterator[Finding]:
@@ -211,11 +269,13 @@ def _glued(table: Table) -> Iterator[Finding]:
 
 
 def _copies(pairs: list[ContrastPair]) -> list[int]:
-    seen: set[ContrastPair] = set()
+    """Lines of pairs that an earlier one is the same as, but for case, width and space."""
+    seen: set[tuple[tuple[str, ...], ...]] = set()
     copies = []
     for pair in pairs:
-        copies += [pair.line] if pair in seen else []
-        seen.add(pair)
+        sides = _sides(pair)
+        copies += [pair.line] if sides in seen and sides[0] != sides[1] else []
+        seen.add(sides)
     return copies
 
 

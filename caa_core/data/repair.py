@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from caa_core.data.columns import Columns
-from caa_core.data.lint import TOO_LONG, UNEVEN, WITH_TEXTS, Finding, LintReport, PairTokens, Remedy
+from caa_core.data.lint import MARKS, REPEATS, TOO_LONG, UNEVEN, WITH_TEXTS, Finding, LintReport, PairTokens, Remedy
+from caa_core.data.markup import repeats_prompt, without_marks, without_prompt
 from caa_core.data.pairs import ContrastPair, Dataset, pairs_of
 from caa_core.data.tables import Table
 from caa_core.errors import InputError
@@ -21,8 +22,8 @@ def choose(report: LintReport, remedies: Collection[str]) -> dict[str, Remedy]:
         InputError: a remedy of another name.
     """
     for remedy in remedies:
-        if remedy not in ("drop", "swap", "truncate"):
-            raise InputError(f"There is no remedy '{remedy[:40]}'; there are drop, swap and truncate.")
+        if remedy not in ("drop", "swap", "truncate", "strip"):
+            raise InputError(f"There is no remedy '{remedy[:40]}'; there are drop, swap, truncate and strip.")
     offers = {finding.what: [r for r in finding.remedies if r in remedies] for finding in report.findings}
     return {what: offered[0] for what, offered in offers.items() if offered}
 
@@ -39,6 +40,7 @@ def mend(
 
     "drop" leaves out a finding's lines. "truncate" cuts the longer answer to as many words as the shorter has, or the
     front of a prompt until the pair fits the model; a pair that neither makes fit or leaves different stays as it is.
+    "strip" takes marks of templates off, and prompts from the answers that repeat them.
     "swap" exchanges the letters of just as many questions as make the two most frequent letters match equally often,
     spread evenly over the file.
 
@@ -60,15 +62,20 @@ def mend(
     def fits(pair: ContrastPair) -> bool:
         return not tokens or tokens.fits(pair)
 
+    marked, repeated = (_lines(chosen, "strip", what) for what in (MARKS, REPEATS))
+    special = tokens.special if tokens else ()
+    bare = [without_marks(pair, special) if pair.line in marked else pair for pair in dataset.pairs]
+    bare = [without_prompt(pair) if pair.line in repeated and repeats_prompt(pair) else pair for pair in bare]
     lettered, uneven, too_long = (_lines(chosen, "truncate", what) for what in (WITH_TEXTS, UNEVEN, TOO_LONG))
-    cut = [_lettered(pair) if pair.line in lettered else pair for pair in dataset.pairs]
+    cut = [_lettered(pair) if pair.line in lettered else pair for pair in bare]
     cut = [_evened(pair) if pair.line in uneven else pair for pair in cut]
     cut = [_fitted(pair, fits) if pair.line in too_long else pair for pair in cut]
     balanced = _balanced(cut) if _lines(chosen, "swap") else cut
     done = {
         "dropped": len(table.records) - len(kept.records),
         "swapped": _changes(cut, balanced),
-        "truncated": _changes(dataset.pairs, cut),
+        "truncated": _changes(bare, cut),
+        "stripped": _changes(dataset.pairs, bare),
     }
     said = ", ".join(f"{count} {what}" for what, count in done.items() if count)
     if not said:

@@ -21,6 +21,12 @@ class ModelTokens:
     tokenizer: PreTrainedTokenizerBase
     context_length: int
 
+    @property
+    def special(self) -> tuple[str, ...]:
+        """The texts of the special tokens; one of a letter or two may be a text of people."""
+        added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
+        return tuple(dict.fromkeys(text for text in (*self.tokenizer.all_special_tokens, *added) if len(text) > 2))
+
     def cut(self, pair: ContrastPair) -> Cut:
         """The pair as the model reads it. Raises InputError for one that cannot be rendered."""
         rendered = render_pair(self.tokenizer, pair)
