@@ -45,7 +45,7 @@ def rows_of(text: str, name: str, is_header: IsHeader) -> tuple[str, Iterator[Ro
     separator = separator or _separator(lines, is_header)
     if max((line.count(separator) for line in islice(filter(str.strip, lines), TITLES)), default=0) > MAX_CELLS:
         raise InputError(f"{name} has more than {MAX_COLUMNS:,} columns.")
-    return separator, _headed(_rows(lines, separator, name, skipped), is_header)
+    return separator, headed(_rows(lines, separator, name, skipped), is_header)
 
 
 def _before(lines: list[str], is_header: IsHeader) -> tuple[int, str]:
@@ -146,7 +146,7 @@ def _glued(rows: list[Row], separator: str) -> bool:
     return any(separator in cell and (separator == "\t" or "\n" in cell) for _, row in rows for cell in row)
 
 
-def _headed(rows: Iterator[Row], is_header: IsHeader) -> Iterator[Row]:
+def headed(rows: Iterable[Row], is_header: IsHeader) -> Iterator[Row]:
     """Rows in which a cell is filled, without a title: rows of fewer cells before the one that names the columns."""
     filled = (row for row in rows if any(cell.strip() for cell in row[1]))
     first = list(islice(filled, TITLES))

@@ -156,6 +156,7 @@ def lint(
         _problems(problems),
         _left_out(table, columns),
         _glued(table),
+        _encodings(table),
         _marks(pairs, tokens.special if tokens else ()),
         _kinds(pairs, bool(tokens)),
         _twice(pairs, copies),
@@ -186,6 +187,13 @@ def _balance(pairs: list[ContrastPair], lettered: list[ContrastPair]) -> Iterato
     yield from _letters(lettered, Counter(pair.mark for pair in lettered))
     yield from _words([pair for pair in pairs if pair.kind_of_answers == "word"])
     yield from _often(pairs)
+
+
+def _encodings(table: Table) -> Iterator[Finding]:
+    """Bytes that are not in the encoding of the rest."""
+    if ", but " in table.encoding:
+        why = f"The file was read as {table.encoding}."
+        yield Finding("lines in another encoding", (), why, "look at these lines, and save the file as UTF-8")
 
 
 def _marks(pairs: list[ContrastPair], special: Collection[str]) -> Iterator[Finding]:

@@ -1,9 +1,10 @@
-"""Parquet files, read in a process of their own.
+"""Parquet files and workbooks, read in a process of their own.
 
-A Parquet file of a few kilobytes can unpack to gigabytes, and what its metadata says about that may be a lie. So its
+Such a file of a few kilobytes can unpack to gigabytes, and what its metadata says about that may be a lie. So its
 reader runs where memory and time are limited by the operating system, and hands back plain JSON.
 """
 
+import io
 import json
 import os
 import subprocess
@@ -27,6 +28,24 @@ def read(raw: bytes, name: str) -> list[dict[str, Any]]:
     Raises:
         InputError: it cannot be read.
     """
+    columns = _elsewhere(raw, f"{name} is a Parquet file that is broken or unpacks to too much.", name)
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def read_workbook(raw: bytes, name: str) -> list[tuple[str, list[list[str]]]]:
+    """The sheets of a workbook that hold something: name, and rows of cells as text.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    sheets: list[tuple[str, list[list[str]]]] = _elsewhere(
+        raw, f"{name} is a workbook that is locked, broken, or unpacks to too much: save the sheet as CSV UTF-8.", name
+    )
+    return sheets
+
+
+def _elsewhere(raw: bytes, failed: str, name: str) -> Any:
+    """What `main` says of a file. Raises InputError with `failed` where it comes to no end."""
     root = str(Path(__file__).parents[2])
     # Threads and pools of the libraries would reserve memory that counts.
     calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -43,10 +62,39 @@ def read(raw: bytes, name: str) -> list[dict[str, Any]]:
         )
         answer = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError) as error:
-        raise InputError(f"{name} is a Parquet file that is broken or unpacks to too much.") from error
+        raise InputError(failed) from error
     if isinstance(answer, str):
         raise InputError(f"{name} {answer}")
-    return [dict(zip(answer, cells, strict=True)) for cells in zip(*answer.values(), strict=True)]
+    return answer
+
+
+def sheets_of(raw: bytes) -> list[tuple[str, list[list[str]]]]:
+    """As `read_workbook`, here and now. Raises InputError, its sentence without a subject."""
+    from python_calamine import CalamineWorkbook
+
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(raw))
+        sheets, cells = [], 0
+        for sheet in workbook.sheet_names:
+            rows = workbook.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+            cells += sum(map(len, rows))
+            if cells > MAX_CELLS:
+                raise InputError(f"has {cells:,} cells; at most {MAX_CELLS:,} can be read.")
+            texts = [[_cell(cell) for cell in row] for row in rows]
+            if any(map(any, texts)):
+                sheets.append((sheet, texts))
+    except InputError:
+        raise
+    except BaseException as error:  # whatever a broken file makes the library raise, panics included
+        raise InputError("is a workbook that cannot be read: save the sheet as CSV UTF-8.") from error
+    return sheets
+
+
+def _cell(value: Any) -> str:
+    """A cell as it is shown: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def columns_of(raw: bytes) -> dict[str, list[Any]]:
@@ -104,7 +152,7 @@ def _size(value: Any) -> int:
         return len(value)
     if isinstance(value, dict):
         return sum(len(key) + _size(item) for key, item in value.items())
-    return sum(map(_size, value)) if isinstance(value, list) else 1
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
 
 
 def main() -> None:
@@ -117,8 +165,9 @@ def main() -> None:
     except (ImportError, ValueError, OSError):
         pass  # Windows has no such limits; the metadata are checked there as everywhere
     try:
-        answer: Any = columns_of(sys.stdin.buffer.read())
-        size = sum(map(_size, answer.values()))
+        raw = sys.stdin.buffer.read()
+        answer: Any = columns_of(raw) if raw.startswith(b"PAR1") else sheets_of(raw)
+        size = sum(map(_size, answer.values() if isinstance(answer, dict) else answer))
         if size > MAX_UNPACKED:
             raise InputError(f"has {size:,} characters; at most {MAX_UNPACKED:,} can be read.")
     except InputError as error:

@@ -4,7 +4,6 @@ A reader goes by the content of a file, not by its name, and either understands 
 which line. Line ends are read as "\\n", whichever they are.
 """
 
-import codecs
 import hashlib
 import json
 import re
@@ -16,36 +15,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from caa_core.data import delimited, messages, parquet
-from caa_core.data.columns import Columns, are_questions, match_columns, names_columns
+from caa_core.data import delimited, messages, packed, parquet
+from caa_core.data.columns import Columns, are_questions, match_columns, names_columns, shown
+from caa_core.data.encodings import decode
 from caa_core.data.messages import turns_of
+from caa_core.data.shapes import records_in
 from caa_core.errors import InputError
 from caa_core.limits import FILE_MB, ROWS
 
 # Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
 MAX_BRACKETS = 2_000_000
-FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet"
+FORMATS = "JSON, JSON Lines, CSV, TSV, Parquet or an Excel workbook"
 
-# Encodings that are tried on text which is no UTF-8. Where two fit equally well the first is meant more often.
-LEGACY = {
-    "cp1252": "Windows-1252",
-    "cp1250": "Windows-1250",
-    "cp1251": "Windows-1251",
-    "cp1253": "Windows-1253",
-    "cp1254": "Windows-1254",
-    "cp1255": "Windows-1255",
-    "cp1256": "Windows-1256",
-    "cp932": "Shift JIS",
-    "euc_jp": "EUC-JP",
-    "gb18030": "GB 18030",
-    "big5": "Big5",
-    "cp949": "Korean Windows-949",
-    "koi8_r": "KOI8-R",
-    "mac_roman": "Mac Roman",
-}
-# Bytes that an encoding is guessed from, and bytes before the first that is no ASCII.
-SAMPLE = 20_000
-CONTEXT = 200
+ENDING = re.compile(r"\.(jsonl?|ndjson|csv|tsv|txt|parquet|xls[xb]?|ods)(\.gz|\.zip)?$", re.IGNORECASE)
+# What is no table: comments before JSON, YAML, pages.
+COMMENTED = re.compile(r"\s*+(?://[^\n]*+\n\s*+|/\*(?:[^*]++|\*(?!/))*+\*/\s*+|#[^\n]*+\n\s*+)++[\[{]")
+YAML = re.compile(
+    r"\s*+(?:#[^\n]*+\n\s*+|---[^\n]*+\n\s*+)*+"
+    r"(?:-[ ]+[\w\"']+:(?:[ ]|\n)|\w++:[ ]*+[|>]?-?[ ]*+\n[ ]*+(?:-|\w++:)[ ])"
+)
+MARKED_UP = re.compile(r"\s*<(?:\?xml|!doctype|html)", re.IGNORECASE)
 
 Record = tuple[int, dict[str, Any]]
 
@@ -73,7 +62,9 @@ class Table:
     @property
     def title(self) -> str:
         """The name without a file's ending."""
-        return re.sub(r"\.(jsonl?|ndjson|csv|tsv|txt|parquet)$", "", self.name, flags=re.IGNORECASE)
+        return re.sub(
+            r"\.(jsonl?|ndjson|csv|tsv|txt|parquet|xlsx?|xlsb|ods)(\.gz|\.zip)?$", "", self.name, flags=re.IGNORECASE
+        )
 
     @property
     def has_questions(self) -> bool:
@@ -99,10 +90,20 @@ class Table:
         if chosen:
             return self._suited(chosen.check(self.fields, self.name))
         texts = [field for field in self.fields if field not in self._without_text]
-        try:
-            return self._suited(match_columns(texts, self.name))
-        except InputError:
-            return self._suited(match_columns(self.fields, self.name))
+        for fields in (texts, self.fields):
+            try:
+                return self._suited(match_columns(fields, self.name))
+            except InputError as error:
+                refused = error
+        raise InputError(f"{refused}{self._about_header}") from refused
+
+    @property
+    def _about_header(self) -> str:
+        """What to say of a first line that names nothing."""
+        texts = [field for field in self.fields if len(field.split()) > 2 or field[-1:] in ".!?。？！"]
+        if self.format.startswith("JSON") or not texts:
+            return ""
+        return " The first line seems to be no header, since it holds texts: put one above it that names the columns."
 
     @cached_property
     def _without_text(self) -> set[str]:
@@ -137,9 +138,13 @@ def read_table(path: Path) -> Table:
     """Read a file by its content. Raises InputError for what is no table of records."""
     raw = _bytes(path)
     sha256 = hashlib.sha256(raw).hexdigest()
+    raw = packed.unpacked(raw, path.name)
+    if packed.is_workbook(raw):
+        kind, records = _sheet(parquet.read_workbook(raw, path.name), path.name)
+        return Table.of(path.name, kind, sha256, records)
     if raw.startswith(b"PAR1"):
         return Table.of(path.name, "Parquet", sha256, _numbered(parquet.read(raw, path.name), path.name))
-    text, encoding = _decode(raw, path.name)
+    text, encoding = decode(raw, path.name, FORMATS)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{path.name} is empty.")
@@ -162,71 +167,31 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
-def _decode(raw: bytes, name: str) -> tuple[str, str]:
-    """The text of a file, and its encoding where that is not UTF-8."""
-    try:
-        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            text, encoding = raw.decode("utf-16"), "UTF-16"
-        elif _is_binary(raw.decode("latin-1")):
-            text, encoding = "\0", ""
-        else:
-            text, encoding = _decode_bytes(raw)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not text in an encoding that can be told (byte {error.start} is {raw[error.start]:#04x}); "
-            "save it as UTF-8."
-        ) from error
-    if _is_binary(text):
-        raise InputError(f"{name} is a binary file; it should be {FORMATS}.")
-    return text, encoding
-
-
-def _decode_bytes(raw: bytes) -> tuple[str, str]:
-    try:
-        return raw.decode("utf-8-sig"), ""
-    except UnicodeDecodeError as error:
-        if not (codec := _guess(raw)):
-            raise error
-        return raw.decode(codec), LEGACY[codec]
-
-
-def _guess(raw: bytes) -> str:
-    """The codec that the lines with letters beyond ASCII look like; empty where none does."""
-    from charset_normalizer import from_bytes
-
-    odd = b"\n".join(line for line in raw.splitlines() if not line.isascii())
-    start = max(0, next(re.finditer(rb"[\x80-\xff]", odd)).start() - CONTEXT)
-    # These are no part of a character of several bytes, so none is cut in two.
-    end = re.compile(rb"[\n ,;]").search(odd, start + SAMPLE, start + SAMPLE + CONTEXT)
-    sample = odd[start : end.start() if end else start + SAMPLE]
-    ranks = {codec: rank for rank, codec in enumerate(LEGACY)}
-    found = [
-        (match.chaos, -match.coherence, ranks[codec], codec)
-        for match in from_bytes(sample, cp_isolation=list(LEGACY))
-        for codec in match.could_be_from_charset
-        if codec in ranks
-    ]
-    return min(found)[-1] if found else ""
-
-
-def _is_binary(text: str) -> bool:
-    """True where there is a null character, or about one control character in a hundred at the beginning."""
-    sample = text[:SAMPLE]
-    controls = re.findall(r"[\x01-\x08\x0b\x0e-\x1f\x7f]", sample)
-    return "\0" in text or len(controls) > 2 + len(sample) / 100
-
-
 def _records(text: str, name: str) -> tuple[str, list[Record]]:
     """Name of the format and records; numbered by line in JSON Lines, by item otherwise."""
     start = text.lstrip()[0]
     if start in "[{" and text.count("[") + text.count("{") > MAX_BRACKETS:
         raise InputError(f"{name} has too many lists in it. Split it, or keep the pairs you need.")
     if start == "[":
-        return "JSON", _numbered(_json(text, name), name)
+        return "JSON", _numbered(records_in(_json(text, name), name), name)
     if start == "{":
         return _objects(text, name)
+    _refuse(text, name)
     separator, rows = delimited.rows_of(text, name, names_columns)
     return ("TSV" if separator == "\t" else "CSV"), _numbered(delimited.records_of(rows, name), name)
+
+
+def _sheet(sheets: list[tuple[str, list[list[str]]]], name: str) -> tuple[str, list[Record]]:
+    """The records of the one sheet that holds some, or whose columns are those of pairs."""
+    if not sheets:
+        raise InputError(f"{name} is empty.")
+    tables = [(sheet, list(delimited.headed(enumerate(rows, 1), names_columns))) for sheet, rows in sheets]
+    known = [(sheet, rows) for sheet, rows in tables if names_columns(rows[0][1])]
+    if len(sheets) > 1 and len(known) != 1:
+        names = ", ".join(shown(sheet) for sheet, _ in (known or tables)[:5])
+        raise InputError(f"{name} is a workbook of several sheets ({names}): save the one with the pairs as CSV UTF-8.")
+    _, rows = (known or tables)[0]
+    return "Excel workbook", _numbered(delimited.records_of(iter(rows), name), name)
 
 
 def _json(text: str, name: str) -> list[Any]:
@@ -234,11 +199,32 @@ def _json(text: str, name: str) -> list[Any]:
         items: list[Any] = json.loads(text)
         return items
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and (rows := _lists(text)):
+            return rows
         raise InputError(
             f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
     except (RecursionError, ValueError) as error:
         raise InputError(f"{name} is not a list of pairs: it holds lists too deep or numbers too long.") from error
+
+
+def _lists(text: str) -> list[Any]:
+    """JSON lists, one a line; empty for anything else."""
+    try:
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError):
+        return []
+    return rows if all(isinstance(row, list) for row in rows) else []
+
+
+def _refuse(text: str, name: str) -> None:
+    """Raises InputError for what is known, and is no table of text."""
+    if COMMENTED.match(text):
+        raise InputError(f"{name} is not valid JSON: it begins with a comment, which JSON does not have. Take it out.")
+    if YAML.match(text):
+        raise InputError(f"{name} seems to be YAML, which is not read: save it as JSON.")
+    if MARKED_UP.match(text):
+        raise InputError(f"{name} is a page (HTML or XML), not a table: download the file itself.")
 
 
 def _objects(text: str, name: str) -> tuple[str, list[Record]]:
@@ -263,14 +249,7 @@ def _objects(text: str, name: str) -> tuple[str, list[Record]]:
             _check_count(len(records), name)
     if len(records) > 1:
         return "JSON Lines", records
-    return "JSON", _numbered(_unwrapped(records[0][1]), name)
-
-
-def _unwrapped(record: dict[str, Any]) -> list[Any]:
-    """The one list that an object wraps, or the object itself as the only record."""
-    lists = [value for value in record.values() if isinstance(value, list)]
-    wraps = len(lists) == 1 and (len(record) == 1 or any(isinstance(item, dict) for item in lists[0]))
-    return lists[0] if wraps else [record]
+    return "JSON", _numbered(records_in(records[0][1], name), name)
 
 
 def _numbered(items: Iterable[Any], name: str, first: int = 1) -> list[Record]:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS
+from caa_core.data.encodings import LEGACY
 from caa_core.data.lint import LintReport, lint
 from caa_core.data.pairs import Dataset, pairs_from_rows, pairs_of, write_pairs
 from caa_core.data.parquet import columns_of
 from caa_core.data.repair import choose, mend
-from caa_core.data.tables import LEGACY, Table, read_table
+from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from tests.helpers.bounds import STEPS, allocating, bounded
 from tests.helpers.files import GOOD, as_csv, as_parquet, mutated, sentence

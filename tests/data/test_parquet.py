@@ -70,9 +70,9 @@ def test_metadata_that_lie_about_the_size_are_found_out():
 
 READ = """
 import json, resource, sys
-from caa_core.data.parquet import read
+from caa_core.data import parquet
 try:
-    said = read(sys.stdin.buffer.read(), "data")
+    said = getattr(parquet, sys.argv[1])(sys.stdin.buffer.read(), "data")
 except Exception as error:
     said = str(error)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -80,12 +80,12 @@ print(json.dumps([said, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime]))
 """
 
 
-def read_elsewhere(raw):
+def read_elsewhere(raw, reader="read"):
     """What comes of reading a file, and the most bytes and all seconds of the processor that its reader's process took.
 
     From a process of its own, which starts no other.
     """
-    done = subprocess.run([sys.executable, "-c", READ], input=raw, cwd=ROOT, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", READ, reader], input=raw, cwd=ROOT, capture_output=True, check=True)
     return json.loads(done.stdout)
 
 
