@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from caa_core.data.text import clean, file_name
+from caa_core.data.text import clean, file_name, spans
 from caa_core.errors import InputError
-from caa_core.vectors.vector import MAX_BYTES, SteeringVector, assemble, load_vector
+from caa_core.vectors.vector import MAX_BYTES, MAX_HIDDEN, SteeringVector, assemble, load_vector
 
 # What the page offers to download; a folder of .pt files is written where the name has no ending.
 FORMATS = {
@@ -30,8 +30,6 @@ FORMATS = {
     "GGUF (llama.cpp)": ".gguf",
     "zip of .pt (CAA)": ".zip",
 }
-
-MAX_HIDDEN = 65_536
 
 MAX_LAYERS = 1_000
 
@@ -59,15 +57,22 @@ PT_NAME = re.compile(rf"vec_layer_{LAYER_NUMBER}(?:_(.*))?\.pt", re.DOTALL)
 
 DIRECTION = re.compile(rf"direction\.{LAYER_NUMBER}")
 
+# Persona Vectors (Chen et al., arXiv 2507.21509) stacks what transformers calls hidden states: row 0 is the embedding.
+HIDDEN_STATES = re.compile(r"(?:prompt|response)_(?:avg|last)_diff(?:_[\w.-]*)?\.pt")
+
+# Of a GGUF, whose layers both count from 0: llama.cpp's and repeng's, and EasySteer's for vLLM.
+ARCHITECTURES = ("controlvector", "steervector")
+
 PAPERS = "caa."
 
 
 def read_vector(*paths: Path) -> SteeringVector:
     """Read a vector: one file of any kind, one folder of `.pt` files, or several `.pt` files of one vector.
 
-    Read are the safetensors file of CAA Studio, a control vector of llama.cpp or repeng (`direction.<L>` is layer L),
-    and the CAA repository's `vec_layer_<L>_<model>.pt`, alone, in a folder or in a zip. Other float types become
-    float32.
+    Read are the safetensors file of CAA Studio, a control vector of llama.cpp, repeng or EasySteer (`direction.<L>` is
+    layer L), the CAA repository's `vec_layer_<L>_<model>.pt`, alone, in a folder or in a zip, and Persona Vectors'
+    `<trait>_response_avg_diff.pt`, whose row L + 1 is layer L. Other float types become float32. Layers that are zero,
+    by which some tools mean that there is none, are left out, and the vector's operations say so.
 
     Raises:
         InputError: there is no such file, it is none of these, or it holds no usable vector.
@@ -83,7 +88,7 @@ def read_vector(*paths: Path) -> SteeringVector:
     if start.startswith(b"PK"):
         return _zip(path, source)
     if start.startswith(LEGACY_TORCH):
-        return _of_layers([(path.name, start)], source)
+        return _pt(path.name, start, source)
     if start[8:9] == b"{":
         return load_vector(path)
     raise InputError(f"{source} is not a steering vector: a safetensors, GGUF or .pt file or a zip of .pt is read.")
@@ -187,7 +192,7 @@ def _zip(path: Path, source: str) -> SteeringVector:
     data = _content(path, MAX_BYTES)
     members = _members(data, source, MAX_ZIP_ENTRIES, {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
     if any(name.endswith("/data.pkl") for name in members):
-        return _of_layers([(path.name, data)], source)
+        return _pt(path.name, data, source)
     files = [(re.split(r"[/\\]", name)[-1], content) for name, content in members.items()]
     pts = [(name, content) for name, content in files if name.endswith(".pt") and not name.startswith(".")]
     if not pts:
@@ -216,6 +221,35 @@ def _members(data: bytes, source: str, entries: int, compressions: Collection[in
         return {info.filename: archive.read(info) for info in infos}
 
 
+def _pt(name: str, data: bytes, source: str) -> SteeringVector:
+    """One .pt: a layer, or all hidden states of Persona Vectors."""
+    if PT_NAME.fullmatch(name):
+        return _of_layers([(name, data)], source)
+    tensor = _tensor(source, data)
+    if tensor.ndim == 1:
+        raise InputError(f"{source} does not say its layer: name it vec_layer_<layer>_<model>.pt.")
+    if not HIDDEN_STATES.search(name) or len(tensor) < 2:
+        raise InputError(f"{source} {_rows_of(tensor)}")
+    return _assembled(dict(enumerate(tensor[1:])), {}, source)
+
+
+def _rows_of(tensor: torch.Tensor) -> str:
+    """What to do with a tensor of several vectors."""
+    return (
+        f"does not hold one vector but {len(tensor)}, and does not say of which layers. Where row 0 is the embedding "
+        "and row L + 1 layer L, name it <trait>_response_avg_diff.pt; else save each as vec_layer_<layer>_<model>.pt."
+    )
+
+
+def _assembled(layers: dict[int, torch.Tensor], metadata: dict[str, str], source: str) -> SteeringVector:
+    """A vector of the layers that are not zero, unless all are."""
+    zero = [layer for layer, vector in layers.items() if not vector.any()]
+    if 0 < len(zero) < len(layers):
+        layers = {layer: vector for layer, vector in layers.items() if layer not in zero}
+        metadata = {**metadata, "operations": f"without {spans(zero)}, which the file has as zero"}
+    return assemble(layers, metadata, source)
+
+
 def _of_layers(files: Iterable[tuple[str, bytes]], source: str, name: str = "") -> SteeringVector:
     """One vector out of (name, content) of `.pt` files; their names say the layer and the model."""
     layers: dict[int, torch.Tensor] = {}
@@ -228,15 +262,17 @@ def _of_layers(files: Iterable[tuple[str, bytes]], source: str, name: str = "") 
         if layer in layers or len(layers) == MAX_LAYERS:
             raise InputError(f"{source} holds layer {layer} twice, or more than {MAX_LAYERS} layers.")
         layers[layer] = _tensor(clean(file), content)
+        if layers[layer].ndim > 1:
+            raise InputError(f"{clean(file)} {_rows_of(layers[layer])}")
         models.add(clean(match[2] or ""))
     if len(models) > 1:
         raise InputError(f"{source} holds vectors of two models: {' and '.join(map(repr, sorted(models)[:2]))}.")
     model = next(iter(models), "")
-    return assemble(layers, {"name": name or model, "model": model}, source)
+    return _assembled(layers, {"name": name or model, "model": model}, source)
 
 
 def _tensor(source: str, data: bytes) -> torch.Tensor:
-    """The float32 tensor [hidden_size] in a `.pt` file.
+    """The float32 tensor [hidden_size] in a `.pt` file, or [rows, hidden_size] where it has several.
 
     torch is given a zip written anew from what was checked here, so that it cannot see another than we did.
     """
@@ -260,7 +296,12 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
         found = torch.load(anew, weights_only=True, map_location="cpu")
         # A few bytes can be stretched to a tensor of any size: nothing is computed before its size is known.
         plain = isinstance(found, torch.Tensor) and found.layout == torch.strided and found.device.type == "cpu"
-        if not plain or found.ndim != 1 or not found.is_floating_point() or not 0 < found.numel() <= MAX_HIDDEN:
+        if plain and found.ndim == 2 and 1 in found.shape:
+            found = found.reshape(-1) if found.numel() <= MAX_HIDDEN else found
+        whole = plain and found.ndim == 2 and found.numel() * found.element_size() <= len(data)
+        one = plain and found.ndim == 1 and found.numel() <= MAX_HIDDEN
+        sized = (one or whole) and found.numel() > 0 and found.shape[-1] <= MAX_HIDDEN
+        if not sized or not found.is_floating_point():
             raise InputError(f"{source} does not hold one vector: a float tensor [hidden_size] was expected.")
         return torch.empty(found.shape, dtype=torch.float32).copy_(found.detach())
 
@@ -272,7 +313,10 @@ def _check_pickle(source: str, pickle: bytes) -> None:
         not usual
         or {argument for code, argument, _ in pickletools.genops(pickle) if code.name == "GLOBAL"} - PLAIN_TENSOR
     ):
-        raise InputError(f"{source} holds something other than a plain float tensor, which is not opened.")
+        raise InputError(
+            f"{source} holds something other than a plain float tensor, which is not opened: save the tensor itself, "
+            "of a parameter its .data."
+        )
 
 
 class _BoundedReader(gguf.GGUFReader):
@@ -289,27 +333,36 @@ class _BoundedReader(gguf.GGUFReader):
 
 
 def _gguf(path: Path, source: str) -> SteeringVector:
-    """A control vector: llama.cpp and repeng add `direction.<L>` to the residual stream after block L, from 0."""
+    """A control vector: llama.cpp, repeng and EasySteer add `direction.<L>` to what block L puts out, from 0."""
     with _refusing(source, "a GGUF file of a control vector"), np.errstate(all="ignore"):
         reader = _BoundedReader(path)
         said = {
             key: field.contents() for key, field in reader.fields.items() if field.types == [gguf.GGUFValueType.STRING]
         }
         kind = said.get("general.architecture", "")
-        if kind != "controlvector":
+        if kind not in ARCHITECTURES:
             raise InputError(f"{source} is a GGUF file, but not a control vector: it says {clean(kind)!r}.")
         layers = dict(_direction(tensor, source) for tensor in reader.tensors)
     ours = {key.removeprefix(PAPERS): value for key, value in said.items() if key.startswith(PAPERS)}
-    return assemble(layers, ours or {"model": said.get("controlvector.model_hint", "")}, source)
+    hint = next((said[key] for key in (f"{kind}.model_hint", "controlvector.model_hint") if key in said), "")
+    return _assembled(layers, ours or {"model": hint}, source)
 
 
 def _direction(tensor: gguf.ReaderTensor, source: str) -> tuple[int, torch.Tensor]:
     match = DIRECTION.fullmatch(tensor.name)
     if not match:
         raise InputError(f"{source} holds a tensor {tensor.name[:60]!r}; a control vector has only direction.1, ...")
-    if tensor.data.ndim != 1 or tensor.data.dtype.kind != "f" or tensor.data.size > MAX_HIDDEN:
-        raise InputError(f"{source}, layer {match[1]}: a float tensor [hidden_size] was expected.")
-    return int(match[1]), torch.from_numpy(np.array(tensor.data, dtype=np.float32))
+    where, kind, values = f"{source}, layer {match[1]}", tensor.tensor_type, tensor.data
+    if kind == gguf.GGMLQuantizationType.BF16 and values.size <= 2 * MAX_HIDDEN:
+        values = gguf.quants.dequantize(values, kind)
+    elif values.dtype.kind != "f" and not kind.name.startswith("I"):
+        raise InputError(f"{where}: its numbers are quantized ({kind.name}), which is not read: write them as F32.")
+    if values.ndim == 2 and 1 in values.shape:
+        values = values.reshape(-1)
+    if values.ndim != 1 or values.dtype.kind != "f" or values.size > MAX_HIDDEN:
+        shape = " x ".join(map(str, tensor.shape))
+        raise InputError(f"{where}: a float tensor [hidden_size] was expected, not {kind.name} of {shape}.")
+    return int(match[1]), torch.from_numpy(np.array(values, dtype=np.float32))
 
 
 # Writing: into a file or folder that nobody else sees yet.

@@ -32,6 +32,8 @@ MAX_FORMULA = 4000
 
 MAX_NORMS = 1_000_000
 
+MAX_HIDDEN = 65_536
+
 MAX_HEADER = 4_000_000
 
 
@@ -178,8 +180,10 @@ def load_vector(path: Path) -> SteeringVector:
                 raise InputError(f"{source} is not a safetensors file of a steering vector: its header is too long.")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise InputError(f"{source} is a safetensors file, but not a steering vector of CAA Studio.")
+            if "format" not in metadata or metadata["format"] == "pt":
+                return assemble(_plain_layers(file, source), {}, source)
+            if metadata["format"] != FORMAT:
+                raise _not_ours(file, source)
             version = clean(metadata.get("format_version", ""))
             if version != FORMAT_VERSION:
                 raise InputError(f"{source} has format version {version}; version 1 is read.")
@@ -187,6 +191,31 @@ def load_vector(path: Path) -> SteeringVector:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{source} is not a safetensors file that can be read.") from error
     return assemble(layers, metadata, source)
+
+
+def _plain_layers(file: Any, source: str) -> dict[int, torch.Tensor]:
+    """Layers of a safetensors file that says nothing of them but their names: `layers.<L>` or `direction.<L>`."""
+    names = {key: re.fullmatch(r"(layers|direction)\.(0|[1-9]\d{0,3})", key, re.ASCII) for key in file.keys()}  # noqa: SIM118
+    layers = {}
+    for key, match in names.items():
+        shape = file.get_slice(key).get_shape()
+        if not match or len([size for size in shape if size != 1]) > 1 or not 0 < math.prod(shape) <= MAX_HIDDEN:
+            raise _not_ours(file, source)
+        tensor = file.get_tensor(key)
+        if not tensor.is_floating_point():
+            raise _not_ours(file, source)
+        layers[int(match[2])] = tensor.reshape(-1).float()
+    return layers
+
+
+def _not_ours(file: Any, source: str) -> InputError:
+    keys = list(file.keys())
+    some = ", ".join(f"{clean(key, 40)} {file.get_slice(key).get_shape()}" for key in keys[:3])
+    more = ", ..." if len(keys) > 3 else ""
+    return InputError(
+        f"{source} is a safetensors file, but not a steering vector of CAA Studio: it holds {some or 'nothing'}{more}; "
+        "tensors layers.<L> [hidden_size] are read."
+    )
 
 
 def assemble(layers: dict[int, torch.Tensor], metadata: Mapping[str, str], source: str) -> SteeringVector:

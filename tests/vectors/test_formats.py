@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import re
 import stat
 import struct
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from caa_core.errors import InputError
 from caa_core.vectors.formats import FORMATS, MAX_GGUF_READS, MAX_HIDDEN, check_target, read_vector, write_vector
@@ -153,6 +155,97 @@ def test_a_control_vector_of_repeng(tmp_path):
 def test_other_floats_in_gguf(tmp_path, dtype):
     again = read_vector(write_gguf(tmp_path / "v.gguf", {"direction.1": np.array([0.5, -2], dtype)}))
     assert again.at(1).dtype == torch.float32 and again.at(1).tolist() == [0.5, -2]
+
+
+def test_layers_of_zeros_are_left_out(tmp_path):
+    """jukofyork's tool fills the layers that it leaves out with zeros, since llama.cpp wants all of them."""
+    made = {f"direction.{n}": np.full(6, 0.0 if n in (1, 5) else n, np.float32) for n in range(1, 6)}
+    again = read_vector(write_gguf(tmp_path / "v.gguf", made))
+    assert list(again.layers) == [2, 3, 4] and again.at(3).tolist() == [3.0] * 6
+    assert again.provenance.operations == "without layers 1, 5, which the file has as zero"
+    for n in (1, 2):
+        torch.save(torch.ones(6) * (n - 1), tmp_path / f"vec_layer_{n}_x.pt")
+    folder = read_vector(tmp_path)
+    assert list(folder.layers) == [2] and "layer 1," in folder.provenance.operations
+
+
+def test_bfloat16_and_rows_in_gguf(tmp_path):
+    values = np.array([0.5, -2, 3.140625, 1e30], np.float32)
+    bf16 = gguf.quants.quantize(values, gguf.GGMLQuantizationType.BF16)
+    writer = gguf.GGUFWriter(tmp_path / "v.gguf", "controlvector")
+    writer.add_tensor("direction.1", bf16, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.add_tensor("direction.2", values.reshape(1, 4))
+    writer.add_tensor("direction.3", values.reshape(4, 1))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    again = read_vector(tmp_path / "v.gguf")
+    assert torch.equal(again.at(1), torch.from_numpy(values).bfloat16().float())
+    assert again.at(2).tolist() == again.at(3).tolist() == values.tolist()
+
+
+def test_quantized_directions_are_named(tmp_path):
+    q8 = gguf.quants.quantize(np.ones(32, np.float32), gguf.GGMLQuantizationType.Q8_0)
+    writer = gguf.GGUFWriter(tmp_path / "v.gguf", "controlvector")
+    writer.add_tensor("direction.1", q8, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(InputError, match=r"quantized \(Q8_0\), which is not read: write them as F32"):
+        read_vector(tmp_path / "v.gguf")
+
+
+def test_a_vector_of_easysteer(tmp_path):
+    """It adds direction.L to the output of model.layers.L, counted from 0."""
+    made = {f"direction.{n}": np.random.default_rng(n).normal(size=6).astype(np.float32) for n in (0, 11)}
+    again = read_vector(write_gguf(tmp_path / "v.gguf", made, "steervector"))
+    assert list(again.layers) == [0, 11]
+    assert all(np.array_equal(again.at(n).numpy(), made[f"direction.{n}"]) for n in (0, 11))
+
+
+@pytest.mark.parametrize("name", ["evil_response_avg_diff.pt", "prompt_avg_diff.pt", "my_prompt_last_diff.pt"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_persona_vectors(tmp_path, name, dtype):
+    """Its steerer adds row `layer` of the stack to the output of block `layer` - 1; row 0 is the embedding's."""
+    stack = torch.randn(6, 8).to(dtype)
+    again = read_vector(put(tmp_path / name, saved(stack)))
+    assert list(again.layers) == [0, 1, 2, 3, 4]
+    assert all(torch.equal(again.at(layer), stack[layer + 1].float()) for layer in again.layers)
+
+
+def test_several_vectors_in_one_tensor_get_advice_that_works(tmp_path):
+    stack = torch.randn(6, 8)
+    for name in ("stack.pt", f"vec_layer_12_{MODEL}.pt"):
+        with pytest.raises(InputError, match=r"one vector but 6, .* name it <trait>_response_avg_diff\.pt; else"):
+            read_vector(put(tmp_path / name, saved(stack)))
+    assert len(read_vector(put(tmp_path / "joy_response_avg_diff.pt", saved(stack))).layers) == 5
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
+def test_a_row_or_a_column_is_a_vector(tmp_path, shape):
+    vector = torch.randn(8)
+    assert torch.equal(read_vector(pt(tmp_path, saved(vector.reshape(shape)))).at(13), vector)
+
+
+@pytest.mark.parametrize("key", ["layers", "direction"])
+def test_safetensors_that_name_their_layers(tmp_path, key):
+    made = {n: torch.randn(1, 8).half() for n in (12, 13)}
+    for metadata in (None, {"format": "pt"}):
+        save_file({f"{key}.{n}": tensor for n, tensor in made.items()}, tmp_path / "v.safetensors", metadata)
+        again = read_vector(tmp_path / "v.safetensors")
+        assert all(torch.equal(again.at(n), made[n].float()[0]) for n in made) and len(again.layers) == 2
+
+
+@pytest.mark.parametrize(
+    "held", [{"12": torch.ones(8)}, {"layers.1": torch.ones(2, 4)}, {"layers.1": torch.ones(8).long()}, {}]
+)
+def test_other_safetensors_are_told_by_what_they_hold(tmp_path, held):
+    save_file(held, tmp_path / "v.safetensors")
+    said = [f"{key} {list(tensor.shape)}" for key, tensor in held.items()]
+    with pytest.raises(InputError, match=re.escape(said[0]) if said else "nothing|no layer"):
+        read_vector(tmp_path / "v.safetensors")
 
 
 def test_gguf_of_the_other_byte_order(tmp_path):
@@ -514,6 +607,8 @@ F32 = np.ones(4, np.float32)
         ({"direction.1": F32, "direction.2": F32[:3]}, "controlvector", "layer 2: a float32 tensor"),
         ({"direction.1": F32 * np.nan}, "controlvector", "layer 1: it holds NaN"),
         ({"direction.1": F32 * 0}, "controlvector", "layer 1: it is zero"),
+        ({"direction.1": F32 * 0, "direction.2": F32 * 0}, "controlvector", "layer 1: it is zero"),
+        ({"direction.1": np.ones((2, 2), np.float32)}, "controlvector", "not F32 of 2 x 2"),
         ({"direction.1": np.full(2, 1e300)}, "controlvector", "layer 1: it holds NaN or infinity"),
     ],
 )

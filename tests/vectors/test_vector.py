@@ -85,7 +85,7 @@ GOOD = {"format": "caa-steering-vector", "format_version": "1"}
 @pytest.mark.parametrize(
     ("tensors", "metadata", "message"),
     [
-        ({"layers.0": torch.ones(2)}, None, "not a steering vector"),
+        ({"0": torch.ones(2)}, None, "not a steering vector"),
         ({"layers.0": torch.ones(2)}, {**GOOD, "format_version": "9"}, "format version 9"),
         ({"weights": torch.ones(2)}, GOOD, "holds a tensor 'weights'"),
         ({"layers.-1": torch.ones(2)}, GOOD, "holds a tensor"),
