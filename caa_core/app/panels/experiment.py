@@ -187,9 +187,9 @@ class Experiment(Generic[Asked]):
         """Let an event start it by `run`, and free the buttons when it has ended, however it did."""
         began = event(run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
         self.began.append(began)
-        freed = list(self.free())
-        for over in (began.then, began.failure):  # the first of which gradio leaves out after an error
-            over(self.free, None, freed, queue=False, **QUIET)
+        if freed := list(self.free()):
+            for over in (began.then, began.failure):  # the first of which gradio leaves out after an error
+                over(self.free, None, freed, queue=False, **QUIET)
         began.failure(lambda: self.after_error, None, self.status, **QUIET)
 
     def shown_by(

@@ -142,6 +142,8 @@ def test_buttons_come_back_after_every_outcome(page):
                 page.parts[button] in fn.outputs and not fn.queue and fn.fn()[page.parts[button]].interactive
                 for fn in page.after(button, failed)
             ), button
+    # Where there is no button, there is none to free.
+    assert all(fn.outputs for fn in page.blocks.fns.values() if fn.name == "free")
 
 
 def test_loading_says_whom_it_affects_and_a_failure_leaves_the_old_model(tiny_folder):
