@@ -25,12 +25,15 @@ NAME = r"[^\W\d_]|\d{1,2}|[ivxIVX]{1,4}|[①-⑳Ⓐ-ⓩ⒜-⒵⑴-⒇]"
 LETTER = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<letter>{NAME}){CLOSES}", re.DOTALL)
 WORD = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<word>[^\W\d_][\w'’]*){CLOSES}", re.DOTALL)
 # A letter with its option's text behind it: "(A) Keep it", "B: drop it".
-WITH_TEXT = re.compile(rf"(?P<open>[(\[（【*]*)(?P<letter>{NAME})(?P<close>[)\]）】*.:：、．]+)[ \t]*(?P<text>\S.*)")
+WITH_TEXT = re.compile(
+    rf"(?P<open>[(\[（【*]*)(?P<letter>{NAME})(?P<close>[)\]）】*.:：、．]+|[ ]+[-–—](?=[ ]))[ \t]*(?P<text>\S.*)"
+)
 
 # An option of a question: a line that begins with its letter in brackets; or with a letter and some other mark.
 OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
 ANY_OPTION = re.compile(
-    rf"^([ \t]*(?:[-*•][ \t]+)?(?:\*\*)?[(\[（【{{]?({NAME})(?:\*\*)?[)\]）】}}.:：、．,](?:\*\*)?[ \t]*)(.*)$",
+    r"^([ \t]*(?:[-*•][ \t]+)?(?:(?i:option|choice|answer)[ ]+)?(?:\*\*)?[(\[（【{]?"
+    rf"({NAME})(?:\*\*)?[)\]）】}}.:：、．,](?:\*\*)?[ \t]*)(.*)$",
     re.MULTILINE,
 )
 

@@ -71,7 +71,8 @@ class Columns:
         names = [name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])]
         if not 3 <= len(names) <= 4:
             raise InputError(f"'{shown(text)}' names no columns: give PROMPT,POSITIVE,NEGATIVE.")
-        return cls(*names)
+        prompt, positive, negative, negative_prompt = [*names, ""][:4]
+        return cls(prompt, positive, negative, negative_prompt)
 
     @property
     def roles(self) -> dict[str, str]:
@@ -144,7 +145,8 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     if not prompt:
         prompt, second = second, ""
     if prompt and all(answers):
-        return Columns(prompt, *answers, more=(second,) if second else ()).with_context(fields)
+        more = (second,) if second else ()
+        return Columns(prompt, answers[0], answers[1], more=more).with_context(fields)
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
     raise InputError(

@@ -15,6 +15,8 @@ HEADS = (
     rf"<start_of_turn>(?P<gemma>{NAME})\n?",
     r"<[|｜](?P<zephyr>(?i:user|assistant|system))[|｜]>\n?",
     r"(?:^|\n\n)(?P<hh>Human|Assistant):[ ]?",
+    r"(?:^|\n)### ?(?P<alpaca>Instruction|Input|Response|Human|User|Assistant|System):[ ]?\n?",
+    r"(?:^|\n|[ ]|(?<=>))(?P<vicuna>USER|ASSISTANT):[ ]?",
     r"(?P<asked>\[INST\])[ ]?",
     r"[ ]?(?P<said>\[/INST\])[ ]?",
 )
@@ -24,16 +26,17 @@ MARK = re.compile(
     r"<[|｜][^\s<>|｜]{1,40}[|｜]>|</?(?:start|end)_of_turn>|<(?:start|end)_of_turn>|</?s>|<<?/?SYS>>|<(?:bos|eos)>|\[/?INST\]"
 )
 SYSTEM = re.compile(r"<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
-# At the beginning of a text "Human:" may be just a word.
-HH = re.compile(r"\n\nHuman:|\n\nAssistant:")
+HH = ("\n\nHuman:", "\n\nAssistant:", "ASSISTANT:")
+ALPACA = re.compile(r"^### ?(?:Instruction|Response|Human|Assistant):", re.MULTILINE)
 
 
 def has_marks(text: str, special: Collection[str] = ()) -> bool:
     """Whether a text holds marks of a chat template, or one of a tokenizer's `special` tokens."""
-    if MARK.search(text) or HH.search(text) or any(token in text for token in special):
-        return True
-    found = HEAD.search(text)
-    return bool(found and found.lastgroup != "hh")
+    marked = ("<" in text or "[" in text) and MARK.search(text)
+    # At the beginning of a text "Human:" may be just a word.
+    return (
+        bool(marked) or ("### " in text and bool(ALPACA.search(text))) or any(mark in text for mark in (*HH, *special))
+    )
 
 
 def without_marks(pair: ContrastPair, special: Collection[str] = ()) -> ContrastPair:
@@ -70,12 +73,18 @@ def _turns(text: str, special: Collection[str]) -> tuple[str, list[Turn]]:
     ends = [*(head.start() for head in heads), len(text)]
     roles = ["user", *map(_role, heads)]
     parts = [(role, _unmarked(text[start:end], special)) for role, start, end in zip(roles, starts, ends, strict=True)]
-    return (system[1] if system else ""), [(role, said) for role, said in parts if said]
+    turns: list[Turn] = []
+    for role, said in parts:
+        if turns and turns[-1][0] == role:
+            turns[-1] = (role, "\n".join(filter(None, (turns[-1][1], said))))
+        else:
+            turns.append((role, said))
+    return (system[1] if system else ""), [turn for turn in turns if turn[1]]
 
 
 def _role(head: re.Match[str]) -> str:
     name = head[head.lastgroup or 0].lower()
-    return {"[inst]": "user", "[/inst]": "assistant"}.get(name) or ROLES.get(name, "user")
+    return {"[/inst]": "assistant", "response": "assistant"}.get(name) or ROLES.get(name, "user")
 
 
 def _bare(text: str, special: Collection[str]) -> str:
@@ -111,11 +120,11 @@ def without_prompt(pair: ContrastPair) -> ContrastPair:
 
 def lines_with_marks(pairs: Sequence[ContrastPair], special: Collection[str]) -> list[int]:
     """Lines of the pairs that hold marks in any of their texts."""
+    # Some tokenizers have hundreds of special tokens, which begin with one of a few letters.
+    begins = {token[0] for token in special}
     return [
         pair.line
         for pair in pairs
-        if any(
-            has_marks(text, special)
-            for text in (pair.prompt, pair.positive, pair.negative, pair.negative_prompt, pair.system)
-        )
+        for texts in ((pair.prompt, pair.positive, pair.negative, pair.negative_prompt, pair.system),)
+        if any(has_marks(text, special if any(letter in text for letter in begins) else ()) for text in texts)
     ]

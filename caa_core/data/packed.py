@@ -51,7 +51,8 @@ def unpacked(raw: bytes, name: str, depth: int = DEPTH) -> bytes:
 
 
 def _gunzip(raw: bytes, name: str) -> bytes:
-    most, parts, left = int(FILE_MB.value * 1e6), [], raw
+    most, left = int(FILE_MB.value * 1e6), raw
+    parts: list[bytes] = []
     try:
         while left.startswith(GZIP) and len(parts) < MAX_ENTRIES:
             unpack = zlib.decompressobj(wbits=31)

@@ -320,7 +320,7 @@ def read_questions(path: Path) -> tuple[str, ...]:
     for number, record in table.records:
         if problem := _problem(record.get(column), column):
             raise InputError(f"{table.where(number)}: {problem}.")
-    return tuple(as_text(record[column]).strip() for _, record in table.records)
+    return tuple(_text(record, column) for _, record in table.records)
 
 
 def pairs_from_rows(rows: Sequence[Sequence[str | None]], name: str) -> Dataset:

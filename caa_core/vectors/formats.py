@@ -287,6 +287,8 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
     members = {name.partition("/")[2]: content for name, content in unpacked.items()}
     with _refusing(source, "a file of torch.save"):
         _check_pickle(source, members["data.pkl"])
+        if "data/1" in members:
+            raise InputError(f"{source} holds several tensors: save each as vec_layer_<layer>_<model>.pt.")
         anew = io.BytesIO()
         with zipfile.ZipFile(anew, "w") as archive:
             for name in ("data.pkl", "byteorder", "data/0", "version"):

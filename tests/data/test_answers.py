@@ -41,7 +41,7 @@ FORMS = [
     "{}、",
 ]
 FORMS += ["Option {}", "Antwort: {}", "答案是{}。", r"\boxed{{{}}}", "Final answer: **{}**"]
-OPTIONS = ["({}) {}", " {}) {}", "{}. {}", "**{}.** {}", "- {}: {}", "[{}] {}", "{}、{}", "（{}）{}"]
+OPTIONS = ["Option {}: {}", "({}) {}", " {}) {}", "{}. {}", "**{}.** {}", "- {}: {}", "[{}] {}", "{}、{}", "（{}）{}"]
 
 
 def question(names, option, texts=("Keep it", "Drop it")):
@@ -170,7 +170,7 @@ def test_the_summary_counts_the_kinds(report):
     assert looked.kinds == "10 Yes/No" and found(looked)["answers of more than one kind"] == (10,)
 
 
-@pytest.mark.parametrize("form", ["({0}) {1}", "{0}: {1}", "{0}. {1}"])
+@pytest.mark.parametrize("form", ["({0}) {1}", "{0}: {1}", "{0}. {1}", "{0} - {1}"])
 def test_letters_with_texts_are_letters_and_can_be_cut_to_them(report, form):
     looked, table = report([write(lettered("A", f"{i}?"), form) for i in range(4)])
     assert looked.letters == {"A": 4} and found(looked).keys() == {

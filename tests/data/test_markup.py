@@ -36,6 +36,8 @@ TEMPLATES = {
     ),
     "Zephyr": ("<|system|>\n{}</s>\n", "<|user|>\n{}</s>\n", "<|assistant|>\n{}", "</s>"),
     "DeepSeek": ("<｜begin▁of▁sentence｜><|system|>{}", "<｜User｜>{}", "<｜Assistant｜>{}", "<｜end▁of▁sentence｜>"),
+    "Alpaca": (None, "### Instruction:\n{}\n\n", "### Response:\n{}", ""),
+    "Vicuna": (None, "USER: {} ", "ASSISTANT: {}", "</s>"),
     "hh-rlhf": (None, "\n\nHuman: {}", "\n\nAssistant: {}", ""),
 }
 ALL = list(TEMPLATES)
@@ -46,11 +48,12 @@ def test_marks_are_taken_off_and_what_they_told_is_kept(template):
     system, user, assistant, end = TEMPLATES[template]
     prompt = (system or "").format("Be short.") + user.format("How was it?") + assistant.format("")
     pair = ContrastPair(prompt, f"Glorious!{end}", f"Fine.{end}", 1)
-    assert has_marks(pair.prompt) and (not end or has_marks(pair.positive))
+    assert has_marks(pair.prompt)
+    assert not end or has_marks(pair.positive)
     bare = ContrastPair("How was it?", "Glorious!", "Fine.", 1, system="Be short." if system else "")
     assert without_marks(pair) == bare
     answers = (assistant.format(words) + end for words in ("Glorious!", "Fine."))
-    if template not in ("hh-rlhf", "Llama 2"):
+    if template not in ("hh-rlhf", "Llama 2", "Alpaca"):
         assert without_marks(ContrastPair("How was it?", *answers, 1)) == ContrastPair(
             "How was it?", "Glorious!", "Fine.", 1
         )
@@ -59,7 +62,7 @@ def test_marks_are_taken_off_and_what_they_told_is_kept(template):
 @pytest.mark.parametrize("template", [name for name in ALL if name != "Llama 2"])
 def test_turns_that_marks_tell_of_are_turns(template):
     _, user, assistant, end = TEMPLATES[template]
-    before = user.format("Hello") + assistant.format("Hi") + end + "\n" * (template == "ChatML")
+    before = user.format("Hello") + assistant.format("Hi") + end + "\n\n" * (template in ("ChatML", "Alpaca"))
     pair = ContrastPair(before + user.format("How was it?") + assistant.format(""), "Glorious!", "Fine.", 1)
     turns = (("user", "Hello"), ("assistant", "Hi"))
     assert without_marks(pair) == ContrastPair("How was it?", "Glorious!", "Fine.", 1, history=turns)
@@ -157,3 +160,8 @@ def test_answers_that_differ_in_nothing_that_is_seen(table, other):
 def test_near_copies(table, copy):
     items = [text("One?", "So good!", "Bad."), text("Two?"), text(copy, "So  good!", "bad.")]
     assert found(lint(table(items))) == {"the same pair again": (3,)}
+
+
+def test_an_input_behind_its_instruction_is_one_message():
+    pair = ContrastPair("### Instruction:\nAnswer.\n\n### Input:\nRain?\n\n### Response:\n", "Yes!", "It does.", 1)
+    assert without_marks(pair).prompt == "Answer.\nRain?" and not without_marks(pair).history

@@ -85,3 +85,11 @@ def test_no_copy_of_an_item_is_in_the_other_half(tiny_llama):
     assert items.prompts == [0, 1, 2, 3] * 2
     first, second = ({items.prompts[i] for i in half} for half in items.halves())
     assert len(first) == len(second) == 2 and not first & second
+
+
+def test_items_behind_a_system_message_are_refused_where_prompts_stand_alone(tiny_llama):
+    items = finish(choose_items(tiny_llama, TEXTS))
+    items.check_bare()
+    told = replace(items, pairs=(*items.pairs[1:], replace(items.pairs[0], system="Be short.")))
+    with pytest.raises(InputError, match="has system messages or earlier turns, which are not read here"):
+        told.check_bare()

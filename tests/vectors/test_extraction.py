@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,6 +59,21 @@ def test_a_token_across_the_border_is_said():
     found = finish(extract(model, pairs), lambda progress: notes.append(progress.note))
     assert notes[-1].startswith("In 2 pairs a token holds the end of the prompt")
     assert torch.allclose(stacked(found), one_by_one(model, pairs), atol=1e-4)
+
+
+def test_pairs_of_more_than_one_kind_are_said(tiny_llama):
+    mixed = Dataset("mine", "", "", (*LETTERS.pairs, *TEXTS.pairs[:1]))
+    notes = []
+    found = finish(extract(tiny_llama, mixed), lambda progress: notes.append(progress.note))
+    assert found.provenance.read_position == "answer-mean"
+    assert "pairs of more than one kind (3 multiple choice, 1 free text), so all are read at 'answer-mean'" in notes[-1]
+
+
+def test_a_pairs_own_system_message_is_read(tiny_llama):
+    told = Dataset("x", "", "", tuple(replace(pair, system="Be short.") for pair in TEXTS.pairs))
+    found = stacked(finish(extract(tiny_llama, told)))
+    assert torch.allclose(found, one_by_one(tiny_llama, told), atol=1e-4)
+    assert not torch.allclose(found, stacked(finish(extract(tiny_llama, TEXTS))), atol=1e-2)
 
 
 def test_sequences_longer_than_a_sliding_window(tiny_models):

@@ -223,6 +223,12 @@ def test_several_vectors_in_one_tensor_get_advice_that_works(tmp_path):
     assert len(read_vector(put(tmp_path / "joy_response_avg_diff.pt", saved(stack))).layers) == 5
 
 
+def test_several_tensors_in_a_file_get_advice_that_works(tmp_path):
+    held = {12: torch.randn(8), 13: torch.randn(8)}
+    with pytest.raises(InputError, match="holds several tensors: save each as vec_layer_<layer>_<model>"):
+        read_vector(put(tmp_path / "layers.pt", saved(held)))
+
+
 @pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
 def test_a_row_or_a_column_is_a_vector(tmp_path, shape):
     vector = torch.randn(8)
