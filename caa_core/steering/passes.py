@@ -93,6 +93,27 @@ def steered_logits_at(
     return logits
 
 
+@torch.enable_grad()
+def differentiable_logits_at(
+    model: SteerableModel,
+    inputs: Inputs,
+    additions: Sequence[torch.Tensor],
+    rows: Sequence[int],
+    columns: Sequence[int],
+) -> torch.Tensor:
+    """One forward pass that autograd follows, with something [rows, tokens, hidden_size] added to each block's output.
+
+    Returns float32 logits [places, vocabulary] at the given rows and columns.
+    """
+    with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
+        for layer, addition in enumerate(additions):
+            _add(model, layer, addition)
+        hidden = model.head.input[rows, columns].float()
+        model.head.skip(torch.nn.functional.linear(hidden, *_weights(model, torch.float32))[None])
+        logits = nnsight.save(tracer.result)
+    return logits[0]
+
+
 @torch.no_grad()
 def watch(
     model: SteerableModel, inputs: Inputs, plan: Plan, layers: Sequence[int], tokens: slice = slice(None)

@@ -14,7 +14,7 @@ from caa_core.steering.generation import BatchRow, Completion, Decoding, generat
 from caa_core.steering.interventions import Plan
 from caa_core.steering.pair_rows import PairRow, check_attention_mask, inputs_of
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
-from caa_core.steering.scoring import LOGITS
+from caa_core.steering.scored_items import LOGITS
 
 # Rows that are written at a time; the more, the less a token costs.
 ROWS = {"cpu": 32, "cuda": 256}

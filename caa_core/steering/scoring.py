@@ -13,30 +13,20 @@ import torch
 from transformers import DynamicCache
 
 from caa_core.data.pairs import ContrastPair
-from caa_core.errors import InputError
 from caa_core.model.loading import Inputs, SteerableModel
-from caa_core.model.prompts import NO_CUE, Cue, RenderedPair, render_pair
+from caa_core.model.prompts import NO_CUE, Cue, RenderedPair
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
-from caa_core.steering.pair_rows import (
-    KeysAndValues,
-    PairRow,
-    SharedPrefix,
-    check_attention_mask,
-    inputs_of,
-    keys_and_values,
-    read_shared_prefix,
-)
+from caa_core.steering.pair_rows import KeysAndValues, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered_logits_at
+from caa_core.steering.scored_items import LOGITS, ScoredItem, answers_of, fit, read_prefixes
 
 Steers = tuple[Steer, ...]
 
 # How many times as many tokens the cache of keys and values may hold as go through the model in one pass.
 CACHED = 16
-# How many numbers the logits of one pass may have: places that are predicted times the vocabulary.
-LOGITS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def score(
     Raises:
         InputError: what `check` raises.
     """
-    items = [_Item.of(model, pair, positions, cue, system) for pair in pairs]
+    items = [ScoredItem.of(model, pair, positions, cue, system) for pair in pairs]
     return (yield from _scored(model, items, runs, [positions] * len(runs)))
 
 
@@ -100,12 +90,12 @@ def score_rendered(
     Raises:
         InputError: answers that do not part in any token, or sequences that are too long.
     """
-    items = [_Item.placed(model, pair, choice, positions, f"Item {i}") for i, pair in enumerate(pairs, 1)]
+    items = [ScoredItem.placed(model, pair, choice, positions, f"Item {i}") for i, pair in enumerate(pairs, 1)]
     return (yield from _scored(model, items, runs, positions))
 
 
 def _scored(
-    model: SteerableModel, items: Sequence["_Item"], runs: Sequence[Steers], positions: Sequence[Positions]
+    model: SteerableModel, items: Sequence[ScoredItem], runs: Sequence[Steers], positions: Sequence[Positions]
 ) -> Generator[Progress, None, Scores]:
     check_attention_mask(model)
     found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
@@ -115,14 +105,14 @@ def _scored(
 
     def together(batch: list[int]) -> Iterator[Progress]:
         chosen = [items[i] for i in batch]
-        prefix = yield from _read_prefix(model, chosen, beginning, progress)
+        prefix = yield from read_prefixes(model, chosen, beginning, progress)
         for share, numbers in _PlanBatch(model, chosen, prefix, positions, runs).numbers():
             found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = numbers
             yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
         progress.advance(len(batch), 0)
 
     cached = min(CACHED * budget(model), cache_budget(model))
-    for batch in batches([item.row for item in items], cached, lambda batch: _fit(model, [items[i] for i in batch])):
+    for batch in batches([item.row for item in items], cached, lambda batch: fit(model, [items[i] for i in batch])):
         yield from in_halves(batch, together)
     yield progress
     return Scores(*found)
@@ -132,104 +122,7 @@ def check(model: SteerableModel, pair: ContrastPair, positions: Positions = AFTE
     """Raises InputError for a pair that cannot be scored: its answers do not share a prompt, do not part in any token,
     or are too long.
     """
-    _Item.of(model, pair, positions, cue)
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A pair as a row.
-
-    The first `split` tokens come before whatever is steered or predicted, so they are the same under every plan.
-    `columns` are the places at which something is predicted. `answers` says what, for the positive and the negative
-    answer: indices among the columns, and tokens. A multiple-choice item counts at its last column only, where the
-    letters part; what the columns before predict is common to both.
-    """
-
-    row: PairRow
-    prompt_length: int
-    thought: int
-    split: int
-    choice: bool
-    columns: tuple[int, ...]
-    answers: tuple[tuple[list[int], list[int]], ...]
-
-    @classmethod
-    def of(cls, model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue, system: str = "") -> "_Item":
-        where = f"Item {pair.line}"
-        if pair.negative_prompt:
-            raise InputError(f"{where} has two prompts; only answers to one prompt can be scored against each other.")
-        rendered = render_pair(model.tokenizer, pair, system, cue)
-        return cls.placed(model, rendered, pair.is_choice, [positions], where)
-
-    @classmethod
-    def placed(
-        cls, model: SteerableModel, rendered: RenderedPair, choice: bool, positions: Sequence[Positions], where: str
-    ) -> "_Item":
-        if not rendered.part:
-            raise InputError(f"{where}: its answers do not part in any token of {model.name}.")
-        sides = rendered.positive, rendered.negative
-        start = min(side.start for side in sides)
-        prompt_length = min(side.prompt_length for side in sides)
-        ends = [rendered.shared + 1 if choice else len(side.ids) for side in sides]
-        # Token i is predicted where token i - 1 lies, and the last token of an answer predicts nothing that counts.
-        row = PairRow.of(rendered, *(end - 1 for end in ends))
-        row.check(model, where)
-        places = [list(range(start - 1, end - 1)) for end in ends]
-        places[1] = row.columns(places[1])
-        columns = tuple(dict.fromkeys([*places[0], *places[1]]))
-        answers = tuple(
-            ([columns.index(place) for place in side], list(answer.ids[start:end]))
-            for side, answer, end in zip(places, sides, ends, strict=True)
-        )
-        thought = sides[0].thought_tokens
-        split = min([start - 1, *(rule.span(prompt_length, thought)[0] for rule in positions)])
-        return cls(row, prompt_length, thought, split, choice, columns, answers)
-
-    @property
-    def tail(self) -> int:
-        """Tokens behind the prefix."""
-        return self.row.length - self.split
-
-
-def _fit(model: SteerableModel, items: Sequence[_Item]) -> bool:
-    """Whether items may go through the model together, each with one copy of its tail."""
-    return (
-        len(items) * max(item.tail for item in items) <= budget(model)
-        and sum(len(item.columns) for item in items) * model.vocab_size <= LOGITS
-    )
-
-
-def _read_prefix(
-    model: SteerableModel, items: Sequence[_Item], beginning: SharedPrefix, progress: Progress
-) -> Generator[Progress, None, list[KeysAndValues]]:
-    """Keys and values of the items' prefixes, by layer, right-padded to the longest, one row an item."""
-    rows = [PairRow(item.row.ids[: item.split], item.split, item.split) for item in items]
-    widest = max(row.length for row in rows)
-    order, parts = [], []
-    for batch in batches(rows, budget(model)):
-        order.extend(batch)
-        parts.append(_read_rows(model, [rows[i] for i in batch], beginning, widest))
-        yield progress.advance(0, sum(rows[i].length for i in batch))
-    back = torch.tensor(order, device=model.device).argsort()
-    layers = (zip(*layer, strict=True) for layer in zip(*parts, strict=True))
-    return [(torch.cat(keys)[back], torch.cat(values)[back]) for keys, values in layers]
-
-
-@torch.no_grad()
-def _read_rows(
-    model: SteerableModel, rows: Sequence[PairRow], beginning: SharedPrefix, widest: int
-) -> list[KeysAndValues]:
-    """Keys and values of some rows by layer, [rows, heads, widest, head size] each; none where rows are empty."""
-    cache = beginning.cache(len(rows))
-    if max(row.length for row in rows) > beginning.length:
-        inputs = inputs_of(model, rows, [beginning.length] * len(rows))
-        inputs.cache = cache
-        model.call(inputs)
-
-    def padded(kept: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(kept, (0, 0, 0, widest - kept.shape[2]))
-
-    return [(padded(keys), padded(values)) for keys, values in keys_and_values(cache)]
+    ScoredItem.of(model, pair, positions, cue)
 
 
 class _PlanBatch:
@@ -238,7 +131,7 @@ class _PlanBatch:
     def __init__(
         self,
         model: SteerableModel,
-        items: Sequence[_Item],
+        items: Sequence[ScoredItem],
         prefix: list[KeysAndValues],
         positions: Sequence[Positions],
         runs: Sequence[Steers],
@@ -297,7 +190,7 @@ class _PlanBatch:
         return [r for r, _ in places], [column for _, column in places]
 
 
-def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
+def _numbers(items: Sequence[ScoredItem], unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
     """[4, runs, items]: positive, negative, mass and KL.
 
     unsteered: log-probabilities [places, vocabulary]; steered: [places, runs, vocabulary].
@@ -305,13 +198,4 @@ def _numbers(items: Sequence[_Item], unsteered: torch.Tensor, steered: torch.Ten
     kl = kl_divergence(unsteered, steered)
     sizes = [len(item.columns) for item in items]
     parts = zip(items, torch.split(steered, sizes), torch.split(kl, sizes), strict=True)
-    return torch.stack([torch.stack([*_answers(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()
-
-
-def _answers(item: _Item, logp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positive, negative and mass [runs] of one item, from log-probabilities [places, runs, vocabulary]."""
-    positive, negative = (logp[places, :, tokens] for places, tokens in item.answers)
-    if not item.choice:
-        return positive.mean(0), negative.mean(0), logp.new_full(logp.shape[1:2], torch.nan)
-    mass = (positive[:-1].sum(0) + torch.logaddexp(positive[-1], negative[-1])).exp()
-    return positive[-1], negative[-1], mass
+    return torch.stack([torch.stack([*answers_of(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()
