@@ -1,21 +1,49 @@
 """How often each sentence is said of vectors that have no effect, and of vectors that have one.
 
-    python -m benchmarks.nulls [--runs N]
+    python -m benchmarks.nulls [--runs N] [--vectors N] [--model MODEL] [NAME ...]
 
-Vectors without effect are drawn as the controls are, so each has one of its own by chance; `spread` says how far apart
-these lie, in standard deviations between items.
+Vectors without effect are drawn as the controls are, so each has one of its own by chance; in the simulation `spread`
+says how far apart these lie, in standard deviations between items. On the model they are drawn for each of the presets
+NAME, with its vector's norm at every layer: at random, and from its pairs with labels exchanged by coins.
 """
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+import torch
 
-from caa_core.metrics.cross_fitting import CONTROLS, chosen, cross_fitted, grade, two_sided
+from caa_core.data.presets import find_pairs, find_test_pairs, presets
+from caa_core.measuring.proposal import judged_cells, judged_halves, propose
+from caa_core.measuring.sweep import sweep
+from caa_core.measuring.vector_controls import Ground, ground
+from caa_core.measuring.verdict import judge
+from caa_core.metrics.controls import random_controls
+from caa_core.metrics.cross_fitting import (
+    CONTROLS,
+    LEVEL,
+    NONE_SHOWN,
+    chosen,
+    cross_fitted,
+    grade,
+    sign_patterns,
+    two_sided,
+)
 from caa_core.metrics.estimates import means_of
+from caa_core.metrics.items import choose_items
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel, load
+from caa_core.progress import finish
+from caa_core.vectors.extraction import preset_vector
+from caa_core.vectors.vector import SteeringVector
 
 # Layers of a simulated model; an effect is there at some of them, as in a real one.
 LAYERS, WIDTH = 12, 2.0
+
+# Multipliers at which what is told from controls is measured.
+MULTIPLIERS = (-1.0, 1.0)
 
 
 def simulate(
@@ -38,8 +66,7 @@ def simulate(
         p, direction = two_sided(cross_fitted(estimates), [cross_fitted(one) for one in kinds])
         there = chosen(estimates)[1 - halves]
         (size,) = means_of(changes[np.arange(prompts), there][None])
-        found = grade(float(p), int(direction), size)
-        said[f"{found}, {'with' if direction > 0 else 'against'}" if found == "effect" else found] += 1
+        said[_sentence(grade(float(p), int(direction), size), int(direction))] += 1
     return {sentence: count / runs for sentence, count in sorted(said.items())}
 
 
@@ -49,17 +76,78 @@ def _controls(random: np.random.Generator, count: int, prompts: int, spread: flo
     return own + random.standard_normal((count, 2, LAYERS)) * np.sqrt(2 / prompts)
 
 
+def _sentence(said: str, direction: int) -> str:
+    return f"{said}, {'with' if direction > 0 else 'against'}" if said == "effect" else said
+
+
+def on_model(model: SteerableModel, name: str, vectors: int) -> dict[str, dict[str, float]]:
+    """By the kind of vectors without effect, the share of `vectors` of them of which each thing is said on a preset's
+    held-out items ("joy", "joy:ab").
+    """
+    vector = finish(preset_vector(model, presets()[name.partition(":")[0]]))
+    items = finish(choose_items(model, find_test_pairs(name)))
+    stands_on = finish(ground(model, items, vector, list(vector.layers), find_pairs(name)))
+    drawn = {"random": _random(vector, vectors), "shuffled": _shuffled(vector, stands_on, vectors)}
+    found = {}
+    for kind, nulls in drawn.items():
+        said = Counter(_said(model, items, null, stands_on, seed) for seed, null in enumerate(nulls))
+        found[kind] = {sentence: count / vectors for sentence, count in sorted(said.items())}
+    return found
+
+
+def _said(model: SteerableModel, items, vector: SteeringVector, stands_on: Ground, seed: int) -> str:
+    """What is said of a vector: by exact passes where estimates tell it from controls."""
+    found = stands_on.first_order(vector, CONTROLS, seed)
+    if found.rank[0] > LEVEL:
+        return NONE_SHOWN
+    layers = sorted({stands_on.layers[i] for i in chosen(found.own)})
+    kept = [stands_on.layers.index(layer) for layer in layers]
+    found, halves = replace(found, own=found.own[:, kept]), judged_halves(items)
+    swept = finish(sweep(model, items, vector, layers, MULTIPLIERS, counts=False))
+    cells = judged_cells(swept, found.own, halves)
+    verdict = judge(swept, propose(swept, found.own, halves), cells, halves, found)
+    return f"{verdict.grade}, {verdict.direction}" if verdict.effect else verdict.grade
+
+
+def _random(vector: SteeringVector, count: int) -> Iterator[SteeringVector]:
+    for layers in random_controls(vector, list(vector.layers), count, seed=77):
+        yield replace(vector, layers=layers)
+
+
+def _shuffled(vector: SteeringVector, stands_on: Ground, count: int) -> Iterator[SteeringVector]:
+    differences = stands_on.differences
+    assert differences, "a preset's pairs are known"
+    for signs in sign_patterns(differences.value.shape[1], count, seed=77_000):
+        means = torch.nn.functional.normalize(differences.mean_with(signs), dim=-1)
+        layers = {layer: mean * vector.norm(layer) for layer, mean in zip(stands_on.layers, means, strict=True)}
+        yield replace(vector, layers=layers)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000)
-    runs = parser.parse_args().runs
-    print("| prompts | spread | effect | said |\n| --- | --- | --- | --- |")
-    for effect in (0.0, 1.5):
-        for prompts in (8, 20, 40):
-            for spread in (0.0, 0.3, 0.6):
-                said = simulate(runs, prompts, spread, effect)
-                print(f"| {prompts} | {spread} | {effect} | {', '.join(f'{k} {v:.1%}' for k, v in said.items())} |")
+    parser.add_argument("--runs", type=int, default=1000, help="of the simulation; 0 for none")
+    parser.add_argument("--vectors", type=int, default=200, help="of each kind, on the model; 0 for none")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("names", nargs="*", default=["joy", "formal", "refusal", "joy:ab"], metavar="NAME")
+    options = parser.parse_args()
+    if options.runs:
+        print("| prompts | spread | effect | said |\n| --- | --- | --- | --- |")
+        for effect in (0.0, 1.5):
+            for prompts in (8, 20, 40):
+                for spread in (0.0, 0.3, 0.6):
+                    said = simulate(options.runs, prompts, spread, effect)
+                    print(f"| {prompts} | {spread} | {effect} | {_in_words(said)} |", flush=True)
+    if options.vectors:
+        model = load(options.model, "float32")
+        print("\n| items | vectors | said |\n| --- | --- | --- |")
+        for name in options.names:
+            for kind, said in on_model(model, name, options.vectors).items():
+                print(f"| {name} | {options.vectors} {kind} | {_in_words(said)} |", flush=True)
+
+
+def _in_words(said: dict[str, float]) -> str:
+    return ", ".join(f"{sentence} {share:.1%}" for sentence, share in said.items())
 
 
 if __name__ == "__main__":

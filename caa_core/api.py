@@ -242,7 +242,9 @@ def evaluate(
     cue: str = CUE.default,
     paper_counting: bool = PAPER_COUNTING.default,
     counts: bool = COUNTS.default,
-    controls: int = CONTROLS.default,
+    made_from: PairSource | None = None,
+    controls: int = EvaluationRequest.options()["controls"].default,
+    exact_controls: int = 0,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Evaluation]:
     """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
@@ -259,7 +261,10 @@ def evaluate(
         cue: words between the prompt and the answer, such as "Answer:".
         paper_counting: only the letters A and B count.
         counts: whether answers are written too, and which of the two they are.
-        controls: how many random vectors of the same norm, and as many from shuffled labels, stand beside it.
+        made_from: the pairs that the vector was made from, where those are not a preset's; a verdict takes them.
+        controls: how many random vectors of the same norm, and as many from shuffled labels, its estimate is held
+            against; 0 for none, and no verdict.
+        exact_controls: how many of each are scored as the vector is, beside that; 0, or at least 39.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
@@ -272,7 +277,9 @@ def evaluate(
         cue=cue,
         paper_counting=paper_counting,
         counts=counts,
+        made_from=find_pairs(made_from) if isinstance(made_from, str | Path) else made_from,
         controls=controls,
+        exact_controls=exact_controls,
     )
     found = yield from _vector(model, vector, request.layers_known(model.num_layers))
     return (yield from _evaluate(model, request, found))

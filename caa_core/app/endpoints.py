@@ -349,7 +349,9 @@ def _evaluate_arguments() -> dict[str, Block]:
         "data_file": _file("data_file"),
         "layers": _text("layers"),
         "multipliers": _text("multipliers"),
-        **{name: argument(name, options[name]) for name in ("positions", "controls", "counts", "paper_counting")},
+        "positions": argument("positions", options["positions"]),
+        "controls": argument("controls", CONTROLS),  # as it was promised; a verdict takes more, and has them
+        **{name: argument(name, options[name]) for name in ("counts", "paper_counting")},
         "cue": _text("cue"),
         "columns": _text("columns"),
         "limit": gr.Number(None, label="limit"),

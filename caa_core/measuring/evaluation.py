@@ -11,11 +11,14 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.sweep import RunScores, Sweep, sweep
+from caa_core.measuring.vector_controls import FEWEST, FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
-from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.controls import check_controls
+from caa_core.metrics.cross_fitting import CONTROLS as ENOUGH
+from caa_core.metrics.grid import parse_layers, whole
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYERS, MULTIPLIERS, PAPER_COUNTING, POSITIONS
-from caa_core.metrics.requests import Request, option
+from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, showing
@@ -28,7 +31,31 @@ ALL, MIDDLE, EVERY_THIRD = "all", "middle third", "every third"
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
 KEPT = 4_000_000
 
-MOST_CONTROLS = 200  # verdicts of which the controls are kept
+MOST_CONTROLS = 20  # verdicts of which the controls are kept
+
+
+def _controls(typed: Any) -> int:
+    """As many as a verdict takes, or more; 0 for none."""
+    count = whole(typed, "The number of controls")
+    return max(ENOUGH, check_controls(count)) if count else 0
+
+
+def _exact_controls(typed: Any) -> int:
+    """None, or as many as can contradict a verdict. Raises InputError for fewer."""
+    count = whole(typed, "The number of exact controls")
+    if count and count < FEWEST:
+        raise InputError(f"Exact controls: fewer than {FEWEST} of a kind decide nothing; give 0 or at least {FEWEST}.")
+    return check_controls(count) if count else 0
+
+
+EXACT_CONTROLS = Option(
+    label="Exact controls of each kind",
+    default=0,
+    parse=_exact_controls,
+    help=f"so many by passes of the model too, at least {FEWEST}: slow",
+    info=f"Scored as the vector is: slow. 0, or at least {FEWEST}; the verdict must not be contradicted by them.",
+    metavar="N",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +63,8 @@ class EvaluationRequest(Request):
     """What is asked of a vector.
 
     data: the test items. made_from: the pairs of the vector, whose labels are shuffled for controls; where None, those
-    of the preset that the vector says it was made from, else the items. layers: as the person wrote it, since what it
-    means depends on vector and model.
+    of the preset that the vector says it was made from. layers: as the person wrote it, since what it means depends on
+    vector and model.
     """
 
     data: Dataset
@@ -55,7 +82,15 @@ class EvaluationRequest(Request):
     cue: Cue = option(CUE)
     paper_counting: bool = option(PAPER_COUNTING)
     counts: bool = option(COUNTS)
-    controls: int = option(CONTROLS)
+    controls: int = option(
+        CONTROLS,
+        default=ENOUGH,
+        parse=_controls,
+        help=f"so many random vectors, and so many from shuffled labels, by their estimates; at least {ENOUGH}",
+        info=f"Random vectors of the same norm, and as many from shuffled labels: at least {ENOUGH}, which cost no "
+        "passes. 0: no verdict.",
+    )
+    exact_controls: int = option(EXACT_CONTROLS)
 
     def layers_known(self, num_layers: int) -> list[int] | None:
         """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""
@@ -121,14 +156,18 @@ def evaluate(
     work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings)
     swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
-    made_from = request.made_from or pairs_behind(vector.provenance)
-    conclusion = yield from conclude(model, swept, vector, made_from, request.controls, known=known)
+    own = request.made_from or pairs_behind(vector.provenance)
+    conclusion = yield from conclude(model, swept, vector, own, request.controls, request.exact_controls, known)
     return Evaluation(swept, conclusion, settings, provenance)
 
 
 def pack(known: KeptNumbers) -> dict[str, Any]:
-    """What is known as plain data, the latest `KEPT` bytes of it; readings are float32, which is what they are."""
+    """What is known as plain data, the latest `KEPT` bytes of it; numbers are float32, which is what readings are."""
     changes = {key: known.changes[key].tolist() for key in [*known.changes][-MOST_CONTROLS:]}
+    estimates = {
+        key: [*(_text(part) for part in (found.own, found.random, found.shuffled)), found.prompts]
+        for key, found in [*known.first_order.items()][-MOST_CONTROLS:]
+    }
     readings = {key: [_text(part) for part in vars(reading).values()] for key, reading in known.readings.items()}
     room, latest = KEPT, []
     for key, parts in reversed(readings.items()):
@@ -136,18 +175,23 @@ def pack(known: KeptNumbers) -> dict[str, Any]:
         if room < 0:
             break
         latest.append((key, parts))
-    return {"readings": dict(reversed(latest)), "changes": changes}
+    return {"readings": dict(reversed(latest)), "first_order": estimates, "changes": changes}
 
 
 def unpack(kept: Any) -> KeptNumbers:
     """What was packed. Raises InputError for anything else."""
     try:
         readings = {str(key): _reading(parts) for key, parts in kept["readings"].items()}
-        # Two kinds of controls; what was kept before has a third axis, of one cell.
-        changes = {str(key): np.array(found, float).reshape(2, -1) for key, found in kept["changes"].items()}
+        # What was kept before has controls by exact passes under another rule, which nothing asks for.
+        estimates = {str(key): _estimates(*parts) for key, parts in kept.get("first_order", {}).items()}
+        changes = {str(key): np.array([*map(list, found)], float) for key, found in kept["changes"].items()}
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("What was kept of earlier measurements cannot be read.") from error
-    return KeptNumbers(readings, changes)
+    return KeptNumbers(readings, estimates, changes)
+
+
+def _estimates(own: str, random: str, shuffled: str, prompts: int) -> FirstOrder:
+    return FirstOrder(_numbers(own).reshape(2, -1), _numbers(random), _numbers(shuffled), int(prompts))
 
 
 def _reading(parts: Sequence[str | None]) -> RunScores:
@@ -163,7 +207,7 @@ def _reading(parts: Sequence[str | None]) -> RunScores:
 
 def _text(numbers: np.ndarray | None) -> str | None:
     """Numbers as text; None where there are none."""
-    if numbers is None or np.isnan(numbers).all():
+    if numbers is None or (len(numbers) and np.isnan(numbers).all()):
         return None
     return base64.b64encode(numbers.astype("<f4").tobytes()).decode()
 

@@ -1,8 +1,7 @@
-"""Is it an effect? A sweep's cell beside controls, and the settings that are proposed, in words and numbers.
+"""Is it an effect, and which way? By first-order estimates, their controls, and exact passes where they chose.
 
-Settings are chosen on one half of the items and judged on the other, so that the best of many cells gets no credit for
-being the best by chance. Controls are vectors of the same norm: drawn at random, and made from pairs whose labels were
-shuffled.
+The procedure is that of :mod:`caa_core.metrics.cross_fitting`: where a vector is judged was chosen on other items, and
+its controls choose as it does. How large the effect is, is measured by exact passes in the cells that were chosen.
 """
 
 from collections.abc import Generator, Sequence
@@ -12,44 +11,75 @@ from typing import Any
 import numpy as np
 
 from caa_core.data.pairs import Dataset
-from caa_core.measuring.sweep import Place, RunScores, Sweep, score_runs
+from caa_core.measuring.proposal import (
+    Halves,
+    JudgedCell,
+    Proposal,
+    change,
+    judged_cells,
+    judged_halves,
+    layers_of,
+    prompts_at,
+    propose,
+    seen,
+)
+from caa_core.measuring.sweep import RunScores, Sweep
+from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
 from caa_core.metrics.cache import key
-from caa_core.metrics.controls import CONTROLS, Control, random_controls, shuffled_controls
-from caa_core.metrics.estimates import LEAST, SAFE_KL, Estimate, mean_of, objections, reach
+from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade
+from caa_core.metrics.estimates import LEAST, Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition
-from caa_core.steering.interventions import Steer
-from caa_core.vectors.extraction import AUTOMATIC
+from caa_core.steering.gradients import NoEstimateError
 from caa_core.vectors.vector import SteeringVector
 
-FEWEST_ITEMS = 4
-
-SEED = 0  # of the controls
-
 NOT_YET = "Not judged yet: the sweep is not finished."
+
+# Prompts of the vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
+ENOUGH_LABELS = 6
+
+# Where a verdict holds: at both signs of the multiplier, at one only, at both alike, at none by itself; or at the only
+# sign that was tried.
+BOTH, POSITIVE, NEGATIVE, ALIKE, NEITHER = "both", "positive", "negative", "alike", "neither"
+ONLY_POSITIVE, ONLY_NEGATIVE = "only positive tried", "only negative tried"
+
+WAYS = {
+    BOTH: "both ways: positive multipliers move it one way and negative ones the other",
+    POSITIVE: "one way only: at positive multipliers",
+    NEGATIVE: "one way only: at negative multipliers",
+    ALIKE: "though both signs of the multiplier move it the same way",
+    NEITHER: "though not clear at either sign of the multiplier by itself",
+    ONLY_POSITIVE: "at positive multipliers; no others were tried",
+    ONLY_NEGATIVE: "at negative multipliers; no others were tried",
+}
 
 
 @dataclass
 class KeptNumbers:
     """What earlier evaluations found, each under a name for all that it depends on.
 
-    readings: of cells. changes: of random and of shuffled controls, how far each moves the items: [2, controls].
+    readings: of cells. first_order: of a vector and its controls. changes: by exact controls, [kinds, controls].
     """
 
     readings: dict[str, RunScores] = field(default_factory=dict)
+    first_order: dict[str, FirstOrder] = field(default_factory=dict)
     changes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a vector does at one layer and multiplier, beside its controls.
+    """What a vector does, beside its controls. What was kept before there were grades has none.
 
-    difference: the mean change of `items` against the unsteered model, over both letter orders (`as_given`: in the
-    order given; free text has one only). random, shuffled: how far
-    `controls` vectors of the same norm each change it: the least and the most, where no change always lies between;
-    None without controls. effect: None where it cannot be told.
+    layer, multiplier: what is proposed. cells: where each half of the items was judged, chosen by the other half.
+    difference: the mean change in the vector's direction, that is of the change at positive multipliers and of the
+    opposite of that at negative ones, over both letter orders (`as_given`: in the order given; free text has one only);
+    below 0 the vector works backwards. positive, negative: the changes themselves. estimate: T, to first order, in nats
+    a token for a multiplier of 1; random, shuffled: what 95 % of `controls` vectors of each kind lie within, None
+    without them. p: of T among them; None where there is none. exact: how far exact controls of each kind change the
+    items, [least, most]. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not judged; effect: the same
+    as True, None and False. direction: "with", "against", or "" where no effect is called one. ways: where it
+    holds, see `WAYS`.
     """
 
     layer: int
@@ -63,6 +93,16 @@ class Verdict:
     controls: int
     measure: str
     text: str
+    grade: str = ""
+    direction: str = ""
+    ways: str = ""
+    prompts: int = 0
+    cells: tuple[JudgedCell, ...] = ()
+    positive: Estimate | None = None
+    negative: Estimate | None = None
+    estimate: float | None = None
+    p: float | None = None
+    exact: tuple[tuple[float, float], ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -73,38 +113,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """The layer and multiplier that move the answers most, and the largest multiplier that is safe there.
-
-    difference: what was seen on the `chosen_on` items that they were chosen on. safe_multiplier: the largest positive
-    one (the largest negative one where none is positive) that costs less than `SAFE_KL`; safe_kl: its cost in nats on
-    the other `reported_on` items.
-    """
-
-    layer: int
-    multiplier: float
-    difference: float
-    safe_multiplier: float
-    safe_kl: float
-    chosen_on: int
-    reported_on: int
-
-    def summary(self) -> dict[str, Any]:
-        """As plain data, with the reason in words."""
-        return {**plain(self), "reason": str(self)}
-
-    def __str__(self) -> str:
-        return (
-            f"Layer {self.layer}: on the {self.chosen_on} items it was chosen on, × {self.multiplier:g} there moves "
-            f"the answers furthest the way it should ({self.difference:+.2f}) of all cells that cost less than "
-            f"{SAFE_KL:g} nats. The largest multiplier under that cost there is {self.safe_multiplier:g} (KL "
-            f"{self.safe_kl:.2f} nats on the other {self.reported_on} items)."
-        )
-
-
-@dataclass(frozen=True)
 class Conclusion:
-    """A proposal and the verdict on it; None and the reason in `text` where there are too few items or no safe cell.
+    """A proposal and the verdict on it; None and the reason in `text` where there are too few items.
 
     shuffled_from: the data whose labels were shuffled.
     """
@@ -119,133 +129,214 @@ def conclude(
     model: SteerableModel,
     swept: Sweep,
     vector: SteeringVector,
-    made_from: Dataset | None = None,
+    own: Dataset | None = None,
     controls: int = CONTROLS,
+    exact: int = 0,
     known: KeptNumbers | None = None,
 ) -> Generator[Progress, None, Conclusion]:
-    """Choose settings on one half of the items and judge them on the other. Yields `Progress`.
+    """Choose on each half of the items, and judge on the other. Yields `Progress`.
 
     Args:
-        made_from: the pairs of the vector; the test items stand in for pairs that are not known.
-        controls: how many random vectors, and how many from shuffled labels; 0 for none.
-        known: where controls are looked up that were measured before, and put in.
+        own: the pairs that the vector was made from; None where they are not known.
+        controls: how many random vectors, and how many from shuffled labels, by their estimates; 0 for none.
+        exact: how many of each by exact passes too.
+        known: where numbers are looked up that were found before, and put in.
     """
-    proposal = propose(swept)
-    if isinstance(proposal, str):
-        return Conclusion(None, None, proposal)
-    place = (proposal.layer, proposal.multiplier)
-    half = swept.items.halves()[1]
-    pairs = made_from or Dataset(swept.items.name, "test items", swept.items.sha256, swept.items.pairs)
-    random = shuffled = np.zeros(0)
+    known = known or KeptNumbers()
+    halves, layers = judged_halves(swept.items), layers_of(swept)
+    if not layers:
+        return Conclusion(None, None, "Not judged: no multiplier but 0 was tried.")
+    if not all(halves):
+        text = f"Not judged: 1 prompt is too few to choose on some and judge on others; give at least {ENOUGH_PROMPTS}."
+        return Conclusion(None, None, text)
+    estimated: FirstOrder | None = None
+    why = ""
     if controls:
-        read_at = vector.provenance.read_position if made_from else ""
-        position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
-        judged, steer = swept.items.some(half), Steer(vector.at(proposal.layer), *place)
-        drawn_from = pairs.pairs, controls, SEED, position
-        name = key(model, judged.pairs, judged.positions, judged.cue, steer, *drawn_from)
-        found = (known or KeptNumbers()).changes
-        if name not in found:
-            layers = [proposal.layer]
-            drawn = random_controls(vector, layers, controls, SEED)
-            drawn += yield from shuffled_controls(model, pairs, vector, layers, controls, SEED, position)
-            found[name] = (yield from _moved(model, swept, place, drawn, half)).reshape(2, controls)
-        random, shuffled = found[name]
-    verdict = verdict_on(swept, place, random, shuffled, half)
-    return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", pairs.name if controls else "")
+        name = key(model, swept.items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
+        name += vector.provenance.read_position
+        try:
+            if name not in known.first_order:
+                found = yield from ground(model, swept.items, vector, layers, own)
+                known.first_order[name] = found.first_order(vector, controls)
+            estimated = known.first_order[name]
+        except NoEstimateError as error:
+            why = str(error)
+    estimates = estimated.own if estimated else seen(swept, halves)
+    cells = judged_cells(swept, estimates, halves)
+    reach: tuple[tuple[float, float], ...] = ()
+    if estimated and exact:
+        reach = yield from exact_controls(model, swept, vector, own, cells, halves, exact, known.changes)
+    proposal = propose(swept, estimates, halves)
+    verdict = judge(swept, proposal, cells, halves, estimated, reach)
+    if why:
+        verdict = replace(verdict, grade=UNDECIDED, text=f"Not decided: {why} {_numbers(verdict)}")
+    return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", own.name if own and estimated else "")
 
 
-def propose(swept: Sweep) -> Proposal | str:
-    """Chosen on the first half of the items: a proposal, or in words why there is none."""
-    first, second = swept.items.halves()
-    if 2 * min(len(first), len(second)) < FEWEST_ITEMS:
-        return f"{len(first) + len(second)} items are too few to choose on one half and judge on the other."
-    half = {place: reading.some(first) for place, reading in swept.readings.items() if place[1]}
-    baseline = swept.baseline.some(first)
-    safe = {place: reading for place, reading in half.items() if reading.kl.mean() < SAFE_KL}
-    if not safe:
-        return f"There is no multiplier but 0 that costs less than {SAFE_KL:g} nats, so none is proposed."
-    moved = {place: (reading.paired - baseline.paired).mean() for place, reading in safe.items()}
-    layer, multiplier = max(moved, key=lambda place: np.sign(place[1]) * moved[place])
-    there = [m for at, m in safe if at == layer]
-    largest = max(there) if max(there) > 0 else min(there)
-    return Proposal(
-        layer,
-        multiplier,
-        float(moved[layer, multiplier]),
-        largest,
-        float(swept.readings[layer, largest].some(second).kl.mean()),
-        len(first),
-        len(second),
-    )
+def judge(
+    swept: Sweep,
+    proposal: Proposal,
+    cells: Sequence[JudgedCell],
+    halves: Halves,
+    found: FirstOrder | None,
+    exact: tuple[tuple[float, float], ...] = (),
+) -> Verdict:
+    """The verdict by changes in the cells that were chosen, and by estimates; without these, figures alone."""
+    items, indices = swept.items, [i for half in halves for i in half]
 
+    def at(sign: int, given: bool = False) -> np.ndarray | None:
+        """Changes of the items in their cells of one sign, [items]; None where none was tried."""
+        places = [(cell.layer, m) for cell in cells for m in cell.multipliers if m * sign > 0]
+        parts = [change(swept, place, half, given) for place, half in zip(places, halves, strict=bool(places))]
+        return np.concatenate(parts) if places else None
 
-def _moved(
-    model: SteerableModel, swept: Sweep, place: Place, controls: Sequence[Control], half: Sequence[int]
-) -> Generator[Progress, None, np.ndarray]:
-    """How far each of some controls moves the items of a half at one layer and multiplier: [controls]."""
-    layer, multiplier = place
-    runs = [(Steer(control[layer], layer, multiplier),) for control in controls]
-    baseline, *scores = yield from score_runs(model, swept.items.some(half), runs)
-    return np.array([(one.paired - baseline.paired).mean() for one in scores])
+    def size(given: bool = False) -> np.ndarray:
+        sides = [sign * moved for sign in (1, -1) if (moved := at(sign, given)) is not None]
+        return np.mean(sides, axis=0)
 
-
-def verdict_on(swept: Sweep, place: Place, random: np.ndarray, shuffled: np.ndarray, indices: Sequence[int]) -> Verdict:
-    """The verdict on a cell, by some of the items.
-
-    Args:
-        random, shuffled: how far controls of each kind, of the same norm, move these items: [controls]. With fewer than
-            `CONTROLS` nothing is called an effect.
-    """
-    items = swept.items.some(indices)
-    baseline, steered = swept.baseline.some(indices), swept.readings[place].some(indices)
-    change = steered.paired - baseline.paired
-    found = Verdict(
-        layer=place[0],
-        multiplier=place[1],
+    prompts = prompts_at(items, indices)
+    either = [moved if moved is None else mean_of(moved, prompts) for moved in (at(1), at(-1))]
+    verdict = Verdict(
+        layer=proposal.layer,
+        multiplier=proposal.multiplier,
         effect=None,
-        items=len(change),
-        difference=mean_of(change),
-        as_given=float((steered.value - baseline.value).mean()),
-        random=reach(random),
-        shuffled=reach(shuffled),
-        controls=min(len(random), len(shuffled)),
+        items=len(indices),
+        difference=mean_of(size(), prompts),
+        as_given=float(size(given=True).mean()),
+        random=_most(found.random) if found else None,
+        shuffled=_most(found.shuffled) if found and len(found.shuffled) else None,
+        controls=len(found.random) if found else 0,
         measure=_measure(swept),
         text="",
+        prompts=len(set(prompts)),
+        cells=tuple(cells),
+        positive=either[0],
+        negative=either[1],
+        estimate=found.value if found else None,
+        p=found.rank[0] if found else None,
+        exact=exact,
     )
-    if items.are_lettered and np.isnan(baseline.both).all():
-        text = "Not judged: no item could be asked in the other letter order, so the letter may be all there is."
-        return replace(found, text=text)
-    controls = {"random vectors": found.random, "vectors from shuffled labels": found.shuffled}
-    against = objections(found.difference, controls)
-    if not against and found.controls < CONTROLS:
-        text = f"Not judged: that takes {CONTROLS} random and {CONTROLS} shuffled vectors beside it. {_numbers(found)}"
-        return replace(found, text=text)
-    return replace(found, effect=not against, text=_in_words(found, against))
+    return _graded(swept, verdict, found)
 
 
-def _in_words(found: Verdict, against: Sequence[str]) -> str:
-    if not against:
-        return f"An effect on this model. {_numbers(found)}"
-    *most, last = against
-    text = f"No effect on this model: {', '.join(most) + ' and ' if most else ''}{last}. {_numbers(found)}"
-    if abs(found.as_given) >= LEAST and abs(found.difference.value) < abs(found.as_given) / 2:
-        text += f" In the letter order given it is {found.as_given:+.2f}: that is the letter, not the behaviour."
-    return text
+def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict:
+    """The verdict with its grade, and in words."""
+    numbers = _numbers(verdict)
+    if why := _not_judged(swept, verdict, found):
+        return replace(verdict, text=f"Not judged: {why} {numbers}")
+    assert found, "else it is not judged"
+    p, direction = found.rank
+    said = grade(p, direction, verdict.difference)
+    if said == EFFECT and verdict.exact and not _beyond(verdict):
+        said = UNDECIDED
+    if said != NONE_SHOWN and len(found.kinds) < 2:
+        said = UNDECIDED
+    verdict = replace(verdict, grade=said, effect={EFFECT: True, UNDECIDED: None, NONE_SHOWN: False}[said])
+    if said == EFFECT:
+        ways = _ways(verdict, direction)
+        verdict = replace(verdict, direction="with" if direction > 0 else "against", ways=ways)
+        kind = "An effect on this model, with" if direction > 0 else "A backwards effect on this model, against"
+        return replace(verdict, text=f"{kind} the vector, {WAYS[ways]}. {numbers}")
+    text = f"Not decided: {_undecided(verdict, found)}."
+    if said == NONE_SHOWN:
+        text = "No effect is shown on this model: vectors that should do nothing do as much."
+    if abs(verdict.as_given) >= LEAST and abs(verdict.difference.value) < abs(verdict.as_given) / 2:
+        numbers += f" In the letter order given it is {verdict.as_given:+.2f}: that is the letter, not the behaviour."
+    return replace(verdict, text=f"{text} {numbers}")
+
+
+def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> str:
+    """Why there is a figure and no verdict."""
+    if verdict.prompts < ENOUGH_PROMPTS:
+        return f"{verdict.prompts} prompts are too few for a verdict, which takes at least {ENOUGH_PROMPTS}."
+    if swept.items.are_lettered and not any(swept.items.swapped):
+        return "no item could be asked in the other letter order, so the letter may be all there is."
+    if not found:
+        return "that takes controls beside it."
+    if verdict.controls < CONTROLS:
+        return f"that takes at least {CONTROLS} controls of each kind beside it."
+    if len(found.shuffled) and found.prompts < ENOUGH_LABELS:
+        return (
+            f"the vector was made from {found.prompts} prompts, too few to tell it from one with its labels shuffled, "
+            f"which takes at least {ENOUGH_LABELS}."
+        )
+    return ""
+
+
+def _undecided(verdict: Verdict, found: FirstOrder) -> str:
+    """Why it is told from controls, but not called an effect."""
+    p, direction = found.rank
+    size, why = verdict.difference, []
+    if not size.has_interval:
+        why.append("it has no interval")
+    elif size.low <= 0 <= size.high:
+        why.append("its interval holds 0")
+    elif (size.value > 0) != (direction > 0):
+        why.append("exact passes move the answers the other way than the estimate says")
+    if abs(size.value) < LEAST:
+        why.append(f"it is smaller than {LEAST:g}")
+    if verdict.exact and not _beyond(verdict):
+        why.append("controls by exact passes reach as far")
+    if len(found.kinds) < 2:
+        why.append(
+            "no controls from shuffled labels could be made, since the pairs that this vector was made from are not "
+            "known here"
+        )
+    return f"it is told from vectors that should do nothing (p = {p:.3g}), but {' and '.join(why)}"
+
+
+def _beyond(verdict: Verdict) -> bool:
+    """Whether it lies outside what exact controls reach."""
+    return all(not low <= verdict.difference.value <= high for low, high in verdict.exact)
+
+
+def _ways(verdict: Verdict, direction: int) -> str:
+    up, down = verdict.positive, verdict.negative
+    if up is None or down is None:
+        return ONLY_POSITIVE if down is None else ONLY_NEGATIVE
+    # Each in the vector's direction, as the verdict is.
+    positive, negative = (direction * sign * _clear(side) for side, sign in ((up, 1), (down, -1)))
+    if positive * negative < 0:
+        return ALIKE
+    if positive > 0 and negative > 0:
+        return BOTH
+    return POSITIVE if positive > 0 else NEGATIVE if negative > 0 else NEITHER
+
+
+def _clear(found: Estimate) -> int:
+    """1 or -1 where an interval leaves 0 out, else 0."""
+    return int(np.sign(found.value)) if found.is_clear else 0
 
 
 def _numbers(found: Verdict) -> str:
-    text = (
-        f"At layer {found.layer}, × {found.multiplier:g}, the {found.measure} changes by "
-        f"{found.difference.value:+.3f} (95 % interval {found.difference.ends('+.3f')}, "
-        f"{found.items} items)"
-    )
-    if found.random and found.shuffled:
-        text += (
-            f"; {found.controls} random vectors of the same norm change it by {found.random[0]:+.3f} to "
-            f"{found.random[1]:+.3f}, {found.controls} from shuffled labels by {found.shuffled[0]:+.3f} to "
-            f"{found.shuffled[1]:+.3f}"
-        )
-    return text + "."
+    text = f"{_where(found)} moves the {found.measure} by {found.difference.value:+.3f} in its direction "
+    sides = [("positive", found.positive), ("negative", found.negative)]
+    changes = [f"{side.value:+.3f} at {name} multipliers" for name, side in sides if side]
+    text += f"(95 % interval {found.difference.ends('+.3f')}, {found.prompts} prompts; {', '.join(changes)})"
+    if found.estimate is None or not found.random or found.p is None:
+        return f"{text}."
+    text += f". To first order that is {found.estimate:+.3f} nats a token for a multiplier of 1"
+    kinds = [("random vectors of the same norm", found.random), ("from shuffled labels", found.shuffled)]
+    beside = [f"{name} within {kind[0]:+.3f} to {kind[1]:+.3f}" for name, kind in kinds if kind]
+    text += f"; of {found.controls} controls of each kind 95 % lie, {', '.join(beside)}: p = {found.p:.3g}"
+    if found.exact:
+        reach = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found.exact)
+        text += f". By exact passes controls reach {reach}"
+    return f"{text}."
+
+
+def _where(found: Verdict) -> str:
+    """Layers and multipliers in words."""
+    layers = list(dict.fromkeys(cell.layer for cell in found.cells))
+    multipliers = sorted({m for cell in found.cells for m in cell.multipliers})
+    at = f"At layer {layers[0]}" if len(layers) == 1 else f"At layers {layers[0]} and {layers[1]}, by halves,"
+    return f"{at} the vector, × {' and '.join(f'{m:g}' for m in multipliers)},"
+
+
+def _most(drawn: np.ndarray) -> tuple[float, float]:
+    """What 95 % of controls lie within."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _measure(swept: Sweep) -> str:

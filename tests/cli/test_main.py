@@ -321,7 +321,8 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
     request = EvaluationRequest.parse(data=read_pairs(data), layers=[1, 2], multipliers=[-1, 0, 2])
     work = evaluate(model, request, load_vector(vector))
     assert found == json.loads(json.dumps(finish(work).summary()))
-    assert found["verdict"]["controls"] == 20 and found["safe_multiplier"] in (-1, 2)
+    assert found["verdict"]["controls"] == 999 and "4 prompts are too few" in found["verdict"]["text"]
+    assert found["best"]["layer"] in (1, 2) and found["safe_multiplier"] is None
 
 
 def test_evaluate_takes_presets_and_says_what_it_left_out(folder, capsys, tmp_path):

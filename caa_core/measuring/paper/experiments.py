@@ -8,18 +8,17 @@ from collections.abc import Generator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from caa_core.measuring.inspection import Alignment, align
 from caa_core.measuring.paper.behaviours import Behaviour, check_behaviours
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm, Replication
 from caa_core.measuring.paper.items import PaperItems
 from caa_core.measuring.paper.request import LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER, PaperRequest
-from caa_core.measuring.paper.runs import GIVEN, OWN, RANDOM, SHUFFLED, TRANSFERRED, ScoredRuns
+from caa_core.measuring.paper.runs import GIVEN, OWN, RANDOM, TRANSFERRED, ScoredRuns
 from caa_core.measuring.paper.stages import (
     AT_LAYER,
     BY_LAYER,
     ITEMS,
+    JUDGED,
     PARTS,
     SIDES,
     VECTOR,
@@ -29,10 +28,11 @@ from caa_core.measuring.paper.stages import (
     prompt_part,
 )
 from caa_core.measuring.paper.vectors import BehaviourVectors, make_vectors
-from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, Sweep, SweepCell, score_runs
-from caa_core.measuring.verdict import Proposal, Verdict, propose, verdict_on
+from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, SweepCell, score_runs
+from caa_core.measuring.verdict import Conclusion, conclude
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import random_controls
+from caa_core.metrics.cross_fitting import CONTROLS
 from caa_core.metrics.grid import check_multipliers
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, render_pair
@@ -97,7 +97,7 @@ def _measure(
     arms = yield from work.arms(choice.layer)
     tokens = work.alignments(choice.layer)
     stages.end()
-    verdict = work.verdict(choice)
+    concluded = choice.concluded
     return Findings(
         name=behaviour.name,
         measure=items.measure,
@@ -111,9 +111,9 @@ def _measure(
         unsteered=items.cells({UNSTEERED: work.runs.baseline}, work.runs.baseline)[0],
         profile=work.profile(),
         layer=choice.layer,
-        proposal=choice.proposal,
-        verdict=verdict,
-        conclusion=f"{verdict}\n{choice.proposal}" if verdict else choice.reason,
+        proposal=concluded.proposal,
+        verdict=concluded.verdict,
+        conclusion=concluded.text,
         curve=curve,
         band=work.band(),
         transfer=work.transfer(choice.layer),
@@ -126,18 +126,15 @@ def _measure(
     )
 
 
+NOTHING = Conclusion(None, None, "")
+
+
 @dataclass(frozen=True)
 class _Choice:
-    """The layer at which experiments are made, and the multiplier that is judged there.
-
-    swept: the sweep that they were chosen from, None where there was none. reason: why there is no proposal.
-    """
+    """The layer at which experiments are made, and what is concluded from the layers that were measured."""
 
     layer: int
-    multiplier: float
-    swept: Sweep | None = None
-    proposal: Proposal | None = None
-    reason: str = ""
+    concluded: Conclusion = NOTHING
 
 
 class _Experiments:
@@ -167,14 +164,16 @@ class _Experiments:
         layer = self.request.layer
         fallback = self.layers[len(self.layers) // 2] if layer is None else layer
         if layer is not None and not self._wants(LAYERS):
-            return _Choice(fallback, PLUS)
+            return _Choice(fallback)
         yield from self._score(BY_LAYER, self._added(self.places))
         swept = self.items.sweep(self.vectors.vector.name, self.runs.of(OWN), self.runs.baseline)
         there = {place: scores for place, scores in swept.readings.items() if place[0] == layer}
-        found = propose(replace(swept, readings=there or swept.readings))
-        if isinstance(found, str):
-            return _Choice(fallback, PLUS, swept, reason=found)
-        return _Choice(found.layer, found.multiplier, swept, found)
+        swept = replace(swept, readings=there or swept.readings)
+        own = self.vectors.pairs if self.behaviour.vector is None or self.behaviour.made_from else None
+        controls = max(CONTROLS, self.request.controls) if self.request.judges else 0
+        work = conclude(self.model, swept, self.vectors.vector, own, controls)
+        concluded = yield from self.stages.run(JUDGED, work)
+        return _Choice(concluded.proposal.layer if concluded.proposal else fallback, concluded)
 
     def score_at(self, choice: _Choice) -> Generator[Progress, None, None]:
         """Score all that is still wanted once the layer is chosen."""
@@ -184,7 +183,6 @@ class _Experiments:
         if self.request.judges:
             random = random_controls(vector, [layer], self.request.controls)
             wanted += [(RANDOM, Steer(one[layer], layer, m)) for one in random for m in multipliers]
-            wanted += [(SHUFFLED, Steer(one[layer], layer, choice.multiplier)) for one in self.vectors.shuffled]
         if self._wants(TRANSFER):
             others = [place for place in self.places if place[0] != layer]
             wanted += [(TRANSFERRED, Steer(vector.at(layer), *place)) for place in others]
@@ -204,21 +202,6 @@ class _Experiments:
         baseline, given = self.runs.baseline, self.runs.of(self.kinds[-1])
         unsteered = self.items.paper_cells({UNSTEERED: baseline}, baseline)
         return unsteered + self.items.paper_cells({place: given[place] for place in self.places}, baseline)
-
-    def verdict(self, choice: _Choice) -> Verdict | None:
-        """On the half of the items that the layer was not chosen on."""
-        swept = choice.swept
-        if not (swept and choice.proposal):
-            return None
-        place, half = (choice.layer, choice.multiplier), swept.items.halves()[1]
-        start = swept.baseline.some(half).paired
-
-        def changes(kind: str) -> np.ndarray:
-            """How far each control moves those items: [controls]."""
-            controls = self.runs.all_of(kind).get(place, [])
-            return np.array([(one.some(half).paired - start).mean() for one in controls])
-
-        return verdict_on(swept, place, changes(RANDOM), changes(SHUFFLED), half)
 
     def curve(self, layer: int) -> Generator[Progress, None, tuple[SweepCell, ...]]:
         """Every multiplier at the layer. Where answers are written, yields `Progress`."""

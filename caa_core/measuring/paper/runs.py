@@ -6,8 +6,8 @@ from caa_core.measuring.sweep import Place, RunScores, checked
 from caa_core.steering.interventions import Steer
 
 # What a run is for. `OWN` and `GIVEN`: the vector of a layer, and the one in the letter order given, added there.
-# `TRANSFERRED`: the vector of the layer that was chosen, added at another one. The others are controls.
-OWN, GIVEN, TRANSFERRED, RANDOM, SHUFFLED = "own", "given", "transferred", "random", "shuffled"
+# `TRANSFERRED`: the vector of the layer that was chosen, added at another one. `RANDOM`: controls.
+OWN, GIVEN, TRANSFERRED, RANDOM = "own", "given", "transferred", "random"
 
 
 class ScoredRuns:

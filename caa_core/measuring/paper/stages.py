@@ -7,9 +7,9 @@ from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.request import LAYERS, MULTIPLIERS, PROMPTS, PaperRequest
 from caa_core.progress import Progress, within
 
-PARTS = 6  # of the work on one behaviour
+PARTS = 7  # of the work on one behaviour
 VECTOR, ITEMS, BY_LAYER, AT_LAYER = "vector", "items", "effect by layer", "multipliers, controls, transfer"
-WRITTEN = "answers written"
+JUDGED, WRITTEN = "verdict", "answers written"
 SIDES = POSITIVE, NEGATIVE = "positive", "negative"
 
 
@@ -62,6 +62,7 @@ def _shares(behaviour: Behaviour, request: PaperRequest) -> dict[str, float]:
         VECTOR: pairs,
         ITEMS: 0.01 * items,
         BY_LAYER: items + 60 * ends if by_layer else 0,
+        JUDGED: pairs + items + 10 * ends if by_layer and request.judges else 0,
         AT_LAYER: items + 150 * ends,
         WRITTEN: 10 * items if written else 0,
         **{prompt_part(side): items + 3 * ends if prompts else 0 for side in SIDES},

@@ -8,7 +8,6 @@ import torch
 from caa_core.data.pairs import Dataset
 from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.request import COMPONENTS, PaperRequest
-from caa_core.metrics.controls import Control, ShuffledLabels
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import ReadPosition, read_all
@@ -22,13 +21,12 @@ class BehaviourVectors:
     """A behaviour's vector, the same made in the letter order given (the same object where that is what it is), and
     what else came of reading the pairs.
 
-    shuffled: vectors from shuffled labels. scatter: None where it was not asked for.
+    scatter: None where it was not asked for.
     """
 
     vector: SteeringVector
     given: SteeringVector
     pairs: Dataset
-    shuffled: list[Control]
     scatter: Scatter | None
 
     @property
@@ -47,23 +45,21 @@ def make_vectors(
     swap = request.letter_swap and behaviour.vector is None
     pairs = behaviour.pairs.in_both_letter_orders() if swap else behaviour.pairs
     drawn, in_order = ProjectedPairs(pairs), _MeanInOrder(pairs)
-    shuffled = ShuffledLabels(pairs, max(1, request.controls), 0)
     wanted = COMPONENTS in request.experiments
     if behaviour.vector is None:
-        vector = yield from extract(model, pairs, None, behaviour.name, also=(drawn, shuffled, in_order))
+        vector = yield from extract(model, pairs, None, behaviour.name, also=(drawn, in_order))
         given = replace(vector, layers=in_order.layers) if request.letter_swap else vector
     else:
         vector = given = behaviour.vector
-        if wanted or request.judges:
+        if wanted:
             read_at = vector.provenance.read_position if behaviour.made_from else ""
             position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
-            yield from read_all(model, pairs, list(vector.layers), position, drawn, shuffled)
+            yield from read_all(model, pairs, list(vector.layers), position, drawn)
     layers = list(vector.layers)
     return BehaviourVectors(
         vector=vector,
         given=given,
         pairs=pairs,
-        shuffled=shuffled.controls(vector, layers) if request.judges else [],
         scatter=drawn.scatter(layers) if wanted else None,
     )
 

@@ -88,12 +88,12 @@ def test_which_voice_written_answers_follow(page, tmp_path):
     assert any(bars.type == "bar" and len(bars.y) for bars in page["compete-written-figure"].data)
 
 
-def test_too_few_controls_for_an_effect_are_said(page, tmp_path):
+def test_too_few_prompts_for_a_verdict_are_said(page, tmp_path):
     write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
     few = {"measure_layers": "12,28", "measure_multipliers": "-1,1.5", "measure_controls": 2}
     page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
-    assert "**Not judged**: that takes 20 random and 20 shuffled" in page["measure-verdict"]
-    assert "The largest multiplier under that cost" in page["measure-verdict"]
+    assert "**Not judged**: 4 prompts are too few for a verdict" in page["measure-verdict"]
+    assert "Safe multipliers there: not judged" in page["measure-verdict"]
 
 
 def test_what_suits_the_model_is_said_of_questions(page):

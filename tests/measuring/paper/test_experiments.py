@@ -144,12 +144,12 @@ def test_after_a_stop_what_was_finished_is_there_and_is_not_measured_again(tiny_
 
 
 def test_a_planted_effect_of_a_ready_vector_is_found(tiny_llama):
-    """PLANTED's matching answers begin with one token, the others with another one; pairs only stand in."""
+    """PLANTED's matching answers begin with one token, the others with another one."""
     pairs = replace(PLANTED, pairs=PLANTED.pairs + tuple(replace(p, line=p.line + 10) for p in PLANTED.pairs))
-    ready = Behaviour("planted", pairs, pairs, None, towards(tiny_llama, "!", ".", 2.0), made_from=False)
+    ready = Behaviour("planted", pairs, pairs, None, towards(tiny_llama, "!", ".", 2.0), made_from=True)
     (one,) = finish(replicate(tiny_llama, [ready], PaperRequest())).findings
     assert one.verdict.effect and one.layer == 3 and not one.is_choice
-    assert one.conclusion.startswith("An effect on this model. At layer 3") and one.paper_curve == ()
+    assert one.conclusion.startswith("An effect on this model, with the vector, both ways: ") and one.paper_curve == ()
     assert {c.layer for c in one.profile} == {3}
 
 

@@ -52,10 +52,20 @@ from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 FIRST = "joy"
 MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST}
-VERDICTS = ("An effect on this model", "No effect on this model", "Not judged yet", "Not judged")
+VERDICTS = (
+    "An effect on this model, with the vector",
+    "A backwards effect on this model, against the vector",
+    "No effect is shown on this model",
+    "Not decided",
+    "Not judged yet",
+    "Not judged",
+    # Of what was kept before.
+    "An effect on this model",
+    "No effect on this model",
+)
 ABOUT = (
     "What does a vector do to items that it was not made from? Every cell of the map is a layer and a multiplier. "
-    "Settings are proposed from one half of the items and judged on the other, beside vectors that should do nothing."
+    "It is judged where the other half of the items chose, beside vectors that should do nothing and choose as it does."
 )
 MAPS_INFO = (
     "Effect: change against the unsteered model, over both letter orders where items have letters. As asked: in the "

@@ -1,0 +1,207 @@
+"""What a vector and its controls do to the halves of some items: to first order, what a verdict's p is made of; and by
+exact passes in the very cells in which the vector is judged, what the estimates must not contradict.
+"""
+
+from collections.abc import Generator, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.splits import prompts_of
+from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves
+from caa_core.measuring.sweep import Sweep, score_runs
+from caa_core.metrics.cache import key
+from caa_core.metrics.controls import Control, random_controls
+from caa_core.metrics.cross_fitting import cross_fitted, random_estimates, shuffled_estimates, sign_patterns, two_sided
+from caa_core.metrics.items import Items
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
+from caa_core.steering.activations import ReadPosition, read_all
+from caa_core.steering.gradients import gradients
+from caa_core.steering.interventions import Steer
+from caa_core.vectors.extraction import AUTOMATIC, check_room
+from caa_core.vectors.vector import SteeringVector
+
+# Prompts whose labels are shuffled.
+MOST_PROMPTS = 200
+
+# With so many of each kind, what lies beyond all of them has p = 0.05 both ways.
+FEWEST = 39
+
+SEED = 1  # other ones than the estimates' controls
+
+
+@dataclass(frozen=True, eq=False)
+class FirstOrder:
+    """First-order estimates in nats a token for a multiplier of 1; of lettered answers, in log odds.
+
+    own: of the vector on each half at each layer, [2, layers]. random, shuffled: T of each control, [controls]; none
+    from shuffled labels where the vector's own pairs are not known. prompts: of these pairs.
+    """
+
+    own: np.ndarray
+    random: np.ndarray
+    shuffled: np.ndarray
+    prompts: int = 0
+
+    @property
+    def value(self) -> float:
+        """T."""
+        return float(cross_fitted(self.own))
+
+    @property
+    def kinds(self) -> list[np.ndarray]:
+        """Controls of each kind that there is."""
+        return [self.random, self.shuffled] if len(self.shuffled) else [self.random]
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """p, and the direction that it is of."""
+        p, direction = two_sided(np.asarray(self.value), self.kinds)
+        return float(p), int(direction)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What any vector's estimates are made of: the mean gradient of each half of the items at each layer, [2, layers,
+    hidden_size], and the pairs whose labels are shuffled for controls, where these are known.
+    """
+
+    layers: tuple[int, ...]
+    slopes: torch.Tensor
+    differences: "PairDifferences | None"
+
+    def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
+        """Estimates of a vector and of `count` controls of each kind."""
+        directions = torch.stack([vector.at(layer).float() for layer in self.layers])
+        norms = directions.norm(dim=1).double().numpy()
+        own = (self.slopes * directions).sum(-1).double().numpy()
+        random = cross_fitted(random_estimates(self.slopes.numpy(), norms, count, seed))
+        if not self.differences:
+            return FirstOrder(own, random, np.zeros(0))
+        along = torch.einsum("lph,slh->slp", self.differences.value, self.slopes).double().numpy()
+        shuffled = shuffled_estimates(along, self.differences.gram(), norms, count, seed)
+        return FirstOrder(own, random, cross_fitted(shuffled), along.shape[-1])
+
+
+def ground(
+    model: SteerableModel, items: Items, vector: SteeringVector, layers: Sequence[int], own: Dataset | None
+) -> Generator[Progress, None, Ground]:
+    """One pass forwards and backwards an item, and one over a vector's own pairs. Yields `Progress`.
+
+    Args:
+        own: the pairs that the vector was made from; None where they are not known.
+
+    Raises:
+        NoEstimateError: the model cannot be differentiated.
+    """
+    asked, weights = _weighted(items)
+    slopes = yield from gradients(model, asked, weights, layers, items.positions, items.cue)
+    differences = (yield from _differences(model, vector, layers, own)) if own else None
+    return Ground(tuple(layers), slopes, differences)
+
+
+class PairDifferences:
+    """Collects positive minus negative, summed over the pairs of a prompt: `value` is [layers, prompts, hidden_size].
+
+    `dataset` holds the pairs that are to be read: those of the first `MOST_PROMPTS` prompts.
+    """
+
+    def __init__(self, dataset: Dataset, layers: int, hidden_size: int):
+        kept = [(pair, prompt) for pair, prompt in zip(dataset.pairs, prompts_of(dataset.pairs), strict=True)]
+        kept = [(pair, prompt) for pair, prompt in kept if prompt < MOST_PROMPTS]
+        self.dataset = replace(dataset, pairs=tuple(pair for pair, _ in kept))
+        self._prompts = torch.tensor([prompt for _, prompt in kept])
+        count = int(self._prompts.max()) + 1
+        check_room(count, layers, hidden_size)
+        self.value = torch.zeros(layers, count, hidden_size, dtype=torch.float32)
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        self.value.index_add_(1, self._prompts[pairs], positive - negative)
+
+    def gram(self) -> np.ndarray:
+        """Inner products of the prompts' differences, [layers, prompts, prompts]."""
+        return (self.value @ self.value.transpose(1, 2)).double().numpy()
+
+    def mean_with(self, signs: np.ndarray) -> torch.Tensor:
+        """[layers, hidden_size]: the mean difference with labels exchanged where a prompt's sign is -1."""
+        return torch.einsum("p,lph->lh", torch.from_numpy(signs).float(), self.value) / len(signs)
+
+
+def _weighted(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
+    """What is asked, and weights [2, asked] that average it over each half of what is judged and over letter orders."""
+    asked, of = items.both_orders()
+    orders = np.bincount(of)
+    weights = torch.zeros(2, len(asked))
+    for half, indices in enumerate(judged_halves(items)):
+        for place, item in enumerate(of):
+            if item in indices:
+                weights[half, place] = 1 / len(indices) / orders[item]
+    return asked, weights
+
+
+def _differences(
+    model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset
+) -> Generator[Progress, None, PairDifferences]:
+    """Of the vector's own pairs, read where it was."""
+    differences = PairDifferences(own, len(layers), model.hidden_size)
+    read_at = vector.provenance.read_position
+    position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
+    yield from read_all(model, differences.dataset, layers, position, differences)
+    return differences
+
+
+def exact_controls(
+    model: SteerableModel,
+    swept: Sweep,
+    vector: SteeringVector,
+    own: Dataset | None,
+    cells: Sequence[JudgedCell],
+    halves: Halves,
+    count: int,
+    known: MutableMapping[str, np.ndarray],
+) -> Generator[Progress, None, tuple[tuple[float, float], ...]]:
+    """How far controls of each kind move the items in the vector's cells, least and most. Yields `Progress`."""
+    layers = sorted({cell.layer for cell in cells})
+    norms = [vector.at(layer) for layer in layers]
+    name = key(model, swept.items, layers, norms, list(cells), own and own.pairs, count)
+    if name not in known:
+        drawn = [random_controls(vector, layers, count, SEED)]
+        if own:
+            drawn.append((yield from _shuffled(model, vector, layers, own, count)))
+        everyone = [control for kind in drawn for control in kind]
+        moved = yield from _moved(model, swept, cells, halves, everyone)
+        known[name] = moved.reshape(len(drawn), count)
+    return tuple((float(kind.min()), float(kind.max())) for kind in known[name])
+
+
+def _shuffled(
+    model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset, count: int
+) -> Generator[Progress, None, list[Control]]:
+    """Mean differences of the vector's own pairs with labels exchanged by coins, with its norm at each layer."""
+    differences = yield from _differences(model, vector, layers, own)
+    found = []
+    for signs in sign_patterns(differences.value.shape[1], count, SEED):
+        means = torch.nn.functional.normalize(differences.mean_with(signs), dim=-1)
+        found.append({layer: mean * vector.norm(layer) for layer, mean in zip(layers, means, strict=True)})
+    return found
+
+
+def _moved(
+    model: SteerableModel,
+    swept: Sweep,
+    cells: Sequence[JudgedCell],
+    halves: Halves,
+    controls: Sequence[Control],
+) -> Generator[Progress, None, np.ndarray]:
+    """The mean change in each control's direction, as a verdict's `difference` is: [controls]."""
+    parts = []
+    for cell, half in zip(cells, halves, strict=True):
+        runs = [(Steer(one[cell.layer], cell.layer, m),) for one in controls for m in cell.multipliers]
+        baseline, *scores = yield from score_runs(model, swept.items.some(half), runs)
+        changes = np.array([one.paired - baseline.paired for one in scores])
+        signs = np.sign(cell.multipliers)
+        parts.append((changes.reshape(len(controls), len(signs), -1) * signs[:, None]).mean(1))
+    return np.concatenate(parts, axis=1).mean(1)
