@@ -8,6 +8,7 @@ in bfloat16, in which most people run them.
 
 import json
 import sys
+from typing import Any
 
 from caa_core.data.presets import Preset, presets
 from caa_core.measuring.effect import measure
@@ -21,17 +22,19 @@ def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
     """Write the preset's vector, and put the effect on its held-out test pairs into its card."""
     vector = finish(extract(exact, preset.dataset(), name=preset.name))
     vector.save(preset.vector_file)
-    layer, multiplier = preset.layer, preset.multiplier
-    effect = finish(measure(quick, preset.test().pairs, vector.at(layer), layer, multiplier))
+    work = measure(quick, preset.test(), vector, preset.layer, preset.multiplier, preset.dataset())
+    effect = finish(work)
     write_card(preset, effect.summary())
     print(f"{preset.name}: {effect}", flush=True)
 
 
-def write_card(preset: Preset, measured: dict[str, float]) -> None:
+def write_card(preset: Preset, measured: dict[str, Any]) -> None:
     """Put numbers on a card, as precise as they are read."""
     card = preset.folder / "card.json"
     fields = json.loads(card.read_text(encoding="utf-8"))
-    fields["measured"] = {key: value and round(value, 4) for key, value in measured.items()}
+    fields["measured"] = {
+        key: round(value, 4) if isinstance(value, float) else value for key, value in measured.items()
+    }
     card.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

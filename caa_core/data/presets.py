@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from caa_core.data.columns import Columns
 from caa_core.data.hub import find_hub_dataset
@@ -40,7 +40,7 @@ class Preset:
     prompts: tuple[str, ...]
     told: str = ""
     begins: str = ""
-    measured: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

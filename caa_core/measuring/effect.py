@@ -1,15 +1,16 @@
-"""What a vector does, on items that it was not made from, beside random vectors of the same norm, and what it costs."""
+"""What a vector does at one layer and multiplier to items that it was not made from, beside controls; what it costs."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from caa_core.data.pairs import ContrastPair
-from caa_core.metrics.controls import random_vectors
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.measuring.vector_controls import ground
+from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade
 from caa_core.metrics.estimates import Estimate, mean_of
+from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask_pair
@@ -18,20 +19,24 @@ from caa_core.steering.generation import BatchRow, Completion, Decoding, generat
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
-
-RANDOM_VECTORS = 20
+from caa_core.vectors.vector import SteeringVector
 
 NEW_TOKENS = 64
+
+SAID = {EFFECT: "An effect.", UNDECIDED: "Not decided.", NONE_SHOWN: "No effect is shown."}
 
 
 @dataclass(frozen=True)
 class Effect:
     """What steering did to the preference log p(positive) - log p(negative), in nats a token.
 
-    effect: the mean change over `items` against the unsteered model.
-    beaten: how many of `random_vectors` of the same norm have a smaller effect.
+    effect: the mean change over `items` against the unsteered model, with its interval over prompts.
+    beaten: how many of `random_vectors` of the same norm have a smaller effect in its direction, to first order; of
+        what was measured before there were grades, by passes of their own.
     kl: KL(unsteered ‖ steered) of the next token in nats, mean over the answers' tokens.
     repetition: share of the written tokens that end a run of four which the same text has had before.
+    p: among random vectors and as many from shuffled labels of its own pairs, see `metrics.cross_fitting`; the layer
+        was chosen beforehand, for all of them. grade: what is said of it; empty below 8 prompts, or if never asked.
     """
 
     layer: int
@@ -43,6 +48,8 @@ class Effect:
     kl: float
     repetition: float
     repetition_unsteered: float
+    p: float | None = None
+    grade: str = ""
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -54,36 +61,52 @@ class Effect:
         return restored(cls, kept, "The effect that was")
 
     def __str__(self) -> str:
-        return (
+        verb = "gain" if self.effect.value >= 0 else "lose: they change by"
+        text = (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
-            f"gain {self.effect.value:+.2f} nats a token on the plain ones (95 % interval "
-            f"{self.effect.ends()}), more than {self.beaten} of {self.random_vectors} random vectors of the same "
-            f"norm. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
+            f"{verb} {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.ends()}), "
+            f"more than {self.beaten} of {self.random_vectors} random vectors of the same "
+            "norm"
+        )
+        if self.p is not None:
+            text = f"{SAID.get(self.grade, 'Not judged.')} {text} do to first order (p = {self.p:.3g})"
+        return (
+            f"{text}. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
             f"(unsteered {self.repetition_unsteered:.0%})."
         )
 
 
 def measure(
-    model: SteerableModel, pairs: Sequence[ContrastPair], vector: torch.Tensor, layer: int, multiplier: float
+    model: SteerableModel, data: Dataset, vector: SteeringVector, layer: int, multiplier: float, own: Dataset
 ) -> Generator[Progress | list[Completion], None, Effect]:
-    """Score `pairs` without and with multiplier times `vector` [hidden_size] at a layer, and with random vectors; then
-    write answers to their prompts. Yields `Progress`, and then the answers as they grow.
+    """Score free-text pairs without and with multiplier times a vector at a layer, and rank its first-order estimate
+    among controls; then write answers to their prompts. Yields `Progress`, and then the answers as they grow.
+
+    Args:
+        own: the pairs that the vector was made from.
     """
-    directions = [vector, *random_vectors(vector, RANDOM_VECTORS)]
-    scores = yield from score(model, pairs, [(Steer(v, layer, multiplier),) for v in directions])
-    changes = (scores.preference[1:] - scores.preference[0]).double().numpy()
-    means = changes.mean(1)
-    unsteered, steered = yield from _written(model, pairs, Steer(vector, layer, multiplier))
+    steer = Steer(vector.at(layer), layer, multiplier)
+    scores = yield from score(model, data.pairs, [(steer,)])
+    changes = (scores.preference[1] - scores.preference[0]).double().numpy()
+    items = yield from choose_items(model, data)
+    found = (yield from ground(model, items, vector, [layer], own)).first_order(vector, CONTROLS)
+    size = mean_of(changes, items.prompts)
+    p, direction = found.rank
+    way = direction if multiplier > 0 else -direction
+    judged = len(set(items.prompts)) >= ENOUGH_PROMPTS
+    unsteered, steered = yield from _written(model, data.pairs, steer)
     return Effect(
         layer=layer,
         multiplier=multiplier,
-        items=len(pairs),
-        effect=mean_of(changes[0]),
-        random_vectors=RANDOM_VECTORS,
-        beaten=int((means[0] > means[1:]).sum()),
+        items=len(data.pairs),
+        effect=size,
+        random_vectors=CONTROLS,
+        beaten=int((direction * found.random < direction * found.value).sum()),
         kl=scores.kl[1].mean().item(),
         repetition=steered,
         repetition_unsteered=unsteered,
+        p=p,
+        grade=grade(p, way, size) if judged else "",
     )
 
 

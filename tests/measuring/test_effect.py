@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.measuring.effect import Effect, measure
 from caa_core.metrics.controls import random_vectors
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
-from tests.helpers.data import TEXTS
+from tests.helpers.data import PLANTED, QUESTIONS
+from tests.helpers.vectors import towards
 
 
 def test_random_vectors_have_the_norm_and_nothing_else_in_common():
@@ -28,27 +31,30 @@ def test_repetition():
     assert repetition([1, 2]) == 0
 
 
+OWN = Dataset("own", "", "", tuple(ContrastPair(f"{q} Say.", "!!! so", "... no", i) for i, q in enumerate(QUESTIONS)))
+
+
 def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
-    planted = _uphill(tiny_llama, TEXTS.pairs, layer=2)
-    events = []
-    found = finish(measure(tiny_llama, TEXTS.pairs, planted, 2, 1.0), events.append)
-    assert found.effect.low > 0 and found.beaten == 20 and found.kl > 0
-    scores = finish(score(tiny_llama, TEXTS.pairs, [(Steer(planted, 2, 1.0),)]))
+    planted, events = towards(tiny_llama, "!", ".", 2.0), []
+    found = finish(measure(tiny_llama, PLANTED, planted, 3, 1.0, OWN), events.append)
+    assert found.effect.low > 0 and found.beaten == found.random_vectors == 999 and found.kl > 0
+    assert (found.grade, found.p) == ("effect", 0.002)
+    scores = finish(score(tiny_llama, PLANTED.pairs, [(Steer(planted.at(3), 3, 1.0),)]))
     assert found.effect.value == pytest.approx((scores.preference[1] - scores.preference[0]).mean().item(), abs=1e-5)
     assert found.kl == pytest.approx(scores.kl[1].mean().item(), rel=1e-5)
     assert any(isinstance(event, Progress) for event in events)
-    nothing = finish(measure(tiny_llama, TEXTS.pairs, random_vectors(planted, 3, seed=9)[2], 2, 1.0))
-    assert nothing.beaten < 20 and nothing.effect.value < found.effect.value / 2
+    assert finish(measure(tiny_llama, PLANTED, planted, 3, -1.0, OWN)).grade == "effect"
+    null = replace(planted, layers={3: random_vectors(planted.at(3), 3, seed=9)[2]})
+    nothing = finish(measure(tiny_llama, PLANTED, null, 3, 1.0, OWN))
+    assert nothing.grade == "none shown" and str(nothing).startswith("No effect is shown. On 8 held-out prompts")
+    few = finish(measure(tiny_llama, replace(PLANTED, pairs=PLANTED.pairs[:7]), planted, 3, 1.0, OWN))
+    assert few.grade == "" and str(few).startswith("Not judged. On 7 held-out prompts")
     json.dumps(found.summary(), allow_nan=False)
     assert f"{found.effect.value:+.2f} nats" in str(Effect.of(found.summary()))
 
 
-def _uphill(model, pairs, layer, size=3.0):
-    """The best of many random directions and its sums with others: no gradient, but plainly better than chance."""
-    best = torch.zeros(model.hidden_size)
-    for seed in range(3):
-        steps = random_vectors(torch.ones(model.hidden_size), 30, seed)
-        tried = [torch.nn.functional.normalize(best + step, dim=0) * size for step in steps]
-        scores = finish(score(model, pairs, [(Steer(v, layer, 1.0),) for v in tried]))
-        best = tried[(scores.preference[1:] - scores.preference[0]).mean(1).argmax()]
-    return best
+def test_a_card_that_was_measured_before_is_read():
+    kept = {"layer": 12, "multiplier": 2.0, "items": 18, "effect": 0.73, "low": 0.61, "high": 0.84}
+    kept |= {"random_vectors": 20, "beaten": 20, "kl": 0.6, "repetition": 0.25, "repetition_unsteered": 0.07}
+    found = Effect.of(kept)
+    assert str(found).startswith("On 18 held-out prompts at layer 12") and "20 of 20 random" in str(found)
