@@ -64,6 +64,9 @@ def simulate(
         estimates = np.stack([changes[halves == half].mean(0) for half in (0, 1)])
         kinds = [_controls(random, controls, prompts, spread) for _ in range(2)]
         p, direction = two_sided(cross_fitted(estimates), [cross_fitted(one) for one in kinds])
+        if p > LEVEL:
+            said[NONE_SHOWN] += 1
+            continue
         there = chosen(estimates)[1 - halves]
         (size,) = means_of(changes[np.arange(prompts), there][None])
         said[_sentence(grade(float(p), int(direction), size), int(direction))] += 1

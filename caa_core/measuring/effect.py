@@ -65,8 +65,7 @@ class Effect:
         text = (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
             f"{verb} {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.ends()}), "
-            f"more than {self.beaten} of {self.random_vectors} random vectors of the same "
-            "norm"
+            f"more than {self.beaten} of {self.random_vectors} random vectors of the same norm"
         )
         if self.p is not None:
             text = f"{SAID.get(self.grade, 'Not judged.')} {text} do to first order (p = {self.p:.3g})"
@@ -86,19 +85,19 @@ def measure(
         own: the pairs that the vector was made from.
     """
     steer = Steer(vector.at(layer), layer, multiplier)
-    scores = yield from score(model, data.pairs, [(steer,)])
-    changes = (scores.preference[1] - scores.preference[0]).double().numpy()
     items = yield from choose_items(model, data)
+    scores = yield from score(model, items.pairs, [(steer,)])
+    changes = (scores.preference[1] - scores.preference[0]).double().numpy()
     found = (yield from ground(model, items, vector, [layer], own)).first_order(vector, CONTROLS)
     size = mean_of(changes, items.prompts)
     p, direction = found.rank
     way = direction if multiplier > 0 else -direction
     judged = len(set(items.prompts)) >= ENOUGH_PROMPTS
-    unsteered, steered = yield from _written(model, data.pairs, steer)
+    unsteered, steered = yield from _written(model, items.pairs, steer)
     return Effect(
         layer=layer,
         multiplier=multiplier,
-        items=len(data.pairs),
+        items=len(items.pairs),
         effect=size,
         random_vectors=CONTROLS,
         beaten=int((direction * found.random < direction * found.value).sum()),

@@ -32,7 +32,8 @@ REQUESTS = {
         "cue": "Answer:",
         "paper_counting": True,
         "counts": False,
-        "controls": 3,
+        "controls": 1000,
+        "exact_controls": 39,
     },
     StudyRequest: {
         "layers": "2",

@@ -28,7 +28,8 @@ def test_what_is_not_given_or_left_empty_is_as_by_default():
         "cue": "none",
         "paper_counting": False,
         "counts": True,
-        "controls": 20,
+        "controls": 999,
+        "exact_controls": 0,
     }
 
 
