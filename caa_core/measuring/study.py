@@ -21,6 +21,7 @@ from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import CONTROLS as ENOUGH
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
+from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import mean_of, objections, reach
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
@@ -394,7 +395,9 @@ def _row(
     random, shuffled = map(reach, moved)
     against = objections(difference, {"random vectors": random, "vectors from shuffled labels": shuffled})
     effect: bool | None = not against
-    if items.are_lettered and np.isnan(baseline.both).all():
+    if few := too_few(len(set(items.prompts))):
+        effect, verdict = None, f"Not judged: {few}"
+    elif items.are_lettered and np.isnan(baseline.both).all():
         effect, verdict = None, "Not judged: no item has another letter order, so the letter may be all there is"
     elif against:
         verdict = "No effect: " + ", ".join(against)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from caa_core.metrics.controls import CONTROLS
+from caa_core.metrics.cross_fitting import TOO_FEW
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.steering.activations import ReadPosition
@@ -139,6 +140,8 @@ def _answers(found: Study, layer: int) -> list[str]:
     positions, reads, cues = (found.at(layer, factor) for factor in FACTORS)
     told = [_furthest("steered position", positions), _alone(positions), _furthest("read position", reads)]
     told += [_norms(reads, found.base.read), _needed(cues, found.base.cue), _best_of_all(found, layer)]
+    if TOO_FEW in found.rows[0].verdict:
+        return [f"{at}{found.rows[0].verdict}."]
     if found.rows[0].controls < CONTROLS:
         return [f"{at}Nothing is called an effect without {CONTROLS} controls of each kind beside it."]
     return [at + sentence for sentence in told if sentence]

@@ -26,7 +26,7 @@ from caa_core.measuring.proposal import (
 from caa_core.measuring.sweep import RunScores, Sweep
 from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
 from caa_core.metrics.cache import key
-from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade
+from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade, too_few
 from caa_core.metrics.estimates import LEAST, Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -247,8 +247,8 @@ def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict
 
 def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> str:
     """Why there is a figure and no verdict."""
-    if verdict.prompts < ENOUGH_PROMPTS:
-        return f"{verdict.prompts} prompts are too few for a verdict, which takes at least {ENOUGH_PROMPTS}."
+    if few := too_few(verdict.prompts):
+        return f"{few}."
     if swept.items.are_lettered and not any(swept.items.swapped):
         return "no item could be asked in the other letter order, so the letter may be all there is."
     if not found:

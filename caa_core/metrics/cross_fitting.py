@@ -28,6 +28,17 @@ TIE = 1e-5
 EFFECT, UNDECIDED, NONE_SHOWN = "effect", "not decided", "none shown"
 
 
+TOO_FEW = "too few for a verdict"
+
+
+def too_few(prompts: int) -> str:
+    """Why so many prompts get a figure and no verdict; empty where they are enough."""
+    if prompts >= ENOUGH_PROMPTS:
+        return ""
+    are = "prompt is" if prompts == 1 else "prompts are"
+    return f"{prompts} {are} {TOO_FEW}, which takes at least {ENOUGH_PROMPTS}"
+
+
 def chosen(estimates: np.ndarray) -> np.ndarray:
     """Index of the layer with the largest estimate on each half, either way: [..., 2] of estimates [..., 2, layers]."""
     return np.abs(estimates).argmax(-1)

@@ -135,6 +135,16 @@ def test_an_effect_the_other_way_does_not_count_as_working(echo):
     assert found.answers[0].startswith("No steered position has an effect the way it should on this model")
 
 
+def test_below_eight_prompts_rows_have_figures_and_no_verdict(echo):
+    """A copy of a prompt is no other one."""
+    seven = replace(EXCLAIMED, pairs=(*EXCLAIMED.pairs[:7], replace(EXCLAIMED.pairs[0], line=99)))
+    levels = {"positions": ["after-prompt", "all"], "reads": ["last"], "cues": ["none"]}
+    found = finish(study(echo, asked(EXCLAIMED, seven, [3], **levels)))
+    said = "Not judged: 7 prompts are too few for a verdict, which takes at least 8"
+    assert {(row.effect, row.verdict, row.items) for row in found.rows} == {(None, said, 8)}
+    assert found.answers == [f"{said}."] and found.rows[0].difference.value
+
+
 def test_items_that_do_not_fit_under_one_cue_are_left_out_of_all(tiny_llama):
     long = replace(A_HEAVY.pairs[0], prompt="word " * 60 + A_HEAVY.pairs[0].prompt, line=77)
     items = replace(A_HEAVY, pairs=(*A_HEAVY.pairs, long))

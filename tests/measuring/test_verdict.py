@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.nulls import on_model
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
@@ -374,3 +375,12 @@ def test_joy_is_an_effect_on_the_embedded_model(embedded):
     assert (verdict.effect, verdict.direction, verdict.ways) == (True, "with", "both")
     assert verdict.estimate == pytest.approx(verdict.difference.value, rel=0.25)
     assert str(verdict).startswith("An effect on this model, with the vector, both ways: ")
+
+
+@pytest.mark.parametrize("name", ["joy", "joy:ab"])
+def test_the_study_of_vectors_without_effect_runs(tiny_llama, name):
+    """Small: what it counts is in docs/numbers.md."""
+    said = on_model(tiny_llama, name, 10)
+    assert set(said) == {"random", "shuffled"}
+    for shares in said.values():
+        assert sum(shares.values()) == pytest.approx(1) and shares["none shown"] >= 0.7
