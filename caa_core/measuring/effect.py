@@ -105,7 +105,7 @@ def measure(
         repetition=steered,
         repetition_unsteered=unsteered,
         p=p,
-        grade=grade(p, way, size) if judged else "",
+        grade=grade(p, way, size, multiplier * found.value) if judged else "",
     )
 
 

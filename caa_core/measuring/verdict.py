@@ -26,7 +26,17 @@ from caa_core.measuring.proposal import (
 from caa_core.measuring.sweep import RunScores, Sweep
 from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
 from caa_core.metrics.cache import key
-from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade, too_few
+from caa_core.metrics.cross_fitting import (
+    BEYOND,
+    CONTROLS,
+    EFFECT,
+    ENOUGH_PROMPTS,
+    LEVEL,
+    NONE_SHOWN,
+    UNDECIDED,
+    grade,
+    too_few,
+)
 from caa_core.metrics.estimates import LEAST, Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -226,7 +236,7 @@ def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict
         return replace(verdict, text=f"Not judged: {why} {numbers}")
     assert found, "else it is not judged"
     p, direction = found.rank
-    said = grade(p, direction, verdict.difference)
+    said = grade(p, direction, verdict.difference, _expected(swept, verdict))
     if said == EFFECT and verdict.exact and not _beyond(verdict):
         said = UNDECIDED
     if said != NONE_SHOWN and len(found.kinds) < 2:
@@ -266,6 +276,11 @@ def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> str
 def _undecided(verdict: Verdict, found: FirstOrder) -> str:
     """Why it is told from controls, but not called an effect."""
     p, direction = found.rank
+    if p > LEVEL:
+        return (
+            f"exact passes move the answers more than {BEYOND:g} times as far as to first order, and only what they do "
+            f"to first order was held against controls (p = {p:.3g})"
+        )
     size, why = verdict.difference, []
     if not size.has_interval:
         why.append("it has no interval")
@@ -283,6 +298,13 @@ def _undecided(verdict: Verdict, found: FirstOrder) -> str:
             "known here"
         )
     return f"it is told from vectors that should do nothing (p = {p:.3g}), but {' and '.join(why)}"
+
+
+def _expected(swept: Sweep, verdict: Verdict) -> float | None:
+    """The size to first order; of a probability at most, since log odds change it by a quarter at most."""
+    far = np.mean([abs(m) for cell in verdict.cells for m in cell.multipliers])
+    slope = 0.25 if swept.items.are_choices else 1.0
+    return None if verdict.estimate is None else float(far * slope * verdict.estimate)
 
 
 def _beyond(verdict: Verdict) -> bool:

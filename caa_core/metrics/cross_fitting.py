@@ -25,6 +25,9 @@ LEVEL = 0.05
 # How far two sums of the same numbers in another order differ, beside the sum: a tie.
 TIE = 1e-5
 
+# How many times its first-order estimate a size may be for p, which is the estimate's, to speak for it.
+BEYOND = 2.0
+
 EFFECT, UNDECIDED, NONE_SHOWN = "effect", "not decided", "none shown"
 
 
@@ -66,14 +69,22 @@ def two_sided(found: np.ndarray, kinds: Sequence[np.ndarray]) -> tuple[np.ndarra
     return np.minimum(1, 2 * np.minimum(above, below)), np.where(above <= below, 1, -1)
 
 
-def grade(p: float, direction: int, size: Estimate) -> str:
+def grade(p: float, direction: int, size: Estimate, expected: float | None = None) -> str:
     """An effect where p is small, the interval of the size leaves 0 out on the same side, and the size is not too
     small; none is shown where p is not; where p is and the rest is not, it is not decided.
+
+    Nor is it where estimates do not speak for what is seen: the size is clear and more than `BEYOND` times `expected`,
+    what it is to first order.
     """
     if p > LEVEL:
-        return NONE_SHOWN
+        return UNDECIDED if expected is not None and outgrows(size, expected) else NONE_SHOWN
     beyond = size.low > 0 if direction > 0 else size.high < 0
     return EFFECT if beyond and abs(size.value) >= LEAST else UNDECIDED
+
+
+def outgrows(size: Estimate, expected: float) -> bool:
+    """Whether there is much more than the first order says, as where a change grows with itself."""
+    return size.is_clear and abs(size.value) >= max(LEAST, BEYOND * abs(expected))
 
 
 def random_estimates(slopes: np.ndarray, norms: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -100,6 +100,14 @@ def test_controls_from_few_prompts_hold_the_vector_itself():
 )
 def test_three_grades(p, direction, size, said):
     assert grade(p, direction, Estimate(*size)) == said
+    assert grade(p, direction, Estimate(*size), size[0]) == said
+
+
+def test_where_estimates_do_not_speak_for_what_is_seen_it_is_not_called_none():
+    clear, wide = Estimate(0.9, 0.7, 1.1), Estimate(0.9, -0.1, 1.9)
+    assert grade(0.2, 1, clear, 0.3) == UNDECIDED and grade(0.2, 1, clear, 0.5) == NONE_SHOWN
+    assert grade(0.2, 1, wide, 0.3) == grade(0.2, 1, Estimate(0.03, 0.02, 0.04), 0.001) == NONE_SHOWN
+    assert grade(0.01, 1, clear, 0.3) == EFFECT
 
 
 @pytest.mark.parametrize("prompts", [8, 20])
