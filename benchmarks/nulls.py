@@ -32,7 +32,7 @@ from caa_core.metrics.cross_fitting import (
     two_sided,
 )
 from caa_core.metrics.estimates import means_of
-from caa_core.metrics.items import choose_items
+from caa_core.metrics.items import Items, choose_items
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
 from caa_core.progress import finish
@@ -98,7 +98,7 @@ def on_model(model: SteerableModel, name: str, vectors: int) -> dict[str, dict[s
     return found
 
 
-def _said(model: SteerableModel, items, vector: SteeringVector, stands_on: Ground, seed: int) -> str:
+def _said(model: SteerableModel, items: Items, vector: SteeringVector, stands_on: Ground, seed: int) -> str:
     """What is said of a vector: by exact passes where estimates tell it from controls."""
     found = stands_on.first_order(vector, CONTROLS, seed)
     if found.rank[0] > LEVEL:

@@ -111,7 +111,7 @@ def _differentiated(
             logits = differentiable_logits_at(model, inputs, additions, *map(list, zip(*places, strict=True)))
             parts = torch.split(logits.log_softmax(-1)[:, None], [len(item.columns) for item in items])
             answers = [answers_of(item, logp)[:2] for item, logp in zip(items, parts, strict=True)]
-            torch.stack([positive - negative for positive, negative in answers]).sum().backward()
+            torch.autograd.backward(torch.stack([positive - negative for positive, negative in answers]).sum())
         except Exception as error:  # each kernel without a backward pass fails in its own way
             if out_of_memory(error):
                 raise

@@ -105,6 +105,7 @@ def differentiable_logits_at(
 
     Returns float32 logits [places, vocabulary] at the given rows and columns.
     """
+    logits: torch.Tensor
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
         for layer, addition in enumerate(additions):
             _add(model, layer, addition)
