@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.data.splits import halves as halves_of
 from caa_core.measuring.sweep import Place, RunScores, Sweep
 from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS, chosen
 from caa_core.metrics.estimates import SAFE_KL, mean_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import plain
+from caa_core.vectors.splits import halves as halves_of
 
 Halves = tuple[list[int], list[int]]
 

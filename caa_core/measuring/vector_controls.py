@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.splits import prompts_of
 from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves
 from caa_core.measuring.sweep import Sweep, score_runs
 from caa_core.metrics.cache import key
@@ -22,6 +21,7 @@ from caa_core.steering.activations import ReadPosition, read_all
 from caa_core.steering.gradients import gradients
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import AUTOMATIC, check_room
+from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 # Prompts whose labels are shuffled.

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.splits import halves, prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.scoring import check
+from caa_core.vectors.splits import halves, prompts_of
 
 # Tokens that are written to see which answer a model gives.
 WRITTEN_TOKENS = 10

@@ -246,7 +246,7 @@ def _from_pretrained(
     if config.is_encoder_decoder:
         raise InputError(f"{source.name} is an encoder-decoder; only decoder models can be steered here.")
     tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
-    module, loaded = AutoModelForCausalLM.from_pretrained(
+    both: Any = AutoModelForCausalLM.from_pretrained(
         source.location,
         dtype=dtype,
         device_map="auto" if device == "cuda" else device,
@@ -255,6 +255,7 @@ def _from_pretrained(
         **options,
         **({} if gguf else {"use_safetensors": True}),
     )
+    module, loaded = both
     check_weights(source.name, loaded)
     check_embeddings(source.name, module, tokenizer)
     return module.eval().requires_grad_(False), tokenizer

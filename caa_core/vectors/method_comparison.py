@@ -12,13 +12,13 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.splits import parts, prompts_of
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import ReadPosition, read_all
 from caa_core.vectors.extraction import AUTOMATIC, DifferenceList, check_room
 from caa_core.vectors.methods import METHODS
+from caa_core.vectors.splits import parts, prompts_of
 
 FOLDS = 10
 MOST_PAIRS = 4000

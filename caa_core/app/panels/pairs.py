@@ -257,7 +257,7 @@ class Pairs:
     @guarded
     def again(self, request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
         """The same file with other columns or mends."""
-        chosen = Columns(**{name: column or "" for name, column in zip(self.columns, columns, strict=True)})
+        chosen = self._named(draft.columns, columns)
         if not chosen.prompt or not ((chosen.positive and chosen.negative) or chosen.negative_prompt):
             # What is chosen so far stays; what it gave does not.
             told = "Choose columns for the prompt and for both answers."
@@ -274,6 +274,13 @@ class Pairs:
         if again.offers == draft.offers and set(again.mends) == set(mends):
             written.add(self.mends)
         return {part: update for part, update in self._shown(again, request).items() if part not in written}
+
+    def _named(self, known: Columns | None, columns: Sequence[str | None]) -> Columns:
+        """The columns that are chosen on the page, and those that the table is known to have besides."""
+        chosen: dict[str, Any] = {name: column or "" for name, column in zip(self.columns, columns, strict=True)}
+        if known and known.prompt == chosen["prompt"]:
+            return replace(known, **chosen)
+        return Columns(**chosen)
 
     @guarded
     def restore(self, request: gr.Request) -> dict:

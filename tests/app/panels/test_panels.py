@@ -493,6 +493,20 @@ def test_a_reload_names_the_vector_as_the_choice_did(page):
     assert page.reloaded()["generate-name"] == page["generate-name"] == "my gloom"
 
 
+def test_a_mend_keeps_what_the_page_shows_no_column_for(page, tmp_path):
+    rows = [
+        {"system": "Be short.", "prompt": f"Question {i}?", "chosen": f"Yes, {i}!", "rejected": f"No, {i}."}
+        for i in range(6)
+    ]
+    (tmp_path / "told.json").write_text(json.dumps([*rows, rows[0]]))
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "told.json"))
+    draft = page.session.person.draft
+    (mend,) = [value for _, value in draft.offers if value.startswith("drop") and "again" in value]
+    page.call("again", "generate-kind", generate_mends=[mend])
+    draft = page.session.person.draft
+    assert {pair.system for pair in draft.pairs.pairs} == {"Be short."} and len(draft.pairs.pairs) == 6
+
+
 def test_a_preset_offers_its_opposite(page):
     page.call("follow_a", "compete-b-vector", compete_a_vector="french", compete_b_layer=3, compete_kind=KINDS[0])
     german = presets()["german"]

@@ -6,7 +6,7 @@ import pytest
 
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_test_pairs
-from caa_core.data.splits import halves, parts, prompts_of
+from caa_core.vectors.splits import halves, parts, prompts_of
 
 
 def pair(prompt, positive="yes indeed", negative="not at all", line=1, other=""):

@@ -9,7 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from caa_core.data.pairs import OPTION, ContrastPair
+from caa_core.data.answers import OPTION
+from caa_core.data.pairs import ContrastPair
 
 
 def prompts_of(pairs: Sequence[ContrastPair]) -> list[int]:
