@@ -40,6 +40,8 @@ NO_TOKEN = "letters that are no token of their own"
 
 MANY = "more than two options"
 
+ODD = "answers of more than one kind"
+
 MARKS = "marks of a chat template in the texts"
 
 REPEATS = "answers that repeat their prompt"
@@ -289,20 +291,22 @@ def _copies(pairs: list[ContrastPair]) -> list[int]:
 
 def _kinds(pairs: list[ContrastPair], tokenized: bool) -> Iterator[Finding]:
     """Answers of another kind than most, or letters and words that are written in another way."""
-    what, mend = "answers of more than one kind", "drop them, or write them as the others are"
+    mend = "drop them, or write them as the others are"
     kinds = count_kinds(pairs)
     usual = next(iter(kinds), "text")
     if len(kinds) > 1:
-        lines = (pair.line for pair in pairs if _kind(pair, kinds) != usual)
+        odd = [pair for pair in pairs if _kind(pair, kinds) != usual]
+        cut = usual == "letter" and all(pair.has_option_texts for pair in odd)
+        remedies: tuple[Remedy, ...] = ("truncate", "drop") if cut else ("drop",)
         why = f"There are {kinds_in_words(kinds)}, so all would be read at the mean of the answer"
         why += {"letter": ", not at the letter.", "word": ", not at the word."}.get(usual, ".")
-        yield from _finding(what, lines, why, mend, "drop")
+        yield from _finding(ODD, (pair.line for pair in odd), why, mend, *remedies)
     elif usual in ("letter", "word"):
         # How a model's tokenizer cuts letters says more than their form.
         form = Counter(pair.form for pair in pairs).most_common(1)[0][0]
         lines = (pair.line for pair in pairs if pair.form != form and not (tokenized and usual == "letter"))
         why = f"They are written in another way than the rest ('{form[0]}'), so they stand in other tokens."
-        yield from _finding(what, lines, why, mend, "drop")
+        yield from _finding(ODD, lines, why, mend, "drop")
     if set(kinds) == {"letter"}:
         lines = (pair.line for pair in pairs if pair.has_option_texts)
         why = "The vector is read at the letter, and what stands behind it is read by nobody."

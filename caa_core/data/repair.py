@@ -6,7 +6,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from caa_core.data.columns import Columns
-from caa_core.data.lint import MARKS, REPEATS, TOO_LONG, UNEVEN, WITH_TEXTS, Finding, LintReport, PairTokens, Remedy
+from caa_core.data.lint import (
+    MARKS,
+    ODD,
+    REPEATS,
+    TOO_LONG,
+    UNEVEN,
+    WITH_TEXTS,
+    Finding,
+    LintReport,
+    PairTokens,
+    Remedy,
+)
 from caa_core.data.markup import repeats_prompt, without_marks, without_prompt
 from caa_core.data.pairs import ContrastPair, Dataset, pairs_of
 from caa_core.data.tables import Table
@@ -66,7 +77,8 @@ def mend(
     special = tokens.special if tokens else ()
     bare = [without_marks(pair, special) if pair.line in marked else pair for pair in dataset.pairs]
     bare = [without_prompt(pair) if pair.line in repeated and repeats_prompt(pair) else pair for pair in bare]
-    lettered, uneven, too_long = (_lines(chosen, "truncate", what) for what in (WITH_TEXTS, UNEVEN, TOO_LONG))
+    lettered = _lines(chosen, "truncate", WITH_TEXTS) | _lines(chosen, "truncate", ODD)
+    uneven, too_long = (_lines(chosen, "truncate", what) for what in (UNEVEN, TOO_LONG))
     cut = [_lettered(pair) if pair.line in lettered else pair for pair in bare]
     cut = [_evened(pair) if pair.line in uneven else pair for pair in cut]
     cut = [_fitted(pair, fits) if pair.line in too_long else pair for pair in cut]

@@ -48,7 +48,9 @@ def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: Re
     ids = rendered.positive.ids
     start = min(rendered.positive.start, rendered.shared)
     at = rendered.shared - start
-    pieces = [text_of(tokenizer, [token]).strip() for token in ids[start : start + at + SHOWN]]
+    # What stands behind a letter with its option's text is another in each pair.
+    end = start + at + (1 if pair.has_option_texts else SHOWN)
+    pieces = [text_of(tokenizer, [token]).strip() for token in ids[start:end]]
     named = [_called_a(piece, letter) for piece in pieces]
     ordinal = ORDINALS[at] if at < len(ORDINALS) else f"number {at + 1}"
     which = f"the {ordinal} of them" if len(pieces) > 1 else "the only one"
@@ -61,7 +63,8 @@ def _letter(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, rendered: Re
     return (
         f"'{_called_a(pair.letters[0].form(pair.positive), letter)}' is the token{'s' * (len(pieces) > 1)} "
         + " ".join(f"'{piece}'" for piece in named)
-        + f": {says} {which}, index {rendered.shared - len(ids)}"
+        + f": {says} {which}"
+        + ("" if pair.has_option_texts else f", index {rendered.shared - len(ids)}")
     )
 
 

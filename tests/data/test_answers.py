@@ -163,6 +163,8 @@ def test_the_summary_counts_the_kinds(report):
     assert looked.summary()["kinds"] == "9 multiple choice, 1 free text"
     assert "at the mean of the answer, not at the letter" in looked.findings[0].why
     assert pairs_of(table).kind.endswith("10 free-text pairs (9 multiple choice, 1 free text)")
+    cut = mend(table, looked, choose(looked, ["truncate", "drop"]))
+    assert cut.pairs == pairs_of(report(questions(10))[1]).pairs and cut.name == "data (1 truncated)"
     words = [text(f"Is it {i}?", *(("Yes", "No") if i % 2 else ("No", "Yes"))) for i in range(9)]
     looked, _ = report([*words, text("And?", "No, never", "Yes")])
     assert looked.kinds == "9 Yes/No, 1 free text" and found(looked)["answers of more than one kind"] == (10,)

@@ -102,6 +102,14 @@ def test_where_the_letter_falls(report):
     assert found(mixed) == {"letters in other tokens": (5,)}
 
 
+def test_letters_before_other_texts_are_the_same_letter(report):
+    pairs = [lettered(letter, f"{i}?") for i, letter in enumerate("ABAB", 1)]
+    for i, pair in enumerate(pairs):
+        pair |= {"answer_matching_behavior": f"(A) {'so ' * i}yes", "answer_not_matching_behavior": "(B) no"}
+    looked = report(pairs, tokens=ModelTokens(make_tokenizer(), 1000))
+    assert list(looked.letter_tokens.values()) == [4] and "letters in other tokens" not in found(looked)
+
+
 def test_columns_pairs_of_prompts_and_encodings(report, tmp_path):
     chosen = Columns("a", "b", "c")
     looked = report([{"a": f"{i}?", "b": "Good.", "c": "Bad."} for i in range(2)], columns=chosen)
