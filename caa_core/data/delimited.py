@@ -22,6 +22,8 @@ MAX_HEADER = 100_000
 SEPARATORS = "\t;,|"
 # Rows before the header that may be a title.
 TITLES = 10
+# What a cell is kept under that has no name above it.
+UNNAMED = "(column {})"
 QUOTED = re.compile(r'"[^"\n]*"')
 SEP_LINE = re.compile(r'"?sep=([\t;,|])"?[;,\t|]*', re.IGNORECASE)
 
@@ -180,4 +182,7 @@ def records_of(rows: Iterator[Row], name: str) -> Iterator[dict[str, str]]:
                 f"{name}, line {line}: {len(row)} cells, but the first line names {len(header)} "
                 "columns. Put a text that has the separator in it into quotation marks."
             )
-        yield {column: cell for column, cell in zip(header, row, strict=False) if column}
+        record = {column: cell for column, cell in zip(header, row, strict=False) if column}
+        # A first column without a name holds the numbers of rows.
+        nameless = [i for i, cell in enumerate(row[: len(header)]) if i and not header[i] and cell.strip()]
+        yield record | {UNNAMED.format(i + 1): row[i] for i in nameless}

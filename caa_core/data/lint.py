@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from caa_core.data.answers import bare, folded, options_in, unseen_out
 from caa_core.data.columns import Columns, may_be_of_the_prompt, shown
+from caa_core.data.delimited import UNNAMED
 from caa_core.data.markup import lines_with_marks, repeats_prompt
 from caa_core.data.pairs import Answers, ContrastPair, count_kinds, is_given, kinds_in_words, pair_of, problem_of
 from caa_core.data.tables import Table
@@ -32,6 +33,8 @@ SHUTDOWN = re.compile(
 
 # Where one cell of CSV ends and another begins, within a cell of several lines.
 GLUED = re.compile(r'\n[^\n]*"[,;|]|[,;|]"[^\n]*\n')
+
+NAMELESS = re.compile(re.escape(UNNAMED).replace(r"\{\}", r"\d+"))
 
 # Findings by which the mender knows what is to be cut.
 TOO_LONG = "longer than the model's context"
@@ -269,11 +272,15 @@ def _left_out(table: Table, columns: Columns) -> Iterator[Finding]:
 
 
 def _glued(table: Table) -> Iterator[Finding]:
-    """Cells that hold separators beside quotation marks or line ends, as if several had become one."""
-    if table.format not in ("CSV", "TSV"):
+    """Cells without a column; and cells that hold separators beside quotation marks, as if several had become one."""
+    if table.format not in ("CSV", "TSV", "Excel workbook"):
         return
-    glue = GLUED if table.format == "CSV" else re.compile("\t")
-    lines = (line for line, record in table.records if any(glue.search(cell) for cell in record.values()))
+    lost = (line for line, record in table.records if any(NAMELESS.fullmatch(field) for field in record))
+    why = "They belong to no column, and are left out."
+    mend = "name the column, or put a text that has the separator in it into quotation marks"
+    yield from _finding("cells without a name above them", lost, why, mend, "drop")
+    glue = re.compile("\t") if table.format == "TSV" else GLUED
+    lines = (line for line, record in table.records if any(map(glue.search, record.values())))
     why = "A quotation mark without its second makes one cell of all up to the next."
     yield from _finding("cells that may be several", lines, why, "look at them, and mend the file", "drop")
 

@@ -11,6 +11,7 @@ from caa_core.data.messages import BEFORE, BETTER, WORSE
 from caa_core.errors import InputError
 
 MAX_DEPTH = 4
+OF_ITS_OWN = "give the one you mean as a file of its own"
 NO_PROMPTS = "give each pair a prompt, as an object with prompt, positive and negative"
 
 
@@ -31,6 +32,8 @@ def records_in(value: Any, name: str, depth: int = MAX_DEPTH) -> list[Any]:
         return columns
     values = list(value.values())
     if len(values) > 1 and all(isinstance(item, dict) for item in values) and names_columns(list(values[0])):
+        if any(isinstance(cell, list | dict) for cell in values[0].values()):
+            raise InputError(f"{name} has the parts {listed(list(value))}: {OF_ITS_OWN}.")
         return values
     _refuse(value, name)
     return [value]
@@ -98,7 +101,7 @@ def _refuse(record: dict[str, Any], name: str) -> None:
     if len(lists) < 2 or any(key in (*BEFORE, *BETTER, *WORSE) for key, items in lists.items() if _objects(items)):
         return
     if all(map(_objects, lists.values())):
-        raise InputError(f"{name} has the parts {listed(list(lists))}: give the one you mean as a file of its own.")
+        raise InputError(f"{name} has the parts {listed(list(lists))}: {OF_ITS_OWN}.")
     if not any(map(_objects, lists.values())) and len(lists) == len(record):
         some = "two lists" if len(lists) == 2 else "lists"
         raise InputError(f"{name} holds {some} of texts without prompts ({listed(list(lists))}): {NO_PROMPTS}.")

@@ -82,6 +82,13 @@ def test_cells_that_may_be_several_are_said(read):
     assert "cells that may be several" not in found(lint(read(lines(ROWS[1:], ","))))
 
 
+def test_cells_without_a_name_above_them_are_said(read):
+    table = read("prompt,positive,negative,\nOne,a,b,lost\nTwo,c,d,\nThree,e,f")
+    assert found(lint(table))["cells without a name above them"] == (1,) and lint(table).usable == 3
+    numbered = read(",prompt,positive,negative\n0,One,a,b\n1,Two,c,d")
+    assert "cells without a name above them" not in found(lint(numbered))
+
+
 BEFORE = ["sep={0}\n", '"sep={0}"\n', "SEP={0}\n\n", "# made in May, twice; so|there\n#\n", "#\nsep={0}\n", "\n\n"]
 BEFORE += ["My pairs of May\n", "My pairs, my own; they are|here\n\n", "My pairs{0}{0}\n", "Pairs\nof May{0}{0}\n", "#"]
 

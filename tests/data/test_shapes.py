@@ -54,6 +54,7 @@ ALONE = "texts without prompts .*: give each pair a prompt"
 REFUSED = [
     ({"train": ROWS, "test": ROWS[:1]}, f"has the parts train, test: {PARTS}"),
     ({"train": ROWS, "validation": ROWS, "about": "May"}, PARTS),
+    ({"train": COLUMNS, "test": COLUMNS}, f"has the parts train, test: {PARTS}"),
     ({"data": {"train": ROWS, "test": ROWS}}, PARTS),
     ({"good": ["a", "b"], "bad": ["c", "d"]}, f"two lists of {ALONE}"),
     ({"positive": ["a", "b"], "negative": ["c", "d"]}, f"two lists of {ALONE}"),
