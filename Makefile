@@ -28,6 +28,7 @@ soak: $(VENV)/.test-ready
 	CAA_LOAD_CLIENTS=30 CAA_LOAD_SECONDS=300 CAA_LOAD_DTYPES=default CAA_LOAD_MODEL=smollm2-135m \
 	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_MODEL=smollm2-135m \
 		$(VENV)/bin/python -m pytest -s tests/soak
+	$(VENV)/bin/python -m benchmarks.nulls
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
