@@ -20,6 +20,7 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.measuring.open_questions import Reply
+from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS, too_few
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.progress import Progress
 
@@ -250,13 +251,17 @@ def in_words(scores: Sequence[LevelRating], unread: int = 0) -> str:
     if not any(score.scored for score in scores):
         said = "Nothing is scored yet."
         return said + (f" {unread} replies of the judge were no score." if unread else "")
-    clear = [score for score in scores if score.change and score.scored > 1 and score.change.is_clear]
+    clear = [score for score in scores if score.change and score.scored >= ENOUGH_PROMPTS and score.change.is_clear]
+    compared = max((score.scored for score in scores if score.change), default=0)
     said = "No multiplier changes the score clearly: no interval of a change leaves 0 out."
     if clear:
         said = "Against the unsteered answers the score changes by " + ", ".join(
             f"{score.change} at × {score.multiplier:g}" for score in clear
         )
         said += "; elsewhere not clearly."
-    elif not any(score.change for score in scores):
+    elif few := compared and too_few(compared):
+        changes = ", ".join(f"{score.change} at × {score.multiplier:g}" for score in scores if score.change)
+        said = f"Against the unsteered answers the score changes by {changes}. Not judged: {few}."
+    elif not compared:
         said = "There is nothing to compare yet: score unsteered and steered answers to the same questions."
     return said + (f" {unread} replies of the judge were no score, and do not count." if unread else "")

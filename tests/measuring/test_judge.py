@@ -1,6 +1,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -93,7 +94,15 @@ def test_scores_come_back_to_their_multipliers():
     assert found[1].change is None and found[0].change.value == -1 and found[2].change.value == 3.5
     assert 2 <= found[2].change.low < 3.5 < found[2].change.high <= 5 and not found[0].change.has_interval
     assert "+3.50" in in_words(found) and "at × 1" in in_words(found)
-    alike = unblinded(REPLIES, {place: float(place % 2) for place in range(len(REPLIES))})
+    assert in_words(found).endswith("Not judged: 4 prompts are too few for a verdict, which takes at least 8.")
+    many = [replace(reply, question=f"{reply.question} {i}") for i in range(2) for reply in REPLIES]
+    clear = in_words(
+        unblinded(
+            many, {place: {-1.0: 3.0, 0.0: 3.0, 1.0: 6.0 + place % 2}[r.multiplier] for place, r in enumerate(many)}
+        )
+    )
+    assert clear.startswith("Against the unsteered answers the score changes by +3.50") and "Not judged" not in clear
+    alike = unblinded(many, {place: float(place % 2) for place in range(len(many))})
     assert in_words(alike).startswith("No multiplier changes the score clearly")
     assert in_words([]) == "Nothing is scored yet."
     only = unblinded(REPLIES, {1: 5.0})
