@@ -43,6 +43,7 @@ from caa_core.metrics.options import (
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
+from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, Decoding, side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
 from caa_core.vectors.extraction import extract
@@ -53,13 +54,15 @@ SAY = gr.Progress()
 
 
 def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -> Any:
-    """The result of a job that ends when its client leaves; `say` is gradio's, for the client's status."""
+    """The result of a job that ends when its client leaves, with None for numbers that are none; `say` is gradio's, for
+    the client's status.
+    """
     for event in session.follow(f"call-{id(job)}", job):
         if say and isinstance(event, Progress):
             say(event.fraction, desc=str(event))
     if job.stopped:
         raise InputError("The call was stopped: its client left, or the app is being ended.")
-    return job.result
+    return finite(job.result)
 
 
 def with_file(session: Session, file: str | None) -> Session:
@@ -103,7 +106,7 @@ class Endpoints:
         kept = session.vectors[session.keep(vector)]
         path = session.path(kept.name, ".safetensors")
         kept.save(path)
-        return str(path), kept.summary()
+        return str(path), finite(kept.summary())
 
     @guarded
     def steer(

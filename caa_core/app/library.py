@@ -66,7 +66,7 @@ class Library:
 
     def keep_result(self, name: str, data: Any) -> None:
         """Write plain data, over what had the name. Raises InputError where that fails."""
-        text = json.dumps(data)
+        text = json.dumps(data, allow_nan=False)
         content = json.dumps({"name": name, "sha256": _digest(text), "data": text})
         self._write(_file(name, RESULT), lambda path: path.write_text(content, encoding="utf-8"))
 

@@ -23,6 +23,7 @@ from caa_core.data.presets import presets
 from caa_core.data.text import clean
 from caa_core.errors import InputError
 from caa_core.limits import GRACE, IDLE, JOBS, PLACES, SESSIONS, VECTORS
+from caa_core.reports.writing import finite
 from caa_core.vectors.vector import SteeringVector
 
 # Who was seen so recently is here; a page asks every few seconds, one that lies in the background every minute.
@@ -100,10 +101,10 @@ class Person:
         return not (self.vectors or self.results or self.draft or self._folder)
 
     def remember(self, name: str, data: Any) -> None:
-        """Keep a result, plain data, under a name; the last one counts."""
-        self.results[name] = data
+        """Keep a result, plain data, under a name; the last one counts. Numbers that are none are kept as None."""
+        self.results[name] = finite(data)
         if self.library:
-            self.library.keep_result(name, data)
+            self.library.keep_result(name, self.results[name])
 
     def forget(self, name: str) -> None:
         """Delete a result."""

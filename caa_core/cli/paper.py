@@ -15,7 +15,7 @@ from caa_core.measuring.paper.request import PaperRequest
 from caa_core.model.gguf import cache_dir
 from caa_core.progress import Progress, finish, tell
 from caa_core.reports.paper.report import report_of
-from caa_core.reports.writing import check_report, write
+from caa_core.reports.writing import check_report, finite, write
 
 
 class Folder(MutableMapping[str, Any]):
@@ -34,7 +34,7 @@ class Folder(MutableMapping[str, Any]):
         # What cannot be kept is measured again next time, which is no reason to lose it now.
         with contextlib.suppress(OSError):
             self._path.mkdir(parents=True, exist_ok=True)
-            self._file(key).write_text(json.dumps(value), encoding="utf-8")
+            self._file(key).write_text(json.dumps(finite(value), allow_nan=False), encoding="utf-8")
 
     def __delitem__(self, key: str) -> None:
         self._file(key).unlink()

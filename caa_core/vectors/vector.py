@@ -143,7 +143,8 @@ class SteeringVector:
         return {"residual_norms": self.residual_norms, "letter_share": self.letter_share}
 
     def _by_number(self, values: dict[int, float]) -> str:
-        return json.dumps([values.get(layer) for layer in range(max(self.layers) + 1)])
+        known = {layer: value for layer, value in values.items() if math.isfinite(value)}
+        return json.dumps([known.get(layer) for layer in range(max(self.layers) + 1)])
 
     def differences(self, model: "SteerableModel") -> list[str]:
         """In words, how the model at hand differs from the one the vector was made on."""

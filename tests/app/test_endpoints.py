@@ -1,7 +1,12 @@
+import math
+
 import gradio as gr
 import pytest
 
 from caa_core.app import endpoints
+from caa_core.app.sessions import Person, Session
+from caa_core.app.worker import Worker
+from caa_core.progress import Progress
 
 REQUIRED = object()
 # What programs rely on: the arguments of each endpoint, in order, with their defaults.
@@ -96,3 +101,13 @@ def test_arguments_that_are_files_are_uploaded(described, name):
     for one in described[name]["parameters"]:
         is_file = one["parameter_name"] == "file" or one["parameter_name"].endswith("_file")
         assert (one["component"] == "File") == is_file
+
+
+def test_what_is_answered_has_no_number_that_is_none():
+    def work():
+        yield Progress(1, "steps", 1)
+        return {"perplexity": math.inf, "cells": [{"kl": math.nan}, 0.5]}
+
+    session = Session(Person())
+    answer = endpoints._finish(session, Worker().submit(work))
+    assert answer == {"perplexity": None, "cells": [{"kl": None}, 0.5]}

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import random
 
@@ -46,6 +47,15 @@ def test_what_was_kept_is_there_after_a_restart(library):
     assert torch.equal(again.vectors["b"].at(1), torch.ones(4)) and again.vectors["b"].provenance.num_pairs == 3
     assert again.results == {"steer": [{"question": "2", "answers": ["a", "b"]}]}
     assert not again.library.notes
+
+
+def test_a_number_that_is_none_is_kept_as_none(library):
+    person = Person.of(library)
+    person.remember("measured", {"kl": [math.inf, 0.5], "m": (-math.inf, {"p": math.nan})})
+    assert person.results["measured"] == {"kl": [None, 0.5], "m": (None, {"p": None})}
+    (file,) = library.folder.glob("measured-*")
+    json.loads(json.loads(file.read_text())["data"], parse_constant=pytest.fail)
+    assert Person.of(reopened(library)).results["measured"]["kl"] == [None, 0.5]
 
 
 def test_what_cannot_be_read_is_set_aside_and_said_and_the_rest_is_there(library):

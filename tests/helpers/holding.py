@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from caa_core.app import worker
+from caa_core.app.sessions import Session
 from caa_core.app.worker import Job
 
 # What kind of job is made is said for all threads.
@@ -44,11 +45,11 @@ def holding(studio: Any, steps: int = 1) -> Iterator[Callable[[], None]]:
 
     gate = threading.Event()
 
-    def run_held(work: Callable) -> Job:
+    def run_held(work: Callable, session: Session | None = None) -> Job:
         with ONE:
             worker.Job = partial(HeldJob, steps=steps, gate=gate)
             try:
-                return type(studio).run(studio, work)
+                return type(studio).run(studio, work, session)
             finally:
                 worker.Job = Job
 

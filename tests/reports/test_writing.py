@@ -1,6 +1,8 @@
 import html
+import inspect
 import math
 import re
+from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
@@ -10,6 +12,7 @@ from caa_core.reports import contest, evaluation, open_questions, study, surface
 from caa_core.reports.paper import report as paper
 from caa_core.reports.writing import Report, Section, aligned, as_json, check_place, check_report, harmless, write
 from tests.helpers import results
+from tests.helpers.places import ROOT
 from tests.helpers.results import FORMULA, HOSTILE, files
 
 # Every report, by what makes its result.
@@ -31,6 +34,11 @@ REPORTS = {
 def report_with(request):
     """A report by the number that is measured, and how much there is of it."""
     return lambda *of: REPORTS[request.param](request.param(*of))
+
+
+def test_every_report_is_tried():
+    there = {path for path in (ROOT / "caa_core/reports").rglob("*.py") if "\ndef report_of(" in path.read_text()}
+    assert {Path(inspect.getfile(report_of)) for report_of in REPORTS.values()} == there
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -65,6 +66,13 @@ def test_a_file_comes_back_as_it_was(vector, tmp_path):
     again = load_vector(tmp_path / "v.safetensors")
     assert (again.name, again.residual_norms, again.provenance) == (vector.name, vector.residual_norms, PAPERS)
     assert all(torch.equal(again.at(layer), vector.at(layer)) for layer in (1, 3))
+
+
+def test_norms_that_are_none_are_not_written(vector, tmp_path):
+    overflowed = replace(vector, residual_norms={1: math.inf, 3: 8.0}, letter_share={1: math.nan, 3: 0.5})
+    overflowed.save(tmp_path / "v.safetensors")
+    again = load_vector(tmp_path / "v.safetensors")
+    assert (again.residual_norms, again.letter_share) == ({3: 8.0}, {3: 0.5})
 
 
 def test_what_a_file_does_not_say_is_absent(tmp_path):
