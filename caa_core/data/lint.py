@@ -280,7 +280,7 @@ def _glued(table: Table) -> Iterator[Finding]:
     mend = "name the column, or put a text that has the separator in it into quotation marks"
     yield from _finding("cells without a name above them", lost, why, mend, "drop")
     glue = re.compile("\t") if table.format == "TSV" else GLUED
-    lines = (line for line, record in table.records if any(map(glue.search, record.values())))
+    lines = (line for line, record in table.records if any(glue.search(str(cell)) for cell in record.values()))
     why = "A quotation mark without its second makes one cell of all up to the next."
     yield from _finding("cells that may be several", lines, why, "look at them, and mend the file", "drop")
 

@@ -9,7 +9,7 @@ from caa_core.data.lint import lint
 from caa_core.data.pairs import ContrastPair, pairs_of, read_pairs, write_pairs
 from caa_core.data.tables import read_table
 from tests.helpers.data import found
-from tests.helpers.files import as_parquet
+from tests.helpers.files import as_csv, as_parquet
 
 SAID = [("How was it?", "Glorious!", "Fine."), ("What now?", "Let us dance!", "We wait."), ("Late?", "Never!", "Yes.")]
 HISTORY = (("user", "Hello"), ("assistant", "Hello, what can I do?"))
@@ -128,6 +128,14 @@ def test_what_comes_before_the_prompt_is_kept(tmp_path, layout):
     assert list(dataset.pairs) == pairs and "system, history" in dataset.kind
     write_pairs(dataset, tmp_path / "again.json")
     assert read_pairs(tmp_path / "again.json").pairs == dataset.pairs
+
+
+def test_conversations_in_cells(tmp_path):
+    """As a spreadsheet holds hh-rlhf's texts: turns, which are no text of a cell any more, keep nobody from looking."""
+    rows = [BEHIND["hh-rlhf"](*texts) for texts in SAID]
+    (tmp_path / "data.csv").write_text(as_csv(rows=rows))
+    table = read_table(tmp_path / "data.csv")
+    assert lint(table).usable == 3 and pairs_of(table).pairs[0].history == HISTORY
 
 
 def test_a_dataset_of_the_hub(tmp_path):
