@@ -39,7 +39,9 @@ def read_workbook(raw: bytes, name: str) -> list[tuple[str, list[list[str]]]]:
         InputError: it cannot be read.
     """
     sheets: list[tuple[str, list[list[str]]]] = _elsewhere(
-        raw, f"{name} is a workbook that is locked, broken, or unpacks to too much: save the sheet as CSV UTF-8.", name
+        raw,
+        f"{name} is an Excel workbook that is locked, broken, or unpacks to too much: save the sheet as CSV UTF-8.",
+        name,
     )
     return sheets
 
@@ -86,7 +88,7 @@ def sheets_of(raw: bytes) -> list[tuple[str, list[list[str]]]]:
     except InputError:
         raise
     except BaseException as error:  # whatever a broken file makes the library raise, panics included
-        raise InputError("is a workbook that cannot be read: save the sheet as CSV UTF-8.") from error
+        raise InputError("is an Excel workbook that cannot be read: save the sheet as CSV UTF-8.") from error
     return sheets
 
 

@@ -1,10 +1,13 @@
+import json
 import threading
 
 import pytest
 import torch
 
 from caa_core.app.library import Library
+from caa_core.app.panels.measuring.latest import EVALUATION, ITEMS, keep_items, measured
 from caa_core.app.sessions import Person, Session, Sessions
+from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.limits import GRACE, IDLE
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -235,3 +238,17 @@ def test_a_person_without_files_leaves_no_folder(tmp_path, monkeypatch):
     assert person.path("a", ".json") != Person().path("a", ".json")
     person.end()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_items_that_were_kept_come_back_with_what_stood_before_them():
+    pairs = (
+        ContrastPair("One?", "a", "b", 1, system="Be short.", history=(("user", "Hi"), ("assistant", "Hello"))),
+        ContrastPair("Two?", "c", "d", 2),
+    )
+    person = Person(results={EVALUATION: {"asked": {"layers": "1"}}})
+    keep_items(person, Dataset("mine", "", "", pairs))
+    person.results = json.loads(json.dumps(person.results))
+    assert measured(person) == ({"layers": "1"}, Dataset("mine", "", "", pairs))
+    for kept in person.results[ITEMS]["pairs"]:  # as they were written before
+        del kept["system"], kept["history"]
+    assert [pair.prompt for pair in measured(person)[1].pairs] == ["One?", "Two?"]
