@@ -223,6 +223,9 @@ def _twice(pairs: list[ContrastPair], copies: list[int]) -> Iterator[Finding]:
     lines = (pair.line for pair in pairs if not pair.negative_prompt and _seen(pair.positive) == _seen(pair.negative))
     why = "To a reader both answers are the same; to the model the vector would mean these characters."
     yield from _finding("answers that differ only in characters that are not seen", lines, why, "drop them", "drop")
+    lines = (pair.line for pair in pairs if pair.is_choice and pair.mark == pair.other_mark)
+    why = "They are written in two ways, and say the same, so there is nothing to contrast."
+    yield from _finding("answers that are the same letter or word", lines, why, "correct or drop them", "drop")
 
 
 def _seen(text: str) -> str:

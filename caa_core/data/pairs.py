@@ -102,6 +102,11 @@ class ContrastPair:
         return self.letters[0].name if self.letters else bare(self.positive)
 
     @property
+    def other_mark(self) -> str:
+        """The same for the negative answer."""
+        return self.letters[1].name if self.letters else bare(self.negative)
+
+    @property
     def form(self) -> tuple[str, str]:
         """How the letter or the word of each answer is written, the same for all letters and words."""
         answers = self.positive, self.negative

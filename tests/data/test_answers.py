@@ -200,3 +200,10 @@ def test_letters_that_are_none_of_the_options(report):
     looked, _ = report(items)
     assert found(looked) == {"letters that are none of the options": (3,)}
     assert looked.findings[0].why.startswith("(C) is none") and looked.findings[0].remedies == ("drop",)
+
+
+def test_answers_that_are_one_letter_or_word(report):
+    items = [text("One?", "(A)", "A."), text("Two?", "(A)", "(B)"), text("Three?", "(B)", "(A)")]
+    assert found(report(items)[0])["answers that are the same letter or word"] == (1,)
+    words = [text("One?", "Yes", "yes."), text("Two?", "Yes", "No"), text("Three?", "No", "Yes")]
+    assert found(report(words)[0])["answers that are the same letter or word"] == (1,)
