@@ -1,7 +1,7 @@
 """The app's named endpoints for programs: the same functions as the page's."""
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from gradio.blocks import Block
 
 from caa_core.app.forms import argument
 from caa_core.app.guards import visitor
+from caa_core.app.made_from import keep_pairs, pairs_of
 from caa_core.app.panels.common import check_fit, check_request, guarded
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
@@ -104,6 +105,7 @@ class Endpoints:
         job = self.studio.run(lambda model: extract(model, dataset, layers, title, position, method), session)
         vector = _finish(session, job, progress)
         kept = session.vectors[session.keep(vector)]
+        keep_pairs(session.person, dataset)
         path = session.path(kept.name, ".safetensors")
         kept.save(path)
         return str(path), finite(kept.summary())
@@ -204,7 +206,8 @@ class Endpoints:
 
         def work(model: SteerableModel) -> Generator[Progress | Evaluation, None, dict[str, Any]]:
             steering = yield from self.studio.vector(model, given, vector)
-            found = yield from evaluate(model, asked, steering)
+            own = pairs_of(session.person, steering)
+            found = yield from evaluate(model, replace(asked, made_from=own), steering)
             return found.summary()
 
         return _finish(session, self.studio.run(work, session), progress)

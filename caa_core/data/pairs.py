@@ -198,7 +198,11 @@ class Dataset:
     @cached_property
     def pairs_sha256(self) -> str:
         """Of the very pairs in their order: whatever was chosen of a file, swapped or mended, has another one."""
-        texts = [(pair.prompt, pair.positive, pair.negative, pair.negative_prompt) for pair in self.pairs]
+        texts = [
+            (pair.prompt, pair.positive, pair.negative, pair.negative_prompt)
+            + ((pair.system, pair.history) if pair.has_context else ())
+            for pair in self.pairs
+        ]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
     def first(self, count: int | None, seed: int | None = None) -> "Dataset":

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.forms import component
+from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
@@ -131,6 +132,11 @@ class Making(VectorMaking[MakingChoice]):
     ) -> Generator[Progress, None, Plain]:
         pairs, layers, position = asked.reading.pairs, asked.reading.layers, asked.reading.position
         return {"vectors": [(yield from extract(model, pairs, layers, asked.title, position, asked.method))]}
+
+    def keep(self, run: Run[MakingChoice], found: Plain) -> Plain:
+        kept = super().keep(run, found)
+        keep_pairs(run.session.person, run.asked.reading.pairs)
+        return kept
 
     def ended(self, run: Run[MakingChoice], stopped: bool) -> str:
         if run.found is None:

@@ -11,6 +11,7 @@ import gradio as gr
 import pytest
 
 from caa_core.app.library import Library
+from caa_core.app.made_from import MADE_FROM
 from caa_core.app.panels.common import guarded, plain
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.tokens import NOTHING
@@ -350,6 +351,24 @@ def test_a_stop_says_how_far_the_vector_had_come(page, studio):
                 page.session.stop("generate")
     assert re.fullmatch(r"Stopped after \d+ of 43 pairs\. No vector was made\.", page["generate-status"])
     assert not page.session.vectors
+
+
+def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(page, tmp_path):
+    for name, count in (("first", 8), ("second", 9)):
+        pairs = find_pairs("gloom").first(count)
+        other_way = [replace(pair, positive=pair.negative, negative=pair.positive) for pair in pairs.pairs]
+        write_pairs(replace(pairs, pairs=tuple(other_way)), tmp_path / f"{name}.json")
+        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        page.run("run", "generate-about", generate_layers="1-2", generate_limit=0)
+    asked = {"measure_vector": "first", "measure_layers": "1-2", "measure_multipliers": "-1,1"}
+    page.run("run", "measure-status", **asked)
+    verdict = page.session.person.results["measure"]["found"]["verdict"]
+    assert verdict["shuffled"] and verdict["p"]
+    # They are forgotten with their vector, and are no other vector's.
+    page.call("delete_chosen", "generate-shown", generate_shown="first")
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "second.json"))
+    page.run("run", "generate-about", generate_layers="1", generate_limit=0)
+    assert {len(kept["pairs"]) for kept in page.session.person.results[MADE_FROM].values()} == {9}
 
 
 def test_two_vectors_are_combined(page):

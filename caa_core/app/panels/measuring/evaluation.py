@@ -1,13 +1,14 @@
 """Measure: what a vector does to test items at every layer and multiplier, beside controls, and what it costs."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from caa_core.app.forms import control
+from caa_core.app.made_from import pairs_of
 from caa_core.app.panels.common import (
     QUIET,
     Updates,
@@ -182,7 +183,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             known.update(pack(numbers))
             return {"notes": notes, "found": found.summary()}
 
-        return packed((yield from showing(evaluate(model, asked.request, vector, numbers), packed)))
+        request = replace(asked.request, made_from=pairs_of(session.person, vector))
+        return packed((yield from showing(evaluate(model, request, vector, numbers), packed)))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = kept["found"]

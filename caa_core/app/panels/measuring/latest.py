@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from caa_core.app.made_from import dataset_of
 from caa_core.app.sessions import Person
-from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 
 # The names under which both are kept.
@@ -22,9 +23,6 @@ def measured(person: Person) -> tuple[dict[str, Any], Dataset]:
     if not kept or not items:
         raise InputError("Measure under Layers and multipliers first: this is about what was measured there.")
     try:
-        pairs = tuple(
-            ContrastPair(**{**pair, "history": tuple(map(tuple, pair.get("history", ())))}) for pair in items["pairs"]
-        )
-        return kept["asked"], Dataset(**{**items, "pairs": pairs})
+        return kept["asked"], dataset_of(items)
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError("The measurement that was kept cannot be read; measure again.") from error
