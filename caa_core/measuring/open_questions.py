@@ -93,7 +93,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class OpenEnded:
+class OpenQuestions:
     """What was written, question by question. key: what it all depends on but the questions. reading: how well answers
     are read, see `Reader.summary`; None where there is nothing to read them by.
     """
@@ -155,7 +155,7 @@ class OpenEnded:
         }
 
     @classmethod
-    def of(cls, kept: Any) -> "OpenEnded":
+    def of(cls, kept: Any) -> "OpenQuestions":
         """From a `summary`. Raises InputError for anything else."""
         renamed = {**kept, "replies": kept.get("answers")} if isinstance(kept, dict) else kept
         return restored(cls, renamed, "The answers that were")
@@ -184,8 +184,8 @@ def answer(
     vector: SteeringVector,
     asked: OpenQuestionsRequest,
     data: HeldOut | None = None,
-    known: OpenEnded | None = None,
-) -> Generator[Progress | OpenEnded, None, OpenEnded]:
+    known: OpenQuestions | None = None,
+) -> Generator[Progress | OpenQuestions, None, OpenQuestions]:
     """Answer every question at every multiplier. Yields `Progress`, and what has come after some questions.
 
     Args:
@@ -267,7 +267,7 @@ def _replies(
 
 def _empty(
     model: SteerableModel, vector: SteeringVector, asked: OpenQuestionsRequest, data: HeldOut | None
-) -> OpenEnded:
+) -> OpenQuestions:
     """Nothing written yet, but what it will depend on."""
     settings = asked.settings()
     provenance = {
@@ -275,7 +275,7 @@ def _empty(
         **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
     }
     name = key(model, settings, vector.name, vector.provenance, vector.at(asked.layer), data)
-    return OpenEnded(vector.name, name, settings, provenance, None)
+    return OpenQuestions(vector.name, name, settings, provenance, None)
 
 
 def _span(down: float, up: float) -> str:

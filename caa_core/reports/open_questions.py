@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from caa_core.measuring.cost import SAFE_PERPLEXITY
 from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
-from caa_core.measuring.open_questions import Level, OpenEnded, Reply
+from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.metrics.plain_data import plain as as_data
 from caa_core.reports.style import BLUE, GREEN, ORANGE, PURPLE, error_bars, line, plain, safe_below
@@ -22,7 +22,7 @@ REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repeti
 SCORES = ["multiplier", "scored", "no score", "mean score (95 %)", "against unsteered (95 %)"]
 
 
-def report_of(found: OpenEnded, scores: Mapping[str, Ratings] | None = None) -> Report:
+def report_of(found: OpenQuestions, scores: Mapping[str, Ratings] | None = None) -> Report:
     """The answers, with the scores that somebody gave them; its CSV has a line for each answer.
 
     Args:
@@ -92,7 +92,7 @@ def score_rows(scores: Sequence[LevelRating]) -> list[list[str]]:
     ]
 
 
-def answers_by_multiplier(found: OpenEnded) -> go.Figure:
+def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
     """KL, perplexity and repetition against the multiplier, with the bounds up to which one counts as safe; and how far
     the voice is heard, with its interval, where that can be read.
     """

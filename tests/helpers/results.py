@@ -17,7 +17,7 @@ from caa_core.contest.tokens import TokenVoices, VoiceTrack
 from caa_core.contest.written import ARMS, WrittenArm, WrittenResult
 from caa_core.measuring.answer_reader import VOICES
 from caa_core.measuring.inspection import Alignment
-from caa_core.measuring.open_questions import OpenEnded, Reply
+from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.measuring.paper.findings import Findings, PromptArm, Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.study_results import Study, StudyArm, StudyRow
@@ -225,7 +225,7 @@ def open_questions(number=0.5, count=3, trusted=True):
         for question in questions
         for multiplier in (-1.0, 0.0, 1.0)
     )
-    return OpenEnded(HOSTILE, "key", {"layer": 2}, {"model": "tiny"}, READING if trusted else UNTRUSTED, replies)
+    return OpenQuestions(HOSTILE, "key", {"layer": 2}, {"model": "tiny"}, READING if trusted else UNTRUSTED, replies)
 
 
 def findings(name, number=0.5):

@@ -7,7 +7,7 @@ import torch
 from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import HeldOut
-from caa_core.measuring.open_questions import Level, OpenEnded, OpenQuestionsRequest, Reply, answer
+from caa_core.measuring.open_questions import Level, OpenQuestions, OpenQuestionsRequest, Reply, answer
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import BatchRow, Decoding, generate
@@ -49,11 +49,11 @@ def test_every_answer_is_written_at_its_multiplier(asked, found):
 def test_levels_are_of_all_answers_at_a_multiplier(found):
     assert [(level.multiplier, level.answers) for level in found.levels] == [(-0.5, 3), (0.0, 3), (1.5, 3)]
     told = json.loads(json.dumps(found.summary()))
-    assert OpenEnded.of(told).summary() == found.summary()
+    assert OpenQuestions.of(told).summary() == found.summary()
     assert [row["multiplier"] for row in told["levels"]] == [-0.5, 0.0, 1.5] and len(told["answers"]) == 9
     assert told["reading"]["aucs"]["A"]["value"] == found.reading["aucs"]["A"]["value"]
     with pytest.raises(InputError, match="cannot be read"):
-        OpenEnded.of({"vector": "mine"})
+        OpenQuestions.of({"vector": "mine"})
 
 
 def test_what_was_stopped_goes_on(asked, found, monkeypatch):
@@ -64,7 +64,7 @@ def test_what_was_stopped_goes_on(asked, found, monkeypatch):
     )  # a question at a time
     work, parts = answer(model, vector, settings, DATA), []
     while len(parts) < 2:
-        if isinstance(event := next(work), OpenEnded):
+        if isinstance(event := next(work), OpenQuestions):
             parts.append(event)
     work.close()
     assert [len(part.replies) for part in parts] == [3, 6] and parts[1].levels
@@ -88,7 +88,7 @@ def made(*levels, voices=None):
         for (multiplier, kl, perplexity), voice in zip(levels, voices or levels, strict=True)
     )
     reading = voices and {"trusted": True}
-    return OpenEnded("joy", "", {"layer": 2}, {}, reading, replies)
+    return OpenQuestions("joy", "", {"layer": 2}, {}, reading, replies)
 
 
 def test_the_safe_multiplier():

@@ -33,7 +33,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_test_pairs, preset_behind, presets
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.answer_reader import held_out
-from caa_core.measuring.open_questions import OpenEnded, OpenQuestionsRequest, answer
+from caa_core.measuring.open_questions import OpenQuestions, OpenQuestionsRequest, answer
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
@@ -142,10 +142,10 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         check_fit(model, vector)
         read_by = asked.held_out or preset_behind(vector.provenance.dataset_sha256)
         before = session.person.results.get(self.name)
-        earlier = OpenEnded.of(before["found"]) if before else None
+        earlier = OpenQuestions.of(before["found"]) if before else None
         notes = misfits(model, vector)
 
-        def packed(found: OpenEnded) -> Plain:
+        def packed(found: OpenQuestions) -> Plain:
             return {"found": found.summary(), "notes": notes}
 
         writing = answer(model, vector, asked.request, held_out(read_by) if read_by else None, earlier)
@@ -198,7 +198,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     return Tab([panel.vector], [panel.layer])
 
 
-def _words(found: OpenEnded, notes: list[str]) -> str:
+def _words(found: OpenQuestions, notes: list[str]) -> str:
     about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, layer {found.settings['layer']}"
     lines = [f"**{plain(found.verdict)}**", f"<small>{about}.</small>"]
     if found.reading:

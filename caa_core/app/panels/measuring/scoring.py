@@ -38,7 +38,7 @@ from caa_core.measuring.judge import (
     scores_of,
     unblinded,
 )
-from caa_core.measuring.open_questions import OpenEnded, Reply
+from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.metrics.grid import whole
 from caa_core.progress import Progress
 from caa_core.reports import markup
@@ -74,7 +74,7 @@ class Scored:
     seed: of the order in which they are shown.
     """
 
-    found: OpenEnded
+    found: OpenQuestions
     seed: int
     given: Mapping[str, Mapping[str, Any]]
 
@@ -83,7 +83,7 @@ class Scored:
         """Of what is kept. Raises InputError for anything else."""
         if not isinstance(kept, dict) or not {"found", "seed", PERSON, JUDGE} <= kept.keys():
             raise InputError("There are no answers to score yet; write some first.")
-        return cls(OpenEnded.of(kept["found"]), kept["seed"], {who: kept[who] for who in (PERSON, JUDGE)})
+        return cls(OpenQuestions.of(kept["found"]), kept["seed"], {who: kept[who] for who in (PERSON, JUDGE)})
 
     @classmethod
     def by(cls, person: Person) -> "Scored":
