@@ -16,7 +16,8 @@ import torch
 
 from caa_core.contest.decomposition import CANCELS
 from caa_core.contest.voice import Voice
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate, mean_of, means_of
+from caa_core.metrics.cross_fitting import too_few
+from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
@@ -58,7 +59,8 @@ class Contest:
     the controls of each voice by itself. self_test: the largest change of m under a voice's vector and its opposite at
     once, which has to be 0. kl: KL(unsteered ‖ X) in nats for A, B and both; None where X is a system prompt or a
     prefill. repetition: of answers written unsteered, under A, B and both (see `sampling.repetition`). rows: m of each
-    item under each of them.
+    item under each of them. ahead: 2 Δ_both - Δ_A - Δ_B, by which D tells who is followed: a mean over prompts, whose
+    interval holds its level on ties, where that of a ratio does not.
     """
 
     a: str
@@ -81,12 +83,19 @@ class Contest:
     alone_b: Alone | None = None
     self_test: float | None = None
     repetition: tuple[float, ...] | None = None
+    ahead: Estimate | None = field(default=None, metadata=FLAT)
 
     @property
     def more_than_added(self) -> bool:
         """Whether both do what adding them does not explain: I is clear of 0 and outside its controls."""
         outside = self.controls and not self.controls[0] <= self.interaction.value <= self.controls[1]
         return bool(self.interaction.is_clear and outside)
+
+    @property
+    def followed(self) -> str:
+        """The voice that the model follows under both, or "neither"."""
+        ahead = self.ahead or self.dominance  # what was kept before has the ratio alone
+        return "neither" if not (ahead and ahead.is_clear) else self.a if ahead.value > 0 else self.b
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints; `low` and `high` are those of the dominance."""
@@ -129,6 +138,7 @@ def conclude(
         contest=False,
         verdict="",
         rows=_rows(items, m),
+        ahead=mean_of(2 * changes[2] - changes[0] - changes[1]),
         **vars(controls),
     )
     found = replace(found, contest=dominance is not None and _ways(found) == (1, 1))
@@ -170,14 +180,12 @@ def _rows(items: Items, m: np.ndarray) -> tuple[dict[str, Any], ...]:
 def _in_words(found: Contest, cancels: bool) -> str:
     if cancels:
         return f"{found.a} and {found.b} cancel: next to nothing is left of their sum, so there is no contest."
-    if found.prompts < FEWEST_PROMPTS:
-        return f"{found.prompts} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
+    if few := too_few(found.prompts):
+        return f"{few}."
     if not found.contest or not found.dominance:
         return _no_contest(found)
-    dominance = found.dominance.value
-    followed = f"follows {found.a if dominance > 0 else found.b}" if found.dominance.is_clear else "follows neither"
     return (
-        f"The model {followed}: D = {dominance:.2f}, {found.dominance.ends('.2f')}, {_beyond(found)} adding them "
+        f"The model follows {found.followed}: D = {found.dominance:.2f}, {_beyond(found)} adding them "
         f"predicts (D₀ = {found.additive:.2f}; {_interaction(found)})."
     )
 

@@ -24,7 +24,8 @@ from caa_core.contest.thinking_arms import (
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import ThinkingRequest, corrections, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, estimate, mean_of
+from caa_core.metrics.cross_fitting import too_few
+from caa_core.metrics.estimates import Estimate, estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -62,6 +63,7 @@ class ArmResult:
     kl: float | None = None
     repetition: float | None = None
     verdict: str = ""
+    followed: str = ""
 
     def summary(self) -> dict[str, Any]:
         """As plain data; `low` and `high` are those of the dominance."""
@@ -136,8 +138,8 @@ class ThinkingSummary:
         if arm is not DIRECT and dominance and direct.contest and direct.dominance:
             change = estimate(_dominance_less, *changes, *before)
         verdict = found.verdict
-        if dominance and found.prompts >= FEWEST_PROMPTS:
-            verdict = f"The model {_follows(self.a.name, self.b.name, dominance)}: D = {dominance}"
+        if dominance and not too_few(found.prompts):
+            verdict = f"The model follows {found.followed}: D = {dominance}"
             verdict += "." if arm is DIRECT else f"; {self._moved(change)}."
         both = scores.plan.cells(arm, BOTH)
         return ArmResult(
@@ -146,6 +148,7 @@ class ThinkingSummary:
             delta_b=found.delta_b,
             delta_ab=found.delta_ab,
             dominance=dominance,
+            followed=found.followed if dominance else "",
             additive=found.additive if dominance else None,
             interaction=found.interaction,
             change=change,
@@ -159,8 +162,8 @@ class ThinkingSummary:
         ab, ba, aa, bb = m = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
         apart = mean_of(aa - bb)
         w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
-        if m.shape[1] < FEWEST_PROMPTS:
-            verdict = f"{m.shape[1]} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
+        if few := too_few(m.shape[1]):
+            verdict = f"{few}."
         elif w is None:
             verdict = (
                 f"Words and answer under {self.a.name} cannot be told from both under {self.b.name}, so there is no W."
@@ -228,23 +231,19 @@ def _words_over_vector(ab: np.ndarray, ba: np.ndarray, aa: np.ndarray, bb: np.nd
     return (ab - ba) / (aa - bb)
 
 
-def _follows(a: str, b: str, dominance: Estimate) -> str:
-    return f"follows {a if dominance.value > 0 else b}" if dominance.is_clear else "follows neither"
-
-
 def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
     """Can it reason its way to one voice? Nothing before it can be said."""
     direct, steered, filler = (arms.get(name) for name in ("direct", "steered", "filler"))
     if not (direct and steered and filler):
         return ""
-    if prompts < FEWEST_PROMPTS:
-        return f"{prompts} prompts are too few to tell; give at least {FEWEST_PROMPTS}."
+    if few := too_few(prompts):
+        return f"{few}."
     if not direct.dominance:
         return f"Without a thought there is no contest that thinking could settle. {direct.verdict}"
-    before = f"Without a thought the model {_follows(a, b, direct.dominance)} (D = {direct.dominance})"
+    before = f"Without a thought the model follows {direct.followed} (D = {direct.dominance})"
     if not (steered.dominance and steered.change):
         return f"{before}; with one there is no contest any more. {steered.verdict}"
-    after = f"{before}, with one it {_follows(a, b, steered.dominance)} (D = {steered.dominance})"
+    after = f"{before}, with one it follows {steered.followed} (D = {steered.dominance})"
     change = steered.change
     if not change.is_clear:
         return f"No: thinking makes no change that can be told from 0 ({change}). {after}."

@@ -12,7 +12,8 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Direction, Reader
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Estimate, Share, mean_of, share_of
+from caa_core.metrics.cross_fitting import too_few
+from caa_core.metrics.estimates import Estimate, Share, mean_of, share_of
 from caa_core.metrics.grid import whole
 from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
@@ -99,8 +100,8 @@ class WrittenResult:
         names = dict(zip(VOICES, (self.a, self.b, *VOICES[2:]), strict=True))
         shares = ", ".join(f"{name} {both[voice]}" for voice, name in names.items())
         found = f"Under both, written answers are read as {shares}."
-        if self.questions < FEWEST_PROMPTS:
-            return f"{found} {self.questions} questions are too few to tell; give at least {FEWEST_PROMPTS}."
+        if few := too_few(self.questions, "question"):
+            return f"{found} {few}."
         if not self.difference.is_clear:
             return f"Written answers follow neither voice more than the other: A less B {self.difference}. {found}"
         followed = self.a if self.difference.value > 0 else self.b

@@ -34,11 +34,11 @@ EFFECT, UNDECIDED, NONE_SHOWN = "effect", "not decided", "none shown"
 TOO_FEW = "too few for a verdict"
 
 
-def too_few(prompts: int) -> str:
+def too_few(prompts: int, what: str = "prompt") -> str:
     """Why so many prompts get a figure and no verdict; empty where they are enough."""
     if prompts >= ENOUGH_PROMPTS:
         return ""
-    are = "prompt is" if prompts == 1 else "prompts are"
+    are = f"{what} is" if prompts == 1 else f"{what}s are"
     return f"{prompts} {are} {TOO_FEW}, which takes at least {ENOUGH_PROMPTS}"
 
 

@@ -1,12 +1,14 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
-from caa_core.contest.dominance import Contest
+from caa_core.contest.dominance import Contest, conclude
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
@@ -17,7 +19,7 @@ from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
-from tests.helpers.contests import LAYER, PROMPTS, asked_of
+from tests.helpers.contests import LAYER, PROMPTS, asked_of, voice
 from tests.helpers.reference import modules, steered_logits
 from tests.helpers.sizes import FULL
 
@@ -39,6 +41,20 @@ def test_two_voices_that_add(planted):
     assert abs(found.interaction.value) < 0.02 * found.delta_a.value
     assert not found.more_than_added and "no more than adding them predicts" in found.verdict
     assert found.verdict.startswith("The model follows A: D = 0.5") and found.control_count == 20
+
+
+def test_on_ties_nobody_is_followed(planted):
+    """Each voice alone moves the answers, and both together neither way: named is one in about 5 % of 400 draws."""
+    _, items, toward, idle = planted
+    a, b = voice("A", toward + idle[0]), voice("B", idle[1] - toward)
+    random = np.random.default_rng(3)
+    followed = Counter()
+    for _ in range(400):
+        m = np.stack([np.zeros(len(PROMPTS)), *(way + random.normal(0, 0.3, len(PROMPTS)) for way in (1, -1, 0))])
+        found = conclude(items, a, b, m, np.zeros_like(m))
+        followed[found.verdict.split(":")[0]] += 1
+    assert followed["The model follows A"] + followed["The model follows B"] <= 0.07 * 400
+    assert followed["The model follows neither"] > 0.9 * 400
 
 
 def test_the_sides_may_be_exchanged(planted):

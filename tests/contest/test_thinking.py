@@ -145,7 +145,7 @@ def test_a_voice_that_moves_answers_alone(planted):
     assert found.arms["crossed"].verdict.startswith("The vectors decide more: W = -1.00")
     assert found.arms["direct"].verdict.startswith("The model follows A: D = +0.5")
     assert abs(found.arms["answer only"].change.value) < 0.02
-    assert found.arms["steered"].thoughts == 12 and found.arms["direct"].thoughts == 0
+    assert found.arms["steered"].thoughts == 2 * len(PROMPTS) and found.arms["direct"].thoughts == 0
 
 
 def test_thoughts_are_kept_beside_the_numbers(planted):
@@ -155,7 +155,7 @@ def test_thoughts_are_kept_beside_the_numbers(planted):
     under_both = [thought for thought in found.thoughts if thought["under"] == "both"]
     assert sum(thought["disagrees"] for thought in under_both) == found.arms["steered"].disagreements
     assert all(thought["disagrees"] == (thought["m"] * thought["m_alone"] < 0) for thought in found.thoughts)
-    assert found.told.prompts == 6 and 0 <= found.told.probability.value <= 1 and found.told.agree <= 6
+    assert found.told.prompts == len(PROMPTS) >= found.told.agree and 0 <= found.told.probability.value <= 1
 
 
 def test_a_prompts_letter_orders_move_together(tiny_llama):
@@ -167,7 +167,7 @@ def test_a_prompts_letter_orders_move_together(tiny_llama):
     found = finish(think(tiny_llama, items, a, b, ThinkingRequest(prompts=3, thoughts=1, tokens=3)))
     assert found.prompts == found.items == 3 and len(found.thoughts) == 3 * 2 * 4
     assert found.arms["steered"].thoughts == 6
-    assert found.verdict == "3 prompts are too few to tell; give at least 4."
+    assert found.verdict == "3 prompts are too few for a verdict, which takes at least 8."
 
 
 def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
@@ -193,7 +193,7 @@ def test_what_has_come_can_be_seen_before_the_end(planted):
     known = [
         event for event in think(model, items, a, b, ThinkingRequest(thoughts=1, tokens=3)) if hasattr(event, "arms")
     ]
-    assert len(known[0].thoughts) == 24 and not known[0].arms and known[0].thoughts[0]["m"] is None
+    assert len(known[0].thoughts) == 4 * len(PROMPTS) and not known[0].arms and known[0].thoughts[0]["m"] is None
     assert known[1].arms or known[2].arms
     assert "crossed" in known[-1].arms
 

@@ -12,7 +12,16 @@ from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import make_tiny, save_tiny
 
 LAYER = 3
-PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?", "Why not?")
+PROMPTS = (
+    "How are you?",
+    "What is rain?",
+    "Tell me a story.",
+    "Where is the sea?",
+    "Who sings?",
+    "Why not?",
+    "What is for lunch?",
+    "When is it?",
+)
 
 
 def plant():
