@@ -144,7 +144,7 @@ def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
     for slider, value in (("prompts", 2), ("thoughts", 1), ("tokens", 8)):
         slide(page, f"{THINKING}-{slider}", value)
     page.locator(f"#{THINKING}-think").click()
-    expect(page.locator(f"#{THINKING}-said")).to_contain_text("2 prompts are too few to tell")
+    expect(page.locator(f"#{THINKING}-said")).to_contain_text("2 prompts are too few for a verdict")
     expect(page.locator(f"#{THINKING}-json")).to_be_visible()
     table = page.locator(f"#{THINKING}-table")
     for arm in ("direct", "filler", "crossed"):
@@ -180,4 +180,4 @@ def test_all_of_it_is_there_after_a_reload(page, tmp_path):
     expect(page.locator("#compete-surface-map .js-plotly-plot .heatmaplayer image")).to_have_count(1)
     expect(page.locator("#compete-written-said")).to_contain_text("AUC")
     open_thinking(page)
-    expect(page.locator(f"#{THINKING}-said")).to_contain_text("too few to tell")
+    expect(page.locator(f"#{THINKING}-said")).to_contain_text("too few for a verdict")

@@ -38,7 +38,7 @@ def test_a_sweep_to_its_map_its_report_and_on_to_steer(page, tmp_path):
     page.locator("#measure-run").click()
     expect(page.locator("#measure-status")).to_contain_text("Measured 4 of 4 cells")
     expect(page.locator("#measure-verdict")).to_contain_text("items of four")
-    expect(page.locator("#measure-verdict")).to_contain_text("The largest multiplier under that cost")
+    expect(page.locator("#measure-verdict")).to_contain_text("Safe multipliers there")
     figure = page.locator("#measure-map .js-plotly-plot")
     expect(figure.locator(".heatmaplayer image")).to_have_count(1)
     expect(figure).to_contain_text("multiplier")

@@ -83,7 +83,7 @@ def test_which_voice_written_answers_follow(page, tmp_path):
     (tmp_path / "asked.json").write_text(json.dumps([{"question": question} for question in asked]))
     few = {"compete_written_questions": str(tmp_path / "asked.json"), "compete_written_samples": 1}
     page.run("run", "compete-written-said", **few)
-    assert "2 questions are too few to tell" in page["compete-written-said"]
+    assert "2 questions are too few for a verdict" in page["compete-written-said"]
     assert "joy against gloom" in page["compete-written-said"]
     assert any(bars.type == "bar" and len(bars.y) for bars in page["compete-written-figure"].data)
 
