@@ -49,7 +49,8 @@ def _of_list(items: list[Any], name: str) -> list[Any]:
             'prompt, positive, negative, or give each pair as an object: {"prompt": ...}.'
         )
     if items and all(isinstance(item, str) for item in items):
-        raise InputError(f"{name} is a list of texts without prompts: {NO_PROMPTS}.")
+        questions = 'open questions are objects too: {"question": ...}'
+        raise InputError(f"{name} is a list of texts without prompts: {NO_PROMPTS}; {questions}.")
     return items
 
 

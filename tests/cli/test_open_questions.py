@@ -27,7 +27,9 @@ def test_which_voice_written_answers_follow_on_the_command_line(tiny_folder, tmp
     questions.write_text(json.dumps(["How was your day?"]))
     assert main([*asked, "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert "q.json, item 1" in said and "scored" not in said, "nothing is measured before the questions are read"
+    assert "q.json is a list of texts" in said and '{"question": ...}' in said and "scored" not in said, (
+        "nothing is measured before the questions are read"
+    )
     questions.write_text(json.dumps([{"question": "How was your day?"}, {"question": "What is rain like?"}]))
     assert main([*asked, "--samples", "3", "--seed", "3", "--tokens", "<b>Who?</b>", "--out", str(out)]) == 0
     told = json.loads(capsys.readouterr().out)
