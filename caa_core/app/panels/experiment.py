@@ -141,8 +141,10 @@ class Experiment(Generic[Asked]):
         return shared_bar(self.studio, progress)
 
     def free(self) -> Updates:
-        """Updates for when it has ended, however it did."""
-        return {button: gr.Button(interactive=True) for button in self.starters}
+        """Updates for when it has ended, however it did. It is called while the page is drawn, too, when a part that is
+        made is a part of the page.
+        """
+        return {button: gr.update(interactive=True) for button in self.starters}
 
     @guarded
     def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:

@@ -35,7 +35,9 @@ def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
                 drawn = part.drawn_now()
                 drawn.attach(build(drawn, tab))
                 restored = drawn.restored()
-                show_at_first(restored.handler(request, *(one.value for one in restored.inputs)))
+                with _not_drawing():
+                    updates = restored.handler(request, *(one.value for one in restored.inputs))
+                show_at_first(updates)
 
         return Tab()
 
@@ -53,6 +55,16 @@ def show_at_first(updates: Updates) -> None:
                     setattr(part, name, getattr(made, name))
             part.constructor_args.update(changed)
             part.temp_files |= made.temp_files
+
+
+@contextmanager
+def _not_drawing() -> Iterator[None]:
+    """Let parts that are made inside, which say what to change of others, not be drawn themselves."""
+    token = LocalContext.renderable.set(None)
+    try:
+        yield
+    finally:
+        LocalContext.renderable.reset(token)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 
 from caa_core.app.panels import steer
+from caa_core.app.panels.common import properties
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person
@@ -113,7 +114,7 @@ def test_the_button_is_freed_after_success_and_after_failure(drawn):
     (run,) = [fn for fn in blocks.fns.values() if fn.name == "run"]
     after = [fn for fn in blocks.fns.values() if fn.trigger_after == run._id and counting.start in fn.outputs]
     assert {fn.trigger_only_on_failure for fn in after} == {False, True}
-    assert all(fn.fn()[counting.start].interactive and not fn.queue for fn in after)
+    assert all(properties(fn.fn()[counting.start])["interactive"] and not fn.queue for fn in after)
 
 
 def test_a_reload_shows_the_result_and_fills_in_the_form(drawn, studio):

@@ -12,7 +12,7 @@ from caa_core.app.panels import steer
 from caa_core.app.panels.lazily import lazily, show_at_first
 from caa_core.app.panels.page import Page, Tab, draw_tabs
 from caa_core.app.studio import Studio
-from tests.helpers.handlers import Handlers, open_all
+from tests.helpers.handlers import Handlers, ancestors, open_all
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,10 @@ def test_what_was_kept_and_cannot_be_read_is_said_and_the_rest_is_shown(studio, 
     page.run("run", "views-cost", views_layer=1)
     page.session.person.results["views"] = {"a": "nonsense"}
     again = page.reloaded()
+    # What says how parts change is no part: gradio would draw it.
+    assert len(again.blocks.blocks) == len(Handlers(studio, blocks, "newcomer").blocks.blocks)
+    nameless = [part for part in again.blocks.blocks.values() if isinstance(part, gr.Button) and part.value == "Run"]
+    assert all(not all(around.visible for around in ancestors(part)) for part in nameless)
     assert said == [("The views that were kept cannot be read.", "That did not work")]
     assert again["views-cost"] == page["views-cost"] and not again["views-kl"]
 

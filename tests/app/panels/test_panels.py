@@ -12,7 +12,7 @@ import pytest
 
 from caa_core.app.library import Library
 from caa_core.app.made_from import MADE_FROM
-from caa_core.app.panels.common import guarded, plain
+from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.tokens import NOTHING
 from caa_core.app.panels.pairs import Draft
@@ -140,7 +140,9 @@ def test_buttons_come_back_after_every_outcome(page):
     ):
         for failed in (False, True):
             assert any(
-                page.parts[button] in fn.outputs and not fn.queue and fn.fn()[page.parts[button]].interactive
+                page.parts[button] in fn.outputs
+                and not fn.queue
+                and properties(fn.fn()[page.parts[button]])["interactive"]
                 for fn in page.after(button, failed)
             ), button
     # Where there is no button, there is none to free.

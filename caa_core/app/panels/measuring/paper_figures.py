@@ -117,7 +117,7 @@ class PaperFigures(Experiment[FigureChoice]):
         return {**super().waiting(), self.stop: gr.Button(visible=True)}
 
     def free(self) -> Updates:
-        return {self.stop: gr.Button(visible=False)}
+        return {self.stop: gr.update(visible=False)}
 
 
 def in_words(part: Section) -> str:
