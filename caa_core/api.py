@@ -301,7 +301,7 @@ def compete(
     >>> prompts = caa.contest_pairs("joy").first(3)
     >>> found = caa.compete(model, ("joy", 12, 1.0), ("gloom", 14, 1.0), prompts, controls=0)
     >>> found["verdict"]
-    '3 prompts are too few to tell; give at least 4.'
+    '3 prompts are too few for a verdict, which takes at least 8.'
 
     Args:
         a, b: (vector or preset's name or file, layer, multiplier) of each voice.

@@ -15,6 +15,7 @@ from caa_core.vectors.vector import load_vector
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import short_of_memory
+from tests.helpers.sizes import FULL
 
 STEP = 0.01
 RULES = (*POSITIONS, "index:-2")
@@ -102,9 +103,9 @@ def test_a_model_without_its_own_backward_has_no_estimate(broken):
 @pytest.mark.parametrize("name", ["joy", "formal"])
 def test_estimates_of_the_embedded_model_are_the_odd_part_of_what_its_vectors_do(embedded, name):
     """By layer, beside (Δ(+0.5) - Δ(-0.5)): the estimate of a multiplier of 1."""
-    pairs, vector = presets()[name].test().pairs[:4], load_vector(presets()[name].vector_file)
-    layers = range(0, embedded.num_layers, 2)
-    (mean,) = finish(gradients(embedded, pairs, torch.full((1, 4), 0.25), layers))
+    pairs, vector = presets()[name].test().pairs[: 4 if FULL else 2], load_vector(presets()[name].vector_file)
+    layers = range(0, embedded.num_layers, 2 if FULL else 3)
+    (mean,) = finish(gradients(embedded, pairs, torch.full((1, len(pairs)), 1 / len(pairs)), layers))
     estimated = (mean * torch.stack([vector.at(layer) for layer in layers])).sum(-1).numpy()
     runs = [(Steer(vector.at(layer), layer, sign * 0.5),) for layer in layers for sign in (1, -1)]
     changed = finish(score(embedded, pairs, runs)).preference[1:].mean(1).numpy()
@@ -113,6 +114,7 @@ def test_estimates_of_the_embedded_model_are_the_odd_part_of_what_its_vectors_do
     assert 0.8 <= np.polyfit(estimated, exact, 1)[0] <= 1.25
 
 
+@pytest.mark.skipif(not FULL, reason="slow where the processor has no bfloat16: make soak")
 def test_estimates_in_bfloat16_are_those_in_float32(embedded):
     """Rounding within the model moves them by some percent: what is summed is summed in float32."""
     joy, coarse = presets()["joy"], load("smollm2-135m", dtype="bfloat16")

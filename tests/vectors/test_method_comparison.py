@@ -42,7 +42,7 @@ def test_the_auc_is_that_of_held_out_answers():
 def test_the_interval_covers_what_it_should():
     """Of noise, the interval leaves out one half in about one of twenty; a plain bootstrap did so in one of six."""
     random = np.random.default_rng(1)
-    found = [held_out(*noise(random, 40)) for _ in range(200)]
+    found = [held_out(*noise(random, 40)) for _ in range(100)]
     outside = np.mean([not s.low <= 0.5 <= s.high for s in found])
     assert outside < 0.1
 

@@ -373,6 +373,14 @@ def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(p
     assert {len(kept["pairs"]) for kept in page.session.person.results[MADE_FROM].values()} == {9}
 
 
+def test_too_few_prompts_for_a_verdict_are_said(page, tmp_path):
+    write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
+    few = {"measure_layers": "1,3", "measure_multipliers": "-1,1.5", "measure_controls": 2}
+    page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
+    assert "**Not judged**: 4 prompts are too few for a verdict" in page["measure-verdict"]
+    assert "Safe multipliers there: not judged" in page["measure-verdict"]
+
+
 def test_two_vectors_are_combined(page):
     asked = {"combine_a": "joy", "combine_b": "gloom", "combine_operation": "A and B with equal norms"}
     page.run("run", "generate-done", **asked)

@@ -7,8 +7,6 @@ import re
 import pytest
 
 from caa_core.app.studio import Studio
-from caa_core.data.pairs import write_pairs
-from caa_core.data.presets import presets
 from tests.helpers.app import four_items
 from tests.helpers.handlers import Handlers
 from tests.helpers.waiting import until
@@ -66,7 +64,7 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
     page.run("explain", "compete-decomposition", **weak)
     assert "against a prompt is no sum" in page["compete-decomposition"]
     page.run("run", "compete-verdict-said", **weak, **few)
-    assert "the prompt" in page["compete-verdict-said"]
+    assert "the prompt" in page["compete-verdict-numbers"]
     page.run("run", "compete-status", **weak)
     assert page["compete-b"][-1] != page["compete-unsteered"][-1]
 
@@ -86,14 +84,6 @@ def test_which_voice_written_answers_follow(page, tmp_path):
     assert "2 questions are too few for a verdict" in page["compete-written-said"]
     assert "joy against gloom" in page["compete-written-said"]
     assert any(bars.type == "bar" and len(bars.y) for bars in page["compete-written-figure"].data)
-
-
-def test_too_few_prompts_for_a_verdict_are_said(page, tmp_path):
-    write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
-    few = {"measure_layers": "12,28", "measure_multipliers": "-1,1.5", "measure_controls": 2}
-    page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
-    assert "**Not judged**: 4 prompts are too few for a verdict" in page["measure-verdict"]
-    assert "Safe multipliers there: not judged" in page["measure-verdict"]
 
 
 def test_what_suits_the_model_is_said_of_questions(page):
