@@ -7,6 +7,7 @@ import json
 import lzma
 import pickle
 import zipfile
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,7 @@ from caa_core.data.packed import unpacked
 from caa_core.data.parquet import MEMORY, read_workbook
 from caa_core.data.tables import read_table
 from caa_core.errors import InputError
-from tests.data.test_parquet import read_elsewhere
-from tests.helpers.data import found
+from tests.helpers.data import found, read_elsewhere
 from tests.helpers.files import FILES, ROWS, as_csv
 from tests.helpers.fuzz import hostile
 
@@ -190,6 +190,7 @@ def test_packed_files(read, format):
         (b"%PDF-1.7", "is a PDF"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n", "Git LFS"),
     ],
+    ids=count(),  # what is packed holds the time
 )
 def test_packed_files_that_are_not_read(read, content, message):
     with pytest.raises(InputError, match=message):

@@ -1,7 +1,4 @@
 import io
-import json
-import subprocess
-import sys
 
 import pyarrow as pa
 import pytest
@@ -9,7 +6,7 @@ from pyarrow.parquet import ParquetFile, write_table
 
 from caa_core.data.parquet import MAX_UNPACKED, MEMORY, SECONDS, columns_of, read
 from caa_core.errors import InputError
-from tests.helpers.places import ROOT
+from tests.helpers.data import read_elsewhere
 
 
 def packed(columns, **settings):
@@ -66,27 +63,6 @@ def test_metadata_that_lie_about_the_size_are_found_out():
     assert len(raw) < 10_000 and ParquetFile(pa.BufferReader(raw)).metadata.row_group(0).total_byte_size == 100
     with pytest.raises(InputError, match=r"^data has [\d,]+ characters; at most 50,000,000"):
         read(raw, "data")
-
-
-READ = """
-import json, resource, sys
-from caa_core.data import parquet
-try:
-    said = getattr(parquet, sys.argv[1])(sys.stdin.buffer.read(), "data")
-except Exception as error:
-    said = str(error)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([said, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime]))
-"""
-
-
-def read_elsewhere(raw, reader="read"):
-    """What comes of reading a file, and the most bytes and all seconds of the processor that its reader's process took.
-
-    From a process of its own, which starts no other.
-    """
-    done = subprocess.run([sys.executable, "-c", READ, reader], input=raw, cwd=ROOT, capture_output=True, check=True)
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("store_schema", [True, False])

@@ -1,6 +1,11 @@
 """Pairs, items and records that several tests take."""
 
+import json
+import subprocess
+import sys
+
 from caa_core.data.pairs import ContrastPair, Dataset
+from tests.helpers.places import ROOT
 
 TEXTS = Dataset(
     "texts",
@@ -64,3 +69,24 @@ def text(prompt="Rain?", positive="How lovely it is!", negative="It is raining."
 
 def found(report):
     return {finding.what: finding.lines for finding in report.findings}
+
+
+READ = """
+import json, resource, sys
+from caa_core.data import parquet
+try:
+    said = getattr(parquet, sys.argv[1])(sys.stdin.buffer.read(), "data")
+except Exception as error:
+    said = str(error)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([said, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime]))
+"""
+
+
+def read_elsewhere(raw, reader="read"):
+    """What comes of reading a file, and the most bytes and all seconds of the processor that its reader's process took.
+
+    From a process of its own, which starts no other.
+    """
+    done = subprocess.run([sys.executable, "-c", READ, reader], input=raw, cwd=ROOT, capture_output=True, check=True)
+    return json.loads(done.stdout)
