@@ -20,12 +20,14 @@ import torch
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
-from caa_core.metrics.estimates import FEWEST_PROMPTS, Share, auc
+from caa_core.metrics.estimates import Share, auc
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_answer, with_prefill
 from caa_core.progress import Progress
 from caa_core.steering.activations import read_answers
 from caa_core.vectors.splits import prompts_of
+
+FEWEST_PROMPTS = 4
 
 TRUSTED = 0.8
 

@@ -9,8 +9,6 @@ from typing import ClassVar
 import numpy as np
 from scipy.stats import beta
 
-FEWEST_PROMPTS = 4
-
 # Of the bootstrap: with one less than a multiple of 40, the ends of 95 % are the 50th and the 1950th; and how many are
 # held in memory at once.
 RESAMPLES, BATCH = 1999, 200

@@ -109,12 +109,13 @@ def busy(*buttons: gr.Button) -> dict:
     return {button: gr.Button(interactive=False) for button in buttons}
 
 
-def freed(event: Dependency, *buttons: gr.Button) -> None:
-    """Let them be pressed again when the event's handler has ended, however it did."""
-    # By button: a list of one would be taken for that button's own value.
-    back = lambda: {button: gr.Button(interactive=True) for button in buttons}  # noqa: E731
-    for ended in (event.then, event.failure):  # the first of which gradio leaves out after an error
-        ended(back, None, list(buttons), queue=False, show_progress="hidden", api_visibility="private")
+def freed(event: Dependency, free: Callable[[], Updates]) -> None:
+    """Let what was not to be pressed be pressed again, by the updates of `free`, when the event's handler has ended,
+    however it did. `free` is called while the page is drawn, too, when a part that is made is a part of the page.
+    """
+    if parts := list(free()):
+        for ended in (event.then, event.failure):  # the first of which gradio leaves out after an error
+            ended(free, None, parts, queue=False, **QUIET)
 
 
 def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.DownloadButton]:

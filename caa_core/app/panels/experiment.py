@@ -9,7 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import QUIET, Updates, busy, events, guarded, shared_bar, stopper
+from caa_core.app.panels.common import QUIET, Updates, busy, events, freed, guarded, shared_bar, stopper
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
@@ -141,9 +141,7 @@ class Experiment(Generic[Asked]):
         return shared_bar(self.studio, progress)
 
     def free(self) -> Updates:
-        """Updates for when it has ended, however it did. It is called while the page is drawn, too, when a part that is
-        made is a part of the page.
-        """
+        """Updates for when it has ended, however it did. See `common.freed`."""
         return {button: gr.update(interactive=True) for button in self.starters}
 
     @guarded
@@ -189,9 +187,7 @@ class Experiment(Generic[Asked]):
         """Let an event start it by `run`, and free the buttons when it has ended, however it did."""
         began = event(run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
         self.began.append(began)
-        if freed := list(self.free()):
-            for over in (began.then, began.failure):  # the first of which gradio leaves out after an error
-                over(self.free, None, freed, queue=False, **QUIET)
+        freed(began, self.free)
         began.failure(lambda: self.after_error, None, self.status, **QUIET)
 
     def shown_by(

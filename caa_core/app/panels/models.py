@@ -67,7 +67,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     made = [line, status, table, spec, affected, load]
     loading = load.click(change, [spec, dtype, key], made, **QUIET)
     loading.failure(lambda: "The model was not changed.", None, status, **QUIET)
-    freed(loading, load)
+    freed(loading, lambda: {load: gr.update(interactive=True)})
     return Tab()
 
 

@@ -49,7 +49,6 @@ class Vectors:
 
     def __init__(self, page: Page):
         self.page, self.studio = page, page.studio
-        self.changed = page.vectors
         self.pending = gr.State(None)
 
     def draw(self) -> None:
@@ -141,12 +140,12 @@ class Vectors:
 
     def wire(self) -> None:
         """Let it work."""
-        panel = [*self.parts, self.done, self.changed]
+        panel = [*self.parts, self.done, self.page.vectors]
         bring = [self.pending, self.found, self.keep]
         gr.on([self.shown.input, self.format.input], self.select, [self.shown, self.format], panel, **LATEST)
         self.page.restore(self.restore, [*self.parts, self.done])
         self.add.change(self.look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
-        self.keep.click(self.keep_found, [self.pending, self.changed], [*panel, *bring, self.add], **QUIET)
+        self.keep.click(self.keep_found, [self.pending, self.page.vectors], [*panel, *bring, self.add], **QUIET)
         self.push.click(self.push_chosen, [self.shown, self.repo], self.done, **QUIET)
         self.pull.click(self.look_at_hub, self.repo, bring, **QUIET)
         self.operation.input(
@@ -155,8 +154,8 @@ class Vectors:
             [self.b, self.number],
             **LATEST,
         )
-        self.rename.click(self.rename_chosen, [self.shown, self.title, self.changed], panel, **QUIET)
-        self.delete.click(self.delete_chosen, [self.shown, self.changed], panel, **QUIET)
+        self.rename.click(self.rename_chosen, [self.shown, self.title, self.page.vectors], panel, **QUIET)
+        self.delete.click(self.delete_chosen, [self.shown, self.page.vectors], panel, **QUIET)
 
     @guarded
     def select(self, request: gr.Request, name: str | None, format: str) -> dict:
@@ -199,7 +198,7 @@ class Vectors:
             raise InputError("There is no vector to add yet; choose a file first.")
         session = self.page.session(request)
         name = session.keep(vector)
-        updates = self.show(session, name) | {self.changed: count + 1}
+        updates = self.show(session, name) | {self.page.vectors: count + 1}
         cleared = {self.pending: None, self.found: "", self.add: None, self.keep: gr.Button(interactive=False)}
         return updates | cleared | {self.done: f"Loaded **{plain(name)}**."}
 
@@ -214,7 +213,10 @@ class Vectors:
         """Give the chosen vector another name."""
         session = self.page.session(request)
         new = session.person.rename(self._chosen(session, name).name, title)
-        return self.show(session, new) | {self.changed: count + 1, self.done: f"It is called **{plain(new)}** now."}
+        return self.show(session, new) | {
+            self.page.vectors: count + 1,
+            self.done: f"It is called **{plain(new)}** now.",
+        }
 
     @guarded
     def delete_chosen(self, request: gr.Request, name: str | None, count: int) -> dict:
@@ -223,7 +225,7 @@ class Vectors:
         old = self._chosen(session, name).name
         session.person.delete(old)
         rest = next(reversed(session.vectors), None)
-        return self.show(session, rest) | {self.changed: count + 1, self.done: f"Deleted **{plain(old)}**."}
+        return self.show(session, rest) | {self.page.vectors: count + 1, self.done: f"Deleted **{plain(old)}**."}
 
     def _chosen(self, session: Session, name: str | None) -> SteeringVector:
         if name not in session.vectors:
