@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 JOBS   ?= 2
 LOAD_REPORT ?= load.md
 # What `make soak` tries in full.
-WHOLE   = tests/data tests/model tests/steering tests/vectors tests/measuring tests/contest
+WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics tests/measuring tests/contest
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 

@@ -5,7 +5,7 @@ prompts whose 95 % interval holds the true number.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy.stats import binom
@@ -87,8 +87,14 @@ def of_ratio(prompts: int, dominance: float, runs: int = RUNS, seed: int = 1) ->
 def of_share(prompts: int, share: float) -> float:
     """How often the interval of a share covers it: no simulation, since all that can come is summed up."""
     hits = np.arange(prompts + 1)
-    low, high = np.array([exact(int(count), prompts) for count in hits]).T
+    low, high = _of_all_hits(prompts)
     return float(binom.pmf(hits, prompts, share)[(low <= share) & (share <= high)].sum())
+
+
+@cache
+def _of_all_hits(prompts: int) -> np.ndarray:
+    """Low and high ends by how many of the prompts are hits, [2, prompts + 1]."""
+    return np.array([exact(count, prompts) for count in range(prompts + 1)]).T
 
 
 def rows(runs: int = RUNS) -> dict[str, list[float]]:

@@ -282,7 +282,7 @@ def test_as_a_program(tmp_path):
     good = subprocess.run([*command, "models"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert good.returncode == 0 and "smollm2-135m" in good.stdout and good.stderr == ""
     bad = subprocess.run(
-        [*command, "extract", "--data", str(tmp_path), "--out", "x"],
+        [*command, "lint", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

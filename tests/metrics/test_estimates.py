@@ -25,7 +25,7 @@ from caa_core.metrics.plain_data import plain, restored
 from tests.helpers.places import ROOT
 from tests.helpers.sizes import FULL
 
-RUNS = 40_000 if FULL else 4000
+RUNS = 40_000 if FULL else 2000
 NONE = Estimate(0.4, -math.inf, math.inf)
 
 
@@ -75,7 +75,7 @@ def test_an_interval_is_as_one_computes_it_plainly():
     values = np.random.default_rng(3).exponential(size=12)
     random = np.random.default_rng(4)
     drawn = []
-    for _ in range(20_000):
+    for _ in range(10_000):
         weights = random.beta(0.5, 1.5, 12)
         mean = np.average(values, weights=weights)
         drawn.append((mean - values.mean()) / np.sqrt(np.average((values - mean) ** 2, weights=weights)))
@@ -171,7 +171,7 @@ def test_the_interval_of_an_auc_covers_it():
     random, prompts = np.random.default_rng(0), [str(i) for i in range(10)] * 2
     positive = np.arange(20) < 10
     for apart, true in ((0.0, 0.5), (1.5, 0.8556)):
-        found = [auc(random.normal(size=20) + apart * positive, positive, ~positive, prompts) for _ in range(300)]
+        found = [auc(random.normal(size=20) + apart * positive, positive, ~positive, prompts) for _ in range(200)]
         assert np.mean([one.low <= true <= one.high for one in found]) >= 0.93
 
 

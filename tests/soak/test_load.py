@@ -23,12 +23,12 @@ import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from caa_core.app.logs import JsonLines
 from caa_core.data.presets import Preset, presets
 from caa_core.vectors.vector import SteeringVector, load_vector
 from tests.helpers.app import App
-from tests.helpers.models import save_tiny
 
-CLIENTS = int(os.environ.get("CAA_LOAD_CLIENTS", "4"))
+CLIENTS = int(os.environ.get("CAA_LOAD_CLIENTS", "3"))
 SECONDS = float(os.environ.get("CAA_LOAD_SECONDS", "0"))
 MODEL = os.environ.get("CAA_LOAD_MODEL", "")
 DTYPES = os.environ.get("CAA_LOAD_DTYPES", "float32").split()
@@ -50,9 +50,12 @@ def dtype(request):
 
 
 @pytest.fixture
-def busy_app(dtype, tmp_path):
-    model = MODEL or str(save_tiny(tmp_path / "tiny"))
-    settings = {"CAA_MODEL": model, "CAA_PUBLIC": "0", "CAA_DTYPE": "" if dtype == "default" else dtype}
+def busy_app(request, dtype, tmp_path):
+    """In a process of its own where it is measured; else the one of all tests."""
+    if not MODEL:
+        yield request.getfixturevalue("tiny_app")
+        return
+    settings = {"CAA_MODEL": MODEL, "CAA_PUBLIC": "0", "CAA_DTYPE": "" if dtype == "default" else dtype}
     app = App(env=settings, log=tmp_path / "log.txt")
     try:
         yield app.wait()
@@ -187,7 +190,8 @@ def rate(guests: Sequence[Guest]) -> float:
     return sum(at_once(guests, Guest.write_long)) / (time.monotonic() - start)
 
 
-def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype, tmp_path):
+def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype, tmp_path, caplog):
+    caplog.handler.setFormatter(JsonLines())
     guests = [Guest.arrive(busy_app, number, tmp_path / str(number)) for number in range(CLIENTS)]
     others = [*guests[1:], guests[0]]
     for guest in guests:
@@ -213,8 +217,10 @@ def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype
         together.append(rate(guests))
     ratio = median(together) / median(alone)
     said = httpx.get(f"{busy_app.url}health").json()
-    assert said["queue"] == {"jobs": 0} and said["sessions"]["kept"] == CLIENTS
-    assert '"level": "error"' not in busy_app.log.read_text()
+    assert said["queue"] == {"jobs": 0}
+    if MODEL:  # else others were here before
+        assert said["sessions"]["kept"] == CLIENTS
+    assert '"level": "error"' not in (busy_app.log.read_text() if MODEL else caplog.text)
     equal = sum(guest.equal for guest in guests)
     report(
         f"{CLIENTS} people, {said['model']['dtype']}, {SECONDS:g} s",

@@ -338,7 +338,7 @@ def test_sampling_follows_the_softmax(tiny_llama):
     temperature = 2.0
     expected = (logits / temperature).softmax(-1)
     counts = torch.zeros_like(expected)
-    draws = 1500
+    draws = 600
     for seed in range(draws):
         text = finish(generate(tiny_llama, [BatchRow(prompt)], Decoding(1, temperature, seed)))[0]
         counts[text.ids[0] if text.ids else next(iter(tiny_llama.end_tokens))] += 1
@@ -431,14 +431,11 @@ def test_joy_is_seen_in_the_embedded_models_words(embedded):
         "What do you think of rain?",
         "Tell me about your weekend.",
         "Describe the city you live in.",
-        "Describe a walk in the forest.",
         "Tell me about the ocean.",
-        "What is your favourite animal?",
-        "Tell me a story about a dog.",
     ]
     prompts = [render(embedded.tokenizer, [{"role": "user", "content": q}]) for q in questions]
     rows = [*(BatchRow(p) for p in prompts), *(BatchRow(p, (steer,)) for p in prompts)]
-    texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(60)))]
+    texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(40)))]
     happy = ("joy", "glad", "happy", "wonder", "beaut", "amazing", "love", "delight", "magic", "laugh", "smil", "!")
     count = [sum(text.count(word) for word in happy) for text in texts]
     half = len(questions)

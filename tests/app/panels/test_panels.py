@@ -25,6 +25,7 @@ from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.model.prompts import render, with_prefill
 from caa_core.steering.generation import BatchRow, Decoding, generate
+from tests.helpers.app import four_items
 from tests.helpers.handlers import Handlers, sent
 from tests.helpers.holding import holding
 from tests.helpers.waiting import until
@@ -223,6 +224,21 @@ def test_one_session_does_not_take_all_turns(studio, page, monkeypatch):
     assert third.wait() is None and third.stopped
     assert next(session.follow("b", studio.run(lambda model: forever()))) == 1  # in place of the older one
     session.stop_all()
+
+
+def test_two_voices_come_to_a_verdict(page, tmp_path):
+    """A vector against itself leaves nothing, and no gauge is drawn; what the model is told is a voice too."""
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
+    updates = page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
+    assert "cancel: next to nothing is left" in page["compete-verdict-said"]
+    assert not page.text(updates, "compete-verdict-gauge")
+    weak = {"compete_kind": "Vector against prompt", "compete_a_multiplier": 0.1}
+    page.run("explain", "compete-decomposition", **weak)
+    assert "against a prompt is no sum" in page["compete-decomposition"]
+    page.run("run", "compete-verdict-said", **weak, **few)
+    assert "the prompt" in page["compete-verdict-numbers"]
+    page.run("run", "compete-status", **weak)
+    assert page["compete-b"][-1] != page["compete-unsteered"][-1]
 
 
 def test_the_paper_s_figures_of_what_was_measured(page):

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from caa_core.app.studio import Studio
-from tests.helpers.app import four_items
 from tests.helpers.handlers import Handlers
 from tests.helpers.waiting import until
 
@@ -52,21 +51,6 @@ def test_two_vectors_are_one_sum_and_come_to_equal_strengths(page):
     page.run("explain", "compete-decomposition", **asked)
     _, a, b, *_ = row(page["compete-decomposition"], "relative strength")
     assert abs(float(a) - float(b)) < 0.02
-
-
-def test_two_voices_come_to_a_verdict(page, tmp_path):
-    """A vector against itself leaves nothing, and no gauge is drawn; what the model is told is a voice too."""
-    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
-    updates = page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
-    assert "cancel: next to nothing is left" in page["compete-verdict-said"]
-    assert not page.text(updates, "compete-verdict-gauge")
-    weak = {"compete_kind": "Vector against prompt", "compete_a_multiplier": 0.1}
-    page.run("explain", "compete-decomposition", **weak)
-    assert "against a prompt is no sum" in page["compete-decomposition"]
-    page.run("run", "compete-verdict-said", **weak, **few)
-    assert "the prompt" in page["compete-verdict-numbers"]
-    page.run("run", "compete-status", **weak)
-    assert page["compete-b"][-1] != page["compete-unsteered"][-1]
 
 
 def test_the_answer_is_read_token_by_token(page):
