@@ -213,11 +213,13 @@ class Experiment(Generic[Asked]):
 
         def keep(found: Plain) -> Plain:
             run.found = self.keep(run, found)
-            if self.cache:
-                self.cache.keep(person, known)
             return run.found
 
-        keep((yield from showing(self.work(model, run.session, run.asked, known), keep)))
+        try:
+            keep((yield from showing(self.work(model, run.session, run.asked, known), keep)))
+        finally:
+            if self.cache and known:  # once, however it ended: it is much to go through at every part
+                self.cache.keep(person, known)
 
     def _refilled_parts(self) -> dict[str, Component]:
         return {n: part for n, part in self.form.items() if self.refills and not isinstance(part, gr.File)}

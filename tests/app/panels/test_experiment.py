@@ -1,5 +1,6 @@
 """An experiment on the page: what its run, stop, error and reload do, on one that takes no model's time."""
 
+import contextlib
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -126,6 +127,44 @@ def test_a_reload_shows_the_result_and_fills_in_the_form(drawn, studio):
     studio.session("somebody").person.results["counting"] = {"another": "form"}
     with pytest.raises(gr.Error, match="The count that was kept cannot be read"):
         counting.restore(ASKING)
+
+
+class Numbers(list):
+    """Numbers that count how often they are gone through."""
+
+    through = 0
+
+    def __iter__(self):
+        type(self).through += 1
+        return super().__iter__()
+
+
+class Gathering(Counting):
+    """What it knows is long."""
+
+    name = "gathering"
+    cache = Cache("gathering-known", most=99)
+
+    def work(self, model, session, asked: int, known: dict[str, Any]) -> Generator[Progress | Plain, None, Plain]:
+        for count in range(1, asked + 1):
+            known[str(count)] = Numbers([count])
+            yield {"count": count}
+        if asked == 13:
+            raise InputError("Not that far.")
+        return {"count": asked}
+
+
+@pytest.mark.parametrize("to", [8, 13])
+def test_what_is_known_is_gone_through_once_however_many_parts_come_and_however_it_ends(studio, to):
+    with gr.Blocks() as blocks:
+        gathering = Gathering(Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0)))
+    Numbers.through = 0
+    asking = gr.Request(session_hash=f"gathering {to}")
+    with contextlib.suppress(gr.Error):
+        list(gathering.run(asking, str(to), None))
+    results = studio.session(f"gathering {to}").person.results
+    assert results["gathering"]["count"] == len(results["gathering-known"]) == to
+    assert Numbers.through == to
 
 
 def test_what_is_known_is_kept_beside_what_came_meanwhile():

@@ -180,11 +180,13 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         numbers, notes = _numbers(known), misfits(model, vector)
 
         def packed(found: Evaluation) -> Plain:
-            known.update(pack(numbers))
             return {"notes": notes, "found": found.summary()}
 
         request = replace(asked.request, made_from=pairs_of(session.person, vector))
-        return packed((yield from showing(evaluate(model, request, vector, numbers), packed)))
+        try:
+            return packed((yield from showing(evaluate(model, request, vector, numbers), packed)))
+        finally:
+            known.update(pack(numbers))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = kept["found"]
