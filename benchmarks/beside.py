@@ -14,7 +14,8 @@ from caa_core.measuring.sweep import Sweep, sweep
 from caa_core.metrics.items import choose_items
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
-from caa_core.steering.generation import Decoding, side_by_side
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import side_by_side
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.vectors.vector import SteeringVector, load_vector
 

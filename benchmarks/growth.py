@@ -20,7 +20,8 @@ from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import load
 from caa_core.progress import finish
 from caa_core.reports.style import BLUE, ORANGE
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import load_vector

@@ -14,7 +14,8 @@ from caa_core.model.prompts import Answer, Prompt, render, render_pair, text_of
 from caa_core.progress import finish
 from caa_core.steering.activations import reading_budget
 from caa_core.steering.batching import batches
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.pair_rows import PairRow, inputs_of
 from caa_core.steering.scoring import Scores, score

@@ -10,14 +10,15 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from caa_core.contest.contest import ContestRequest
+from caa_core.contest.requests import ContestRequest
 from caa_core.contest.runs import run
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_test_pairs
 from caa_core.data.presets import presets as _presets
-from caa_core.measuring.evaluation import Evaluation, EvaluationRequest
+from caa_core.measuring.evaluation import Evaluation
 from caa_core.measuring.evaluation import evaluate as _evaluate
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.options import (
     CONTROLS,
     COUNTS,
@@ -33,12 +34,13 @@ from caa_core.metrics.options import (
     SYSTEM,
     TEMPERATURE,
 )
+from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 from caa_core.model.loading import load as _load
 from caa_core.model.prompts import render
 from caa_core.progress import Progress, finish
-from caa_core.steering.generation import Decoding, SideBySide, side_by_side
+from caa_core.steering.generation import SideBySide, side_by_side
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import extract as _extract
 from caa_core.vectors.finding import find_vector
@@ -188,8 +190,10 @@ def extract(
     Raises:
         InputError: a layer that the model does not have, pairs that cannot be read there or do not differ.
     """
-    dataset = pairs if isinstance(pairs, Dataset) else find_pairs(pairs)
-    return (yield from _extract(model, dataset, layers, name, READ.value(read), METHOD.value(method)))
+    given = pairs if isinstance(pairs, Dataset) else find_pairs(pairs)
+    asked = ExtractionRequest.parse(given=given, layers=layers, read=read, method=method, name=name)
+    numbers = asked.layers_in(model.num_layers)
+    return (yield from _extract(model, asked.pairs, numbers, asked.name, asked.read, asked.method))
 
 
 @_to_its_end
@@ -221,13 +225,20 @@ def steer(
         InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
             that is too long.
     """
-    decoding, rule = Decoding(max_new_tokens, temperature, seed), POSITIONS.value(positions)
+    asked = SteeringRequest.parse(
+        prompt=prompt,
+        system=system,
+        positions=positions,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
     added = []
     for source, layer, multiplier in steers:
         vector = yield from _vector(model, source, [model.check_layer(layer)])
         added.append(Steer(vector.at(layer), layer, multiplier))
-    rendered = render(model.tokenizer, [{"role": "user", "content": prompt}], system)
-    return (yield from side_by_side(model, rendered, tuple(added), rule, decoding))
+    rendered = render(model.tokenizer, [{"role": "user", "content": asked.prompt}], asked.system)
+    return (yield from side_by_side(model, rendered, tuple(added), asked.positions, asked.decoding))
 
 
 @_to_its_end

@@ -16,9 +16,8 @@ from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
 from caa_core.app.worker import Job
-from caa_core.contest.contest import ContestRequest
+from caa_core.contest.requests import ContestRequest, SurfaceRequest
 from caa_core.contest.runs import run, run_surface
-from caa_core.contest.surface import SurfaceRequest
 from caa_core.contest.voice import Voice
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
@@ -26,26 +25,17 @@ from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.cost import neutral_cost
-from caa_core.measuring.evaluation import Evaluation, EvaluationRequest, evaluate
-from caa_core.measuring.inspection import as_prompt, look_inside
-from caa_core.metrics.grid import parse_layers, whole
-from caa_core.metrics.options import (
-    CONTROLS,
-    LAYERS,
-    LETTER_SWAP,
-    METHOD,
-    NEW_TOKENS,
-    POSITIONS,
-    READ,
-    SEED,
-    SYSTEM,
-    TEMPERATURE,
-)
+from caa_core.measuring.evaluation import Evaluation, evaluate
+from caa_core.measuring.inspection import inspect
+from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
+from caa_core.metrics.grid import whole
+from caa_core.metrics.requests import Request
+from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
 from caa_core.reports.writing import finite
-from caa_core.steering.generation import Completion, Decoding, side_by_side
+from caa_core.steering.generation import Completion, side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
@@ -95,17 +85,16 @@ class Endpoints:
         Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
         name, so that /steer can use it.
         """
-        dataset = _pairs(file, options["preset"], options["columns"]).first(whole(limit, "The limit"))
-        position, method = READ.value(options["read"]), METHOD.value(options["method"])
-        layers = parse_layers(options["layers"], self.studio.model.num_layers)
-        dataset = dataset.in_both_letter_orders() if options["letter_swap"] else dataset
-        PAIRS.check(len(dataset.pairs))
+        given = _pairs(file, options["preset"], options["columns"]).first(whole(limit, "The limit"))
+        asked = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(options))
+        layers = asked.layers_in(self.studio.model.num_layers)
+        PAIRS.check(len(asked.pairs.pairs))
         session = visitor(self.studio, request)
-        title = (options["name"] or "").strip()
-        job = self.studio.run(lambda model: extract(model, dataset, layers, title, position, method), session)
+        how = layers, asked.name, asked.read, asked.method
+        job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session)
         vector = _finish(session, job, progress)
         kept = session.vectors[session.keep(vector)]
-        keep_pairs(session.person, dataset)
+        keep_pairs(session.person, asked.pairs)
         path = session.path(kept.name, ".safetensors")
         kept.save(path)
         return str(path), finite(kept.summary())
@@ -130,10 +119,8 @@ class Endpoints:
         specs = [parse_steer(spec) for spec in steer]
         session = visitor(self.studio, request)
         given = with_file(session, vector_file)
-        system, rules = options["system"] or "", POSITIONS.value(options["positions"])
-        check_request(prompt, system, options["max_new_tokens"])
-        tokens = whole(options["max_new_tokens"], "max_new_tokens")
-        decoding = Decoding(tokens, TEMPERATURE.value(options["temperature"]), SEED.value(options["seed"]))
+        check_request(prompt, options["system"], options["max_new_tokens"])
+        asked = SteeringRequest.parse(prompt=prompt or "", **SteeringRequest.chosen(options))
 
         def work(model: SteerableModel) -> Generator[Progress | list[Completion], None, dict[str, Any]]:
             steers, notes = [], []
@@ -141,8 +128,8 @@ class Endpoints:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
-            rendered = render(model.tokenizer, [{"role": "user", "content": prompt or ""}], system)
-            answers = yield from side_by_side(model, rendered, tuple(steers), rules, decoding)
+            rendered = render(model.tokenizer, [{"role": "user", "content": asked.prompt}], asked.system)
+            answers = yield from side_by_side(model, rendered, tuple(steers), asked.positions, asked.decoding)
             return {**answers.summary(), "notes": notes}
 
         return _finish(session, self.studio.run(work, session), progress)
@@ -166,15 +153,15 @@ class Endpoints:
         source, layer, multiplier = parse_steer(steer)
         session = visitor(self.studio, request)
         given = with_file(session, vector_file)
-        rules = POSITIONS.value(options["positions"])
         check_request(text, "", 0)
+        chosen = InspectionRequest.chosen(options)
+        asked = InspectionRequest.parse(text=text or "", layer=layer, multiplier=multiplier, **chosen)
 
         def work(model: SteerableModel) -> Generator[Progress, None, dict[str, Any]]:
             vector = yield from self.studio.vector(model, given, source)
             check_fit(model, vector)
-            one = Steer(vector.at(layer), layer, multiplier)
-            views = yield from look_inside(model, as_prompt(model, text or "", bool(options["chat"])), one, rules)
-            costs = (yield from neutral_cost(model, one.vector, layer)).summary() if options["cost"] else None
+            views = yield from inspect(model, asked, vector)
+            costs = (yield from neutral_cost(model, vector.at(layer), layer)).summary() if options["cost"] else None
             notes = vector.differences(model)
             return {**views.summary(), "cost": costs, "notes": notes}
 
@@ -308,16 +295,18 @@ def _file(name: str) -> gr.File:
     return gr.File(None, label=name)
 
 
+def _options(request: type[Request], *names: str) -> dict[str, Block]:
+    """The arguments for options of a request."""
+    return {name: argument(name, request.options()[name]) for name in names}
+
+
 def _extract_arguments() -> dict[str, Block]:
     return {
         "file": _file("file"),
         "preset": _text("preset"),
-        "layers": argument("layers", LAYERS),
+        **_options(ExtractionRequest, "layers"),
         "limit": gr.Number(None, label="limit"),
-        "name": _text("name"),
-        "letter_swap": argument("letter_swap", LETTER_SWAP),
-        "read": argument("read", READ),
-        "method": argument("method", METHOD),
+        **_options(ExtractionRequest, "name", "letter_swap", "read", "method"),
         "columns": _text("columns"),
     }
 
@@ -327,11 +316,7 @@ def _steer_arguments() -> dict[str, Block]:
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
         "vector_file": _file("vector_file"),
-        "system": argument("system", SYSTEM),
-        "positions": argument("positions", POSITIONS),
-        "max_new_tokens": argument("max_new_tokens", NEW_TOKENS),
-        "temperature": argument("temperature", TEMPERATURE),
-        "seed": argument("seed", SEED),
+        **_options(SteeringRequest, *SteeringRequest.options()),
     }
 
 
@@ -340,14 +325,12 @@ def _views_arguments() -> dict[str, Block]:
         "text": _text("text", None),
         "steer": _text("steer", "joy:12:1.5"),
         "vector_file": _file("vector_file"),
-        "chat": gr.Checkbox(True, label="chat"),
-        "positions": argument("positions", POSITIONS),
+        **_options(InspectionRequest, "chat", "positions"),
         "cost": gr.Checkbox(False, label="cost"),
     }
 
 
 def _evaluate_arguments() -> dict[str, Block]:
-    options = EvaluationRequest.options()
     return {
         "vector": _text("vector", "joy"),
         "vector_file": _file("vector_file"),
@@ -355,9 +338,7 @@ def _evaluate_arguments() -> dict[str, Block]:
         "data_file": _file("data_file"),
         "layers": _text("layers"),
         "multipliers": _text("multipliers"),
-        "positions": argument("positions", options["positions"]),
-        "controls": argument("controls", CONTROLS),  # as it was promised; a verdict takes more, and has them
-        **{name: argument(name, options[name]) for name in ("counts", "paper_counting")},
+        **_options(EvaluationRequest, "positions", "controls", "counts", "paper_counting"),
         "cue": _text("cue"),
         "columns": _text("columns"),
         "limit": gr.Number(None, label="limit"),
@@ -373,8 +354,7 @@ def _compete_arguments() -> dict[str, Block]:
         "data": _text("data"),
         "data_file": _file("data_file"),
         **{name: _text(name) for name in ("system_a", "system_b", "begin_a", "begin_b")},
-        "positions": argument("positions", POSITIONS),
-        "controls": argument("controls", CONTROLS),
+        **_options(ContestRequest, "positions", "controls"),
         "surface": gr.Checkbox(False, label="surface"),
         "multipliers": _text("multipliers"),
         "layers": _text("layers"),

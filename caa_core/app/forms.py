@@ -20,11 +20,14 @@ def component(option: Option[Any], **look: Any) -> Any:
         return gr.Checkbox(**look)
     if "maximum" in look:
         return gr.Slider(**look)
+    if option.choices:
+        if option.kind is tuple:
+            look |= {"multiselect": True, "value": list(look["value"])}
+        elif option.kind is int:
+            look["value"] = str(look["value"])
+        return gr.Dropdown(list(option.choices), allow_custom_value=True, **look)
     if option.kind is int:
         return gr.Number(precision=0, **look)
-    if option.choices:
-        look |= {"multiselect": True, "value": list(look["value"])} if option.kind is tuple else {}
-        return gr.Dropdown(list(option.choices), allow_custom_value=True, **look)
     return gr.Textbox(**look)
 
 

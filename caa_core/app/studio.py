@@ -7,11 +7,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from caa_core.app.library import Library
+from caa_core.app.quick_check import Capability, look
 from caa_core.app.sessions import Session, Sessions
 from caa_core.app.worker import Job, Worker
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring.quick_check import Capability, look
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import ModelParts, SteerableModel, read, wrap
 from caa_core.model.machine import free_memory, used_memory

@@ -5,78 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import (
-    add_columns,
-    add_model,
-    add_option,
-    add_options,
-    columns_of,
-    load_model,
-    say,
-    typed,
-    vector_for,
-)
-from caa_core.contest.contest import ContestRequest
-from caa_core.contest.runs import (
-    run,
-    run_surface,
-    run_thinking,
-    run_written,
-)
-from caa_core.contest.surface import SurfaceRequest
-from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.cli.arguments import typed
+from caa_core.cli.common import columns_of, load_model, say, vector_for
+from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
+from caa_core.contest.runs import run, run_surface, run_thinking, run_written
 from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenRequest
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
-from caa_core.metrics.options import SEED
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish, tell
 from caa_core.reports.contest import report_of
 from caa_core.reports.writing import check_report, write
 from caa_core.steering.interventions import parse_steer
 from caa_core.vectors.extraction import preset_vector
-
-CONTEST = (
-    "a file with prompt, a (what voice A would answer) and b, or what --data of evaluate takes; a preset: its contest"
-)
-
-
-def _compete_arguments(parser: argparse.ArgumentParser) -> None:
-    add_columns(parser)
-    add_model(parser)
-    parser.add_argument("--data", required=True, metavar="CONTEST", help=CONTEST)
-    for letter in "ab":
-        parser.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")
-        parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
-        parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
-    add_options(parser, ContestRequest, without=("system", "written_tokens"))
-    parser.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
-    parser.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
-    parser.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")
-    parser.add_argument(
-        "--tokens",
-        dest="read",
-        default="",
-        metavar="PROMPT",
-        help="also its answers, that under both voices read token by token",
-    )
-    parser.add_argument("--cot", action="store_true", help="also with thoughts: can it reason its way to one voice?")
-    add_options(parser, ThinkingRequest, without=("thoughts", "temperature", "seed"))
-    parser.add_argument("--written", action="store_true", help="also which voice written answers follow")
-    parser.add_argument("--questions", default="", metavar="FILE", help="with --written: open questions, or a preset")
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=ThinkingRequest.options()["thoughts"].default,
-        metavar="K",
-        help="thoughts a prompt with --cot, answers a question with --written",
-    )
-    add_option(parser, "seed", SEED, help="what is written is drawn with")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
-    parser.set_defaults(run=compete)
 
 
 @dataclass(frozen=True)
@@ -168,4 +111,4 @@ def _along(model: SteerableModel, voice: Voice, source: Preset, layer: int) -> D
     return Direction(voice.name, finish(preset_vector(model, source, [layer]), tell).at(layer), layer)
 
 
-ADD = {"compete": _compete_arguments}
+RUN = {"compete": compete}

@@ -1,25 +1,14 @@
 """The command `cost`: what steering does to ordinary text, and to right answers."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import VECTOR, add_columns, add_model, add_options, columns_of, load_model, typed, vector_for
+from caa_core.cli.arguments import typed
+from caa_core.cli.common import columns_of, load_model, vector_for
 from caa_core.measuring import cost as neutral
-from caa_core.measuring.knowledge import OWN, KnowledgeRequest, examine, find_questions
+from caa_core.measuring.knowledge import OWN, examine, find_questions
+from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.progress import finish, tell
-
-
-def _cost_arguments(parser: argparse.ArgumentParser) -> None:
-    add_columns(parser)
-    add_model(parser)
-    parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
-    add_options(parser, KnowledgeRequest, multipliers={"default": ""})
-    parser.add_argument("--text", type=Path, metavar="FILE", help="plain text; by default the neutral one that ships")
-    parser.add_argument(
-        "--data", metavar="TEST", help="A/B questions whose matching answers are right; 'knowledge': those that ship"
-    )
-    parser.set_defaults(run=cost)
 
 
 def cost(options: argparse.Namespace) -> tuple[Any, str]:
@@ -40,4 +29,4 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
     return result, "\n".join(lines)
 
 
-ADD = {"cost": _cost_arguments}
+RUN = {"cost": cost}

@@ -1,25 +1,15 @@
 """The command `lint`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import DATA, add_columns, columns_of, load_model
+from caa_core.cli.common import columns_of, load_model
 from caa_core.data.lint import lint as look
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_table
 from caa_core.data.repair import choose, mend
 from caa_core.errors import InputError
 from caa_core.reports.writing import check_place
-
-
-def _lint_arguments(parser: argparse.ArgumentParser) -> None:
-    add_columns(parser)
-    parser.add_argument("data", metavar="DATA", help=DATA)
-    parser.add_argument("--model", help="also look at lengths and letters under this model's tokenizer")
-    parser.add_argument("--mend", metavar="REMEDIES", help="some of drop,swap,truncate,strip: what is mended so")
-    parser.add_argument("--out", type=Path, help="the JSON file for the mended pairs")
-    parser.set_defaults(run=lint, dtype="", device="")
 
 
 def lint(options: argparse.Namespace) -> tuple[Any, str]:
@@ -48,4 +38,4 @@ def lint(options: argparse.Namespace) -> tuple[Any, str]:
     return summary, "\n".join(lines)
 
 
-ADD = {"lint": _lint_arguments}
+RUN = {"lint": lint}

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from caa_core.cli.arguments import ADD, check
 from caa_core.errors import InputError
 from caa_core.reports.writing import as_json
 
-# What each command does, and its module here, which adds its arguments. A module is imported for its own commands only:
-# most need torch, and the others answer at once.
+# What each command does, and its module here, which is imported when it runs: most need torch.
 COMMANDS = {
     "models": ("list the models on offer", "models"),
     "lint": ("say what a file of contrast pairs is, and what is wrong", "data"),
@@ -37,10 +37,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(arguments[:1]).parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        result, text = options.run(options)
+        check(options)
+        module = import_module(f"caa_core.cli.{COMMANDS[options.command][1]}")
+        result, text = module.RUN[options.command](options)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,13 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
-    """All commands, and the arguments of the one that was chosen."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m caa_core", description="Make steering vectors and steer.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (does, module) in COMMANDS.items():
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, (does, _) in COMMANDS.items():
         command = commands.add_parser(name, help=does)
-        if name in chosen:
-            command.add_argument("--json", action="store_true", help="print one JSON object")
-            import_module(f"caa_core.cli.{module}").ADD[name](command)
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+        ADD[name](command)
     return parser

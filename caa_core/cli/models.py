@@ -8,10 +8,6 @@ from caa_core.model.catalog import listing, room
 HEADS = ("name", "parameters", "bfloat16", "fits here", "where", "licence", "good for", "fetched from")
 
 
-def _models_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=models)
-
-
 def models(options: argparse.Namespace) -> tuple[Any, str]:
     """The catalogue, and what of it is here or has room here."""
     rows = listing()
@@ -33,4 +29,4 @@ def models(options: argparse.Namespace) -> tuple[Any, str]:
     return rows, "\n".join(line.rstrip() for line in shown)
 
 
-ADD = {"models": _models_arguments}
+RUN = {"models": models}

@@ -1,37 +1,18 @@
 """The command `open`: answers to open questions."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import (
-    TEST,
-    VECTOR,
-    add_model,
-    add_options,
-    load_model,
-    say,
-    typed,
-    vector_for,
-)
+from caa_core.cli.arguments import typed
+from caa_core.cli.common import load_model, say, vector_for
 from caa_core.data.presets import find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import held_out
-from caa_core.measuring.open_questions import OpenQuestionsRequest, answer
+from caa_core.measuring.open_questions import answer
+from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.progress import finish, tell
 from caa_core.reports.open_questions import report_of
 from caa_core.reports.writing import check_report, write
-
-
-def _open_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
-    add_options(parser, OpenQuestionsRequest, layer={"required": False})
-    parser.add_argument("--questions", default="", metavar="FILE", help="a file of questions, or a preset")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first so many questions")
-    parser.add_argument("--held-out", default="", metavar="TEST", help=f"by which answers are read: {TEST}")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .json, .csv or .html file for the report")
-    parser.set_defaults(run=open_questions)
 
 
 def open_questions(options: argparse.Namespace) -> tuple[Any, str]:
@@ -66,4 +47,4 @@ def _request(options: argparse.Namespace) -> OpenQuestionsRequest:
     return OpenQuestionsRequest.parse(questions=some, **typed(options, OpenQuestionsRequest) | {"layer": layer})
 
 
-ADD = {"open": _open_arguments}
+RUN = {"open": open_questions}

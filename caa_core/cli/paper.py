@@ -7,7 +7,8 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from caa_core.cli.common import add_model, add_options, load_model, say, typed
+from caa_core.cli.arguments import typed
+from caa_core.cli.common import load_model, say
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Replication
@@ -49,26 +50,6 @@ class Folder(MutableMapping[str, Any]):
         return self._path / f"{key}.json"
 
 
-def _behaviours_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="FOLDER",
-        help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, or presets (joy, joy:ab)",
-    )
-    add_options(parser, PaperRequest, without=("positions", "cue"))
-    parser.add_argument(
-        "--out",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help=".html, .json or .csv; may be given several times",
-    )
-    parser.set_defaults(run=behaviours)
-
-
 def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, write what has come after each behaviour, and return it as plain data and in words."""
     for path in options.out:
@@ -90,4 +71,4 @@ def behaviours(options: argparse.Namespace) -> tuple[Any, str]:
     return report.data, "\n\n".join([report.text, *(f"written to {path}" for path in options.out)])
 
 
-ADD = {"behaviours": _behaviours_arguments}
+RUN = {"behaviours": behaviours}

@@ -14,41 +14,23 @@ import torch
 
 from caa_core.contest.dominance import Alone, Contest, ContestControls, by_prompt, conclude
 from caa_core.contest.voice import Voice
-from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
-from caa_core.metrics.controls import CONTROLS, Control, random_controls, shuffled_controls
+from caa_core.metrics.controls import Control, random_controls, shuffled_controls
 from caa_core.metrics.estimates import reach
+from caa_core.metrics.grid import CONTROLS
 from caa_core.metrics.items import Items
-from caa_core.metrics.options import CONTROLS as ALL_CONTROLS
-from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SYSTEM
-from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue, render, with_prefill
 from caa_core.progress import Progress, showing
-from caa_core.steering.activations import ReadPosition
-from caa_core.steering.generation import BatchRow, Decoding, generate
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.interventions import Steer
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
-from caa_core.vectors.extraction import AUTOMATIC
 
 # Prompts, at most, whose answers are written to see how far they repeat themselves.
 WRITTEN_PROMPTS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContestRequest(Request):
-    """What two voices are measured on, and how. controls: of each kind. system: a system prompt that is nobody's
-    voice. written_tokens: of the answers whose repetition is looked at.
-    """
-
-    data: Dataset
-    positions: Positions = option(POSITIONS, help="where vectors are added")
-    system: str = option(SYSTEM)
-    controls: int = option(
-        ALL_CONTROLS, help="so many of each kind", off="no vectors at random beside the voices", info=""
-    )
-    written_tokens: int = option(NEW_TOKENS, default=32)
 
 
 def compete(

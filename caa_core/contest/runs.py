@@ -5,13 +5,13 @@ from collections.abc import Callable, Generator, MutableMapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from caa_core.contest.contest import ContestRequest, compete
-from caa_core.contest.surface import SurfaceRequest, layer_grid, surface
+from caa_core.contest.contest import compete
+from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
+from caa_core.contest.surface import layer_grid, surface
 from caa_core.contest.thinking import think
 from caa_core.contest.thinking_results import ThinkingResult
-from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenRequest, WrittenResult, follow
+from caa_core.contest.written import WrittenResult, follow
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.measuring.answer_reader import calibrate, held_out

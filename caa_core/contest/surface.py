@@ -15,50 +15,19 @@ import numpy as np
 
 from caa_core.contest.contest import measure_voices
 from caa_core.contest.dominance import by_prompt, conclude
+from caa_core.contest.requests import SURFACE_STEPS
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of
-from caa_core.metrics.grid import check_multipliers, parse_layers
+from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
-from caa_core.metrics.options import LAYERS
-from caa_core.metrics.options import MULTIPLIERS as ALL_MULTIPLIERS
 from caa_core.metrics.plain_data import SHARED, plain, restored
-from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
-# What is tried where nothing is asked for: between them, most voices become as strong as they can be at a small cost.
-MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-STEPS = replace(ALL_MULTIPLIERS, default=",".join(f"{step:g}" for step in MULTIPLIERS))
 MOST_CELLS = 441
 # Of what the cells show, a plane has to explain so much for its slope to be worth a number.
 STRAIGHT = 0.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurfaceRequest(Request):
-    """What is tried of A and of B: multipliers, or else layers where some are given, as they were typed."""
-
-    multipliers_a: tuple[float, ...] = option(STEPS, label="Multipliers of A")
-    multipliers_b: tuple[float, ...] = option(STEPS, label="Multipliers of B")
-    layers_a: str = option(LAYERS, label="Layers of A", default="")
-    layers_b: str = option(LAYERS, label="Layers of B", default="")
-
-    @property
-    def multipliers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of A, and of B."""
-        return self.multipliers_a, self.multipliers_b
-
-    @property
-    def crosses_layers(self) -> bool:
-        """Whether layers are tried, not multipliers."""
-        return bool(self.layers_a or self.layers_b)
-
-    def layers_in(self, num_layers: int) -> tuple[list[int], list[int]] | None:
-        """Which layers are meant, of A and of B; None for a grid of multipliers. Raises InputError for others."""
-        if not self.crosses_layers:
-            return None
-        return parse_layers(self.layers_a, num_layers), parse_layers(self.layers_b, num_layers)
 
 
 @dataclass(frozen=True)
@@ -141,8 +110,8 @@ def surface(
     items: Items,
     a: Voice,
     b: Voice,
-    multipliers_a: Sequence[float] = MULTIPLIERS,
-    multipliers_b: Sequence[float] = MULTIPLIERS,
+    multipliers_a: Sequence[float] = SURFACE_STEPS,
+    multipliers_b: Sequence[float] = SURFACE_STEPS,
     system: str = "",
 ) -> Generator[Progress, None, Surface]:
     """Measure m at every two multipliers. A voice of words alone is there or not, whatever the multipliers.

@@ -9,11 +9,12 @@ where s steers the answer, W = (m(A, B) - m(B, A)) / (m(A, A) - m(B, B)): +1 the
 
 from collections.abc import Generator
 
+from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.self_report import ask_which
 from caa_core.contest.thinking_arms import ArmPlan
 from caa_core.contest.thinking_results import ThinkingResult, ThinkingSummary
 from caa_core.contest.thinking_scores import ThinkingScores, score_answers
-from caa_core.contest.thoughts import ThinkingRequest, write_thoughts
+from caa_core.contest.thoughts import write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.metrics.items import Items

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from caa_core.contest.dominance import Contest, by_prompt, conclude, dominance_of
+from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.self_report import SelfReport
 from caa_core.contest.thinking_arms import (
     ARMS,
@@ -22,7 +23,7 @@ from caa_core.contest.thinking_arms import (
     ThinkingCell,
 )
 from caa_core.contest.thinking_scores import ThinkingScores
-from caa_core.contest.thoughts import ThinkingRequest, corrections, thought_text
+from caa_core.contest.thoughts import corrections, thought_text
 from caa_core.contest.voice import Voice
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import Estimate, estimate, mean_of

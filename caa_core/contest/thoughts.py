@@ -1,21 +1,15 @@
 """Thoughts: words that a model writes before it answers, drawn several times, under several voices at once."""
 
-import random
 import re
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 
+from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.voice import Voice
-from caa_core.errors import InputError
-from caa_core.metrics.grid import whole
-from caa_core.metrics.options import SEED, TEMPERATURE
-from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, asked_to_think, text_of, thought_of
 from caa_core.progress import Progress
-from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
+from caa_core.steering.generation import BatchRow, Completion, generate
 
-MOST = {"prompts": 200, "thoughts": 32, "tokens": 1024}
 # Texts that are written in one batch.
 ROWS = {"cpu": 64, "cuda": 512}
 
@@ -28,52 +22,6 @@ CORRECTION = re.compile(
 
 # Tokens of thoughts, by question, number of the thought, and voice that it was written under.
 Thoughts = dict[tuple[str, int, int], tuple[int, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThinkingRequest(Request):
-    """How many prompts, thoughts a prompt and tokens a thought, and how these are drawn."""
-
-    prompts: int = option(
-        Option(
-            label="Prompts",
-            default=12,
-            parse=lambda typed: whole(typed, "The number of prompts"),
-            help="with --cot: the first so many prompts",
-            metavar="N",
-        )
-    )
-    thoughts: int = option(
-        Option(label="Thoughts", default=4, parse=lambda typed: whole(typed, "The number of thoughts"))
-    )
-    tokens: int = option(
-        Option(
-            label="Tokens",
-            default=64,
-            parse=lambda typed: whole(typed, "The number of tokens"),
-            help="with --cot: tokens a thought",
-            flag="--thought-tokens",
-            metavar="N",
-        )
-    )
-    seed: int = option(SEED)
-    temperature: float = option(TEMPERATURE, default=0.7)
-
-    def __post_init__(self) -> None:
-        for name, most in MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise InputError(f"{name.capitalize()} must be between 1 and {most}, not {getattr(self, name)}.")
-        Decoding(self.tokens, self.temperature, self.seed)
-
-    def decoding(self, prompt: int, thought: int) -> Decoding:
-        """How a thought is drawn. Each has random numbers of its own, and the same under whatever it is written."""
-        return Decoding(self.tokens, self.temperature, random.Random(f"{self.seed} {prompt} {thought}").getrandbits(62))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.thoughts} thoughts a prompt of at most {self.tokens} tokens, temperature {self.temperature:g}, "
-            f"seed {self.seed}"
-        )
 
 
 def corrections(text: str) -> list[tuple[int, int]]:

@@ -20,7 +20,8 @@ from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, ask, with_answer
 from caa_core.progress import Progress, showing
-from caa_core.steering.generation import Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import generate
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 

@@ -7,54 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from caa_core.contest.requests import WrittenRequest
 from caa_core.contest.voice import Voice
-from caa_core.data.pairs import Dataset
-from caa_core.data.presets import Preset
 from caa_core.errors import InputError
-from caa_core.measuring.answer_reader import VOICES, Direction, Reader
+from caa_core.measuring.answer_reader import VOICES, Reader
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import Estimate, Share, mean_of, share_of
-from caa_core.metrics.grid import whole
-from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
-from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_prefill
 from caa_core.progress import Progress, within
-from caa_core.steering.generation import BatchRow, Decoding
+from caa_core.steering.generation import BatchRow
 from caa_core.steering.interventions import Positions
 from caa_core.steering.sampling import ROWS, Call, costs, write_all
 
 ARMS = ("unsteered", "A", "B", "both")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WrittenRequest(Request):
-    """Open questions that two voices answer. directions: along which A and B are heard. held_out: data of each, or the
-    preset whose held-out answers they are, by which that is calibrated. samples: answers to each question. system: a
-    system prompt that is nobody's voice.
-    """
-
-    questions: Sequence[str]
-    directions: Sequence[Direction]
-    held_out: Sequence[Preset | Dataset]
-    positions: Positions = option(POSITIONS)
-    system: str = option(SYSTEM)
-    samples: int = option(
-        Option(label="Answers a question", default=2, parse=lambda typed: whole(typed, "The number of answers"))
-    )
-    max_new_tokens: int = option(NEW_TOKENS, default=64)
-    temperature: float = option(TEMPERATURE, default=1.0, info="")
-    seed: int = option(SEED)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
-        Decoding(self.max_new_tokens, self.temperature, self.seed)
-
-    def decoding(self, question: int, sample: int) -> Decoding:
-        """How an answer is drawn: with random numbers of its own, the same under whatever it is written."""
-        seed = self.seed + sample * len(self.questions) + question
-        return Decoding(self.max_new_tokens, self.temperature, seed)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
+from caa_core.steering.plan import Plan
 
 NEUTRAL = PRESETS / "neutral.txt"
 # Tokens that are read in one go.

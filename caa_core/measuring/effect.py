@@ -15,7 +15,8 @@ from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask_pair
 from caa_core.progress import Progress
-from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score

@@ -7,108 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import RunScores, Sweep, sweep
-from caa_core.measuring.vector_controls import FEWEST, FirstOrder
+from caa_core.measuring.vector_controls import FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
-from caa_core.metrics.controls import check_controls
-from caa_core.metrics.cross_fitting import CONTROLS as ENOUGH
-from caa_core.metrics.grid import parse_layers, whole
 from caa_core.metrics.items import choose_items
-from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYERS, MULTIPLIERS, PAPER_COUNTING, POSITIONS
-from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, showing
-from caa_core.steering.interventions import Positions
 from caa_core.vectors.vector import SteeringVector
-
-# Ranges of a vector's layers that have a name.
-ALL, MIDDLE, EVERY_THIRD = "all", "middle third", "every third"
 
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
 KEPT = 4_000_000
 
 MOST_CONTROLS = 20  # verdicts of which the controls are kept
-
-
-def _controls(typed: Any) -> int:
-    """As many as a verdict takes, or more; 0 for none."""
-    count = whole(typed, "The number of controls")
-    return max(ENOUGH, check_controls(count)) if count else 0
-
-
-def _exact_controls(typed: Any) -> int:
-    """None, or as many as can contradict a verdict. Raises InputError for fewer."""
-    count = whole(typed, "The number of exact controls")
-    if count and count < FEWEST:
-        raise InputError(f"Exact controls: fewer than {FEWEST} of a kind decide nothing; give 0 or at least {FEWEST}.")
-    return check_controls(count) if count else 0
-
-
-EXACT_CONTROLS = Option(
-    label="Exact controls of each kind",
-    default=0,
-    parse=_exact_controls,
-    help=f"so many by passes of the model too, at least {FEWEST}: slow",
-    info=f"Scored as the vector is: slow. 0, or at least {FEWEST}; the verdict must not be contradicted by them.",
-    metavar="N",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRequest(Request):
-    """What is asked of a vector.
-
-    data: the test items. made_from: the pairs of the vector, whose labels are shuffled for controls; where None, those
-    of the preset that the vector says it was made from. layers: as the person wrote it, since what it means depends on
-    vector and model.
-    """
-
-    data: Dataset
-    made_from: Dataset | None = None
-    layers: str = option(
-        LAYERS,
-        choices=(ALL, MIDDLE, EVERY_THIRD),
-        help="all that the vector has, or such as 10,12-15",
-        info="of the vector's, or such as 10,12-15",
-    )
-    multipliers: tuple[float, ...] = option(
-        MULTIPLIERS, choices=(MULTIPLIERS.default, "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
-    )
-    positions: Positions = option(POSITIONS)
-    cue: Cue = option(CUE)
-    paper_counting: bool = option(PAPER_COUNTING)
-    counts: bool = option(COUNTS)
-    controls: int = option(
-        CONTROLS,
-        default=ENOUGH,
-        parse=_controls,
-        help=f"so many random vectors, and so many from shuffled labels, by their estimates; at least {ENOUGH}",
-        info=f"Random vectors of the same norm, and as many from shuffled labels: at least {ENOUGH}, which cost no "
-        "passes. 0: no verdict.",
-    )
-    exact_controls: int = option(EXACT_CONTROLS)
-
-    def layers_known(self, num_layers: int) -> list[int] | None:
-        """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""
-        return None if self.layers in (ALL, MIDDLE, EVERY_THIRD) else parse_layers(self.layers, num_layers)
-
-    def layers_of(self, vector: SteeringVector, num_layers: int) -> list[int]:
-        """Which layers are meant. Raises InputError where there are none."""
-        numbered = self.layers_known(num_layers)
-        if numbered is not None:
-            return numbered
-        there = list(vector.layers)
-        if self.layers == EVERY_THIRD:
-            there = there[1::3] or there
-        if self.layers == MIDDLE:
-            there = [layer for layer in there if num_layers <= 3 * layer < 2 * num_layers]
-        if not there:
-            raise InputError(f"The vector {vector.name} has no layer in the {self.layers}: choose all, or numbers.")
-        return there
 
 
 @dataclass(frozen=True, eq=False)

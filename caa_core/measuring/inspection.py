@@ -12,13 +12,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from caa_core.errors import InputError
+from caa_core.measuring.requests import InspectionRequest
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, render
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import logits_of, watch
+from caa_core.steering.plan import Plan
+from caa_core.vectors.vector import SteeringVector
 
 # Tokens of a text that is looked at: one forward pass, for which everybody else waits.
 MAX_TOKENS = 2048
@@ -119,6 +122,15 @@ class Views:
     def of(cls, kept: Any) -> "Views":
         """From a `summary`. Raises InputError for anything else."""
         return restored(cls, kept, "The views that were")
+
+
+def inspect(
+    model: SteerableModel, request: InspectionRequest, vector: SteeringVector
+) -> Generator[Progress, None, Views]:
+    """All views of what is asked for. Yields `Progress`. Raises InputError as `as_prompt` and `look_inside` do."""
+    prompt = as_prompt(model, request.text, request.chat)
+    steer = Steer(vector.at(request.layer), request.layer, request.multiplier)
+    return (yield from look_inside(model, prompt, steer, request.positions))
 
 
 def look_inside(

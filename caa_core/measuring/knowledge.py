@@ -14,42 +14,20 @@ import numpy as np
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import PRESETS, find_test_pairs
-from caa_core.errors import InputError
+from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.measuring.sweep import RunScores, checked, score_runs
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
 from caa_core.metrics.items import choose_items
-from caa_core.metrics.options import CONTROLS, LAYER, MULTIPLIERS, POSITIONS
 from caa_core.metrics.plain_data import FLAT, plain, restored
-from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import SteeringVector
 
 QUESTIONS = PRESETS / "knowledge.json"
 OWN = "knowledge"
 CHANCE = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnowledgeRequest(Request):
-    """What is answered, and how. data: questions whose matching answers are the right ones. controls: random vectors of
-    the same norm beside each multiplier; 0 for none. Raises InputError for data with no answers to choose from.
-    """
-
-    data: Dataset
-    layer: int = option(LAYER, help="")
-    multipliers: tuple[float, ...] = option(MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="")
-    positions: Positions = option(POSITIONS, help="where the vector is added in the questions")
-    controls: int = option(CONTROLS, help="so many random vectors", off="")
-
-    def __post_init__(self) -> None:
-        if not all(pair.is_choice for pair in self.data.pairs):
-            raise InputError(
-                f"{self.data.name} is no test of knowledge: its answers must be letters such as (A) and (B), or Yes "
-                "and No, with the right one as the matching answer."
-            )
 
 
 @dataclass(frozen=True)

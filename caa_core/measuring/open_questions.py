@@ -11,53 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, VoiceScore, calibrate
 from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_multiplier
+from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.metrics.cache import key
 from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, mean_of, share_of
-from caa_core.metrics.grid import check_multipliers
-from caa_core.metrics.options import LAYER, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
-from caa_core.metrics.requests import Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
-from caa_core.steering.generation import BatchRow, Decoding
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.generation import BatchRow
+from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import ROWS, costs, write_all
 from caa_core.vectors.vector import SteeringVector
-
-MOST_QUESTIONS = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenQuestionsRequest(Request):
-    """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
-
-    questions: tuple[str, ...]
-    layer: int = option(LAYER)
-    multipliers: tuple[float, ...] = option(
-        MULTIPLIERS,
-        choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
-        info="numbers with commas between; 0 is always there",
-    )
-    positions: Positions = option(POSITIONS)
-    system: str = option(SYSTEM)
-    max_new_tokens: int = option(NEW_TOKENS, default=64)
-    temperature: float = option(TEMPERATURE)
-    seed: int = option(SEED)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
-        if not 0 < len(self.questions) <= MOST_QUESTIONS:
-            raise InputError(f"Give between 1 and {MOST_QUESTIONS} open questions, not {len(self.questions)}.")
-        object.__setattr__(self, "multipliers", tuple(check_multipliers([0.0, *self.multipliers])))
-        Decoding(self.max_new_tokens, self.temperature, self.seed)
-
-    def decoding(self, question: str) -> Decoding:
-        """How a question is answered: with random numbers of its own, whichever others are asked."""
-        return Decoding(self.max_new_tokens, self.temperature, self.seed + self.questions.index(question))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ point, since how long they are is for the multiplier to set.
 """
 
 import itertools
-from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,144 +16,28 @@ import torch
 
 from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
+from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.metrics.cache import key
-from caa_core.metrics.controls import CONTROLS as ENOUGH
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import mean_of, objections, reach
+from caa_core.metrics.grid import CONTROLS as ENOUGH
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
-from caa_core.metrics.options import CONTROLS, CUE, LAYERS, MULTIPLIERS
 from caa_core.metrics.plain_data import plain
-from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, within
-from caa_core.steering.activations import RULES as READ_RULES
-from caa_core.steering.activations import ReadPosition
-from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.interventions import Positions, Steer
-from caa_core.vectors.extraction import AUTOMATIC, extract
+from caa_core.steering.read_position import ReadPosition
+from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import SteeringVector
 
-POSITIONS = ("last-prompt", "index:-2", "all", "after-prompt", "generated", "prompt")
-READS = ("auto", "answer-mean", "last", "last-prompt", "-2")
-# The instruction asks for a letter, and "(" begins one.
-CUES, CUES_WITHOUT_LETTERS = ("none", "Answer:", "(", "instruction"), ("none", "Answer:")
 MOST_CELLS = 2000
 
 Cell = tuple[StudyArm, Place]
-
-
-def _levels(parse: Callable[[str], Any]) -> Callable[[str | Sequence[str]], tuple[str, ...]]:
-    """A parser of levels, which stand in a list or with commas between."""
-
-    def levels(typed: str | Sequence[str]) -> tuple[str, ...]:
-        return tuple(str(parse(level)) for level in (typed.split(",") if isinstance(typed, str) else typed) if level)
-
-    return levels
-
-
-def _cue_name(text: str) -> str:
-    """A level as it is shown: the name of the instruction, not its words."""
-    cue = Cue.parse(text)
-    return "instruction" if cue.instruction else str(cue)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRequest(Request):
-    """What is compared: the base's level of each factor is always among them.
-
-    pairs: what vectors are made from, anew for each read position. items: what is measured. layers: as the person wrote
-    them. Levels are as `Positions.parse`, `ReadPosition.parse` and `Cue.parse` take them; where none are given, all
-    that make sense with this data. full: every combination, in place of one factor at a time around the base. controls:
-    of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with shuffled labels at
-    its read position. With fewer than `controls.CONTROLS` nothing is an effect.
-    """
-
-    pairs: Dataset
-    items: Dataset
-    layers: str = option(
-        LAYERS,
-        label="Layer",
-        flag="--layer",
-        metavar="LAYER",
-        help="one, or a few such as 10,12",
-        info="one, or a few: 10,12",
-        required=True,
-    )
-    multipliers: tuple[float, ...] = option(
-        MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="commas between"
-    )
-    positions: tuple[str, ...] = option(
-        Option(
-            label="Steered positions",
-            default="",
-            parse=_levels(Positions.parse),
-            help="steered positions with commas between; all by default",
-            choices=tuple(dict.fromkeys([*POSITIONS, *RULES])),
-        )
-    )
-    reads: tuple[str, ...] = option(
-        Option(
-            label="Read positions",
-            default="",
-            parse=_levels(ReadPosition.parse),
-            help="read positions with commas between; all that make sense by default",
-            choices=tuple(dict.fromkeys([*READS, *READ_RULES])),
-        )
-    )
-    cues: tuple[str, ...] = option(
-        Option(
-            label="Answer cues",
-            default=(),
-            parse=_levels(_cue_name),
-            help="how answers begin, or 'instruction'",
-            info="none chosen: those that make sense for the items",
-            choices=CUE.choices,
-            flag="--cue",
-            metavar="TEXT",
-        )
-    )
-    full: bool = option(
-        Option(
-            label="Every combination",
-            default=False,
-            parse=bool,
-            help="every combination, not one factor at a time",
-        )
-    )
-    controls: int = option(
-        CONTROLS,
-        help="so many random vectors for each, and as many shuffled",
-        info=f"Random vectors, and as many from shuffled labels. With fewer than {ENOUGH}, no effect.",
-        off="",
-    )
-
-    def __post_init__(self) -> None:
-        cues = CUES if self.items.is_lettered else CUES_WITHOUT_LETTERS
-        reads = [str(ReadPosition.parse(level).of(self.pairs)) for level in self.reads or READS]
-        for name, level, levels in (
-            ("positions", self.base.positions, self.positions or POSITIONS),
-            ("reads", self.base.read, reads),
-            ("cues", self.base.cue, self.cues or cues),
-        ):
-            there = levels if level in levels else (level, *levels)
-            object.__setattr__(self, name, tuple(dict.fromkeys(there)))
-
-    @property
-    def base(self) -> StudyArm:
-        """The arm that the others are compared with."""
-        return StudyArm(read=str(AUTOMATIC.of(self.pairs)))
-
-    @property
-    def arms(self) -> list[StudyArm]:
-        """All of them, those that share positions and cue beside each other."""
-        grid = itertools.product(self.positions, self.cues, self.reads)
-        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
-        return arms if self.full else [arm for arm in arms if len(arm.differs(self.base)) < 2]
 
 
 def study(

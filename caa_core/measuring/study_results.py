@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.metrics.controls import CONTROLS
 from caa_core.metrics.cross_fitting import TOO_FEW
 from caa_core.metrics.estimates import Estimate, mean_of
+from caa_core.metrics.grid import CONTROLS
 from caa_core.metrics.plain_data import SHARED, plain, restored
-from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.read_position import ReadPosition
 
 SECOND_LAST = Positions("index", -2)
 FACTORS = ("positions", "read", "cue")

@@ -17,18 +17,17 @@ from caa_core.metrics.cross_fitting import cross_fitted, random_estimates, shuff
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition, read_all
+from caa_core.steering.activations import read_all
 from caa_core.steering.gradients import gradients
 from caa_core.steering.interventions import Steer
-from caa_core.vectors.extraction import AUTOMATIC, check_room
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.vectors.extraction import check_room
 from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 # Prompts whose labels are shuffled.
 MOST_PROMPTS = 200
 
-# With so many of each kind, what lies beyond all of them has p = 0.05 both ways.
-FEWEST = 39
 
 SEED = 1  # other ones than the estimates' controls
 

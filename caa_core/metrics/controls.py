@@ -7,29 +7,17 @@ import numpy as np
 import torch
 
 from caa_core.data.pairs import Dataset
-from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition, read_all
-from caa_core.vectors.extraction import AUTOMATIC
+from caa_core.steering.activations import read_all
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.vector import SteeringVector
-
-CONTROLS = 20
 
 # Pairs that shuffled labels are drawn for.
 MOST_PAIRS = 200
 
-MOST_CONTROLS = 1000
-
 # A control is a vector by layer, and a cell a layer and a multiplier.
 Control = dict[int, torch.Tensor]
-
-
-def check_controls(count: int) -> int:
-    """Raises InputError for a number of controls that cannot be."""
-    if not 1 <= count <= MOST_CONTROLS:
-        raise InputError(f"Controls must be between 1 and {MOST_CONTROLS} of a kind, not {count}.")
-    return count
 
 
 def random_controls(vector: SteeringVector, layers: Sequence[int], count: int, seed: int = 0) -> list[Control]:

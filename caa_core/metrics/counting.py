@@ -12,7 +12,8 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.batching import cache_budget
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.scoring import Steers
 

@@ -7,7 +7,6 @@ from math import inf, isfinite
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import beta
 
 # Of the bootstrap: with one less than a multiple of 40, the ends of 95 % are the 50th and the 1950th; and how many are
 # held in memory at once.
@@ -215,6 +214,8 @@ def share_of(values: np.ndarray, prompts: Sequence[int] | np.ndarray | None = No
 
 def exact(hits: float, count: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share of `count`, of which `hits` need not be a whole number."""
+    from scipy.stats import beta  # a second of imports, which only who measures needs
+
     low = beta.ppf(0.025, hits, count - hits + 1) if hits > 0 else 0.0
     high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
     return float(low), float(high)

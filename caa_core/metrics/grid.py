@@ -10,6 +10,8 @@ import numpy as np
 from caa_core.errors import InputError
 
 MAX_MULTIPLIERS = 101
+# Controls of each kind beside what is scored: as many as nothing is an effect without, and as many as may be.
+CONTROLS, MOST_CONTROLS = 20, 1000
 
 
 def parse_multipliers(text: str) -> list[float]:
@@ -66,3 +68,10 @@ def whole(value: Any, what: str) -> int:
     if not (isinstance(value, int) or number(value, what).is_integer()):
         raise InputError(f"{what} must be a whole number.")
     return int(value or 0)
+
+
+def check_controls(count: int) -> int:
+    """Raises InputError for a number of controls that cannot be."""
+    if not 1 <= count <= MOST_CONTROLS:
+        raise InputError(f"Controls must be between 1 and {MOST_CONTROLS} of a kind, not {count}.")
+    return count

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from caa_core.errors import InputError
-from caa_core.metrics.controls import CONTROLS as ENOUGH
-from caa_core.metrics.controls import check_controls
-from caa_core.metrics.grid import check_multipliers, number, parse_multipliers, whole
+from caa_core.metrics.grid import CONTROLS as ENOUGH
+from caa_core.metrics.grid import check_controls, check_multipliers, number, parse_multipliers, whole
 from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
-from caa_core.steering.activations import RULES as READ_RULES
-from caa_core.steering.activations import ReadPosition
-from caa_core.steering.generation import Decoding
+from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.interventions import POSITIONS as RULES
-from caa_core.vectors.extraction import AUTOMATIC
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.steering.read_position import RULES as READ_RULES
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS, method_named
 
 
@@ -67,6 +65,7 @@ LAYER = Option(
     help="by default the preset's",
     required=True,
 )
+MULTIPLIER = Option(label="Multiplier", default=1.0, parse=lambda typed: number(typed, "The multiplier"), required=True)
 MULTIPLIERS = Option(
     label="Multipliers",
     default="-2,-1,0,1,2",
@@ -141,6 +140,7 @@ READ = Option(
     help="auto, letter, answer-mean, last, last-prompt, or a token's index",
     choices=READ_RULES,
 )
+NAME = Option(label="Name of the vector", default="", parse=text, help="the vector's name; by default the data's")
 METHOD = Option(
     label="Method",
     default=MEAN_DIFFERENCE,

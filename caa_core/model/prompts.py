@@ -4,15 +4,21 @@ Everything that enters a model is rendered here, by the tokenizer's own chat tem
 base model that has none.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
+
+# Prompts, cues and answers are named without a tokenizer.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Turn = dict[str, str]
 
@@ -51,7 +57,7 @@ class Cue:
     instruction: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "Cue":
+    def parse(cls, text: str) -> Cue:
         """A name of `CUES`, or the words themselves. Raises InputError where they are too long."""
         if len(text) > MAX_CUE:
             raise InputError(f"A cue has at most {MAX_CUE} characters.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from caa_core.contest.thoughts import ThinkingRequest
+from caa_core.contest.requests import ThinkingRequest
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Report, Section, cell

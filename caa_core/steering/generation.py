@@ -18,28 +18,11 @@ from caa_core.errors import InputError
 from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import Prompt, text_of
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
-from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.pair_rows import keys_and_values
 from caa_core.steering.passes import steered_logits
-
-MAX_NEW_TOKENS = 2048
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How tokens are chosen. Temperature 0 is greedy; rows with the same seed draw the same random numbers."""
-
-    max_new_tokens: int = 80
-    temperature: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
-            raise InputError(f"New tokens must be between 1 and {MAX_NEW_TOKENS}, not {self.max_new_tokens}.")
-        if not 0 <= self.temperature <= 10:
-            raise InputError(f"The temperature must be between 0 and 10, not {self.temperature}.")
-        if not 0 <= self.seed < 1 << 63:
-            raise InputError("The seed must be a whole number from 0 on.")
+from caa_core.steering.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from caa_core.model.machine import free_memory
 from caa_core.model.prompts import NO_CUE, Cue
 from caa_core.progress import Progress
 from caa_core.steering.batching import SHARE, batches, budget, in_halves, out_of_memory
-from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.pair_rows import KeysAndValues, SharedPrefix, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import differentiable_logits_at
+from caa_core.steering.plan import Plan
 from caa_core.steering.scored_items import ScoredItem, answers_of, fit, read_prefixes
 from caa_core.steering.scoring import score
 

@@ -10,7 +10,7 @@ import nnsight
 import torch
 
 from caa_core.model.loading import BlockOutput, Inputs, SteerableModel, hidden_of
-from caa_core.steering.interventions import Plan
+from caa_core.steering.plan import Plan
 
 
 @torch.no_grad()

@@ -9,11 +9,12 @@ import torch
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, in_halves
+from caa_core.steering.decoding import Decoding
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
-from caa_core.steering.interventions import Plan
+from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.pair_rows import PairRow, check_attention_mask, inputs_of
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
+from caa_core.steering.plan import Plan
 from caa_core.steering.scored_items import LOGITS
 
 # Rows that are written at a time; the more, the less a token costs.

@@ -18,9 +18,10 @@ from caa_core.model.prompts import NO_CUE, Cue, RenderedPair
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.interventions import AFTER_PROMPT, Plan, Positions, Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.pair_rows import KeysAndValues, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered_logits_at
+from caa_core.steering.plan import Plan
 from caa_core.steering.scored_items import LOGITS, ScoredItem, answers_of, fit, read_prefixes
 
 Steers = tuple[Steer, ...]

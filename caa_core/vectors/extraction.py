@@ -16,7 +16,8 @@ from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import Collect, ReadPosition, read_all
+from caa_core.steering.activations import Collect, read_all
+from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 

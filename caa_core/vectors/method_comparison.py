@@ -15,8 +15,9 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition, read_all
-from caa_core.vectors.extraction import AUTOMATIC, DifferenceList, check_room
+from caa_core.steering.activations import read_all
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.vectors.extraction import DifferenceList, check_room
 from caa_core.vectors.methods import METHODS
 from caa_core.vectors.splits import parts, prompts_of
 

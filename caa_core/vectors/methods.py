@@ -4,17 +4,19 @@ PCA and probe only give a direction; it gets the length that the mean difference
 moves the residual stream as far along it as the pairs lie apart on average.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from caa_core.errors import InputError
 
+# Which methods there are is asked for where none is run, so torch and sklearn come with the first that needs them.
+if TYPE_CHECKING:
+    import torch
+
 # From what was read at positive and at negative answers, [pairs, hidden_size] each, to [hidden_size]; all float32.
-Method = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Method = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
 def mean_difference(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
@@ -27,7 +29,9 @@ def pca(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 
     The differences are not centred, since their mean is what is looked for, and the sign is that of the mean.
     """
-    direction = torch.linalg.svd(positive - negative, full_matrices=False).Vh[0]
+    from torch.linalg import svd
+
+    direction = svd(positive - negative, full_matrices=False).Vh[0]
     return _as_long_as_the_mean(direction, positive, negative)
 
 
@@ -36,6 +40,11 @@ def probe(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 
     Li et al., "Inference-Time Intervention", arXiv 2306.03341, compare this direction with the mean difference.
     """
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features = torch.cat([positive, negative]).double().numpy()
     labels = [1] * len(positive) + [0] * len(negative)
     scaler, classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)

@@ -132,6 +132,7 @@ def test_bad_contests_get_one_sentence(client, changes, message):
         ({"layers": "77"}, "no layer 77"),
         ({"multipliers": "two"}, "are not multipliers"),
         ({"controls": 1e9}, "Controls must be between"),
+        ({"controls": 20}, "Controls: fewer than 999 of a kind decide nothing; give 0 or at least 999"),
         ({"positions": "nowhere"}, "no steered positions"),
     ],
 )

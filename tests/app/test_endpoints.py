@@ -48,7 +48,7 @@ PROMISED = {
         "layers": "",
         "multipliers": "",
         "positions": "after-prompt",
-        "controls": 20,
+        "controls": 999,
         "counts": True,
         "paper_counting": False,
         "cue": "",

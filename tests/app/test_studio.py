@@ -14,7 +14,8 @@ from caa_core.errors import InputError
 from caa_core.model.prompts import render
 from caa_core.progress import Waiting
 from caa_core.steering.batching import budget
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.vectors.extraction import extract, preset_vector
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import save_tiny

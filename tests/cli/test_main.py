@@ -7,17 +7,19 @@ from itertools import pairwise
 import pytest
 import torch
 
-from caa_core.cli.main import main
+from caa_core.cli.main import COMMANDS, main
 from caa_core.data.pairs import read_pairs, write_pairs
 from caa_core.data.presets import find_pairs, find_test_pairs, presets
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.model.loading import load
 from caa_core.model.prompts import render
 from caa_core.progress import finish
-from caa_core.steering.generation import Decoding, side_by_side
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import side_by_side
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
@@ -291,6 +293,22 @@ def test_as_a_program(tmp_path):
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1
 
 
+def test_help_and_a_slip_of_the_pen_take_no_torch():
+    code = """
+import contextlib, sys
+from caa_core.cli.main import COMMANDS, main
+for command in COMMANDS:
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+slips = ["evaluate --data joy --vector joy --multipliers two", "steer --prompt x --steer joy:1:1 --positions nowhere",
+         "extract --data joy --out x --method magic", "study --data joy --test joy --layer 1 --reads nowhere"]
+assert [main(slip.split()) for slip in slips] == [2] * 4
+assert not {"torch", "transformers", "sklearn", "scipy", "gradio"} & {*sys.modules}
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.count("usage: ") == len(COMMANDS) and said.stderr.count("\n") == 4
+
+
 def test_the_core_works_without_gradio():
     rooms = "caa_core.cli.main, caa_core.app.studio, caa_core.reports.style"
     code = f"import sys; sys.modules['gradio'] = None; import {rooms}"
@@ -308,7 +326,7 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
     on_tiny = ["--model", folder, "--dtype", "float32"]
     run(capsys, "extract", *on_tiny, "--data", "joy", "--out", vector, "--limit", 5)
     arguments = ["evaluate", *on_tiny, "--data", data, "--vector", vector, "--layers", "1-2", "--multipliers=-1,0,2"]
-    status, printed, progress = run(capsys, *arguments, "--control-seeds", 20, "--out", out, "--json")
+    status, printed, progress = run(capsys, *arguments, "--out", out, "--json")
     assert status == 0
     assert "6 of 6 cells" in progress
     found = json.loads(printed)
@@ -342,6 +360,7 @@ def test_evaluate_takes_presets_and_says_what_it_left_out(folder, capsys, tmp_pa
         (["--positions", "nowhere"], "no steered positions"),
         (["--layers", "99"], "no layer 99"),
         (["--control-seeds", "0"], "between 1 and"),
+        (["--control-seeds", "20"], "fewer than 999 of a kind decide nothing"),
         (["--out", "cells.xlsx"], "should end in"),
         (["--cue", "x" * 300], "at most 200"),
         (["--vector", "nothing.safetensors"], "nothing.safetensors"),

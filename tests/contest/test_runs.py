@@ -2,12 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from caa_core.contest.contest import ContestRequest
 from caa_core.contest.dominance import Contest
+from caa_core.contest.requests import ContestRequest, SurfaceRequest, WrittenRequest
 from caa_core.contest.runs import KEPT, run, run_surface, run_written
-from caa_core.contest.surface import SurfaceRequest
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenRequest
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.measuring.answer_reader import Direction
 from caa_core.progress import Progress, finish

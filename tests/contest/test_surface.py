@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from caa_core.contest.contest import compete
-from caa_core.contest.surface import SurfaceRequest, layer_grid, surface, surface_of
+from caa_core.contest.requests import SurfaceRequest
+from caa_core.contest.surface import layer_grid, surface, surface_of
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from caa_core.cli.main import main
-from caa_core.contest.contest import ContestRequest
+from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.contest.runs import run_thinking
 from caa_core.contest.thinking import think
-from caa_core.contest.thoughts import ThinkingRequest, thinking_prompt, write_thoughts
+from caa_core.contest.thoughts import thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError

@@ -1,6 +1,7 @@
 import pytest
 
-from caa_core.contest.thoughts import ThinkingRequest, corrections, write_thoughts
+from caa_core.contest.requests import ThinkingRequest
+from caa_core.contest.thoughts import corrections, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.progress import finish

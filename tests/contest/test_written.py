@@ -7,8 +7,9 @@ import torch
 from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
+from caa_core.contest.requests import WrittenRequest
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenRequest, WrittenResult, follow
+from caa_core.contest.written import WrittenResult, follow
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_questions, presets
 from caa_core.errors import InputError
@@ -16,7 +17,8 @@ from caa_core.measuring.answer_reader import VOICES, Direction, HeldOut, Reader,
 from caa_core.metrics.estimates import Share, auc
 from caa_core.model.prompts import ask, with_answer
 from caa_core.progress import finish
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import preset_vector
 from tests.helpers.models import make_tiny

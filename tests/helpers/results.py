@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from caa_core.contest.dominance import Alone, Contest
+from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell
 from caa_core.contest.thinking_arms import ARMS as THINKING_ARMS
 from caa_core.contest.thinking_arms import UNDER
 from caa_core.contest.thinking_results import ArmResult, ThinkingResult
-from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.contest.tokens import TokenVoices, VoiceTrack
 from caa_core.contest.written import ARMS, WrittenArm, WrittenResult
 from caa_core.measuring.answer_reader import VOICES

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import KEPT, Evaluation, EvaluationRequest, evaluate, pack, unpack
+from caa_core.measuring.evaluation import KEPT, Evaluation, evaluate, pack, unpack
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import RunScores
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
 from caa_core.metrics.plain_data import plain

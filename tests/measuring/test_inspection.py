@@ -16,8 +16,9 @@ from caa_core.measuring.inspection import (
     unembed,
 )
 from caa_core.progress import finish
-from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import logits_of, watch
+from caa_core.steering.plan import Plan
 from caa_core.vectors.vector import load_vector
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import residuals

@@ -7,10 +7,12 @@ import torch
 from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import HeldOut
-from caa_core.measuring.open_questions import Level, OpenQuestions, OpenQuestionsRequest, Reply, answer
+from caa_core.measuring.open_questions import Level, OpenQuestions, Reply, answer
+from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import make_tiny

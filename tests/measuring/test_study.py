@@ -9,14 +9,15 @@ import pytest
 from caa_core.cli.main import main
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.measuring.study import StudyRequest, size, study
+from caa_core.measuring.requests import StudyRequest
+from caa_core.measuring.study import size, study
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
 from caa_core.metrics.controls import random_controls, shuffled_controls
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
-from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.read_position import ReadPosition
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
 from tests.helpers.data import A_HEAVY, LETTERS, QUESTIONS, TEXTS

@@ -10,13 +10,15 @@ from benchmarks.nulls import on_model
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.proposal import Proposal, judged_cells, judged_halves, propose
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
 from caa_core.measuring.vector_controls import FirstOrder, ground
 from caa_core.measuring.verdict import WAYS, Verdict, conclude, judge
-from caa_core.metrics.controls import check_controls, random_controls, shuffled_controls
+from caa_core.metrics.controls import random_controls, shuffled_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
+from caa_core.metrics.grid import check_controls
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import restored
 from caa_core.progress import finish
@@ -314,7 +316,7 @@ def test_both_letter_orders_keep_together_when_labels_are_shuffled(tiny_llama):
 
 def test_evaluate_says_what_repeats_it(tiny_llama):
     vector = finish(extract(tiny_llama, TEXTS, [1, 2]))
-    request = EvaluationRequest.parse(data=LETTERS, layers=[2, 1], multipliers=[1, 0], counts=False, controls=20)
+    request = EvaluationRequest.parse(data=LETTERS, layers=[2, 1], multipliers=[1, 0], counts=False)
     found = finish(evaluate(tiny_llama, request, vector)).summary()
     assert found["settings"]["multipliers"] == [0.0, 1.0] and found["settings"]["controls"] == 999
     assert found["provenance"]["vector"]["dataset"] == "texts"
@@ -322,8 +324,9 @@ def test_evaluate_says_what_repeats_it(tiny_llama):
     json.dumps(found, allow_nan=False)
     with pytest.raises(InputError, match="between 1 and"):
         check_controls(0)
-    with pytest.raises(InputError, match="fewer than 39 of a kind decide nothing"):
-        EvaluationRequest.parse(data=LETTERS, exact_controls=20)
+    for few in ({"controls": 998}, {"exact_controls": 38}, {"controls": -1}):
+        with pytest.raises(InputError, match="of a kind decide nothing; give 0 or at least"):
+            EvaluationRequest.parse(data=LETTERS, **few)
 
 
 def test_what_was_kept_before_there_were_grades_is_still_read():

@@ -4,18 +4,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from caa_core.contest.contest import ContestRequest
-from caa_core.contest.surface import SurfaceRequest
-from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.contest.written import WrittenRequest
+from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.data.pairs import ContrastPair
-from caa_core.measuring.evaluation import EvaluationRequest
-from caa_core.measuring.knowledge import KnowledgeRequest
-from caa_core.measuring.open_questions import OpenQuestionsRequest
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.measuring.study import StudyRequest
+from caa_core.measuring.requests import (
+    EvaluationRequest,
+    InspectionRequest,
+    KnowledgeRequest,
+    OpenQuestionsRequest,
+    StudyRequest,
+)
 from caa_core.metrics import cache
 from caa_core.metrics.cache import key
+from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, TEXTS
@@ -65,6 +66,15 @@ REQUESTS = {
         "temperature": 0.5,
         "seed": 1,
     },
+    InspectionRequest: {"layer": 2, "multiplier": 2.0, "positions": "all", "chat": False},
+    ExtractionRequest: {"layers": "2", "letter_swap": True, "read": "last", "method": "pca", "name": "mine"},
+    SteeringRequest: {
+        "positions": "all",
+        "system": "Be brief.",
+        "max_new_tokens": 8,
+        "temperature": 0.5,
+        "seed": 1,
+    },
     PaperRequest: {
         "layers": "2",
         "multipliers": "1",
@@ -90,6 +100,9 @@ ABOUT = {
     SurfaceRequest: {},
     ThinkingRequest: {},
     WrittenRequest: {"questions": ("Why?",), "directions": (), "held_out": ()},
+    InspectionRequest: {"text": "Why?", "layer": 1, "multiplier": 1.0},
+    ExtractionRequest: {"given": LETTERS},
+    SteeringRequest: {"prompt": "Why?"},
     PaperRequest: {},
 }
 

@@ -10,7 +10,8 @@ from caa_core.metrics.counting import count_answers, first_answer
 from caa_core.metrics.items import WRITTEN_TOKENS
 from caa_core.model.prompts import Cue, ask
 from caa_core.progress import finish
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from tests.helpers.data import LETTERS
 

@@ -2,17 +2,18 @@ import argparse
 
 import pytest
 
-from caa_core.cli.common import add_options, typed
-from caa_core.contest.contest import ContestRequest
-from caa_core.contest.surface import SurfaceRequest
-from caa_core.contest.thoughts import ThinkingRequest
-from caa_core.contest.written import WrittenRequest
+from caa_core.cli.arguments import add_options, typed
+from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import EvaluationRequest
-from caa_core.measuring.knowledge import KnowledgeRequest
-from caa_core.measuring.open_questions import OpenQuestionsRequest
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.measuring.study import StudyRequest
+from caa_core.measuring.requests import (
+    EvaluationRequest,
+    InspectionRequest,
+    KnowledgeRequest,
+    OpenQuestionsRequest,
+    StudyRequest,
+)
+from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.prompts import Cue
 from caa_core.steering.interventions import Positions
 from tests.helpers.data import LETTERS, TEXTS
@@ -55,6 +56,9 @@ ABOUT = {
     KnowledgeRequest: {"data": LETTERS, "layer": 1},
     ContestRequest: {"data": TEXTS},
     WrittenRequest: {"questions": ("Why?",), "directions": (), "held_out": ()},
+    InspectionRequest: {"text": "Why?", "layer": 1, "multiplier": 1.0},
+    ExtractionRequest: {"given": LETTERS},
+    SteeringRequest: {"prompt": "Why?"},
 }
 
 
@@ -83,6 +87,10 @@ ABOUT = {
         (OpenQuestionsRequest, {"temperature": 11}, "The temperature must be between"),
         (OpenQuestionsRequest, {"seed": 0.5}, "The seed must be a whole number"),
         (OpenQuestionsRequest, {"system": 7}, "System prompt: '7'"),
+        (InspectionRequest, {"multiplier": "much"}, "The multiplier must be a number"),
+        (ExtractionRequest, {"method": "magic"}, "no method 'magic'"),
+        (ExtractionRequest, {"read": "nowhere"}, "no read position 'nowhere'"),
+        (SteeringRequest, {"temperature": 11}, "The temperature must be between"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),
         (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),
@@ -102,7 +110,7 @@ def test_what_cannot_be_chosen_is_named(request_class, given, message):
         ([], {}),
         (["--no-counts", "--paper-counting"], {"counts": False, "paper_counting": True}),
         (["--no-controls"], {"controls": 0}),
-        (["--control-seeds", "3", "--layers", "2"], {"controls": 3, "layers": "2"}),
+        (["--control-seeds", "1000", "--layers", "2"], {"controls": 1000, "layers": "2"}),
     ],
 )
 def test_the_command_line_has_an_argument_for_each_option(said, changed):

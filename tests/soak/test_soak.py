@@ -15,16 +15,18 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from caa_core.app.quick_check import look
 from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
-from caa_core.measuring.quick_check import look
+from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
 from caa_core.metrics.items import choose_items
 from caa_core.model.machine import used_memory
 from caa_core.model.prompts import Prompt, render
-from caa_core.steering.generation import _BATCHES, BatchRow, Decoding, generate, side_by_side
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import _BATCHES, BatchRow, generate, side_by_side
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -84,7 +86,7 @@ def sweeping(studio, model, number):
 
 def evaluating(studio, model, number):
     data = presets()["joy"].test().first(4)
-    request = EvaluationRequest.parse(data=data, layers=[2], multipliers=[1.0], controls=2)
+    request = EvaluationRequest.parse(data=data, layers=[2], multipliers=[1.0])
     return (yield from evaluate(model, request, made_vector(model)))
 
 

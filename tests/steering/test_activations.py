@@ -5,7 +5,8 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.model.prompts import render_pair
 from caa_core.progress import finish
-from caa_core.steering.activations import RULES, ReadPosition, read_all
+from caa_core.steering.activations import read_all
+from caa_core.steering.read_position import RULES, ReadPosition
 from caa_core.vectors.extraction import DifferenceList
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.reference import residuals

@@ -10,7 +10,8 @@ from caa_core.errors import InputError
 from caa_core.model.prompts import Cue, Prompt, ask, render
 from caa_core.progress import finish
 from caa_core.steering import batching, generation
-from caa_core.steering.generation import BatchRow, Decoding, generate, side_by_side
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate, side_by_side
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import write

@@ -3,8 +3,9 @@ import torch
 
 from caa_core.errors import InputError
 from caa_core.model.loading import Inputs
-from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import steered_logits
+from caa_core.steering.plan import Plan
 from tests.helpers.reference import residuals
 from tests.helpers.reference import steered_logits as plain_logits
 from tests.helpers.vectors import random_vector

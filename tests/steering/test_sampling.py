@@ -6,7 +6,8 @@ import torch
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering import sampling as answers
-from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.sampling import costs, repetition, write_all
 from tests.helpers.models import make_tiny

@@ -10,7 +10,7 @@ from caa_core.errors import InputError
 from caa_core.model.prompts import render_pair
 from caa_core.progress import finish
 from caa_core.steering import batching
-from caa_core.steering.activations import ReadPosition
+from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.methods import METHODS
 from tests.helpers.data import LETTERS, TEXTS

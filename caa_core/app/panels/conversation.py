@@ -13,19 +13,21 @@ import torch
 from gradio.blocks import Block
 from gradio.components import Component
 
-from caa_core.app.forms import component
+from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
-from caa_core.metrics.options import NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
+from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
 from caa_core.progress import Progress, showing
-from caa_core.steering.generation import BatchRow, Completion, Decoding, generate
-from caa_core.steering.interventions import Plan, Positions, Steer
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, Completion, generate
+from caa_core.steering.interventions import Steer
+from caa_core.steering.plan import Plan
 
 STEERED = "steered"
 BUTTONS: dict[str, Literal["primary", "stop", "secondary"]] = {
@@ -64,17 +66,13 @@ class Exchange:
     thoughts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ConversationRequest:
+@dataclass(frozen=True, kw_only=True)
+class ConversationRequest(SteeringRequest):
     """A question with everything that was set when it was asked. form: the panel's own among it. drops: how often the
     chat had been cleared.
     """
 
-    question: str
     exchanges: tuple[Exchange, ...]
-    system: str
-    positions: Positions
-    decoding: Decoding
     think: bool
     form: Mapping[str, Any]
     drops: int
@@ -119,16 +117,15 @@ def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
 
 def writing_settings(panel: str) -> dict[str, Component]:
     """Draw what there is to set about writing, by name."""
+    looks: dict[str, dict[str, Any]] = {
+        "system": {"lines": 2, "placeholder": "The template's own, if it has one"},
+        "positions": {"info": "The tokens that are steered. index:-2 is the prompt's second last."},
+        "max_new_tokens": {"minimum": 8, "maximum": min(512, TOKENS.value), "step": 8},
+        "temperature": {"minimum": 0, "maximum": 2, "step": 0.1},
+        "seed": {"info": "All columns draw the same random numbers."},
+    }
     with gr.Accordion("More settings", open=False, elem_id=f"{panel}-settings"):
-        return {
-            "system": component(SYSTEM, lines=2, placeholder="The template's own, if it has one"),
-            "positions": component(
-                POSITIONS, info="The tokens that are steered. index:-2 is the prompt's second last."
-            ),
-            "tokens": component(NEW_TOKENS, minimum=8, maximum=min(512, TOKENS.value), step=8),
-            "temperature": component(TEMPERATURE, minimum=0, maximum=2, step=0.1),
-            "seed": component(SEED, info="All columns draw the same random numbers."),
-        }
+        return {name: control(SteeringRequest, name, **look) for name, look in looks.items()}
 
 
 class Conversation(Experiment[ConversationRequest]):
@@ -225,16 +222,14 @@ class Conversation(Experiment[ConversationRequest]):
         raise NotImplementedError
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
-        check_request(form["question"], form["system"], form["tokens"])
-        return ConversationRequest(
-            form["question"],
-            tuple(form["exchanges"]),
-            form["system"] or "",
-            POSITIONS.value(form["positions"]),
-            Decoding(int(form["tokens"]), float(form["temperature"]), int(form["seed"] or 0)),
-            bool(form["think"]),
-            form,
-            session.drops[self.name],
+        check_request(form["question"], form["system"], form["max_new_tokens"])
+        return ConversationRequest.parse(
+            prompt=form["question"],
+            exchanges=tuple(form["exchanges"]),
+            think=bool(form["think"]),
+            form=form,
+            drops=session.drops[self.name],
+            **ConversationRequest.chosen(form),
         )
 
     def work(
@@ -246,7 +241,7 @@ class Conversation(Experiment[ConversationRequest]):
         def packed(written: list[Said]) -> Plain:
             columns = [*written, *written[-1:] * (len(self.labels) - len(written))]
             thoughts = tuple(said.thought for said in columns) if asked.think else ()
-            now = Exchange(asked.question, tuple(said.text for said in columns), thoughts)
+            now = Exchange(asked.prompt, tuple(said.text for said in columns), thoughts)
             return {"exchanges": [*before, *_pack([now])], "said": written, "seconds": time.monotonic() - started}
 
         written, marked = yield from showing(_write(model, voices, asked, self.marked_column), packed)
@@ -351,7 +346,7 @@ def _write(
     """Write all columns at once, thoughts before answers. Returns what they say, and the tokens of the one that is
     marked, with the steered ones labelled.
     """
-    question = {"role": "user", "content": asked.question}
+    question = {"role": "user", "content": asked.prompt}
     rows, begins = [], []
     for c, (steers, words, begin) in enumerate(voices.columns):
         system = "\n".join(filter(None, (asked.system, words)))

@@ -1,12 +1,12 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from caa_core.app.forms import component
+from caa_core.app.forms import control
 from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
@@ -17,16 +17,14 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.data.pairs import Dataset
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.metrics.grid import parse_layers, whole
-from caa_core.metrics.options import LAYERS, LETTER_SWAP, READ
+from caa_core.metrics.grid import whole
+from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
-from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
@@ -62,7 +60,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
-    named = {"title": settings.name, "method": settings.method, **settings.parts}
+    named = {"name": settings.name, "method": settings.method, **settings.parts}
     Making(page, vectors, named, [make, weigh], stop, status)
     Combining(page, vectors, vectors.combined, [vectors.combine], stop, vectors.done)
     return Tab(vectors.pickers)
@@ -74,10 +72,10 @@ class Settings:
     def __init__(self, pairs: Pairs):
         self.name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
         with gr.Row():
-            layers = component(LAYERS, info="all, or 10,12-15", elem_id="generate-layers")
+            layers = control(ExtractionRequest, "layers", info="all, or 10,12-15", elem_id="generate-layers")
             limit = at_most("pairs", elem_id="generate-limit")
         with gr.Row():
-            read = component(READ, info="or a token's index, such as -2", elem_id="generate-read")
+            read = control(ExtractionRequest, "read", info="or a token's index, such as -2", elem_id="generate-read")
             self.method = gr.Dropdown(
                 [(METHOD_LABELS[key], key) for key in METHODS],
                 value=MEAN_DIFFERENCE,
@@ -85,60 +83,44 @@ class Settings:
                 info="as long as the mean difference along them",
                 elem_id="generate-method",
             )
-        swap = component(
-            LETTER_SWAP,
+        swap = control(
+            ExtractionRequest,
+            "letter_swap",
             info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
             elem_id="generate-swap",
         )
-        self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "swap": swap}
+        self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "letter_swap": swap}
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Pairs, and at which layers and position the residual stream is read."""
-
-    pairs: Dataset
-    layers: list[int]
-    position: ReadPosition
-
-    @classmethod
-    def of(cls, studio: Studio, form: Mapping[str, Any]) -> "Reading":
-        """What the settings say. Raises InputError for what cannot be."""
-        chosen = form["draft"].pairs.first(whole(form["limit"], "The number of pairs"))
-        chosen = chosen.in_both_letter_orders() if form["swap"] else chosen
-        PAIRS.check(len(chosen.pairs))
-        return cls(chosen, parse_layers(form["layers"], studio.model.num_layers), READ.value(form["read"]))
+def request_of(studio: Studio, form: Mapping[str, Any]) -> ExtractionRequest:
+    """What the settings say. Raises InputError for what cannot be."""
+    given = form["draft"].pairs.first(whole(form["limit"], "The number of pairs"))
+    asked = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(form))
+    PAIRS.check(len(asked.pairs.pairs))
+    asked.layers_in(studio.model.num_layers)
+    return asked
 
 
-@dataclass(frozen=True)
-class MakingChoice:
-    """A name for the vector, and what it is made from and how."""
-
-    title: str
-    method: str
-    reading: Reading
-
-
-class Making(VectorMaking[MakingChoice]):
+class Making(VectorMaking[ExtractionRequest]):
     """Makes the vector of the pairs."""
 
     name = PANEL
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> MakingChoice:
-        return MakingChoice(form["title"].strip(), form["method"], Reading.of(self.studio, form))
+    def ask(self, session: Session, form: Mapping[str, Any]) -> ExtractionRequest:
+        return request_of(self.studio, form)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: MakingChoice, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: ExtractionRequest, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        pairs, layers, position = asked.reading.pairs, asked.reading.layers, asked.reading.position
-        return {"vectors": [(yield from extract(model, pairs, layers, asked.title, position, asked.method))]}
+        layers = asked.layers_in(model.num_layers)
+        return {"vectors": [(yield from extract(model, asked.pairs, layers, asked.name, asked.read, asked.method))]}
 
-    def keep(self, run: Run[MakingChoice], found: Plain) -> Plain:
+    def keep(self, run: Run[ExtractionRequest], found: Plain) -> Plain:
         kept = super().keep(run, found)
-        keep_pairs(run.session.person, run.asked.reading.pairs)
+        keep_pairs(run.session.person, run.asked.pairs)
         return kept
 
-    def ended(self, run: Run[MakingChoice], stopped: bool) -> str:
+    def ended(self, run: Run[ExtractionRequest], stopped: bool) -> str:
         if run.found is None:
             progress = run.progress
             done = f" after {progress.done} of {progress.total} {progress.unit}" if progress else ""
@@ -148,7 +130,7 @@ class Making(VectorMaking[MakingChoice]):
         return f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}. {run.note}"
 
 
-class MethodComparison(Experiment[Reading]):
+class MethodComparison(Experiment[ExtractionRequest]):
     """Which method tells held-out answers apart."""
 
     name = COMPARISON
@@ -168,15 +150,15 @@ class MethodComparison(Experiment[Reading]):
         shown = [self.compared, self.verdict, self.separations, self.cosines, self.data]
         super().__init__(page, settings.parts, starters, stop, status, shown)
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> Reading:
-        return Reading.of(self.studio, form)
+    def ask(self, session: Session, form: Mapping[str, Any]) -> ExtractionRequest:
+        return request_of(self.studio, form)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: Reading, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: ExtractionRequest, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        return _pack((yield from compare(model, asked.pairs, asked.layers, asked.position)))
+        return _pack((yield from compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read)))
 
-    def ended(self, run: Run[Reading], stopped: bool) -> str:
+    def ended(self, run: Run[ExtractionRequest], stopped: bool) -> str:
         if run.found is None:
             return "Stopped. Nothing was compared."
         return f"Compared {len(METHODS)} methods on {run.found['num_pairs']} pairs."

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.forms import component
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     QUIET,
     Updates,
@@ -26,14 +26,12 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.limits import PROMPT
-from caa_core.measuring.inspection import Views, as_prompt, look_inside
-from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import POSITIONS
+from caa_core.measuring.inspection import Views, inspect
+from caa_core.measuring.requests import InspectionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports import markup
 from caa_core.reports.inspection import lens_by_layer, next_token_movers
-from caa_core.steering.interventions import Positions, Steer
 
 FIRST = "joy"
 CHAT, PLAIN = "A message in a chat", "Text as it is"
@@ -58,7 +56,7 @@ class InspectionForm:
     def __init__(self, page: Page):
         self.voice = voice_controls(page.studio, "Steering vector", "views", FIRST, recommended(page.studio, FIRST))
         info = "The prompt's tokens that are steered. index:-2 is its second last."
-        self.positions = component(POSITIONS, info=info, elem_id="views-positions")
+        self.positions = control(InspectionRequest, "positions", info=info, elem_id="views-positions")
         self.how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
 
         @guarded
@@ -70,14 +68,10 @@ class InspectionForm:
 
 @dataclass(frozen=True)
 class InspectionChoice:
-    """A text and how it is read, and what is added where."""
+    """What is looked at, with which vector."""
 
     vector: str
-    layer: int
-    multiplier: float
-    positions: Positions
-    text: str
-    in_chat: bool
+    request: InspectionRequest
 
 
 class InspectionPanel(Experiment[InspectionChoice]):
@@ -124,26 +118,23 @@ class InspectionPanel(Experiment[InspectionChoice]):
         super().__init__(page, asked, [look, measure], stop, status, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> InspectionChoice:
-        text = form["text"] or ""
-        PROMPT.check(len(text))
-        layer, multiplier = whole(form["layer"], "The layer"), number(form["multiplier"], "The multiplier")
-        positions = POSITIONS.value(form["positions"])
-        return InspectionChoice(form["vector"], layer, multiplier, positions, text, form["how"] == CHAT)
+        PROMPT.check(len(form["text"] or ""))
+        chosen = InspectionRequest.chosen(form) | {"text": form["text"] or "", "chat": form["how"] == CHAT}
+        return InspectionChoice(form["vector"], InspectionRequest.parse(**chosen))
 
     def work(
         self, model: SteerableModel, session: Session, asked: InspectionChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
-        prompt = as_prompt(model, asked.text, asked.in_chat)
-        steer = Steer(vector.at(asked.layer), asked.layer, asked.multiplier)
-        views = yield from look_inside(model, prompt, steer, asked.positions)
+        request = asked.request
+        views = yield from inspect(model, request, vector)
         done = (
-            f"{plain(asked.vector)} at layer {asked.layer}, × {asked.multiplier:g}, {len(prompt.ids)} tokens, "
-            f"{plain(model.name)}."
+            f"{plain(asked.vector)} at layer {request.layer}, × {request.multiplier:g}, "
+            f"{len(views.alignment.tokens)} tokens, {plain(model.name)}."
         )
         notes = [done, *misfits(model, vector)]
-        return {"vector": asked.vector, "multiplier": asked.multiplier, "notes": notes, **views.summary()}
+        return {"vector": asked.vector, "multiplier": request.multiplier, "notes": notes, **views.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         views = Views.of(kept)

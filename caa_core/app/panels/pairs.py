@@ -10,6 +10,7 @@ import gradio as gr
 
 from caa_core.app.panels.common import LATEST, QUIET, guarded, plain
 from caa_core.app.panels.page import Page
+from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
 from caa_core.data.lint import Finding, LintReport, lint
@@ -19,7 +20,6 @@ from caa_core.data.repair import mend
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from caa_core.limits import is_public
-from caa_core.measuring.quick_check import Capability
 from caa_core.model.loading import SteerableModel
 
 FIRST = "joy"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caa_core.errors import InputError
 from caa_core.metrics.grid import parse_layers, whole
@@ -10,10 +10,12 @@ from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYER, LETTER_SWAP, 
 from caa_core.metrics.options import LAYERS as ALL_LAYERS
 from caa_core.metrics.options import MULTIPLIERS as ALL_MULTIPLIERS
 from caa_core.metrics.requests import Option, Request, option
-from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.steering.interventions import Positions
-from caa_core.vectors.vector import SteeringVector
+
+if TYPE_CHECKING:
+    from caa_core.model.loading import SteerableModel
+    from caa_core.vectors.vector import SteeringVector
 
 LAYERS, MULTIPLIERS, TRANSFER, PROMPTS = "layers", "multipliers", "transfer", "prompts"
 COMPONENTS, TOKENS = "components", "tokens"
@@ -113,7 +115,7 @@ class PaperRequest(Request):
     positions: Positions = option(POSITIONS)
     cue: Cue = option(CUE)
 
-    def layers_of(self, model: SteerableModel, vector: SteeringVector | None = None) -> list[int]:
+    def layers_of(self, model: "SteerableModel", vector: "SteeringVector | None" = None) -> list[int]:
         """Layers that are measured, of those that a vector has. Raises InputError for layers that are not there."""
         there = range(model.num_layers) if vector is None else vector.layers
         layers = {model.check_layer(layer) for layer in (there if self.layers is None else self.layers)}

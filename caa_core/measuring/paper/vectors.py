@@ -10,8 +10,9 @@ from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.request import COMPONENTS, PaperRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import ReadPosition, read_all
-from caa_core.vectors.extraction import AUTOMATIC, extract
+from caa_core.steering.activations import read_all
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.vectors.extraction import extract
 from caa_core.vectors.geometry import ProjectedPairs, Scatter
 from caa_core.vectors.vector import SteeringVector
 

@@ -24,7 +24,8 @@ from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.model.prompts import render, with_prefill
-from caa_core.steering.generation import BatchRow, Decoding, generate
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
 from tests.helpers.app import four_items
 from tests.helpers.handlers import Handlers, sent
 from tests.helpers.holding import holding
@@ -244,7 +245,7 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
 def test_the_paper_s_figures_of_what_was_measured(page):
     with pytest.raises(gr.Error, match="Measure under Layers and multipliers first"):
         page.run("run", "paper-said", paper_which="Effect by layer")
-    asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1", "measure_controls": 1}
+    asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1"}
     page.run("run", "measure-verdict", **asked)
     assert page["measure-status"].startswith("Measured 4 of 4 cells")
     report = page.session.path("joy on joy (held out)", ".html").read_text()
@@ -391,7 +392,7 @@ def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(p
 
 def test_too_few_prompts_for_a_verdict_are_said(page, tmp_path):
     write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
-    few = {"measure_layers": "1,3", "measure_multipliers": "-1,1.5", "measure_controls": 2}
+    few = {"measure_layers": "1,3", "measure_multipliers": "-1,1.5"}
     page.run("run", "measure-verdict", measure_upload=str(tmp_path / "four.json"), **few)
     assert "**Not judged**: 4 prompts are too few for a verdict" in page["measure-verdict"]
     assert "Safe multipliers there: not judged" in page["measure-verdict"]

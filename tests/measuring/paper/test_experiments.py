@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import EvaluationRequest, evaluate
+from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Steer

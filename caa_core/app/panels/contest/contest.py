@@ -19,8 +19,8 @@ from caa_core.app.panels.experiment import Cache, Experiment, Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.contest.contest import ContestRequest
 from caa_core.contest.dominance import Contest
+from caa_core.contest.requests import ContestRequest
 from caa_core.contest.runs import KEPT, run
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT

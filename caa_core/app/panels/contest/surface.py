@@ -22,9 +22,9 @@ from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
 from caa_core.app.sessions import Session
-from caa_core.contest.contest import ContestRequest
+from caa_core.contest.requests import STEPS, ContestRequest, SurfaceRequest
 from caa_core.contest.runs import run_surface
-from caa_core.contest.surface import STEPS, LayerGrid, SurfaceRequest, surface_of
+from caa_core.contest.surface import LayerGrid, surface_of
 from caa_core.errors import InputError
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel

@@ -18,9 +18,8 @@ from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.contest.contest import ContestRequest
+from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.contest.runs import run_thinking
-from caa_core.contest.thoughts import ThinkingRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.thinking import (

@@ -18,14 +18,15 @@ from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
+from caa_core.contest.requests import WrittenRequest
 from caa_core.contest.runs import run_written
 from caa_core.contest.voice import Voice
-from caa_core.contest.written import WrittenRequest, WrittenResult
+from caa_core.contest.written import WrittenResult
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_questions, find_test_pairs, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT, TOKENS
-from caa_core.measuring.open_questions import MOST_QUESTIONS
+from caa_core.measuring.requests import MOST_QUESTIONS
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress

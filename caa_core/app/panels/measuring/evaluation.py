@@ -34,6 +34,7 @@ from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
 from caa_core.app.panels.measuring.paper_figures import PaperFigures
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import ON_CLICK, save_button
+from caa_core.app.quick_check import Capability
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
@@ -41,8 +42,8 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_test_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.measuring.evaluation import EVERY_THIRD, Evaluation, EvaluationRequest, evaluate, pack, unpack
-from caa_core.measuring.quick_check import Capability
+from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
+from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.grid import number, whole

@@ -16,7 +16,8 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.pairs import read_pairs
 from caa_core.limits import PAIRS
-from caa_core.measuring.knowledge import Knowledge, KnowledgeRequest, examine, questions
+from caa_core.measuring.knowledge import Knowledge, examine, questions
+from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.knowledge import capability_by_multiplier

@@ -33,7 +33,8 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_test_pairs, preset_behind, presets
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.answer_reader import held_out
-from caa_core.measuring.open_questions import OpenQuestions, OpenQuestionsRequest, answer
+from caa_core.measuring.open_questions import OpenQuestions, answer
+from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing

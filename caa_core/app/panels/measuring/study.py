@@ -20,7 +20,8 @@ from caa_core.data.pairs import read_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.measuring.study import POSITIONS, READS, StudyRequest, size, study
+from caa_core.measuring.requests import STUDY_POSITIONS, STUDY_READS, StudyRequest
+from caa_core.measuring.study import size, study
 from caa_core.measuring.study_results import Study
 from caa_core.metrics.grid import parse_layers, whole
 from caa_core.model.loading import SteerableModel
@@ -71,8 +72,8 @@ class StudyForm:
                 self.most_items = at_most("items", 12, "study-most", info="0: all")
                 self.most_pairs = at_most("pairs", 50, info="0: all")
             self.controls = control(StudyRequest, "controls", elem_id="study-controls")
-            self.positions = control(StudyRequest, "positions", multiselect=True, value=list(POSITIONS))
-            self.reads = control(StudyRequest, "reads", multiselect=True, value=list(READS))
+            self.positions = control(StudyRequest, "positions", multiselect=True, value=list(STUDY_POSITIONS))
+            self.reads = control(StudyRequest, "reads", multiselect=True, value=list(STUDY_READS))
             self.cues = control(StudyRequest, "cues")
 
 

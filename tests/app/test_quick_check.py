@@ -1,7 +1,7 @@
 import pytest
 
+from caa_core.app.quick_check import QUESTIONS, Capability, look
 from caa_core.data.pairs import ContrastPair
-from caa_core.measuring.quick_check import QUESTIONS, Capability, look
 from caa_core.progress import finish
 from caa_core.steering.scoring import score
 

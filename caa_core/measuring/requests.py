@@ -1,0 +1,298 @@
+"""What is asked of one vector, declared once an experiment: evaluation, knowledge, open questions, study, inspection.
+
+Nothing in here needs torch, so that the command line says what there is to choose without it.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from caa_core.data.pairs import Dataset
+from caa_core.errors import InputError
+from caa_core.measuring.study_results import StudyArm
+from caa_core.metrics.cross_fitting import CONTROLS as JUDGING
+from caa_core.metrics.grid import CONTROLS as ENOUGH
+from caa_core.metrics.grid import check_controls, check_multipliers, parse_layers, whole
+from caa_core.metrics.options import (
+    CONTROLS,
+    COUNTS,
+    CUE,
+    LAYER,
+    LAYERS,
+    MULTIPLIER,
+    MULTIPLIERS,
+    NEW_TOKENS,
+    PAPER_COUNTING,
+    POSITIONS,
+    SEED,
+    SYSTEM,
+    TEMPERATURE,
+)
+from caa_core.metrics.requests import Option, Request, option
+from caa_core.model.prompts import Cue
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.interventions import POSITIONS as RULES
+from caa_core.steering.interventions import Positions
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.steering.read_position import RULES as READ_RULES
+
+if TYPE_CHECKING:
+    from caa_core.vectors.vector import SteeringVector
+
+# Ranges of a vector's layers that have a name.
+ALL, MIDDLE, EVERY_THIRD = "all", "middle third", "every third"
+# With so many exact controls of each kind, what lies beyond all of them has p = 0.05 both ways.
+FEWEST = 39
+MOST_QUESTIONS = 500
+# Levels of a study where none are given. The instruction asks for a letter, and "(" begins one.
+STUDY_POSITIONS = ("last-prompt", "index:-2", "all", "after-prompt", "generated", "prompt")
+STUDY_READS = ("auto", "answer-mean", "last", "last-prompt", "-2")
+STUDY_CUES, CUES_WITHOUT_LETTERS = ("none", "Answer:", "(", "instruction"), ("none", "Answer:")
+
+
+def _none_or(least: int, what: str) -> Callable[[Any], int]:
+    """A parser of a number of controls of each kind: 0 for none, or as many as decide something."""
+
+    def count(typed: Any) -> int:
+        found = whole(typed, f"The number of {what}")
+        if found and found < least:
+            raise InputError(
+                f"{what.capitalize()}: fewer than {least} of a kind decide nothing; give 0 or at least {least}."
+            )
+        return check_controls(found) if found else 0
+
+    return count
+
+
+EXACT_CONTROLS = Option(
+    label="Exact controls of each kind",
+    default=0,
+    parse=_none_or(FEWEST, "exact controls"),
+    help=f"so many by passes of the model too, at least {FEWEST}: slow",
+    info=f"Scored as the vector is: slow. 0, or at least {FEWEST}; the verdict must not be contradicted by them.",
+    metavar="N",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(Request):
+    """What is asked of a vector.
+
+    data: the test items. made_from: the pairs of the vector, whose labels are shuffled for controls; where None, those
+    of the preset that the vector says it was made from. layers: as the person wrote it, since what it means depends on
+    vector and model.
+    """
+
+    data: Dataset
+    made_from: Dataset | None = None
+    layers: str = option(
+        LAYERS,
+        choices=(ALL, MIDDLE, EVERY_THIRD),
+        help="all that the vector has, or such as 10,12-15",
+        info="of the vector's, or such as 10,12-15",
+    )
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS, choices=(MULTIPLIERS.default, "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
+    )
+    positions: Positions = option(POSITIONS)
+    cue: Cue = option(CUE)
+    paper_counting: bool = option(PAPER_COUNTING)
+    counts: bool = option(COUNTS)
+    controls: int = option(
+        CONTROLS,
+        default=JUDGING,
+        parse=_none_or(JUDGING, "controls"),
+        choices=(str(JUDGING), "0"),
+        help=f"so many random vectors, and so many from shuffled labels, by their estimates; at least {JUDGING}",
+        info=f"{JUDGING} random vectors of the same norm, and as many from shuffled labels, which cost no passes. "
+        "0: no verdict.",
+    )
+    exact_controls: int = option(EXACT_CONTROLS)
+
+    def layers_known(self, num_layers: int) -> list[int] | None:
+        """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""
+        return None if self.layers in (ALL, MIDDLE, EVERY_THIRD) else parse_layers(self.layers, num_layers)
+
+    def layers_of(self, vector: "SteeringVector", num_layers: int) -> list[int]:
+        """Which layers are meant. Raises InputError where there are none."""
+        numbered = self.layers_known(num_layers)
+        if numbered is not None:
+            return numbered
+        there = list(vector.layers)
+        if self.layers == EVERY_THIRD:
+            there = there[1::3] or there
+        if self.layers == MIDDLE:
+            there = [layer for layer in there if num_layers <= 3 * layer < 2 * num_layers]
+        if not there:
+            raise InputError(f"The vector {vector.name} has no layer in the {self.layers}: choose all, or numbers.")
+        return there
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeRequest(Request):
+    """What is answered, and how. data: questions whose matching answers are the right ones. controls: random vectors of
+    the same norm beside each multiplier; 0 for none. Raises InputError for data with no answers to choose from.
+    """
+
+    data: Dataset
+    layer: int = option(LAYER, help="")
+    multipliers: tuple[float, ...] = option(MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="")
+    positions: Positions = option(POSITIONS, help="where the vector is added in the questions")
+    controls: int = option(CONTROLS, help="so many random vectors", off="")
+
+    def __post_init__(self) -> None:
+        if not all(pair.is_choice for pair in self.data.pairs):
+            raise InputError(
+                f"{self.data.name} is no test of knowledge: its answers must be letters such as (A) and (B), or Yes "
+                "and No, with the right one as the matching answer."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenQuestionsRequest(Request):
+    """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
+
+    questions: tuple[str, ...]
+    layer: int = option(LAYER)
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS,
+        choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
+        info="numbers with commas between; 0 is always there",
+    )
+    positions: Positions = option(POSITIONS)
+    system: str = option(SYSTEM)
+    max_new_tokens: int = option(NEW_TOKENS, default=64)
+    temperature: float = option(TEMPERATURE)
+    seed: int = option(SEED)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
+        if not 0 < len(self.questions) <= MOST_QUESTIONS:
+            raise InputError(f"Give between 1 and {MOST_QUESTIONS} open questions, not {len(self.questions)}.")
+        object.__setattr__(self, "multipliers", tuple(check_multipliers([0.0, *self.multipliers])))
+        Decoding(self.max_new_tokens, self.temperature, self.seed)
+
+    def decoding(self, question: str) -> Decoding:
+        """How a question is answered: with random numbers of its own, whichever others are asked."""
+        return Decoding(self.max_new_tokens, self.temperature, self.seed + self.questions.index(question))
+
+
+def _levels(parse: Callable[[str], Any]) -> Callable[[str | Sequence[str]], tuple[str, ...]]:
+    """A parser of levels, which stand in a list or with commas between."""
+
+    def levels(typed: str | Sequence[str]) -> tuple[str, ...]:
+        return tuple(str(parse(level)) for level in (typed.split(",") if isinstance(typed, str) else typed) if level)
+
+    return levels
+
+
+def _cue_name(text: str) -> str:
+    """A level as it is shown: the name of the instruction, not its words."""
+    cue = Cue.parse(text)
+    return "instruction" if cue.instruction else str(cue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest(Request):
+    """What is compared: the base's level of each factor is always among them.
+
+    pairs: what vectors are made from, anew for each read position. items: what is measured. layers: as the person wrote
+    them. Levels are as `Positions.parse`, `ReadPosition.parse` and `Cue.parse` take them; where none are given, all
+    that make sense with this data. full: every combination, in place of one factor at a time around the base. controls:
+    of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with shuffled labels at
+    its read position. With fewer than `controls.CONTROLS` nothing is an effect.
+    """
+
+    pairs: Dataset
+    items: Dataset
+    layers: str = option(
+        LAYERS,
+        label="Layer",
+        flag="--layer",
+        metavar="LAYER",
+        help="one, or a few such as 10,12",
+        info="one, or a few: 10,12",
+        required=True,
+    )
+    multipliers: tuple[float, ...] = option(
+        MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="commas between"
+    )
+    positions: tuple[str, ...] = option(
+        Option(
+            label="Steered positions",
+            default="",
+            parse=_levels(Positions.parse),
+            help="steered positions with commas between; all by default",
+            choices=tuple(dict.fromkeys([*STUDY_POSITIONS, *RULES])),
+        )
+    )
+    reads: tuple[str, ...] = option(
+        Option(
+            label="Read positions",
+            default="",
+            parse=_levels(ReadPosition.parse),
+            help="read positions with commas between; all that make sense by default",
+            choices=tuple(dict.fromkeys([*STUDY_READS, *READ_RULES])),
+        )
+    )
+    cues: tuple[str, ...] = option(
+        Option(
+            label="Answer cues",
+            default=(),
+            parse=_levels(_cue_name),
+            help="how answers begin, or 'instruction'",
+            info="none chosen: those that make sense for the items",
+            choices=CUE.choices,
+            flag="--cue",
+            metavar="TEXT",
+        )
+    )
+    full: bool = option(
+        Option(
+            label="Every combination",
+            default=False,
+            parse=bool,
+            help="every combination, not one factor at a time",
+        )
+    )
+    controls: int = option(
+        CONTROLS,
+        help="so many random vectors for each, and as many shuffled",
+        info=f"Random vectors, and as many from shuffled labels. With fewer than {ENOUGH}, no effect.",
+        off="",
+    )
+
+    def __post_init__(self) -> None:
+        cues = STUDY_CUES if self.items.is_lettered else CUES_WITHOUT_LETTERS
+        reads = [str(ReadPosition.parse(level).of(self.pairs)) for level in self.reads or STUDY_READS]
+        for name, level, levels in (
+            ("positions", self.base.positions, self.positions or STUDY_POSITIONS),
+            ("reads", self.base.read, reads),
+            ("cues", self.base.cue, self.cues or cues),
+        ):
+            there = levels if level in levels else (level, *levels)
+            object.__setattr__(self, name, tuple(dict.fromkeys(there)))
+
+    @property
+    def base(self) -> StudyArm:
+        """The arm that the others are compared with."""
+        return StudyArm(read=str(AUTOMATIC.of(self.pairs)))
+
+    @property
+    def arms(self) -> list[StudyArm]:
+        """All of them, those that share positions and cue beside each other."""
+        grid = itertools.product(self.positions, self.cues, self.reads)
+        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
+        return arms if self.full else [arm for arm in arms if len(arm.differs(self.base)) < 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionRequest(Request):
+    """A text that is looked at, as a person's message in a chat or as it is, and what is added where."""
+
+    text: str
+    layer: int = option(LAYER)
+    multiplier: float = option(MULTIPLIER)
+    positions: Positions = option(POSITIONS)
+    chat: bool = option(Option(label="Read as a message in a chat", default=True, parse=bool))
