@@ -38,7 +38,7 @@ from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 from caa_core.model.loading import load as _load
-from caa_core.model.prompts import render
+from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import SideBySide, side_by_side
 from caa_core.steering.interventions import Steer
@@ -237,7 +237,7 @@ def steer(
     for source, layer, multiplier in steers:
         vector = yield from _vector(model, source, [model.check_layer(layer)])
         added.append(Steer(vector.at(layer), layer, multiplier))
-    rendered = render(model.tokenizer, [{"role": "user", "content": asked.prompt}], asked.system)
+    rendered = ask(model.tokenizer, asked.prompt, asked.system)
     return (yield from side_by_side(model, rendered, tuple(added), asked.positions, asked.decoding))
 
 

@@ -73,22 +73,3 @@ ADDITIONS = Limit("CAA_MAX_ADDITIONS", "vectors added at once", 100, 20)
 GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)
 IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
 STOP = Limit("CAA_STOP_SECONDS", "seconds that running jobs get when the app is ended", 20, 20)
-
-LIMITS = (
-    PAIRS,
-    TOKENS,
-    PROMPT,
-    ROWS,
-    FILE_MB,
-    UPLOAD_MB,
-    BODY_MB,
-    SESSIONS,
-    VECTORS,
-    JOBS,
-    PLACES,
-    PROXIES,
-    ADDITIONS,
-    GRACE,
-    IDLE,
-    STOP,
-)

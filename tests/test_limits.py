@@ -2,9 +2,12 @@ import re
 
 import pytest
 
+from caa_core import limits
 from caa_core.errors import InputError
-from caa_core.limits import LIMITS, PAIRS, TOKENS, check_owner, is_public
+from caa_core.limits import PAIRS, TOKENS, Limit, check_owner, is_public
 from tests.helpers.places import ROOT
+
+LIMITS = [one for one in vars(limits).values() if isinstance(one, Limit)]
 
 
 @pytest.fixture(autouse=True)

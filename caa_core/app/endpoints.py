@@ -32,7 +32,7 @@ from caa_core.metrics.grid import whole
 from caa_core.metrics.requests import Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import render
+from caa_core.model.prompts import ask
 from caa_core.progress import Progress
 from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, side_by_side
@@ -128,7 +128,7 @@ class Endpoints:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
-            rendered = render(model.tokenizer, [{"role": "user", "content": asked.prompt}], asked.system)
+            rendered = ask(model.tokenizer, asked.prompt, asked.system)
             answers = yield from side_by_side(model, rendered, tuple(steers), asked.positions, asked.decoding)
             return {**answers.summary(), "notes": notes}
 

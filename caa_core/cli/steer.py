@@ -6,7 +6,7 @@ from typing import Any
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import load_model, vector_for
 from caa_core.metrics.vector_requests import SteeringRequest
-from caa_core.model.prompts import render
+from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering.generation import side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
@@ -21,7 +21,7 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
     for source, layer, multiplier in specs:
         vector = vector_for(model, source, [model.check_layer(layer)])
         steers.append(Steer(vector.at(layer), layer, multiplier))
-    prompt = render(model.tokenizer, [{"role": "user", "content": asked.prompt}], asked.system)
+    prompt = ask(model.tokenizer, asked.prompt, asked.system)
     result = finish(side_by_side(model, prompt, tuple(steers), asked.positions, asked.decoding)).summary()
     return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
 

@@ -27,7 +27,6 @@ from caa_core.limits import FILE_MB, ROWS
 MAX_BRACKETS = 2_000_000
 FORMATS = "JSON, JSON Lines, CSV, TSV, Parquet or an Excel workbook"
 
-ENDING = re.compile(r"\.(jsonl?|ndjson|csv|tsv|txt|parquet|xls[xb]?|ods)(\.gz|\.zip)?$", re.IGNORECASE)
 # What is no table: comments before JSON, YAML, pages.
 COMMENTED = re.compile(r"\s*+(?://[^\n]*+\n\s*+|/\*(?:[^*]++|\*(?!/))*+\*/\s*+|#[^\n]*+\n\s*+)++[\[{]")
 YAML = re.compile(
@@ -252,8 +251,8 @@ def _objects(text: str, name: str) -> tuple[str, list[Record]]:
     return "JSON", _numbered(records_in(records[0][1], name), name)
 
 
-def _numbered(items: Iterable[Any], name: str, first: int = 1) -> list[Record]:
-    records = list(enumerate(islice(items, ROWS.value + 1), first))
+def _numbered(items: Iterable[Any], name: str) -> list[Record]:
+    records = list(enumerate(islice(items, ROWS.value + 1), 1))
     _check_count(len(records), name)
     for number, item in records:
         _object(item, name, number)

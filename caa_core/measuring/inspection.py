@@ -15,7 +15,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import InspectionRequest
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Prompt, render
+from caa_core.model.prompts import Prompt, ask
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Positions, Steer
@@ -158,10 +158,8 @@ def as_prompt(model: SteerableModel, text: str, chat: bool = True) -> Prompt:
     Raises:
         InputError: it is empty, or longer than is looked at here.
     """
-    if chat:
-        prompt = render(model.tokenizer, [{"role": "user", "content": text}])
-    else:
-        prompt = Prompt(text, tuple(model.tokenizer(text).input_ids), special=True)
+    as_it_is = Prompt(text, tuple(model.tokenizer(text).input_ids), special=True)
+    prompt = ask(model.tokenizer, text) if chat else as_it_is
     if not text.strip() or not prompt.ids:
         raise InputError("The text is empty; write something to look at.")
     limit = min(MAX_TOKENS, model.context_length)

@@ -205,23 +205,19 @@ def _behind_cue(cue: str, answer: str) -> str:
     return f" {answer}" if cue else answer
 
 
-def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", cue: Cue = NO_CUE) -> Prompt:
-    """Render one message of the user, and the cue that leads to its answer."""
-    return _ask(tokenizer, question, (), system, cue)
+def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "") -> Prompt:
+    """Render one message of the user."""
+    return render(tokenizer, [{"role": "user", "content": question}], system)
 
 
 def ask_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE) -> Prompt:
-    """Render a pair's prompt behind its own system message, to which `system` is added, and its earlier turns."""
+    """Render a pair's prompt behind its own system message, to which `system` is added, and its earlier turns;
+    and the cue that leads to its answer.
+    """
     whole = "\n\n".join(filter(None, (pair.system, system)))
-    return _ask(tokenizer, pair.prompt, pair.history, whole, cue)
-
-
-def _ask(
-    tokenizer: PreTrainedTokenizerBase, question: str, history: Sequence[tuple[str, str]], system: str, cue: Cue
-) -> Prompt:
-    content = f"{question}\n\n{cue.instruction}" if cue.instruction else question
-    turns = [{"role": role, "content": text} for role, text in (*history, ("user", content))]
-    return with_prefill(tokenizer, render(tokenizer, turns, system), cue.words)
+    content = f"{pair.prompt}\n\n{cue.instruction}" if cue.instruction else pair.prompt
+    turns = [{"role": role, "content": text} for role, text in (*pair.history, ("user", content))]
+    return with_prefill(tokenizer, render(tokenizer, turns, whole), cue.words)
 
 
 def with_prefill(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, words: str) -> Prompt:

@@ -8,7 +8,7 @@ from caa_core.data.pairs import ContrastPair
 from caa_core.metrics import counting
 from caa_core.metrics.counting import count_answers, first_answer
 from caa_core.metrics.items import WRITTEN_TOKENS
-from caa_core.model.prompts import Cue, ask
+from caa_core.model.prompts import Cue, ask_pair
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
@@ -54,7 +54,7 @@ def test_counts_are_those_of_each_text_alone(tiny_llama, monkeypatch, rows, cue)
     monkeypatch.setitem(counting.ROWS, "cpu", rows)
     random = torch.Generator().manual_seed(0)
     runs = [(), *((Steer(torch.randn(32, generator=random) * 3, 2, m),) for m in (-1.0, 1.0, 2.0))]
-    prompts = [ask(tiny_llama.tokenizer, pair.prompt, cue=cue) for pair in LETTERS.pairs]
+    prompts = [ask_pair(tiny_llama.tokenizer, pair, cue=cue) for pair in LETTERS.pairs]
     texts = [
         [finish(generate(tiny_llama, [BatchRow(prompt, steers)], Decoding(WRITTEN_TOKENS)))[0] for prompt in prompts]
         for steers in runs

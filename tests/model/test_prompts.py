@@ -7,6 +7,7 @@ from caa_core.model.prompts import (
     Cue,
     after_thought,
     ask,
+    ask_pair,
     asked_to_think,
     lead_of,
     render,
@@ -17,6 +18,7 @@ from caa_core.model.prompts import (
 )
 from tests.helpers.tokens import CHAT, make_tokenizer
 
+RAIN = ContrastPair("Rain?", "(A)", "(B)", 1)
 USER = {"role": "user", "content": "How are you?"}
 
 
@@ -144,7 +146,7 @@ def test_an_empty_prompt_is_refused(content):
 
 def test_a_cue_is_the_assistants_and_steered_positions_do_not_count_it():
     tokenizer = make_tokenizer()
-    bare, begun = ask(tokenizer, "Rain?"), ask(tokenizer, "Rain?", cue=Cue("Answer:"))
+    bare, begun = ask(tokenizer, "Rain?"), ask_pair(tokenizer, RAIN, cue=Cue("Answer:"))
     assert tokenizer.decode(begun.ids) == bare.text + "Answer:"
     assert begun.length == len(bare.ids) < len(begun.ids)
     answer = with_answer(tokenizer, begun, "(A)")
@@ -155,13 +157,13 @@ def test_a_cue_is_the_assistants_and_steered_positions_do_not_count_it():
 @pytest.mark.parametrize("chat", [True, False])
 def test_an_answer_goes_on_from_a_cue_that_it_begins_with(chat):
     tokenizer = make_tokenizer(chat)
-    pair = render_pair(tokenizer, ContrastPair("Rain?", "(A)", "(B)", 1), cue=Cue("("))
+    pair = render_pair(tokenizer, RAIN, cue=Cue("("))
     assert tokenizer.decode(pair.positive.ids).endswith("(A)")
     assert tokenizer.decode(pair.positive.ids[pair.positive.start :]) == "A)"
 
 
 def test_an_instruction_ends_the_question():
-    prompt = ask(make_tokenizer(), "Rain?", cue=CUES["instruction"])
+    prompt = ask_pair(make_tokenizer(), RAIN, cue=CUES["instruction"])
     assert prompt.text.startswith(f"<|user|>Rain?\n\n{CUES['instruction'].instruction}<|end|>")
     assert prompt.cue_tokens == 0
     assert Cue.parse(" None ") == Cue()
