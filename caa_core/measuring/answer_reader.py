@@ -7,7 +7,8 @@ between, is where the voice begins to be heard. Two vectors may share a good par
 the difference of their readings counts, the lean: 1 is typical of A's held-out answers, -1 of B's.
 
 An answer is *neither* where no voice is heard, and else A's or B's by its lean, *mixed* where that is within a third of
-0. How well a reading separates held-out answers is its AUC; under `TRUSTED` no answer is given to anybody.
+0. How well a reading separates held-out answers is its AUC; where that is under `TRUSTED`, or its interval does not
+leave chance out, no answer is given to anybody.
 """
 
 from collections.abc import Generator, Sequence
@@ -29,7 +30,7 @@ from caa_core.vectors.splits import prompts_of
 
 FEWEST_PROMPTS = 4
 
-TRUSTED = 0.8
+TRUSTED, CHANCE = 0.8, 0.5
 
 BETWEEN = 1 / 3
 
@@ -106,13 +107,19 @@ class Reader:
 
     @property
     def trusted(self) -> bool:
-        return all(auc.value >= TRUSTED for auc in self.aucs.values())
+        return not self.why_not_trusted
 
     @property
     def why_not_trusted(self) -> str:
         """Why no answer is given to a voice; empty where nothing stands against it."""
-        weak = [f"{self._names(name)} {auc}" for name, auc in self.aucs.items() if auc.value < TRUSTED]
-        return f"No voice is named: the reading has an AUC under {TRUSTED:g} for {', '.join(weak)}." if weak else ""
+        weak = {name: auc for name, auc in self.aucs.items() if auc.value < TRUSTED}
+        few = {name: auc for name, auc in self.aucs.items() if name not in weak and not auc.low > CHANCE}
+        why = [
+            f"{what} for {', '.join(f'{self._names(name)} {auc}' for name, auc in group.items())}"
+            for what, group in ((f"under {TRUSTED:g}", weak), ("not told from chance", few))
+            if group
+        ]
+        return f"No voice is named: the reading has an AUC {', and '.join(why)}." if why else ""
 
     def __str__(self) -> str:
         found = ", ".join(f"{self._names(name)} {auc}" for name, auc in self.aucs.items())

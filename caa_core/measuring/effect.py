@@ -61,6 +61,12 @@ class Effect:
         """From a `summary`. Raises InputError for anything else."""
         return restored(cls, kept, "The effect that was")
 
+    def _said(self) -> str:
+        """The grade in words; an effect against the vector is a backwards one."""
+        if self.grade == EFFECT and self.effect.value * self.multiplier < 0:
+            return "A backwards effect."
+        return SAID.get(self.grade, "Not judged.")
+
     def __str__(self) -> str:
         verb = "gain" if self.effect.value >= 0 else "lose: they change by"
         text = (
@@ -69,7 +75,7 @@ class Effect:
             f"more than {self.beaten} of {self.random_vectors} random vectors of the same norm"
         )
         if self.p is not None:
-            text = f"{SAID.get(self.grade, 'Not judged.')} {text} do to first order (p = {self.p:.3g})"
+            text = f"{self._said()} {text} do to first order (p = {self.p:.3g})"
         return (
             f"{text}. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
             f"(unsteered {self.repetition_unsteered:.0%})."

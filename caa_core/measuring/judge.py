@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,8 @@ import numpy as np
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.measuring.open_questions import Reply
-from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS, too_few
+from caa_core.metrics.correction import holm, paired_p
+from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.progress import Progress
 
@@ -214,7 +215,8 @@ def scores_of(replies: Sequence[Reply], kept: Sequence[dict[str, Any]]) -> dict[
 class LevelRating:
     """Scores of the answers at one multiplier: the mean over questions with its interval, None where none were scored,
     and its change against the unsteered answers to the same questions; None for the unsteered ones themselves, or where
-    none of both were scored. unread: replies of the judge that were no score.
+    none of both were scored. unread: replies of the judge that were no score. p: of the change, corrected over the
+    multipliers (Holm); 1 over too few questions, None where there is no change. compared: questions of the change.
     """
 
     multiplier: float
@@ -222,6 +224,13 @@ class LevelRating:
     unread: int
     mean: Estimate | None
     change: Estimate | None
+    p: float | None = None
+    compared: int = 0
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the score changes, by its corrected p and its interval."""
+        return bool(self.change and self.change.is_clear and self.p is not None and self.p <= LEVEL)
 
 
 def unblinded(replies: Sequence[Reply], scores: Ratings) -> list[LevelRating]:
@@ -230,19 +239,28 @@ def unblinded(replies: Sequence[Reply], scores: Ratings) -> list[LevelRating]:
     for place, value in scores.items():
         by_multiplier.setdefault(replies[place].multiplier, {})[replies[place].question] = value
     unsteered = by_multiplier.get(0.0, {})
-    return [_score(multiplier, found, unsteered) for multiplier, found in sorted(by_multiplier.items())]
+    changes = {multiplier: _changes(found, unsteered) for multiplier, found in by_multiplier.items() if multiplier}
+    tested = [multiplier for multiplier, change in changes.items() if len(change)]
+    p = dict(zip(tested, holm([paired_p(changes[multiplier][None])[0] for multiplier in tested]), strict=True))
+    levels = [_score(multiplier, found, changes.get(multiplier)) for multiplier, found in sorted(by_multiplier.items())]
+    return [replace(one, p=float(p[one.multiplier])) if one.change else one for one in levels]
 
 
-def _score(multiplier: float, given: Mapping[str, float | None], unsteered: Mapping[str, float | None]) -> LevelRating:
-    found = {question: value for question, value in given.items() if value is not None}
-    before = {question: unsteered.get(question) for question in found}
-    changes = [value - was for value, was in zip(found.values(), before.values(), strict=True) if was is not None]
+def _changes(given: Mapping[str, float | None], unsteered: Mapping[str, float | None]) -> np.ndarray:
+    """Of the questions of which both answers have a score, [questions]."""
+    both = ((value, unsteered.get(question)) for question, value in given.items())
+    return np.array([value - was for value, was in both if value is not None and was is not None])
+
+
+def _score(multiplier: float, given: Mapping[str, float | None], changes: np.ndarray | None) -> LevelRating:
+    found = [value for value in given.values() if value is not None]
     return LevelRating(
         multiplier=multiplier,
         scored=len(found),
         unread=len(given) - len(found),
-        mean=mean_of(np.array(list(found.values()))) if found else None,
-        change=mean_of(np.array(changes)) if multiplier and changes else None,
+        mean=mean_of(np.array(found)) if found else None,
+        change=mean_of(changes) if changes is not None and len(changes) else None,
+        compared=0 if changes is None else len(changes),
     )
 
 
@@ -251,14 +269,14 @@ def in_words(scores: Sequence[LevelRating], unread: int = 0) -> str:
     if not any(score.scored for score in scores):
         said = "Nothing is scored yet."
         return said + (f" {unread} replies of the judge were no score." if unread else "")
-    clear = [score for score in scores if score.change and score.scored >= ENOUGH_PROMPTS and score.change.is_clear]
-    compared = max((score.scored for score in scores if score.change), default=0)
-    said = "No multiplier changes the score clearly: no interval of a change leaves 0 out."
+    clear = [score for score in scores if score.is_clear]
+    compared = max((score.compared for score in scores), default=0)
+    said = "No multiplier changes the score clearly, corrected over the multipliers."
     if clear:
         said = "Against the unsteered answers the score changes by " + ", ".join(
             f"{score.change} at × {score.multiplier:g}" for score in clear
         )
-        said += "; elsewhere not clearly."
+        said += ", clear when corrected over the multipliers; elsewhere not clearly. No controls were judged beside it."
     elif few := compared and too_few(compared):
         changes = ", ".join(f"{score.change} at × {score.multiplier:g}" for score in scores if score.change)
         said = f"Against the unsteered answers the score changes by {changes}. Not judged: {few}."

@@ -4,8 +4,8 @@ Panickssery et al., arXiv 2312.06681, section 6, ask this of MMLU in A/B form. B
 count, so that a model which always says one letter is at chance.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from caa_core.data.presets import PRESETS, find_test_pairs
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.measuring.sweep import RunScores, checked, score_runs
 from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.correction import holm, paired_p
+from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import FLAT, plain, restored
@@ -37,7 +39,8 @@ class KnowledgeLevel:
     accuracy: share of questions of which the right answer is the more probable over both letter orders; probability:
     its mean. The changes are against the unsteered model, question by question, with intervals over questions. random:
     the least and the most that random vectors of the same norm change the accuracy, where no change lies between; None
-    without them. mass: answer mass; kl: in nats.
+    without them. mass: answer mass; kl: in nats. p_accuracy, p_probability: of the changes, corrected over both of them
+    at all multipliers (Holm); None for the unsteered model, and in what was kept before.
     """
 
     multiplier: float
@@ -48,6 +51,14 @@ class KnowledgeLevel:
     random: tuple[float, float] | None
     mass: float
     kl: float
+    p_accuracy: float | None = None
+    p_probability: float | None = None
+
+    @property
+    def costs(self) -> bool:
+        """Whether it answers worse than the unsteered model, by corrected p and interval."""
+        changes = ((self.accuracy_change, self.p_accuracy), (self.probability_change, self.p_probability))
+        return any(change.high < 0 and p is not None and p <= LEVEL for change, p in changes)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,9 @@ class Knowledge:
     @property
     def answers(self) -> bool:
         """Whether the unsteered model answers better than chance, so that there is something to lose."""
-        return self.rows[0].accuracy.low > CHANCE and self.rows[0].probability.low > CHANCE
+        return (
+            not too_few(self.questions) and self.rows[0].accuracy.low > CHANCE and self.rows[0].probability.low > CHANCE
+        )
 
     def summary(self) -> dict[str, Any]:
         """As plain data, with what it comes to in words."""
@@ -84,6 +97,8 @@ class Knowledge:
             f"({first.accuracy.ends('.0%')}), the right answer at "
             f"{first.probability.value:.2f}, answer mass {first.mass:.2f}"
         )
+        if few := too_few(self.questions, "question"):
+            return f"Not judged: {few}. Unsteered: {unsteered}."
         if not self.answers:
             return (
                 "This test cannot show a loss: unsteered, the model answers no better than chance, so there is nothing "
@@ -96,14 +111,13 @@ class Knowledge:
         points = Estimate(*(100 * x for x in (change.value, change.low, change.high)))
         numbers = f"accuracy {points.value:+.0f} points ({points.ends('+.0f')})"
         numbers += f", probability of the right answer {row.probability_change:+.3f}"
-        lost = points.high < 0 or row.probability_change.high < 0
         if row.random:
             low, high = (100 * end for end in row.random)
             numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
-            if lost:
-                numbers += ", as much" if low <= points.value else ", so it is this direction and not its length"
+            if row.costs:
+                numbers += ", as much" if low <= points.value else ", none as much"
         where = f"Layer {self.layer}, × {row.multiplier:g}"
-        if lost:
+        if row.costs:
             return f"{where} costs capability: {numbers}."
         perhaps = ""
         if points.low < 0:
@@ -137,10 +151,11 @@ def examine(
     beside = random_vectors(direction, controls) if controls else []
     runs = [(Steer(one, layer, m),) for m in multipliers for one in (direction, *beside)]
     baseline, *readings = yield from score_runs(model, items, runs)
-    rows = [_level(0.0, baseline, baseline, [])]
-    for number, multiplier in enumerate(multipliers):
-        steered, *others = readings[number * (1 + controls) : (number + 1) * (1 + controls)]
-        rows.append(_level(multiplier, baseline, checked((layer, multiplier), steered), others))
+    several = 1 + controls
+    by_multiplier = {
+        multiplier: [checked((layer, multiplier), one) for one in readings[number * several : (number + 1) * several]]
+        for number, multiplier in enumerate(multipliers)
+    }
     return Knowledge(
         vector=vector.name,
         data=request.data.name,
@@ -149,18 +164,44 @@ def examine(
         skipped=items.skipped,
         not_swapped=items.not_swapped,
         controls=controls,
-        rows=tuple(rows),
+        rows=tuple(levels_of(baseline, by_multiplier, items.judged_prompts)),
     )
 
 
-def _level(multiplier: float, baseline: RunScores, steered: RunScores, controls: Sequence[RunScores]) -> KnowledgeLevel:
+def levels_of(
+    baseline: RunScores, by_multiplier: Mapping[float, Sequence[RunScores]], prompts: Sequence[int]
+) -> list[KnowledgeLevel]:
+    """The unsteered model's level, and of each multiplier, at which a vector was scored and behind it its controls.
+
+    prompts: the number of each question's prompt; those that ask the same are drawn together.
+    """
+    rows, changes = [_level(0.0, baseline, baseline, [], prompts)], []
+    for multiplier, (steered, *others) in by_multiplier.items():
+        rows.append(_level(multiplier, baseline, steered, others, prompts))
+        changes += [_right(steered) - _right(baseline), steered.paired - baseline.paired]
+    if not changes:
+        return rows
+    corrected = holm(paired_p(np.array(changes), prompts)).reshape(-1, 2)
+    return rows[:1] + [
+        replace(row, p_accuracy=float(one), p_probability=float(other))
+        for row, (one, other) in zip(rows[1:], corrected, strict=True)
+    ]
+
+
+def _level(
+    multiplier: float,
+    baseline: RunScores,
+    steered: RunScores,
+    controls: Sequence[RunScores],
+    prompts: Sequence[int],
+) -> KnowledgeLevel:
     before, after = _right(baseline), _right(steered)
     return KnowledgeLevel(
         multiplier=multiplier,
-        accuracy=share_of(after),
-        probability=mean_of(steered.paired, within=(0, 1)),
-        accuracy_change=mean_of(after - before),
-        probability_change=mean_of(steered.paired - baseline.paired),
+        accuracy=share_of(after, prompts),
+        probability=mean_of(steered.paired, prompts, within=(0, 1)),
+        accuracy_change=mean_of(after - before, prompts),
+        probability_change=mean_of(steered.paired - baseline.paired, prompts),
         random=reach(np.array([(_right(one) - before).mean() for one in controls])),
         mass=float(steered.mass.mean()),
         kl=float(steered.kl.mean()),

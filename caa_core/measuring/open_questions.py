@@ -4,6 +4,7 @@ The answers to one question draw the same random numbers at every multiplier, 0 
 multiplier's repetition and KL are means over its answers, its perplexity is that of all its tokens.
 """
 
+import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +17,12 @@ from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_m
 from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.metrics.cache import key
 from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, mean_of, share_of
+from caa_core.measuring.cost import SAFE_PERPLEXITY
+from caa_core.metrics.cache import key
+from caa_core.metrics.cross_fitting import too_few
+from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, estimate, mean_of, share_of
+from caa_core.metrics.grid import check_multipliers
+from caa_core.metrics.options import LAYER, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
@@ -86,22 +93,29 @@ class OpenQuestions:
     @property
     def safe(self) -> tuple[float, float]:
         """The most negative and the largest multiplier that is safe, as all measured ones between it and 0 are: its KL
-        is under `SAFE_KL`, and its perplexity under `SAFE_PERPLEXITY` times the unsteered one's. 0 where none is.
+        lies under `SAFE_KL` and its perplexity under `SAFE_PERPLEXITY` times the unsteered one's, with their whole 95 %
+        intervals over questions. 0 where none is, or the questions are too few to tell.
         """
-        levels = self.levels
-        unsteered = next(level for level in levels if not level.multiplier)
-        steered = tuple(TextCost(level.multiplier, level.kl, level.perplexity) for level in levels if level.multiplier)
-        tokens = sum(reply.tokens for reply in self.replies if not reply.multiplier)
-        found = TextCosts(self.settings["layer"], tokens, unsteered.perplexity, steered)
-        return safe_multiplier(found, -1), safe_multiplier(found)
+        if too_few(len(self.questions)):
+            return 0.0, 0.0
+        by_multiplier: dict[float, list[Reply]] = {}
+        for reply in self.replies:
+            by_multiplier.setdefault(reply.multiplier, []).append(reply)
+        ends = []
+        for sign in (-1, 1):
+            outwards = sorted((m for m in by_multiplier if m * sign > 0), key=abs)
+            safe = itertools.takewhile(lambda m: _is_safe(by_multiplier[m], by_multiplier[0.0]), outwards)
+            ends.append([0.0, *safe][-1])
+        return ends[0], ends[1]
 
     @property
     def verdict(self) -> str:
         """What is safe, and what is heard, in words."""
-        down, up = self.safe
         levels = {level.multiplier: level for level in self.levels}
         cost = f"KL under {SAFE_KL:g} nats and perplexity under {SAFE_PERPLEXITY:g} times the unsteered answers'"
-        said = f"Safe on these {len(self.questions)} questions: {_span(down, up)} ({cost})."
+        said = f"Safe on such questions: {_span(*self.safe)} ({cost}, by 95 % intervals over {len(self.questions)})."
+        if few := too_few(len(self.questions), "question"):
+            said = f"What is safe is not judged: {few}."
         if not self.reading:
             return f"{said} Nothing reads these answers: that takes held-out answers of the behaviour."
         if not self.reading["trusted"]:
@@ -242,6 +256,28 @@ def _empty(
     }
     name = key(model, settings, vector.name, vector.provenance, vector.at(asked.layer), data)
     return OpenQuestions(vector.name, name, settings, provenance, None)
+
+
+def _is_safe(steered: Sequence[Reply], unsteered: Sequence[Reply]) -> bool:
+    """Whether the costs of a multiplier lie under their limits with their whole intervals, over the questions to which
+    both answers have a token.
+    """
+    both = [pair for pair in zip(steered, unsteered, strict=True) if all(reply.tokens for reply in pair)]
+    if too_few(len(both)):
+        return False
+    kl = mean_of(np.array([reply.kl for reply, _ in both], float))
+    tokens = [np.array([reply.tokens for reply in side], float) for side in zip(*both, strict=True)]
+    nats = [
+        np.array([math.log(reply.perplexity or math.inf) * reply.tokens for reply in side])
+        for side in zip(*both, strict=True)
+    ]
+    times = estimate(lambda a, b, c, d: a / c - b / d, *nats, *tokens)
+    return _most(kl) < SAFE_KL and _most(times) < math.log(SAFE_PERPLEXITY)
+
+
+def _most(cost: Estimate) -> float:
+    """The upper end of its interval; where all answers cost the same, as where none is changed, what they cost."""
+    return cost.high if cost.has_interval else cost.value
 
 
 def _span(down: float, up: float) -> str:

@@ -74,7 +74,7 @@ def judged_halves(items: Items) -> Halves:
     """Indices of what a verdict is given by, items with both letter orders or all where none has two, in two halves
     that have no prompt in common.
     """
-    there = [i for i, swapped in enumerate(items.swapped) if swapped] or range(len(items.pairs))
+    there = items.judged
     first, second = ([there[i] for i in half] for half in halves_of([items.pairs[i] for i in there]))
     return first, second
 

@@ -200,8 +200,8 @@ class StudyRequest(Request):
     pairs: what vectors are made from, anew for each read position. items: what is measured. layers: as the person wrote
     them. Levels are as `Positions.parse`, `ReadPosition.parse` and `Cue.parse` take them; where none are given, all
     that make sense with this data. full: every combination, in place of one factor at a time around the base. controls:
-    of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with shuffled labels at
-    its read position. With fewer than `controls.CONTROLS` nothing is an effect.
+    by exact passes, of each kind for each arm, with its norm: vectors drawn at random, and made from the pairs with
+    shuffled labels at its read position. What is called an effect lies beyond all of them. 0: no verdicts.
     """
 
     pairs: Dataset
@@ -259,7 +259,7 @@ class StudyRequest(Request):
     controls: int = option(
         CONTROLS,
         help="so many random vectors for each, and as many shuffled",
-        info=f"Random vectors, and as many from shuffled labels. With fewer than {ENOUGH}, no effect.",
+        info="By exact passes: random vectors, and as many from shuffled labels. 0: no verdicts.",
         off="",
     )
 

@@ -4,11 +4,15 @@ An arm is one combination of steered positions, read position and answer cue. By
 away from the base (steered after the prompt, read where it suits the pairs, no cue); the full grid is a choice.
 Vectors of all read positions are added with the norm that the base's has at the layer: what is compared is where they
 point, since how long they are is for the multiplier to set.
+
+Whether an arm has an effect is told by its first-order estimate among those of controls under the same positions and
+cue, corrected over all arms and layers (see `metrics.correction`); how large it is, by exact passes.
 """
 
 import itertools
 from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +22,14 @@ from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
+from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
+from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
+from caa_core.measuring.verdict import ENOUGH_LABELS
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
+from caa_core.metrics.correction import among_controls
+from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import mean_of, objections, reach
 from caa_core.metrics.grid import CONTROLS as ENOUGH
@@ -33,11 +42,29 @@ from caa_core.progress import Progress, within
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.extraction import extract
+from caa_core.metrics.estimates import mean_of, reach
+from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.items import Items, choose_items
+from caa_core.metrics.options import CONTROLS, CUE, LAYERS, MULTIPLIERS
+from caa_core.metrics.plain_data import plain, restored
+from caa_core.metrics.requests import Option, Request, option
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import Cue
+from caa_core.progress import Progress, within
+from caa_core.steering.activations import RULES as READ_RULES
+from caa_core.steering.activations import ReadPosition
+from caa_core.steering.gradients import NoEstimateError
+from caa_core.steering.interventions import POSITIONS as RULES
+from caa_core.steering.interventions import Positions, Steer
+from caa_core.vectors.extraction import AUTOMATIC, extract
+from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 MOST_CELLS = 2000
 
 Cell = tuple[StudyArm, Place]
+# An arm at a layer: what has an estimate, whatever the multiplier.
+Spot = tuple[StudyArm, int]
 
 
 def study(
@@ -58,6 +85,7 @@ def study(
     kept = _KeptRows({} if known is None else known, model, request, items)
     vectors, left_out = yield from _vectors_by_read(model, request, plan, kept)
     plan = plan.without(left_out)
+    judged = yield from _judged(model, request, plan, kept, common, vectors)
     rows = kept.rows(plan.cells)
     norms = _norms(plan, vectors, rows)
     shell = Study(
@@ -68,6 +96,7 @@ def study(
         items=len(items.pairs),
         left_out=tuple(left_out.values()),
         skipped=tuple(skipped),
+        prompts=tuple(items.judged_prompts),
         settings=request.settings() | {"layers": plan.layers, "multipliers": plan.multipliers},
         provenance=_provenance(model, request),
     )
@@ -82,8 +111,8 @@ def study(
             kept.put(found)
             progress.done = len(rows)
             yield progress
-            yield _collect(shell, plan, rows)
-    return _collect(shell, plan, rows)
+            yield _collect(shell, plan, rows, judged)
+    return _collect(shell, plan, rows, judged)
 
 
 def size(request: StudyRequest, num_layers: int) -> str:
@@ -108,6 +137,10 @@ class _StudyPlan:
     arms: tuple[StudyArm, ...]
     layers: list[int]
     multipliers: list[float]
+
+    @property
+    def spots(self) -> list[Spot]:
+        return list(itertools.product(self.arms, self.layers))
 
     @property
     def cells(self) -> list[Cell]:
@@ -136,9 +169,9 @@ def _plan(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
     return plan
 
 
-def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow]) -> Study:
+def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow], judged: "_Judged") -> Study:
     """The study as far as it has come."""
-    return replace(shell, rows=tuple(rows[cell] for cell in plan.cells if cell in rows))
+    return replace(shell, rows=tuple(judged.grade(rows[cell]) for cell in plan.cells if cell in rows))
 
 
 def _same_items(
@@ -179,6 +212,14 @@ class _KeptRows:
     def has_all(self, cells: Sequence[Cell]) -> bool:
         return all(self._name(cell) in self._known for cell in cells)
 
+    def judged(self, spots: Sequence[Spot]) -> "_Judged | None":
+        """What was estimated of this very list. Raises InputError where it cannot be read."""
+        found = self._known.get(self._list_name(spots))
+        return found and restored(_Judged, found, WHAT, spots=tuple(spots))
+
+    def put_judged(self, judged: "_Judged") -> None:
+        self._known[self._list_name(judged.spots)] = plain(judged, without=["spots"])
+
     def reason(self, read: str) -> str | None:
         """Why a read position has no vector, where that was found out."""
         return self._known.get(self._reason_name(read))
@@ -188,6 +229,9 @@ class _KeptRows:
 
     def _name(self, cell: Cell) -> str:
         return key(self._model, self._shared, cell)
+
+    def _list_name(self, spots: Sequence[Spot]) -> str:
+        return key(self._model, self._shared, "estimates", list(spots))
 
     def _reason_name(self, read: str) -> str:
         return key(self._model, self._shared, read)
@@ -226,16 +270,111 @@ def _vectors_by_read(
     none.
     """
     vectors, left_out = {}, {}
+    # Which arms there are depends on which vectors there are, and what is estimated on which arms there are.
+    there = [arm for arm in plan.arms if not kept.reason(arm.read)]
+    estimated = kept.judged(replace(plan, arms=tuple(there)).spots)
     for read in dict.fromkeys(arm.read for arm in plan.arms):
         if reason := kept.reason(read):
             left_out[read] = reason
-        elif not kept.has_all([cell for cell in plan.cells if cell[0].read == read]):
+        elif not estimated or not kept.has_all([cell for cell in plan.cells if cell[0].read == read]):
             try:
                 vectors[read] = yield from _make_vectors(model, request, plan.layers, ReadPosition.parse(read))
             except InputError as error:
                 left_out[read] = f"Read position {read}: {error}"
                 kept.put_reason(read, left_out[read])
     return vectors, left_out
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What rows are graded by: of arms at layers their first-order estimates, in nats a token for a multiplier of 1
+    (of lettered answers, in log odds), and their p among controls, corrected over all of them.
+
+    why: the reason where nothing is judged, or not decided.
+    """
+
+    spots: tuple[Spot, ...]
+    choices: bool
+    estimates: tuple[float, ...] = ()
+    p: tuple[float, ...] = ()
+    why: str = ""
+
+    @cached_property
+    def _numbers(self) -> dict[Spot, int]:
+        return {spot: number for number, spot in enumerate(self.spots)}
+
+    def grade(self, row: StudyRow) -> StudyRow:
+        """The row with its grade and in words."""
+        if not self.p:
+            return ungraded(row, self.why)
+        number = self._numbers[row.arm, row.layer]
+        return graded(row, self.estimates[number], self.p[number], self.choices)
+
+
+def _judged(
+    model: SteerableModel,
+    request: StudyRequest,
+    plan: _StudyPlan,
+    kept: _KeptRows,
+    common: Mapping[tuple[str, str], Items],
+    vectors: Mapping[str, _StudyVectors],
+) -> Generator[Progress, None, _Judged]:
+    """Estimates of all arms and layers. Yields `Progress`."""
+    if found := kept.judged(plan.spots):
+        return found
+    items = next(iter(common.values()))
+    found = _Judged(tuple(plan.spots), items.are_choices, why=_not_judged(request, items))
+    if not found.why:
+        try:
+            estimates, kinds = yield from _estimates(model, request, plan, common, vectors)
+            found = replace(
+                found, estimates=tuple(estimates.tolist()), p=tuple(among_controls(estimates, kinds).tolist())
+            )
+        except NoEstimateError as error:
+            found = replace(found, why=f"Not decided: {error}")
+    kept.put_judged(found)
+    return found
+
+
+def _not_judged(request: StudyRequest, items: Items) -> str:
+    """Why there are figures and no verdicts; empty where there are some."""
+    prompts = len(set(prompts_of(request.pairs.pairs)))
+    if few := too_few(len(set(items.judged_prompts))):
+        return f"Not judged: {few}"
+    if items.are_lettered and not any(items.swapped):
+        return "Not judged: no item has another letter order, so the letter may be all there is"
+    if not request.controls:
+        return "Not judged: that takes controls beside it"
+    if prompts < ENOUGH_LABELS:
+        return f"Not judged: vectors from {prompts} prompts are not told from shuffled labels; it takes {ENOUGH_LABELS}"
+    return ""
+
+
+def _estimates(
+    model: SteerableModel,
+    request: StudyRequest,
+    plan: _StudyPlan,
+    common: Mapping[tuple[str, str], Items],
+    vectors: Mapping[str, _StudyVectors],
+) -> Generator[Progress, None, tuple[np.ndarray, list[np.ndarray]]]:
+    """Of the arms at the layers, [spots], each vector with the norm of the base's; and of controls of each kind, which
+    go with each other over all arms, [controls, spots]. Yields `Progress`; raises NoEstimateError.
+    """
+    layers, base = plan.layers, vectors[plan.base.read].vector
+    slopes, differences = {}, {}
+    for how in dict.fromkeys((arm.positions, arm.cue) for arm in plan.arms):
+        slopes[how] = yield from slopes_of(model, common[how], layers)
+    for read in dict.fromkeys(arm.read for arm in plan.arms):
+        differences[read] = yield from differences_of(model, vectors[read].vector, layers, request.pairs)
+    own, drawn = [], []
+    for arm in plan.arms:
+        vector = vectors[arm.read].vector
+        found, kinds = Ground(tuple(layers), slopes[arm.positions, arm.cue], differences[arm.read]).by_layer(
+            vector, ESTIMATED
+        )
+        own.append(found * [base.norm(layer) / vector.norm(layer) for layer in layers])
+        drawn.append(kinds)
+    return np.concatenate(own), [np.concatenate(kind, axis=1) for kind in zip(*drawn, strict=True)]
 
 
 def _norms(plan: _StudyPlan, vectors: Mapping[str, _StudyVectors], rows: Mapping[Cell, StudyRow]) -> dict[int, float]:
@@ -274,21 +413,9 @@ def _row(
 ) -> StudyRow:
     arm, (layer, multiplier) = cell
     change = steered.paired - baseline.paired
-    difference = mean_of(change)
+    difference = mean_of(change, items.judged_prompts)
     moved = np.array([(control.paired - baseline.paired).mean() for control in controls]).reshape(len(KINDS), -1)
     random, shuffled = map(reach, moved)
-    against = objections(difference, {"random vectors": random, "vectors from shuffled labels": shuffled})
-    effect: bool | None = not against
-    if few := too_few(len(set(items.prompts))):
-        effect, verdict = None, f"Not judged: {few}"
-    elif items.are_lettered and np.isnan(baseline.both).all():
-        effect, verdict = None, "Not judged: no item has another letter order, so the letter may be all there is"
-    elif against:
-        verdict = "No effect: " + ", ".join(against)
-    elif moved.shape[1] < ENOUGH:
-        effect, verdict = None, f"Not judged: that takes {ENOUGH} controls of each kind beside it"
-    else:
-        verdict = "An effect, but the other way" if difference.value * multiplier < 0 else "An effect"
     return StudyRow(
         arm=arm,
         layer=layer,
@@ -305,8 +432,8 @@ def _row(
         mass_unsteered=float(baseline.mass.mean()) if items.are_choices else None,
         mass=float(steered.mass.mean()) if items.are_choices else None,
         kl=float(steered.kl.mean()),
-        effect=effect,
-        verdict=verdict,
+        effect=None,
+        verdict="",
         changes=tuple(change.tolist()),
     )
 

@@ -1,7 +1,8 @@
 """What a study of positions and cues found: its rows, and what they answer, in sentences. No model is run in here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from caa_core.metrics.cross_fitting import TOO_FEW
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.grid import CONTROLS
+from caa_core.metrics.correction import holm, paired_p
+from caa_core.metrics.cross_fitting import BEYOND, EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, grade
+from caa_core.metrics.estimates import Estimate, mean_of, objections
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.read_position import ReadPosition
@@ -17,6 +21,8 @@ SECOND_LAST = Positions("index", -2)
 FACTORS = ("positions", "read", "cue")
 # Of controls.
 KINDS = ("random", "shuffled")
+# Of a list in a sentence.
+MOST_LISTED = 12
 WHAT = "The study that was"
 
 
@@ -42,8 +48,10 @@ class StudyRow:
     norm: of the vector as it was made; the base's is what it was added with. random,
     shuffled: the least and the most that `controls` vectors of the norm that was added, drawn at random and made from
     the pairs with shuffled labels, change it under the same positions and cue, where no change lies between; None
-    without controls. kl: in nats, mean over the answers' positions. effect: None where it cannot be told. changes: item
-    by item.
+    without controls. kl: in nats, mean over the answers' positions. changes: item by item. estimate: to first order, in
+    nats a token for a multiplier of 1 (of lettered answers, in log odds); p: among 999 controls of each kind, corrected
+    over all arms and layers; None where it was not judged, or before there were grades. grade: "effect", "not decided"
+    or "none shown", or empty; effect: the same as True, None and False, whichever way it goes.
     """
 
     arm: StudyArm
@@ -64,6 +72,9 @@ class StudyRow:
     effect: bool | None
     verdict: str
     changes: tuple[float, ...]
+    estimate: float | None = None
+    p: float | None = None
+    grade: str = ""
 
     @classmethod
     def of(cls, kept: Any) -> "StudyRow":
@@ -80,6 +91,11 @@ class StudyRow:
         """An effect, the way it should go."""
         return bool(self.effect) and self.push.mean() > 0
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has a grade; what was kept before there were any says whether it is an effect."""
+        return bool(self.grade) or self.effect is not None
+
     def columns(self) -> dict[str, Any]:
         """As one line of a table."""
         row = plain(self, without=["changes"])
@@ -93,7 +109,8 @@ class StudyRow:
 class Study:
     """A study, or as much of it as has come; `cells` is how many rows it has at its end.
 
-    left_out: arms that there cannot be, and items that are left out everywhere, each with the reason.
+    left_out: arms that there cannot be, and items that are left out everywhere, each with the reason. prompts: the
+    number of each item's prompt; where there are none, as in what was kept before, each item is one.
     """
 
     rows: tuple[StudyRow, ...]
@@ -105,6 +122,7 @@ class Study:
     skipped: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    prompts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, kept: Any) -> "Study":
@@ -132,19 +150,66 @@ class Study:
         """What it says to the questions that it was made for, in sentences."""
         if len(self.rows) < self.cells:
             return [f"Not finished: {len(self.rows)} of {self.cells} cells."]
-        return [sentence for layer in self.layers for sentence in _answers(self, layer)]
+        if not self.rows[0].is_judged:
+            return [f"{self.rows[0].verdict}."]
+        positions, reads, cues = (_Levels.of(self, factor) for factor in FACTORS)
+        everything = _Levels.of(self, "")
+        return [
+            (f"Layer {layer}. " if len(self.layers) > 1 else "") + sentence
+            for layer in self.layers
+            for sentence in (
+                positions.furthest("steered position", layer),
+                positions.alone(layer),
+                reads.furthest("read position", layer),
+                _norms(reads.by_layer[layer], self.base.read),
+                cues.needed(self.base.cue, layer),
+                everything.furthest("combination", layer) if self.is_grid else "",
+            )
+            if sentence
+        ]
+
+    @property
+    def is_grid(self) -> bool:
+        return any(len(row.arm.differs(self.base)) > 1 for row in self.rows)
+
+    def everything_at(self, layer: int) -> dict[str, list[StudyRow]]:
+        """The rows at a layer by their arm."""
+        found: dict[str, list[StudyRow]] = {}
+        for row in self.rows:
+            if row.layer == layer:
+                found.setdefault(" · ".join(vars(row.arm).values()), []).append(row)
+        return found
 
 
-def _answers(found: Study, layer: int) -> list[str]:
-    at = f"Layer {layer}. " if len(found.layers) > 1 else ""
-    positions, reads, cues = (found.at(layer, factor) for factor in FACTORS)
-    told = [_furthest("steered position", positions), _alone(positions), _furthest("read position", reads)]
-    told += [_norms(reads, found.base.read), _needed(cues, found.base.cue), _best_of_all(found, layer)]
-    if TOO_FEW in found.rows[0].verdict:
-        return [f"{at}{found.rows[0].verdict}."]
-    if found.rows[0].controls < CONTROLS:
-        return [f"{at}Nothing is called an effect without {CONTROLS} controls of each kind beside it."]
-    return [at + sentence for sentence in told if sentence]
+def ungraded(row: StudyRow, why: str) -> StudyRow:
+    """A row of which there is a figure and no verdict."""
+    said = UNDECIDED if why.startswith("Not decided") else ""
+    return replace(row, effect=None, verdict=why, grade=said)
+
+
+def graded(row: StudyRow, estimate: float, p: float, choices: bool) -> StudyRow:
+    """A row with its grade, by its first-order estimate and its corrected p.
+
+    choices: whether a probability is measured, of which log odds change a quarter at most.
+    """
+    expected = row.multiplier * estimate * (0.25 if choices else 1.0)
+    way = 1 if expected > 0 else -1
+    said = grade(p, way, row.difference, expected)
+    against = objections(row.difference, {"random vectors": row.random, "vectors from shuffled labels": row.shuffled})
+    if said == EFFECT and against:
+        said = UNDECIDED
+    if said == EFFECT:
+        verdict = "An effect, with the vector" if estimate > 0 else "A backwards effect, against the vector"
+    elif said == NONE_SHOWN:
+        verdict = "None shown: vectors that should do nothing do as much"
+    elif p > LEVEL:
+        verdict = f"Not decided: it moves more than {BEYOND:g} times as far as to first order, which p is of"
+    else:
+        against = against or ["exact passes move the answers the other way than the estimate says"]
+        verdict = f"Not decided: told from controls, but {' and '.join(against)}"
+    effect = {EFFECT: True, UNDECIDED: None, NONE_SHOWN: False}[said]
+    verdict = f"{verdict} (p = {p:.2g})"
+    return replace(row, effect=effect, verdict=verdict, estimate=estimate, p=p, grade=said)
 
 
 def _push(rows: Sequence[StudyRow]) -> np.ndarray:
@@ -152,36 +217,18 @@ def _push(rows: Sequence[StudyRow]) -> np.ndarray:
     return np.mean([row.push for row in rows], axis=0)
 
 
-def _numbers(rows: Sequence[StudyRow]) -> str:
-    return f"{mean_of(_push(rows)):+.3f}"
+def _moved(rows: Sequence[StudyRow]) -> float:
+    return float(_push(rows).mean())
 
 
-def _working(levels: dict[str, list[StudyRow]]) -> dict[str, list[StudyRow]]:
-    """Levels with an effect at one multiplier or more, the one that moves the answers furthest first."""
-    working = {level: rows for level, rows in levels.items() if any(row.works for row in rows)}
-    return dict(sorted(working.items(), key=lambda level: -_push(level[1]).mean()))
+def _listed(names: Sequence[str], levels: dict[str, list[StudyRow]]) -> str:
+    return _some([f"{name} {_moved(levels[name]):+.3f}" for name in names])
 
 
-def _furthest(what: str, levels: dict[str, list[StudyRow]]) -> str:
-    if len(levels) < 2:
-        return ""
-    working = _working(levels)
-    if not working:
-        return f"No {what} has an effect{_way(levels)} on this model ({', '.join(levels)})."
-    best, *others = working
-    text = f"The {what} {best} moves the answers furthest, {_numbers(working[best])}"
-    same = [level for level in others if np.allclose(_push(working[level]), _push(working[best]), atol=1e-5)]
-    close = [level for level in others if level not in same and _is_close(working[best], working[level])]
-    ahead = [level for level in others if level not in same + close]
-    if same:
-        text += f", and so does {', '.join(same)}, which is the same thing here"
-    if close:
-        text += f"; not told apart from it: {_listed(close, working)}"
-    if ahead:
-        text += f"; clearly less: {_listed(ahead, working)}"
-    if idle := [level for level in levels if level not in working]:
-        text += f"; no effect: {_listed(idle, levels)}"
-    return f"{text}."
+def _some(said: Sequence[str]) -> str:
+    """The first of a list, and how many more there are."""
+    more = len(said) - MOST_LISTED
+    return ", ".join([*said[:MOST_LISTED], *([f"{more} more"] if more > 0 else [])])
 
 
 def _way(levels: dict[str, list[StudyRow]]) -> str:
@@ -189,21 +236,125 @@ def _way(levels: dict[str, list[StudyRow]]) -> str:
     return " the way it should" if any(row.effect for rows in levels.values() for row in rows) else ""
 
 
-def _is_close(one: Sequence[StudyRow], other: Sequence[StudyRow]) -> bool:
-    apart = mean_of(_push(one) - _push(other))
-    return apart.low <= 0 <= apart.high
+def _working(levels: dict[str, list[StudyRow]]) -> list[str]:
+    """Levels with an effect at one multiplier or more, the one that moves the answers furthest first."""
+    working = [level for level, rows in levels.items() if any(row.works for row in rows)]
+    return sorted(working, key=lambda level: -_moved(levels[level]))
 
 
-def _listed(names: Sequence[str], levels: dict[str, list[StudyRow]]) -> str:
-    return ", ".join(f"{name} {_push(levels[name]).mean():+.3f}" for name in names)
+def _none_shown(rows: Sequence[StudyRow]) -> bool:
+    """Whether nothing is left undecided."""
+    return all(row.effect is False for row in rows)
 
 
-def _alone(levels: dict[str, list[StudyRow]]) -> str:
-    rows = levels.get(str(SECOND_LAST))
-    if not rows:
-        return ""
-    does = "has an effect" if str(SECOND_LAST) in _working(levels) else "has no effect"
-    return f"Steering the second last token of the prompt alone {does}: {_numbers(rows)}."
+@dataclass(frozen=True)
+class _Levels:
+    """The levels of a factor by layer; and by layer and two levels the p of their paired difference over the same
+    items, corrected over all pairs of levels at all layers (Holm).
+    """
+
+    by_layer: dict[int, dict[str, list[StudyRow]]]
+    prompts: tuple[int, ...]
+    p: dict[tuple[int, str, str], float]
+
+    @classmethod
+    def of(cls, found: Study, factor: str) -> "_Levels":
+        """factor: one of `FACTORS`, or empty for whole arms."""
+        by_layer = {layer: found.at(layer, factor) if factor else found.everything_at(layer) for layer in found.layers}
+        pairs = [(layer, *two) for layer, levels in by_layer.items() for two in combinations(levels, 2)]
+        pushes = {(layer, level): _push(rows) for layer, levels in by_layer.items() for level, rows in levels.items()}
+        apart = [pushes[layer, one] - pushes[layer, other] for layer, one, other in pairs]
+        prompts = found.prompts or tuple(range(found.rows[0].items))
+        corrected = holm(paired_p(np.array(apart), prompts)) if pairs else np.zeros(0)
+        return cls(by_layer, prompts, dict(zip(pairs, map(float, corrected), strict=True)))
+
+    def difference(self, layer: int, one: str, other: str) -> Estimate:
+        levels = self.by_layer[layer]
+        return mean_of(_push(levels[one]) - _push(levels[other]), self.prompts)
+
+    def ahead(self, layer: int, one: str, other: str) -> bool:
+        """Whether one level clearly moves the answers further than another: by its corrected p and its interval."""
+        p = self.p.get((layer, one, other), self.p.get((layer, other, one), 1.0))
+        return p <= LEVEL and self.difference(layer, one, other).low > 0
+
+    def number(self, layer: int, level: str) -> str:
+        """How far a level moves the answers, with its interval."""
+        return f"{mean_of(_push(self.by_layer[layer][level]), self.prompts):+.3f}"
+
+    def furthest(self, what: str, layer: int) -> str:
+        """Which levels have an effect, and whether one moves the answers furthest."""
+        levels = self.by_layer[layer]
+        if len(levels) < 2:
+            return ""
+        working = _working(levels)
+        if not working:
+            return f"No {what} is shown to have an effect{_way(levels)} on this model ({_some([*levels])})."
+        best = working[0]
+        same = [
+            one for one in levels if one != best and np.allclose(_push(levels[one]), _push(levels[best]), atol=1e-5)
+        ]
+        others = [one for one in levels if one not in (best, *same)]
+        less = [one for one in others if self.ahead(layer, best, one)]
+        close = [one for one in others if one not in less]
+        return "; ".join(self._compared(what, layer, best, (same, close, less))) + "."
+
+    def _compared(
+        self, what: str, layer: int, best: str, groups: tuple[list[str], list[str], list[str]]
+    ) -> Iterator[str]:
+        """What is said of the level that moves the answers furthest, and of others."""
+        levels, (same, close, less) = self.by_layer[layer], groups
+        number = self.number(layer, best)
+        if close:
+            yield f"An effect is shown with the {what} {_listed(_working(levels), levels)}"
+            yield (
+                f"which {what} moves the answers furthest is not decided: {best}, {number}, is not told apart from "
+                + (_listed(close, levels))
+            )
+        else:
+            yield f"The {what} {best} moves the answers furthest, {number}"
+        if same:
+            yield f"{_some(same)} {'is' if len(same) == 1 else 'are'} the same thing here"
+        if less:
+            yield f"clearly less than {best}: {_listed(less, levels)}"
+        if none := [level for level, rows in levels.items() if _none_shown(rows)]:
+            yield f"no effect is shown: {_listed(none, levels)}"
+
+    def alone(self, layer: int) -> str:
+        """What steering the second last token of the prompt by itself does."""
+        levels = self.by_layer[layer]
+        name = str(SECOND_LAST)
+        if name not in levels:
+            return ""
+        does = "has an effect" if name in _working(levels) else "is not shown to have an effect"
+        return f"Steering the second last token of the prompt alone {does}: {self.number(layer, name)}."
+
+    def needed(self, none: str, layer: int) -> str:
+        """Whether it takes a cue: only where with one it clearly does more, and without one no effect is shown and its
+        interval holds 0.
+        """
+        levels = self.by_layer[layer]
+        if len(levels) < 2:
+            return ""
+        working, cues = _working(levels), [level for level in levels if level != none]
+        if not working:
+            return f"No cue is shown to bring an effect{_way(levels)} about ({_some(cues)}), and none is without."
+        without = f"without one it is {self.number(layer, none)}"
+        if none not in working:
+            nothing = _none_shown(levels[none]) and not mean_of(_push(levels[none]), self.prompts).is_clear
+            needs = [cue for cue in working if nothing and self.ahead(layer, cue, none)]
+            cue = needs[0] if needs else working[0]
+            apart = f"with {cue}, {self.number(layer, cue)}; apart by {self.difference(layer, cue, none):+.3f}"
+            if needs:
+                return f"It needs a cue: {without}, and no effect is shown; {apart}."
+            shown = "none is shown" if _none_shown(levels[none]) else "that is not decided"
+            return f"Whether it needs a cue is not decided: an effect is shown {apart}; {without}, and {shown}."
+        text = f"It needs no cue: {without}"
+        more = [cue for cue in cues if self.ahead(layer, cue, none)]
+        less = [cue for cue in cues if self.ahead(layer, none, cue)]
+        text += f"; clearly more with {_listed(more, levels)}" if more else ""
+        text += f"; clearly less with {_listed(less, levels)}" if less else ""
+        same = [cue for cue in cues if cue not in more + less]
+        return text + (f"; not told apart from that: {_listed(same, levels)}." if same else ".")
 
 
 def _norms(levels: dict[str, list[StudyRow]], base: str) -> str:
@@ -211,40 +362,3 @@ def _norms(levels: dict[str, list[StudyRow]], base: str) -> str:
         return ""
     norms = ", ".join(f"{level} {rows[0].norm:.2f}" for level, rows in levels.items())
     return f"Norms of their vectors: {norms}. All are added with that of {base}: only where they point differs."
-
-
-def _needed(levels: dict[str, list[StudyRow]], none: str) -> str:
-    if len(levels) < 2:
-        return ""
-    working, cues = _working(levels), [level for level in levels if level != none]
-    if not working:
-        return f"No cue brings an effect{_way(levels)} about ({', '.join(cues)}), and there is none without."
-    if none not in working:
-        best, rows = next(iter(working.items()))
-        without = f"without one there is no effect, {_numbers(levels[none])}"
-        return f"It needs a cue: {without}; with {best}, {_numbers(rows)}."
-    text = f"It needs no cue: without one it is {_numbers(levels[none])}"
-    clear = [cue for cue in cues if not _is_close(levels[cue], levels[none])]
-    more = [cue for cue in clear if _push(levels[cue]).mean() > _push(levels[none]).mean()]
-    less = [cue for cue in clear if cue not in more]
-    if more:
-        text += f"; more with {_listed(more, levels)}"
-    if less:
-        text += f"; less with {_listed(less, levels)}"
-    return text + ("." if clear else f"; cues do not change that clearly: {_listed(cues, levels)}.")
-
-
-def _best_of_all(found: Study, layer: int) -> str:
-    """For a grid: the combination that moves the answers furthest."""
-    arms: dict[str, list[StudyRow]] = {}
-    for row in found.rows:
-        if row.layer == layer:
-            arms.setdefault(" · ".join(vars(row.arm).values()), []).append(row)
-    if all(len(rows[0].arm.differs(found.base)) < 2 for rows in arms.values()):
-        return ""
-    working = _working(arms)
-    if not working:
-        return f"None of the {len(arms)} combinations has an effect."
-    best, rows = next(iter(working.items()))
-    furthest = f"{best} moves the answers furthest, {_numbers(rows)}"
-    return f"Of {len(arms)} combinations {len(working)} have an effect; {furthest}."

@@ -74,15 +74,28 @@ class Ground:
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
         """Estimates of a vector and of `count` controls of each kind."""
+        own, random, shuffled = self._drawn(vector, count, seed)
+        prompts = self.differences.value.shape[1] if self.differences else 0
+        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts)
+
+    def by_layer(self, vector: SteeringVector, count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Where nothing is chosen: estimates over both halves of a vector, [layers], and of `count` controls of each
+        kind that there is, [count, layers]. One seed draws the same directions and the same exchanges of labels, so
+        that controls go with each other over what several vectors, positions and cues come to.
+        """
+        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(vector, count, seed))
+        return own, [kind for kind in kinds if len(kind)]
+
+    def _drawn(self, vector: SteeringVector, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Estimates by half and layer of a vector, and of controls of each kind, [2, layers] and [count, 2, layers]."""
         directions = torch.stack([vector.at(layer).float() for layer in self.layers])
         norms = directions.norm(dim=1).double().numpy()
         own = (self.slopes * directions).sum(-1).double().numpy()
-        random = cross_fitted(random_estimates(self.slopes.numpy(), norms, count, seed))
+        random = random_estimates(self.slopes.numpy(), norms, count, seed)
         if not self.differences:
-            return FirstOrder(own, random, np.zeros(0))
+            return own, random, np.zeros((0, *own.shape))
         along = torch.einsum("lph,slh->slp", self.differences.value, self.slopes).double().numpy()
-        shuffled = shuffled_estimates(along, self.differences.gram(), norms, count, seed)
-        return FirstOrder(own, random, cross_fitted(shuffled), along.shape[-1])
+        return own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)
 
 
 def ground(
@@ -96,10 +109,17 @@ def ground(
     Raises:
         NoEstimateError: the model cannot be differentiated.
     """
-    asked, weights = _weighted(items)
-    slopes = yield from gradients(model, asked, weights, layers, items.positions, items.cue)
-    differences = (yield from _differences(model, vector, layers, own)) if own else None
+    slopes = yield from slopes_of(model, items, layers)
+    differences = (yield from differences_of(model, vector, layers, own)) if own else None
     return Ground(tuple(layers), slopes, differences)
+
+
+def slopes_of(model: SteerableModel, items: Items, layers: Sequence[int]) -> Generator[Progress, None, torch.Tensor]:
+    """The mean gradient of each half of the items at each layer, [2, layers, hidden_size]. Yields `Progress`; raises
+    NoEstimateError where the model cannot be differentiated.
+    """
+    asked, weights = _weighted(items)
+    return (yield from gradients(model, asked, weights, layers, items.positions, items.cue))
 
 
 class PairDifferences:
@@ -141,10 +161,10 @@ def _weighted(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
     return asked, weights
 
 
-def _differences(
+def differences_of(
     model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset
 ) -> Generator[Progress, None, PairDifferences]:
-    """Of the vector's own pairs, read where it was."""
+    """Of the vector's own pairs, read where it was. Yields `Progress`."""
     differences = PairDifferences(own, len(layers), model.hidden_size)
     read_at = vector.provenance.read_position
     position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
@@ -180,7 +200,7 @@ def _shuffled(
     model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset, count: int
 ) -> Generator[Progress, None, list[Control]]:
     """Mean differences of the vector's own pairs with labels exchanged by coins, with its norm at each layer."""
-    differences = yield from _differences(model, vector, layers, own)
+    differences = yield from differences_of(model, vector, layers, own)
     found = []
     for signs in sign_patterns(differences.value.shape[1], count, SEED):
         means = torch.nn.functional.normalize(differences.mean_with(signs), dim=-1)

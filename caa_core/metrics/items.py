@@ -68,6 +68,16 @@ class Items:
         kept = [(self.pairs[i], self.swapped[i]) for i in indices]
         return replace(self, pairs=tuple(p for p, _ in kept), swapped=tuple(s for _, s in kept), zeros=())
 
+    @property
+    def judged(self) -> list[int]:
+        """Indices of what a verdict is given by: items with both letter orders, or all where none has two."""
+        return [i for i, swapped in enumerate(self.swapped) if swapped] or [*range(len(self.pairs))]
+
+    @property
+    def judged_prompts(self) -> list[int]:
+        """The number of the prompt of each of these."""
+        return [self.prompts[i] for i in self.judged]
+
     @cached_property
     def prompts(self) -> list[int]:
         """The number of each item's prompt; see `splits.prompts_of`."""

@@ -1,11 +1,24 @@
-"""Figures of vectors: norms, how methods separate held-out pairs, cosines."""
+"""Figures of vectors: norms, how methods separate held-out pairs, cosines; and what a comparison of methods says."""
+
+from collections.abc import Callable
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from caa_core.data.text import spans
+from caa_core.metrics.correction import holm
+from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.reports.style import BLUE, DOTTED, ORANGE, PURPLE, band, line, look, plain
 from caa_core.vectors.method_comparison import Comparison
+from caa_core.vectors.methods import MEAN_DIFFERENCE
 from caa_core.vectors.vector import SteeringVector
+
+METHOD_LABELS = {
+    MEAN_DIFFERENCE: "mean difference",
+    "pca": "PCA of the differences",
+    "probe": "logistic probe",
+    "single": "first pair alone (ActAdd)",
+}
 
 
 def norms_by_layer(vector: SteeringVector) -> go.Figure:
@@ -69,3 +82,51 @@ def cosines_by_layer(comparison: Comparison) -> go.Figure:
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
     return plain(figure, legend=True)
+
+
+def best_method(found: Comparison) -> str:
+    """The method with the largest mean AUC over all layers, so that no layer is chosen, where its paired difference to
+    each other method is clear, corrected over all pairs of methods (Holm). Empty where none is, or prompts are too few.
+    """
+    pairs = found.differences()
+    if too_few(found.prompts) or not pairs:
+        return ""
+    p = dict(zip(pairs, holm([*pairs.values()]), strict=True))
+    best = next(iter(found.means))
+    return best if all(p[pair] <= LEVEL for pair in pairs if best in pair) else ""
+
+
+def comparison_in_words(found: Comparison, plainly: Callable[[str], str] = str) -> str:
+    """What a comparison says, as Markdown.
+
+    Args:
+        plainly: takes the marks of Markdown from the data's name.
+    """
+    lines = [
+        f"{plainly(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}'; directions made from "
+        f"{found.folds - 1} of {found.folds} parts and tried on the one left out. By method, the layer of which the 95 "
+        "% interval begins highest; the intervals here hold for all layers and methods at once:",
+        "",
+    ]
+    for method in found.separations:
+        best, layers = found.best(method)
+        low, high = found.interval(best)
+        told = "" if found.surely(method) and not too_few(found.prompts) else ", **not told from chance**"
+        lines.append(
+            f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({low:.2f} to {high:.2f}) at {spans(layers)}{told}"
+        )
+    last = "Telling answers apart is not steering: a layer that does may steer little."
+    return "\n".join([*lines, "", f"{_best_in_words(found)} {last}"])
+
+
+def _best_in_words(found: Comparison) -> str:
+    if few := too_few(found.prompts):
+        return f"Which method tells them apart best is not judged: {few}."
+    means = ", ".join(f"{METHOD_LABELS[method]} {mean:.2f}" for method, mean in found.means.items())
+    if best := best_method(found):
+        told = (
+            f"Over all layers {METHOD_LABELS[best]} tells them apart best, by its paired differences to each other one"
+        )
+    else:
+        told = "Which method tells them apart best is not decided"
+    return f"{told}. Mean AUC over all layers: {means}."

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,14 @@ class Separation:
 
     error: the standard error, with what it counts for that folds share the pairs which the directions were made from
     (the corrected resampled t-test of Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52,
-    2003). prompts: how many were held out in all.
+    2003). prompts: how many were held out in all. aucs: of each fold; none in what was kept before.
     """
 
     auc: float
     error: float
     folds: int
     prompts: int
+    aucs: tuple[float, ...] = ()
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """A t interval over the folds, and never narrower than the exact one of as many coins: folds that are all
@@ -82,9 +84,33 @@ class Comparison:
         best = max(found, key=lambda separation: separation.low)
         return best, [layer for layer, s in zip(self.layers, found, strict=True) if s.low == best.low]
 
+    def interval(self, separation: Separation) -> tuple[float, float]:
+        """One that holds for all methods at all layers at once, at 95 % (Bonferroni)."""
+        return separation.interval(1 - 0.05 / len(self.layers) / len(self.separations))
+
     def surely(self, method: str) -> bool:
-        """Whether the best of all layers is better than chance, at 95 % for all of them together (Bonferroni)."""
-        return any(s.interval(1 - 0.05 / len(self.layers))[0] > 0.5 for s in self.separations[method])
+        """Whether a method is better than chance at any layer, by the intervals that hold for all of them at once."""
+        return any(self.interval(s)[0] > 0.5 for s in self.separations[method])
+
+    @property
+    def prompts(self) -> int:
+        """How many were held out in all."""
+        return next(iter(self.separations.values()))[0].prompts
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """By method, the largest first, the mean AUC over all layers, so that none is chosen."""
+        means = {method: float(np.mean([s.auc for s in line])) for method, line in self.separations.items()}
+        return dict(sorted(means.items(), key=lambda mean: -mean[1]))
+
+    def differences(self) -> dict[tuple[str, str], float]:
+        """By two methods, p of the paired difference of their mean AUCs over all layers, fold by fold (the corrected
+        resampled t-test); not corrected for how many there are. Empty for what was kept before.
+        """
+        folds = {method: np.mean([s.aucs for s in line], axis=0) for method, line in self.separations.items()}
+        if not all(np.size(found) > 1 for found in folds.values()):
+            return {}
+        return {(one, other): _apart(folds[one] - folds[other]) for one, other in combinations(folds, 2)}
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -95,6 +121,7 @@ class Comparison:
                 method: [{"auc": s.auc, "low": s.low, "high": s.high} for s in line]
                 for method, line in self.separations.items()
             },
+            "means": self.means,
         }
 
 
@@ -123,23 +150,43 @@ def compare(
     yield from read_all(model, dataset, layers, read, kept)
     if torch.equal(kept.positive[0], kept.negative[0]):
         raise InputError(f"Read at '{read.of(dataset)}', the answers of {dataset.name} do not differ; choose another.")
-    folds = _folds(dataset.pairs, min(FOLDS, prompts))
+    separations = yield from compared(dataset.pairs, kept.positive, kept.negative)
     names = list(METHODS)
-    cosines: dict[tuple[str, str], list[float]] = {(a, b): [] for i, a in enumerate(names) for b in names[i + 1 :]}
-    separations: dict[str, list[Separation]] = {name: [] for name in names}
-    progress = Progress(len(layers), "layers compared", len(layers) * len(names))
+    cosines: dict[tuple[str, str], list[float]] = {pair: [] for pair in combinations(names, 2)}
     for positive, negative in zip(kept.positive, kept.negative, strict=True):
-        directions = {}
-        for name in names:
-            yield progress
-            directions[name] = _direction(name, positive, negative, lines)
-            separations[name].append(separation(_aucs(name, positive, negative, lines, folds), prompts))
-            progress.advance(0, 1)
+        directions = {name: _direction(name, positive, negative, lines) for name in names}
         for (a, b), line in cosines.items():
             line.append(torch.cosine_similarity(directions[a], directions[b], dim=0).item())
-        yield progress.advance(1, 0)
+        yield Progress(len(layers), "layers compared", len(layers), len(layers))
+    folds = separations[names[0]][0].folds
     pairs = len(np.unique(lines))
-    return Comparison(dataset.name, pairs, len(folds), str(read.of(dataset)), tuple(layers), cosines, separations)
+    return Comparison(dataset.name, pairs, folds, str(read.of(dataset)), tuple(layers), cosines, separations)
+
+
+def compared(
+    pairs: Sequence[ContrastPair], positive: torch.Tensor, negative: torch.Tensor
+) -> Generator[Progress, None, dict[str, list[Separation]]]:
+    """By method, at each layer, how well it separates what was read at pairs that it was not made from: positive and
+    negative are [layers, pairs, hidden_size]. Yields `Progress`.
+    """
+    lines = np.array([pair.line for pair in pairs])
+    prompts = len(set(prompts_of(pairs)))
+    folds = _folds(pairs, min(FOLDS, prompts))
+    separations: dict[str, list[Separation]] = {name: [] for name in METHODS}
+    progress = Progress(len(positive), "layers compared", len(positive) * len(METHODS))
+    for at_positive, at_negative in zip(positive, negative, strict=True):
+        for name, line in separations.items():
+            yield progress
+            line.append(separation(_aucs(name, at_positive, at_negative, lines, folds), prompts))
+            progress.advance(0, 1)
+        yield progress.advance(1, 0)
+    return separations
+
+
+def _apart(differences: np.ndarray) -> float:
+    """p of paired differences of folds [folds], as `Separation.error` counts."""
+    found = separation(differences.tolist(), 0)
+    return float(2 * student.sf(abs(found.auc) / found.error, found.folds - 1)) if found.error else 1.0
 
 
 def _folds(pairs: Sequence[ContrastPair], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -174,4 +221,4 @@ def _aucs(
 def separation(aucs: Sequence[float], prompts: int) -> Separation:
     """Mean of the AUCs of folds with its error; so many prompts were held out in all of them together."""
     error = np.std(aucs, ddof=1) * np.sqrt(1 / len(aucs) + 1 / (len(aucs) - 1))
-    return Separation(float(np.mean(aucs)), float(error), len(aucs), prompts)
+    return Separation(float(np.mean(aucs)), float(error), len(aucs), prompts, tuple(map(float, aucs)))

@@ -93,6 +93,10 @@ def test_no_voice_is_named_by_a_reading_that_cannot_tell():
     assert not poor.trusted and poor.judge(np.array([[2.0], [0.0]]))[0].voice is None
     assert "AUC under 0.8 for joy against gloom 0.79 (0.60 to 0.95)" in poor.why_not_trusted
     assert reader(Share(0.8, 0.6, 0.95)).why_not_trusted == ""
+    few = reader(Share(1.0, 0.48, 1.0))  # of five prompts
+    assert (
+        not few.trusted and "AUC not told from chance for joy against gloom 1.00 (0.48 to 1.00)" in few.why_not_trusted
+    )
 
 
 def test_auc_of_known_cases():
@@ -124,7 +128,8 @@ def test_auc_and_its_interval_as_others_compute_them():
 
 def test_a_voice_that_is_planted_is_heard_and_one_that_is_turned_round_is_not():
     model = make_tiny("llama")
-    data = HeldOut(pairs("Joy, joy, joy!", "A plain answer."))
+    sixth = ContrastPair("And the rain?", "Joy, joy, joy!", "A plain answer.", 6)
+    data = HeldOut([*pairs("Joy, joy, joy!", "A plain answer."), sixth])
 
     def mean(prompt, answer):
         whole = with_answer(model.tokenizer, ask(model.tokenizer, prompt), answer)

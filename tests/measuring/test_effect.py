@@ -44,6 +44,8 @@ def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
     assert found.kl == pytest.approx(scores.kl[1].mean().item(), rel=1e-5)
     assert any(isinstance(event, Progress) for event in events)
     assert finish(measure(tiny_llama, PLANTED, planted, 3, -1.0, OWN)).grade == "effect"
+    turned = finish(measure(tiny_llama, PLANTED, replace(planted, layers={3: -planted.at(3)}), 3, 1.0, OWN))
+    assert turned.grade == "effect" and str(turned).startswith("A backwards effect. On 8 held-out prompts")
     null = replace(planted, layers={3: random_vectors(planted.at(3), 3, seed=9)[2]})
     nothing = finish(measure(tiny_llama, PLANTED, null, 3, 1.0, OWN))
     assert nothing.grade == "none shown" and str(nothing).startswith("No effect is shown. On 8 held-out prompts")

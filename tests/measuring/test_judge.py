@@ -103,7 +103,8 @@ def test_scores_come_back_to_their_multipliers():
     )
     assert clear.startswith("Against the unsteered answers the score changes by +3.50") and "Not judged" not in clear
     alike = unblinded(many, {place: float(place % 2) for place in range(len(many))})
-    assert in_words(alike).startswith("No multiplier changes the score clearly")
+    assert in_words(alike).startswith("No multiplier changes the score clearly, corrected over the multipliers.")
+    assert [(level.compared, level.p) for level in found] == [(3, 1), (0, None), (4, 1)], "too few questions"
     assert in_words([]) == "Nothing is scored yet."
     only = unblinded(REPLIES, {1: 5.0})
     assert "nothing to compare" in in_words(only)

@@ -62,11 +62,13 @@ def test_numbers_are_those_of_a_direct_score_in_both_letter_orders(tiny_llama):
 
 def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):
     found = finish(examine(tiny_llama, request_for(questions().first(8), controls=2), vector(tiny_llama, 30.0)))
+    p = [paired for row in found.rows[1:] for paired in (row.p_accuracy, row.p_probability)]
+    assert len(p) == 4 and all(0 <= one <= 1 for one in p) and found.rows[0].p_accuracy is None
     assert not found.answers
     assert str(found).startswith("This test cannot show a loss: unsteered, the model answers no better than chance")
 
 
-def answered(multiplier, accuracy, change, random, probability=0.8):
+def answered(multiplier, accuracy, change, random, probability=0.8, p=0.01):
     changed = Estimate(change, change - 0.05, change + 0.05)
     return KnowledgeLevel(
         multiplier=multiplier,
@@ -77,6 +79,8 @@ def answered(multiplier, accuracy, change, random, probability=0.8):
         random=random,
         mass=0.9,
         kl=0.1,
+        p_accuracy=p,
+        p_probability=p,
     )
 
 
@@ -91,7 +95,7 @@ def test_what_is_lost_is_said_beside_random_vectors():
     unsteered, down, up, half = str(found).splitlines()
     assert unsteered.startswith("Unsteered: 90% of 40 questions of test right (85% to 95%)")
     assert down.startswith("Layer 2, × -1 costs capability: accuracy -30 points (-35 to -25)")
-    assert down.endswith("change accuracy by -10 to +0, so it is this direction and not its length.")
+    assert down.endswith("change accuracy by -10 to +0, none as much.")
     assert up.endswith("change accuracy by -25 to +0, as much.")
     assert half.startswith("Layer 2, × 0.5: no loss of capability is shown (one of 6 points or less is not ruled out)")
     alike = Estimate(0.0, -math.inf, math.inf)
@@ -99,6 +103,9 @@ def test_what_is_lost_is_said_beside_random_vectors():
     none = str(replace(found, rows=(rows[0], same))).splitlines()[1]
     assert "no loss of capability is shown (one of any size is not ruled out): accuracy +0 points (none)" in none
     assert not replace(found, rows=(answered(0.0, 0.54, 0.0, None), *rows[1:])).answers
+    listed = replace(found, rows=(rows[0], answered(-1.0, 0.8, -0.06, None, p=0.06)))
+    assert "no loss of capability is shown (one of 11 points" in str(listed), "clear alone, not among all multipliers"
+    assert str(replace(found, questions=7)).startswith("Not judged: 7 questions are too few for a verdict")
 
 
 def test_what_is_no_test_of_knowledge_is_refused(tiny_llama):

@@ -82,11 +82,18 @@ def test_what_was_stopped_goes_on(asked, found, monkeypatch):
     assert finish(answer(model, vector, other, None, rest)).replies != rest.replies
 
 
-def made(*levels, voices=None):
-    """Answers of which KL and perplexity are known, by multiplier; two questions each."""
+def kl_of(mean, number):
+    """Of the questions by their number, a little apart."""
+    return [mean + 0.001 * (-1) ** number if mean else mean]
+
+
+def made(*levels, voices=None, count=8):
+    """Answers of which KL and perplexity are known, by multiplier, to so many questions."""
     replies = tuple(
-        Reply(question, multiplier, "text", 4, 0.0, perplexity, kl, *((1.0, voice) if voices else ()))
-        for question in QUESTIONS[:2]
+        Reply(
+            f"{number}?", multiplier, "text", 4, 0.0, perplexity, *kl_of(kl, number), *((1.0, voice) if voices else ())
+        )
+        for number in range(count)
         for (multiplier, kl, perplexity), voice in zip(levels, voices or levels, strict=True)
     )
     reading = voices and {"trusted": True}
@@ -95,15 +102,26 @@ def made(*levels, voices=None):
 
 def test_the_safe_multiplier():
     """The largest with KL under 0.5 and perplexity under twice the unsteered, all smaller ones being so too."""
-    found = made((-1, 0.1, 30.0), (0, 0.0, 10.0), (0.5, 0.2, 11.0), (1, 0.49, 19.9), (2, 0.5, 12.0), (3, 0.1, 10.0))
-    assert found.safe == (0.0, 1.0) and "Safe on these 2 questions: multipliers up to 1 (" in found.verdict
+    found = made((-1, 0.1, 30.0), (0, 0.0, 10.0), (0.5, 0.2, 11.0), (1, 0.49, 19.8), (2, 0.5, 12.0), (3, 0.1, 10.0))
+    assert found.safe == (0.0, 1.0) and "Safe on such questions: multipliers up to 1 (" in found.verdict
     assert made((-1, 0.1, 12.0), (0, 0.0, 10.0), (1, 0.1, 12.0)).safe == (-1, 1)
     assert "none" in made((0, 0.0, 10.0), (1, 0.9, 12.0)).verdict
-    assert found.levels[0] == Level(-1, 2, 0.0, pytest.approx(30), 0.1, None, None)
+    assert found.levels[0] == Level(-1, 8, 0.0, pytest.approx(30), pytest.approx(0.1), None, None)
+    few = made((0, 0.0, 10.0), (1, 0.1, 12.0), count=7)
+    assert few.safe == (0, 0) and few.verdict.startswith("What is safe is not judged: 7 questions are too few")
+    # The mean lies under the limit, its interval does not.
+    uneven = tuple(
+        dataclasses.replace(reply, kl=2.4 if reply.question == "0?" else 0.1) if reply.multiplier else reply
+        for reply in made((0, 0.0, 10.0), (1, 0.1, 12.0)).replies
+    )
+    uneven = dataclasses.replace(found, replies=uneven)
+    assert uneven.levels[1].kl < 0.5 and uneven.safe == (0, 0)
+    nothing = tuple(dataclasses.replace(reply, kl=0.0) for reply in made((0, 0.0, 10.0), (0.1, 0, 10.0)).replies)
+    assert dataclasses.replace(found, replies=nothing).safe == (0, 0.1), "the same answers cost nothing"
 
 
 def test_the_share_in_which_the_voice_is_heard():
-    found = made((0, 0.0, 10.0), (1, 0.1, 10.0), voices=("neither", "A"))
+    found = made((0, 0.0, 10.0), (1, 0.1, 10.0), voices=("neither", "A"), count=2)
     assert [level.spoken.value for level in found.levels] == [0, 1]
     assert found.levels[1].spoken.low == pytest.approx(0.158, abs=0.001), "two coins"
     assert "joy is heard: × 0 0.00 (0.00 to 0.84), × 1 1.00 (0.16 to 1.00)" in found.verdict

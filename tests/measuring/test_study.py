@@ -6,14 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.nulls.studies import simulate
 from caa_core.cli.main import main
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study import size, study
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
+from caa_core.measuring.study import StudyRequest, size, study
+from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow, graded
 from caa_core.metrics.controls import random_controls, shuffled_controls
-from caa_core.metrics.estimates import Estimate, mean_of
+from caa_core.metrics.estimates import mean_of
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
 from caa_core.steering.interventions import Positions, Steer
@@ -96,6 +99,10 @@ def test_one_factor_at_a_time_is_part_of_the_grid(tiny_llama, grid):
 
 ONE_TOKEN = [ContrastPair(q, "!", ".", i) for i, q in enumerate(QUESTIONS, 1)]
 EXCLAIMED = Dataset("exclaimed", "", "", tuple(ONE_TOKEN))
+# What a vector is made from: where all pairs are alike, one from shuffled labels is the vector itself, or its opposite.
+VARIED = Dataset(
+    "varied", "", "", tuple(replace(pair, negative=word) for pair, word in zip(ONE_TOKEN, "abcdefgh", strict=True))
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,40 +114,60 @@ def echo():
 def test_the_one_position_that_carries_a_planted_effect_is_found(echo):
     """An answer of one token is predicted at the prompt's last token; the last layer does nothing elsewhere."""
     levels = {"positions": ["after-prompt", "index:-2", "generated"], "reads": ["last"], "cues": ["none"]}
-    found = finish(study(echo, asked(EXCLAIMED, EXCLAIMED, [3], **levels)))
+    found = finish(study(echo, asked(VARIED, EXCLAIMED, [3], **levels)))
     rows = {row.arm.positions: row for row in found.rows if row.multiplier == 1 and row.arm.read == "answer-mean"}
-    assert rows["after-prompt"].effect is True and rows["after-prompt"].verdict == "An effect"
+    assert rows["after-prompt"].effect is True and rows["after-prompt"].grade == "effect"
+    assert rows["after-prompt"].verdict.startswith("An effect, with the vector (p = 0.0")
     for elsewhere in ("index:-2", "generated"):
-        assert rows[elsewhere].effect is False and rows[elsewhere].changes == pytest.approx([0.0] * 8, abs=1e-6)
+        row = rows[elsewhere]
+        assert (row.effect, row.grade, row.p) == (False, "none shown", 1)
+        assert row.changes == pytest.approx([0.0] * 8, abs=1e-6)
     furthest, alone, read, norms = found.answers
     assert furthest.startswith("The steered position after-prompt moves the answers furthest, +")
-    assert "no effect: " in furthest and "generated" in furthest.partition("no effect: ")[2]
-    assert alone.startswith("Steering the second last token of the prompt alone has no effect: ")
-    assert "and so does" in read and "the same thing here" in read  # an answer's only token is its last
+    assert "clearly less than after-prompt: " in furthest
+    assert "generated" in furthest.partition("no effect is shown: ")[2]
+    assert alone.startswith("Steering the second last token of the prompt alone is not shown to have an effect: ")
+    assert "the same thing here" in read  # an answer's only token is its last
     assert norms.startswith("Norms of their vectors: answer-mean ")
+
+
+def test_estimates_are_the_slopes_of_what_is_measured(echo):
+    """Of every arm, with the norm of the base's vector: nats a token, and of letters log odds."""
+    few = {"multipliers": [-0.01, 0.01], "positions": ["all"], "cues": ["none", "Answer:"], "controls": 1}
+    found = finish(study(echo, asked(VARIED, EXCLAIMED, [2, 3], reads=["last", "-2"], **few)))
+    assert len({row.arm for row in found.rows}) == 4 and found.left_out
+    for row in found.rows:
+        assert row.difference.value / row.multiplier == pytest.approx(row.estimate, rel=0.05, abs=1e-4)
+    pairs = replace(LETTERS, pairs=tuple(replace(pair, line=i) for i, pair in enumerate(A_HEAVY.pairs)))
+    few["multipliers"] = [-0.001, 0.001]
+    for row in finish(study(echo, asked(pairs, A_HEAVY, [2], reads=["letter"], **few))).rows:
+        slope = row.difference.value / row.multiplier / (row.unsteered * (1 - row.unsteered))
+        assert slope == pytest.approx(row.estimate, rel=0.1, abs=0.01)
 
 
 def test_a_planted_null_is_said_in_plain_words(echo):
     null = replace(EXCLAIMED, pairs=tuple(replace(pair, positive="a", negative="o") for pair in ONE_TOKEN))
     found = finish(study(echo, asked(null, EXCLAIMED, [3], positions=["all"], reads=["last"])))
     assert not any(row.works for row in found.rows)
-    assert found.answers[0].startswith("No steered position has an effect")
-    assert any(sentence.startswith("No cue brings an effect") for sentence in found.answers)
+    assert {row.grade for row in found.rows} == {"none shown"}
+    assert found.answers[0].startswith("No steered position is shown to have an effect")
+    assert any(sentence.startswith("No cue is shown to bring an effect") for sentence in found.answers)
 
 
 def test_an_effect_the_other_way_does_not_count_as_working(echo):
     turned = replace(EXCLAIMED, pairs=tuple(replace(p, positive=".", negative="!") for p in ONE_TOKEN))
     levels = {"positions": ["all"], "reads": ["last"], "cues": ["none"]}
-    found = finish(study(echo, asked(EXCLAIMED, turned, [3], multipliers=[1], **levels)))
-    assert {row.verdict for row in found.rows} == {"An effect, but the other way"}
-    assert found.answers[0].startswith("No steered position has an effect the way it should on this model")
+    found = finish(study(echo, asked(VARIED, turned, [3], multipliers=[1], **levels)))
+    assert all(row.verdict.startswith("A backwards effect, against the vector (p = ") for row in found.rows)
+    assert all(row.effect for row in found.rows)
+    assert found.answers[0].startswith("No steered position is shown to have an effect the way it should on this model")
 
 
 def test_below_eight_prompts_rows_have_figures_and_no_verdict(echo):
     """A copy of a prompt is no other one."""
     seven = replace(EXCLAIMED, pairs=(*EXCLAIMED.pairs[:7], replace(EXCLAIMED.pairs[0], line=99)))
     levels = {"positions": ["after-prompt", "all"], "reads": ["last"], "cues": ["none"]}
-    found = finish(study(echo, asked(EXCLAIMED, seven, [3], **levels)))
+    found = finish(study(echo, asked(VARIED, seven, [3], **levels)))
     said = "Not judged: 7 prompts are too few for a verdict, which takes at least 8"
     assert {(row.effect, row.verdict, row.items) for row in found.rows} == {(None, said, 8)}
     assert found.answers == [f"{said}."] and found.rows[0].difference.value
@@ -219,12 +246,27 @@ def test_what_is_known_is_not_computed_again(tiny_llama, grid):
         assert one.arm == other.arm and one.changes == pytest.approx(other.changes, abs=1e-5)
 
 
-def test_fewer_controls_than_twenty_call_nothing_an_effect(echo):
-    request = asked(EXCLAIMED, EXCLAIMED, [3], multipliers=[1], positions=["all"], controls=5)
-    found = finish(study(echo, request))
-    assert not any(row.effect for row in found.rows)
-    assert any(row.verdict == "Not judged: that takes 20 controls of each kind beside it" for row in found.rows)
-    assert found.answers == ["Nothing is called an effect without 20 controls of each kind beside it."]
+def test_without_controls_and_from_few_pairs_nothing_is_judged(echo):
+    few = {"multipliers": [1], "positions": ["all"], "reads": ["last"], "cues": ["none"]}
+    for request, why in (
+        (asked(VARIED, EXCLAIMED, [3], controls=0, **few), "Not judged: that takes controls beside it"),
+        (
+            asked(VARIED.first(5), EXCLAIMED, [3], controls=2, **few),
+            "Not judged: vectors from 5 prompts are not told from shuffled labels; it takes 6",
+        ),
+    ):
+        found = finish(study(echo, request))
+        assert {(row.effect, row.grade, row.p, row.verdict) for row in found.rows} == {(None, "", None, why)}
+        assert found.answers == [f"{why}."]
+
+
+def test_exact_controls_may_contradict_an_effect():
+    row = replace(told_rows(none=(0.9, 1.0) * 4)[0], random=(-2.0, 2.0))
+    said = graded(row, 0.9, 0.002, choices=False)
+    assert (said.grade, said.effect) == ("not decided", None) and "random vectors reach as far" in said.verdict
+    assert graded(replace(row, random=None), 0.9, 0.002, choices=False).grade == "effect"
+    assert graded(row, 0.1, 0.5, choices=False).grade == "not decided"  # nine times what it is to first order
+    assert graded(row, 0.9, 0.5, choices=False).verdict.startswith("None shown: ")
 
 
 def test_a_study_can_be_kept(grid):
@@ -235,18 +277,18 @@ def test_a_study_can_be_kept(grid):
         Study.of({"rows": 3})
 
 
-def told(**pushes):
-    """What is said of cues, each with the changes of its items."""
-    rows = [
+def told_rows(**changes):
+    """Rows of cues by the changes of their items."""
+    return [
         StudyRow(
             arm=StudyArm(cue=cue),
             layer=1,
             multiplier=1.0,
-            items=4,
+            items=len(of_items),
             norm=1.0,
             unsteered=0.5,
             steered=0.5,
-            difference=Estimate(float(np.mean(c)), 0.0, 0.0),
+            difference=mean_of(np.array(of_items)),
             as_given=0.0,
             random=None,
             shuffled=None,
@@ -254,23 +296,54 @@ def told(**pushes):
             mass_unsteered=None,
             mass=None,
             kl=0.0,
-            effect=works,
+            effect=None,
             verdict="",
-            changes=tuple(c),
+            changes=tuple(of_items),
         )
-        for cue, (works, *c) in pushes.items()
+        for cue, of_items in changes.items()
     ]
-    return Study(tuple(rows), StudyArm(), len(rows), "", 4, (), ()).answers[-1]
+
+
+def told(p, **changes):
+    """What is said of cues by their p among controls and the changes of their items."""
+    rows = [graded(row, row.difference.value, p[row.arm.cue], choices=False) for row in told_rows(**changes)]
+    return Study(tuple(rows), StudyArm(), len(rows), "", 8, (), ()).answers[-1]
 
 
 def test_whether_a_cue_is_needed_is_said_with_its_numbers():
-    small, large = (0.1, 0.11, 0.09, 0.1), (0.3, 0.31, 0.3, 0.29)
-    text = told(none=(False, 0.0, 0.01, 0.0, 0.01), word=(True, *large))
-    assert text.startswith("It needs a cue: without one there is no effect, +0.005 (") and "with word, +0.300" in text
-    text = told(none=(True, *small), word=(True, *large), other=(False, 0.0, 0.0, 0.0, 0.0))
-    assert text.startswith("It needs no cue: without one it is +0.100 (")
-    assert "more with word +0.300; less with other +0.000." in text
-    assert "do not change that clearly: word" in told(none=(True, *small), word=(True, *small[::-1]))
+    noise = np.array([0.02, -0.03, 0.01, -0.01, 0.03, -0.02, 0.0, 0.01])
+    nothing, small, large = 0.005 + noise, 0.1 + noise[::-1], 0.3 + 2 * noise
+    text = told({"none": 0.4, "word": 0.01}, none=nothing, word=large)
+    assert text.startswith("It needs a cue: without one it is +0.006 (") and ", and no effect is shown; with" in text
+    assert "apart by +0.296 (" in text
+    # Called an effect with it and not without, and yet no more than without.
+    text = told({"none": 0.06, "word": 0.04}, none=small, word=small[::-1])
+    assert text.startswith("Whether it needs a cue is not decided: an effect is shown with word, +0.101 (")
+    assert text.endswith("and none is shown.")
+    # Controls reach as far as it does without, but its interval leaves 0 out.
+    assert told({"none": 0.2, "word": 0.01}, none=small, word=large).startswith("Whether it needs a cue is not decided")
+    text = told({"none": 0.01, "word": 0.01, "other": 1}, none=small, word=large, other=nothing)
+    assert text.startswith("It needs no cue: without one it is +0.101 (")
+    assert "clearly more with word +0.302; clearly less with other +0.006." in text
+    text = told({"none": 0.01, "word": 0.01}, none=small, word=small[::-1])
+    assert "not told apart from that: word" in text
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.8, 1.5])
+def test_where_arms_are_alike_none_is_called_needed_or_best(effect):
+    """Cues that all do the same, whatever that is: at the edge of what is told from controls, some of them are called
+    an effect and others are not.
+    """
+    said = simulate(200, prompts=12, arms=4, effects=[effect] * 4)
+    assert said["needs a cue"] <= 0.05 and said["furthest"] <= 0.07
+    if not effect:
+        assert said["an effect"] <= 0.07
+
+
+def test_where_arms_differ_that_is_said():
+    said = simulate(40, prompts=16, arms=4, effects=[0, 3, 3, 3])
+    assert said["needs a cue"] >= 0.8 and said["furthest"] <= 0.07
+    assert simulate(40, prompts=16, arms=4, effects=[1, 1, 1, 4])["furthest"] >= 0.8
 
 
 def test_a_study_on_the_command_line(capsys, tmp_path):

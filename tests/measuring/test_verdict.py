@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.nulls import on_model
+from benchmarks.nulls.measure import on_model
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError

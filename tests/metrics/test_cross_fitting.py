@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.nulls import simulate
+from benchmarks.nulls.measure import simulate
 from caa_core.metrics.cross_fitting import (
     EFFECT,
     NONE_SHOWN,

@@ -10,7 +10,8 @@ def test_answers_as_files(tmp_path):
     told, rows, page = files(report_of(open_questions(0.25, 4), scores), tmp_path)
     assert [row["score_person"] for row in told["answers"][:3]] == [None, 3.0, 8.0]
     assert "score_judge" not in told["answers"][0]
-    assert told["scores"]["person"][1]["change"]["value"] == 5.0 and told["safe_multiplier"] == 1
+    assert told["scores"]["person"][1]["change"]["value"] == 5.0 and told["safe_multiplier"] == 0
+    assert told["verdict"].startswith("What is safe is not judged: 4 questions are too few")
     assert len(rows) == 12 and rows[0]["question"] == "'=1+1", "a formula is none any more"
     assert "&lt;script&gt;alert(1)" in page and "Scores of a person" in page
 

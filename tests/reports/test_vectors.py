@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from caa_core.reports.vectors import cosines_by_layer, norms_by_layer, separations_by_layer
+from caa_core.reports.vectors import comparison_in_words, cosines_by_layer, norms_by_layer, separations_by_layer
 from caa_core.vectors.method_comparison import Comparison, Separation
 from caa_core.vectors.vector import Provenance, SteeringVector
 
@@ -44,3 +46,18 @@ def test_separations_have_bands(comparison):
 
 def test_cosines(comparison):
     assert line(cosines_by_layer(comparison), "mean-difference / pca") == ([1, 3], [0.5, -0.2])
+
+
+def test_which_method_is_best_is_said_where_it_is_told_from_each_other(comparison):
+    few = {"mean-difference": [Separation(1.0, 0.0, 4, 7)] * 2}
+    text = comparison_in_words(replace(comparison, separations=few))
+    assert " to 1.00) at layers 1, 3, **not told from chance**" in text
+    assert "is not judged: 7 prompts are too few for a verdict" in text
+    folds = [0.9, 0.92, 0.88, 0.91, 0.93]
+    close, far = (tuple(fold - less for fold in folds) for less in (0, 0.3))
+    apart = (far[0] - 0.01, *far[1:])
+    one, other = ([Separation(sum(aucs) / 5, 0.03, 5, 400, aucs)] * 2 for aucs in (close, apart))
+    text = comparison_in_words(replace(comparison, separations={"probe": other, "pca": one}))
+    assert "Over all layers PCA of the differences tells them apart best, by its paired differences" in text
+    alike = comparison_in_words(replace(comparison, separations={"probe": one, "pca": one}))
+    assert "Which method tells them apart best is not decided. Mean AUC over all layers: " in alike

@@ -6,11 +6,13 @@ import pytest
 import torch
 from sklearn.model_selection import GroupKFold
 
+from benchmarks.nulls.methods import simulate
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.progress import finish
-from caa_core.vectors.method_comparison import Comparison, _aucs, compare, separation
+from caa_core.reports.vectors import best_method
+from caa_core.vectors.method_comparison import Comparison, _aucs, compare, compared, separation
 from caa_core.vectors.methods import METHODS
 from tests.helpers.data import LETTERS, TEXTS
 
@@ -42,7 +44,7 @@ def test_the_auc_is_that_of_held_out_answers():
 def test_the_interval_covers_what_it_should():
     """Of noise, the interval leaves out one half in about one of twenty; a plain bootstrap did so in one of six."""
     random = np.random.default_rng(1)
-    found = [held_out(*noise(random, 40)) for _ in range(100)]
+    found = [held_out(*noise(random, 40)) for _ in range(40)]
     outside = np.mean([not s.low <= 0.5 <= s.high for s in found])
     assert outside < 0.1
 
@@ -57,9 +59,36 @@ def test_the_best_of_many_layers_of_noise_is_not_called_better_than_chance():
     random = np.random.default_rng(2)
     called = []
     for _ in range(10):
-        line = [held_out(*noise(random, 24), folds=5) for _ in range(12)]
-        called.append(Comparison("noise", 24, 5, "last", tuple(range(12)), {}, {"pca": line}).surely("pca"))
-    assert np.mean(called) < 0.15
+        line = [held_out(*noise(random, 24)) for _ in range(8)]
+        called.append(Comparison("noise", 24, 10, "last", tuple(range(8)), {}, {"pca": line}).surely("pca"))
+    assert np.mean(called) <= 0.07
+
+
+def test_of_methods_that_are_alike_none_is_called_best():
+    random = np.random.default_rng(3)
+    called = []
+    for folds in random.normal(0.7, 0.1, (300, 4, 10)):
+        alike = {name: [separation(line, 40)] for name, line in zip(METHODS, folds, strict=True)}
+        called.append(bool(best_method(Comparison("alike", 40, 10, "last", (0,), {}, alike))))
+    assert np.mean(called) <= 0.05
+    assert simulate(1, prompts=8, layers=1, size=8) == {"better than chance": 0, "best": 0}
+
+
+def test_a_method_that_is_better_than_each_other_one_is_called_best():
+    """Of a signal in one of many directions the first pair tells little."""
+    random = np.random.default_rng(5)
+    pairs = [ContrastPair(f"Question {n}?", "yes", "no", n) for n in range(40)]
+    positive, negative = torch.from_numpy(random.standard_normal((2, 1, 40, 100))).float()
+    positive[..., 0] += 3
+    separations = finish(compared(pairs, positive, negative))
+    found = Comparison("planted", 40, 10, "last", (0,), {}, separations)
+    p = found.differences()
+    assert len(p) == 6 and p["mean-difference", "single"] < 0.01
+    assert next(iter(found.means)) == max(found.means, key=found.means.get)
+    two = {name: separations[name] for name in ("mean-difference", "single")}
+    assert best_method(Comparison("planted", 40, 10, "last", (0,), {}, two)) == "mean-difference"
+    before = {name: [replace(one, aucs=()) for one in line] for name, line in two.items()}
+    assert best_method(Comparison("planted", 40, 10, "last", (0,), {}, before)) == ""
 
 
 def test_a_behaviour_is_separated_and_noise_is_not(tiny_llama):

@@ -18,6 +18,7 @@ from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.text import spans
+from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.grid import whole
@@ -25,18 +26,14 @@ from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
+from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines_by_layer, separations_by_layer
+from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
 
 PANEL = "generate"
 COMPARISON = "generate-compare"
-METHOD_LABELS = {
-    MEAN_DIFFERENCE: "mean difference",
-    "pca": "PCA of the differences",
-    "probe": "logistic probe",
-    "single": "first pair alone (ActAdd)",
-}
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -168,7 +165,7 @@ class MethodComparison(Experiment[ExtractionRequest]):
         return {
             self.data: json_download(session, "methods compared", found.summary()),
             self.compared: gr.Accordion(visible=True),
-            self.verdict: _verdict(found),
+            self.verdict: comparison_in_words(found, plain),
             self.separations: separations_by_layer(found),
             self.cosines: cosines_by_layer(found),
         }
@@ -188,23 +185,3 @@ def _unpack(kept: Any) -> Comparison:
         return Comparison(**{**kept, "layers": layers, "cosines": cosines, "separations": separations})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("The comparison that was kept cannot be read.") from error
-
-
-def _verdict(found: Comparison) -> str:
-    """What the comparison says, in words."""
-    lines = [
-        f"{plain(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}'; directions made from "
-        f"{found.folds - 1} of {found.folds} parts and tried on the one left out. Where each method tells held-out "
-        "answers apart best, by the lower end of the 95 % interval:",
-        "",
-    ]
-    for method in found.separations:
-        best, layers = found.best(method)
-        chance = "" if found.surely(method) else ", **not surely better than chance** (over all layers looked at)"
-        lines.append(
-            f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({best.low:.2f} to {best.high:.2f}) at {spans(layers)}"
-            + chance
-        )
-    return "\n".join(
-        [*lines, "", "Telling answers apart is not steering: a layer that separates best may steer little."]
-    )

@@ -11,6 +11,8 @@ from caa_core.errors import InputError
 from caa_core.measuring.inspection import Alignment
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import Proposal, Verdict
+from caa_core.metrics.correction import holm
+from caa_core.metrics.cross_fitting import EFFECT, LEVEL, UNDECIDED
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.vectors.geometry import Scatter
 from caa_core.vectors.vector import SteeringVector, assemble
@@ -118,6 +120,27 @@ class Replication:
         shared = len(layers) > 1 and all(middle in found.vector.layers for found in self.findings)
         return middle if shared else None
 
+    @property
+    def corrected(self) -> dict[str, tuple[float, str]]:
+        """By behaviour with a graded verdict its p, corrected over all of these (Holm), and the grade that it leaves:
+        an effect that is not told from controls among so many is not decided.
+        """
+        judged = [(one.name, one.verdict) for one in self.findings if one.verdict and one.verdict.grade]
+        judged = [(name, verdict) for name, verdict in judged if verdict.p is not None]
+        adjusted = holm([verdict.p or 0.0 for _, verdict in judged]).tolist()
+        return {
+            name: (p, UNDECIDED if verdict.grade == EFFECT and p > LEVEL else verdict.grade)
+            for (name, verdict), p in zip(judged, adjusted, strict=True)
+        }
+
+    @property
+    def screen(self) -> str:
+        """What verdicts come to beside each other, in words; empty where there are not two."""
+        if len(self.corrected) < 2:
+            return ""
+        told = ", ".join(f"{name} {grade} (p = {p:.2g})" for name, (p, grade) in self.corrected.items())
+        return f"Corrected over these {len(self.corrected)} behaviours (Holm): {told}."
+
     def pack(self) -> dict[str, Any]:
         """All of it as plain data; `unpack` reads it back."""
         return {**plain(self, without=["findings"]), "findings": [found.pack() for found in self.findings]}
@@ -135,6 +158,7 @@ class Replication:
         """As plain data."""
         return {
             "behaviours": [found.summary() for found in self.findings],
+            "corrected": {name: {"p": p, "grade": grade} for name, (p, grade) in self.corrected.items()},
             "asked": list(self.asked),
             "settings": self.settings,
             "provenance": self.provenance,

@@ -27,7 +27,7 @@ def report_of(found: Replication) -> Report:
         data=found.summary(),
         settings=_settings(found),
         provenance=_provenance(found),
-        text="\n\n".join(map(_text, found.findings)),
+        text="\n\n".join([*map(_text, found.findings), *filter(None, [found.screen])]),
     )
 
 
@@ -53,7 +53,8 @@ def _rows(found: Replication) -> list[dict[str, Any]]:
 def sections(found: Replication) -> list[Section]:
     """Words, figures and tables of all behaviours."""
     findings = found.findings
-    parts = [Section("What was found", "\n\n".join(f"{one.name}. {one.conclusion}" for one in findings))]
+    said = [f"{one.name}. {one.conclusion}" for one in findings]
+    parts = [Section("What was found", "\n\n".join([*said, *filter(None, [found.screen])]))]
     if found.asked[len(findings) :]:
         missing = ", ".join(found.asked[len(findings) :])
         parts.append(Section("Not measured", f"The run was stopped before these: {missing}."))

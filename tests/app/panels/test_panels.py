@@ -301,7 +301,7 @@ def test_a_study_is_shown_and_comes_back_after_a_restart(tiny_folder, tmp_path):
     asked = {"study_layers": "1,2", "study_multipliers": "-1,1", "study_most": 3, "study_controls": 2}
     page.run("run", "study-status", **asked)
     assert page["study-status"] == "Measured 36 of 36 cells."
-    assert "- Layer 2. Not judged: 3 prompts are too few for a verdict" in page["study-answers"]
+    assert "- Not judged: 3 prompts are too few for a verdict" in page["study-answers"]
     assert "Left out: Read position last\\-prompt: " in page["study-answers"]
     with pytest.raises(gr.Error, match="no layer 9"):
         page.run("run", "study-status", study_layers="9")

@@ -11,8 +11,12 @@ from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
 from caa_core.measuring.requests import EvaluationRequest
+from caa_core.measuring.verdict import Verdict
+from caa_core.metrics.cross_fitting import EFFECT, NONE_SHOWN, UNDECIDED
+from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import Progress, finish
+from caa_core.reports.paper.report import report_of
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
@@ -193,3 +197,22 @@ def test_experiments_by_name():
     assert parse_experiments("") == EXPERIMENTS and parse_experiments("transfer, layers") == ("layers", "transfer")
     with pytest.raises(InputError, match="no experiment 'pca': choose some of layers"):
         parse_experiments("pca")
+
+
+def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
+    """What is told from controls by itself need not be among many."""
+    (one, *_) = found.findings
+
+    def named(name, p, grade):
+        verdict = Verdict(1, 1.0, None, 9, Estimate(0.3, 0.1, 0.5), 0.3, None, None, 999, "m", "", grade=grade, p=p)
+        return replace(one, name=name, verdict=verdict)
+
+    several = [named("a", 0.002, EFFECT), named("b", 0.03, EFFECT), named("c", 0.6, NONE_SHOWN)]
+    few = replace(found, findings=(*several, replace(named("d", 0.9, ""), verdict=None)))
+    grades = {name: (round(p, 6), grade) for name, (p, grade) in few.corrected.items()}
+    assert grades == {"a": (0.006, EFFECT), "b": (0.06, UNDECIDED), "c": (0.6, NONE_SHOWN)}
+    told = "a effect (p = 0.006), b not decided (p = 0.06), c none shown (p = 0.6)"
+    assert few.screen == f"Corrected over these 3 behaviours (Holm): {told}."
+    assert report_of(few).text.endswith(few.screen)
+    assert few.summary()["corrected"]["b"] == {"p": pytest.approx(0.06), "grade": UNDECIDED}
+    assert replace(found, findings=(several[0],)).screen == ""

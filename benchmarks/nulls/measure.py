@@ -1,13 +1,10 @@
-"""How often each sentence is said of vectors that have no effect, and of vectors that have one.
-
-    python -m benchmarks.nulls [--runs N] [--vectors N] [--model MODEL] [NAME ...]
+"""What Measure says of vectors without effect, and of vectors that have one.
 
 Vectors without effect are drawn as the controls are, so each has one of its own by chance; in the simulation `spread`
-says how far apart these lie, in standard deviations between items. On the model they are drawn for each of the presets
-NAME, with its vector's norm at every layer: at random, and from its pairs with labels exchanged by coins.
+says how far apart these lie, in standard deviations between items. On the model they are drawn with the norm of a
+preset's vector at every layer: at random, and from its pairs with labels exchanged by coins.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,8 +30,7 @@ from caa_core.metrics.cross_fitting import (
 )
 from caa_core.metrics.estimates import means_of
 from caa_core.metrics.items import Items, choose_items
-from caa_core.model.catalog import DEFAULT_MODEL
-from caa_core.model.loading import SteerableModel, load
+from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish
 from caa_core.vectors.extraction import preset_vector
 from caa_core.vectors.vector import SteeringVector
@@ -124,34 +120,3 @@ def _shuffled(vector: SteeringVector, stands_on: Ground, count: int) -> Iterator
         means = torch.nn.functional.normalize(differences.mean_with(signs), dim=-1)
         layers = {layer: mean * vector.norm(layer) for layer, mean in zip(stands_on.layers, means, strict=True)}
         yield replace(vector, layers=layers)
-
-
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000, help="of the simulation; 0 for none")
-    parser.add_argument("--vectors", type=int, default=200, help="of each kind, on the model; 0 for none")
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("names", nargs="*", default=["joy", "formal", "refusal", "joy:ab"], metavar="NAME")
-    options = parser.parse_args()
-    if options.runs:
-        print("| prompts | spread | effect | said |\n| --- | --- | --- | --- |")
-        for effect in (0.0, 1.5):
-            for prompts in (8, 20, 40):
-                for spread in (0.0, 0.3, 0.6):
-                    said = simulate(options.runs, prompts, spread, effect)
-                    print(f"| {prompts} | {spread} | {effect} | {_in_words(said)} |", flush=True)
-    if options.vectors:
-        model = load(options.model, "float32")
-        print("\n| items | vectors | said |\n| --- | --- | --- |")
-        for name in options.names:
-            for kind, said in on_model(model, name, options.vectors).items():
-                print(f"| {name} | {options.vectors} {kind} | {_in_words(said)} |", flush=True)
-
-
-def _in_words(said: dict[str, float]) -> str:
-    return ", ".join(f"{sentence} {share:.1%}" for sentence, share in said.items())
-
-
-if __name__ == "__main__":
-    main()

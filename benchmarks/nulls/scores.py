@@ -1,0 +1,78 @@
+"""What is said of a judge's scores, of readings, costs and right answers, where steering changes nothing, or costs as
+much as it may.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from caa_core.measuring.answer_reader import Direction, Reader, Scale
+from caa_core.measuring.judge import unblinded
+from caa_core.measuring.knowledge import levels_of
+from caa_core.measuring.open_questions import OpenQuestions, Reply
+from caa_core.measuring.sweep import RunScores
+from caa_core.metrics.estimates import SAFE_KL, auc
+
+MULTIPLIERS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+STEERED = tuple(m for m in MULTIPLIERS if m)
+
+
+def simulate(runs: int, prompts: int, seed: int = 0) -> dict[str, float]:
+    """Share of runs in which each thing is said, over so many prompts."""
+    random = np.random.default_rng(seed)
+    said: Counter[str] = Counter()
+    for _ in range(runs):
+        said.update(what for what, draw in SENTENCES.items() if draw(random, prompts))
+    return {what: said[what] / runs for what in SENTENCES}
+
+
+def _judged(random: np.random.Generator, prompts: int, more: float = 0.0) -> bool:
+    """Whole scores from 0 to 10, of questions that differ; `more`: at the largest multiplier."""
+    of_question = random.normal(5, 1.5, (prompts, 1))
+    scores = of_question + random.normal(0, 1.5, (prompts, len(MULTIPLIERS))) + more * (np.array(MULTIPLIERS) == 2)
+    scores = np.clip(np.round(scores), 0, 10)
+    given = {place: float(score) for place, score in enumerate(scores.ravel())}
+    return any(level.is_clear for level in unblinded([*_replies(np.zeros(scores.shape))], given))
+
+
+def _replies(costs: np.ndarray) -> Iterator[Reply]:
+    """Answers [questions, multipliers] that cost so many nats of KL."""
+    for question, line in enumerate(costs):
+        for multiplier, cost in zip(MULTIPLIERS, line, strict=True):
+            yield Reply(f"{question}?", multiplier, "text", 8, 0.0, 10.0, float(cost) if multiplier else 0.0)
+
+
+def _safe(random: np.random.Generator, prompts: int) -> bool:
+    """Every multiplier costs in the mean what one may cost, some questions far more."""
+    costs = random.gamma(2, SAFE_KL / 2, (prompts, len(MULTIPLIERS)))
+    return any(OpenQuestions("", "", {"layer": 0}, {}, None, tuple(_replies(costs))).safe)
+
+
+def _trusted(random: np.random.Generator, prompts: int) -> bool:
+    """Readings that have nothing to do with the answers."""
+    positive = np.arange(2 * prompts) % 2 == 0
+    found = auc(random.standard_normal(2 * prompts), positive, ~positive, np.arange(2 * prompts) // 2)
+    return Reader((Direction("", torch.ones(1), 0),), (Scale(0, 1),), None, {"A": found}, {}).trusted
+
+
+def _costs(random: np.random.Generator, prompts: int) -> bool:
+    """Questions that are answered right in four of five cases, as often steered as not."""
+    sure = random.normal(0.7, 0.2, (prompts, 1)) + random.normal(0, 0.1, (prompts, 1 + len(STEERED)))
+    baseline, *steered = (_scores(np.clip(line, 0, 1)) for line in sure.T)
+    rows = levels_of(baseline, {m: [one] for m, one in zip(STEERED, steered, strict=True)}, range(prompts))
+    return any(row.costs for row in rows)
+
+
+def _scores(probabilities: np.ndarray) -> RunScores:
+    return RunScores(probabilities, probabilities, np.ones_like(probabilities), np.zeros_like(probabilities))
+
+
+SENTENCES: dict[str, Callable[[np.random.Generator, int], bool]] = {
+    "a judge's score changes": _judged,
+    "of a score that is 3 higher": lambda random, prompts: _judged(random, prompts, 3.0),
+    "costs capability": _costs,
+    "safe on such questions": _safe,
+    "a reading is trusted": _trusted,
+}
