@@ -78,8 +78,8 @@ class TextCosts:
         return (
             f"At layer {self.layer}, steered at every one of {self.tokens} tokens of neutral text, multipliers from "
             f"{down:g} to {up:g} are safe{beyond}: each that was measured there costs less than {SAFE_KL:g} nats of KL "
-            f"and leaves the perplexity under {SAFE_PERPLEXITY:g} times the unsteered {self.perplexity:.1f}. That is of this "
-            "text alone, without an interval."
+            f"and leaves the perplexity under {SAFE_PERPLEXITY:g} times the unsteered {self.perplexity:.1f}. "
+            "That is of this text alone, without an interval."
         )
 
 
