@@ -56,9 +56,11 @@ class KnowledgeLevel:
 
     @property
     def costs(self) -> bool:
-        """Whether it answers worse than the unsteered model, by corrected p and interval."""
+        """Whether it answers worse than the unsteered model, by corrected p and interval; by the interval alone where
+        it was kept before there was a p.
+        """
         changes = ((self.accuracy_change, self.p_accuracy), (self.probability_change, self.p_probability))
-        return any(change.high < 0 and p is not None and p <= LEVEL for change, p in changes)
+        return any(change.high < 0 and (p is None or p <= LEVEL) for change, p in changes)
 
 
 @dataclass(frozen=True)

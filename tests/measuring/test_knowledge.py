@@ -105,6 +105,8 @@ def test_what_is_lost_is_said_beside_random_vectors():
     assert not replace(found, rows=(answered(0.0, 0.54, 0.0, None), *rows[1:])).answers
     listed = replace(found, rows=(rows[0], answered(-1.0, 0.8, -0.06, None, p=0.06)))
     assert "no loss of capability is shown (one of 11 points" in str(listed), "clear alone, not among all multipliers"
+    before = replace(found, rows=(rows[0], answered(-1.0, 0.8, -0.06, None, p=None)))
+    assert "× -1 costs capability" in str(before), "what was kept before there was a p"
     assert str(replace(found, questions=7)).startswith("Not judged: 7 questions are too few for a verdict")
 
 

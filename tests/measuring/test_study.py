@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.nulls.studies import simulate
+from benchmarks.nulls.studies import on_model, simulate
 from caa_core.cli.main import main
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
@@ -273,6 +273,12 @@ def test_a_study_can_be_kept(grid):
     found = grid[0]
     kept = json.loads(json.dumps(found.summary(), allow_nan=False))
     assert Study.of(kept).rows == found.rows and json.loads(json.dumps(Study.of(kept).summary())) == kept
+    for row in kept["rows"]:  # as it was before there were grades
+        for name in ("estimate", "p", "grade"):
+            del row[name]
+    del kept["prompts"]
+    before = Study.of(kept)
+    assert [row.changes for row in before.rows] == [row.changes for row in found.rows] and before.answers
     with pytest.raises(InputError, match="cannot be read"):
         Study.of({"rows": 3})
 
@@ -338,6 +344,10 @@ def test_where_arms_are_alike_none_is_called_needed_or_best(effect):
     assert said["needs a cue"] <= 0.05 and said["furthest"] <= 0.07
     if not effect:
         assert said["an effect"] <= 0.07
+
+
+def test_vectors_from_shuffled_labels_are_rarely_told_from_controls_under_any_arm(tiny_llama):
+    assert on_model(tiny_llama, "joy", [2], 100, items=2) <= 0.13  # three standard deviations above one in twenty
 
 
 def test_where_arms_differ_that_is_said():
