@@ -111,7 +111,7 @@ def test_open_questions_are_answered_and_scored_blind(page, tmp_path):
     page.locator("#open-upload input[type=file]").set_input_files(tmp_path / "asked.json")
     typed(page, "open-multipliers", "2.0")  # as no item of the list begins
     page.locator("#open-write").click()
-    expect(page.locator("#open-said")).to_contain_text("Safe on these 2 questions")
+    expect(page.locator("#open-said")).to_contain_text("What is safe is not judged: 2 questions are too few")
     expect(page.locator("#open-said")).to_contain_text("joy against plain answers")
     expect(page.locator("#open-write")).to_be_enabled()
     expect(page.locator("#open-write")).to_have_text("Write answers")

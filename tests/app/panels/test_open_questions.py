@@ -44,7 +44,7 @@ def judging(panel, monkeypatch, judge_all):
 
 
 def test_answers_are_scored_blind_and_come_back_after_a_reload(panel, written, studio):
-    assert "Safe on these 2 questions" in written[panel.said]
+    assert "What is safe is not judged: 2 questions are too few" in written[panel.said]
     card = panel.blind.shown
     assert "0 of 4 scored" in written[card]
     assert "1 of 4 scored" in panel.blind.give(ASKING, "3")[card]
