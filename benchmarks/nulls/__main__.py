@@ -46,7 +46,7 @@ def _measure(runs: int) -> None:
 def _studies(runs: int) -> None:
     _head("prompts", "effects of arms", *studies.SENTENCES)
     for prompts in (8, 12, 20):
-        for effects in ((0,) * 4, (0.8,) * 4, (1.5,) * 4, (3,) * 4, (0, 3, 3, 3), (1, 1, 1, 4)):
+        for effects in ((0,) * 4, (1.2,) * 4, (1.8,) * 4, (3,) * 4, (0, 3, 3, 3), (1.8, 1.8, 1.8, 5)):
             said = studies.simulate(runs, prompts, len(effects), effects)
             _row(prompts, " ".join(map(str, effects)), *_shares(said))
 

@@ -16,7 +16,7 @@ from caa_core.measuring.study_results import Study, StudyArm, StudyRow, graded
 from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL
-from caa_core.metrics.estimates import means_of
+from caa_core.metrics.estimates import LEAST, means_of
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
@@ -27,11 +27,11 @@ from caa_core.vectors.extraction import extract
 
 # Sentences, and what they begin with or hold.
 SENTENCES = {
-    "an effect": ("An effect is shown", "moves the answers furthest, ", "It needs"),
+    "an effect": ("An effect is shown", "moves the answers furthest, "),
     "furthest": ("moves the answers furthest, +", "moves the answers furthest, -"),
     "clearly less": ("clearly less",),
     "needs a cue": ("It needs a cue",),
-    "clearly more with a cue": ("clearly more with",),
+    "more with a cue": ("clearly more with", "It needs a cue"),
 }
 
 
@@ -46,14 +46,15 @@ def simulate(
 ) -> dict[str, float]:
     """Share of runs in which each thing is said of cues, the first of which is none, or of steered positions.
 
-    effects: of each arm, in standard deviations between items; to them all comes what the vector does by chance.
+    effects: of each arm, in standard deviations between items, one of which is the smallest change that counts; to all
+    of them comes what the vector does by chance.
     """
     random = np.random.default_rng(seed)
     said: Counter[str] = Counter()
     for _ in range(runs):
         own = spread * random.standard_normal() + np.asarray(effects)
-        changes = own + _noise(random, prompts, arms)
-        kinds = [_controls(random, controls, prompts, arms, spread) for _ in range(2)]
+        changes = LEAST * (own + _noise(random, prompts, arms))
+        kinds = [LEAST * _controls(random, controls, prompts, arms, spread) for _ in range(2)]
         p = among_controls(changes.mean(0), kinds)
         text = " ".join(answer for factor in ("cue", "positions") for answer in _study(changes, p, factor).answers)
         said.update(what for what, words in SENTENCES.items() if any(one in text for one in words))

@@ -12,7 +12,7 @@ from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.grid import CONTROLS
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import BEYOND, EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, grade
-from caa_core.metrics.estimates import Estimate, mean_of, objections
+from caa_core.metrics.estimates import LEAST, Estimate, mean_of, objections
 from caa_core.metrics.plain_data import SHARED, plain, restored
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.read_position import ReadPosition
@@ -329,8 +329,8 @@ class _Levels:
         return f"Steering the second last token of the prompt alone {does}: {self.number(layer, name)}."
 
     def needed(self, none: str, layer: int) -> str:
-        """Whether it takes a cue: only where with one it clearly does more, and without one no effect is shown and its
-        interval holds 0.
+        """Whether it takes a cue: only where with one it clearly does more, and without one what counts as an effect is
+        ruled out; that none is shown is not enough.
         """
         levels = self.by_layer[layer]
         if len(levels) < 2:
@@ -340,13 +340,14 @@ class _Levels:
             return f"No cue is shown to bring an effect{_way(levels)} about ({_some(cues)}), and none is without."
         without = f"without one it is {self.number(layer, none)}"
         if none not in working:
-            nothing = _none_shown(levels[none]) and not mean_of(_push(levels[none]), self.prompts).is_clear
-            needs = [cue for cue in working if nothing and self.ahead(layer, cue, none)]
-            cue = needs[0] if needs else working[0]
+            ahead = [cue for cue in working if self.ahead(layer, cue, none)]
+            cue = [*ahead, *working][0]
             apart = f"with {cue}, {self.number(layer, cue)}; apart by {self.difference(layer, cue, none):+.3f}"
-            if needs:
-                return f"It needs a cue: {without}, and no effect is shown; {apart}."
-            shown = "none is shown" if _none_shown(levels[none]) else "that is not decided"
+            if ahead and mean_of(_push(levels[none]), self.prompts).high < LEAST:
+                return f"It needs a cue: {without}, and {LEAST:g} is ruled out; {apart}."
+            shown = "no effect is shown" if _none_shown(levels[none]) else "that is not decided"
+            if ahead:
+                return f"It does clearly more with a cue: {apart}; {without}, and {shown}, which is not none."
             return f"Whether it needs a cue is not decided: an effect is shown {apart}; {without}, and {shown}."
         text = f"It needs no cue: {without}"
         more = [cue for cue in cues if self.ahead(layer, cue, none)]
