@@ -10,6 +10,7 @@ from caa_core.data.presets import find_pairs, presets
 from caa_core.data.text import spans
 from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.progress import finish, tell
+from caa_core.reports.vectors import best_in_words, best_method
 from caa_core.vectors import extraction, method_comparison
 from caa_core.vectors.formats import check_target, read_vector, write_vector
 from caa_core.vectors.hub import pull_vector, push_vector
@@ -60,7 +61,8 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     lines.append("layer   " + "".join(f"{' / '.join(pair):<28}" for pair in found.cosines))
     for row, layer in enumerate(found.layers):
         lines.append(f"{layer:>5}   " + "".join(f"{line[row]:<28.2f}" for line in found.cosines.values()))
-    return found.summary(), "\n".join(lines)
+    lines.append(best_in_words(found))
+    return found.summary() | {"best": best_method(found)}, "\n".join(lines)
 
 
 def convert(options: argparse.Namespace) -> tuple[Any, str]:

@@ -116,10 +116,11 @@ def comparison_in_words(found: Comparison, plainly: Callable[[str], str] = str) 
             f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({low:.2f} to {high:.2f}) at {spans(layers)}{told}"
         )
     last = "Telling answers apart is not steering: a layer that does may steer little."
-    return "\n".join([*lines, "", f"{_best_in_words(found)} {last}"])
+    return "\n".join([*lines, "", f"{best_in_words(found)} {last}"])
 
 
-def _best_in_words(found: Comparison) -> str:
+def best_in_words(found: Comparison) -> str:
+    """Whether a method is told from each other one, and by which numbers."""
     if few := too_few(found.prompts):
         return f"Which method tells them apart best is not judged: {few}."
     means = ", ".join(f"{METHOD_LABELS[method]} {mean:.2f}" for method, mean in found.means.items())
