@@ -21,8 +21,8 @@ from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import finish
-from caa_core.steering.activations import ReadPosition
 from caa_core.steering.interventions import Positions
+from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.extraction import extract
 
 # Sentences, and what they begin with or hold.

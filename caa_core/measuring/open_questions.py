@@ -13,16 +13,11 @@ from typing import Any
 import numpy as np
 
 from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, VoiceScore, calibrate
-from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCost, TextCosts, safe_multiplier
-from caa_core.measuring.requests import OpenQuestionsRequest
-from caa_core.metrics.cache import key
-from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, mean_of, share_of
 from caa_core.measuring.cost import SAFE_PERPLEXITY
+from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, estimate, mean_of, share_of
-from caa_core.metrics.grid import check_multipliers
-from caa_core.metrics.options import LAYER, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask

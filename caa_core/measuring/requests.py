@@ -12,7 +12,6 @@ from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.study_results import StudyArm
 from caa_core.metrics.cross_fitting import CONTROLS as JUDGING
-from caa_core.metrics.grid import CONTROLS as ENOUGH
 from caa_core.metrics.grid import check_controls, check_multipliers, parse_layers, whole
 from caa_core.metrics.options import (
     CONTROLS,

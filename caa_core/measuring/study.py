@@ -21,7 +21,6 @@ import torch
 from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
-from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
 from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
@@ -31,32 +30,17 @@ from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.cross_fitting import too_few
-from caa_core.metrics.estimates import mean_of, objections, reach
-from caa_core.metrics.grid import CONTROLS as ENOUGH
-from caa_core.metrics.grid import parse_layers
-from caa_core.metrics.items import Items, choose_items
-from caa_core.metrics.plain_data import plain
-from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Cue
-from caa_core.progress import Progress, within
-from caa_core.steering.interventions import Positions, Steer
-from caa_core.steering.read_position import ReadPosition
-from caa_core.vectors.extraction import extract
 from caa_core.metrics.estimates import mean_of, reach
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
-from caa_core.metrics.options import CONTROLS, CUE, LAYERS, MULTIPLIERS
 from caa_core.metrics.plain_data import plain, restored
-from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, within
-from caa_core.steering.activations import RULES as READ_RULES
-from caa_core.steering.activations import ReadPosition
 from caa_core.steering.gradients import NoEstimateError
-from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.interventions import Positions, Steer
-from caa_core.vectors.extraction import AUTOMATIC, extract
+from caa_core.steering.read_position import ReadPosition
+from caa_core.vectors.extraction import extract
 from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.metrics.cross_fitting import TOO_FEW
-from caa_core.metrics.estimates import Estimate, mean_of
-from caa_core.metrics.grid import CONTROLS
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import BEYOND, EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, grade
 from caa_core.metrics.estimates import LEAST, Estimate, mean_of, objections

@@ -12,8 +12,6 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study import size, study
-from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow
-from caa_core.measuring.study import StudyRequest, size, study
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow, graded
 from caa_core.metrics.controls import random_controls, shuffled_controls
 from caa_core.metrics.estimates import mean_of

@@ -17,17 +17,13 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.data.text import spans
-from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.grid import whole
 from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.vectors import cosines_by_layer, separations_by_layer
 from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines_by_layer, separations_by_layer
-from caa_core.steering.activations import ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
