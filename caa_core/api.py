@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from caa_core.contest.requests import ContestRequest
+from caa_core.contest.requests import SECOND_VOICES, ContestRequest
 from caa_core.contest.runs import run
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import Dataset
@@ -305,6 +305,7 @@ def compete(
     *,
     positions: str = POSITIONS.default,
     controls: int = CONTROLS.default,
+    second_voices: int = SECOND_VOICES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, dict[str, Any]]:
     """Which of two voices a model follows when both are added at once, beside what adding them predicts.
@@ -318,7 +319,8 @@ def compete(
         a, b: (vector or preset's name or file, layer, multiplier) of each voice.
         pairs: prompts with A's answer (positive) and B's (negative); a preset's name stands for its contest with the
             one that it opposes.
-        controls: how many control vectors of each kind stand beside it.
+        controls: how many control vectors of each kind each voice's estimate is ranked among; 0 for none.
+        second_voices: how many vectors of B's norm and cosine to A tell whether both do more than a sum; 0 for none.
 
     Returns:
         Plain data, as `python -m caa_core compete --json` prints it.
@@ -327,7 +329,8 @@ def compete(
         InputError: a layer or a vector that does not fit the model, or prompts that cannot be measured on it.
     """
     data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
-    request = ContestRequest.parse(data=data, positions=positions, controls=controls)
+    asked = {"positions": positions, "controls": controls, "second_voices": second_voices}
+    request = ContestRequest.parse(data=data, **asked)
     voice_a, voice_b = (yield from _voice(model, *a)), (yield from _voice(model, *b))
     return (yield from run(model, request, voice_a, voice_b))
 

@@ -11,7 +11,8 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish
 from caa_core.reports.vectors import best_method
 from caa_core.steering.activations import read_all
-from caa_core.vectors.extraction import AUTOMATIC, DifferenceList
+from caa_core.steering.read_position import AUTOMATIC
+from caa_core.vectors.extraction import DifferenceList
 from caa_core.vectors.method_comparison import Comparison, Separation, compared
 
 SENTENCES = ("better than chance", "best")

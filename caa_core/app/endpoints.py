@@ -221,14 +221,14 @@ class Endpoints:
             raise InputError(f"Give a file with prompt, a and b, or one of the presets: {', '.join(presets())}.")
         dataset = find_contest(Path(data_file) if data_file else options["data"])
         PAIRS.check(len(dataset.pairs))
-        chosen = {name: options[name] for name in ("positions", "controls")}
+        chosen = {name: options[name] for name in ("positions", "controls", "second_voices")}
         contest = ContestRequest.parse(data=dataset, **chosen)
         steps, layers = options["multipliers"], options["layers"]
         grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
         voices = [_GivenVoice.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
         PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
-        def work(model: SteerableModel) -> Generator[Progress, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
             a = yield from self._voice(model, session, voices[0])
             b = yield from self._voice(model, session, voices[1])
@@ -245,7 +245,8 @@ class Endpoints:
         source, layer, multiplier = asked.steer
         vector = yield from self.studio.vector(model, with_file(session, asked.file), source)
         check_fit(model, vector)
-        return Voice.of(vector, layer, multiplier, source, asked.system, asked.begin)
+        voice = Voice.of(vector, layer, multiplier, source, asked.system, asked.begin)
+        return replace(voice, made_from=pairs_of(session.person, vector))
 
 
 @dataclass(frozen=True)
@@ -354,7 +355,7 @@ def _compete_arguments() -> dict[str, Block]:
         "data": _text("data"),
         "data_file": _file("data_file"),
         **{name: _text(name) for name in ("system_a", "system_b", "begin_a", "begin_b")},
-        **_options(ContestRequest, "positions", "controls"),
+        **_options(ContestRequest, "positions", "controls", "second_voices"),
         "surface": gr.Checkbox(False, label="surface"),
         "multipliers": _text("multipliers"),
         "layers": _text("layers"),

@@ -56,8 +56,10 @@ def typed(options: argparse.Namespace, request: type[Request]) -> dict[str, Any]
     """What was typed of a request's options, for `Request.parse`."""
     found = request.chosen(vars(options))
     if "controls" in found:
-        found["controls"] = 0 if getattr(options, "no_controls", False) else check_controls(found["controls"])
-    return found
+        check_controls(found["controls"])
+    declared = request.options().items()
+    off = [name for name, option in declared if option.off and getattr(options, f"no_{name}", False)]
+    return found | dict.fromkeys(off, 0)
 
 
 def check(options: argparse.Namespace) -> None:

@@ -64,7 +64,7 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     grid.layers_in(model.num_layers)
     a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
     asked_to_write = _writing(model, options, a, b) if options.written else None
-    result = finish(run(model, request, a, b), tell)
+    result = finish(run(model, request, a, b), say)
     if options.surface or options.layers:
         result["surface"] = finish(run_surface(model, request, a, b, grid), tell)
     if options.read:

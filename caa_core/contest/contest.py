@@ -1,4 +1,4 @@
-"""A contest: two voices are measured alone and together, beside controls that say nothing.
+"""A contest: two voices are measured alone and together, beside vectors that should do nothing.
 
 What is measured is told in :mod:`caa_core.contest.dominance`. A voice is a vector, a system prompt, or words: the
 beginning of the answer, which stands there as the assistant's own. Steered positions are counted by the prompt, so a
@@ -6,18 +6,16 @@ vector against words is added where the words are read, too.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from caa_core.contest.dominance import Alone, Contest, ContestControls, by_prompt, conclude
+from caa_core.contest.dominance import Contest, beside_second_voices, by_prompt, conclude
+from caa_core.contest.speaking import rank_voices
 from caa_core.contest.voice import Voice
-from caa_core.data.presets import pairs_behind
-from caa_core.metrics.controls import Control, random_controls, shuffled_controls
-from caa_core.metrics.estimates import reach
-from caa_core.metrics.grid import CONTROLS
+from caa_core.measuring.requests import FEWEST
+from caa_core.metrics.cross_fitting import CONTROLS
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue, render, with_prefill
@@ -25,7 +23,6 @@ from caa_core.progress import Progress, showing
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
-from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
 
@@ -39,55 +36,48 @@ def compete(
     a: Voice,
     b: Voice,
     controls: int = CONTROLS,
+    second_voices: int = FEWEST,
     system: str = "",
     written: int = 0,
-) -> Generator[Progress, None, Contest]:
-    """Measure a contest. The items' matching answers are A's, the others B's. Yields `Progress`.
+) -> Generator[Progress | Contest, None, Contest]:
+    """Measure a contest. The items' matching answers are A's, the others B's. Yields `Progress`, and the contest as it
+    is before second voices are measured, which take the most time and are asked only where one voice is followed.
 
     Args:
-        controls: how many of each kind: same-cosine second voices where each voice is one vector, and for a voice
-            whose `vector` is known random vectors and vectors from shuffled labels.
+        controls: how many of each kind, for voices that are a vector and nothing else; see `speaking`.
+        second_voices: how many of the same cosine, where each voice is one vector.
         system: a system prompt that is nobody's voice; it is there in the unsteered run too.
         written: tokens of the answers that are written to see how they repeat themselves; 0 for none.
 
     Raises:
         InputError: a prompt that is too long with the system prompts.
     """
-    drawn = same_cosine(a.steer, b.steer, controls) if len(a.steers) == len(b.steers) == 1 else []
-    others = [Voice(f"control {i}", (steer,)) for i, steer in enumerate(drawn, 1)]
-    alone_a = yield from _alone_controls(model, items, a, controls)
-    alone_b = yield from _alone_controls(model, items, b, controls)
-    groups = [
-        [Voice("unsteered"), a, b, a.beside(b)],
-        [Voice("self-test", (steer, _opposite(steer))) for steer in a.steers + b.steers],
-        others,
-        [a.beside(other) for other in others],
-        *alone_a.groups,
-        *alone_b.groups,
-    ]
-    m, kl = yield from measure_voices(model, items, list(chain(*groups)), system)
-    parts = np.split(m, np.cumsum([len(group) for group in groups])[:-1])
-    # How far each voice moves m, by group: what the means over prompts of two voices differ in.
-    moved = [by_prompt(items, part).mean(1) - by_prompt(items, m[:1]).mean() for part in parts]
-    beyond = moved[3] - moved[2] - moved[0][1]
-    found = conclude(
-        items,
-        a,
-        b,
-        parts[0],
-        kl[:4],
-        ContestControls(
-            (float(beyond.min()), float(beyond.max())) if len(beyond) else None,
-            len(beyond),
-            alone_a.measured(*moved[4:6]),
-            alone_b.measured(*moved[6:8]),
-        ),
-    )
-    if parts[1].size:
-        found = replace(found, self_test=float(np.abs(parts[1] - m[0]).max()))
+    voices = [Voice("unsteered"), a, b, a.beside(b)]
+    against = [Voice("self-test", (one, replace(one, multiplier=-one.multiplier))) for one in a.steers + b.steers]
+    m, kl = yield from measure_voices(model, items, [*voices, *against], system)
+    ranked = yield from rank_voices(model, items, (a, b), controls, system)
+    found = conclude(items, a, b, m[:4], kl[:4], ranked)
+    if against:
+        found = replace(found, self_test=float(np.abs(m[4:] - m[0]).max()))
     if written:
-        found = replace(found, repetition=(yield from _repetition(model, items, groups[0], system, written)))
+        found = replace(found, repetition=(yield from _repetition(model, items, voices, system, written)))
+    if second_voices and len(a.steers) == len(b.steers) == 1 and found.leads:
+        yield found
+        drawn = [b.with_steer(vector=steer.vector) for steer in same_cosine(a.steer, b.steer, second_voices)]
+        beside = yield from interactions_with(model, items, a, drawn, by_prompt(items, m[:2]), system)
+        found = beside_second_voices(found, beside.mean(1))
     return found
+
+
+def interactions_with(
+    model: SteerableModel, items: Items, a: Voice, others: Sequence[Voice], by: np.ndarray, system: str = ""
+) -> Generator[Progress, None, np.ndarray]:
+    """I of A with each of other voices, [others, prompts], by exact passes. by: m of each prompt unsteered and under A,
+    [2, prompts]. Yields `Progress`.
+    """
+    m, _ = yield from measure_voices(model, items, [*others, *(a.beside(other) for other in others)], system)
+    alone, both = np.split(by_prompt(items, m), 2)
+    return both - alone - by[1] + by[0]
 
 
 def same_cosine(a: Steer, b: Steer, count: int) -> list[Steer]:
@@ -100,50 +90,6 @@ def same_cosine(a: Steer, b: Steer, count: int) -> list[Steer]:
     across = torch.nn.functional.normalize(drawn - (drawn @ unit)[:, None] * unit, dim=1)
     vectors = norm * (cosine * unit + (1 - cosine**2).sqrt() * across)
     return [Steer(vector.float(), b.layer, b.multiplier) for vector in vectors]
-
-
-@dataclass(frozen=True)
-class _AloneControls:
-    """Voices that are as another in everything but the direction of its vector; see `Alone`."""
-
-    random: Sequence[Voice] = ()
-    shuffled: Sequence[Voice] = ()
-    shuffled_from: str = ""
-
-    @property
-    def groups(self) -> list[Sequence[Voice]]:
-        return [self.random, self.shuffled]
-
-    def measured(self, random: np.ndarray, shuffled: np.ndarray) -> Alone | None:
-        """By how far each of `groups` moves m."""
-        far = reach(random)
-        return Alone(far, reach(shuffled), len(random), self.shuffled_from) if far else None
-
-
-def _alone_controls(
-    model: SteerableModel, items: Items, voice: Voice, count: int
-) -> Generator[Progress, None, _AloneControls]:
-    """Controls of one voice; none for a voice that is not one vector, and none from shuffled labels where its pairs are
-    not known.
-    """
-    if not (count and voice.vector and len(voice.steers) == 1 and voice.steer.multiplier):
-        return _AloneControls()
-    vector, layer = voice.vector, voice.steer.layer
-
-    def as_voices(controls: Sequence[Control]) -> list[Voice]:
-        return [voice.with_steer(vector=control[layer]) for control in controls]
-
-    random = as_voices(random_controls(vector, [layer], count))
-    pairs, position = pairs_behind(vector.provenance), vector.provenance.read_position
-    if not pairs:
-        return _AloneControls(random)
-    read = ReadPosition.parse(position) if position else AUTOMATIC
-    shuffled = yield from shuffled_controls(model, pairs, vector, [layer], count, position=read)
-    return _AloneControls(random, as_voices(shuffled), pairs.name)
-
-
-def _opposite(steer: Steer) -> Steer:
-    return replace(steer, multiplier=-steer.multiplier)
 
 
 def measure_voices(

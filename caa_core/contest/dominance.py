@@ -5,6 +5,10 @@ m = log p(A's answer) - log p(B's answer), in nats a token, over both letter ord
 dominance D = (2 Δ_both - Δ_A - Δ_B) / (Δ_A - Δ_B): +1 both do what A alone does, -1 what B alone does;
 additive expectation D₀ = (Δ_A + Δ_B) / (Δ_A - Δ_B); interaction I = Δ_both - (Δ_A + Δ_B).
 Prompts are what the bootstrap draws; all that belongs to a prompt moves together.
+
+Three things are said, each only where the one before was: both voices speak (:mod:`caa_core.contest.speaking`), so
+there is a contest; D is told from 0, so one of them is followed; I lies beyond what second voices of the same cosine
+come to, so it is not what adding the two predicts.
 """
 
 import math
@@ -15,18 +19,22 @@ import numpy as np
 import torch
 
 from caa_core.contest.decomposition import CANCELS
+from caa_core.contest.speaking import PROMPTS, UNRANKED, Ranked, VoiceGrade, by_controls, by_prompts
 from caa_core.contest.voice import Voice
-from caa_core.metrics.cross_fitting import too_few
-from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of
+from caa_core.measuring.requests import FEWEST
+from caa_core.measuring.vector_controls import FirstOrder
+from caa_core.metrics.correction import holm
+from caa_core.metrics.cross_fitting import LEVEL, UNDECIDED, too_few, two_sided
+from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of, p_of_means
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
 
 @dataclass(frozen=True)
 class Alone:
-    """How far other vectors of a voice's norm move m at its layer and multiplier: the least and the most, and no change
-    always lies between. `count` are drawn at random, as many made from `shuffled_from` with labels exchanged; of those
-    there are none where the voice's own pairs are not known.
+    """How far other vectors of a voice's norm move m at its layer and multiplier, to first order: what 95 % of them lie
+    within, of `count` drawn at random and as many made from `shuffled_from` with labels exchanged; of those there are
+    none where the voice's own pairs are not known. What was kept before is the least and the most of exact changes.
     """
 
     random: tuple[float, float]
@@ -34,33 +42,47 @@ class Alone:
     count: int
     shuffled_from: str
 
-    def reaches(self, change: float) -> bool:
-        """Whether some of them move m as far, and the same way."""
-        return any(low <= change <= high for low, high in filter(None, (self.random, self.shuffled)))
+    @classmethod
+    def of(cls, voice: Voice, found: FirstOrder | str | None) -> "Alone | None":
+        """By a voice's controls; None without any."""
+        if not isinstance(found, FirstOrder):
+            return None
+        random, *shuffled = (np.percentile(kind * voice.steer.multiplier, [2.5, 97.5]) for kind in found.kinds)
+        beside = (float(shuffled[0][0]), float(shuffled[0][1])) if shuffled else None
+        name = voice.pairs.name if beside and voice.pairs else ""
+        return cls((float(random[0]), float(random[1])), beside, len(found.random), name)
 
 
 @dataclass(frozen=True)
-class ContestControls:
-    """What voices that say nothing do, to judge a contest by; see `Contest`, where they are under the same names."""
+class ContestPs:
+    """Two-sided p of what is said of a contest: A moves the answers, B does, and under both one of them is ahead."""
 
-    controls: tuple[float, float] | None = None
-    control_count: int = 0
-    alone_a: Alone | None = None
-    alone_b: Alone | None = None
+    a: float
+    b: float
+    ahead: float
+
+    @classmethod
+    def of(cls, changes: np.ndarray, among: int = 1) -> "ContestPs":
+        """By the prompts alone, before any correction; changes under A, B and both, [3, prompts]. among: see
+        `p_values`.
+        """
+        a, b, ahead = map(float, p_of_means(np.stack([changes[0], changes[1], ahead_of(changes)]), among))
+        return cls(a, b, ahead)
 
 
 @dataclass(frozen=True)
 class Contest:
     """What two voices do to the same prompts, alone and together; see the module's words.
 
-    contest: whether each voice alone pushes its own way, and further than its own controls where it has any. dominance:
-    None where Δ_A - Δ_B cannot be told from 0, or the voices cancel. controls: the least and the most interaction of
-    `control_count` second voices drawn at random with B's norm and B's cosine to A; None without any. alone_a, alone_b:
-    the controls of each voice by itself. self_test: the largest change of m under a voice's vector and its opposite at
-    once, which has to be 0. kl: KL(unsteered ‖ X) in nats for A, B and both; None where X is a system prompt or a
-    prefill. repetition: of answers written unsteered, under A, B and both (see `sampling.repetition`). rows: m of each
-    item under each of them. ahead: 2 Δ_both - Δ_A - Δ_B, by which D tells who is followed: a mean over prompts, whose
-    interval holds its level on ties, where that of a ratio does not.
+    contest: whether each voice alone pushes its own way. dominance: None where Δ_A - Δ_B cannot be told from 0, or the
+    voices cancel. controls: the least and the most interaction of `control_count` second voices drawn at random with
+    B's norm and B's cosine to A; None where none were measured. interaction_p: two-sided, of I among them. alone_a,
+    alone_b: the controls of each voice by itself. voice_a, voice_b: whether each speaks; None in what was kept before.
+    ahead: 2 Δ_both - Δ_A - Δ_B, by which D tells who is followed: a mean over prompts, whose interval holds its level
+    on ties, where that of a ratio does not; ahead_p: p of it, corrected where the contest is one of a list. self_test:
+    the largest change of m under a voice's vector and its opposite at once, which has to be 0. kl: KL(unsteered ‖ X) in
+    nats for A, B and both; None where X is a system prompt or a prefill. repetition: of answers written unsteered,
+    under A, B and both (see `sampling.repetition`). rows: m of each item under each of them.
     """
 
     a: str
@@ -84,18 +106,32 @@ class Contest:
     self_test: float | None = None
     repetition: tuple[float, ...] | None = None
     ahead: Estimate | None = field(default=None, metadata=FLAT)
+    ahead_p: float | None = None
+    voice_a: VoiceGrade | None = None
+    voice_b: VoiceGrade | None = None
+    interaction_p: float | None = None
 
     @property
     def more_than_added(self) -> bool:
-        """Whether both do what adding them does not explain: I is clear of 0 and outside its controls."""
-        outside = self.controls and not self.controls[0] <= self.interaction.value <= self.controls[1]
-        return bool(self.interaction.is_clear and outside)
+        """Whether both do what adding them does not explain: one of them is followed, and I is told from 0 and from
+        what enough second voices come to.
+        """
+        asked = self.leads and self.control_count >= FEWEST and self.interaction_p is not None
+        return bool(asked) and self.interaction.is_clear and (self.interaction_p or 0) <= LEVEL
+
+    @property
+    def leads(self) -> int:
+        """1 where the model follows A under both, -1 where B, 0 where neither, or where there is no contest."""
+        ahead = self.ahead or self.dominance  # what was kept before has the ratio alone
+        if not (self.contest and ahead):
+            return 0
+        told = ahead.is_clear if self.ahead_p is None else self.ahead_p <= LEVEL
+        return 0 if not told else 1 if ahead.value > 0 else -1
 
     @property
     def followed(self) -> str:
-        """The voice that the model follows under both, or "neither"."""
-        ahead = self.ahead or self.dominance  # what was kept before has the ratio alone
-        return "neither" if not (ahead and ahead.is_clear) else self.a if ahead.value > 0 else self.b
+        """The voice that the model follows under both, or "neither"; empty without a contest."""
+        return {1: self.a, 0: "neither", -1: self.b}[self.leads] if self.contest else ""
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints; `low` and `high` are those of the dominance."""
@@ -107,23 +143,28 @@ class Contest:
         return restored(cls, summary, "The contest that was")
 
 
-def conclude(
-    items: Items,
-    a: Voice,
-    b: Voice,
-    m: np.ndarray,
-    kl: np.ndarray,
-    controls: ContestControls = ContestControls(),
-) -> Contest:
-    """What m and KL, [4, items] each, unsteered, under A, under B and under both, say of two voices; see `Contest`."""
+def conclude(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray, ranked: Ranked = UNRANKED) -> Contest:
+    """What m and KL, [4, items] each, unsteered, under A, under B and under both, say of two voices; see `Contest`.
+
+    ranked: what the controls of each voice do. Two voices without any are corrected for being two.
+    """
+    by = by_prompt(items, m)
+    p = ContestPs.of(by[1:] - by[0])
+    if ranked == UNRANKED:
+        a_of_two, b_of_two = map(float, holm(p_of_means(by[1:3] - by[0], among=2)))
+        p = replace(p, a=a_of_two, b=b_of_two)
+    return judge_contest(measured(items, a, b, m, kl), a, b, p, ranked)
+
+
+def measured(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray) -> Contest:
+    """The numbers of a contest, as `conclude` takes them, of which nothing is said yet."""
     by = by_prompt(items, m)
     changes = by[1:] - by[0]
-    cancels = _cancels(a, b)
     delta_a, delta_b, delta_ab = means_of(changes)
     apart = mean_of(changes[0] - changes[1])
-    dominance = estimate(dominance_of, *changes) if apart.is_clear and apart.value > 0 and not cancels else None
+    told = apart.is_clear and apart.value > 0 and not _cancels(a, b)
     kl_a, kl_b, kl_ab = (float(nats) if math.isfinite(nats) else None for nats in kl[1:4].mean(1))
-    found = Contest(
+    return Contest(
         a=a.name,
         b=b.name,
         items=len(items.pairs),
@@ -131,18 +172,69 @@ def conclude(
         delta_a=delta_a,
         delta_b=delta_b,
         delta_ab=delta_ab,
-        dominance=dominance,
-        additive=(delta_a.value + delta_b.value) / apart.value if dominance else None,
-        interaction=mean_of(changes[2] - changes[0] - changes[1]),
+        dominance=estimate(dominance_of, *changes) if told else None,
+        additive=(delta_a.value + delta_b.value) / apart.value if told else None,
+        interaction=mean_of(interactions_of(changes)),
+        controls=None,
+        control_count=0,
         kl=(kl_a, kl_b, kl_ab),
         contest=False,
         verdict="",
         rows=_rows(items, m),
-        ahead=mean_of(2 * changes[2] - changes[0] - changes[1]),
-        **vars(controls),
+        ahead=mean_of(ahead_of(changes)),
     )
-    found = replace(found, contest=dominance is not None and _ways(found) == (1, 1))
-    return replace(found, verdict=_in_words(found, cancels))
+
+
+def judge_contest(found: Contest, a: Voice, b: Voice, p: ContestPs, ranked: Ranked = UNRANKED) -> Contest:
+    """A contest with its verdict.
+
+    Args:
+        p: corrected for all that is said beside it; of a voice with controls they say, and not this.
+        ranked: what the controls of each voice do.
+    """
+    if few := too_few(found.prompts):
+        grades = [VoiceGrade("", 0, PROMPTS, why=few)] * 2
+    else:
+        grades = [
+            by_prompts(change, by_mean, own)
+            if beside is None
+            else by_controls(beside, change, voice.steer.multiplier, own)
+            for voice, own, change, by_mean, beside in zip(
+                (a, b), (1, -1), (found.delta_a, found.delta_b), (p.a, p.b), ranked, strict=True
+            )
+        ]
+    found = replace(
+        found,
+        contest=found.dominance is not None and all(grade.way > 0 for grade in grades),
+        alone_a=Alone.of(a, ranked[0]),
+        alone_b=Alone.of(b, ranked[1]),
+        ahead_p=p.ahead,
+        voice_a=grades[0],
+        voice_b=grades[1],
+    )
+    return replace(found, verdict=_in_words(found, _cancels(a, b)))
+
+
+def beside_second_voices(found: Contest, interactions: np.ndarray) -> Contest:
+    """The contest with the interactions of second voices of the same cosine, [second voices], by exact passes."""
+    p, _ = two_sided(np.asarray(found.interaction.value), [interactions])
+    found = replace(
+        found,
+        controls=(float(interactions.min()), float(interactions.max())),
+        control_count=len(interactions),
+        interaction_p=float(p),
+    )
+    return replace(found, verdict=_in_words(found))
+
+
+def ahead_of(changes: np.ndarray) -> np.ndarray:
+    """2 Δ_both - Δ_A - Δ_B of each prompt, from changes [3, prompts]."""
+    return 2 * changes[2] - changes[0] - changes[1]
+
+
+def interactions_of(changes: np.ndarray) -> np.ndarray:
+    """I of each prompt, from changes [3, prompts]."""
+    return changes[2] - changes[0] - changes[1]
 
 
 def by_prompt(items: Items, m: np.ndarray) -> np.ndarray:
@@ -177,65 +269,92 @@ def _rows(items: Items, m: np.ndarray) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _in_words(found: Contest, cancels: bool) -> str:
+def _in_words(found: Contest, cancels: bool = False) -> str:
+    """Which voice is followed, first of all; then in numbers."""
     if cancels:
         return f"{found.a} and {found.b} cancel: next to nothing is left of their sum, so there is no contest."
     if few := too_few(found.prompts):
         return f"{few}."
     if not found.contest or not found.dominance:
         return _no_contest(found)
-    return (
-        f"The model follows {found.followed}: D = {found.dominance:.2f}, {_beyond(found)} adding them "
-        f"predicts (D₀ = {found.additive:.2f}; {_interaction(found)})."
-    )
+    if not found.leads:
+        said = "The model follows neither voice more than the other: each alone moves its answers, and both at once "
+        said += "leave them between the two."
+    else:
+        other = found.b if found.leads > 0 else found.a
+        said = f"The model follows {found.followed}: with both voices at once its answers move as {found.followed} "
+        said += f"alone moves them, rather than as {other} does."
+    said += f" D = {found.dominance:.2f}; adding the two predicts {found.additive:.2f}."
+    return " ".join(filter(None, [said, _beyond(found), _without_controls(found)]))
 
 
 def _beyond(found: Contest) -> str:
-    if found.more_than_added:
-        return "not what"
-    unexplained = found.interaction.is_clear and not found.controls
-    return "perhaps not what" if unexplained else "no more than"
-
-
-def _interaction(found: Contest) -> str:
-    text = f"I = {found.interaction}"
-    if not found.controls:
-        return f"{text}, without controls"
-    return f"{text}; {found.control_count} second voices of the same cosine: {_range(found.controls)}"
-
-
-def _ways(found: Contest) -> tuple[int, int]:
-    """Of each voice: it pushes its own way (1), the wrong way (-1), or does nothing that its controls do not (0)."""
-    way_a, way_b = (
-        0 if not change.is_clear or (alone and alone.reaches(change.value)) else int(np.sign(own * change.value))
-        for own, change, alone in ((1, found.delta_a, found.alone_a), (-1, found.delta_b, found.alone_b))
+    """Whether it is what adding the two predicts, which is asked only where one of them is followed."""
+    if not found.leads:
+        return ""
+    interaction = f"I = {found.interaction}"
+    if found.interaction_p is None or not found.controls:
+        return f"Whether that is more than a sum is not judged, which takes second voices ({interaction})."
+    beside = (
+        f"{found.control_count} second voices of the same cosine come to {_range(found.controls)}, "
+        f"p = {found.interaction_p:.3g}"
     )
-    return way_a, way_b
+    if found.control_count < FEWEST:
+        return f"Whether that is more than a sum is not judged, which takes {FEWEST} ({interaction}; {beside})."
+    if found.more_than_added:
+        return f"That is not what adding them predicts ({interaction}; {beside})."
+    return f"Nothing is shown beyond what adding them predicts ({interaction}; {beside})."
+
+
+def _without_controls(found: Contest) -> str:
+    """What was not held against vectors that should do nothing."""
+    judged = ((found.a, found.voice_a), (found.b, found.voice_b))
+    bare = [name for name, grade in judged if grade and grade.by == PROMPTS]
+    if not bare:
+        return ""
+    are = "is" if len(bare) == 1 else "are"
+    return f"{' and '.join(bare)} {are} judged without controls: by intervals over prompts alone."
 
 
 def _no_contest(found: Contest) -> str:
     """Why it is none."""
+    assert found.voice_a and found.voice_b, "they were judged"
+    a, b = found.a, found.b
     said = {
-        (1, 1): "The two cannot be told apart",
-        (0, 0): "Neither speaks",
-        (1, 0): f"Only {found.a} speaks",
-        (0, 1): f"Only {found.b} speaks",
-        (1, -1): f"Both push the same way, towards {found.a}",
-        (-1, 1): f"Both push the same way, towards {found.b}",
-        (-1, 0): f"{found.a} pushes the wrong way",
-        (0, -1): f"{found.b} pushes the wrong way",
-        (-1, -1): "Both push the wrong way",
-    }[_ways(found)]
-    text = f"{said}, so there is no contest: Δ of {found.a} is {found.delta_a}, of {found.b} {found.delta_b}."
+        (1, 1): "The two voices cannot be told apart",
+        (0, 0): "Neither voice is shown to move the answers its way",
+        (1, 0): f"Only {a} is shown to move the answers its way",
+        (0, 1): f"Only {b} is shown to move the answers its way",
+        (1, -1): f"Both voices push the answers the same way, towards {a}",
+        (-1, 1): f"Both voices push the answers the same way, towards {b}",
+        (-1, 0): f"{a} pushes the answers the wrong way",
+        (0, -1): f"{b} pushes the answers the wrong way",
+        (-1, -1): "Both voices push the answers the wrong way",
+    }[found.voice_a.way, found.voice_b.way]
     added = found.delta_a.value + found.delta_b.value
-    text += f" Together they come to {found.delta_ab}, where adding them predicts {added:+.2f}."
-    for name, change, alone in ((found.a, found.delta_a, found.alone_a), (found.b, found.delta_b, found.alone_b)):
-        if alone and change.is_clear and alone.reaches(change.value):
-            text += (
-                f" Vectors of the norm of {name} that say nothing move the answers as far: {_range(alone.random)} at "
-                f"random, {_range(alone.shuffled) if alone.shuffled else 'none'} from shuffled labels."
-            )
-    return text
+    return " ".join(
+        [
+            f"{said}, so there is no contest.",
+            _of_voice(a, found.delta_a, found.voice_a, found.alone_a),
+            _of_voice(b, found.delta_b, found.voice_b, found.alone_b),
+            f"Together they come to {found.delta_ab}, where adding them predicts {added:+.2f}.",
+        ]
+    )
+
+
+def _of_voice(name: str, change: Estimate, grade: VoiceGrade, alone: Alone | None) -> str:
+    """What a voice does by itself, and what that was held against."""
+    text = f"Δ of {name} is {change}"
+    if grade.by == PROMPTS:
+        text += f", judged without controls (p = {grade.p:.3g})"
+    elif alone and grade.estimate is not None:
+        text += f", to first order {grade.estimate:+.2f}; of {alone.count} vectors at random 95 % lie within "
+        text += _range(alone.random)
+        text += f", of as many from shuffled labels within {_range(alone.shuffled)}" if alone.shuffled else ""
+        text += f" (p = {grade.p:.3g})"
+    if grade.grade == UNDECIDED:
+        return f"{text}. Whether {name} moves them is not decided: {grade.why.rstrip('.')}."
+    return f"{text}. It is not judged: {grade.why}." if grade.why else f"{text}."
 
 
 def _range(ends: tuple[float, float]) -> str:

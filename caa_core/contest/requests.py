@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
+from caa_core.measuring.requests import FEWEST
 from caa_core.metrics.grid import parse_layers, whole
-from caa_core.metrics.options import CONTROLS, LAYERS, MULTIPLIERS, NEW_TOKENS, POSITIONS, SEED, SYSTEM, TEMPERATURE
+from caa_core.metrics.options import (
+    ESTIMATED_CONTROLS,
+    LAYERS,
+    MULTIPLIERS,
+    NEW_TOKENS,
+    POSITIONS,
+    SEED,
+    SYSTEM,
+    TEMPERATURE,
+    none_or,
+)
 from caa_core.metrics.requests import Option, Request, option
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import Positions
@@ -26,16 +37,29 @@ STEPS = replace(MULTIPLIERS, default=",".join(f"{step:g}" for step in SURFACE_ST
 MOST = {"prompts": 200, "thoughts": 32, "tokens": 1024}
 
 
+SECOND_VOICES = Option(
+    label="Second voices",
+    default=FEWEST,
+    parse=none_or(FEWEST, "second voices"),
+    help=f"so many of B's norm and cosine to A, to tell whether both do more than a sum: at least {FEWEST}",
+    info=f"Vectors of B's norm and cosine to A, which tell whether both do more than a sum: at least {FEWEST}, or 0. "
+    "Measured last, and only where one voice is followed.",
+    metavar="N",
+    off="do not ask whether both do more than a sum",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContestRequest(Request):
-    """What two voices are measured on, and how. controls: of each kind. system: a system prompt that is nobody's
-    voice. written_tokens: of the answers whose repetition is looked at.
+    """What two voices are measured on, and how. controls: of each kind, by estimates. second_voices: by exact passes.
+    system: a system prompt that is nobody's voice. written_tokens: of the answers whose repetition is looked at.
     """
 
     data: Dataset
     positions: Positions = option(POSITIONS, help="where vectors are added")
     system: str = option(SYSTEM)
-    controls: int = option(CONTROLS, help="so many of each kind", off="no vectors at random beside the voices", info="")
+    controls: int = option(ESTIMATED_CONTROLS, off="judge voices by intervals over prompts alone")
+    second_voices: int = option(SECOND_VOICES)
     written_tokens: int = option(NEW_TOKENS, default=32)
 
 

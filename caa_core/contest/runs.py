@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from caa_core.contest.contest import compete
+from caa_core.contest.dominance import Contest
 from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.contest.surface import layer_grid, surface
 from caa_core.contest.thinking import think
@@ -28,16 +29,18 @@ Known = MutableMapping[str, dict[str, Any]]
 
 def run(
     model: SteerableModel, request: ContestRequest, a: Voice, b: Voice, known: Known | None = None
-) -> Generator[Progress, None, dict[str, Any]]:
+) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
-    what is computed is put in. Yields `Progress`; raises what `choose_items` and `compete` raise.
+    what is computed is put in. Yields `Progress`, and in the same form what is known before second voices are measured;
+    raises what `choose_items` and `compete` raise.
     """
 
-    def work() -> Generator[Progress, None, dict[str, Any]]:
+    def work() -> Generator[Progress | Contest, None, dict[str, Any]]:
         items = yield from choose_items(model, request.data, request.positions)
         items.check_bare()
         written = 0 if items.are_choices else request.written_tokens
-        found = yield from compete(model, items, a, b, request.controls, system=request.system, written=written)
+        asked = request.controls, request.second_voices
+        found = yield from compete(model, items, a, b, *asked, system=request.system, written=written)
         return {**found.summary(), "skipped": list(items.skipped)}
 
     settings = _voices(a, b) | request.settings()
@@ -59,10 +62,11 @@ def run_surface(
         items = yield from choose_items(model, request.data, request.positions)
         items.check_bare()
         if layers:
-            return (yield from layer_grid(model, items, a, b, *layers, system=request.system)).summary()
+            found = yield from layer_grid(model, items, a, b, *layers, request.system, request.controls)
+            return found.summary()
         return (yield from surface(model, items, a, b, *grid.multipliers, system=request.system)).summary()
 
-    steps = {"layers": layers} if layers else {"multipliers": grid.multipliers}
+    steps = {"layers": layers, "controls": request.controls} if layers else {"multipliers": grid.multipliers}
     settings = _voices(a, b) | _conditions(request) | steps
     return (yield from _known(model, a, b, settings, [request.data], work, known))
 

@@ -7,6 +7,7 @@ what it is unsteered. Near the unsteered model Δ is close to a plane, Δ = α·
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,11 +15,21 @@ from typing import Any
 import numpy as np
 
 from caa_core.contest.contest import measure_voices
-from caa_core.contest.dominance import by_prompt, conclude
+from caa_core.contest.dominance import (
+    ContestPs,
+    ahead_of,
+    by_prompt,
+    interactions_of,
+    judge_contest,
+    measured,
+)
 from caa_core.contest.requests import SURFACE_STEPS
+from caa_core.contest.speaking import rank_layers
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
-from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of
+from caa_core.metrics.correction import holm
+from caa_core.metrics.cross_fitting import CONTROLS, LEVEL, too_few
+from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of, p_of_means
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import SHARED, plain, restored
@@ -78,8 +89,10 @@ class Surface:
 class LayerGrid:
     """A at each of some layers against B at each of others, at fixed multipliers.
 
-    cells: by layers, what `Contest` says under the same names, without controls. clear: how many have an interaction
-    whose interval leaves 0 out.
+    cells: by layers, what `Contest` says under the same names; what is said of a voice is corrected for its layers, and
+    who is followed for all cells. contests: in how many both voices speak; follows_a, follows_b: in how many of these
+    one of them is followed. clear: how many have an interaction that is told from 0, after Holm; that it is not what
+    adding predicts takes second voices, which are not measured here.
     """
 
     a: str
@@ -91,6 +104,9 @@ class LayerGrid:
     cells: tuple[dict[str, Any], ...]
     clear: int
     verdict: str
+    contests: int | None = None
+    follows_a: int | None = None
+    follows_b: int | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -159,8 +175,11 @@ def layer_grid(
     layers_a: Sequence[int],
     layers_b: Sequence[int],
     system: str = "",
+    controls: int = CONTROLS,
 ) -> Generator[Progress, None, LayerGrid]:
     """Measure the contest at every two layers. Yields `Progress`.
+
+    controls: of each kind, beside each voice at each layer; see `speaking.rank_layers`.
 
     Raises:
         InputError: too many cells, or a voice that is no vector with those layers.
@@ -175,26 +194,62 @@ def layer_grid(
     both = list(itertools.product(range(len(layers_a)), range(len(layers_b))))
     voices = [Voice("unsteered"), *ones[0], *ones[1], *(ones[0][x].beside(ones[1][y]) for x, y in both)]
     m, kl = yield from measure_voices(model, items, voices, system)
-    cells, clear = [], 0
-    for place, (x, y) in enumerate(both):
-        rows = [0, 1 + x, 1 + len(layers_a) + y, 1 + len(layers_a) + len(layers_b) + place]
-        found = conclude(items, ones[0][x], ones[1][y], m[rows], kl[rows])
-        cells.append({"layer_a": layers_a[x], "layer_b": layers_b[y], **found.summary()})
-        del cells[-1]["rows"]
-        clear += found.interaction.is_clear
-    return LayerGrid(
+    ranked = yield from rank_layers(model, items, ones, controls, system)
+    rows = [[0, 1 + x, 1 + len(layers_a) + y, 1 + sum(map(len, ones)) + i] for i, (x, y) in enumerate(both)]
+    found = [measured(items, ones[0][x], ones[1][y], m[of], kl[of]) for of, (x, y) in zip(rows, both, strict=True)]
+    by = by_prompt(items, m)
+    changes = [by[of[1:]] - by[0] for of in rows]
+    tested, interactions = _corrected(by, changes, [len(of) for of in ones])
+    judged = [
+        judge_contest(one, ones[0][x], ones[1][y], tested[i], (ranked[0][x], ranked[1][y]))
+        for i, (one, (x, y)) in enumerate(zip(found, both, strict=True))
+    ]
+    cells = [
+        {"layer_a": layers_a[x], "layer_b": layers_b[y], **plain(one, without=["rows"]), "more_than_added": False}
+        for one, (x, y) in zip(judged, both, strict=True)
+    ]
+    leads = Counter(one.leads for one in judged)
+    grid = LayerGrid(
         a=a.name,
         b=b.name,
         multiplier_a=a.steer.multiplier,
         multiplier_b=b.steer.multiplier,
         items=len(items.pairs),
-        prompts=cells[0]["prompts"],
+        prompts=by.shape[1],
         cells=tuple(cells),
-        clear=clear,
-        verdict=(
-            f"{clear} of {len(cells)} crossings have an interaction clear of 0; by chance alone one in 20 would. "
-            f"None of them is judged beside controls here: steer with one, and measure it."
-        ),
+        clear=int((interactions <= LEVEL).sum()),
+        verdict="",
+        contests=sum(one.contest for one in judged),
+        follows_a=leads[1],
+        follows_b=leads[-1],
+    )
+    return replace(grid, verdict=_crossings_in_words(grid))
+
+
+def _corrected(
+    by: np.ndarray, changes: Sequence[np.ndarray], layers: Sequence[int]
+) -> tuple[list[ContestPs], np.ndarray]:
+    """p of what is said of each crossing, after Holm: of each voice without controls over its own layers, of who is
+    ahead over all crossings, [crossings]; and of I over all crossings.
+    """
+    moved = by[1:] - by[0]
+    ends = np.cumsum([0, *layers])
+    of_a, of_b = (holm(p_of_means(moved[first:last], last - first)) for first, last in itertools.pairwise(ends))
+    ahead, interactions = (
+        holm(p_of_means(np.stack([of(one) for one in changes]), len(changes))) for of in (ahead_of, interactions_of)
+    )
+    places = itertools.product(of_a, of_b)
+    tested = [ContestPs(float(x), float(y), float(one)) for (x, y), one in zip(places, ahead, strict=True)]
+    return tested, interactions
+
+
+def _crossings_in_words(grid: LayerGrid) -> str:
+    if few := too_few(grid.prompts):
+        return f"{few}."
+    return (
+        f"In {grid.contests} of {len(grid.cells)} crossings both voices move the answers their way; there the model "
+        f"follows {grid.a} in {grid.follows_a} and {grid.b} in {grid.follows_b}, after correction for being so many. "
+        "Whether that is more than a sum is not judged here: steer with a cell, and measure it beside second voices."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from caa_core.contest.dominance import Contest, by_prompt, conclude, dominance_of
+from caa_core.contest.dominance import Contest, ContestPs, by_prompt, dominance_of, judge_contest, measured
 from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.self_report import SelfReport
 from caa_core.contest.thinking_arms import (
@@ -25,8 +25,9 @@ from caa_core.contest.thinking_arms import (
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import corrections, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.cross_fitting import too_few
-from caa_core.metrics.estimates import Estimate, estimate, mean_of
+from caa_core.metrics.correction import holm
+from caa_core.metrics.cross_fitting import LEVEL, too_few
+from caa_core.metrics.estimates import Estimate, estimate, mean_of, p_of_means, p_values
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -43,10 +44,10 @@ class ArmResult:
     """What two voices do in an arm; the numbers are those of `dominance.Contest`.
 
     dominance: None where there is no contest. change: of D against "direct", over the same prompts; None where either
-    has none. w: of "crossed" alone. thoughts: how many the answers under both voices followed (in "crossed", under
-    either); self_corrections: how many of them correct themselves; disagreements: how many of them the unsteered model
-    reads as the other voice's than the answer was. kl: KL(unsteered ‖ both) of the answers behind the same words, in
-    nats; repetition: of the words.
+    has none; change_p: of that, corrected for all arms. w: of "crossed" alone. thoughts: how many the answers under
+    both voices followed (in "crossed", under either); self_corrections: how many of them correct themselves;
+    disagreements: how many of them the unsteered model reads as the other voice's than the answer was. kl:
+    KL(unsteered ‖ both) of the answers behind the same words, in nats; repetition: of the words.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ArmResult:
     additive: float | None = None
     interaction: Estimate | None = field(default=None, metadata=FLAT)
     change: Estimate | None = field(default=None, metadata=FLAT)
+    change_p: float | None = None
     w: Estimate | None = field(default=None, metadata=FLAT)
     thoughts: int = 0
     disagreements: int = 0
@@ -91,8 +93,33 @@ class ThinkingResult:
         return {"arms": [arm.summary() for arm in self.arms.values()], "thinking": plain(self, without=["arms"])}
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """The numbers of an arm, with p of each; not corrected for there being others. change: of D against "direct"."""
+
+    found: Contest
+    p: ContestPs
+    change: Estimate | None = None
+    change_p: float | None = None
+
+
+@dataclass(frozen=True)
+class _Crossed:
+    w: Estimate | None
+    p: float
+
+
+@dataclass(frozen=True)
+class _Said:
+    """By arm the contest, and p of the change of D, after correction; p of W."""
+
+    contests: dict[str, Contest]
+    change_p: dict[str, float]
+    crossed_p: float
+
+
 class ThinkingSummary:
-    """Makes results of what is known; an arm's is made once, as soon as all that it needs is known."""
+    """Makes results of what is known; an arm is measured once, as soon as all that it needs is known."""
 
     def __init__(
         self, model: SteerableModel, items: Items, a: Voice, b: Voice, request: ThinkingRequest, plan: ArmPlan
@@ -101,16 +128,43 @@ class ThinkingSummary:
         self.texts = [[thought_text(model, ids) for ids in plan.written(x)] for x in range(len(UNDER))]
         self.corrections = [[corrections(text) for text in texts] for texts in self.texts]
         self.arms: dict[str, ArmResult] = {}
+        self.known: dict[str, _Measured] = {}
+        self.direct = np.zeros((3, 0))  # changes in the direct arm
+        self.crossed: _Crossed | None = None
+
+    def _said(self) -> "_Said":
+        """What is said of each arm that is known, after Holm: over both voices in all arms; over who is ahead in all of
+        them, or whether words or vectors decide; and over the changes against the direct one.
+        """
+        names, arms = list(self.known), len(self.plan.arms)
+        p = [self.known[name].p for name in names]
+        voices = holm([of for one in p for of in (one.a, one.b)], 2 * arms).reshape(-1, 2)
+        crossed = [self.crossed.p] if self.crossed else []
+        ahead = holm([*(one.ahead for one in p), *crossed], arms + bool(self.plan.crossings))
+        contests = {
+            name: judge_contest(self.known[name].found, self.a, self.b, ContestPs(float(x), float(y), float(who)))
+            for name, (x, y), who in zip(names, voices, ahead, strict=False)
+        }
+        changed = {name: one.change_p for name, one in self.known.items() if one.change_p is not None}
+        corrected = dict(zip(changed, map(float, holm(list(changed.values()), arms - 1)), strict=True))
+        return _Said(contests, corrected, float(ahead[-1]))
 
     def result(self, scores: ThinkingScores, self_report: SelfReport | None = None) -> ThinkingResult:
-        """As far as it is known."""
+        """As far as it is known. What is said of an arm is corrected for all arms, also those that are still to come,
+        which can only make it surer.
+        """
         for arm in self.plan.arms:
             # Every other arm is compared with the direct one, which is the first.
-            comparable = arm is DIRECT or DIRECT.name in self.arms
-            if comparable and arm.name not in self.arms and scores.has(arm.name):
-                self.arms[arm.name] = self._arm(arm, scores)
-        if self.plan.crossings and CROSSED not in self.arms and scores.has(CROSSED):
-            self.arms[CROSSED] = self._crossed(scores)
+            comparable = arm is DIRECT or DIRECT.name in self.known
+            if comparable and arm.name not in self.known and scores.has(arm.name):
+                self.known[arm.name] = self._measure(arm, scores)
+        if self.plan.crossings and not self.crossed and scores.has(CROSSED):
+            self.crossed = self._cross(scores)
+        if len(self.known) + bool(self.crossed) > len(self.arms):
+            said = self._said()
+            self.arms = {arm.name: self._arm(arm, scores, said) for arm in self.plan.arms if arm.name in self.known}
+            if self.crossed:
+                self.arms[CROSSED] = self._crossed(scores, said.crossed_p)
         prompts = len(set(self.items.prompts))
         return ThinkingResult(
             a=self.a.name,
@@ -125,23 +179,32 @@ class ThinkingSummary:
             verdict=_overall(self.a.name, self.b.name, prompts, self.arms),
         )
 
-    def _contest(self, arm: ThinkingArm, scores: ThinkingScores) -> tuple[Contest, np.ndarray]:
-        """What both voices do in an arm, and Δ of A, B and both, [3, prompts]."""
+    def _measure(self, arm: ThinkingArm, scores: ThinkingScores) -> _Measured:
         m, kl = scores.of(arm)
         by = by_prompt(self.items, m)
-        return conclude(self.items, self.a, self.b, m, kl), by[1:] - by[0]
+        changes = by[1:] - by[0]
+        before = self.direct = changes if arm is DIRECT else self.direct
+        found = measured(self.items, self.a, self.b, m, kl)
+        p = ContestPs.of(changes, 2 * len(self.plan.arms))
+        if arm is DIRECT or not (found.dominance and self.known[DIRECT.name].found.dominance):
+            return _Measured(found, p)
+        return _Measured(
+            found,
+            p,
+            estimate(_dominance_less, *changes, *before),
+            float(p_values(_apart, *changes, *before, among=len(self.plan.arms))),
+        )
 
-    def _arm(self, arm: ThinkingArm, scores: ThinkingScores) -> ArmResult:
-        found, changes = self._contest(arm, scores)
-        direct, before = self._contest(DIRECT, scores)
-        dominance = found.dominance if found.contest else None
-        change = None
-        if arm is not DIRECT and dominance and direct.contest and direct.dominance:
-            change = estimate(_dominance_less, *changes, *before)
+    def _arm(self, arm: ThinkingArm, scores: ThinkingScores, said: "_Said") -> ArmResult:
+        found, direct, one = said.contests[arm.name], said.contests[DIRECT.name], self.known[arm.name]
+        few = too_few(found.prompts)  # then there are figures alone
+        dominance = found.dominance if found.contest or few else None
+        change = one.change if dominance and (direct.contest or few) else None
+        change_p = said.change_p.get(arm.name) if change else None
         verdict = found.verdict
-        if dominance and not too_few(found.prompts):
+        if found.contest:
             verdict = f"The model follows {found.followed}: D = {dominance}"
-            verdict += "." if arm is DIRECT else f"; {self._moved(change)}."
+            verdict += "." if arm is DIRECT else f"; {self._moved(change, change_p)}."
         both = scores.plan.cells(arm, BOTH)
         return ArmResult(
             name=arm.name,
@@ -149,27 +212,36 @@ class ThinkingSummary:
             delta_b=found.delta_b,
             delta_ab=found.delta_ab,
             dominance=dominance,
-            followed=found.followed if dominance else "",
+            followed=found.followed,
             additive=found.additive if dominance else None,
             interaction=found.interaction,
             change=change,
+            change_p=change_p,
             kl=found.kl[2],
             verdict=verdict,
             **(self._counts(scores, {arm.writer: both}) if arm.has_thoughts else {}),
         )
 
-    def _crossed(self, scores: ThinkingScores) -> ArmResult:
+    def _cross(self, scores: ThinkingScores) -> _Crossed:
         cells = [self.plan.crossed(*crossing) for crossing in self.plan.crossings]
-        ab, ba, aa, bb = m = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
+        ab, ba, aa, bb = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
         apart = mean_of(aa - bb)
-        w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
-        if few := too_few(m.shape[1]):
+        told = apart.is_clear and apart.value > 0
+        return _Crossed(
+            estimate(_words_over_vector, ab, ba, aa, bb) if told else None,
+            float(p_of_means(ab - ba, len(self.plan.arms))),
+        )
+
+    def _crossed(self, scores: ThinkingScores, p: float) -> ArmResult:
+        assert self.crossed, "it is known"
+        w, few = self.crossed.w, too_few(len(set(self.items.prompts)))
+        if few:
             verdict = f"{few}."
         elif w is None:
             verdict = (
                 f"Words and answer under {self.a.name} cannot be told from both under {self.b.name}, so there is no W."
             )
-        elif mean_of(ab - ba).is_clear:
+        elif p <= LEVEL:
             verdict = f"The {'words decide' if w.value > 0 else 'vectors decide'} more: W = {w}."
         else:
             verdict = f"Neither words nor vectors can be said to decide: W = {w}."
@@ -211,12 +283,18 @@ class ThinkingSummary:
             for x, under in enumerate(UNDER)
         )
 
-    def _moved(self, change: Estimate | None) -> str:
-        if not change:
+    def _moved(self, change: Estimate | None, p: float | None) -> str:
+        if not change or p is None:
             return "without a thought there is no contest to compare it with"
-        if not change.is_clear:
-            return f"no change against direct that can be told from 0 ({change})"
-        return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change})"
+        if p > LEVEL:
+            return f"no change against direct is shown ({change}; p = {p:.2g} after correction)"
+        return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change}; p = {p:.2g})"
+
+
+def _apart(*means: np.ndarray) -> np.ndarray:
+    """What is 0 where D of the first three mean changes is D of the last three, and no quotient."""
+    (a, b, both), (c, d, other) = means[:3], means[3:]
+    return (2 * both - a - b) * (c - d) - (2 * other - c - d) * (a - b)
 
 
 def _dominance_less(*means: np.ndarray) -> np.ndarray:
@@ -240,16 +318,24 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
     if few := too_few(prompts):
         return f"{few}."
     if not direct.dominance:
-        return f"Without a thought there is no contest that thinking could settle. {direct.verdict}"
+        return f"Without a thought there is no contest that thinking could settle: {direct.verdict}"
     before = f"Without a thought the model follows {direct.followed} (D = {direct.dominance})"
     if not (steered.dominance and steered.change):
-        return f"{before}; with one there is no contest any more. {steered.verdict}"
+        return f"{before}; with one no contest is shown. {steered.verdict}"
     after = f"{before}, with one it follows {steered.followed} (D = {steered.dominance})"
     change = steered.change
-    if not change.is_clear:
-        return f"No: thinking makes no change that can be told from 0 ({change}). {after}."
+    if not _is_told(steered):
+        excluded = ""
+        if change.has_interval:
+            excluded = f" What can be excluded is a change of D beyond {change.low:+.2f} to {change.high:+.2f}."
+        return f"No change by thinking is shown ({change.value:+.2f}).{excluded} {after}."
     said = f"Thinking moves it towards {a if change.value > 0 else b} ({change}). {after}."
-    if filler.change and filler.change.is_clear:
+    if filler.change and _is_told(filler):
         way = "the same way" if filler.change.value * change.value > 0 else "the other way"
         return f"{said} Filler of the same length moves it {way} ({filler.change})."
-    return f"{said} Filler of the same length does not ({filler.change or 'no contest'})."
+    return f"{said} Of filler of the same length that is not shown ({filler.change or 'no contest'})."
+
+
+def _is_told(arm: ArmResult) -> bool:
+    """Whether its D is told from that of the direct one, after correction."""
+    return arm.change_p is not None and arm.change_p <= LEVEL

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import pairs_behind
 from caa_core.measuring.answer_reader import Direction
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import Steers
@@ -12,8 +14,9 @@ from caa_core.vectors.vector import SteeringVector
 @dataclass(frozen=True)
 class Voice:
     """What is added to the residual stream, what the model is told (a system prompt), words that its answer already
-    begins with (a prefill), or several of these. vector: what its one addition is made from; where that is known, the
-    voice alone has controls.
+    begins with (a prefill), or several of these. vector: what its one addition is made from; where that is known, and
+    nothing is said beside it, the voice has controls. made_from: the pairs of that vector, where they are known and no
+    preset's.
     """
 
     name: str
@@ -21,6 +24,7 @@ class Voice:
     system: str = ""
     prefill: str = ""
     vector: SteeringVector | None = None
+    made_from: Dataset | None = None
 
     @classmethod
     def of(
@@ -36,6 +40,17 @@ class Voice:
         """Its one addition."""
         (steer,) = self.steers
         return steer
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is one vector and no words, which other vectors can stand beside."""
+        added = self.vector and len(self.steers) == 1 and self.steer.multiplier
+        return bool(added) and not self.system and not self.prefill
+
+    @property
+    def pairs(self) -> Dataset | None:
+        """The very pairs of its vector; None where they are not known."""
+        return self.made_from or (pairs_behind(self.vector.provenance) if self.vector else None)
 
     @property
     def relative_strength(self) -> float | None:

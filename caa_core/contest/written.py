@@ -69,11 +69,14 @@ class WrittenResult:
         found = f"Under both, written answers are read as {shares}."
         if few := too_few(self.questions, "question"):
             return f"{found} {few}."
-        if not self.difference.is_clear:
-            return f"Written answers follow neither voice more than the other: A less B {self.difference}. {found}"
-        followed = self.a if self.difference.value > 0 else self.b
-        beyond = "" if self.change.is_clear else ", no more than unsteered ones do"
-        return f"Written answers follow {followed}{beyond}: A less B {self.difference}. {found}"
+        numbers = f"A less B {self.difference}, against unsteered {self.change}. {found}"
+        lead, moved = (self.difference, self.change)
+        if not lead.is_clear:
+            return f"Written answers follow neither voice more than the other: {numbers}"
+        name = self.a if lead.value > 0 else self.b
+        if not (moved.is_clear and moved.value * lead.value > 0):
+            return f"Written answers lean to {name}, but no more than unsteered ones do: {numbers}"
+        return f"Written answers follow {name}: {numbers}"
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.study_results import StudyArm
-from caa_core.metrics.cross_fitting import CONTROLS as JUDGING
-from caa_core.metrics.grid import check_controls, check_multipliers, parse_layers, whole
+from caa_core.metrics.grid import check_multipliers, parse_layers
 from caa_core.metrics.options import (
     CONTROLS,
     COUNTS,
     CUE,
+    ESTIMATED_CONTROLS,
     LAYER,
     LAYERS,
     MULTIPLIER,
@@ -27,6 +27,7 @@ from caa_core.metrics.options import (
     SEED,
     SYSTEM,
     TEMPERATURE,
+    none_or,
 )
 from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.prompts import Cue
@@ -50,24 +51,10 @@ STUDY_READS = ("auto", "answer-mean", "last", "last-prompt", "-2")
 STUDY_CUES, CUES_WITHOUT_LETTERS = ("none", "Answer:", "(", "instruction"), ("none", "Answer:")
 
 
-def _none_or(least: int, what: str) -> Callable[[Any], int]:
-    """A parser of a number of controls of each kind: 0 for none, or as many as decide something."""
-
-    def count(typed: Any) -> int:
-        found = whole(typed, f"The number of {what}")
-        if found and found < least:
-            raise InputError(
-                f"{what.capitalize()}: fewer than {least} of a kind decide nothing; give 0 or at least {least}."
-            )
-        return check_controls(found) if found else 0
-
-    return count
-
-
 EXACT_CONTROLS = Option(
     label="Exact controls of each kind",
     default=0,
-    parse=_none_or(FEWEST, "exact controls"),
+    parse=none_or(FEWEST, "exact controls"),
     help=f"so many by passes of the model too, at least {FEWEST}: slow",
     info=f"Scored as the vector is: slow. 0, or at least {FEWEST}; the verdict must not be contradicted by them.",
     metavar="N",
@@ -98,15 +85,7 @@ class EvaluationRequest(Request):
     cue: Cue = option(CUE)
     paper_counting: bool = option(PAPER_COUNTING)
     counts: bool = option(COUNTS)
-    controls: int = option(
-        CONTROLS,
-        default=JUDGING,
-        parse=_none_or(JUDGING, "controls"),
-        choices=(str(JUDGING), "0"),
-        help=f"so many random vectors, and so many from shuffled labels, by their estimates; at least {JUDGING}",
-        info=f"{JUDGING} random vectors of the same norm, and as many from shuffled labels, which cost no passes. "
-        "0: no verdict.",
-    )
+    controls: int = option(ESTIMATED_CONTROLS)
     exact_controls: int = option(EXACT_CONTROLS)
 
     def layers_known(self, num_layers: int) -> list[int] | None:

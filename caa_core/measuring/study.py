@@ -23,11 +23,10 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
-from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
-from caa_core.measuring.verdict import ENOUGH_LABELS
+from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
-from caa_core.metrics.correction import among_controls
+from caa_core.metrics.correction import max_statistic
 from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import mean_of, reach
@@ -312,7 +311,7 @@ def _judged(
         try:
             estimates, kinds = yield from _estimates(model, request, plan, common, vectors)
             found = replace(
-                found, estimates=tuple(estimates.tolist()), p=tuple(among_controls(estimates, kinds).tolist())
+                found, estimates=tuple(estimates.tolist()), p=tuple(max_statistic(estimates, kinds)[0].tolist())
             )
         except NoEstimateError as error:
             found = replace(found, why=f"Not decided: {error}")

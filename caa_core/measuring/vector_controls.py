@@ -13,7 +13,14 @@ from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves
 from caa_core.measuring.sweep import Sweep, score_runs
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, random_controls
-from caa_core.metrics.cross_fitting import cross_fitted, random_estimates, shuffled_estimates, sign_patterns, two_sided
+from caa_core.metrics.cross_fitting import (
+    CONTROLS,
+    cross_fitted,
+    random_estimates,
+    shuffled_estimates,
+    sign_patterns,
+    two_sided,
+)
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -29,6 +36,9 @@ from caa_core.vectors.vector import SteeringVector
 MOST_PROMPTS = 200
 
 
+# Prompts of a vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
+ENOUGH_LABELS = 6
+
 SEED = 1  # other ones than the estimates' controls
 
 
@@ -36,14 +46,16 @@ SEED = 1  # other ones than the estimates' controls
 class FirstOrder:
     """First-order estimates in nats a token for a multiplier of 1; of lettered answers, in log odds.
 
-    own: of the vector on each half at each layer, [2, layers]. random, shuffled: T of each control, [controls]; none
-    from shuffled labels where the vector's own pairs are not known. prompts: of these pairs.
+    own: of the vector on each half at each layer, [2, layers]; [1, 1] where there was nothing to choose, and T is the
+    estimate over all items. random, shuffled: T of each control, [controls]; none from shuffled labels where the
+    vector's own pairs are not known. prompts: of these pairs. corrected: p, where this is one of a list.
     """
 
     own: np.ndarray
     random: np.ndarray
     shuffled: np.ndarray
     prompts: int = 0
+    corrected: float | None = None
 
     @property
     def value(self) -> float:
@@ -59,13 +71,26 @@ class FirstOrder:
     def rank(self) -> tuple[float, int]:
         """p, and the direction that it is of."""
         p, direction = two_sided(np.asarray(self.value), self.kinds)
-        return float(p), int(direction)
+        return float(p) if self.corrected is None else self.corrected, int(direction)
+
+    @property
+    def lacking(self) -> str:
+        """Why its p gives no verdict, as a part of a sentence; empty where it does."""
+        if len(self.random) < CONTROLS:
+            return f"that takes at least {CONTROLS} controls of each kind beside it"
+        if len(self.shuffled) and self.prompts < ENOUGH_LABELS:
+            return (
+                f"the vector was made from {self.prompts} prompts, too few to tell it from one with its labels "
+                f"shuffled, which takes at least {ENOUGH_LABELS}"
+            )
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
     """What any vector's estimates are made of: the mean gradient of each half of the items at each layer, [2, layers,
-    hidden_size], and the pairs whose labels are shuffled for controls, where these are known.
+    hidden_size], or of all items, [1, layers, hidden_size]; and the pairs whose labels are shuffled for controls, where
+    these are known.
     """
 
     layers: tuple[int, ...]
@@ -73,29 +98,30 @@ class Ground:
     differences: "PairDifferences | None"
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
-        """Estimates of a vector and of `count` controls of each kind."""
-        own, random, shuffled = self._drawn(vector, count, seed)
+        """Estimates of a vector and T of `count` controls of each kind."""
+        own, *controls = self.estimates(vector, count, seed)
+        drawn = [cross_fitted(kind) for kind in controls]
         prompts = self.differences.value.shape[1] if self.differences else 0
-        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts)
+        return FirstOrder(own, drawn[0], drawn[1] if len(drawn) > 1 else np.zeros(0), prompts)
 
     def by_layer(self, vector: SteeringVector, count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
         """Where nothing is chosen: estimates over both halves of a vector, [layers], and of `count` controls of each
         kind that there is, [count, layers]. One seed draws the same directions and the same exchanges of labels, so
         that controls go with each other over what several vectors, positions and cues come to.
         """
-        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(vector, count, seed))
-        return own, [kind for kind in kinds if len(kind)]
+        own, *kinds = (estimates.mean(-2) for estimates in self.estimates(vector, count, seed))
+        return own, kinds
 
-    def _drawn(self, vector: SteeringVector, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Estimates by half and layer of a vector, and of controls of each kind, [2, layers] and [count, 2, layers]."""
+    def estimates(self, vector: SteeringVector, count: int, seed: int = 0) -> list[np.ndarray]:
+        """Of a vector, [2, layers], and of `count` controls of each kind that there is, [count, 2, layers] each."""
         directions = torch.stack([vector.at(layer).float() for layer in self.layers])
         norms = directions.norm(dim=1).double().numpy()
         own = (self.slopes * directions).sum(-1).double().numpy()
         random = random_estimates(self.slopes.numpy(), norms, count, seed)
         if not self.differences:
-            return own, random, np.zeros((0, *own.shape))
+            return [own, random]
         along = torch.einsum("lph,slh->slp", self.differences.value, self.slopes).double().numpy()
-        return own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)
+        return [own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)]
 
 
 def ground(
@@ -164,7 +190,7 @@ def _weighted(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
 def differences_of(
     model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset
 ) -> Generator[Progress, None, PairDifferences]:
-    """Of the vector's own pairs, read where it was. Yields `Progress`."""
+    """Of a vector's own pairs, read where it was. Yields `Progress`."""
     differences = PairDifferences(own, len(layers), model.hidden_size)
     read_at = vector.provenance.read_position
     position = ReadPosition.parse(read_at) if read_at else AUTOMATIC

@@ -27,15 +27,14 @@ from caa_core.measuring.sweep import RunScores, Sweep
 from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
 from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import (
-    BEYOND,
     CONTROLS,
     EFFECT,
     ENOUGH_PROMPTS,
-    LEVEL,
     NONE_SHOWN,
     UNDECIDED,
     grade,
     too_few,
+    why_undecided,
 )
 from caa_core.metrics.estimates import LEAST, Estimate, mean_of
 from caa_core.metrics.plain_data import SHARED, plain
@@ -45,9 +44,6 @@ from caa_core.steering.gradients import NoEstimateError
 from caa_core.vectors.vector import SteeringVector
 
 NOT_YET = "Not judged yet: the sweep is not finished."
-
-# Prompts of the vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
-ENOUGH_LABELS = 6
 
 # Where a verdict holds: at both signs of the multiplier, at one only, at both alike, at none by itself; or at the only
 # sign that was tried.
@@ -236,10 +232,8 @@ def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict
         return replace(verdict, text=f"Not judged: {why} {numbers}")
     assert found, "else it is not judged"
     p, direction = found.rank
-    said = grade(p, direction, verdict.difference, _expected(swept, verdict))
-    if said == EFFECT and verdict.exact and not _beyond(verdict):
-        said = UNDECIDED
-    if said != NONE_SHOWN and len(found.kinds) < 2:
+    said = grade(p, direction, verdict.difference, _expected(swept, verdict), len(found.kinds))
+    if said == EFFECT and not _beyond(verdict):
         said = UNDECIDED
     verdict = replace(verdict, grade=said, effect={EFFECT: True, UNDECIDED: None, NONE_SHOWN: False}[said])
     if said == EFFECT:
@@ -247,7 +241,8 @@ def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict
         verdict = replace(verdict, direction="with" if direction > 0 else "against", ways=ways)
         kind = "An effect on this model, with" if direction > 0 else "A backwards effect on this model, against"
         return replace(verdict, text=f"{kind} the vector, {WAYS[ways]}. {numbers}")
-    text = f"Not decided: {_undecided(verdict, found)}."
+    why = why_undecided(p, direction, verdict.difference, len(found.kinds), _beyond(verdict))
+    text = f"Not decided: {why}."
     if said == NONE_SHOWN:
         text = "No effect is shown on this model: vectors that should do nothing do as much."
     if abs(verdict.as_given) >= LEAST and abs(verdict.difference.value) < abs(verdict.as_given) / 2:
@@ -263,41 +258,7 @@ def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> str
         return "no item could be asked in the other letter order, so the letter may be all there is."
     if not found:
         return "that takes controls beside it."
-    if verdict.controls < CONTROLS:
-        return f"that takes at least {CONTROLS} controls of each kind beside it."
-    if len(found.shuffled) and found.prompts < ENOUGH_LABELS:
-        return (
-            f"the vector was made from {found.prompts} prompts, too few to tell it from one with its labels shuffled, "
-            f"which takes at least {ENOUGH_LABELS}."
-        )
-    return ""
-
-
-def _undecided(verdict: Verdict, found: FirstOrder) -> str:
-    """Why it is told from controls, but not called an effect."""
-    p, direction = found.rank
-    if p > LEVEL:
-        return (
-            f"exact passes move the answers more than {BEYOND:g} times as far as to first order, and only what they do "
-            f"to first order was held against controls (p = {p:.3g})"
-        )
-    size, why = verdict.difference, []
-    if not size.has_interval:
-        why.append("it has no interval")
-    elif size.low <= 0 <= size.high:
-        why.append("its interval holds 0")
-    elif (size.value > 0) != (direction > 0):
-        why.append("exact passes move the answers the other way than the estimate says")
-    if abs(size.value) < LEAST:
-        why.append(f"it is smaller than {LEAST:g}")
-    if verdict.exact and not _beyond(verdict):
-        why.append("controls by exact passes reach as far")
-    if len(found.kinds) < 2:
-        why.append(
-            "no controls from shuffled labels could be made, since the pairs that this vector was made from are not "
-            "known here"
-        )
-    return f"it is told from vectors that should do nothing (p = {p:.3g}), but {' and '.join(why)}"
+    return found.lacking and f"{found.lacking}."
 
 
 def _expected(swept: Sweep, verdict: Verdict) -> float | None:
@@ -308,7 +269,7 @@ def _expected(swept: Sweep, verdict: Verdict) -> float | None:
 
 
 def _beyond(verdict: Verdict) -> bool:
-    """Whether it lies outside what exact controls reach."""
+    """Whether it lies outside what exact controls reach, where there are any."""
     return all(not low <= verdict.difference.value <= high for low, high in verdict.exact)
 
 

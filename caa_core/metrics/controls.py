@@ -3,14 +3,15 @@
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from caa_core.data.pairs import Dataset
+from caa_core.metrics.cross_fitting import sign_patterns
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import read_all
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 # Pairs that shuffled labels are drawn for.
@@ -35,11 +36,9 @@ def shuffled_controls(
     seed: int = 0,
     position: ReadPosition = AUTOMATIC,
 ) -> Generator[Progress, None, list[Control]]:
-    """Mean differences of pairs of which a random half have their labels exchanged, with the norm of `vector`.
+    """Mean differences of pairs whose labels are exchanged by coins, with the norm of `vector`; see `ShuffledLabels`.
 
-    As many labels are exchanged as kept (up to one), since brought to the same norm, what is left of the behaviour in
-    an uneven draw would be the vector itself. Both letter orders of a question keep together. One pass over at most
-    `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
+    One pass over at most `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
     """
     dataset = replace(dataset, pairs=dataset.pairs[:MOST_PAIRS])
     shuffled = ShuffledLabels(dataset, count, seed)
@@ -48,14 +47,16 @@ def shuffled_controls(
 
 
 class ShuffledLabels:
-    """Collects sums of positive minus negative under random signs: `value` is [layers, count, hidden_size]."""
+    """Collects sums of positive minus negative under random signs: `value` is [layers, count, hidden_size].
+
+    Each prompt has a coin of its own, which all of its pairs and both letter orders follow: that is exactly what the
+    vector would be if its labels meant nothing, so nothing is drawn evenly, or kept apart from it.
+    """
 
     def __init__(self, dataset: Dataset, count: int, seed: int):
-        lines = {line: i for i, line in enumerate(dict.fromkeys(pair.line for pair in dataset.pairs))}
-        random = np.random.default_rng(seed)
-        signs = np.where(np.arange(len(lines)) < len(lines) // 2, -1.0, 1.0)
-        drawn = np.stack([random.permutation(signs) for _ in range(count)])
-        self._signs = torch.from_numpy(drawn[:, [lines[pair.line] for pair in dataset.pairs]]).float()
+        prompts = prompts_of(dataset.pairs)
+        drawn = sign_patterns(max(prompts) + 1, count, seed)
+        self._signs = torch.from_numpy(drawn[:, prompts]).float()
         self.value = torch.zeros((), dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:

@@ -69,17 +69,45 @@ def two_sided(found: np.ndarray, kinds: Sequence[np.ndarray]) -> tuple[np.ndarra
     return np.minimum(1, 2 * np.minimum(above, below)), np.where(above <= below, 1, -1)
 
 
-def grade(p: float, direction: int, size: Estimate, expected: float | None = None) -> str:
+def grade(p: float, direction: int, size: Estimate, expected: float | None = None, kinds: int = 2) -> str:
     """An effect where p is small, the interval of the size leaves 0 out on the same side, and the size is not too
     small; none is shown where p is not; where p is and the rest is not, it is not decided.
 
     Nor is it where estimates do not speak for what is seen: the size is clear and more than `BEYOND` times `expected`,
-    what it is to first order.
+    what it is to first order; nor where there are fewer than two `kinds` of controls.
     """
     if p > LEVEL:
         return UNDECIDED if expected is not None and outgrows(size, expected) else NONE_SHOWN
     beyond = size.low > 0 if direction > 0 else size.high < 0
-    return EFFECT if beyond and abs(size.value) >= LEAST else UNDECIDED
+    return EFFECT if beyond and abs(size.value) >= LEAST and kinds > 1 else UNDECIDED
+
+
+def why_undecided(p: float, direction: int, size: Estimate, kinds: int = 2, beyond: bool = True) -> str:
+    """Why `grade` says that it is not decided, as a part of a sentence. beyond: whether the size lies outside what
+    controls by exact passes reach, where there are any.
+    """
+    if p > LEVEL:
+        return (
+            f"exact passes move the answers more than {BEYOND:g} times as far as to first order, and only what they do "
+            f"to first order was held against controls (p = {p:.3g})"
+        )
+    why = []
+    if not size.has_interval:
+        why.append("it has no interval")
+    elif size.low <= 0 <= size.high:
+        why.append("its interval holds 0")
+    elif (size.value > 0) != (direction > 0):
+        why.append("exact passes move the answers the other way than the estimate says")
+    if abs(size.value) < LEAST:
+        why.append(f"it is smaller than {LEAST:g}")
+    if not beyond:
+        why.append("controls by exact passes reach as far")
+    if kinds < 2:
+        why.append(
+            "no controls from shuffled labels could be made, since the pairs that this vector was made from are not "
+            "known here"
+        )
+    return f"it is told from vectors that should do nothing (p = {p:.3g}), but {' and '.join(why)}"
 
 
 def outgrows(size: Estimate, expected: float) -> bool:
@@ -90,10 +118,11 @@ def outgrows(size: Estimate, expected: float) -> bool:
 def random_estimates(slopes: np.ndarray, norms: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Estimates [count, 2, layers] of vectors drawn at random, at each layer of its norm [layers].
 
-    slopes: the mean gradient of each half at each layer, [2, layers, hidden_size].
+    slopes: the mean gradient of each half at each layer, [2, layers, hidden_size]; of all items, where a person chose
+    the layer and there are no halves, [1, layers, hidden_size], as for the functions above and below.
     """
     drawn = np.random.default_rng(seed)
-    found = np.empty((count, 2, len(norms)))
+    found = np.empty((count, len(slopes), len(norms)))
     for layer, norm in enumerate(norms):
         directions = drawn.standard_normal((count, slopes.shape[-1]), dtype=np.float32)
         directions *= norm / np.linalg.norm(directions, axis=1, keepdims=True)

@@ -1,9 +1,11 @@
 """The options that several experiments share: each with its default, its parser and its words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from caa_core.errors import InputError
+from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.grid import CONTROLS as ENOUGH
 from caa_core.metrics.grid import check_controls, check_multipliers, number, parse_multipliers, whole
 from caa_core.metrics.requests import Option
@@ -47,6 +49,20 @@ def controls_of(typed: Any) -> int:
     """A number of controls, or 0 for none."""
     count = whole(typed, "The number of controls")
     return check_controls(count) if count else 0
+
+
+def none_or(least: int, what: str) -> Callable[[Any], int]:
+    """A parser of a number of controls of each kind: 0 for none, or as many as decide something."""
+
+    def count(typed: Any) -> int:
+        found = whole(typed, f"The number of {what}")
+        if found and found < least:
+            raise InputError(
+                f"{what.capitalize()}: fewer than {least} of a kind decide nothing; give 0 or at least {least}."
+            )
+        return check_controls(found) if found else 0
+
+    return count
 
 
 def method_of(typed: str) -> str:
@@ -99,6 +115,16 @@ CONTROLS = Option(
     flag="--control-seeds",
     metavar="N",
     off="no verdict, which needs them",
+)
+# Controls by their first-order estimates, which cost no passes of the model.
+ESTIMATED_CONTROLS = replace(
+    CONTROLS,
+    default=ESTIMATED,
+    parse=none_or(ESTIMATED, "controls"),
+    choices=(str(ESTIMATED), "0"),
+    help=f"so many random vectors, and so many from shuffled labels, by their estimates; at least {ESTIMATED}",
+    info=f"{ESTIMATED} random vectors of the same norm, and as many from shuffled labels, which cost no passes. "
+    "0: no verdict.",
 )
 COUNTS = Option(
     label="Write answers too",

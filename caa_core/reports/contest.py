@@ -5,7 +5,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from caa_core.contest.dominance import Contest
+from caa_core.contest.dominance import Alone, Contest
+from caa_core.contest.speaking import VoiceGrade
 from caa_core.reports import surface, thinking, tokens, written
 from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Report, Section
@@ -22,7 +23,8 @@ ROWS = {
 
 RANGE = ["random vectors", "shuffled labels"]
 
-TABLE = ["voice", "Δ, nats a token (95 %)", *RANGE, "KL, nats", "repetition"]
+# The controls are estimates, as the column before them is.
+TABLE = ["voice", "Δ, nats a token (95 %)", "to first order", *RANGE, "p", "KL, nats", "repetition"]
 
 
 # What else there may be beside a contest, by its name there.
@@ -68,16 +70,23 @@ def table_of(found: Contest) -> list[list[str]]:
     """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
     kl = ["0.00", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
     written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
-    moved = [
-        ("unsteered", "", None),
-        (found.a, str(found.delta_a), found.alone_a),
-        (found.b, str(found.delta_b), found.alone_b),
-        ("both", str(found.delta_ab), None),
+    moved: list[tuple[str, str, Alone | None, VoiceGrade | None]] = [
+        ("unsteered", "", None, None),
+        (found.a, str(found.delta_a), found.alone_a, found.voice_a),
+        (found.b, str(found.delta_b), found.alone_b, found.voice_b),
+        ("both", str(found.delta_ab), None, None),
     ]
     return [
-        [name, change, *([_range(alone.random), _range(alone.shuffled)] if alone else ["", ""]), nats, share]
-        for (name, change, alone), nats, share in zip(moved, kl, written, strict=True)
+        [name, change, *_beside(alone, grade), nats, share]
+        for (name, change, alone, grade), nats, share in zip(moved, kl, written, strict=True)
     ]
+
+
+def _beside(alone: Alone | None, grade: VoiceGrade | None) -> list[str]:
+    """A voice's estimate, its controls and its p, where it has any."""
+    estimate, p = (grade.estimate, grade.p) if grade else (None, None)
+    ranges = [_range(alone.random), _range(alone.shuffled)] if alone else ["", ""]
+    return ["" if estimate is None else f"{estimate:+.2f}", *ranges, "" if p is None else f"{p:.2g}"]
 
 
 def _signed(value: str | float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from caa_core.contest.requests import ThinkingRequest
+from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Report, Section, cell
@@ -49,12 +50,13 @@ def arms_figure(found: dict[str, Any]) -> go.Figure | None:
     """D of each arm with its interval, between what B alone does (-1) and what A alone does (+1), with "direct" as the
     line to compare with; None where no arm has a contest. found: what `ThinkingResult.summary` says.
     """
-    arms = {arm["arm"]: (d, _estimate(arm, "change")) for arm in found["arms"] if (d := _estimate(arm, "dominance"))}
+    arms = {arm["arm"]: (d, arm) for arm in found["arms"] if (d := _estimate(arm, "dominance"))}
     if not arms:
         return None
     figure = go.Figure()
-    for name, (dominance, change) in arms.items():
-        moved = change is not None and not change.low <= 0 <= change.high
+    for name, (dominance, arm) in arms.items():
+        change, p = _estimate(arm, "change"), arm.get("change_p")
+        moved = p is not None and p <= LEVEL
         look = (GREY, "square") if name == "direct" else (ORANGE, "diamond") if moved else (BLUE, "circle")
         figure.add_scatter(
             x=[dominance.value],
@@ -70,7 +72,7 @@ def arms_figure(found: dict[str, Any]) -> go.Figure | None:
     ends = [end for dominance, _ in arms.values() for end in (dominance.low, dominance.high)]
     a, b = (f"as {cut(found['thinking'][x])} alone" for x in "ab")
     between_voices(figure, a, b, ends)
-    figure.update_xaxes(title="dominance D; dashed: direct; a diamond where an arm differs from it")
+    figure.update_xaxes(title="dominance D; dashed: direct; a diamond where an arm is told from it")
     figure.update_yaxes(autorange="reversed")
     return plain(figure, height=420).update_layout(margin_l=110)
 

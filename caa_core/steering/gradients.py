@@ -48,6 +48,7 @@ def gradients(
     layers: Sequence[int],
     positions: Positions = AFTER_PROMPT,
     cue: Cue = NO_CUE,
+    system: str = "",
 ) -> Generator[Progress, None, torch.Tensor]:
     """Weighted sums of the pairs' gradients: [sums, layers, hidden_size], float32, on the CPU.
 
@@ -55,6 +56,7 @@ def gradients(
 
     Args:
         weights: [sums, pairs]; the unit matrix gives every pair's own gradient.
+        system: a system prompt before every pair.
 
     Raises:
         NoEstimateError: this model cannot be differentiated.
@@ -62,7 +64,7 @@ def gradients(
     """
     check_attention_mask(model)
     yield from check_gradients(model, pairs, positions, cue)
-    items = [ScoredItem.of(model, pair, positions, cue) for pair in pairs]
+    items = [ScoredItem.of(model, pair, positions, cue, system) for pair in pairs]
     found = torch.zeros(len(weights), len(layers), model.hidden_size, dtype=torch.float32)
     progress = Progress(len(items), "gradients", sum(item.split + PASSES * item.tail for item in items))
     yield progress

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.helpers.app import get
 from tests.helpers.browser import (
+    choose,
     download,
     fill,
     last_answer,
@@ -55,11 +56,13 @@ def test_the_page_says_what_the_model_can_do(page, embedded_app):
 
 def test_two_voices_come_to_a_verdict(page, tmp_path):
     tab(page, "Compete")
-    slide(page, "compete-verdict-controls", 0)
+    choose(page, "compete-a-vector", "formal (preset)")
+    expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
+    slide(page, "compete-verdict-second-voices", 0)
     page.locator("#compete-verdict-measure").click()
     said = page.locator("#compete-verdict-said")
-    expect(said).to_contain_text("without controls")
-    expect(said).to_contain_text("13 items of joy against gloom, 13 prompts")
+    expect(said).to_contain_text("The model follows")
+    expect(said).to_contain_text("13 items of formal against casual, 13 prompts")
     expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
     expect(page.locator("#compete-verdict-gauge")).to_contain_text("dominance D")
     unfold(page, "Item by item")

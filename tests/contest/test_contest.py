@@ -1,5 +1,4 @@
 import json
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
-from caa_core.contest.dominance import Contest, conclude
+from caa_core.contest.dominance import Contest, ContestPs, conclude
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
@@ -19,12 +18,13 @@ from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
-from tests.helpers.contests import LAYER, PROMPTS, asked_of, voice
+from tests.helpers import results
+from tests.helpers.contests import LAYER, PROMPTS, asked_of
 from tests.helpers.reference import modules, steered_logits
 from tests.helpers.sizes import FULL
 
 
-def contest(planted, a, b, multiplier=0.02, **settings):
+def contest(planted, a, b, multiplier=0.2, **settings):
     model, items, *_ = planted
     sides = [Voice(name, (Steer(v, LAYER, multiplier),)) for name, v in (("A", a), ("B", b))]
     return finish(compete(model, items, *sides, **settings))
@@ -38,46 +38,33 @@ def test_two_voices_that_add(planted):
     # 3 forward and 1 back: 2 are left. D = (2·2 - 3 + 1) / (3 + 1), and adding them says the same.
     assert found.dominance.value == pytest.approx(0.5, abs=0.05)
     assert found.additive == pytest.approx(found.dominance.value, abs=0.02)
-    assert abs(found.interaction.value) < 0.02 * found.delta_a.value
-    assert not found.more_than_added and "no more than adding them predicts" in found.verdict
-    assert found.verdict.startswith("The model follows A: D = 0.5") and found.control_count == 20
-
-
-def test_on_ties_nobody_is_followed(planted):
-    """Each voice alone moves the answers, and both together neither way: named is one in about 5 % of 400 draws."""
-    _, items, toward, idle = planted
-    a, b = voice("A", toward + idle[0]), voice("B", idle[1] - toward)
-    random = np.random.default_rng(3)
-    followed = Counter()
-    for _ in range(400):
-        m = np.stack([np.zeros(len(PROMPTS)), *(way + random.normal(0, 0.3, len(PROMPTS)) for way in (1, -1, 0))])
-        found = conclude(items, a, b, m, np.zeros_like(m))
-        followed[found.verdict.split(":")[0]] += 1
-    assert followed["The model follows A"] + followed["The model follows B"] <= 0.07 * 400
-    assert followed["The model follows neither"] > 0.9 * 400
+    assert abs(found.interaction.value) < 0.05 * found.delta_a.value and found.control_count == 39
+    assert not found.more_than_added and "Nothing is shown beyond what adding them predicts" in found.verdict
+    assert found.verdict.startswith("The model follows A: with both voices at once its answers move as A alone moves ")
 
 
 def test_the_sides_may_be_exchanged(planted):
     *_, toward, idle = planted
     found = contest(planted, toward + idle[0], -3 * toward + idle[1], controls=0)
     assert found.dominance.value == pytest.approx(-0.5, abs=0.05)
-    assert found.verdict.startswith("The model follows B") and "without controls" in found.verdict
+    assert found.verdict.startswith("The model follows B: ") and "A and B are judged without controls" in found.verdict
 
 
 def test_what_is_no_contest_says_what_it_is(planted):
     *_, toward, idle = planted
     for a, b, said in (
         (toward, -toward, "cancel"),
-        (toward, toward + idle[0], "Both push the same way, towards A"),
-        (-toward, -toward + idle[0], "Both push the same way, towards B"),
-        (-toward, toward + idle[0], "Both push the wrong way"),
+        (toward, toward + idle[0], "Both voices push the answers the same way, towards A"),
+        (-toward, -toward + idle[0], "Both voices push the answers the same way, towards B"),
+        (-toward, toward + idle[0], "Both voices push the answers the wrong way"),
     ):
         found = contest(planted, a, b, controls=0)
         assert not found.contest and said in found.verdict
     silent = contest(planted, toward, torch.zeros_like(toward), controls=0)
-    assert silent.verdict.startswith("Only A speaks") and silent.dominance.value == pytest.approx(1)
+    assert silent.verdict.startswith("Only A is shown to move the answers its way, so there is no contest.")
+    assert silent.dominance.value == pytest.approx(1)
     nobody = contest(planted, toward, -toward, multiplier=0.0, controls=0)
-    assert nobody.verdict.startswith("Neither speaks") and nobody.dominance is None
+    assert nobody.verdict.startswith("Neither voice is shown to move the answers its way") and nobody.dominance is None
 
 
 def test_a_vector_against_itself_changes_nothing(planted):
@@ -100,12 +87,15 @@ def test_what_only_both_together_do_is_more_than_added(planted):
     hook = modules(model)[LAYER].register_forward_hook(block)
     try:
         a, b = (Steer(sign * 10 * toward + 40 * idle[i], 2, 1.0) for i, sign in enumerate((1, -1)))
-        found, alone = (finish(compete(model, items, Voice("A", (a,)), Voice("B", (b,)), controls=n)) for n in (20, 0))
+        sides = Voice("A", (a,)), Voice("B", (b,))
+        found, few, alone = (finish(compete(model, items, *sides, second_voices=n)) for n in (39, 20, 0))
     finally:
         hook.remove()
-    assert "perhaps not what adding them predicts" in alone.verdict and "without controls" in alone.verdict
-    assert found.more_than_added and found.interaction.value > found.controls[1]
-    assert found.verdict.startswith("The model follows A") and "not what adding them predicts" in found.verdict
+    assert "more than a sum is not judged, which takes second voices (I = " in alone.verdict and alone.controls is None
+    assert "more than a sum is not judged, which takes 39 (I = " in few.verdict and few.control_count == 20
+    assert not alone.more_than_added and not few.more_than_added
+    assert found.more_than_added and found.interaction.value > found.controls[1] and found.interaction_p == 0.05
+    assert found.verdict.startswith("The model follows A") and "That is not what adding them predicts" in found.verdict
 
 
 def test_numbers_are_those_of_plain_passes(planted):
@@ -163,27 +153,26 @@ def test_contest_files(tmp_path):
 
 def test_a_contest_on_the_command_line(planted, tmp_path, capsys):
     out = tmp_path / "contest.json"
-    asked = [*asked_of(planted, tmp_path), "--control-seeds", "2", "--json", "--out", str(out)]
+    asked = [*asked_of(planted, tmp_path), "--no-controls", "--second-voices", "39", "--json", "--out", str(out)]
     assert main(asked) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
     assert found["contest"] is True and found["items"] == len(found["rows"]) == len(PROMPTS)
     assert found["low"] < found["dominance"] < found["high"] and found["control_count"] == 2
     assert found["dominance"] == pytest.approx(0.5, abs=0.05) and not found["more_than_added"]
-    assert "no more than adding them predicts" in found["verdict"]
+    assert "more than a sum is not judged, which takes 39" in found["verdict"] and found["voice_a"]["grade"] == "effect"
 
 
 def test_formal_against_casual_on_the_embedded_model(embedded):
-    """Both voices speak, and together they do no more than adding them predicts; with `CAA_FULL=1`, beyond controls."""
+    """Both voices speak, beside controls with `CAA_FULL=1`, and together nothing is shown beyond adding them."""
     items = finish(choose_items(embedded, find_contest("formal").first(13 if FULL else 8)))
     vectors = (load_vector(presets()[name].vector_file) for name in ("formal", "casual"))
     sides = [Voice.of(vector, 10, 1.0) for vector in vectors]
     sides = [side if FULL else replace(side, vector=None) for side in sides]
-    found = finish(compete(embedded, items, *sides, controls=2))
-    assert found.contest and found.items == len(found.rows) == len(items.pairs) and found.control_count == 2
+    found = finish(compete(embedded, items, *sides))
+    assert found.contest and found.items == len(found.rows) == len(items.pairs)
     assert found.dominance.low < found.dominance.value < found.dominance.high
-    assert found.interaction.low < 0 < found.interaction.high and not found.more_than_added
-    assert "no more than adding them predicts" in found.verdict
+    assert not found.more_than_added
 
 
 def test_bad_voices_are_said(capsys):
@@ -191,7 +180,7 @@ def test_bad_voices_are_said(capsys):
     assert "Give voice B a vector (--b), a system prompt (--system-b) or the beginning" in capsys.readouterr().err
 
 
-def of_vector(name, direction, multiplier=0.02, data="joy"):
+def of_vector(name, direction, multiplier=0.2, data="joy"):
     """A voice that says that it was made from a preset's pairs."""
     vector = SteeringVector(name, {LAYER: direction}, {}, said_of(find_pairs(data)) if data else Provenance())
     return Voice.of(vector, LAYER, multiplier, name)
@@ -205,37 +194,80 @@ def said_of(data):
 def test_a_voice_that_does_more_than_its_controls(planted):
     model, items, toward, idle = planted
     a, b = of_vector("A", 3 * toward + idle[0]), of_vector("B", -3 * toward + idle[1])
-    found = finish(compete(model, items, a, b, written=4))
-    assert found.contest and found.alone_a.count == found.alone_b.count == 20
-    for alone, change in ((found.alone_a, found.delta_a), (found.alone_b, found.delta_b)):
-        assert all(low <= 0 <= high for low, high in (alone.random, alone.shuffled))
-        assert not alone.reaches(change.value) and alone.shuffled_from == "joy"
-    assert found.self_test == 0
+    found = finish(compete(model, items, a, b, written=4, second_voices=0))
+    assert found.contest and found.alone_a.count == found.alone_b.count == 999
+    for own, grade, alone, change in (
+        (1, found.voice_a, found.alone_a, found.delta_a),
+        (-1, found.voice_b, found.alone_b, found.delta_b),
+    ):
+        assert all(low < 0 < high for low, high in (alone.random, alone.shuffled)) and alone.shuffled_from == "joy"
+        assert (grade.grade, grade.way, grade.by) == ("effect", 1, "controls") and grade.p <= 0.05
+        # Behind the last block a change is nearly what it is to first order.
+        assert grade.estimate == pytest.approx(change.value, rel=0.1) and own * grade.estimate > 0
+    assert found.self_test == 0 and "without controls" not in found.verdict
     assert len(found.repetition) == 4 and all(0 <= share <= 1 for share in found.repetition)
 
 
-def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
-    """Its own change is small and sure; among 20 vectors of the same norm some go further the same way."""
+def test_estimates_are_the_derivative_of_what_is_measured(planted):
+    """Under a system prompt, over a prompt that is asked twice, and with a multiplier below 0."""
     model, items, toward, idle = planted
-    a, b = of_vector("A", 3 * toward), of_vector("B", -0.3 * toward + 3 * idle[1])
-    alone = finish(compete(model, items, a, b, controls=0))
-    assert alone.contest  # without controls
+    items = items.some([0, 0, 1, 2, 3, 4, 5, 6, 7])
+    a, b = of_vector("A", toward, 0.004), of_vector("B", toward + idle[0], -0.004)
+    found = finish(compete(model, items, a, b, system="Be brief."))
+    assert found.prompts == 8 and found.items == 9
+    for grade, change in ((found.voice_a, found.delta_a), (found.voice_b, found.delta_b)):
+        assert grade.estimate == pytest.approx(change.value, rel=0.03)
+
+
+def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
+    """Its own change is sure; of vectors of the same norm many go further."""
+    model, items, toward, idle = planted
+    a, b = of_vector("A", 3 * toward), of_vector("B", -0.5 * toward + 3 * idle[1])
+    assert finish(compete(model, items, a, b, controls=0, second_voices=0)).contest  # without controls
     found = finish(compete(model, items, a, b))
-    assert not found.contest and found.alone_b.reaches(found.delta_b.value)
-    assert found.verdict.startswith("Only A speaks")
-    assert "Vectors of the norm of B that say nothing move the answers as far" in found.verdict
+    assert not found.contest and (found.voice_b.grade, found.voice_b.way) == ("none shown", 0)
+    assert found.verdict.startswith("Only A is shown to move the answers its way, so there is no contest. Δ of A is ")
+    assert "Δ of B is" in found.verdict and "of 999 vectors at random 95 % lie within" in found.verdict
+    assert found.controls is None  # second voices are asked where one is followed
 
 
 def test_labels_are_shuffled_of_a_voices_own_pairs_alone(planted):
-    """Those of its A/B questions where it was made from these; of pairs that nobody knows, none."""
+    """Those of its A/B questions where it was made from these; a person's own; of pairs that nobody knows, none, and
+    then a voice is not said to speak."""
     model, items, toward, idle = planted
     a = of_vector("A", 3 * toward + idle[0], data="joy:ab")
     b = of_vector("B", -3 * toward + idle[1], data="")
-    found = finish(compete(model, items, a, b, controls=3))
+    found = finish(compete(model, items, a, b))
     assert found.alone_a.shuffled_from == "joy (A/B questions)" and found.alone_a.shuffled
-    assert (found.alone_b.shuffled, found.alone_b.shuffled_from, found.alone_b.count) == (None, "", 3)
-    assert Contest.of(json.loads(json.dumps(found.summary()))).alone_b == found.alone_b
-    assert not found.alone_b.reaches(found.delta_b.value)
+    assert (found.alone_b.shuffled, found.alone_b.shuffled_from, found.alone_b.count) == (None, "", 999)
+    assert Contest.of(json.loads(json.dumps(found.summary()))) == found
+    assert (found.voice_b.grade, found.voice_b.way) == ("not decided", 0) and not found.contest
+    assert "Whether B moves them is not decided" in found.verdict and "are not known here" in found.verdict
+    known = finish(compete(model, items, a, replace(b, made_from=find_pairs("gloom"))))
+    assert known.contest and known.alone_b.shuffled_from == "gloom"
+
+
+def test_voices_of_words_are_corrected_for_being_two(planted):
+    """By their intervals each would be told from 0; for two of them Holm asks one of them for p = 0.025."""
+    _, items, *_ = planted
+    moved = 0.35 + np.array([-0.62, -0.3, -0.1, 0, 0.05, 0.3, 0.4, 0.27])
+    m = np.stack([np.zeros(8), moved, -moved, np.zeros(8)])
+    words = Voice("told", system="Say x."), Voice("begun", prefill="So")
+    raw = ContestPs.of(m[1:])
+    assert 0.025 < raw.a <= 0.05
+    assert conclude(items, *words, m, np.zeros_like(m)).voice_a.p == pytest.approx(2 * raw.a)
+    m[1] += 0.5
+    found = conclude(items, *words, m, np.zeros_like(m))
+    assert found.voice_b.p == pytest.approx(ContestPs.of(m[1:]).b) and found.contest
+    assert "told and begun are judged without controls: by intervals over prompts alone." in found.verdict
+
+
+def test_what_was_kept_before_is_still_read():
+    kept = results.contest()
+    for name in ("voice_a", "voice_b", "interaction_p", "ahead", "ahead_low", "ahead_high", "ahead_p"):
+        del kept[name]
+    found = Contest.of(kept)
+    assert found.followed == "joy" and found.voice_a is None and not found.more_than_added
 
 
 def test_a_dominant_voice(planted):

@@ -27,21 +27,21 @@ def data():
 
 def test_what_is_known_is_not_computed_again(planted, sides, data):
     model, known = planted[0], {}
-    first = finish(run(model, ContestRequest(data=data, controls=2, written_tokens=4), *sides, known))
+    first = finish(run(model, ContestRequest(data=data, second_voices=2, written_tokens=4), *sides, known))
     with pytest.raises(StopIteration) as end:
-        next(run(model, ContestRequest(data=data, controls=2, written_tokens=4), *sides, known))
+        next(run(model, ContestRequest(data=data, second_voices=2, written_tokens=4), *sides, known))
     assert end.value.value == first and len(known) == 1
     other = voice("A", 2 * sides[0].steers[0].vector)
     for bout, a in (
-        (ContestRequest(data=data, controls=0, written_tokens=4), sides[0]),
-        (ContestRequest(data=data, controls=2, written_tokens=4), other),
+        (ContestRequest(data=data, second_voices=0, written_tokens=4), sides[0]),
+        (ContestRequest(data=data, second_voices=2, written_tokens=4), other),
     ):
         finish(run(model, bout, a, sides[1], known))
     finish(run_surface(model, ContestRequest(data=data), *sides, GRID, known))
     finish(run_surface(model, ContestRequest(data=data), *sides, SurfaceRequest(layers_a="1", layers_b="2"), known))
     assert len(known) == 5
     known |= {str(i): {} for i in range(KEPT)}
-    finish(run(model, ContestRequest(data=data, controls=1, written_tokens=0), *sides, known))
+    finish(run(model, ContestRequest(data=data, second_voices=1, written_tokens=0), *sides, known))
     assert len(known) == KEPT
 
 
@@ -60,9 +60,11 @@ def test_written_answers_are_known_too(planted, sides, data):
 
 
 def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
-    found = finish(run(planted[0], ContestRequest(data=data, controls=2, written_tokens=4, system="Be brief."), *sides))
-    assert found["settings"]["a"] == {"name": "A", "added": [{"layer": LAYER, "multiplier": 0.02}]}
-    assert found["settings"]["system"] == "Be brief." and found["settings"]["controls"] == 2
+    found = finish(
+        run(planted[0], ContestRequest(data=data, second_voices=2, written_tokens=4, system="Be brief."), *sides)
+    )
+    assert found["settings"]["a"] == {"name": "A", "added": [{"layer": LAYER, "multiplier": 0.2}]}
+    assert found["settings"]["system"] == "Be brief." and found["settings"]["second_voices"] == 2
     assert found["provenance"]["model"] == "tiny-llama" and found["provenance"]["data"] == "=data"
     assert len(found["repetition"]) == 4 and found["self_test"] == 0
     assert Contest.of(found).summary() == {name: found[name] for name in Contest.of(found).summary()}
@@ -70,5 +72,5 @@ def test_a_run_says_what_makes_it_repeatable(planted, sides, data):
 
 def test_what_words_cost_is_not_known(planted, sides, data):
     told = Voice("told", system="Say x.")
-    found = finish(run(planted[0], ContestRequest(data=data, controls=1, written_tokens=4), sides[0], told))
+    found = finish(run(planted[0], ContestRequest(data=data, second_voices=1, written_tokens=4), sides[0], told))
     assert found["kl"][1] is None and found["kl"][0] >= 0

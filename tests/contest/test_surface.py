@@ -9,7 +9,7 @@ from caa_core.errors import InputError
 from caa_core.progress import finish
 from tests.helpers.contests import LAYER, PROMPTS, voice
 
-STEPS = (0.0, 0.01, 0.02, 0.03, 0.04)
+STEPS = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def test_the_planted_exchange_rate_is_found(found):
 def test_the_voices_balance_on_a_line_of_that_slope(found):
     _, surface = found
     assert surface.balance[0] == (0.0, 0.0)
-    (crossed,) = [b for a, b in surface.balance if a == 0.01]
-    assert crossed == pytest.approx(0.03, abs=0.002)
-    assert all(a <= 0.01 for a, _ in surface.balance)  # further out it lies beyond the grid
+    (crossed,) = [b for a, b in surface.balance if a == 0.1]
+    assert crossed == pytest.approx(0.3, abs=0.02)
+    assert all(a <= 0.1 for a, _ in surface.balance)  # further out it lies beyond the grid
 
 
 def test_a_cell_is_what_the_contest_says_of_both(planted, found):
@@ -43,10 +43,10 @@ def test_a_cell_is_what_the_contest_says_of_both(planted, found):
     sides, surface = found
     contest = finish(compete(model, items, *sides, controls=0))
     cells = {(cell.a, cell.b): cell for cell in surface.cells}
-    both = cells[0.02, 0.02]
+    both = cells[0.2, 0.2]
     assert both.change.value == pytest.approx(contest.delta_ab.value, abs=1e-5)
     assert both.kl == pytest.approx(contest.kl[2], abs=1e-5)
-    assert cells[0.02, 0.0].change.value == pytest.approx(contest.delta_a.value, abs=1e-5)
+    assert cells[0.2, 0.0].change.value == pytest.approx(contest.delta_a.value, abs=1e-5)
     assert cells[0.0, 0.0].change.value == 0 and not cells[0.0, 0.0].change.has_interval
     assert cells[0.0, 0.0].m == surface.unsteered
 
@@ -79,7 +79,10 @@ def test_layers_are_crossed(planted):
     alone = finish(compete(model, items, a, b, controls=0))
     assert found.cells[1]["dominance"] == pytest.approx(alone.dominance.value, abs=1e-3)
     assert found.cells[1]["interaction"] == pytest.approx(alone.interaction.value, abs=1e-5)
-    assert f"{found.clear} of 2 crossings" in found.verdict
+    assert found.contests == 0 and "In 0 of 2 crossings both voices move the answers their way" in found.verdict
+    assert found.cells[1]["voice_a"]["grade"] == "not decided"  # the pairs of A's vector are not known
+    alone = finish(layer_grid(model, items, a, b, [2, LAYER], [LAYER], controls=0))
+    assert alone.cells[1]["contest"] and alone.follows_a >= 1 and alone.cells[1]["voice_b"]["by"] == "prompts"
     with pytest.raises(InputError, match="both voices are vectors"):
         finish(layer_grid(model, items, a, Voice("told", system="x"), [1], [1]))
 

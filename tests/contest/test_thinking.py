@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,9 @@ from caa_core.cli.main import main
 from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.contest.runs import run_thinking
 from caa_core.contest.thinking import think
+from caa_core.contest.thinking_arms import ARMS, ArmPlan
+from caa_core.contest.thinking_results import ThinkingSummary
+from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
@@ -23,6 +27,8 @@ from tests.helpers.reference import steered_logits
 from tests.helpers.vectors import random_vector
 
 SMALL = ThinkingRequest(thoughts=2, tokens=5)
+# What is likeliest stays so under a push that moves two letters alone: everybody writes the same words.
+GREEDY = ThinkingRequest(thoughts=1, tokens=5, temperature=0)
 X = ("nobody", "a", "b", "both")
 
 # Of each arm: whose words (X's, nobody's, as many dots, or none), and which tokens are steered, where the prompt ends
@@ -122,17 +128,18 @@ def planted():
     head = model.module.get_output_embeddings().weight
     x, y = (model.tokenizer(f" {letter}", add_special_tokens=False).input_ids[0] for letter in letters)
     toward = torch.nn.functional.normalize((head[x] - head[y]).detach(), dim=0)
-    a, b = (Voice(name, (Steer(times * toward, 3, 0.002),)) for name, times in (("A", 3.0), ("B", -1.0)))
+    with torch.no_grad():  # no other token is likelier for it
+        answers = head[[x, y]]
+        head -= (head @ toward)[:, None] * toward
+        head[[x, y]] = answers
+    a, b = (Voice(name, (Steer(times * toward, 3, 0.15),)) for name, times in (("A", 3.0), ("B", -1.0)))
     return model, items, a, b
 
 
 def test_a_voice_that_moves_answers_alone(planted):
-    """Planted: D = 0.5 wherever the answer is steered, and nothing where it is not: the vectors decide, not the words.
-
-    The push is so small that everybody writes the same words.
-    """
+    """Planted: D = 0.5 wherever the answer is steered, and nothing where it is not: vectors decide, not words."""
     model, items, a, b = planted
-    found = finish(think(model, items, a, b, SMALL))
+    found = finish(think(model, items, a, b, GREEDY))
     for name in ("direct", "steered", "answer only", "reread", "filler"):
         assert found.arms[name].dominance.value == pytest.approx(0.5, abs=0.02)
         assert found.arms[name].additive == pytest.approx(0.5, abs=0.02) and found.arms[name].kl >= 0
@@ -140,12 +147,54 @@ def test_a_voice_that_moves_answers_alone(planted):
         arm = found.arms[name]
         assert arm.dominance is None and arm.change is None and arm.disagreements == 0
         assert arm.delta_ab.value == pytest.approx(0, abs=1e-6)
-        assert arm.verdict.startswith("Neither speaks, so there is no contest")
+        assert arm.verdict.startswith("Neither voice is shown to move the answers its way, so there is no contest.")
     assert found.arms["crossed"].w.value == pytest.approx(-1, abs=0.02)
     assert found.arms["crossed"].verdict.startswith("The vectors decide more: W = -1.00")
     assert found.arms["direct"].verdict.startswith("The model follows A: D = +0.5")
-    assert abs(found.arms["answer only"].change.value) < 0.02
-    assert found.arms["steered"].thoughts == 2 * len(PROMPTS) and found.arms["direct"].thoughts == 0
+    assert "no change against direct is shown" in found.arms["answer only"].verdict
+    assert abs(found.arms["answer only"].change.value) < 0.02 and found.arms["answer only"].change_p > 0.05
+    assert found.verdict.startswith("No change by thinking is shown (") and "What can be excluded is" in found.verdict
+    assert found.arms["steered"].thoughts == len(PROMPTS) and found.arms["direct"].thoughts == 0
+
+
+class Known(ThinkingScores):
+    """Scores of an experiment of which all is known: of every arm and X its m by prompt, and of the crossings."""
+
+    def __init__(self, plan, arms, crossed):
+        super().__init__(plan)
+        self.arms, self.crossed = arms, crossed
+
+    def has(self, arm):
+        return arm in self.arms or arm == "crossed"
+
+    def of(self, arm):
+        return np.stack([self.arms[arm.name], np.zeros_like(self.arms[arm.name])])
+
+    def by_item(self, cells):
+        return np.stack([self.crossed.pop(0)] * 2)
+
+    def m(self, cells):
+        return [0.0]
+
+
+def test_what_is_said_of_an_arm_is_corrected_for_the_others(planted):
+    """One of six changes leaves 0 out with its interval, as chance would have it: it is not said, also while that arm
+    is the only one that is known."""
+    model, items, a, b = planted
+    spread = np.array([-1.4, -1, -0.5, -0.2, 0.2, 0.5, 1, 1.4])
+    moved = {"direct": 0.3 * spread[::-1], "reread": 0.3 * spread + 0.6}
+    arms = {
+        arm.name: np.stack([0 * spread, 1 + 0.1 * spread, -1 - 0.1 * spread, moved.get(arm.name, 0.2 * spread)])
+        for arm in ARMS
+    }
+    plan = ArmPlan((items.pairs[0],), (0,), ("",) * 4, 1, 0, {(items.pairs[0].prompt, 0, x): (1,) for x in range(4)})
+    for known in ([*arms], ["direct", "reread"]):
+        crossed = [0.4 * spread, 0.3 * spread - 0.35, 1 + 0.1 * spread, -1 - 0.1 * spread]
+        summary = ThinkingSummary(model, items, a, b, SMALL, plan)
+        found = summary.result(Known(plan, {name: arms[name] for name in known}, crossed)).arms
+        assert found["reread"].change.is_clear and found["reread"].change_p > 0.05
+        assert "no change against direct is shown" in found["reread"].verdict
+    assert found["crossed"].verdict.startswith("The words decide more: W = ")  # as sure as can be
 
 
 def test_thoughts_are_kept_beside_the_numbers(planted):
@@ -202,8 +251,8 @@ def test_what_is_known_is_not_computed_again(planted):
     model, items, a, b = planted
     b = Voice("<b>B</b>", b.steers)
     request, known = ContestRequest(data=Dataset("planted", "", "", items.pairs)), {}
-    found = finish(run_thinking(model, request, a, b, SMALL, known))
-    assert finish(run_thinking(model, request, a, b, SMALL, known), pytest.fail) is found
+    found = finish(run_thinking(model, request, a, b, GREEDY, known))
+    assert finish(run_thinking(model, request, a, b, GREEDY, known), pytest.fail) is found
     assert finish(run_thinking(model, request, a, b, ThinkingRequest(thoughts=1, tokens=2), known)) is not found
     assert found["thinking"]["budget"]["tokens"] == 5 and len(found["arms"]) == 8
     contests = {arm["arm"] for arm in found["arms"] if arm["dominance"] is not None}
@@ -220,5 +269,5 @@ def test_a_contest_with_thoughts_on_the_command_line(tmp_path, capsys):
     assert [arm["arm"] for arm in found["arms"]] == names
     direct = found["arms"][0]
     assert direct["delta_b_high"] < 0 and direct["change"] is None
-    assert (direct["dominance"] is None) == (direct["delta_a_low"] <= 0)
+    assert direct["dominance"] is not None and "4 prompts are too few for a verdict" in direct["verdict"]
     assert len(found["thinking"]["thoughts"]) == 16 and found["thinking"]["told"]["prompts"] == 4

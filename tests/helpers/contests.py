@@ -48,7 +48,7 @@ def everywhere(name, direction):
     return SteeringVector(name, {layer: direction.clone() for layer in range(LAYER + 1)}, {}, Provenance())
 
 
-def voice(name, direction, multiplier=0.02):
+def voice(name, direction, multiplier=0.2):
     return Voice.of(everywhere(name, direction), LAYER, multiplier)
 
 
@@ -59,5 +59,5 @@ def asked_of(planted, folder, prompts=PROMPTS):
     for name, direction in (("A", 3 * toward + idle[0]), ("B", -toward + idle[1])):
         everywhere(name, direction).save(folder / f"{name}.safetensors")
     (folder / "data.json").write_text(json.dumps([{"prompt": prompt, "a": "x", "b": "y"} for prompt in prompts]))
-    voices = [f"--{name.lower()}={folder / name}.safetensors:{LAYER}:0.02" for name in ("A", "B")]
+    voices = [f"--{name.lower()}={folder / name}.safetensors:{LAYER}:0.2" for name in ("A", "B")]
     return ["compete", f"--model={folder / 'tiny'}", "--dtype=float32", *voices, f"--data={folder / 'data.json'}"]

@@ -9,6 +9,7 @@ import torch
 
 from caa_core.contest.dominance import Alone, Contest
 from caa_core.contest.requests import ThinkingRequest
+from caa_core.contest.speaking import VoiceGrade
 from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell
 from caa_core.contest.thinking_arms import ARMS as THINKING_ARMS
 from caa_core.contest.thinking_arms import UNDER
@@ -134,6 +135,11 @@ def contest(number=0.5, count=3):
         verdict="The model follows joy.",
         rows=tuple(row | dict.fromkeys(("unsteered", "with_a", "with_b", "with_both"), number) for _ in range(count)),
         alone_a=alone,
+        voice_a=VoiceGrade("effect", 1, "controls", 0.002, 0.9 * number),
+        voice_b=VoiceGrade("effect", 1, "prompts", 0.04),
+        ahead=around(number),
+        ahead_p=0.01,
+        interaction_p=0.5,
         self_test=0.0,
         repetition=(0.0, number, 0.5, 1.0) if count else None,
     )

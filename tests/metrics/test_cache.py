@@ -55,7 +55,13 @@ REQUESTS = {
         "seed": 1,
     },
     KnowledgeRequest: {"layer": 2, "multipliers": "1", "positions": "all", "controls": 3},
-    ContestRequest: {"positions": "all", "system": "Be brief.", "controls": 3, "written_tokens": 8},
+    ContestRequest: {
+        "positions": "all",
+        "system": "Be brief.",
+        "controls": 0,
+        "second_voices": 40,
+        "written_tokens": 8,
+    },
     SurfaceRequest: {"multipliers_a": "1", "multipliers_b": "1", "layers_a": "2", "layers_b": "2"},
     ThinkingRequest: {"prompts": 3, "thoughts": 2, "tokens": 8, "seed": 1, "temperature": 1.0},
     WrittenRequest: {

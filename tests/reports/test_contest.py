@@ -30,12 +30,13 @@ def test_a_contest_by_itself_has_no_other_parts(tmp_path):
 
 def test_the_table_has_controls_beside_each_voice():
     unsteered, a, b, both = table_of(Contest.of(results.contest()))
-    assert unsteered == ["unsteered", "", "", "", "0.00", "0%"]
-    assert a == ["joy", "+0.50 (+0.40 to +0.60)", "-0.50 to +0.50", "-0.10 to +0.10", "0.50", "50%"]
-    assert b[2:5] == ["", "", "not known"] and both[2:4] == ["", ""]
+    assert unsteered == ["unsteered", *[""] * 5, "0.00", "0%"]
+    beside = ["+0.45", "-0.50 to +0.50", "-0.10 to +0.10", "0.002"]
+    assert a == ["joy", "+0.50 (+0.40 to +0.60)", *beside, "0.50", "50%"]
+    assert b[2:7] == ["", "", "", "0.04", "not known"] and both[2:6] == [""] * 4
     found = Contest.of(results.contest())
     unknown = replace(found, alone_a=replace(found.alone_a, shuffled=None))
-    assert table_of(unknown)[1][2:4] == ["-0.50 to +0.50", "pairs not known"]
+    assert table_of(unknown)[1][3:5] == ["-0.50 to +0.50", "pairs not known"]
 
 
 def test_both_stand_beside_what_adding_the_voices_predicts():

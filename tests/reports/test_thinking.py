@@ -15,11 +15,14 @@ def test_what_the_command_line_prints_has_a_line_for_each_arm():
 
 
 def test_arms_stand_between_the_voices():
-    figure = arms_figure(thinking())
+    """A diamond marks a change that is told from 0 after correction, whatever its interval by itself."""
+    found = thinking()
+    found["arms"][1]["change_p"], found["arms"][2]["change_p"] = 0.04, 0.2
+    figure = arms_figure(found)
     assert [(trace.name, trace.x[0], trace.marker.symbol) for trace in figure.data] == [
         ("direct", 0.5, "square"),
         ("steered", 0.5, "diamond"),
-        ("thinking only", 0.5, "diamond"),
+        ("thinking only", 0.5, "circle"),
     ]
     assert next(iter(figure.data[0].error_x.arrayminus)) > 0 and "<script" not in figure.to_json()
     assert arms_figure(thinking(count=0)) is None

@@ -229,7 +229,7 @@ def test_one_session_does_not_take_all_turns(studio, page, monkeypatch):
 
 def test_two_voices_come_to_a_verdict(page, tmp_path):
     """A vector against itself leaves nothing, and no gauge is drawn; what the model is told is a voice too."""
-    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 0}
     updates = page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
     assert "cancel: next to nothing is left" in page["compete-verdict-said"]
     assert not page.text(updates, "compete-verdict-gauge")
@@ -383,6 +383,10 @@ def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(p
     page.run("run", "measure-status", **asked)
     verdict = page.session.person.results["measure"]["found"]["verdict"]
     assert verdict["shuffled"] and verdict["p"]
+    # A contest shuffles the labels of the very pairs, too.
+    page.run("run", "compete-verdict-said", compete_a_vector="first", compete_verdict_second_voices=0, **VOICES)
+    beside = page.session.person.results["compete-verdict"]["alone_a"]
+    assert beside["shuffled_from"] == "first" and beside["shuffled"] and beside["count"] == 999
     # They are forgotten with their vector, and are no other vector's.
     page.call("delete_chosen", "generate-shown", generate_shown="first")
     page.call("read", "generate-kind", generate_upload=str(tmp_path / "second.json"))
@@ -461,7 +465,7 @@ def test_before_anything_is_computed_there_is_a_sentence(page, kind):
 
 
 def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(page):
-    asked = {"compete_verdict_controls": 2, "compete_kind": "Same layer", **VOICES}
+    asked = {"compete_verdict_second_voices": 39, "compete_kind": "Same layer", **VOICES}
     page.run("run", "compete-verdict-said", **asked)
     said = page["compete-verdict-said"]
     assert "13 items of joy against gloom" in said.replace("\\", "")
@@ -469,7 +473,7 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
     assert page["compete-verdict-said"] == said and not any("<progress" in str(u) for u in again)
     numbers = page["compete-verdict-numbers"]
     assert "✓ Self-test passed" in numbers and "random vectors" in numbers
-    del asked["compete_verdict_controls"]
+    del asked["compete_verdict_second_voices"]
     asked |= {"compete_surface_of_a": "0,1", "compete_surface_of_b": "0,0.25"}
     page.run("run", "compete-surface-said", **asked)
     reloaded = page.reloaded()
@@ -489,7 +493,7 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
 
 
 def test_a_kept_contest_is_read_once(page, monkeypatch):
-    page.run("run", "compete-verdict-said", compete_verdict_controls=0, **VOICES)
+    page.run("run", "compete-verdict-said", compete_verdict_second_voices=0, **VOICES)
     read, restore = [], Contest.of
     monkeypatch.setattr(Contest, "of", lambda kept: read.append(kept) or restore(kept))
     assert page.reloaded()["compete-verdict-said"] == page["compete-verdict-said"]

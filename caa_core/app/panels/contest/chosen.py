@@ -1,9 +1,10 @@
 """What is chosen of two voices in the Compete tab, and what it stands for on the worker."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
+from caa_core.app.made_from import pairs_of
 from caa_core.app.panels.common import misfits
 from caa_core.app.panels.conversation import Voices
 from caa_core.app.sessions import Session
@@ -14,6 +15,7 @@ from caa_core.errors import InputError
 from caa_core.limits import PROMPT
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
+from caa_core.vectors.vector import SteeringVector
 
 FORM = "compete-form"
 SAME, DIFFERENT = "Same layer", "Different layers"
@@ -79,8 +81,8 @@ class Voicing:
         vector_a = yield from self.studio.vector(model, session, chosen.vector_a)
         vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
         layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
-        a = Voice.of(vector_a, int(chosen.layer_a), float(chosen.multiplier_a))
-        b = Voice.of(vector_b, int(layer_b), float(chosen.multiplier_b))
+        a = self._voice(session, vector_a, chosen.layer_a, chosen.multiplier_a)
+        b = self._voice(session, vector_b, layer_b, chosen.multiplier_b)
         if vector_a.hidden_size != vector_b.hidden_size:
             raise InputError("The two vectors belong to models of different hidden sizes and cannot be compared.")
         return without_shared(a, b) if chosen.apart and chosen.may_part else (a, b)
@@ -97,7 +99,12 @@ class Voicing:
         PROMPT.check(len(words))
         vector = yield from self.studio.vector(model, session, chosen.vector_a)
         other = Voice("the prompt", system=words) if chosen.kind == TOLD else Voice("the words", prefill=words)
-        return Voice.of(vector, int(chosen.layer_a), float(chosen.multiplier_a)), other
+        return self._voice(session, vector, chosen.layer_a, chosen.multiplier_a), other
+
+    def _voice(self, session: Session, vector: SteeringVector, layer: float, multiplier: float) -> Voice:
+        """With the pairs of a person's own vector, whose labels are shuffled for controls."""
+        voice = Voice.of(vector, int(layer), float(multiplier))
+        return replace(voice, made_from=pairs_of(session.person, vector))
 
     def asked(
         self, model: SteerableModel, session: Session, chosen: Chosen

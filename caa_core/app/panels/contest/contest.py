@@ -15,7 +15,7 @@ from caa_core.app.panels.common import Updates, download_buttons, markdown_table
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import FIRST, VoicesForm
 from caa_core.app.panels.controls import file_picker, words_table
-from caa_core.app.panels.experiment import Cache, Experiment, Plain
+from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -24,6 +24,7 @@ from caa_core.contest.requests import ContestRequest
 from caa_core.contest.runs import KEPT, run
 from caa_core.data.presets import find_contest, presets
 from caa_core.limits import PAIRS, PROMPT
+from caa_core.measuring.requests import FEWEST
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, report_of, table_of, voices_apart
@@ -33,15 +34,16 @@ PANEL = "compete-verdict"
 CACHE = Cache("compete-known", KEPT)
 ABOUT = (
     "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together? "
-    "Controls are vectors that say nothing, drawn at random and made from shuffled labels: a voice speaks where it "
-    "does more than they do."
+    "There is a contest where each voice alone moves them its own way, further than vectors at random and from "
+    "shuffled labels do; then it is asked which is followed, and last whether both do more than a sum."
 )
 MEANING = (
     "m = log p(answer of A) − log p(answer of B), in nats a token (0.1: each token about 10 % likelier); Δ is how a "
     "voice changes m: A should push it up, B down. D is 1 where both together do what A alone does, −1 where they do "
     "what B alone does; D₀ is what adding the two predicts, I what they do beyond it. Intervals are over prompts. "
-    "Controls have the norm of the voice; second voices also have B's cosine to A. KL is how far the model is from "
-    "itself unsteered. Repetition is the share of written tokens that repeat a run of four."
+    "Vectors beside a voice have its norm, and their changes are estimated to first order; second voices have B's norm "
+    "and its cosine to A. KL is how far the model is from itself unsteered. Repetition is the share of written tokens "
+    "that repeat a run of four."
 )
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
@@ -70,16 +72,15 @@ class ContestPanel(Experiment[ContestChoice]):
                 choices, value=FIRST[0], label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
             )
             file = file_picker("or yours: prompt, a, b", f"{PANEL}-file", min_width=200)
-            most = ContestRequest.options()["controls"].default
-            look = {"minimum": 0, "maximum": most, "step": 1, "elem_id": f"{PANEL}-controls", "min_width": 160}
-            controls = control(ContestRequest, "controls", **look)
+            look = {"minimum": 0, "maximum": 2 * FEWEST, "step": FEWEST, "elem_id": f"{PANEL}-second-voices"}
+            second_voices = control(ContestRequest, "second_voices", min_width=160, **look)
             with gr.Column(min_width=120):
                 start = gr.Button("Measure", variant="primary", elem_id=f"{PANEL}-measure", size="md")
                 stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
         status = gr.Markdown(elem_id=f"{PANEL}-status")
         shown = self._draw_result()
         self.measured_on = {"contest": self.answers, "file": file, **asking}
-        form = {**voices.parts, **self.measured_on, "controls": controls}
+        form = {**voices.parts, **self.measured_on, "second_voices": second_voices}
         super().__init__(page, form, [start], stop, status, shown)
 
     def _draw_result(self) -> list[Block]:
@@ -99,13 +100,18 @@ class ContestPanel(Experiment[ContestChoice]):
         return [self.said, *figures, self.numbers, self.items, self.table, self.row, *self.downloads.values()]
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ContestChoice:
-        return ContestChoice(Chosen.of(form), request_of(form, form["controls"]))
+        return ContestChoice(Chosen.of(form), request_of(form, form["second_voices"]))
 
     def work(
         self, model: SteerableModel, session: Session, asked: ContestChoice, known: dict[str, Any]
-    ) -> Generator[Progress, None, Plain]:
+    ) -> Generator[Progress | Plain, None, Plain]:
         a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
         return (yield from run(model, asked.request, a, b, known))
+
+    def ended(self, run: Run[ContestChoice], stopped: bool) -> str:
+        if stopped and run.found:
+            return "Stopped before second voices were measured."
+        return super().ended(run, stopped)
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         contest = Contest.of(kept)
@@ -124,17 +130,19 @@ class ContestPanel(Experiment[ContestChoice]):
         }
 
 
-def request_of(form: Mapping[str, Any], controls: float = 0) -> ContestRequest:
+def request_of(form: Mapping[str, Any], second_voices: float = 0) -> ContestRequest:
     """What the section asks for. Raises InputError for what cannot be."""
     dataset = find_contest(Path(form["file"]) if form["file"] else form["contest"])
     PAIRS.check(len(dataset.pairs))
     PROMPT.check(len(form["system"] or ""))
-    return ContestRequest.parse(data=dataset, positions=form["positions"], system=form["system"], controls=controls)
+    asked = {"positions": form["positions"], "system": form["system"], "second_voices": second_voices}
+    return ContestRequest.parse(data=dataset, **asked)
 
 
 def _words(found: Contest, data: str) -> str:
     """The verdict, its numbers below it, and what it rests on."""
-    head, *numbers = re.split(": (?=D = |Δ of )", found.verdict, maxsplit=1)
+    # Kept verdicts had a colon between the two.
+    head, *numbers = re.split(r"(?:: |(?<=\.) )(?=D = |Δ of )", found.verdict, maxsplit=1)
     rests = f"{found.items} items of {data}, {found.prompts} prompts. A single answer may well go another way."
     return "\n\n".join([f"#### {plain(head)}", *map(plain, numbers), plain(rests), f"<small>{MEANING}</small>"])
 

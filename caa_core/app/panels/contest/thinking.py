@@ -39,8 +39,9 @@ ABOUT = (
     "words it wrote, the way they are read, or the steered answer decides. It takes the answers chosen above."
 )
 MEANING = (
-    "D is 1 where both voices together do what A alone does, −1 what B alone does; a change that its interval does not "
-    "part from 0 is none. Disagree: the unsteered model, reading the thought, answers with the other voice."
+    "D is 1 where both voices together do what A alone does, −1 what B alone does. What is said of an arm is corrected "
+    "for there being so many (Holm); voices are judged by intervals over prompts alone, without controls. Disagree: "
+    "the unsteered model, reading the thought, answers with the other voice."
 )
 
 

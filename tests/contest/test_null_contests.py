@@ -1,0 +1,25 @@
+"""What is said of contests of which it is not true; the whole tables stand in docs/numbers.md."""
+
+import pytest
+
+from benchmarks.null_contests import simulate
+
+RUNS = 100
+# Of each case, what is true of it.
+TRUE = {
+    "both do as much, and nothing beyond adding": ("A moves the answers its way", "B moves the answers its way"),
+    "A does more, and beyond adding both do what second voices do": (
+        "A moves the answers its way",
+        "B moves the answers its way",
+        "follows A",
+    ),
+    "words: neither does anything": (),
+}
+
+
+@pytest.mark.parametrize("case", TRUE)
+def test_what_is_not_true_is_said_in_seven_percent_at_most(case):
+    said = simulate(RUNS, 13, case)
+    wrong = {sentence: share for sentence, share in said.items() if sentence not in TRUE[case]}
+    assert all(share <= 0.07 for share in wrong.values()), wrong
+    assert all(said[sentence] > 0.5 for sentence in TRUE[case])
