@@ -158,7 +158,7 @@ def test_a_contest_on_the_command_line(planted, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
     assert found["contest"] is True and found["items"] == len(found["rows"]) == len(PROMPTS)
-    assert found["low"] < found["dominance"] < found["high"] and found["control_count"] == 2
+    assert found["low"] < found["dominance"] < found["high"] and found["control_count"] == 39
     assert found["dominance"] == pytest.approx(0.5, abs=0.05) and not found["more_than_added"]
     assert "more than a sum is not judged, which takes 39" in found["verdict"] and found["voice_a"]["grade"] == "effect"
 
