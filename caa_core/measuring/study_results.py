@@ -90,8 +90,8 @@ class StudyRow:
 
     @property
     def is_judged(self) -> bool:
-        """Whether it has a grade; what was kept before there were any says whether it is an effect."""
-        return bool(self.grade) or self.effect is not None
+        """Whether controls stand beside it; what was kept before there were grades says whether it is an effect."""
+        return self.p is not None or (not self.grade and self.effect is not None)
 
     def columns(self) -> dict[str, Any]:
         """As one line of a table."""
@@ -148,7 +148,7 @@ class Study:
         if len(self.rows) < self.cells:
             return [f"Not finished: {len(self.rows)} of {self.cells} cells."]
         if not self.rows[0].is_judged:
-            return [f"{self.rows[0].verdict}."]
+            return [f"{self.rows[0].verdict.rstrip('.')}."]
         positions, reads, cues = (_Levels.of(self, factor) for factor in FACTORS)
         everything = _Levels.of(self, "")
         return [

@@ -258,6 +258,16 @@ def test_without_controls_and_from_few_pairs_nothing_is_judged(echo):
         assert found.answers == [f"{why}."]
 
 
+def test_a_model_without_backward_has_figures_and_no_verdicts():
+    model = make_tiny("llama")
+    model.blocks[3]._module.register_forward_hook(lambda _m, _i, out: out.detach())
+    few = {"multipliers": [1], "positions": ["all"], "reads": ["last"], "cues": ["none"], "controls": 1}
+    found = finish(study(model, asked(VARIED, EXCLAIMED, [2], **few)))
+    assert {(row.effect, row.grade, row.p) for row in found.rows} == {(None, "not decided", None)}
+    (said,) = found.answers
+    assert said.startswith("Not decided: There is no estimate for this model: tiny-llama cannot be differentiated")
+
+
 def test_exact_controls_may_contradict_an_effect():
     row = replace(told_rows(none=(0.9, 1.0) * 4)[0], random=(-2.0, 2.0))
     said = graded(row, 0.9, 0.002, choices=False)
