@@ -148,7 +148,8 @@ class Study:
         if len(self.rows) < self.cells:
             return [f"Not finished: {len(self.rows)} of {self.cells} cells."]
         if not self.rows[0].is_judged:
-            return [f"{self.rows[0].verdict.rstrip('.')}."]
+            why = self.rows[0].verdict.rstrip(".")
+            return [f"{why}."]
         positions, reads, cues = (_Levels.of(self, factor) for factor in FACTORS)
         everything = _Levels.of(self, "")
         return [
