@@ -14,7 +14,7 @@ from caa_core.data.presets import find_pairs, find_test_pairs
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import Study, StudyArm, StudyRow, graded
 from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
-from caa_core.metrics.correction import max_statistic
+from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL
 from caa_core.metrics.estimates import LEAST, means_of
 from caa_core.metrics.items import choose_items
@@ -55,7 +55,7 @@ def simulate(
         own = spread * random.standard_normal() + np.asarray(effects)
         changes = LEAST * (own + _noise(random, prompts, arms))
         kinds = [LEAST * _controls(random, controls, prompts, arms, spread) for _ in range(2)]
-        p, _ = max_statistic(changes.mean(0), kinds)
+        p = among_controls(changes.mean(0), kinds)
         text = " ".join(answer for factor in ("cue", "positions") for answer in _study(changes, p, factor).answers)
         said.update(what for what, words in SENTENCES.items() if any(one in text for one in words))
     return {what: said[what] / runs for what in SENTENCES}
@@ -127,4 +127,4 @@ def on_model(model: SteerableModel, name: str, layers: Sequence[int], vectors: i
     nulls = [stands_on.by_layer(vector, vectors, seed=77_000)[1][-1] for stands_on, vector in drawn]
     controls = [np.concatenate(kind, axis=1) for kind in zip(*kinds, strict=True)]
     found = np.concatenate(nulls, axis=1)
-    return float(np.mean([(max_statistic(one, controls)[0] <= LEVEL).any() for one in found]))
+    return float(np.mean([(among_controls(one, controls) <= LEVEL).any() for one in found]))

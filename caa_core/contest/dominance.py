@@ -23,9 +23,9 @@ from caa_core.contest.speaking import PROMPTS, UNRANKED, Ranked, VoiceGrade, by_
 from caa_core.contest.voice import Voice
 from caa_core.measuring.requests import FEWEST
 from caa_core.measuring.vector_controls import FirstOrder
-from caa_core.metrics.correction import holm
+from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, UNDECIDED, too_few, two_sided
-from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of, p_of_means
+from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
@@ -55,19 +55,13 @@ class Alone:
 
 @dataclass(frozen=True)
 class ContestPs:
-    """Two-sided p of what is said of a contest: A moves the answers, B does, and under both one of them is ahead."""
+    """Two-sided p of what is said of a contest, corrected for all that is said beside it: A moves the answers, B does,
+    and under both one of them is ahead; None where that is no list, and the interval tells.
+    """
 
     a: float
     b: float
-    ahead: float
-
-    @classmethod
-    def of(cls, changes: np.ndarray, among: int = 1) -> "ContestPs":
-        """By the prompts alone, before any correction; changes under A, B and both, [3, prompts]. among: see
-        `p_values`.
-        """
-        a, b, ahead = map(float, p_of_means(np.stack([changes[0], changes[1], ahead_of(changes)]), among))
-        return cls(a, b, ahead)
+    ahead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class Contest:
     B's norm and B's cosine to A; None where none were measured. interaction_p: two-sided, of I among them. alone_a,
     alone_b: the controls of each voice by itself. voice_a, voice_b: whether each speaks; None in what was kept before.
     ahead: 2 Δ_both - Δ_A - Δ_B, by which D tells who is followed: a mean over prompts, whose interval holds its level
-    on ties, where that of a ratio does not; ahead_p: p of it, corrected where the contest is one of a list. self_test:
+    on ties, where that of a ratio does not; ahead_p: p of it, where the contest is one of a list, corrected. self_test:
     the largest change of m under a voice's vector and its opposite at once, which has to be 0. kl: KL(unsteered ‖ X) in
     nats for A, B and both; None where X is a system prompt or a prefill. repetition: of answers written unsteered,
     under A, B and both (see `sampling.repetition`). rows: m of each item under each of them.
@@ -125,7 +119,7 @@ class Contest:
         ahead = self.ahead or self.dominance  # what was kept before has the ratio alone
         if not (self.contest and ahead):
             return 0
-        told = ahead.is_clear if self.ahead_p is None else self.ahead_p <= LEVEL
+        told = ahead.is_clear and (self.ahead_p is None or self.ahead_p <= LEVEL)
         return 0 if not told else 1 if ahead.value > 0 else -1
 
     @property
@@ -149,11 +143,9 @@ def conclude(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray, ra
     ranked: what the controls of each voice do. Two voices without any are corrected for being two.
     """
     by = by_prompt(items, m)
-    p = ContestPs.of(by[1:] - by[0])
-    if ranked == UNRANKED:
-        a_of_two, b_of_two = map(float, holm(p_of_means(by[1:3] - by[0], among=2)))
-        p = replace(p, a=a_of_two, b=b_of_two)
-    return judge_contest(measured(items, a, b, m, kl), a, b, p, ranked)
+    p = paired_p(by[1:3] - by[0])
+    p_a, p_b = map(float, holm(p) if ranked == UNRANKED else p)
+    return judge_contest(measured(items, a, b, m, kl), a, b, ContestPs(p_a, p_b), ranked)
 
 
 def measured(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray) -> Contest:

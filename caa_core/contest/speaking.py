@@ -16,7 +16,7 @@ import torch
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.vector_controls import FirstOrder, Ground, differences_of
-from caa_core.metrics.correction import max_statistic
+from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import EFFECT, UNDECIDED, grade, why_undecided
 from caa_core.metrics.estimates import LEAST, Estimate
 from caa_core.metrics.items import Items
@@ -91,12 +91,12 @@ def rank_layers(
     for voice in voices:
         at = [one.steer.layer for one in voice]
         stands_on = yield from voice_ground(model, voice[0], at, slopes, layers)
-        own, *kinds = stands_on.estimates(voice[0].vector, controls)  # type: ignore[arg-type]  # it is a vector
-        p, _ = max_statistic(own[0], [kind[:, 0] for kind in kinds])
+        own, kinds = stands_on.by_layer(voice[0].vector, controls)  # type: ignore[arg-type]  # it is a vector
+        p = among_controls(own, kinds)
         prompts = stands_on.differences.value.shape[1] if stands_on.differences else 0
-        random, shuffled = kinds[0][:, 0], kinds[1][:, 0] if len(kinds) > 1 else np.zeros((0, len(at)))
+        random, shuffled = [*kinds, np.zeros((0, len(at)))][:2]
         found.append(
-            [FirstOrder(own[:, [i]], random[:, i], shuffled[:, i], prompts, float(p[i])) for i in range(len(at))]
+            [FirstOrder(own[None, [i]], random[:, i], shuffled[:, i], prompts, float(p[i])) for i in range(len(at))]
         )
     return found
 

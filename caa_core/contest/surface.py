@@ -27,9 +27,9 @@ from caa_core.contest.requests import SURFACE_STEPS
 from caa_core.contest.speaking import rank_layers
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
-from caa_core.metrics.correction import holm
+from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL, too_few
-from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of, p_of_means
+from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import SHARED, plain, restored
@@ -234,10 +234,8 @@ def _corrected(
     """
     moved = by[1:] - by[0]
     ends = np.cumsum([0, *layers])
-    of_a, of_b = (holm(p_of_means(moved[first:last], last - first)) for first, last in itertools.pairwise(ends))
-    ahead, interactions = (
-        holm(p_of_means(np.stack([of(one) for one in changes]), len(changes))) for of in (ahead_of, interactions_of)
-    )
+    of_a, of_b = (holm(paired_p(moved[first:last])) for first, last in itertools.pairwise(ends))
+    ahead, interactions = (holm(paired_p(np.stack([of(one) for one in changes]))) for of in (ahead_of, interactions_of))
     places = itertools.product(of_a, of_b)
     tested = [ContestPs(float(x), float(y), float(one)) for (x, y), one in zip(places, ahead, strict=True)]
     return tested, interactions

@@ -1,12 +1,13 @@
 """What an experiment with thoughts says of two voices, by arm, as far as its answers are scored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from caa_core.contest.dominance import Contest, ContestPs, by_prompt, dominance_of, judge_contest, measured
+from caa_core.contest.dominance import Contest, ContestPs, ahead_of, by_prompt, dominance_of, judge_contest, measured
 from caa_core.contest.requests import ThinkingRequest
 from caa_core.contest.self_report import SelfReport
 from caa_core.contest.thinking_arms import (
@@ -25,9 +26,9 @@ from caa_core.contest.thinking_arms import (
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import corrections, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.correction import holm
+from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, too_few
-from caa_core.metrics.estimates import Estimate, estimate, mean_of, p_of_means, p_values
+from caa_core.metrics.estimates import Estimate, estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -98,7 +99,7 @@ class _Measured:
     """The numbers of an arm, with p of each; not corrected for there being others. change: of D against "direct"."""
 
     found: Contest
-    p: ContestPs
+    p: np.ndarray  # of A, of B, and of who is ahead
     change: Estimate | None = None
     change_p: float | None = None
 
@@ -136,17 +137,17 @@ class ThinkingSummary:
         """What is said of each arm that is known, after Holm: over both voices in all arms; over who is ahead in all of
         them, or whether words or vectors decide; and over the changes against the direct one.
         """
-        names, arms = list(self.known), len(self.plan.arms)
-        p = [self.known[name].p for name in names]
-        voices = holm([of for one in p for of in (one.a, one.b)], 2 * arms).reshape(-1, 2)
+        arms = len(self.plan.arms)
+        p = np.array([one.p for one in self.known.values()])
+        voices = _so_far(p[:, :2].ravel(), 2 * arms).reshape(-1, 2)
         crossed = [self.crossed.p] if self.crossed else []
-        ahead = holm([*(one.ahead for one in p), *crossed], arms + bool(self.plan.crossings))
+        ahead = _so_far([*p[:, 2], *crossed], arms + bool(self.plan.crossings))
         contests = {
-            name: judge_contest(self.known[name].found, self.a, self.b, ContestPs(float(x), float(y), float(who)))
-            for name, (x, y), who in zip(names, voices, ahead, strict=False)
+            name: judge_contest(one.found, self.a, self.b, ContestPs(float(x), float(y), float(who)))
+            for (name, one), (x, y), who in zip(self.known.items(), voices, ahead, strict=False)
         }
         changed = {name: one.change_p for name, one in self.known.items() if one.change_p is not None}
-        corrected = dict(zip(changed, map(float, holm(list(changed.values()), arms - 1)), strict=True))
+        corrected = dict(zip(changed, map(float, _so_far(list(changed.values()), arms - 1)), strict=True))
         return _Said(contests, corrected, float(ahead[-1]))
 
     def result(self, scores: ThinkingScores, self_report: SelfReport | None = None) -> ThinkingResult:
@@ -185,15 +186,11 @@ class ThinkingSummary:
         changes = by[1:] - by[0]
         before = self.direct = changes if arm is DIRECT else self.direct
         found = measured(self.items, self.a, self.b, m, kl)
-        p = ContestPs.of(changes, 2 * len(self.plan.arms))
+        p = paired_p(np.stack([changes[0], changes[1], ahead_of(changes)]))
         if arm is DIRECT or not (found.dominance and self.known[DIRECT.name].found.dominance):
             return _Measured(found, p)
-        return _Measured(
-            found,
-            p,
-            estimate(_dominance_less, *changes, *before),
-            float(p_values(_apart, *changes, *before, among=len(self.plan.arms))),
-        )
+        (change_p,) = paired_p(_apart(changes, before)[None])
+        return _Measured(found, p, estimate(_dominance_less, *changes, *before), float(change_p))
 
     def _arm(self, arm: ThinkingArm, scores: ThinkingScores, said: "_Said") -> ArmResult:
         found, direct, one = said.contests[arm.name], said.contests[DIRECT.name], self.known[arm.name]
@@ -226,11 +223,8 @@ class ThinkingSummary:
         cells = [self.plan.crossed(*crossing) for crossing in self.plan.crossings]
         ab, ba, aa, bb = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
         apart = mean_of(aa - bb)
-        told = apart.is_clear and apart.value > 0
-        return _Crossed(
-            estimate(_words_over_vector, ab, ba, aa, bb) if told else None,
-            float(p_of_means(ab - ba, len(self.plan.arms))),
-        )
+        w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
+        return _Crossed(w, float(paired_p((ab - ba)[None])[0]))
 
     def _crossed(self, scores: ThinkingScores, p: float) -> ArmResult:
         assert self.crossed, "it is known"
@@ -286,15 +280,22 @@ class ThinkingSummary:
     def _moved(self, change: Estimate | None, p: float | None) -> str:
         if not change or p is None:
             return "without a thought there is no contest to compare it with"
-        if p > LEVEL:
+        if p > LEVEL or not change.is_clear:
             return f"no change against direct is shown ({change}; p = {p:.2g} after correction)"
         return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change}; p = {p:.2g})"
 
 
-def _apart(*means: np.ndarray) -> np.ndarray:
-    """What is 0 where D of the first three mean changes is D of the last three, and no quotient."""
-    (a, b, both), (c, d, other) = means[:3], means[3:]
-    return (2 * both - a - b) * (c - d) - (2 * other - c - d) * (a - b)
+def _so_far(p: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
+    """After Holm, of a list of `count` of which the rest is not known yet; what comes to be known makes no p larger."""
+    return holm([*p, *[1.0] * (count - len(p))])[: len(p)]
+
+
+def _apart(changes: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Numbers [prompts] whose mean is 0 where D of two arms is the same, from changes [3, prompts] in each, without a
+    quotient: with D = x / u and y / v, x·v - y·u by its linear part in the means.
+    """
+    (x, y), (u, v) = ((of(changes), of(before)) for of in (ahead_of, lambda one: one[0] - one[1]))
+    return x * v.mean() + x.mean() * v - y * u.mean() - y.mean() * u - x.mean() * v.mean() + y.mean() * u.mean()
 
 
 def _dominance_less(*means: np.ndarray) -> np.ndarray:
@@ -338,4 +339,4 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
 
 def _is_told(arm: ArmResult) -> bool:
     """Whether its D is told from that of the direct one, after correction."""
-    return arm.change_p is not None and arm.change_p <= LEVEL
+    return bool(arm.change and arm.change.is_clear and arm.change_p is not None and arm.change_p <= LEVEL)

@@ -26,7 +26,7 @@ from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
-from caa_core.metrics.correction import max_statistic
+from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import mean_of, reach
@@ -311,7 +311,7 @@ def _judged(
         try:
             estimates, kinds = yield from _estimates(model, request, plan, common, vectors)
             found = replace(
-                found, estimates=tuple(estimates.tolist()), p=tuple(max_statistic(estimates, kinds)[0].tolist())
+                found, estimates=tuple(estimates.tolist()), p=tuple(among_controls(estimates, kinds).tolist())
             )
         except NoEstimateError as error:
             found = replace(found, why=f"Not decided: {error}")

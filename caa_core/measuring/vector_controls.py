@@ -35,7 +35,6 @@ from caa_core.vectors.vector import SteeringVector
 # Prompts whose labels are shuffled.
 MOST_PROMPTS = 200
 
-
 # Prompts of a vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
 ENOUGH_LABELS = 6
 
@@ -98,30 +97,29 @@ class Ground:
     differences: "PairDifferences | None"
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
-        """Estimates of a vector and T of `count` controls of each kind."""
-        own, *controls = self.estimates(vector, count, seed)
-        drawn = [cross_fitted(kind) for kind in controls]
+        """Estimates of a vector and of `count` controls of each kind."""
+        own, random, shuffled = self._drawn(vector, count, seed)
         prompts = self.differences.value.shape[1] if self.differences else 0
-        return FirstOrder(own, drawn[0], drawn[1] if len(drawn) > 1 else np.zeros(0), prompts)
+        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts)
 
     def by_layer(self, vector: SteeringVector, count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
         """Where nothing is chosen: estimates over both halves of a vector, [layers], and of `count` controls of each
         kind that there is, [count, layers]. One seed draws the same directions and the same exchanges of labels, so
         that controls go with each other over what several vectors, positions and cues come to.
         """
-        own, *kinds = (estimates.mean(-2) for estimates in self.estimates(vector, count, seed))
-        return own, kinds
+        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(vector, count, seed))
+        return own, [kind for kind in kinds if len(kind)]
 
-    def estimates(self, vector: SteeringVector, count: int, seed: int = 0) -> list[np.ndarray]:
-        """Of a vector, [2, layers], and of `count` controls of each kind that there is, [count, 2, layers] each."""
+    def _drawn(self, vector: SteeringVector, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Estimates by half and layer of a vector, and of controls of each kind, [2, layers] and [count, 2, layers]."""
         directions = torch.stack([vector.at(layer).float() for layer in self.layers])
         norms = directions.norm(dim=1).double().numpy()
         own = (self.slopes * directions).sum(-1).double().numpy()
         random = random_estimates(self.slopes.numpy(), norms, count, seed)
         if not self.differences:
-            return [own, random]
+            return own, random, np.zeros((0, *own.shape))
         along = torch.einsum("lph,slh->slp", self.differences.value, self.slopes).double().numpy()
-        return [own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)]
+        return own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)
 
 
 def ground(
@@ -190,7 +188,7 @@ def _weighted(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
 def differences_of(
     model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset
 ) -> Generator[Progress, None, PairDifferences]:
-    """Of a vector's own pairs, read where it was. Yields `Progress`."""
+    """Of the vector's own pairs, read where it was. Yields `Progress`."""
     differences = PairDifferences(own, len(layers), model.hidden_size)
     read_at = vector.provenance.read_position
     position = ReadPosition.parse(read_at) if read_at else AUTOMATIC

@@ -14,43 +14,30 @@ from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS, TIE
 from caa_core.metrics.estimates import ROUNDING
 
 
-def holm(p: Sequence[float] | np.ndarray, count: int | None = None) -> np.ndarray:
-    """p of a list's entries, corrected after Holm (1979), whatever they have to do with each other; in their order.
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjusted p of a list [tests]."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]))
+    return adjusted
 
-    Args:
-        count: of the whole list, where some of it is not known yet; what comes to be known makes no p larger.
+
+def among_controls(found: np.ndarray, kinds: Sequence[np.ndarray]) -> np.ndarray:
+    """Adjusted p, both ways, of statistics [tests] of one vector among those of controls of each kind [controls,
+    tests]: the larger of the kinds' shares of controls of which the furthest of all tests is at least as far.
+
+    How far is counted in each test's own spread among the controls; where that is none, so is what is found.
     """
-    given = np.asarray(p, float)
-    order = given.argsort()
-    steps = (count or len(given)) - np.arange(len(given))
-    found = np.empty_like(given)
-    found[order] = np.minimum(1, np.maximum.accumulate(given[order] * steps))
-    return found
+    return np.max([_among(found, of) for of in kinds], axis=0)
 
 
-def max_statistic(found: np.ndarray, kinds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """p [entries], two-sided and corrected by the largest statistic, and the direction, 1 or -1, that each is of.
-
-    Westfall and Young's step-down procedure (Resampling-Based Multiple Testing, 1993): an entry is held against the
-    largest that any control reaches among it and all weaker entries, in units of each entry's spread. A control is one
-    draw for all entries, so what these have in common costs nothing. p is the larger of the kinds'.
-
-    Args:
-        found: a number for each entry, [entries].
-        kinds: the same of controls of each kind, [controls, entries].
-    """
-    ranked = []
-    for controls in kinds:
-        everyone = np.vstack([found, controls])
-        centre = everyone.mean(0)
-        spread = np.maximum(everyone.std(0), np.finfo(float).tiny)
-        far = np.abs(everyone - centre) / spread
-        order = (-far[0]).argsort()
-        largest = np.maximum.accumulate(far[:, order][:, ::-1], axis=1)[:, ::-1]
-        p = (largest >= far[0, order] * (1 - TIE)).mean(0)
-        ranked.append(np.empty_like(p))
-        ranked[-1][order] = np.maximum.accumulate(p)
-    return np.max(ranked, axis=0), np.where(found >= np.mean([kind.mean(0) for kind in kinds], axis=0), 1, -1)
+def _among(found: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    spread = np.sqrt((controls**2).mean(0))
+    scale = np.where(spread > 0, spread, np.inf)
+    furthest = np.abs(controls / scale).max(1)
+    far = np.abs(found / scale) * (1 - TIE)
+    return (1 + (furthest[:, None] >= far).sum(0)) / (1 + len(controls))
 
 
 def paired_p(differences: np.ndarray, prompts: Sequence[int] | np.ndarray | None = None) -> np.ndarray:

@@ -82,56 +82,14 @@ def intervals(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> tupl
     weights drawn from Beta(1/2, 3/2), the same for all changes, and the standard error is that of the function's linear
     part at the weighted means. What it covers is tested, and stands in docs/numbers.md.
     """
-    value, error, drawn = _studentised(of_means, changes, RESAMPLES)
-    ends = (RESAMPLES + 1) // 40 - 1
-    drawn.partition([ends, -1 - ends], axis=0)
-    low, high = value - drawn[-1 - ends] * error, value - drawn[ends] * error
-    there = (error > 0) & np.isfinite(low) & np.isfinite(high)
-    return value, np.where(there, low, -inf), np.where(there, high, inf)
-
-
-@np.errstate(all="ignore")
-def p_values(of_means: Callable[..., np.ndarray], *changes: np.ndarray, among: int = 1) -> np.ndarray:
-    """Two-sided p [...] of a function of the means of changes [..., prompts] being 0, by the draws that its interval is
-    made of: at most 0.05 where that leaves 0 out, and 1 where there is none.
-
-    among: in how long a list each stands. So many are drawn that the smallest p can stand Holm's correction, and the
-    larger of this p and Student's counts: what eight prompts have drawn says too little of tails so far out.
-    """
-    count = max(RESAMPLES, 80 * among - 1)
-    value, error, drawn = _studentised(of_means, changes, count)
-    found = value / error
-    # What is no number counts as far.
-    beyond = np.minimum((~(drawn < found)).sum(0), (~(drawn > found)).sum(0))
-    there = (error > 0) & np.isfinite(found) & (np.abs(value) > ROUNDING)
-    p = np.minimum(1, 2 * (1 + beyond) / (1 + count))
-    if among > 1:
-        from scipy.stats import t as student  # a second of imports, which only who measures needs
-
-        prompts = changes[0].shape[-1]
-        p = np.maximum(p, 2 * student.sf(np.abs(found) * np.sqrt(prompts - 1), prompts - 1))
-    return np.where(there, p, 1.0)
-
-
-def p_of_means(values: np.ndarray, among: int = 1) -> np.ndarray:
-    """Two-sided p [...] of means of values [..., prompts] being 0; see `p_values`."""
-    return p_values(lambda mean: mean, values, among=among)
-
-
-def _studentised(
-    of_means: Callable[..., np.ndarray], changes: Sequence[np.ndarray], count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The function's values [...], the standard deviations of its linear parts over prompts, 0 where all say the same,
-    and how many of its own each resample lies from the values, [count, ...].
-    """
     centres = [change.mean(-1, dtype=float) for change in changes]
     off = [change - mean[..., None] for change, mean in zip(changes, centres, strict=True)]
     value, slopes = _with_slopes(of_means, centres)
     linear = sum(slope[..., None] * change for slope, change in zip(slopes, off, strict=True))
     spread = np.ptp(linear, axis=-1)
-    drawn = np.empty((count, *value.shape))
+    drawn = np.empty((RESAMPLES, *value.shape))
     first = 0
-    for weights in _weights(off[0].shape[-1], count):
+    for weights in _weights(off[0].shape[-1]):
         shifts = [np.tensordot(weights, change, (1, -1)) for change in off]
         found, slopes = _with_slopes(of_means, [centre + shift for centre, shift in zip(centres, shifts, strict=True)])
         variance = sum(
@@ -141,14 +99,19 @@ def _studentised(
         )
         drawn[first : first + len(weights)] = (found - value) / np.sqrt(np.maximum(variance, 0))
         first += len(weights)
-    return value, np.where(spread > ROUNDING, linear.std(-1), 0.0), drawn
+    ends = (RESAMPLES + 1) // 40 - 1
+    drawn.partition([ends, -1 - ends], axis=0)
+    error = linear.std(-1)
+    low, high = value - drawn[-1 - ends] * error, value - drawn[ends] * error
+    there = (spread > ROUNDING) & np.isfinite(low) & np.isfinite(high)
+    return value, np.where(there, low, -inf), np.where(there, high, inf)
 
 
-def _weights(prompts: int, count: int) -> Iterator[np.ndarray]:
+def _weights(prompts: int) -> Iterator[np.ndarray]:
     """Of the prompts in each resample, in batches [resamples, prompts]; they sum to 1."""
     random = np.random.default_rng(0)
-    for first in range(0, count, BATCH):
-        drawn = random.beta(0.5, 1.5, (min(BATCH, count - first), prompts))
+    for first in range(0, RESAMPLES, BATCH):
+        drawn = random.beta(0.5, 1.5, (min(BATCH, RESAMPLES - first), prompts))
         yield drawn / drawn.sum(1, keepdims=True)
 
 

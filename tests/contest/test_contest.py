@@ -7,11 +7,12 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
-from caa_core.contest.dominance import Contest, ContestPs, conclude
+from caa_core.contest.dominance import Contest, conclude
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
-from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.correction import paired_p
+from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import hidden_of
 from caa_core.model.prompts import Cue, render_pair
@@ -250,15 +251,16 @@ def test_labels_are_shuffled_of_a_voices_own_pairs_alone(planted):
 def test_voices_of_words_are_corrected_for_being_two(planted):
     """By their intervals each would be told from 0; for two of them Holm asks one of them for p = 0.025."""
     _, items, *_ = planted
-    moved = 0.35 + np.array([-0.62, -0.3, -0.1, 0, 0.05, 0.3, 0.4, 0.27])
+    moved = 0.26 + np.linspace(-0.4, 0.4, 8)
     m = np.stack([np.zeros(8), moved, -moved, np.zeros(8)])
     words = Voice("told", system="Say x."), Voice("begun", prefill="So")
-    raw = ContestPs.of(m[1:])
-    assert 0.025 < raw.a <= 0.05
-    assert conclude(items, *words, m, np.zeros_like(m)).voice_a.p == pytest.approx(2 * raw.a)
+    raw = paired_p(m[1:3])
+    assert 0.025 < raw[0] <= 0.05 and mean_of(moved).is_clear
+    found = conclude(items, *words, m, np.zeros_like(m))
+    assert found.voice_a.p == pytest.approx(2 * raw[0]) and found.voice_a.grade == found.voice_b.grade == "none shown"
     m[1] += 0.5
     found = conclude(items, *words, m, np.zeros_like(m))
-    assert found.voice_b.p == pytest.approx(ContestPs.of(m[1:]).b) and found.contest
+    assert found.voice_b.p == pytest.approx(raw[1]) and found.contest
     assert "told and begun are judged without controls: by intervals over prompts alone." in found.verdict
 
 

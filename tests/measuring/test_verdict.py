@@ -289,16 +289,19 @@ def test_the_largest_multiplier_that_the_choosing_half_can_pay_is_judged(tiny_ll
     assert [(cell.layer, cell.multipliers, cell.items) for cell in cells] == [(3, (-1, 2), 8)] * 2
 
 
-def test_shuffled_vectors_are_mean_differences_with_half_of_the_labels_exchanged(tiny_llama):
+def test_shuffled_vectors_are_mean_differences_with_labels_exchanged_by_coins(tiny_llama):
+    """A coin for each prompt: now and then all fall alike, and the control is the vector, or its opposite."""
     vector = finish(extract(tiny_llama, PLANTED, [1, 2]))
     found = finish(shuffled_controls(tiny_llama, TEXTS, vector, [1, 2], 20))
     alone = [finish(extract(tiny_llama, Dataset("one", "", "", (pair, pair)), [1, 2])) for pair in TEXTS.pairs]
     differences = torch.stack([one.at(2) for one in alone])
+    coins = []
     for control in found:
         assert control[2].norm().item() == pytest.approx(vector.norm(2), rel=1e-5)
         signs = torch.linalg.lstsq(differences.T, control[2][:, None]).solution[:, 0]
         assert signs.abs().tolist() == pytest.approx([signs[0].abs().item()] * 4, rel=1e-2)
-        assert signs.sign().sum() == 0
+        coins.append(tuple(signs.sign().tolist()))
+    assert {sum(coin) for coin in coins} >= {-4, 0, 2} and len(set(coins)) > 8
 
 
 def test_both_letter_orders_keep_together_when_labels_are_shuffled(tiny_llama):
