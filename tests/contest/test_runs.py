@@ -45,6 +45,19 @@ def test_what_is_known_is_not_computed_again(planted, sides, data):
     assert len(known) == KEPT
 
 
+def test_second_voices_come_last_and_can_be_left_out(planted, sides, data):
+    """What is known before them is shown, and is what there is without them."""
+    request, parts = ContestRequest(data=data, controls=0, second_voices=39, written_tokens=0), []
+    found = finish(run(planted[0], request, *sides), parts.append)
+    (before,) = (part for part in parts if not isinstance(part, Progress))
+    last = max(i for i, part in enumerate(parts) if part is before)
+    assert any("items scored" in str(part) for part in parts[last + 1 :]), "with progress of their own"
+    assert (before["controls"], before["control_count"]) == (None, 0) and before["contest"]
+    assert found["control_count"] == 39 and found["interaction_p"] >= 0.05
+    without = finish(run(planted[0], replace(request, second_voices=0), *sides), lambda _: None)
+    assert without["verdict"] == before["verdict"] != found["verdict"]
+
+
 def test_written_answers_are_known_too(planted, sides, data):
     model, _, toward, idle = planted
     directions = [Direction("A", toward, LAYER), Direction("B", idle[0], LAYER)]
