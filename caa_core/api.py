@@ -7,6 +7,7 @@ be shown, take turns with other work, or be stopped by closing it.
 
 import functools
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -288,7 +289,7 @@ def evaluate(
         cue=cue,
         paper_counting=paper_counting,
         counts=counts,
-        made_from=find_pairs(made_from) if isinstance(made_from, str | Path) else made_from,
+        made_from=_pairs(made_from),
         controls=controls,
         exact_controls=exact_controls,
     )
@@ -306,6 +307,8 @@ def compete(
     positions: str = POSITIONS.default,
     controls: int = CONTROLS.default,
     second_voices: int = SECOND_VOICES.default,
+    made_from_a: PairSource | None = None,
+    made_from_b: PairSource | None = None,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, dict[str, Any]]:
     """Which of two voices a model follows when both are added at once, beside what adding them predicts.
@@ -321,6 +324,7 @@ def compete(
             one that it opposes.
         controls: how many control vectors of each kind each voice's estimate is ranked among; 0 for none.
         second_voices: how many vectors of B's norm and cosine to A tell whether both do more than a sum; 0 for none.
+        made_from_a, made_from_b: the pairs that the vectors were made from, where those are not a preset's.
 
     Returns:
         Plain data, as `python -m caa_core compete --json` prints it.
@@ -331,8 +335,13 @@ def compete(
     data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
     asked = {"positions": positions, "controls": controls, "second_voices": second_voices}
     request = ContestRequest.parse(data=data, **asked)
-    voice_a, voice_b = (yield from _voice(model, *a)), (yield from _voice(model, *b))
+    voice_a = replace((yield from _voice(model, *a)), made_from=_pairs(made_from_a))
+    voice_b = replace((yield from _voice(model, *b)), made_from=_pairs(made_from_b))
     return (yield from run(model, request, voice_a, voice_b))
+
+
+def _pairs(source: PairSource | None) -> Dataset | None:
+    return find_pairs(source) if isinstance(source, str | Path) else source
 
 
 def _voice(model: SteerableModel, source: VectorSource, layer: int, multiplier: float) -> Generator[Any, None, Voice]:

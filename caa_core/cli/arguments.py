@@ -172,6 +172,8 @@ def _compete(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="CONTEST", help=CONTEST)
     for letter in "ab":
         parser.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")
+        made_from = f"the pairs that {letter.upper()}'s vector was made from, if not a preset's"
+        parser.add_argument(f"--made-from-{letter}", default="", metavar="DATA", help=made_from)
         parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
         parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
     add_options(parser, ContestRequest, without=("system", "written_tokens"))

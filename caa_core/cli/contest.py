@@ -1,7 +1,7 @@
 """The command `compete`: two voices, and whatever of it is asked for beside the verdict."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from caa_core.contest.runs import run, run_surface, run_thinking, run_written
 from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
+from caa_core.contest.written import WrittenRequest
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import Preset, find_contest, find_pairs, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.model.loading import SteerableModel
@@ -24,12 +27,15 @@ from caa_core.vectors.extraction import preset_vector
 
 @dataclass(frozen=True)
 class _TypedVoice:
-    """A voice as it was typed: source, layer and multiplier of its vector, what the model is told, how it begins."""
+    """A voice as it was typed: source, layer and multiplier of its vector, what the model is told, how its answer
+    begins; and the pairs that the vector was made from.
+    """
 
     letter: str
     steer: tuple[str, int, float] | None
     system: str
     begin: str
+    made_from: Dataset | None
 
     @classmethod
     def of(cls, options: argparse.Namespace, letter: str) -> "_TypedVoice":
@@ -38,7 +44,9 @@ class _TypedVoice:
         if not (vector or system or begin):
             words = f"a system prompt (--system-{letter}) or the beginning of an answer (--begin-{letter})"
             raise InputError(f"Give voice {letter.upper()} a vector (--{letter}), {words}.")
-        return cls(letter.upper(), parse_steer(vector) if vector else None, system, begin)
+        made_from = getattr(options, f"made_from_{letter}")
+        pairs = find_pairs(made_from) if made_from else None
+        return cls(letter.upper(), parse_steer(vector) if vector else None, system, begin, pairs)
 
     def voice(self, model: SteerableModel, all_layers: bool) -> Voice:
         """The voice; its vector is made at all layers where it is to be tried at others."""
@@ -46,7 +54,8 @@ class _TypedVoice:
             return Voice(f"{'prompt' if self.system else 'words'} {self.letter}", (), self.system, self.begin)
         source, layer, multiplier = self.steer
         vector = vector_for(model, source, None if all_layers else [model.check_layer(layer)])
-        return Voice.of(vector, layer, multiplier, Path(source).stem, self.system, self.begin)
+        voice = Voice.of(vector, layer, multiplier, Path(source).stem, self.system, self.begin)
+        return replace(voice, made_from=self.made_from)
 
 
 def compete(options: argparse.Namespace) -> tuple[Any, str]:

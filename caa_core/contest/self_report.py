@@ -11,6 +11,7 @@ from caa_core.contest.thinking_arms import BOTH, STEERED, A, B
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import thinking_prompt, thought_text
 from caa_core.contest.voice import Voice
+from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
@@ -97,7 +98,9 @@ def _question(
 def _in_words(report: SelfReport, a: str, b: str) -> str:
     p, reader = report.probability, report.unsteered
     named = "neither more than the other"
-    if abs(p.value - 0.5) >= NAMED and not p.low <= 0.5 <= p.high:
+    if few := too_few(report.prompts):
+        named = f"neither for certain, since {few}"
+    elif abs(p.value - 0.5) >= NAMED and not p.low <= 0.5 <= p.high:
         named = a if p.value > 0.5 else b
     return (
         f"Asked which voice it followed, the model names {named}: p of {a} {p:.2f}; "

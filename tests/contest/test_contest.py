@@ -164,6 +164,14 @@ def test_a_contest_on_the_command_line(planted, tmp_path, capsys):
     assert "more than a sum is not judged, which takes 39" in found["verdict"] and found["voice_a"]["grade"] == "effect"
 
 
+def test_labels_of_own_pairs_are_shuffled_on_the_command_line(planted, tmp_path, capsys):
+    made_from = [f"--made-from-{letter}={data}" for letter, data in (("a", "joy"), ("b", "gloom"))]
+    assert main([*asked_of(planted, tmp_path), *made_from, "--no-second-voices", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["contest"] and found["controls"] is None
+    assert [found[f"alone_{letter}"]["shuffled_from"] for letter in "ab"] == ["joy", "gloom"]
+
+
 def test_formal_against_casual_on_the_embedded_model(embedded):
     """Both voices speak, beside controls with `CAA_FULL=1`, and together nothing is shown beyond adding them."""
     items = finish(choose_items(embedded, find_contest("formal").first(13 if FULL else 8)))
