@@ -18,14 +18,17 @@ import numpy as np
 import torch
 
 from caa_core.contest.contest import interactions_with, measure_voices, same_cosine
-from caa_core.contest.dominance import Contest, beside_second_voices, by_prompt, conclude
+from caa_core.contest.dominance import Contest, ahead_of, beside_second_voices, by_prompt, conclude
 from caa_core.contest.speaking import EFFECT, by_controls, mean_gradients, voice_ground
+from caa_core.contest.thinking_arms import ARMS
+from caa_core.contest.thinking_results import corrected_so_far, product_apart
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_contest, presets
 from caa_core.measuring.requests import FEWEST
 from caa_core.measuring.vector_controls import FirstOrder, Ground
 from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.correction import paired_p
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL, sign_patterns, two_sided
 from caa_core.metrics.estimates import mean_of
 from caa_core.metrics.items import Items, choose_items
@@ -73,6 +76,25 @@ def simulate(runs: int, prompts: int, case: str, controls: int = CONTROLS, seed:
             second = centre + beyond * random.standard_normal(FEWEST)
             found = beside_second_voices(found, second + random.standard_normal(FEWEST) / np.sqrt(prompts))
         said.update(_sentences(found))
+    return {sentence: count / runs for sentence, count in sorted(said.items())}
+
+
+def simulate_arms(runs: int, prompts: int, seed: int = 0) -> dict[str, float]:
+    """Share of experiments with thoughts in which each thing is said of any arm, where both voices do as much in all of
+    them, whatever is thought, and neither words nor vectors decide.
+    """
+    random = np.random.default_rng(seed)
+    said: Counter[str] = Counter()
+    for _ in range(runs):
+        arms = random.standard_normal((len(ARMS), 3, prompts)) + np.array([3, -3, 0])[:, None]
+        arms[:, 2] += arms[:, 0] + arms[:, 1]
+        decides = random.standard_normal((1, prompts))
+        ahead = paired_p(np.concatenate([[ahead_of(arm) for arm in arms], decides]))
+        moved = paired_p(np.stack([product_apart(arm, arms[0]) for arm in arms[1:]]))
+        *follows, crossed = corrected_so_far(ahead, len(ahead)) <= LEVEL
+        said["an arm follows a voice"] += any(follows)
+        said["words or vectors decide"] += bool(crossed)
+        said["an arm is moved"] += bool((corrected_so_far(moved, len(moved)) <= LEVEL).any())
     return {sentence: count / runs for sentence, count in sorted(said.items())}
 
 
@@ -171,6 +193,10 @@ def main() -> None:
         for case in CASES:
             for prompts in (8, 13, 20):
                 print(f"| {case} | {prompts} | {_in_words(simulate(options.runs, prompts, case))} |", flush=True)
+        for prompts in (8, 13, 20):
+            print(
+                f"| arms with thoughts: all the same | {prompts} | {_in_words(simulate_arms(options.runs, prompts))} |"
+            )
     if options.vectors:
         a, b, layer, multiplier = options.contest
         model = load(options.model, "float32")

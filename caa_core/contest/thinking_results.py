@@ -139,15 +139,15 @@ class ThinkingSummary:
         """
         arms = len(self.plan.arms)
         p = np.array([one.p for one in self.known.values()])
-        voices = _so_far(p[:, :2].ravel(), 2 * arms).reshape(-1, 2)
+        voices = corrected_so_far(p[:, :2].ravel(), 2 * arms).reshape(-1, 2)
         crossed = [self.crossed.p] if self.crossed else []
-        ahead = _so_far([*p[:, 2], *crossed], arms + bool(self.plan.crossings))
+        ahead = corrected_so_far([*p[:, 2], *crossed], arms + bool(self.plan.crossings))
         contests = {
             name: judge_contest(one.found, self.a, self.b, ContestPs(float(x), float(y), float(who)))
             for (name, one), (x, y), who in zip(self.known.items(), voices, ahead, strict=False)
         }
         changed = {name: one.change_p for name, one in self.known.items() if one.change_p is not None}
-        corrected = dict(zip(changed, map(float, _so_far(list(changed.values()), arms - 1)), strict=True))
+        corrected = dict(zip(changed, map(float, corrected_so_far(list(changed.values()), arms - 1)), strict=True))
         return _Said(contests, corrected, float(ahead[-1]))
 
     def result(self, scores: ThinkingScores, self_report: SelfReport | None = None) -> ThinkingResult:
@@ -189,7 +189,7 @@ class ThinkingSummary:
         p = paired_p(np.stack([changes[0], changes[1], ahead_of(changes)]))
         if arm is DIRECT or not (found.dominance and self.known[DIRECT.name].found.dominance):
             return _Measured(found, p)
-        (change_p,) = paired_p(_apart(changes, before)[None])
+        (change_p,) = paired_p(product_apart(changes, before)[None])
         return _Measured(found, p, estimate(_dominance_less, *changes, *before), float(change_p))
 
     def _arm(self, arm: ThinkingArm, scores: ThinkingScores, said: "_Said") -> ArmResult:
@@ -285,12 +285,12 @@ class ThinkingSummary:
         return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change}; p = {p:.2g})"
 
 
-def _so_far(p: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
+def corrected_so_far(p: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
     """After Holm, of a list of `count` of which the rest is not known yet; what comes to be known makes no p larger."""
     return holm([*p, *[1.0] * (count - len(p))])[: len(p)]
 
 
-def _apart(changes: np.ndarray, before: np.ndarray) -> np.ndarray:
+def product_apart(changes: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Numbers [prompts] whose mean is 0 where D of two arms is the same, from changes [3, prompts] in each, without a
     quotient: with D = x / u and y / v, x·v - y·u by its linear part in the means.
     """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.null_contests import simulate
+from benchmarks.null_contests import simulate, simulate_arms
 
 RUNS = 100
 # Of each case, what is true of it.
@@ -23,3 +23,8 @@ def test_what_is_not_true_is_said_in_seven_percent_at_most(case):
     wrong = {sentence: share for sentence, share in said.items() if sentence not in TRUE[case]}
     assert all(share <= 0.07 for share in wrong.values()), wrong
     assert all(said[sentence] > 0.5 for sentence in TRUE[case])
+
+
+def test_of_arms_that_are_all_the_same_little_is_said():
+    said = simulate_arms(600, 8)
+    assert len(said) == 3 and all(share <= 0.07 for share in said.values()), said
