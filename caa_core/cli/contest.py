@@ -11,8 +11,6 @@ from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRe
 from caa_core.contest.runs import run, run_surface, run_thinking, run_written
 from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
-from caa_core.data.presets import Preset, find_contest, find_questions, preset_behind, presets
-from caa_core.contest.written import WrittenRequest
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_questions, preset_behind, presets
 from caa_core.errors import InputError
