@@ -39,16 +39,41 @@ TABS = (
     ("Look inside", "views", lazily(inspection.build)),
     ("Models", "models", lazily(models.build)),
 )
-# A page asks so often whether somebody has loaded another model.
+STARTED_ANEW = (
+    "**The app was started anew since this page was opened**, so nothing that is pressed here works any more. Reload "
+    "the page: what was kept of yours is found again."
+)
+NO_ANSWER = "The app does not answer: it may be starting, asleep, or out of reach. This page goes on when it is back."
+# While the app does not answer, one sentence stands on the page, in place of an error at each question.
+LISTEN = """() => {
+  const said = document.createElement('div');
+  said.id = 'no-answer';
+  said.setAttribute('role', 'status');
+  said.textContent = '%s';
+  let missed = 0;
+  setInterval(async () => {
+    try { missed = (await fetch('health', { cache: 'no-store' })).status < 502 ? 0 : missed + 1; }
+    catch { missed += 1; }
+    if (missed > 1) document.body.append(said); else said.remove();
+  }, %d);
+}"""
+# A page asks whether somebody has loaded another model.
 SECONDS_BETWEEN_LOOKS = 5
 # Handlers wait in threads for the one that runs the model; Stop must always get one.
 THREADS = 200
 SECONDS_BETWEEN_SWEEPS = 30
 # What gradio needs to send the last word of a job that has ended.
 SECONDS_TO_SEND = 1
+# gradio puts each selector under its own, by its commas.
 CSS = """
 .gradio-container { max-width: 1500px !important; margin: auto; }
 #model-line { text-align: right; }
+#no-answer, #started-anew { background: #E69F00; color: black; border-radius: 8px; padding: 8px 14px; }
+#no-answer { position: fixed; z-index: 1000; top: 12px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
+#started-anew { align-items: center; position: sticky; top: 0; z-index: 999; }
+#started-anew * { color: black; }
+/* gradio's own words about the same. */
+body:has(#no-answer) .toast-wrap { display: none; }
 progress { appearance: none; width: 100%; height: 10px; border: 0; background: var(--border-color-primary); }
 progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 5px; }
 progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
@@ -67,15 +92,27 @@ body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
 .tab-wrapper { contain: inline-size; }
 /* Stop is red while there is something to stop. */
-button.primary:enabled ~ button.stop {
-    --button-cancel-background-fill: var(--button-secondary-background-fill);
-    --button-cancel-background-fill-hover: var(--button-secondary-background-fill-hover);
+button.stop:disabled {
+    --button-cancel-background-fill-hover: var(--button-secondary-background-fill);
     --button-cancel-border-color: var(--button-secondary-border-color);
-    --button-cancel-border-color-hover: var(--button-secondary-border-color-hover);
     --button-cancel-text-color: var(--button-secondary-text-color);
 }
+/* What is shown was made with other settings than those that are chosen: it pales until they are the same again. */
+.block.made:not(:has([class^="made-"])) { display: none; }
+.block.made { font-size: var(--text-sm); }
+.block.made summary { cursor: pointer; opacity: .75; }
+.block.made ul { margin: .3em 0 0 1.2em; list-style: disc; }
+.block.made:has(.made-other) { border-left: 4px solid #E69F00; padding-left: .6em !important; }
+.block.made:has(.made-other) summary { opacity: 1; }
+.block.made:has(.made-other) + * { opacity: .45; }
+/* A figure is saved once there is one. */
+:not(:has(.js-plotly-plot)) + .save { display: none !important; }
 .answers button[aria-label="Clear"] { display: none; }
 .answers .message { font-size: var(--text-md); }
+/* What an answer was written under is a line above it. */
+.answers .thought-group { border: 0; padding: 0; margin: 0; background: none; }
+.answers .thought-group .title { padding: 0; font-size: var(--text-sm); opacity: .8; }
+.answers .message:has(.thought-group) + .message-buttons { display: none; }
 """
 log = logging.getLogger("caa_core")
 THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
@@ -84,6 +121,12 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, IDLE.value)) as blocks:
+        with gr.Row(visible=False, elem_id="started-anew") as anew:
+            gr.Markdown(STARTED_ANEW)
+            reload = gr.Button("Reload", size="sm", min_width=90, scale=0, elem_id="started-anew-reload")
+            reload.click(None, js="() => location.reload()", api_visibility="private")
+        # What a page holds comes back with each question, from a page that another run of the app has served too.
+        served_by = gr.Textbox(studio.run_id, visible=False)
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -103,17 +146,20 @@ def build(studio: Studio) -> gr.Blocks:
             return found | restored.handler(request, *values)
 
         @guarded
-        def look(request: gr.Request, shown: str) -> Any:
-            """See whether somebody else has loaded another model."""
+        def look(request: gr.Request, shown: str, run_id: str) -> Updates:
+            """See whether somebody else has loaded another model, or the app was started anew."""
+            if run_id != studio.run_id:
+                return {anew: gr.Row(visible=True)}
             page.session(request)  # is still in use
-            line = models.describe(studio)
-            return gr.skip() if line == shown else line
+            now = models.describe(studio)
+            return {line: gr.skip() if now == shown else now}
 
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
         blocks.load(enter, [key, *restored.inputs], [key, line, *restored.outputs], **QUIET)
-        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, line, line, queue=False, **QUIET)
+        blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
+        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)
     return blocks
 

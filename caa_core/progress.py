@@ -10,7 +10,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,9 +68,32 @@ class Progress:
             return None
         return (time.monotonic() - self.started) * (self.total_cost - self.cost) / (self.cost - self.resumed)
 
-    def __str__(self) -> str:
+    @property
+    def time_left(self) -> str:
+        """In words; nothing where it is not known, or where nothing is left to do."""
         left = self.seconds_left
-        return f"{self.done} of {self.total} {self.unit}" + ("" if left is None else f", about {left:.0f} s left")
+        if left is None or self.fraction >= 1:
+            return ""
+        return f", about {max(left, 1):.0f} s left"
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total} {self.unit}{self.time_left}"
+
+
+@dataclass
+class Whole(Progress):
+    """How far work in stages has come: `done` of `total` units are those of the stage that goes on, the cost is that of
+    all stages, and so is the time, which is told by what this machine has done since.
+    """
+
+    left: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        return self.left
+
+    def __str__(self) -> str:
+        return f"{int(100 * self.fraction)} %: {self.done} of {self.total} {self.unit}{self.time_left}"
 
 
 @dataclass
@@ -163,6 +186,73 @@ def within(
             return end.value
         progress.cost = max(progress.cost, before + cost * part.fraction * 0.999)
         yield progress
+
+
+# What a stage counts, which is the unit of its progress, and what it costs beside the others.
+Stage = tuple[str, float]
+
+
+def in_stages(
+    work: Generator[Progress | Part, None, Result], plan: Sequence[Stage]
+) -> Generator[Progress | Part, None, Result]:
+    """Run `work`, which says stage by stage how far it has come, and say how far all of it has.
+
+    Args:
+        plan: the stages in their order. One that does not come costs nothing after all; what comes without being
+            planned is taken for a part of the stage that goes on.
+    """
+    told = _Plan([*plan])
+    try:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            yield told.reach(event) if isinstance(event, Progress) and not isinstance(event, Waiting) else event
+    finally:
+        work.close()
+
+
+class _Plan:
+    """Stages, of which some are over, and how fast they went."""
+
+    def __init__(self, plan: Sequence[Stage]):
+        self.plan, self.stage = plan, -1
+        self.last: Progress | None = None
+        self.whole = Whole(0, "", sum(cost for _, cost in plan) or 1.0, started=time.monotonic())
+        self.began = self.heard = self.whole.started
+        self.at_first = 0.0
+
+    def reach(self, progress: Progress) -> Whole:
+        """How far all of it is, by how far a stage is."""
+        now, whole = time.monotonic(), self.whole
+        if progress is not self.last:
+            self._begin(progress)
+        cost = self.plan[self.stage][1] if self.stage >= 0 else 0.0
+        before = sum(earlier for _, earlier in self.plan[: max(self.stage, 0)])
+        share = min(progress.fraction, 0.999)
+        whole.total, whole.unit, whole.done, whole.note = progress.total, progress.unit, progress.done, progress.note
+        whole.cost = max(whole.cost, before + cost * share)
+        done, took = whole.cost - whole.resumed, now - whole.started
+        if done > 0 and took > 0:
+            here = share - self.at_first  # done of this stage since it began, whose own pace counts for its rest
+            rest = (1 - share) * (now - self.began) / here if here > 0 else cost * (1 - share) * took / done
+            whole.left = rest + (whole.total_cost - before - cost) * took / done
+        self.heard = now
+        return whole
+
+    def _begin(self, progress: Progress) -> None:
+        later = range(self.stage + 1, len(self.plan))
+        self.last = progress
+        if (found := next((n for n in later if self.plan[n][0] == progress.unit), None)) is None:
+            return
+        self.stage, self.began = found, self.heard  # it goes on since the one before it was heard of last
+        cost = self.plan[found][1]
+        self.at_first = progress.resumed / progress.total_cost if progress.total_cost else 0.0
+        # Stages that did not come, and what an earlier run had done, say nothing about how fast this one is.
+        before = sum(earlier for _, earlier in self.plan[:found])
+        self.whole.resumed += max(0.0, before - self.whole.cost) + cost * self.at_first
+        self.whole.cost = max(self.whole.cost, before)
 
 
 def showing(

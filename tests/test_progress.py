@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from caa_core.errors import InputError
-from caa_core.progress import Progress, finish, growing, listen, sizes_below, tell
+from caa_core.progress import Progress, finish, growing, in_stages, listen, sizes_below, tell
 
 
 def test_time_left_counts_only_what_this_run_did(monkeypatch):
@@ -15,6 +15,61 @@ def test_time_left_counts_only_what_this_run_did(monkeypatch):
     assert progress.seconds_left == 10
     assert str(progress) == "7 of 10 MB, about 10 s left"
     assert progress.reach(99_000_000).fraction == 1.0 and progress.done == 10
+
+
+def test_time_left_is_never_0_while_work_remains(monkeypatch):
+    progress = Progress(43, "pairs", 1000)
+    monkeypatch.setattr("time.monotonic", lambda: progress.started + 1)
+    assert str(progress.advance(43, 999)) == "43 of 43 pairs, about 1 s left"
+    assert str(progress.advance(0, 1)) == "43 of 43 pairs"
+
+
+def test_work_in_stages_says_how_far_all_of_it_is(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def work():
+        pairs = Progress(10, "pairs", 10)
+        for _ in range(2):
+            now[0] += 5
+            yield pairs.advance(5, 5)
+        yield "a part"
+        for _again in range(2):  # two stages that count the same
+            scored = Progress(4, "items scored", 4)
+            for _ in range(4):
+                now[0] += 20
+                yield scored.advance(1, 1)
+        return "all"
+
+    said, parts = [], []
+    plan = [("pairs", 10.0), ("layers fitted", 0.0), ("items scored", 80.0), ("items scored", 80.0)]
+
+    def note(event):
+        (said if isinstance(event, Progress) else parts).append((str(event), getattr(event, "fraction", 0)))
+
+    assert finish(in_stages(work(), plan), note) == "all" and parts == [("a part", 0)]
+    shares = [share for _, share in said]
+    assert shares == sorted(shares) and shares[-1] < 1
+    assert said[1][0] == "5 %: 10 of 10 pairs, about 160 s left"
+    # Its own pace counts for the rest of a stage.
+    assert said[3][0] == "29 %: 2 of 4 items scored, about 120 s left"
+    assert said[6] == ("64 %: 1 of 4 items scored, about 60 s left", pytest.approx(110 / 170))
+    assert "about 1 s left" in said[-1][0]
+
+
+def test_what_an_earlier_run_did_says_nothing_about_the_time_that_is_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def work():
+        cells = Progress(4, "cells", 4, done=2, cost=2, resumed=2)
+        yield cells
+        now[0] += 10
+        yield cells.advance(1, 1)
+
+    said = []
+    finish(in_stages(work(), [("cells", 40.0), ("gradients", 10.0)]), lambda event: said.append(str(event)))
+    assert said == ["40 %: 2 of 4 cells", "60 %: 3 of 4 cells, about 20 s left"]
 
 
 def test_work_elsewhere_is_heard_and_its_errors_too():
@@ -76,7 +131,7 @@ def test_what_is_told_goes_to_standard_error_once(capsys):
     tell("begin")
     for _ in range(2):
         tell(progress.advance(1, 1))
-    assert capsys.readouterr() == ("", "begin\n2 of 2 pairs, about 0 s left\na note\n")
+    assert capsys.readouterr() == ("", "begin\n2 of 2 pairs\na note\n")
 
 
 def test_finish_gives_the_result_and_every_event():

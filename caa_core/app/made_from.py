@@ -1,34 +1,68 @@
-"""The pairs that a person's vectors were made from: a verdict shuffles their labels."""
+"""The pairs that a person's vectors were made from, whose labels a verdict shuffles, and those that were held out."""
 
 from dataclasses import asdict
 from typing import Any
 
 from caa_core.app.sessions import Person
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.data.presets import pairs_behind
+from caa_core.data.presets import pairs_behind, preset_behind, presets
 from caa_core.vectors.vector import SteeringVector
 
-# The name under which they are kept, by their hash.
-MADE_FROM = "made-from"
+# The names under which they are kept, by the hash of what the vector was made from.
+MADE_FROM, HELD_OUT = "made-from", "held-out"
 
 
-def keep_pairs(person: Person, pairs: Dataset) -> None:
-    """Note what a vector was made from, as long as there is one of it; a preset's are found without."""
+def keep_pairs(person: Person, pairs: Dataset, held_out: Dataset | None = None) -> None:
+    """Note what a vector was made from, as long as there is one of it; a preset's are found without. And what of its
+    pairs was held out.
+    """
     there = {
         vector.provenance.pairs_sha256 for vector in person.vectors.values() if not pairs_behind(vector.provenance)
     }
-    known = {**(person.results.get(MADE_FROM) or {}), pairs.pairs_sha256: asdict(pairs)}
-    person.remember(MADE_FROM, {sha256: kept for sha256, kept in known.items() if sha256 in there})
+    for name, kept in ((MADE_FROM, pairs), (HELD_OUT, held_out)):
+        known = {**(person.results.get(name) or {}), **({pairs.pairs_sha256: asdict(kept)} if kept else {})}
+        if known:
+            person.remember(name, {sha256: one for sha256, one in known.items() if sha256 in there})
 
 
 def pairs_of(person: Person, vector: SteeringVector) -> Dataset | None:
     """The very pairs of a vector; None where they are not known."""
-    if found := pairs_behind(vector.provenance):
-        return found
+    return pairs_behind(vector.provenance) or _kept(person, MADE_FROM, vector)
+
+
+def held_out_of(person: Person, vector: SteeringVector) -> Dataset | None:
+    """What a vector can be measured on: a preset's held-out items, or the pairs that were held out when it was made;
+    None where there are none.
+    """
+    preset = preset_behind(vector.provenance.dataset_sha256)
+    return preset.test() if preset else _kept(person, HELD_OUT, vector)
+
+
+def _kept(person: Person, name: str, vector: SteeringVector) -> Dataset | None:
     try:
-        return dataset_of(person.results[MADE_FROM][vector.provenance.pairs_sha256])
+        return dataset_of(person.results[name][vector.provenance.pairs_sha256])
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def unlike(person: Person, name: str, items_of: str, items: Dataset) -> str:
+    """What is to be said of items on which a vector of that name is measured: that they are of something else, or what
+    it was made from. items_of: the preset whose they are, where they are one's. Empty where nothing is.
+    """
+    vector = person.vectors.get(name)
+    preset = preset_behind(vector.provenance.dataset_sha256) if vector else presets().get(name)
+    made = preset.name if preset else vector.provenance.dataset if vector else ""
+    if items_of and items_of != made:
+        return f"These items are of {items_of}, and the vector {name} was made from {made or 'other data'}."
+    own = pairs_of(person, vector) if vector else preset and preset.dataset()
+    known = {(pair.prompt, pair.positive, pair.negative) for pair in own.pairs} if own else set()
+    same = sum((pair.prompt, pair.positive, pair.negative) in known for pair in items.pairs)
+    if not same:
+        return ""
+    return (
+        f"The vector {name} was made from {same} of these {len(items.pairs)} items: what is measured on them looks "
+        "better than it is."
+    )
 
 
 def dataset_of(kept: Any) -> Dataset:

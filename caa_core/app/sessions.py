@@ -101,8 +101,10 @@ class Person:
         return not (self.vectors or self.results or self.draft or self._folder)
 
     def remember(self, name: str, data: Any) -> None:
-        """Keep a result, plain data, under a name; the last one counts. Numbers that are none are kept as None."""
-        self.results[name] = finite(data)
+        """Keep a result, plain data, under a name; the last one counts, and is the latest of all. Numbers that are none
+        are kept as None.
+        """
+        self.results = {**{other: kept for other, kept in self.results.items() if other != name}, name: finite(data)}
         if self.library:
             self.library.keep_result(name, self.results[name])
 
@@ -136,11 +138,13 @@ class Person:
 class Session:
     """One page of a person, and the jobs that run for it, by panel.
 
-    `seen` is when it was last used or left, in seconds of the clock of `Sessions`.
+    `seen` is when it was last used or left, in seconds of the clock of `Sessions`. `shown` is with what each result was
+    made that the page shows, None where that is not known.
     """
 
     person: Person = field(default_factory=Person)
     jobs: dict[str, Running] = field(default_factory=dict)
+    shown: dict[str, Any] = field(default_factory=dict)
     seen: float = 0.0
     left: bool = False
     address: str = ""

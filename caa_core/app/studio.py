@@ -1,5 +1,6 @@
 """What the page asks for: the model, vectors, people, and work that is handed to the worker."""
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -29,6 +30,7 @@ class Studio:
     """The model, its worker, and the sessions of everybody who is here."""
 
     def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None):
+        self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
         self.sessions = Sessions(library)
         self._closing = False

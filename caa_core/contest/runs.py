@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, MutableMapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from caa_core.contest.contest import compete
+from caa_core.contest.contest import WRITTEN_PROMPTS, compete
 from caa_core.contest.dominance import Contest
 from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.contest.surface import layer_grid, surface
@@ -19,10 +19,15 @@ from caa_core.measuring.answer_reader import calibrate, held_out
 from caa_core.metrics.cache import digest, key
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress, Stage, in_stages, showing
+from caa_core.steering.gradients import PASSES
 
 # Results that are kept for one person; the oldest go first.
 KEPT = 20
+
+# Of the time a contest takes: letters of a template around a prompt, and what a token that is written costs, in letters
+# that are read.
+CHROME, WRITTEN = 100, 15
 
 Known = MutableMapping[str, dict[str, Any]]
 
@@ -44,7 +49,32 @@ def run(
         return {**found.summary(), "skipped": list(items.skipped)}
 
     settings = _voices(a, b) | request.settings()
-    return (yield from _known(model, a, b, settings, [request.data], work, known))
+    measuring = _known(model, a, b, settings, [request.data], work, known)
+    return (yield from in_stages(measuring, plan_of(request, a, b, model.num_layers)))
+
+
+def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> list[Stage]:
+    """What the stages of a contest cost beside each other, by the letters that go through the model."""
+    orders = 2 if request.data.is_lettered else 1
+    asked = orders * sum(len(pair.prompt) + CHROME for pair in request.data.pairs)
+    ends = orders * sum(len(pair.positive) + len(pair.negative) for pair in request.data.pairs)
+    stages: list[Stage] = [("items checked", 0.01 * asked)]
+    told = dict.fromkeys((voice.system, voice.prefill) for voice in (Voice("unsteered"), a, b, a.beside(b)))
+    stages += [("items scored", asked + ends * (4 + len(a.steers) + len(b.steers)) / len(told)) for _ in told]
+    controlled = [voice for voice in (a, b) if request.controls and voice.vector and len(voice.steers) == 1]
+    if controlled:
+        stages.append(("gradients", asked + PASSES * ends))
+    for voice in controlled:
+        if own := voice.pairs:
+            read: float = sum(len(p.prompt) + len(p.positive) + len(p.negative) + CHROME for p in own.pairs)
+            read *= (voice.steer.layer + 1) / num_layers
+            stages += [("pairs rendered", 0.01 * read), ("pairs", read)]
+    if request.data.kind_of_answers == "text":
+        prompts = min(WRITTEN_PROMPTS, len(request.data.pairs))
+        stages.append(("answers written", 4 * prompts * (CHROME + WRITTEN * request.written_tokens)))
+    if request.second_voices and len(a.steers) == len(b.steers) == 1:
+        stages.append(("items scored", asked + 2 * request.second_voices * ends))
+    return stages
 
 
 def run_surface(
@@ -87,7 +117,9 @@ def run_thinking(
         return (yield from think(model, items, a, b, thinking, request.system)).summary()
 
     settings = _voices(a, b) | _conditions(request) | {"budget": thinking.settings()}
-    return (yield from _known(model, a, b, settings, [request.data], work, known))
+    thoughts = 4 * thinking.prompts * thinking.thoughts * thinking.tokens
+    plan = [("items checked", 1.0), ("thoughts written", thoughts), ("texts answered", thoughts)]
+    return (yield from in_stages(_known(model, a, b, settings, [request.data], work, known), plan))
 
 
 def run_written(
@@ -110,7 +142,9 @@ def run_written(
     drawn = request.settings()
     drawn["answers_a_question"] = drawn.pop("samples")
     settings = _voices(a, b) | drawn | {"heard_along": heard, "questions_sha256": questions}
-    return (yield from _known(model, a, b, settings, data, work, known))
+    read = 2 * sum(len(one.pairs) for one in data)
+    plan = [("answers read", read), ("answers", 4 * request.samples * len(request.questions) * request.max_new_tokens)]
+    return (yield from in_stages(_known(model, a, b, settings, data, work, known), plan))
 
 
 def _voices(a: Voice, b: Voice) -> dict[str, Any]:

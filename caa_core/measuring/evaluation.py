@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.requests import EvaluationRequest
@@ -15,11 +16,16 @@ from caa_core.measuring.vector_controls import FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress, Stage, in_stages, showing
+from caa_core.steering.gradients import PASSES
 from caa_core.vectors.vector import SteeringVector
 
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
 KEPT = 4_000_000
+
+# Of the time an evaluation takes: letters of a template around a prompt, and what an answer that is written costs, in
+# letters that are read.
+CHROME, WRITTEN = 100, 400
 
 MOST_CONTROLS = 20  # verdicts of which the controls are kept
 
@@ -55,7 +61,42 @@ def evaluate(
     Yields `Progress`, and the evaluation as far as it has come, which has no verdict. What is in `known` is not
     computed again, and what is computed is put in.
     """
-    known = KeptNumbers() if known is None else known
+    own = request.made_from or pairs_behind(vector.provenance)
+    layers = request.layers_of(vector, model.num_layers)
+    work = _evaluate(model, request, vector, own, KeptNumbers() if known is None else known)
+    return (yield from in_stages(work, plan_of(request, layers, model.num_layers, own)))
+
+
+def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, own: Dataset | None) -> list[Stage]:
+    """What the stages of an evaluation cost beside each other, by the letters that go through the model's layers.
+
+    Args:
+        own: the pairs that the vector was made from, where labels are shuffled.
+    """
+    orders = 2 if request.data.is_lettered else 1
+    asked = orders * sum(len(pair.prompt) + CHROME for pair in request.data.pairs)
+    ends = orders * sum(len(pair.positive) + len(pair.negative) for pair in request.data.pairs)
+    above = sum((num_layers - layer) / num_layers for layer in layers)
+    cells = asked + ends * len(request.multipliers) * above
+    if request.counts and request.data.kind_of_answers != "text":
+        cells += WRITTEN * len(request.data.pairs) * len(request.multipliers) * len(layers)
+    stages = [("items checked", 0.01 * asked), ("cells", cells)]
+    if request.controls:
+        stages.append(("gradients", asked + PASSES * ends))
+        read = sum(len(p.prompt) + len(p.positive) + len(p.negative) + CHROME for p in own.pairs) if own else 0
+        stages += [("pairs rendered", 0.01 * read), ("pairs", read)] if own else []
+    if request.exact_controls:
+        stages.append(("items scored", asked + 4 * request.exact_controls * ends))
+    return stages
+
+
+def _evaluate(
+    model: SteerableModel,
+    request: EvaluationRequest,
+    vector: SteeringVector,
+    own: Dataset | None,
+    known: KeptNumbers,
+) -> Generator[Progress | Evaluation, None, Evaluation]:
     layers = request.layers_of(vector, model.num_layers)
     settings = request.settings() | {"layers": layers}
     provenance = {
@@ -69,7 +110,6 @@ def evaluate(
     work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings)
     swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
-    own = request.made_from or pairs_behind(vector.provenance)
     conclusion = yield from conclude(model, swept, vector, own, request.controls, request.exact_controls, known)
     return Evaluation(swept, conclusion, settings, provenance)
 

@@ -68,7 +68,7 @@ def _sections(contest: Contest) -> list[Section]:
 
 def table_of(found: Contest) -> list[list[str]]:
     """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
-    kl = ["0.00", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
+    kl = ["", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
     written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
     moved: list[tuple[str, str, Alone | None, VoiceGrade | None]] = [
         ("unsteered", "", None, None),

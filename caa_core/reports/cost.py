@@ -5,7 +5,7 @@ from plotly.subplots import make_subplots
 
 from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCosts
 from caa_core.metrics.estimates import SAFE_KL
-from caa_core.reports.style import BLUE, ORANGE, line, plain, safe_below
+from caa_core.reports.style import PURPLE, SKY, line, plain, safe_below
 
 
 def costs_by_multiplier(costs: TextCosts) -> go.Figure:
@@ -16,8 +16,8 @@ def costs_by_multiplier(costs: TextCosts) -> go.Figure:
         rows=1, cols=2, subplot_titles=["KL(unsteered ‖ steered)", "Perplexity"], horizontal_spacing=0.15
     )
     panels = [
-        (kl, BLUE, "nats, mean over tokens", SAFE_KL, "linear"),
-        (perplexity, ORANGE, "perplexity", SAFE_PERPLEXITY * costs.perplexity, "log"),
+        (kl, PURPLE, "nats, mean over tokens", SAFE_KL, "linear"),
+        (perplexity, SKY, "perplexity", SAFE_PERPLEXITY * costs.perplexity, "log"),
     ]
     hover = "multiplier %{x:g}: %{y:.3g}<extra></extra>"
     for column, (numbers, colour, axis, bound, kind) in enumerate(panels, 1):

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from caa_core.measuring.sweep import SweepCell
-from caa_core.reports.style import DIVERGING, HEIGHT, ROW_HEIGHT, heat_map, plain, reach
+from caa_core.reports.style import DIVERGING, HEIGHT, NATS, PROBABILITY, ROW_HEIGHT, heat_map, plain
 from caa_core.reports.writing import Report, Section, aligned, versions
 
 SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, "#7B3294"]]
@@ -14,9 +14,13 @@ SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, "#7B3294"]]
 EFFECT, VALUE, COST = "effect", "value", "cost"
 
 MAPS = {
-    EFFECT: ("Effect", "Change against the unsteered model, over both letter orders where items have letters."),
-    VALUE: ("As asked", "In the order given, letter and all."),
-    COST: ("Cost", "KL(unsteered ‖ steered), mean over the answer's positions."),
+    EFFECT: (
+        "Effect",
+        "Change against the unsteered model, over both letter orders where items have letters; pale where its interval "
+        "holds 0.",
+    ),
+    VALUE: ("As asked", "In the order given, letter and all; the colours part at the unsteered model's."),
+    COST: ("Cost", "KL(unsteered ‖ steered), mean over the answer's positions. The scale ends at 1 nat."),
 }
 
 PRINTED = ("layer", "multiplier", "value", "both letter orders", "matching / not / neither", "answer mass", "KL")
@@ -57,8 +61,9 @@ def sweep_map(
     """Layers against multipliers, each cell's number and colour by `shown`.
 
     EFFECT: the change against the unsteered model by which verdicts are given. VALUE: what was measured, in the letter
-    order given; its colours part at the unsteered value. COST: KL in nats. `best` is outlined. Cells that are not there
-    yet are left clear; customdata of a cell are its layer and multiplier.
+    order given; its colours part at the unsteered value. COST: KL in nats. Cells whose change is not clear of 0 are
+    pale. `best` is outlined. Cells that are not there yet are left clear; customdata of a cell are its layer and
+    multiplier.
     """
     layers = sorted({cell.layer for cell in cells if cell.layer is not None})
     multipliers = sorted({cell.multiplier for cell in cells})
@@ -66,7 +71,8 @@ def sweep_map(
     rows = [[table.get((layer, m)) for m in multipliers] for layer in layers]
     values = [[None if cell is None else _number(cell, shown) for cell in row] for row in rows]
     middle = unsteered.value if shown == VALUE else 0.0
-    far = reach([value for row in values for value in row], middle)
+    far = NATS if shown == COST or unsteered.preference is not None else PROBABILITY
+    sure = [[cell is None or cell.difference.is_clear for cell in row] for row in rows]
     figure = heat_map(
         [f"{m:g}" for m in multipliers],
         [str(layer) for layer in layers],
@@ -74,7 +80,8 @@ def sweep_map(
         (0 if shown == COST else middle - far, middle + far),
         SEQUENTIAL if shown == COST else DIVERGING,
         _unit(unsteered, shown),
-        text=[[cell and in_words(cell) for cell in row] for row in rows],
+        sure=None if shown == COST else sure,
+        hovertext=[[cell and in_words(cell) for cell in row] for row in rows],
         customdata=[[(layer, m) for m in multipliers] for layer in layers],
     )
     title = "multiplier"
@@ -119,9 +126,10 @@ def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     rows = []
     for cell in (unsteered, *cells):
         row = ["unsteered" if cell.layer is None else cell.layer, f"{cell.multiplier:g}"]
-        row += [f"{cell.difference:+.3f}", f"{cell.as_given:.3f}"]
+        steered = cell.layer is not None  # else nothing has changed, which is no news
+        row += [f"{cell.difference:+.3f}" if steered else "", f"{cell.as_given:.3f}"]
         row += [_both(cell) or "none", _counts(cell) or "not written"] if choices else []
-        row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}"]
+        row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}" if steered else ""]
         rows.append(row)
     return headers, rows
 

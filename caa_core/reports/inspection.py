@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 
 from caa_core.measuring.inspection import Lens, NextToken
 from caa_core.reports.markup import quoted
-from caa_core.reports.style import BLUE, GREY, ORANGE, line, plain
+from caa_core.reports.style import BLUE, GREY, line, plain
 
-RUNS = (("unsteered", ORANGE, "circle"), ("steered", BLUE, "square"))
+RUNS = (("unsteered", GREY, "circle"), ("steered", BLUE, "square"))
 
 # Pixels of a row in a figure whose height goes by its rows.
 ROW = 22

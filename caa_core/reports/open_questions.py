@@ -12,7 +12,7 @@ from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_w
 from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.metrics.plain_data import plain as as_data
-from caa_core.reports.style import BLUE, GREEN, ORANGE, PURPLE, error_bars, line, plain, safe_below
+from caa_core.reports.style import BLUE, GREY, PURPLE, SKY, error_bars, line, plain, safe_below
 from caa_core.reports.writing import Report, Section, aligned, cell
 
 LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95 %)", "voice heard (95 %)"]
@@ -100,9 +100,9 @@ def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
     x = [level.multiplier for level in levels]
     most = SAFE_PERPLEXITY * next(level.perplexity for level in levels if not level.multiplier)
     panels = [
-        ("KL", "KL(unsteered ‖ steered), nats", [level.kl for level in levels], BLUE, SAFE_KL),
-        ("Perplexity", "perplexity, unsteered model", [level.perplexity for level in levels], ORANGE, most),
-        ("Repetition", "share of tokens repeated", [level.repetition for level in levels], PURPLE, None),
+        ("KL", "KL(unsteered ‖ steered), nats", [level.kl for level in levels], PURPLE, SAFE_KL),
+        ("Perplexity", "perplexity, unsteered model", [level.perplexity for level in levels], SKY, most),
+        ("Repetition", "share of tokens repeated", [level.repetition for level in levels], GREY, None),
     ]
     readings = [level.reading for level in levels if level.reading]
     heard = len(readings) == len(levels)
@@ -137,7 +137,7 @@ def _points(figure: go.Figure, x: Sequence[float], found: Sequence[Estimate], **
         figure,
         x,
         [one.value for one in found],
-        GREEN,
+        BLUE,
         size=9,
         error_y=error_bars(found),
         customdata=list(map(str, found)),

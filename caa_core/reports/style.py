@@ -32,12 +32,17 @@ FEW = 12
 
 HEIGHT = 340
 
-# Through a middle that is read as nothing, and from nothing to much. Cells are opaque, so they look the same on a light
-# page and on a dark one.
-DIVERGING = [[0.0, BLUE], [0.5, "#F7F7F7"], [1.0, RED]]
+# A colour means the same everywhere: blue is along a vector, more of its behaviour, or voice A; orange is against it,
+# less, or voice B; grey is the unsteered model, green both voices, purple a cost. Through a middle that is read as
+# nothing. Cells are opaque, so they look the same on a light page and on a dark one.
+DIVERGING = [[0.0, ORANGE], [0.5, "#F7F7F7"], [1.0, BLUE]]
 
-# A colour scale is never finer than this, so that a map of nothing looks like nothing.
-LEAST_SCALE = 0.05
+# How far the scale of a kind of measure goes to either side of its middle, the same in all maps: what is little looks
+# like little, and two maps can be compared. Beyond it all cells look alike.
+PROBABILITY, NATS, DOMINANCE = 0.5, 1.0, 1.0
+
+# What is left of the colour of a cell that is not clear of nothing.
+PALE = 0.25
 
 ROW_HEIGHT, MOST_NUMBERS = 24, 150
 
@@ -122,6 +127,7 @@ def heat_map(
     ends: tuple[float, float],
     colours: Sequence[Sequence[Any]],
     unit: str,
+    sure: Sequence[Sequence[bool]] | None = None,
     **trace: Any,
 ) -> go.Figure:
     """A map of numbers, with them written into its cells where they are few. Cells without one are left clear.
@@ -129,9 +135,18 @@ def heat_map(
     Args:
         ends: of the scale of `colours`.
         unit: what the scale is titled with.
-        trace: such as `text`, what is shown of a cell under the mouse.
+        sure: of each cell, whether its number is clear of the middle; others are pale. None where there is no such
+            question.
+        trace: such as `hovertext`, what is shown of a cell under the mouse.
     """
     count = sum(value is not None for row in z for value in row)
+    written = [["" if value is None else f"{value:.2f}" for value in row] for row in z]
+    middle = (ends[0] + ends[1]) / 2
+    if sure:
+        z = [
+            [value if value is None or clear else middle + PALE * (value - middle) for value, clear in cells]
+            for cells in (zip(row, clear, strict=True) for row, clear in zip(z, sure, strict=True))
+        ]
     return go.Figure(
         go.Heatmap(
             x=list(x),
@@ -142,17 +157,13 @@ def heat_map(
             colorscale=colours,
             colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
             hoverongaps=False,
-            texttemplate="%{z:.2f}" if count <= MOST_NUMBERS else None,
+            text=written,
+            texttemplate="%{text}" if count <= MOST_NUMBERS else None,
             xgap=1,
             ygap=1,
-            **{"hovertemplate": "%{text}<extra></extra>", **trace},
+            **{"hovertemplate": "%{hovertext}<extra></extra>", **trace},
         )
     )
-
-
-def reach(values: Sequence[float | None], middle: float = 0.0) -> float:
-    """How far a colour scale goes to either side of its middle."""
-    return max([LEAST_SCALE, *(abs(value - middle) for value in values if value is not None and math.isfinite(value))])
 
 
 def between_voices(figure: go.Figure, a: str, b: str, numbers: Sequence[float]) -> None:

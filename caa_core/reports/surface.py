@@ -9,13 +9,11 @@ import plotly.graph_objects as go
 from caa_core.contest.dominance import Contest
 from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell, surface_of
 from caa_core.metrics.estimates import SAFE_KL
-from caa_core.reports.style import BLUE, HEIGHT, ORANGE, cut, heat_map, plain, reach
+from caa_core.reports.style import DIVERGING, HEIGHT, NATS, cut, heat_map, plain
+from caa_core.reports.style import DOMINANCE as FAR
 from caa_core.reports.writing import Report, Section
 
 DOMINANCE, INTERACTION = "dominance", "interaction"
-
-# B's end of the scale is orange and A's blue, as their lines and points are everywhere.
-VOICES = [[0.0, ORANGE], [0.5, "#F7F7F7"], [1.0, BLUE]]
 
 ROW = 44
 
@@ -37,7 +35,8 @@ def report_of(found: dict[str, Any]) -> Report:
 
 
 def surface_map(surface: Surface) -> go.Figure:
-    """How far m is from unsteered at both multipliers, with the line on which the voices balance.
+    """How far m is from unsteered at both multipliers, pale where that is not clear of 0, with the line on which the
+    voices balance.
 
     customdata of a cell are its multipliers of A and of B.
     """
@@ -50,7 +49,8 @@ def surface_map(surface: Surface) -> go.Figure:
         [[cell.change.value for cell in row] for row in rows],
         [[_in_words(surface, cell) for cell in row] for row in rows],
         [[(cell.a, cell.b) for cell in row] for row in rows],
-        "Δ, nats a token",
+        ("Δ, nats a token", NATS),
+        [[cell.change.is_clear for cell in row] for row in rows],
     )
     if surface.balance and len(up) > 1:
         # Cells are categories, which stand at 0, 1, ...: between them by share.
@@ -70,7 +70,7 @@ def surface_map(surface: Surface) -> go.Figure:
 
 
 def layer_map(crossing: LayerGrid, shown: str = DOMINANCE) -> go.Figure:
-    """D or I at every two layers; clear where there is no contest and so no D.
+    """D or I at every two layers; clear where there is no contest and so no D, and pale where it is not clear of 0.
 
     customdata of a cell are the layers of A and of B.
     """
@@ -84,7 +84,8 @@ def layer_map(crossing: LayerGrid, shown: str = DOMINANCE) -> go.Figure:
         values,
         [[_crossed(cell) for cell in row] for row in rows],
         [[(x, y) for x in across] for y in up],
-        "dominance D" if shown == DOMINANCE else "interaction I, nats a token",
+        ("dominance D", FAR) if shown == DOMINANCE else ("interaction I, nats a token", NATS),
+        [[_is_clear(cell, shown) for cell in row] for row in rows],
     )
     figure.update_xaxes(title=f"layer of A: {cut(crossing.a)}, × {crossing.multiplier_a:g}")
     figure.update_yaxes(title=f"layer of B: {cut(crossing.b)}, × {crossing.multiplier_b:g}")
@@ -97,16 +98,24 @@ def _map(
     values: Sequence[Sequence[float | None]],
     texts: Sequence[Sequence[str]],
     cells: Sequence[Sequence[Any]],
-    unit: str,
+    scale: tuple[str, float],
+    sure: Sequence[Sequence[bool]],
 ) -> go.Figure:
+    """scale: what it is of, and how far it goes to either side of 0."""
     # Places in place of categories: a line runs between them.
     places = list(range(len(across))), list(range(len(up)))
-    far = reach([value for row in values for value in row])
-    figure = heat_map(*places, values, (-far, far), VOICES, unit, text=texts, customdata=cells)
+    unit, far = scale
+    figure = heat_map(*places, values, (-far, far), DIVERGING, unit, sure, hovertext=texts, customdata=cells)
     plain(figure, legend=True, height=max(HEIGHT, 150 + ROW * len(up)))
     figure.update_xaxes(tickmode="array", tickvals=places[0], ticktext=list(across), showgrid=False)
     figure.update_yaxes(tickmode="array", tickvals=places[1], ticktext=list(up), showgrid=False)
     return figure.update_layout(margin_t=20)
+
+
+def _is_clear(cell: dict[str, Any], shown: str) -> bool:
+    found = Contest.of({**cell, "rows": ()})
+    number = found.dominance if shown == DOMINANCE else found.interaction
+    return number is None or number.is_clear
 
 
 def _place(value: float, steps: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from caa_core.contest.requests import ThinkingRequest
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate
-from caa_core.reports.style import BLUE, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
+from caa_core.reports.style import GREEN, GREY, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Report, Section, cell
 
 ARMS = ("arm", "D (95 %)", "change against direct (95 %)", "verdict", "disagree", "correct themselves", "KL, nats")
@@ -57,7 +57,7 @@ def arms_figure(found: dict[str, Any]) -> go.Figure | None:
     for name, (dominance, arm) in arms.items():
         change, p = _estimate(arm, "change"), arm.get("change_p")
         moved = p is not None and p <= LEVEL
-        look = (GREY, "square") if name == "direct" else (ORANGE, "diamond") if moved else (BLUE, "circle")
+        look = (GREY, "square") if name == "direct" else (GREEN, "diamond" if moved else "circle-open")
         figure.add_scatter(
             x=[dominance.value],
             y=[name],

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from caa_core.data.text import spans
 from caa_core.metrics.correction import holm
 from caa_core.metrics.cross_fitting import LEVEL, too_few
-from caa_core.reports.style import BLUE, DOTTED, ORANGE, PURPLE, band, line, look, plain
+from caa_core.reports.style import BLUE, DOTTED, GREY, SKY, band, line, look, plain
 from caa_core.vectors.method_comparison import Comparison
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 from caa_core.vectors.vector import SteeringVector
@@ -28,11 +28,11 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     layers = list(vector.layers)
     panels: list[tuple[str, str, list[float | None], str]] = [
         ("Norm of the vector", "‖v‖", [vector.norm(n) for n in layers], BLUE),
-        ("Relative strength", "‖v‖ / median residual norm", [vector.relative_strength(n) for n in layers], ORANGE),
+        ("Relative strength", "‖v‖ / median residual norm", [vector.relative_strength(n) for n in layers], SKY),
     ]
     if vector.letter_share:
         shares = [vector.letter_share.get(n) for n in layers]
-        panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, PURPLE))
+        panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, GREY))
     figure = make_subplots(
         rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.13
     )

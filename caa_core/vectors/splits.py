@@ -8,9 +8,13 @@ No), in how often a prompt stands there, and in length.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from caa_core.data.answers import OPTION
-from caa_core.data.pairs import ContrastPair
+from caa_core.data.pairs import ContrastPair, Dataset
+
+# The part of the pairs that is kept to measure on, where there are enough: one in so many.
+ONE_IN = 4
 
 
 def prompts_of(pairs: Sequence[ContrastPair]) -> list[int]:
@@ -65,6 +69,24 @@ def parts(pairs: Sequence[ContrastPair], count: int) -> list[list[int]]:
                 found[part] += indices
                 lengths[part] += _length(pairs, indices)
     return [sorted(part) for part in found]
+
+
+def kept_apart(dataset: Dataset, least: int) -> tuple[Dataset, Dataset | None]:
+    """Pairs to make a vector of, and a quarter to measure it on, which has at least so many prompts; all of them and
+    None where the other part would have fewer.
+    """
+    pairs = dataset.pairs
+    count = min(ONE_IN, len(set(prompts_of(pairs))) // least)
+    if count < 2:
+        return dataset, None
+    *others, held = parts(pairs, count)
+    used = sorted(index for part in others for index in part)
+
+    def some(indices: Sequence[int], said: str) -> Dataset:
+        chosen = tuple(pairs[i] for i in indices)
+        return replace(dataset, name=f"{dataset.name} ({said})", kind=f"{dataset.kind}, {said}", pairs=chosen)
+
+    return some(used, f"without {len(held)} held out"), some(held, "held out")
 
 
 def _texts(pair: ContrastPair) -> Iterator[str]:

@@ -17,7 +17,8 @@ COLUMNS = ("steer-unsteered", "steer-steered")
 def chat(page):
     """The page with nothing written yet, whose answers are short."""
     tab(page, "Steer")
-    page.locator("#steer-clear").click()
+    if page.locator("#steer-clear").is_visible():
+        page.locator("#steer-clear").click()
     expect(page.locator("#steer-steered .message")).to_have_count(0)
     set_new_tokens(page, 16)
     return page
@@ -42,8 +43,13 @@ def test_a_chat_keeps_two_histories_and_can_be_retried_and_cleared(chat):
     write(chat, button="retry")
     expect(chat.locator("#steer-steered .bot.message")).to_have_count(2)
     assert last_answer(chat, "steer-steered") == second != first
+    # What each was written under stands above it.
+    expect(chat.locator("#steer-steered .thought-group")).to_have_text([re.compile(r"joy · layer \d")] * 2)
+    expect(chat.locator("#steer-unsteered .thought-group")).to_have_count(0)
     chat.locator("#steer-clear").click()
     expect(chat.locator("#steer-steered .bot.message")).to_have_count(0)
+    chat.locator("#steer-bring").click()
+    expect(chat.locator("#steer-steered .bot.message")).to_have_count(2)
 
 
 def test_stop_ends_the_writing_and_keeps_what_was_written(chat, tiny_app):
@@ -75,7 +81,7 @@ def test_a_mistake_is_said_and_the_chat_stays(chat):
     answer = last_answer(chat, "steer-steered")
     fill(chat.locator("#steer-prompt textarea"), "   ")
     chat.locator("#steer-write").click()
-    expect(toast(chat)).to_contain_text("The prompt is empty")
+    expect(chat.locator("#steer-status")).to_contain_text("The prompt is empty")
     assert last_answer(chat, "steer-steered") == answer
     # Nothing lies over it either.
     chat.locator("#steer-steered .bot.message").last.click()

@@ -28,9 +28,9 @@ THINKING = "compete-reasoning"
 VOICES = ("nobody", "joy", "gloom", "both")
 
 
-def open_thinking(page):
+def open_thinking(page, prompts):
     unfold(page, "Can it reason its way to one voice?", f"#{THINKING}")
-    expect(page.locator(f"#{THINKING}-prompts input[type=number]")).to_have_value("12")
+    expect(page.locator(f"#{THINKING}-prompts input[type=number]")).to_have_value(str(prompts))
 
 
 def test_two_vectors_in_four_columns(page):
@@ -111,6 +111,13 @@ def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     expect(page.locator("#compete-a-multiplier input[type=number]")).to_have_value("1")
     rows = download(page, "compete-surface-csv", tmp_path / "surface.csv").read_text().splitlines()
     assert len(rows) == 10
+    # It says so as soon as something else is chosen.
+    made = page.locator("#compete-surface-made")
+    expect(made).to_contain_text("Made with these settings")
+    choose(page, "compete-a-vector", "formal (preset)")
+    expect(made).to_contain_text("Made with other settings: Voice A joy, now formal")
+    choose(page, "compete-a-vector", "joy (preset)")
+    expect(made).to_contain_text("Made with these settings")
 
 
 def test_which_voice_written_answers_follow(page, tmp_path):
@@ -140,7 +147,7 @@ def test_thinking_can_be_stopped_and_keeps_what_has_come(page, tiny_app):
 
 def test_can_it_reason_its_way_to_one_voice(page, tmp_path):
     tab(page, "Compete")
-    open_thinking(page)
+    open_thinking(page, 12)
     for slider, value in (("prompts", 2), ("thoughts", 1), ("tokens", 8)):
         slide(page, f"{THINKING}-{slider}", value)
     page.locator(f"#{THINKING}-think").click()
@@ -179,5 +186,5 @@ def test_all_of_it_is_there_after_a_reload(page, tmp_path):
     expect(page.locator("#compete-surface-said")).to_contain_text("4 items of four")
     expect(page.locator("#compete-surface-map .js-plotly-plot .heatmaplayer image")).to_have_count(1)
     expect(page.locator("#compete-written-said")).to_contain_text("AUC")
-    open_thinking(page)
+    open_thinking(page, 2)
     expect(page.locator(f"#{THINKING}-said")).to_contain_text("too few for a verdict")

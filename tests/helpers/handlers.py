@@ -2,6 +2,7 @@
 
 import contextvars
 import inspect
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from gradio.state_holder import SessionState
 from pydantic import BaseModel
 
 from app import build
+from caa_core.app.panels.experiment import Experiment
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 
@@ -29,6 +31,7 @@ class Handlers:
         contextvars.copy_context().run(open_all, self.page, self.blocks, self.request)
         self.parts = {part.elem_id: part for part in self.blocks.blocks.values() if part.elem_id}
         self.held: dict[Block, Any] = {}
+        self.properties: defaultdict[Block, dict[str, Any]] = defaultdict(dict)
 
     @property
     def session(self) -> Session:
@@ -71,6 +74,39 @@ class Handlers:
         """All updates of a handler that gives several."""
         return list(self.call(name, output, **values))
 
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """All that the page can run, by name."""
+        owners = [getattr(fn.fn, "__self__", None) for fn in self.blocks.fns.values()]
+        return {one.name: one for one in owners if isinstance(one, Experiment)}
+
+    def start(self, experiment: Experiment) -> Iterator[dict]:
+        """Start it as its button does, and do what follows its end, however it ends. Gives its updates."""
+        (first, *_) = (fn for fn in self.blocks.fns.values() if fn.fn == experiment.run)
+        failed = False
+        try:
+            yield from self._called(first)
+        except gr.Error:
+            failed = True
+        for fn in [*self.blocks.fns.values()]:
+            if fn.trigger_after == first._id and fn.trigger_only_on_failure == failed:
+                list(self._called(fn))
+
+    def can_be_pressed(self, button: gr.Button) -> bool:
+        """Whether the button is seen and enabled now."""
+        now = {"interactive": button.interactive, "visible": button.visible, **self.properties[button]}
+        return bool(now["visible"] and now["interactive"] in (True, None))
+
+    def _called(self, fn: BlockFunction) -> Iterator[Any]:
+        given = [self.held.get(part, getattr(part, "value", None)) for part in fn.inputs]
+        asking = [self.request] if "request" in inspect.signature(fn.fn).parameters else []
+        found = fn.fn(*asking, *given)
+        if inspect.isgenerator(found):
+            yield from self._each(found, fn.outputs)
+        else:
+            self._hold(found, fn.outputs)
+            yield found
+
     def text(self, updates: Iterable[dict], part: str) -> Any:
         """What the last of some updates says in a part."""
         return [update[self.parts[part]] for update in updates if self.parts[part] in update][-1]
@@ -101,6 +137,7 @@ class Handlers:
             if isinstance(update, Block):
                 update = {"__type__": "update", **update.constructor_args}
             if isinstance(update, dict) and update.get("__type__") == "update":
+                self.properties[part].update(update)
                 self.held[part] = update.get("value", self.held.get(part, getattr(part, "value", None)))
             else:
                 self.held[part] = update

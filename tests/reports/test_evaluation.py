@@ -2,6 +2,7 @@ import pytest
 
 from caa_core.metrics.plain_data import plain
 from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, report_of, sweep_map
+from caa_core.reports.style import PALE
 from tests.helpers import results
 from tests.helpers.results import around, cell, files
 
@@ -38,7 +39,8 @@ def test_cells_in_words_have_a_column_for_each_number():
     assert (row["layer"], row["multiplier"], row["KL, nats"]) == (2, "1", "0.600")
     assert row["change (95 %)"] == "+0.300 (+0.200 to +0.400)"
     assert row["matching / not / neither"] == "3 / 2 / 1"
-    assert rows[0][0] == "unsteered"
+    # What cannot be otherwise is not said.
+    assert rows[0][0] == "unsteered" and rows[0][2] == rows[0][-1] == ""
     texts = FOUND | {"unsteered": plain(cell(None, 0.0, **TEXT)), "cells": [plain(cell(1, 1.0, **TEXT))]}
     headers, rows = cells_in_words(texts)
     assert len(headers) == 6 and {len(row) for row in rows} == {6} and "nats a token" in headers[3]
@@ -47,16 +49,16 @@ def test_cells_in_words_have_a_column_for_each_number():
 @pytest.mark.parametrize(
     ("shown", "numbers", "span", "unit"),
     [
-        (EFFECT, [[-0.2, 0.3], [None, 0.01]], (-0.3, 0.3), "change of probability"),
-        (VALUE, [[0.4, 0.75], [None, 0.5]], (0.25, 0.75), "probability of matching"),
-        (COST, [[0.1, 0.6], [None, 2.0]], (0, 2.0), "nats"),
+        (EFFECT, [["-0.20", "0.30"], ["", "0.01"]], (-0.5, 0.5), "change of probability"),
+        (VALUE, [["0.40", "0.75"], ["", "0.50"]], (0.0, 1.0), "probability of matching"),
+        (COST, [["0.10", "0.60"], ["", "2.00"]], (0, 1.0), "nats"),
     ],
 )
 def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
     figure = sweep_map(CELLS, cell(None, 0.0), shown, (2, 1))
     (heat,), (mark,) = figure.data, figure.layout.shapes
     assert (list(heat.x), list(heat.y)) == (["-1", "1"], ["2", "10"])
-    assert [list(row) for row in heat.z] == numbers
+    assert [list(row) for row in heat.text] == numbers
     assert (heat.zmin, heat.zmax) == pytest.approx(span)
     assert unit in heat.colorbar.title.text
     assert (mark.x0, mark.x1, mark.y0, mark.y1) == (0.5, 1.5, -0.5, 0.5)
@@ -64,15 +66,19 @@ def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
     titles = figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
     assert titles == ("multiplier (outlined: proposed)", "layer")
     for part in ("layer 2, × 1", "+0.300 (+0.200 to +0.400)", "3 matching, 2 not, 1 neither", "4 skipped", "mass 0.80"):
-        assert part in heat.text[0][1]
+        assert part in heat.hovertext[0][1]
 
 
-def test_a_map_of_nothing_looks_like_nothing():
-    heat = sweep_map([cell(1, 1.0, difference=around(0.001))], cell(None, 0.0)).data[0]
-    assert (heat.zmin, heat.zmax) == (-0.05, 0.05)
+def test_maps_of_one_measure_have_one_scale_on_which_what_is_not_clear_of_nothing_is_pale():
+    little, much = (
+        sweep_map([cell(1, m, difference=around(m)) for m in changes], cell(None, 0.0)).data[0]
+        for changes in ([0.09], [0.09, 0.4])
+    )
+    assert (little.zmin, little.zmax) == (much.zmin, much.zmax) == (-0.5, 0.5)
+    assert list(much.z[0]) == [pytest.approx(0.09 * PALE), 0.4]
 
 
 def test_a_map_of_free_text_is_in_nats():
     heat = sweep_map([cell(1, 1.0, **TEXT)], cell(None, 0.0, **TEXT)).data[0]
     assert heat.colorbar.title.text == "change of preference, nats a token"
-    assert "letter" not in heat.text[0][0] and "written" not in heat.text[0][0]
+    assert "letter" not in heat.hovertext[0][0] and "written" not in heat.hovertext[0][0]

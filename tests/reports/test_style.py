@@ -4,7 +4,18 @@ import plotly.graph_objects as go
 import pytest
 
 from caa_core.metrics.estimates import Estimate
-from caa_core.reports.style import MOST_NUMBERS, band, between_voices, cut, error_bars, heat_map, line, look, reach
+from caa_core.reports.style import (
+    DIVERGING,
+    MOST_NUMBERS,
+    PALE,
+    band,
+    between_voices,
+    cut,
+    error_bars,
+    heat_map,
+    line,
+    look,
+)
 
 
 def test_bars_reach_from_the_number_to_the_ends_of_its_interval():
@@ -43,11 +54,10 @@ def test_numbers_are_written_into_a_map_of_few_cells(side, written):
     assert bool(heat.texttemplate) is written
 
 
-@pytest.mark.parametrize(
-    ("values", "far"), [([], 0.05), ([0.01, None], 0.05), ([-0.5, 0.2], 0.5), ([0.1, math.nan, math.inf], 0.1)]
-)
-def test_a_scale_reaches_as_far_as_the_numbers_but_never_less_than_a_little(values, far):
-    assert reach(values) == far
+def test_what_is_not_sure_is_pale_and_says_its_number():
+    heat = heat_map([0, 1], [0], [[0.8, 0.8]], (0, 1), DIVERGING, "unit", [[True, False]]).data[0]
+    assert list(heat.z[0]) == pytest.approx([0.8, 0.5 + PALE * 0.3])
+    assert list(heat.text[0]) == ["0.80", "0.80"]
 
 
 def test_between_two_voices_there_is_room_for_every_number():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from caa_core.data.pairs import ContrastPair
-from caa_core.data.presets import find_test_pairs
-from caa_core.vectors.splits import halves, parts, prompts_of
+from caa_core.data.presets import find_pairs, find_test_pairs
+from caa_core.vectors.splits import halves, kept_apart, parts, prompts_of
 
 
 def pair(prompt, positive="yes indeed", negative="not at all", line=1, other=""):
@@ -88,3 +88,13 @@ def test_length_is_shared_out_where_it_grows_through_the_file():
 
 def test_a_single_prompt_cannot_be_split():
     assert halves([pair("a", line=1), pair("A", line=2)]) == ([0, 1], [])
+
+
+@pytest.mark.parametrize(("count", "held"), [(12, 0), (15, 0), (16, 8), (26, 8), (34, 8), (43, 11)])
+def test_a_quarter_is_kept_apart_where_enough_is_left_of_both(count, held):
+    pairs = find_pairs("joy").first(count)
+    used, apart = kept_apart(pairs, 8)
+    assert (len(apart.pairs) if apart else 0) == held
+    assert len(used.pairs) + held == count and set(used.pairs) | set(apart.pairs if apart else ()) == set(pairs.pairs)
+    assert held == 0 or (apart.name, used.name) == ("joy (held out)", f"joy (without {held} held out)")
+    assert used is pairs or used.pairs_sha256 != pairs.pairs_sha256

@@ -63,6 +63,15 @@ def properties(update: Any) -> dict[str, Any]:
     return {"value": update}
 
 
+def added(first: Updates, more: Updates) -> Updates:
+    """Updates of both; of two of one part the later adds to the earlier."""
+    both = {
+        part: gr.update(**{**properties(first[part]), **properties(update)}) if part in first else update
+        for part, update in more.items()
+    }
+    return {**first, **both}
+
+
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """An event handler whose errors reach the page as one sentence, and leave everything on it as it was."""
 
@@ -131,7 +140,7 @@ def report_downloads(buttons: dict[str, gr.DownloadButton], owner: Session | Per
     paths = {button: owner.path(report.name, ending) for ending, button in buttons.items()}
     for path in paths.values():
         write(report, path)
-    return {button: gr.DownloadButton(value=str(path)) for button, path in paths.items()}
+    return {button: gr.DownloadButton(value=str(path), interactive=True) for button, path in paths.items()}
 
 
 def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadButton:

@@ -14,41 +14,54 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from caa_core.app.forms import control
-from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain
+from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
 from caa_core.progress import Progress, showing
+from caa_core.reports.style import BLUE
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.plan import Plan
 
 STEERED = "steered"
+WRITE, STOP, GO_ON, RETRY, CLEAR, BACK = "Write", "Stop", "Go on", "Retry", "Clear", "Bring the chat back"
 BUTTONS: dict[str, Literal["primary", "stop", "secondary"]] = {
-    "Write": "primary",
-    "Stop": "stop",
-    "Retry": "secondary",
-    "Clear": "secondary",
+    WRITE: "primary",
+    STOP: "stop",
+    GO_ON: "secondary",
+    RETRY: "secondary",
+    CLEAR: "secondary",
+    BACK: "secondary",
 }
+BROKEN = "The last answer was broken off: Go on writes on from there, Retry begins it anew."
+HIDDEN = gr.update(visible=False)
+# What is said of a prompt that is read, before anything is written.
+READING = Progress(1, "prompt", 1)
+# Longer questions are folded, so that answers are seen.
+LONG_QUESTION, SEEN_OF_IT = 1000, 200
 
 
 @dataclass(frozen=True)
 class Voices:
     """What is added in each column, what the reader should know about it, and what the model is told in each beside the
-    system prompt of the settings (nothing where it is empty), and how its answer begins. A column behind the last that
-    something is said of here is not written: it gets what the one before it got.
+    system prompt of the settings (nothing where it is empty), how its answer begins, and what the column's answer is
+    titled with. A column behind the last that something is said of here is not written: it gets what the one before it
+    got.
     """
 
     steers: Sequence[tuple[Steer, ...]]
     notes: Sequence[str] = ()
     told: Sequence[str] = ()
     begins: Sequence[str] = ()
+    captions: Sequence[str] = ()
 
     @property
     def columns(self) -> list[tuple[tuple[Steer, ...], str, str]]:
@@ -59,23 +72,46 @@ class Voices:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and what each column answered, and thought before where that was asked for."""
+    """One question and what each column answered, and thought before where that was asked for.
+
+    captions: what each answer was written under, nothing for the unsteered one; settings: what they have in common.
+    done: which answers came to their end; of what was kept before that is not known. whole: whether it was written as
+    far as was asked for.
+    """
 
     question: str
     answers: tuple[str, ...]
     thoughts: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    settings: str = ""
+    done: tuple[bool, ...] = ()
+    whole: bool = True
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether an answer can be written on; one behind a thought cannot."""
+        return bool(self.done) and not all(self.done) and not self.thoughts
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationRequest(SteeringRequest):
     """A question with everything that was set when it was asked. form: the panel's own among it. drops: how often the
-    chat had been cleared.
+    chat had been cleared. begun: the exchange that is to be written on.
     """
 
     exchanges: tuple[Exchange, ...]
     think: bool
     form: Mapping[str, Any]
     drops: int
+    begun: Exchange | None = None
+
+    @property
+    def in_common(self) -> str:
+        """What all columns have in common, in words."""
+        decoding = self.decoding
+        how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
+        told = f", system prompt: {self.system}" if self.system else ""
+        return f"up to {decoding.max_new_tokens} new tokens, {how}, steered {self.positions}{told}"
 
 
 @dataclass(frozen=True)
@@ -86,11 +122,12 @@ class Said:
     thought: str = ""
     ids: Sequence[int] = ()
     text: str = ""
+    done: bool = False
 
 
 def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
     """A column's history for its chatbot, which renders HTML: with every letter as it was written. A thought can be
-    folded away.
+    folded away; what an answer was written under is its title.
     """
 
     def message(role: str, text: str, **more: Any) -> dict[str, Any]:
@@ -98,12 +135,24 @@ def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
 
     messages = []
     for exchange in exchanges:
-        messages.append(message("user", exchange.question))
+        messages.append({"role": "user", "content": _folded(exchange.question)})
+        if exchange.captions and exchange.captions[column]:
+            title = html.escape(visible(exchange.captions[column]), quote=False)
+            messages.append(message("assistant", exchange.settings, metadata={"title": title, "status": "done"}))
         if exchange.thoughts:
             messages.append(message("assistant", exchange.thoughts[column], metadata={"title": "Thought"}))
         if exchange.answers[column] or not exchange.thoughts:
             messages.append(message("assistant", exchange.answers[column]))
     return messages
+
+
+def _folded(question: str) -> str:
+    """A question as HTML, of which a long one can be unfolded."""
+    text = html.escape(question, quote=False)
+    if len(question) <= LONG_QUESTION:
+        return text
+    begins = html.escape(question[:SEEN_OF_IT], quote=False)
+    return f"<details><summary>{begins} ... ({len(question):,} characters)</summary>{text}</details>"
 
 
 def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
@@ -128,13 +177,22 @@ def writing_settings(panel: str) -> dict[str, Component]:
         return {name: control(SteeringRequest, name, **look) for name, look in looks.items()}
 
 
+def caption(voice: Voice) -> str:
+    """What a voice is, in a few words."""
+    added = [f"{voice.name} · layer {steer.layer} · × {steer.multiplier:g}" for steer in voice.steers]
+    told = [f"told “{voice.system}”"] if voice.system else []
+    return " + ".join([*added, *told, *([f"begun with “{voice.prefill}”"] if voice.prefill else [])])
+
+
 class Conversation(Experiment[ConversationRequest]):
-    """Columns below a prompt with its buttons. A panel says which columns, and in `prepare` what is added in each.
+    """Columns below a prompt with its buttons. Each answer is titled with what it was written under. A panel says which
+    columns, and in `prepare` what is added in each.
 
     What is kept is the chat, without what else has come. While it is written it is kept in memory alone, for a library
     would write a file at every token; in the end there too, unless it was cleared meanwhile.
     """
 
+    says_settings = False
     labels: ClassVar[Mapping[str, str]]  # of columns, by name
     marked_column: ClassVar[int]  # whose steered tokens are shown
     thinks: ClassVar[bool] = False  # whether a thought before the answer can be asked for
@@ -153,10 +211,18 @@ class Conversation(Experiment[ConversationRequest]):
             placeholder="Say something to the model. Shift+Enter sends.",
         )
         with gr.Row():
-            buttons = {
-                name: gr.Button(name, variant=variant, elem_id=f"{self.name}-{name.lower()}", min_width=80, size="md")
+            self.buttons = {
+                name: gr.Button(
+                    name,
+                    variant=variant,
+                    elem_id=f"{self.name}-{name.split()[0].lower()}",
+                    min_width=80,
+                    size="md",
+                    visible=name in (WRITE, STOP),
+                )
                 for name, variant in BUTTONS.items()
             }
+        buttons = self.buttons
         think = gr.Checkbox(
             False,
             label="Think first",
@@ -172,17 +238,24 @@ class Conversation(Experiment[ConversationRequest]):
         super().__init__(
             page,
             {"question": self.question, "exchanges": self.exchanges, "think": think, **form},
-            [buttons["Write"], buttons["Retry"]],
-            buttons["Stop"],
+            [buttons[name] for name in (WRITE, GO_ON, RETRY)],
+            buttons[STOP],
             status,
-            [self.exchanges, *columns, self.question],
-            start=partial(gr.on, [buttons["Write"].click, self.question.submit]),
+            [self.exchanges, *columns, self.question, buttons[CLEAR], buttons[BACK]],
+            start=partial(gr.on, [buttons[WRITE].click, self.question.submit]),
         )
-        self.starts_by(buttons["Retry"].click, self.retry)
+        self.starts_by(buttons[RETRY].click, self.retry)
+        self.starts_by(buttons[GO_ON].click, self.go_on)
         # What is being written must not come back into a cleared chat, nor what was on its way to the page.
-        parts = [self.exchanges, *columns, status]
-        cleared = buttons["Clear"].click(self.clear, None, parts, cancels=[*self.began], **QUIET)
+        offered = [buttons[name] for name in (GO_ON, RETRY, CLEAR)]
+        parts = [self.exchanges, *columns, status, *offered]
+        cleared_away = gr.State(None)
+        cleared = buttons[CLEAR].click(
+            self.clear, None, [*parts, cleared_away, buttons[BACK]], cancels=[*self.began], **QUIET
+        )
         cleared.then(self._empty, None, parts, **QUIET)
+        buttons[BACK].click(self.bring_back, cleared_away, [*parts, buttons[BACK]], **QUIET)
+        self.cleared_away = cleared_away
 
     def _draw_columns(self) -> tuple[gr.Markdown, list[Block]]:
         with gr.Row(equal_height=True):
@@ -192,7 +265,7 @@ class Conversation(Experiment[ConversationRequest]):
             label = f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token"
             self.marked = gr.HighlightedText(
                 label=label,
-                color_map={STEERED: "#E69F00"},
+                color_map={STEERED: BLUE},
                 show_inline_category=False,
                 show_legend=True,
                 elem_id=f"{self.name}-marked",
@@ -229,6 +302,7 @@ class Conversation(Experiment[ConversationRequest]):
             think=bool(form["think"]),
             form=form,
             drops=session.drops[self.name],
+            begun=form.get("begun"),
             **ConversationRequest.chosen(form),
         )
 
@@ -240,16 +314,33 @@ class Conversation(Experiment[ConversationRequest]):
 
         def packed(written: list[Said]) -> Plain:
             columns = [*written, *written[-1:] * (len(self.labels) - len(written))]
-            thoughts = tuple(said.thought for said in columns) if asked.think else ()
-            now = Exchange(asked.prompt, tuple(said.text for said in columns), thoughts)
+            captions = [*voices.captions]
+            captions += captions[-1:] * (len(self.labels) - len(captions))
+            now = Exchange(
+                asked.prompt,
+                tuple(said.text for said in columns),
+                tuple(said.thought for said in columns) if asked.think else (),
+                tuple(captions),
+                f"{model.name}, {asked.in_common}",
+                tuple(said.done for said in columns),
+                whole,
+            )
             return {"exchanges": [*before, *_pack([now])], "said": written, "seconds": time.monotonic() - started}
 
+        whole = False
         written, marked = yield from showing(_write(model, voices, asked, self.marked_column), packed)
-        return {**packed(written), "notes": voices.notes, "marked": marked}
+        whole = True
+        found = packed(written)
+        notes = "  \n".join([f"{plain(model.name)}: {_status(found, asked.decoding, False)}", *voices.notes])
+        return {**found, "status": notes, **({"marked": marked} if marked else {})}
 
     def keep(self, run: Run[ConversationRequest], found: Plain) -> Plain:
         if run.session.drops[self.name] == run.asked.drops:
-            run.session.person.results[self.name] = found["exchanges"]
+            run.session.person.results[self.name] = {
+                "asked": self.settings(run.session, run.form),
+                "exchanges": found["exchanges"],
+                "status": found.get("status", BROKEN),
+            }
         return found
 
     def steps(self, model: SteerableModel, run: Run[ConversationRequest]) -> Generator[Progress | Plain, None, None]:
@@ -257,27 +348,40 @@ class Conversation(Experiment[ConversationRequest]):
         try:
             yield from super().steps(model, run)
         finally:
-            if run.found and person.results.get(self.name) is run.found["exchanges"]:
-                person.remember(self.name, run.found["exchanges"])
+            kept = person.results.get(self.name)
+            if run.found and isinstance(kept, dict) and kept["exchanges"] is run.found["exchanges"]:
+                person.remember(self.name, kept)
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         exchanges = _unpack(kept["exchanges"], len(self.chatbots))
         updates: Updates = {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
         if "marked" in kept:
             updates[self.marked] = kept["marked"]
-        return {self.exchanges: exchanges, **updates}
+        return {self.exchanges: exchanges, **updates, **self._offered(exchanges), self.buttons[BACK]: HIDDEN}
+
+    def _offered(self, exchanges: Sequence[Exchange]) -> Updates:
+        """Updates of what can be done with a chat."""
+        there = gr.update(visible=bool(exchanges))
+        on = gr.update(visible=bool(exchanges) and exchanges[-1].can_go_on)
+        return {self.buttons[RETRY]: there, self.buttons[CLEAR]: there, self.buttons[GO_ON]: on}
 
     def show_part(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         return {**self.show(session, kept, form), self.status: f"Writing ... {beside(self.studio)}"}
 
     def how_far(self, progress: Progress) -> str:
+        if progress is READING:
+            return "Reading the prompt ..."
         return going("Making a vector that was not used yet", progress)
+
+    def failed(self, error: Exception, run: Run[ConversationRequest] | None) -> str:
+        return super().failed(error, run) + (f" {BROKEN}" if run and run.found else "")
 
     def ended(self, run: Run[ConversationRequest], stopped: bool) -> str:
         if run.found is None:
-            return "Stopped before anything was written."
-        status = _status(run.found["said"], run.found["seconds"], run.asked.decoding, stopped)
-        return "  \n".join([f"{plain(self.studio.model.name)}: {status}", *run.found.get("notes", ())])
+            return "Stopped before the first token."
+        if "status" in run.found:
+            return str(run.found["status"])
+        return f"{plain(self.studio.model.name)}: {_status(run.found, run.asked.decoding, stopped)} {BROKEN}"
 
     def updates(self, session: Session, form: Mapping[str, Any]) -> Iterator[Updates]:
         drops = session.drops[self.name]
@@ -304,21 +408,50 @@ class Conversation(Experiment[ConversationRequest]):
         yield from self.updates(self.page.session(request), again)
 
     @guarded
+    def go_on(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Write on what was broken off or cut, under the settings that it was written under."""
+        form, session = self.named(values), self.page.session(request)
+        if not form["exchanges"] or not form["exchanges"][-1].can_go_on:
+            raise InputError("There is no answer that could be written on.")
+        *before, last = form["exchanges"]
+        asked = self.asked(session.person.results.get(self.name) or {}) or {}
+        again = {**form, **asked, "question": last.question, "exchanges": before, "begun": last}
+        yield from self.updates(session, again)
+
+    @guarded
     def clear(self, request: gr.Request) -> Updates:
-        """Stop what is being written, and forget the chat."""
+        """Stop what is being written, and forget the chat, which can be brought back."""
         session = self.page.session(request)
         session.drop(self.name)
+        kept = session.person.results.get(self.name)
         session.person.forget(self.name)
-        return self._empty()
+        return {**self._empty(), self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
+
+    @guarded
+    def bring_back(self, request: gr.Request, kept: Plain | None) -> Updates:
+        """Show again what was cleared last."""
+        session = self.page.session(request)
+        if not kept:
+            raise InputError("There is no chat to bring back.")
+        session.person.remember(self.name, kept)
+        return {**self._restored(session, kept), self.buttons[BACK]: HIDDEN}
 
     @guarded
     def restore(self, request: gr.Request) -> Updates:
         session = self.page.session(request)
         kept = session.person.results.get(self.name)
-        return self.show(session, {"exchanges": kept}, {}) if kept else {}
+        if not kept:
+            return {}
+        # Earlier versions kept the exchanges alone.
+        kept = kept if isinstance(kept, dict) else {"exchanges": kept}
+        return {**self.refill(session, kept), self.question: "", **self._restored(session, kept)}
+
+    def _restored(self, session: Session, kept: Plain) -> Updates:
+        return {**self.show(session, kept, {}), self.status: kept.get("status", "")}
 
     def _empty(self) -> Updates:
-        return {self.exchanges: (), self.status: "", self.marked: [], **{chatbot: [] for chatbot in self.chatbots}}
+        empty: Updates = {chatbot: [] for chatbot in self.chatbots}
+        return {self.exchanges: (), self.status: "", self.marked: [], **empty, **self._offered(())}
 
 
 def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
@@ -328,35 +461,46 @@ def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
 
 def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
     """The chat again. Raises InputError for what was not one of so many columns."""
+
+    def texts(one: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        return tuple(map(str, one.get(name, ())))
+
     try:
         exchanges = tuple(
-            Exchange(str(one["question"]), *(tuple(map(str, one.get(name, ()))) for name in ("answers", "thoughts")))
+            Exchange(
+                str(one["question"]),
+                texts(one, "answers"),
+                texts(one, "thoughts"),
+                texts(one, "captions"),
+                str(one.get("settings", "")),
+                tuple(map(bool, one.get("done", ()))),
+                bool(one.get("whole", True)),
+            )
             for one in kept
         )
     except (AttributeError, TypeError, KeyError) as error:
         raise InputError("The chat that was kept cannot be read.") from error
-    if any(len(one.answers) != columns or len(one.thoughts) not in (0, columns) for one in exchanges):
+    if any(
+        len(one.answers) != columns
+        or any(len(part) not in (0, columns) for part in (one.thoughts, one.captions, one.done))
+        for one in exchanges
+    ):
         raise InputError("The chat that was kept has other columns.")
     return exchanges
 
 
 def _write(
     model: SteerableModel, voices: Voices, asked: ConversationRequest, marked: int
-) -> Generator[Progress | list[Said], None, tuple[list[Said], list[tuple[str, str | None]]]]:
-    """Write all columns at once, thoughts before answers. Returns what they say, and the tokens of the one that is
-    marked, with the steered ones labelled.
+) -> Generator[Progress | list[Said], None, tuple[list[Said], list[tuple[str, str | None]] | None]]:
+    """Write all columns at once, thoughts before answers; where something was begun, what is not at its end. Returns
+    what they say, and the tokens of the one that is marked, with the steered ones labelled; None where it is as before.
     """
-    question = {"role": "user", "content": asked.prompt}
-    rows, begins = [], []
-    for c, (steers, words, begin) in enumerate(voices.columns):
-        system = "\n".join(filter(None, (asked.system, words)))
-        history = [*turns(asked.exchanges, c), question]
-        if asked.think:
-            prompt = asked_to_think(model.tokenizer, history, system)
-        else:
-            prompt = with_prefill(model.tokenizer, render(model.tokenizer, history, system), begin)
-        rows.append(BatchRow(prompt, steers, asked.positions))
-        begins.append(begin)
+    columns = voices.columns
+    begun = asked.begun.answers[: len(columns)] if asked.begun else ("",) * len(columns)
+    ended = asked.begun.done[: len(columns)] if asked.begun else (False,) * len(columns)
+    there = [c for c in range(len(columns)) if not ended[c]]
+    begins = [begun[c] or columns[c][2] for c in there]
+    rows = [_row(model, asked, c, columns[c], words) for c, words in zip(there, begins, strict=True)]
     thoughts: list[tuple[int, ...]] = [()] * len(rows)
     if asked.think:
         thoughts = yield from _thoughts(model, rows, asked.decoding)
@@ -367,13 +511,50 @@ def _write(
     thought_texts = [_decoded(model, thought) for thought in thoughts]
 
     def said(texts: Sequence[Completion]) -> list[Said]:
-        return [
-            Said(thought, shown, text.ids, row.prompt.cue + text.text)
-            for row, text, thought, shown in zip(rows, texts, thoughts, thought_texts, strict=True)
-        ]
+        written = {
+            c: Said(thought, shown, tuple(text.ids), row.prompt.cue + text.text, text.done)
+            for c, row, text, thought, shown in zip(there, rows, texts, thoughts, thought_texts, strict=True)
+        }
+        return [written.get(c) or Said(text=begun[c], done=True) for c in range(len(columns))]
 
-    texts = yield from showing(generate(model, rows, asked.decoding), said)
-    return said(texts), _mark(model, rows[marked], texts[marked])
+    texts = yield from _from_first_token(showing(generate(model, rows, asked.decoding), said))
+    at = min(marked, len(columns) - 1)
+    row = there.index(at) if at in there else None
+    return said(texts), None if row is None else _mark(model, rows[row], texts[row])
+
+
+def _row(
+    model: SteerableModel,
+    asked: ConversationRequest,
+    column: int,
+    voice: tuple[tuple[Steer, ...], str, str],
+    begin: str,
+) -> BatchRow:
+    """What is written in a column: its prompt, from which it begins with words, and what is added."""
+    steers, words, _ = voice
+    system = "\n".join(filter(None, (asked.system, words)))
+    history = [*turns(asked.exchanges, column), {"role": "user", "content": asked.prompt}]
+    if asked.think:
+        prompt = asked_to_think(model.tokenizer, history, system)
+    else:
+        prompt = with_prefill(model.tokenizer, render(model.tokenizer, history, system), begin)
+    return BatchRow(prompt, steers, asked.positions)
+
+
+def _from_first_token(
+    work: Generator[Progress | list[Said], None, list[Completion]],
+) -> Generator[Progress | list[Said], None, list[Completion]]:
+    """Run `work`; in place of answers in which nothing stands yet comes `READING`."""
+    try:
+        while True:
+            try:
+                said = next(work)
+            except StopIteration as end:
+                return end.value
+            begun = isinstance(said, Progress) or any(one.ids or one.thought_ids for one in said)
+            yield said if begun else READING
+    finally:
+        work.close()
 
 
 def _thoughts(
@@ -387,7 +568,7 @@ def _thoughts(
     def said(texts: Sequence[Completion]) -> list[Said]:
         return [Said(thought, _decoded(model, thought)) for thought in of(texts)]
 
-    return of((yield from showing(generate(model, rows, decoding), said)))
+    return of((yield from _from_first_token(showing(generate(model, rows, decoding), said))))
 
 
 def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:
@@ -407,13 +588,20 @@ def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tupl
     return list(zip(texts, labels, strict=True))
 
 
-def _status(written: Sequence[Said], seconds: float, decoding: Decoding, stopped: bool) -> str:
+def _status(found: Plain, decoding: Decoding, stopped: bool) -> str:
+    """How much was written, how fast and how."""
+    written: Sequence[Said] = found["said"]
+    seconds = found["seconds"]
     counts = [len(said.thought_ids) + len(said.ids) for said in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
-    equal = " All columns are equal." if len({(*said.thought_ids, *said.ids) for said in written}) == 1 else ""
+    equal = " All columns are equal." if len({(said.thought, said.text) for said in written}) == 1 else ""
     limit = decoding.max_new_tokens
-    full = sum(len(said.ids) == limit for said in written)
-    cut = f" {full} of {len(written)} were cut at {limit} tokens: see More settings." if full else ""
+    full = sum(len(said.ids) == limit and not said.done for said in written)
+    cut = (
+        f" {full} of {len(written)} were cut at {limit} tokens: Go on, or see More settings."
+        if full and not stopped
+        else ""
+    )
     return (
         f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
         f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}{cut}"

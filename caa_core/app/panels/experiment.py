@@ -1,6 +1,8 @@
-"""An experiment on the page: run it, stream, keep and stop it, free its button, and show it again after a reload."""
+"""An experiment on the page: run it, stream, keep and stop it, free its buttons, and show it again after a reload, with
+what it was made with.
+"""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -9,7 +11,8 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import QUIET, Updates, busy, events, freed, guarded, shared_bar, stopper
+from caa_core.app.panels.common import QUIET, Updates, busy, events, freed, guarded, plain, shared_bar, stopper
+from caa_core.app.panels.made_with import MadeWith, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
@@ -66,7 +69,8 @@ class Experiment(Generic[Asked]):
 
     name: ClassVar[str]  # of its job, and of the result that is kept
     cache: ClassVar[Cache | None] = None
-    refills: ClassVar[bool] = False  # whether the form is kept with the result; files it holds are not
+    aside: ClassVar[Collection[str]] = ()  # of the form: what a result does not depend on, such as how it is shown
+    says_settings: ClassVar[bool] = True  # whether it is said above the result what it was made with
     after_error: ClassVar[str] = ""
     unreadable: ClassVar[str] = "What was kept cannot be read."
 
@@ -85,14 +89,18 @@ class Experiment(Generic[Asked]):
         the event that starts it, where that is not a click of the first button.
         """
         self.page, self.studio = page, page.studio
-        self.form, self.starters, self.status = dict(form), list(starters), status
-        self.outputs = [status, *shown]
+        self.form, self.starters, self.stop_button = dict(form), list(starters), stop
+        self.status, self.made = status, _drawn_above(shown[0], f"{self.name}-made") if self.says_settings else None
+        self.outputs = [status, *shown, *([self.made] if self.made else [])]
         self.began: list[Dependency] = []
         if start or starters:
             self.starts_by(start or starters[0].click, self.run)
         if stop:
+            stop.interactive = False
             stop.click(stopper(self.studio, self.name), queue=False, **QUIET)
-        page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs])
+        page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs], self.name)
+        if self.made:
+            page.watch([*self.form.values()], self.made, self.look)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
         """What the form asks for. Raises InputError for what cannot be."""
@@ -107,7 +115,7 @@ class Experiment(Generic[Asked]):
         raise NotImplementedError
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
-        """Updates that show a result; `form` is what was asked, or nothing after a reload."""
+        """Updates that show a result; `form` is what was asked, as far as that was kept after a reload."""
         raise NotImplementedError
 
     def show_part(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -123,10 +131,23 @@ class Experiment(Generic[Asked]):
         return "Stopped; what was there before is still shown." if stopped else ""
 
     def keep(self, run: Run[Asked], found: Plain) -> Plain:
-        """Keep a result, or a part of one, and return what is kept. Called on the worker."""
-        kept = {"asked": self._asked(run.form), **found} if self.refills else found
+        """Keep a result, or a part of one, with what it was made with. Returns what is kept; called on the worker."""
+        kept = {"asked": self.settings(run.session, run.form), **found}
         run.session.person.remember(self.name, kept)
         return kept
+
+    def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
+        """What a form's values are, as plain data, and what else a result depends on."""
+        return settings_of(self.form, form)
+
+    def asked(self, kept: Plain) -> MadeWith | None:
+        """With what a kept result was made; None where that is not known."""
+        asked = kept.get("asked")
+        return asked if isinstance(asked, dict) else None
+
+    def unused(self, form: Mapping[str, Any]) -> Collection[str]:
+        """What a result of such settings does not depend on, by name."""
+        return self.aside
 
     def begin(self, run: Run[Asked]) -> Running:
         """Begin it as a job."""
@@ -134,7 +155,14 @@ class Experiment(Generic[Asked]):
 
     def waiting(self) -> Updates:
         """Updates for its beginning."""
-        return {self.status: "Waiting for the model ...", **busy(*self.starters)}
+        return {self.status: "Waiting for the model ...", **self.at_work()}
+
+    def at_work(self) -> Updates:
+        """Updates for while it runs: only Stop can be pressed."""
+        updates: Updates = busy(*self.starters)
+        if self.stop_button:
+            updates[self.stop_button] = gr.update(interactive=True)
+        return updates
 
     def how_far(self, progress: Progress) -> str:
         """What the status says while it runs."""
@@ -142,7 +170,10 @@ class Experiment(Generic[Asked]):
 
     def free(self) -> Updates:
         """Updates for when it has ended, however it did. See `common.freed`."""
-        return {button: gr.update(interactive=True) for button in self.starters}
+        updates: Updates = {button: gr.update(interactive=True) for button in self.starters}
+        if self.stop_button:
+            updates[self.stop_button] = gr.update(interactive=False)
+        return updates
 
     @guarded
     def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
@@ -153,18 +184,38 @@ class Experiment(Generic[Asked]):
         return dict(zip(self.form, values, strict=True))
 
     def updates(self, session: Session, form: Mapping[str, Any]) -> Iterator[Updates]:
-        """Updates of the page from its beginning to its end."""
-        run = Run(session, form, self.ask(session, form))
-        yield self.waiting()
-        job = self.begin(run)
+        """Updates of the page from its beginning to its end. What it fails of is said where it is said how far it has
+        come, and raised.
+        """
+        run: Run[Asked] | None = None
+        try:
+            run = Run(session, form, self.ask(session, form))
+            yield self.waiting()
+            yield from self.following(run, self.begin(run))
+        except Exception as error:
+            yield {self.status: self.failed(error, run)}
+            raise
+
+    def following(self, run: Run[Asked], job: Running) -> Iterator[Updates]:
+        """Updates of the page while a job goes on, to its end."""
+        session, form = run.session, run.form
         for event in events(session, self.name, job):
             if isinstance(event, Progress):
                 run.reach(event)
                 yield {self.status: self.how_far(event)}
             else:
-                yield self.show_part(session, event, form)
-        done = {} if run.found is None else self.show(session, run.found, form) | self.files(session, run.found)
+                yield {**self._not_yet(), **self.show_part(session, event, form), **self._said(session, event)}
+        done: Updates = {}
+        if run.found is not None:
+            done = {**self.show(session, run.found, form), **self.files(session, run.found)}
+            done |= self._said(session, run.found)
         yield {self.status: self.ended(run, job.stopped), **done}
+
+    def failed(self, error: Exception, run: Run[Asked] | None) -> str:
+        """What the status says after an error: what went wrong, and what there is in spite of it."""
+        said = plain(str(error)[:500]) if isinstance(error, InputError) else "Something failed inside the app."
+        kept = f" {self.after_error}" if run and run.found is not None else ""
+        return f"**That did not work.** {said}{kept}"
 
     @guarded
     def restore(self, request: gr.Request) -> Updates:
@@ -173,22 +224,50 @@ class Experiment(Generic[Asked]):
         if not kept:
             return {}
         try:
-            return {**self.refill(session, kept), **self.show(session, kept, {}), **self.files(session, kept)}
+            shown = {**self.show(session, kept, self.asked(kept) or {}), **self.files(session, kept)}
+            return {**self.refill(session, kept), **shown, **self._said(session, kept)}
         except InputError:
             raise
         except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
             raise InputError(self.unreadable) from error
 
     def refill(self, session: Session, kept: Plain) -> Updates:
-        """Updates that fill in the form again."""
-        return {part: kept["asked"][name] for name, part in self._refilled_parts().items()}
+        """Updates that fill in the form again, as far as what was asked is there still."""
+        asked, deepest = self.asked(kept) or {}, self.studio.model.num_layers - 1
+        updates = {
+            part: filled(part, asked[name], session, deepest)
+            for name, part in self._refilled_parts().items()
+            if name in asked
+        }
+        return {part: update for part, update in updates.items() if update is not None}
+
+    def look(self, session: Session, values: Sequence[Any]) -> str:
+        """What is said above the result that is shown, for what is chosen now; nothing where there is none."""
+        if self.name not in session.shown:
+            return ""
+        made, form = session.shown[self.name], self.named(values)
+        return in_words(self.form, made, self.settings(session, form), self.unused(made or form))
+
+    def _not_yet(self) -> Updates:
+        """Updates of downloads that are still of an earlier result."""
+        return {part: gr.update(interactive=False) for part in self.outputs if isinstance(part, gr.DownloadButton)}
+
+    def _said(self, session: Session, kept: Plain) -> Updates:
+        """Updates that say what a result was made with, which is shown from now on."""
+        if not self.made:
+            return {}
+        made = session.shown[self.name] = self.asked(kept)
+        return {self.made: in_words(self.form, made, made or {}, self.unused(made or {}))}
 
     def starts_by(self, event: Callable[..., Dependency], run: Callable[..., Iterator[Updates]]) -> None:
         """Let an event start it by `run`, and free the buttons when it has ended, however it did."""
-        began = event(run, list(self.form.values()), [*self.outputs, *self.starters], **QUIET)
+        parts = list(self.form.values())
+        stop = [self.stop_button] if self.stop_button else []
+        began = event(run, parts, list(dict.fromkeys([*self.outputs, *self.starters, *stop])), **QUIET)
         self.began.append(began)
         freed(began, self.free)
-        began.failure(lambda: self.after_error, None, self.status, **QUIET)
+        if self.made:  # something else may have been chosen while it ran
+            began.then(self.page.looks(self.look), parts, self.made, queue=False, **QUIET)
 
     def shown_by(
         self,
@@ -222,7 +301,14 @@ class Experiment(Generic[Asked]):
                 self.cache.keep(person, known)
 
     def _refilled_parts(self) -> dict[str, Component]:
-        return {n: part for n, part in self.form.items() if self.refills and not isinstance(part, gr.File)}
+        return {n: part for n, part in self.form.items() if not isinstance(part, gr.State)}
 
-    def _asked(self, form: Mapping[str, Any]) -> Plain:
-        return {name: None if isinstance(part, gr.File) else form[name] for name, part in self.form.items()}
+
+def _drawn_above(part: Block, elem_id: str) -> gr.HTML:
+    """A place above a part that is drawn already."""
+    place = gr.HTML(elem_id=elem_id, elem_classes="made")
+    if place.parent and part.parent:
+        place.parent.children.remove(place)
+        place.parent = part.parent
+        place.parent.children.insert(place.parent.children.index(part), place)
+    return place

@@ -1,7 +1,7 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,14 +11,18 @@ from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Pairs
 from caa_core.app.panels.plots import figure
 from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import preset_behind
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
+from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
 from caa_core.metrics.grid import whole
 from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.loading import SteerableModel
@@ -27,9 +31,14 @@ from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
+from caa_core.vectors.splits import kept_apart
 
 PANEL = "generate"
 COMPARISON = "generate-compare"
+HELD_OUT = (
+    "A quarter of your own pairs, 8 prompts at least, alike in letters, copies and length: Measure offers them. Of a "
+    "preset, which has other items, all pairs are used, and so they are on the command line and by the API."
+)
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -53,9 +62,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
-    named = {"name": settings.name, "method": settings.method, **settings.parts}
+    named = {"name": settings.name, "method": settings.method, "hold": settings.hold, **settings.parts}
     Making(page, vectors, named, [make, weigh], stop, status)
-    Combining(page, vectors, vectors.combined, [vectors.combine], stop, vectors.done)
+    Combining(page, vectors, vectors.combined, [vectors.combine], vectors.stop, vectors.done)
     return Tab(vectors.pickers)
 
 
@@ -76,6 +85,7 @@ class Settings:
                 info="as long as the mean difference along them",
                 elem_id="generate-method",
             )
+        self.hold = gr.Checkbox(True, label="Keep a part to measure on", info=HELD_OUT, elem_id="generate-hold")
         swap = control(
             ExtractionRequest,
             "letter_swap",
@@ -85,42 +95,58 @@ class Settings:
         self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "letter_swap": swap}
 
 
-def request_of(studio: Studio, form: Mapping[str, Any]) -> ExtractionRequest:
-    """What the settings say. Raises InputError for what cannot be."""
-    given = form["draft"].pairs.first(whole(form["limit"], "The number of pairs"))
-    asked = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(form))
-    PAIRS.check(len(asked.pairs.pairs))
-    asked.layers_in(studio.model.num_layers)
-    return asked
+@dataclass(frozen=True)
+class MakingChoice:
+    """What a vector is made from and how, and the pairs that are held out."""
+
+    request: ExtractionRequest
+    held_out: Dataset | None = None
+
+    @classmethod
+    def of(cls, studio: Studio, form: Mapping[str, Any]) -> "MakingChoice":
+        """What the settings say; nothing is held out where they don't. Raises InputError for what cannot be."""
+        given, held_out = form["draft"].pairs.first(whole(form["limit"], "The number of pairs")), None
+        if form.get("hold") and not preset_behind(given.sha256):
+            given, held_out = kept_apart(given, ENOUGH_PROMPTS)
+        request = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(form))
+        PAIRS.check(len(request.pairs.pairs))
+        request.layers_in(studio.model.num_layers)
+        return cls(request, held_out)
 
 
-class Making(VectorMaking[ExtractionRequest]):
+class Making(VectorMaking[MakingChoice]):
     """Makes the vector of the pairs."""
 
     name = PANEL
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> ExtractionRequest:
-        return request_of(self.studio, form)
+    def ask(self, session: Session, form: Mapping[str, Any]) -> MakingChoice:
+        return MakingChoice.of(self.studio, form)
 
     def work(
-        self, model: SteerableModel, session: Session, asked: ExtractionRequest, known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: MakingChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        layers = asked.layers_in(model.num_layers)
-        return {"vectors": [(yield from extract(model, asked.pairs, layers, asked.name, asked.read, asked.method))]}
+        how = asked.request
+        layers = how.layers_in(model.num_layers)
+        return {"vectors": [(yield from extract(model, how.pairs, layers, how.name, how.read, how.method))]}
 
-    def keep(self, run: Run[ExtractionRequest], found: Plain) -> Plain:
+    def keep(self, run: Run[MakingChoice], found: Plain) -> Plain:
         kept = super().keep(run, found)
-        keep_pairs(run.session.person, run.asked.pairs)
+        keep_pairs(run.session.person, run.asked.request.pairs, run.asked.held_out)
         return kept
 
-    def ended(self, run: Run[ExtractionRequest], stopped: bool) -> str:
+    def ended(self, run: Run[MakingChoice], stopped: bool) -> str:
         if run.found is None:
             progress = run.progress
             done = f" after {progress.done} of {progress.total} {progress.unit}" if progress else ""
             return f"Stopped{done}. No vector was made."
         (vector,), (name,) = run.found["vectors"], run.found["names"]
         orders = ", each in both letter orders" if vector.letter_share else ""
-        return f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}. {run.note}"
+        held = run.asked.held_out
+        apart = f" {len(held.pairs)} others were held out, to measure it on." if held else ""
+        few = ""
+        if run.form["hold"] and not held and not preset_behind(run.asked.request.pairs.sha256):
+            few = f" None were held out: that takes {2 * ENOUGH_PROMPTS} prompts."
+        return f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}.{apart}{few} {run.note}"
 
 
 class MethodComparison(Experiment[ExtractionRequest]):
@@ -144,12 +170,17 @@ class MethodComparison(Experiment[ExtractionRequest]):
         super().__init__(page, settings.parts, starters, stop, status, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ExtractionRequest:
-        return request_of(self.studio, form)
+        return MakingChoice.of(self.studio, form).request
 
     def work(
         self, model: SteerableModel, session: Session, asked: ExtractionRequest, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         return _pack((yield from compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read)))
+
+    def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
+        pairs = form["draft"].dataset
+        described = f"{pairs.name}: {pairs.described}" if pairs else "none that can be used"
+        return {"pairs": described, **super().settings(session, form)}
 
     def ended(self, run: Run[ExtractionRequest], stopped: bool) -> str:
         if run.found is None:
@@ -178,6 +209,7 @@ def _unpack(kept: Any) -> Comparison:
         separations = {key: [Separation(**one) for one in line] for key, line in kept["separations"].items()}
         cosines = {(a, b): line for a, b, line in kept["cosines"]}
         layers = tuple(kept["layers"])
-        return Comparison(**{**kept, "layers": layers, "cosines": cosines, "separations": separations})
+        found = {name: value for name, value in kept.items() if name != "asked"}
+        return Comparison(**{**found, "layers": layers, "cosines": cosines, "separations": separations})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("The comparison that was kept cannot be read.") from error

@@ -93,9 +93,10 @@ class InspectionPanel(Experiment[InspectionChoice]):
                     self.data = gr.DownloadButton("Data (JSON)", interactive=False, min_width=80, elem_id="views-data")
                 status = gr.Markdown(elem_id="views-status")
                 cost = gr.Markdown(elem_id="views-cost")
-                gr.Markdown(f"### Alignment by token\n{ALIGNMENT}")
-                self.alignment = gr.HTML(elem_id="views-alignment", container=True)
-        with gr.Row():
+                with gr.Column(visible=False) as self.results:
+                    gr.Markdown(f"### Alignment by token\n{ALIGNMENT}")
+                    self.alignment = gr.HTML(elem_id="views-alignment", container=True)
+        with gr.Row(visible=False) as self.figures:
             with gr.Column(min_width=300):
                 gr.Markdown("### Next token")
                 self.kl = gr.Markdown(elem_id="views-kl")
@@ -108,13 +109,15 @@ class InspectionPanel(Experiment[InspectionChoice]):
         self.voice = form.voice
         with gr.Row():
             with gr.Column(min_width=300):
-                gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
-                self.words = gr.HTML(elem_id="views-words")
+                with gr.Column(visible=False) as self.unembedding:
+                    gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
+                    self.words = gr.HTML(elem_id="views-words")
                 KnowledgePanel(page, form.voice.vector, form.voice.layer, form.positions)
             with gr.Column(min_width=300):
                 CostPanel(page, form.voice, [measure, look], stop, cost)
         asked = {**vars(form.voice), "positions": form.positions, "how": form.how, "text": text}
-        shown = [self.data, self.alignment, self.kl, self.movers, self.lens, self.layers, self.words]
+        shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
+        shown += [self.lens, self.layers, self.words]
         super().__init__(page, asked, [look, measure], stop, status, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> InspectionChoice:
@@ -139,6 +142,9 @@ class InspectionPanel(Experiment[InspectionChoice]):
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         views = Views.of(kept)
         return {
+            self.results: gr.Column(visible=True),
+            self.figures: gr.Row(visible=True),
+            self.unembedding: gr.Column(visible=True),
             self.status: "  \n".join(kept["notes"]),
             self.data: json_download(session, "look inside", kept),
             self.alignment: markup.aligned(views.alignment),

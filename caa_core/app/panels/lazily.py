@@ -34,6 +34,7 @@ def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
             with _one_at_a_time, _new_parts(page.blocks):
                 drawn = part.drawn_now()
                 drawn.attach(build(drawn, tab))
+                drawn.watching()
                 restored = drawn.restored()
                 with _not_drawing():
                     updates = restored.handler(request, *(one.value for one in restored.inputs))
@@ -48,9 +49,11 @@ def show_at_first(updates: Updates) -> None:
     """Let parts that were just made be drawn as updates say, which gradio would send to parts that are seen already."""
     for part, update in updates.items():
         if changed := properties(update):
-            arguments = {**part.constructor_args, **changed}
+            takes = inspect.signature(type(part).__init__).parameters
+            set_since = {name: getattr(part, name) for name in ("visible", "interactive") if name in takes}
+            arguments = {**part.constructor_args, **set_since, **changed}
             made = type(part)(**{**arguments, "render": False})
-            for name in inspect.signature(type(part).__init__).parameters:
+            for name in takes:
                 if hasattr(made, name):
                     setattr(part, name, getattr(made, name))
             part.constructor_args.update(changed)

@@ -1,6 +1,6 @@
 """What the tabs of the page are built with, and what they give back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -10,19 +10,32 @@ from gradio.components import Component
 from gradio.exceptions import Error
 
 from caa_core.app.guards import visitor
-from caa_core.app.panels.common import QUIET, Updates, guarded, properties, vector_choices
+from caa_core.app.panels.common import LATEST, QUIET, Updates, added, guarded, properties, vector_choices
 from caa_core.app.panels.controls import VoiceControls
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 
+# What to say of what is shown, by what a form holds.
+Look = Callable[[Session, Sequence[Any]], Any]
+
 
 @dataclass(frozen=True)
 class Restore:
-    """Shows by `handler`, from what some parts hold, what the person had before a reload."""
+    """Shows by `handler`, from what some parts hold, what the person had before a reload: the result `of` that name."""
 
     handler: Callable[..., Updates]
     inputs: Sequence[Component]
     outputs: Sequence[Block]
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Says in `place` by `look`, from what some parts hold, whether what is shown is what is chosen."""
+
+    parts: Sequence[Component]
+    place: Component
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,7 @@ class Page:
     line: says which model is loaded, and so changes with the model. vectors: a state that changes with the session's
     list of vectors. steer: the controls of the Steer tab, which others fill in, and which it renders. news: a state of
     this part alone that changes with either; `told` are those of all parts. restores: what is shown again once it is
-    known whose page it is.
+    known whose page it is. watches: what follows each choice.
     """
 
     studio: Studio
@@ -57,6 +70,7 @@ class Page:
     news: gr.State
     told: list[gr.State] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)
 
     def session(self, request: gr.Request) -> Session:
         """The session of who asks."""
@@ -69,7 +83,7 @@ class Page:
 
     def drawn_now(self) -> "Page":
         """The same, for one visitor."""
-        return replace(self, restores=[])
+        return replace(self, restores=[], watches=[])
 
     def tell(self) -> None:
         """Let all parts know when the vectors or the model change."""
@@ -78,9 +92,37 @@ class Page:
         changes = [self.vectors.change, self.line.change]
         gr.on(changes, lambda *counts: [count + 1 for count in counts], all_parts, all_parts, **QUIET)
 
-    def restore(self, handler: Callable[[gr.Request], Updates], outputs: Sequence[Block]) -> None:
-        """Show by `handler` what the person had before a reload."""
-        self.restores.append(Restore(handler, (), outputs))
+    def restore(self, handler: Callable[[gr.Request], Updates], outputs: Sequence[Block], of: str = "") -> None:
+        """Show by `handler` what the person had before a reload; `of` names the result that it shows."""
+        self.restores.append(Restore(handler, (), outputs, of))
+
+    def watch(self, parts: Sequence[Component], place: Component, look: Look) -> None:
+        """Say by `look` in a place whether what is shown is what is chosen, whenever one of the parts changes."""
+        self.watches.append(Watch(parts, place, look))
+
+    def looks(self, look: Look) -> Callable[..., Any]:
+        """The handler of an event of `look`."""
+
+        @guarded
+        def looking(request: gr.Request, *values: Any) -> Any:
+            return look(self.session(request), values)
+
+        return looking
+
+    def watching(self) -> None:
+        """Let all that is watched be looked at, by one event of all parts."""
+        parts = list(dict.fromkeys(part for watch in self.watches for part in watch.parts))
+
+        @guarded
+        def look(request: gr.Request, *values: Any) -> Updates:
+            return self._looked(self.session(request), dict(zip(parts, values, strict=True)))
+
+        if parts:
+            changes = [part.change for part in parts]  # type: ignore[attr-defined]  # all parts of forms have it
+            gr.on(changes, look, parts, [watch.place for watch in self.watches], queue=False, **LATEST)
+
+    def _looked(self, session: Session, held: Mapping[Any, Any]) -> Updates:
+        return {watch.place: watch.look(session, [held[part] for part in watch.parts]) for watch in self.watches}
 
     def attach(self, tab: Tab) -> None:
         """Let what a tab shows follow the vectors and the model: choices, and sliders that end with its layers."""
@@ -111,19 +153,30 @@ class Page:
 
         def restore(request: gr.Request, *values: Any) -> Updates:
             held, updates = dict(zip(inputs, values, strict=True)), Updates()
-            for one in self.restores:
+            session = self.session(request)
+            # Of settings that several share, those of the last result count.
+            order = {name: number for number, name in enumerate(list(session.person.results))}
+            for one in sorted(self.restores, key=lambda one: order.get(one.of, -1)):
                 try:
                     found = one.handler(request, *(held[part] for part in one.inputs))
                 except Error as error:
                     gr.Warning(error.message, title=error.title)
                     continue
-                for part, update in found.items():
-                    if part in updates:
-                        update = gr.update(**{**properties(updates[part]), **properties(update)})
-                    updates[part] = update
-            return updates
+                updates = added(updates, found)
+            return {**updates, **self._looked(session, _Held(updates))}
 
         return Restore(restore, inputs, outputs)
+
+
+class _Held(dict[Block, Any]):
+    """What parts hold once some have been updated."""
+
+    def __missing__(self, part: Block) -> Any:
+        return getattr(part, "value", None)
+
+    def __init__(self, updates: Updates):
+        changed = {part: properties(update) for part, update in updates.items()}
+        super().__init__({part: update["value"] for part, update in changed.items() if "value" in update})
 
 
 class Build(Protocol):

@@ -1,7 +1,7 @@
 """Contrast pairs: choose a preset, bring a file, type rows; see what they are and mend what the linter finds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ class Draft:
     """Pairs on their way to a vector: a table, which columns hold what, and the mends that were chosen.
 
     `report` is the linter's, None before the columns are known, and `after` is the one of the pairs as they are mended.
-    `dataset` is None where `problem` says what keeps the table from being one. `model` is the fingerprint of the model
-    whose tokenizer it was looked over with: lengths and letters are the tokenizer's.
+    `dataset` is None where `problem` says what keeps the table from being one; `unreadable` where there is no table.
+    `model` is the fingerprint of the model whose tokenizer it was looked over with: lengths and letters are its.
     """
 
     name: str
@@ -56,7 +56,12 @@ class Draft:
     after: LintReport | None = None
     dataset: Dataset | None = None
     problem: str = ""
+    unreadable: bool = False
     model: str = field(default="", compare=False)
+
+    def __hash__(self) -> int:
+        # gradio asks for it, to see whether the page's state has changed.
+        return hash((self.name, self.table.sha256, str(self.columns), self.mends, self.problem))
 
     @classmethod
     def of(
@@ -86,6 +91,14 @@ class Draft:
             return replace(draft, problem=str(error))
         after = lint(dataset.table(), None, model.pair_tokens) if mends else report
         return replace(draft, dataset=dataset, after=after)
+
+    @classmethod
+    def brought(cls, model: SteerableModel, name: str, read: Callable[[], Table]) -> "Draft":
+        """Look over what is read; where it cannot be, that is what there is, in place of what was there before."""
+        try:
+            return cls.of(model, name, read())
+        except InputError as error:
+            return cls(name, Table(name, "", "", []), problem=str(error), unreadable=True)
 
     def for_model(self, model: SteerableModel) -> "Draft":
         """The same pairs looked over for `model`; itself where it was, or where nothing is known that it changes."""
@@ -220,8 +233,7 @@ class Pairs:
         self.name = name
         taken = [*shown, name, self.preset, self.upload]
         gr.on([self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST)
-        # A file that could not be read leaves its place to the next one.
-        self.upload.change(self.read, self.upload, taken, **LATEST).failure(lambda: None, None, self.upload, **QUIET)
+        self.upload.change(self.read, self.upload, taken, **LATEST)
         gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *columns]
         gr.on([self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST)
@@ -245,13 +257,15 @@ class Pairs:
         """Pairs of a file."""
         if not path:
             return {self.draft: gr.skip()}
-        draft = Draft.of(self.studio.model, Path(path).stem, read_table(Path(path)))
-        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None}
+        draft = Draft.brought(self.studio.model, Path(path).stem, lambda: read_table(Path(path)))
+        # A file that could not be read leaves its place to the next one.
+        left: dict = {self.upload: None} if draft.unreadable else {}
+        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, **left}
 
     @guarded
     def fetch_dataset(self, request: gr.Request, dataset: str) -> dict:
         """Pairs of a dataset of the hub."""
-        draft = Draft.of(self.studio.model, dataset.strip(), find_table(f"hub:{dataset}"))
+        draft = Draft.brought(self.studio.model, dataset.strip(), lambda: find_table(f"hub:{dataset}"))
         return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, self.upload: None}
 
     @guarded
@@ -332,7 +346,7 @@ class Pairs:
             self.mends: gr.CheckboxGroup(
                 draft.offers, value=[mend for mend in draft.mends if mend in offered], visible=bool(offered)
             ),
-            self.columns_box: gr.Accordion(open=draft.columns is None),
+            self.columns_box: gr.Accordion(open=draft.columns is None and not draft.unreadable),
             **{part: gr.Dropdown(_fields(draft), value=_chosen(draft)[name]) for name, part in self.columns.items()},
             self.preview: gr.Dataframe(_preview(draft), headers=["pair", *_headers(draft)]),
             self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
@@ -345,6 +359,8 @@ def _kind(draft: Draft, studio: Studio) -> str:
     if draft.dataset:
         more = f" The first {PREVIEW} are shown." if len(draft.dataset.pairs) > PREVIEW else ""
         lines += [f"Taken for {plain(draft.dataset.kind)}.{more}"]
+    elif draft.unreadable:
+        lines += [f"**It cannot be read.** {plain(draft.problem)} Bring another file, or choose a preset."]
     else:
         lines += [f"{plain(draft.table.kind)}. **Not usable yet.** {plain(draft.problem)}"]
     if now := draft.after:
@@ -387,7 +403,7 @@ def _preview(draft: Draft) -> list[list[Any]]:
 
 
 def _headers(draft: Draft) -> list[str]:
-    return HEADERS if draft.dataset else draft.table.fields[:4]
+    return HEADERS if draft.dataset or draft.unreadable else draft.table.fields[:4]
 
 
 def _prompts(pair: Any) -> str:

@@ -28,7 +28,7 @@ bind();
 def figure(label: str, elem_id: str) -> gr.Plot:
     """A place for a figure, and the buttons below it."""
     shown = gr.Plot(label=label, elem_id=elem_id)
-    with gr.Row():
+    with gr.Row(elem_classes="save"):  # which is seen with the figure
         for format in FORMATS:
             save_button(elem_id, elem_id, format, format, 60, scale=0)
     return shown

@@ -7,17 +7,17 @@ import gradio as gr
 
 from caa_core.app.panels.common import LATEST, events, going, guarded, misfits, plain, recommended, strength
 from caa_core.app.panels.controls import VoiceControls, voice_controls
-from caa_core.app.panels.conversation import Conversation, Voices, writing_settings
+from caa_core.app.panels.conversation import Conversation, Voices, caption, writing_settings
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
 from caa_core.model.catalog import CATALOG
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import Steer
 
 FIRST = "joy"
 
@@ -41,7 +41,8 @@ class SteerChat(Conversation):
         vector = yield from self.studio.vector(model, session, name)
         direction = "with" if multiplier >= 0 else "away from"
         said = f"Steered {direction} **{plain(name)}**. {strength(vector, layer, multiplier)}"
-        return Voices([(), (Steer(vector.at(layer), layer, multiplier),)], [said, *misfits(model, vector)])
+        voice = Voice.of(vector, layer, multiplier, name)
+        return Voices([(), voice.steers], [said, *misfits(model, vector)], captions=["", caption(voice)])
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:

@@ -8,7 +8,18 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from caa_core.app.panels.common import LATEST, QUIET, Updates, check_fit, going, guarded, misfits, plain, vector_choices
+from caa_core.app.panels.common import (
+    LATEST,
+    QUIET,
+    Updates,
+    check_fit,
+    going,
+    guarded,
+    misfits,
+    plain,
+    vector_choices,
+    visible,
+)
 from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
@@ -49,11 +60,13 @@ class Vectors:
 
     def __init__(self, page: Page):
         self.page, self.studio = page, page.studio
-        self.pending = gr.State(None)
+        self.pending, self.deleted = gr.State(None), gr.State(None)
 
     def draw(self) -> None:
         """Draw the list, the chosen vector, and what can be done with it."""
-        self.done = gr.Markdown(elem_id="generate-done")
+        with gr.Row():
+            self.done = gr.Markdown(elem_id="generate-done")
+            self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False, elem_id="generate-undo")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
@@ -79,7 +92,7 @@ class Vectors:
                 self._draw_changes()
         self.pickers = [self.a, self.b]
         self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
-        self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note]
+        self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note, self.delete, self.undo]
 
     def _draw_files(self) -> None:
         with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
@@ -113,7 +126,9 @@ class Vectors:
                 )
                 self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
                 self.number = gr.Number(2, label="Number", visible=False, elem_id="combine-number", min_width=80)
-            self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+            with gr.Row():
+                self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+                self.stop = gr.Button("Stop", size="sm", variant="stop", min_width=60, elem_id="combine-stop")
         with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
             self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
             with gr.Row():
@@ -124,7 +139,8 @@ class Vectors:
         """Updates that show one of the session's vectors, and offer it in a format."""
         if name not in session.vectors:
             empty = gr.DownloadButton(value=None, interactive=False)
-            gone = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
+            gone: dict = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
+            gone |= {self.delete: gr.Button("Delete"), self.undo: gr.update(visible=False)}
             return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
         vector = session.vectors[name]
         path = session.path(name, FORMATS[format])
@@ -136,6 +152,9 @@ class Vectors:
             self.format: format,
             self.download: gr.DownloadButton(value=str(path), interactive=True),
             self.note: " ".join(map(plain, notes)),
+            # What is chosen may be far above.
+            self.delete: gr.Button(f"Delete {visible(name)[:40]}"),
+            self.undo: gr.update(visible=False),
         }
 
     def wire(self) -> None:
@@ -144,7 +163,7 @@ class Vectors:
         bring = [self.pending, self.found, self.keep]
         gr.on([self.shown.input, self.format.input], self.select, [self.shown, self.format], panel, **LATEST)
         self.page.restore(self.restore, [*self.parts, self.done])
-        self.add.change(self.look, self.add, bring, **LATEST).failure(lambda: None, None, self.add, **QUIET)
+        self.add.change(self.look, self.add, [*bring, self.add], **LATEST)
         self.keep.click(self.keep_found, [self.pending, self.page.vectors], [*panel, *bring, self.add], **QUIET)
         self.push.click(self.push_chosen, [self.shown, self.repo], self.done, **QUIET)
         self.pull.click(self.look_at_hub, self.repo, bring, **QUIET)
@@ -155,12 +174,14 @@ class Vectors:
             **LATEST,
         )
         self.rename.click(self.rename_chosen, [self.shown, self.title, self.page.vectors], panel, **QUIET)
-        self.delete.click(self.delete_chosen, [self.shown, self.page.vectors], panel, **QUIET)
+        self.delete.click(self.delete_chosen, [self.shown, self.page.vectors], [*panel, self.deleted], **QUIET)
+        self.undo.click(self.bring_back, [self.deleted, self.page.vectors], [*panel, self.deleted], **QUIET)
 
     @guarded
     def select(self, request: gr.Request, name: str | None, format: str) -> dict:
         """Show the vector that was chosen."""
         updates = self.show(self.page.session(request), name, format)
+        updates.pop(self.undo, None)
         # What was chosen meanwhile stays chosen.
         return {part: update for part, update in updates.items() if part not in (self.shown, self.format)}
 
@@ -177,16 +198,23 @@ class Vectors:
     def look(self, paths: list[str] | None) -> dict:
         """What a file says of itself, before it is taken."""
         if not paths:
-            return {self.pending: None, self.found: "", self.keep: gr.Button(interactive=False)}
-        return self._preview(read_vector(*map(Path, paths)))
+            return {self.keep: gr.skip()}
+        # A file that could not be read leaves its place to the next one.
+        return {**self._previewed(lambda: read_vector(*map(Path, paths))), self.add: None}
 
     @guarded
     def look_at_hub(self, repo: str) -> dict:
         """The same of a repository on the hub."""
-        return self._preview(pull_vector(repo.strip()))
+        return self._previewed(lambda: pull_vector(repo.strip()))
 
-    def _preview(self, vector: SteeringVector) -> dict:
-        check_fit(self.studio.model, vector)
+    def _previewed(self, read: Callable[[], SteeringVector]) -> dict:
+        """What is read takes the place of what was looked at before, and so does what is wrong with it."""
+        try:
+            vector = read()
+            check_fit(self.studio.model, vector)
+        except InputError as error:
+            said = f"**It cannot be read.** {plain(str(error))}"
+            return {self.pending: None, self.found: said, self.keep: gr.Button(interactive=False)}
         said = "Before it is used: this is what the file says.\n\n"
         told = said + about(vector, misfits(self.studio.model, vector))
         return {self.pending: vector, self.found: told, self.keep: gr.Button(interactive=True)}
@@ -223,9 +251,20 @@ class Vectors:
         """Delete the chosen vector."""
         session = self.page.session(request)
         old = self._chosen(session, name).name
-        session.person.delete(old)
+        vector = session.person.delete(old)
         rest = next(reversed(session.vectors), None)
-        return self.show(session, rest) | {self.page.vectors: count + 1, self.done: f"Deleted **{plain(old)}**."}
+        gone = {self.page.vectors: count + 1, self.done: f"Deleted **{plain(old)}**."}
+        return self.show(session, rest) | gone | {self.deleted: vector, self.undo: gr.update(visible=True)}
+
+    @guarded
+    def bring_back(self, request: gr.Request, vector: SteeringVector | None, count: int) -> dict:
+        """The vector that was deleted last, under its name."""
+        if vector is None:
+            raise InputError("There is nothing to bring back.")
+        session = self.page.session(request)
+        name = session.keep(vector)
+        there = {self.page.vectors: count + 1, self.done: f"**{plain(name)}** is back."}
+        return self.show(session, name) | there | {self.deleted: None}
 
     def _chosen(self, session: Session, name: str | None) -> SteeringVector:
         if name not in session.vectors:
@@ -234,7 +273,11 @@ class Vectors:
 
 
 class VectorMaking(Experiment[Asked]):
-    """Makes vectors, which the list then shows: they are what is kept. `work` returns them as "vectors"."""
+    """Makes vectors, which the list then shows: they are what is kept, with papers of their own. `work` returns them as
+    "vectors".
+    """
+
+    says_settings = False
 
     def __init__(
         self,

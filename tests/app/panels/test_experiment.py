@@ -10,6 +10,7 @@ import pytest
 from caa_core.app.panels import steer
 from caa_core.app.panels.common import properties
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.made_with import NOT_KNOWN
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
@@ -24,14 +25,14 @@ class Counting(Experiment[int]):
 
     name = "counting"
     cache = Cache("counting-known", most=2)
-    refills = True
+    aside = ("way",)
     unreadable = "The count that was kept cannot be read."
 
     def __init__(self, page: Page):
         self.number, self.file = gr.Textbox("3"), gr.File()
         self.start, stop, self.status, self.count = gr.Button(), gr.Button(), gr.Markdown(), gr.Markdown()
         self.way = gr.Radio(["in words", "as a list"], value="in words")
-        form = {"to": self.number, "file": self.file}
+        form = {"to": self.number, "file": self.file, "way": self.way}
         super().__init__(page, form, [self.start], stop, self.status, [self.count])
         self.shown_by(self.way, [self.count], lambda _, kept, way: {self.count: f"{way}: {kept['count']}"})
 
@@ -49,7 +50,7 @@ class Counting(Experiment[int]):
         return {"count": asked}
 
     def show(self, session, kept: Plain, form: Mapping[str, Any]):
-        return {self.count: f"{kept['count']}, asked for {form.get('to', 'before')}"}
+        return {self.count: f"{kept['count']}, asked for {form.get('to')}"}
 
     def files(self, session, kept: Plain):
         return {self.count: f"{kept['count']} to its end"}
@@ -80,33 +81,35 @@ def handler(blocks, name):
 
 def test_a_run_says_how_far_it_is_and_keeps_what_it_found(drawn, studio):
     _, counting = drawn
-    updates = list(counting.run(ASKING, "3", None))
+    updates = list(counting.run(ASKING, "3", None, "in words"))
     assert updates[0][counting.status] == "Waiting for the model ..." and not updates[0][counting.start].interactive
-    assert updates[-1] == {counting.status: "Done at 3", counting.count: "3 to its end"}
+    assert (updates[-1][counting.status], updates[-1][counting.count]) == ("Done at 3", "3 to its end")
     person = studio.session("somebody").person
-    assert person.results["counting"] == {"asked": {"to": "3", "file": None}, "count": 3}
+    assert person.results["counting"] == {"asked": {"to": "3", "file": None, "way": "in words"}, "count": 3}
     assert person.results["counting-known"] == {"2": 2, "3": 3}
 
 
 def test_what_came_before_a_stop_stays(drawn, studio):
     _, counting = drawn
     with holding(studio, 8):
-        updates = counting.run(ASKING, "1000000", "a file")
+        updates = counting.run(ASKING, "1000000", "a file", "in words")
         while not any("asked for 1000000" in str(update.get(counting.count)) for update in [next(updates)]):
             pass
         studio.session("somebody").stop("counting")
         last = list(updates)[-1]
     kept = studio.session("somebody").person.results["counting"]
     assert last[counting.status] == f"Stopped at {kept['count']}" and kept["count"] < 1000000
-    assert kept["asked"] == {"to": "1000000", "file": None}
+    assert kept["asked"]["to"] == "1000000"
 
 
 @pytest.mark.parametrize(("typed", "said"), [("three", "The number must be a number"), ("13", "Not that far")])
 def test_an_error_is_said_and_what_was_kept_stays(drawn, studio, typed, said):
     _, counting = drawn
-    list(counting.run(ASKING, "2", None))
+    list(counting.run(ASKING, "2", None, "in words"))
+    updates = []
     with pytest.raises(gr.Error, match=said):
-        list(counting.run(ASKING, typed, None))
+        updates.extend(counting.run(ASKING, typed, None, "in words"))
+    assert updates[-1][counting.status].startswith(f"**That did not work.** {said}")
     assert studio.session("somebody").person.results["counting"]["count"] == 2
 
 
@@ -115,15 +118,24 @@ def test_the_button_is_freed_after_success_and_after_failure(drawn):
     (run,) = [fn for fn in blocks.fns.values() if fn.name == "run"]
     after = [fn for fn in blocks.fns.values() if fn.trigger_after == run._id and counting.start in fn.outputs]
     assert {fn.trigger_only_on_failure for fn in after} == {False, True}
-    assert all(properties(fn.fn()[counting.start])["interactive"] and not fn.queue for fn in after)
+    freed = [fn.fn() for fn in after]
+    assert all(properties(parts[counting.start])["interactive"] for parts in freed)
+    assert not any(properties(parts[counting.stop_button])["interactive"] for parts in freed)
+    assert not any(fn.queue for fn in after)
 
 
-def test_a_reload_shows_the_result_and_fills_in_the_form(drawn, studio):
+def test_a_reload_shows_the_result_and_fills_in_the_form(drawn, studio, tmp_path):
     blocks, counting = drawn
     assert counting.restore(gr.Request(session_hash="nobody")) == {}
-    list(counting.run(ASKING, "4", "a file"))
-    assert counting.restore(ASKING) == {counting.number: "4", counting.count: "4 to its end"}
+    (tmp_path / "numbers").touch()
+    list(counting.run(ASKING, "4", str(tmp_path / "numbers"), "in words"))
+    shown = counting.restore(ASKING)
+    assert (shown[counting.number], shown[counting.file]) == ("4", str(tmp_path / "numbers"))
+    assert shown[counting.count] == "4 to its end" and "Made with these settings" in shown[counting.made]
     assert handler(blocks, "again")(ASKING, "as a list") == {counting.count: "as a list: 4"}
+    # A file that is gone is not filled in, which is said.
+    (tmp_path / "numbers").unlink()
+    assert counting.file not in counting.restore(ASKING)
     studio.session("somebody").person.results["counting"] = {"another": "form"}
     with pytest.raises(gr.Error, match="The count that was kept cannot be read"):
         counting.restore(ASKING)
@@ -165,6 +177,20 @@ def test_what_is_known_is_gone_through_once_however_many_parts_come_and_however_
     results = studio.session(f"gathering {to}").person.results
     assert results["gathering"]["count"] == len(results["gathering-known"]) == to
     assert Numbers.through == to
+
+
+def test_a_result_is_marked_as_soon_as_something_else_is_chosen(drawn, studio):
+    _, counting = drawn
+    session = studio.session("another")
+    assert counting.look(session, ["4", None, "in words"]) == ""
+    list(counting.run(gr.Request(session_hash="another"), "4", "/some/where/<i>numbers", "in words"))
+    for same in (["4", "/some/where/<i>numbers", "in words"], ["4 ", "/some/where/<i>numbers", "as a list"]):
+        assert "Made with these settings" in counting.look(session, same)
+    said = counting.look(session, ["5", None, "in words"])
+    assert "Made with other settings: to <b>4</b>, now 5; file <b>&lt;i&gt;numbers</b>, now none" in said
+    # What is not known any more is not taken for what is chosen now.
+    session.person.results["counting"].pop("asked")
+    assert NOT_KNOWN in counting.restore(gr.Request(session_hash="another"))[counting.made]
 
 
 def test_what_is_known_is_kept_beside_what_came_meanwhile():

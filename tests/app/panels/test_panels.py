@@ -15,6 +15,7 @@ from caa_core.app.made_from import MADE_FROM
 from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.tokens import NOTHING
+from caa_core.app.panels.measuring.evaluation import OWN
 from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
@@ -77,7 +78,7 @@ def test_what_was_written_before_a_stop_is_in_the_library_and_what_was_cleared_i
         updates = writing(page, steer_prompt="My question?", steer_layer=1)
         studio.session("page").stop("steer")
         assert "stopped after" in page.text(updates, "steer-status")
-        assert dict(library.results())["steer"][0]["answers"]
+        assert dict(library.results())["steer"]["exchanges"][0]["answers"]
         updates = writing(page, steer_prompt="Another?", steer_layer=1)
         page.call("clear", "steer-status")
         list(updates)
@@ -113,7 +114,7 @@ def test_a_retry_asks_the_last_question_again_and_leaves_what_is_being_typed(pag
     assert page["steer-prompt"] == ""
     first = page["steer-steered"]
     page.run("retry", "steer-status", steer_prompt="The next one", steer_layer=1)
-    assert page["steer-steered"] == first and len(page.session.person.results["steer"]) == 1
+    assert page["steer-steered"] == first and len(page.session.person.results["steer"]["exchanges"]) == 1
     updates = page.run("retry", "steer-status", steer_prompt="The next one", steer_layer=1)
     assert not any(page.parts["steer-prompt"] in update for update in updates)
 
@@ -127,26 +128,15 @@ def test_multiplier_0_gives_equal_columns(page):
     assert page["steer-unsteered"][-1] == page["steer-steered"][-1] and page["steer-steered"][-1]["content"]
 
 
-def test_buttons_come_back_after_every_outcome(page):
+def test_the_button_of_a_model_comes_back_after_every_outcome(page):
     """gradio starts what follows by `then` after success and cancelling, and by `failure` after errors."""
-    for button in (
-        "steer-write",
-        "steer-retry",
-        "compete-write",
-        "generate-make",
-        "generate-compare",
-        "combine-make",
-        "model-load",
-        "measure-run",
-        "behaviours-run",
-    ):
-        for failed in (False, True):
-            assert any(
-                page.parts[button] in fn.outputs
-                and not fn.queue
-                and properties(fn.fn()[page.parts[button]])["interactive"]
-                for fn in page.after(button, failed)
-            ), button
+    for failed in (False, True):
+        assert any(
+            page.parts["model-load"] in fn.outputs
+            and not fn.queue
+            and properties(fn.fn()[page.parts["model-load"]])["interactive"]
+            for fn in page.after("model-load", failed)
+        )
     # Where there is no button, there is none to free.
     assert all(fn.outputs for fn in page.blocks.fns.values() if fn.name == "free")
 
@@ -374,9 +364,7 @@ def test_a_stop_says_how_far_the_vector_had_come(page, studio):
 
 def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(page, tmp_path):
     for name, count in (("first", 8), ("second", 9)):
-        pairs = find_pairs("gloom").first(count)
-        other_way = [replace(pair, positive=pair.negative, negative=pair.positive) for pair in pairs.pairs]
-        write_pairs(replace(pairs, pairs=tuple(other_way)), tmp_path / f"{name}.json")
+        write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
         page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
         page.run("run", "generate-about", generate_layers="1-2", generate_limit=0)
     asked = {"measure_vector": "first", "measure_layers": "1-2", "measure_multipliers": "-1,1"}
@@ -409,14 +397,162 @@ def test_two_vectors_are_combined(page):
     assert page["generate-done"] == "Made " + " and ".join(f"**{plain(name)}**" for name in page.session.vectors) + "."
 
 
-def test_a_bad_file_is_said_and_what_was_there_stays(page, tmp_path):
+def test_what_is_wrong_with_a_file_takes_the_place_of_what_was_there(page, tmp_path):
     (tmp_path / "bad.json").write_text('[{"prompt": "a", "positive": "b"}]')
-    before = page["generate-kind"], page["generate-preview"]
-    with pytest.raises(gr.Error, match="needed are prompt, positive, negative") as caught:
-        page.call("read", "generate-kind", generate_upload=str(tmp_path / "bad.json"))
-    assert "Traceback" not in str(caught.value)
-    assert before == (page["generate-kind"], page["generate-preview"])
-    assert "joy" in before[0] and "Wonderful, thank you" in str(before[1])
+    bad = str(tmp_path / "bad.json")
+    page.call("read", "generate-kind", generate_upload=bad)
+    assert "### bad" in page["generate-kind"] and "**It cannot be read.**" in page["generate-kind"]
+    assert "needed are prompt, positive, negative" in page["generate-kind"] and page["generate-preview"] == []
+    assert page["generate-upload"] is None
+    with pytest.raises(gr.Error, match="needed are prompt, positive, negative"):
+        page.run("run", "generate-about", generate_layers="1")
+    assert "It cannot be read" in page.reloaded()["generate-kind"]
+    # Nothing else is measured, or added, in its place either.
+    page.call("look", "measure-kind", measure_upload=bad)
+    assert page["measure-kind"].startswith("**That cannot be measured on.**")
+    with pytest.raises(gr.Error, match="needed are prompt, positive, negative"):
+        page.run("run", "measure-status", measure_upload=bad)
+    page.call("look", "study-size")
+    assert "items" in page["study-size"]
+    (tmp_path / "no.gguf").write_bytes(b"GGUF and nothing more")
+    page.call("look", "generate-found", generate_add=[str(tmp_path / "no.gguf")])
+    assert "no.gguf is not a GGUF file" in page["generate-found"].replace("\\", "")
+    with pytest.raises(gr.Error, match="choose a file first"):
+        page.call("keep_found", "generate-found")
+
+
+def test_a_vector_that_was_deleted_comes_back(page):
+    page.run("run", "generate-about", generate_layers="1")
+    page.call("delete_chosen", "generate-shown", generate_shown="my joy")
+    assert not page.session.vectors and page.can_be_pressed(page.parts["generate-undo"])
+    page.call("bring_back", "generate-shown")
+    assert page["generate-shown"] == "my joy" and list(page.session.vectors[page["generate-shown"]].layers) == [1]
+    assert not page.can_be_pressed(page.parts["generate-undo"])
+
+
+def other_way(name, count):
+    """A preset's pairs that are somebody's own now: with the answers exchanged."""
+    pairs = find_pairs(name).first(count)
+    exchanged = [replace(pair, positive=pair.negative, negative=pair.positive) for pair in pairs.pairs]
+    return replace(pairs, pairs=tuple(exchanged))
+
+
+def test_of_ones_own_pairs_a_part_is_held_out_and_measured_on(page, tmp_path):
+    for name, count in (("many", 34), ("few", 15)):
+        write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
+        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        page.run("run", "generate-about", generate_layers="1")
+        said = {
+            "many": "from 25 pairs. 9 others were held out",
+            "few": "from 15 pairs. None were held out: that takes 16",
+        }
+        assert said[name] in page["generate-status"]
+    page.call("follow_vector", "measure-kind", measure_vector="many")
+    assert page["measure-preset"] == OWN and "many (held out)" in page["measure-kind"].replace("\\", "")
+    assert "Note" not in page["measure-kind"]
+    asked = {"measure_layers": "1", "measure_multipliers": "1", "measure_controls": 0}
+    page.run("run", "measure-status", measure_vector="many", **asked)
+    found = page.session.person.results["measure"]["found"]
+    assert found["data"] == "many (held out)" and found["items"] == 9
+    # Of what has none, and of items of another thing, it is said.
+    page.call("follow_vector", "measure-kind", measure_vector="few")
+    assert "Nothing was held out when few was made" in page["measure-kind"]
+    page.call("look", "measure-kind", measure_vector="few", measure_preset="joy")
+    assert "These items are of joy, and the vector few was made from few" in page["measure-kind"]
+    page.call("look", "measure-kind", measure_vector="few", measure_upload=str(tmp_path / "few.json"))
+    assert "was made from 15 of these 15 items" in page["measure-kind"]
+
+
+def test_all_pairs_make_the_vector_where_that_is_asked_for(page, tmp_path):
+    write_pairs(other_way("gloom", 20), tmp_path / "all.json")
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "all.json"))
+    page.run("run", "generate-about", generate_layers="1", generate_hold=False)
+    assert re.fullmatch(r"Made \*\*all\*\* from 20 pairs\. *", page["generate-status"])
+
+
+def test_one_vector_on_both_sides_is_refused(page):
+    page.run("explain", "compete-decomposition", compete_b_vector="joy")
+    assert page["compete-decomposition"] == "A and B are the same vector: choose two."
+    for panel in ("compete-status", "compete-verdict-said"):
+        with pytest.raises(gr.Error, match="A and B are the same vector"):
+            page.run("run", panel, compete_b_vector="joy")
+    # What is the same for any two is not said.
+    page.run("explain", "compete-decomposition", compete_b_vector="gloom", compete_b_multiplier=1)
+    assert "squared norms" not in page["compete-decomposition"]
+    page.run("explain", "compete-decomposition", compete_b_multiplier=0.5)
+    assert "squared norms" in page["compete-decomposition"]
+
+
+def test_answers_say_what_they_were_written_under_and_come_back_with_it(page):
+    page.fill("steer-settings", "New tokens", 8)
+    page.run("run", "steer-status", steer_prompt="One?", steer_vector="french", steer_layer=2, steer_multiplier=0.6)
+    page.run("run", "steer-status", steer_prompt="Two?", steer_vector="german", steer_layer=1, steer_multiplier=2)
+    again = page.reloaded()
+    again.call("enter", "steer-steered")
+    titles = [message["metadata"]["title"] for message in again["steer-steered"] if message.get("metadata")]
+    assert titles == ["french · layer 2 · × 0.6", "german · layer 1 · × 2"]
+    assert not any(message.get("metadata") for message in again["steer-unsteered"])
+    assert "up to 8 new tokens, greedy" in again["steer-steered"][1]["content"]
+    assert [again[f"steer-{part}"] for part in ("vector", "layer", "multiplier")] == ["german", 1, 2]
+    assert again["steer-status"] == page["steer-status"] and "Steered with **german**" in again["steer-status"]
+
+
+def test_a_broken_off_answer_says_so_and_goes_on(page, studio):
+    page.fill("steer-settings", "New tokens", 12)
+    page.run("measure", "steer-strength")
+    asked = {"steer_prompt": "My question?", "steer_layer": 1}
+    page.run("run", "steer-status", **asked)
+    whole = page["steer-steered"][-1]["content"]
+    page.call("clear", "steer-status")
+    # Before the first token there is nothing to keep, and the prompt stays where it was typed.
+    long = "And what else? " * 200  # which is read in slices
+    with holding(studio, 1):
+        said = []
+        for update in page.call("run", "steer-status", **asked | {"steer_prompt": long}):
+            said.append(page["steer-status"])
+            assert page.parts["steer-prompt"] not in update
+            page.session.stop("steer")
+    assert said[-2:] == ["Reading the prompt ...", "Stopped before the first token."]
+    assert page["steer-steered"] == [] and "steer" not in page.session.person.results
+    with holding(studio, 6):
+        updates = writing(page, **asked)
+        page.session.stop("steer")
+        list(updates)
+    assert "stopped after" in page["steer-status"] and "broken off: Go on" in page["steer-status"]
+    again = page.reloaded()
+    again.call("enter", "steer-steered")
+    assert "broken off: Go on" in again["steer-status"]
+    begun = again["steer-steered"][-1]["content"]
+    assert begun and whole.startswith(begun) and begun != whole
+    again.run("go_on", "steer-status", steer_layer=3)  # goes on under what it was begun with
+    assert again["steer-steered"][-1]["content"].startswith(begun)
+    assert len(again["steer-steered"][-1]["content"]) > len(begun)
+    assert [m["metadata"]["title"] for m in again["steer-steered"] if m.get("metadata")] == ["joy · layer 1 · × 1"]
+
+
+def test_a_cleared_chat_can_be_brought_back(page):
+    page.run("run", "steer-status", steer_layer=1)
+    shown, said = page["steer-steered"], page["steer-status"]
+    page.call("clear", "steer-status")
+    assert page["steer-steered"] == [] and not page.can_be_pressed(page.parts["steer-retry"])
+    page.call("bring_back", "steer-status")
+    assert (page["steer-steered"], page["steer-status"]) == (shown, said)
+    again = page.reloaded()
+    again.call("enter", "steer-steered")
+    assert again["steer-steered"] == shown
+
+
+def test_a_verdict_of_other_voices_says_so_after_a_reload(page, tmp_path):
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
+    page.run("run", "compete-verdict-said", **few, **VOICES)
+    page.run("run", "compete-status", compete_a_vector="formal", compete_b_vector="casual", compete_a_layer=1)
+    again = page.reloaded()
+    assert (again["compete-a-vector"], again["compete-b-vector"]) == ("formal", "casual")
+    assert (again["compete-verdict-file"]["orig_name"], again["compete-verdict-controls"]) == ("four.json", 0)
+    said = again["compete-verdict-made"]
+    assert (
+        "Made with other settings: Voice A <b>joy</b>, now formal; " in said and "controls" not in said.split("<ul>")[0]
+    )
 
 
 KINDS = ("Same layer", "Different layers", "Vector against prompt", "Vector against words")
@@ -428,8 +564,8 @@ def test_the_columns_are_what_single_runs_write(studio, page, kind):
     """All columns come out of one batch; each is what it would be by itself."""
     question = page["compete-prompt"]
     page.run("run", "compete-status", compete_kind=kind, **VOICES)
-    answers = page.session.person.results["compete"][-1]["answers"]
-    chosen = Chosen.kept(page.session)
+    kept = page.session.person.results["compete"]
+    answers, chosen = kept["exchanges"][-1]["answers"], Chosen.of(kept["asked"])
 
     def alone(model):
         a, b = yield from Voicing(studio).both(model, page.session, chosen)

@@ -1,12 +1,12 @@
 """What is chosen of two voices in the Compete tab, and what it stands for on the worker."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from caa_core.app.made_from import pairs_of
 from caa_core.app.panels.common import misfits
-from caa_core.app.panels.conversation import Voices
+from caa_core.app.panels.conversation import Voices, caption
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import decompose, shared_part, without_shared
@@ -17,7 +17,6 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.vectors.vector import SteeringVector
 
-FORM = "compete-form"
 SAME, DIFFERENT = "Same layer", "Different layers"
 TOLD, BEGUN = "Vector against prompt", "Vector against words"
 KINDS = {
@@ -53,14 +52,25 @@ class Chosen:
         """From the values of a form that has these among others."""
         return cls(**{one.name: form[one.name] for one in fields(cls)})
 
-    @classmethod
-    def kept(cls, session: Session) -> "Chosen | None":
-        """What the person had chosen when something was last written or measured."""
-        kept = session.person.results.get(FORM)
-        if not isinstance(kept, list) or len(kept) != len(fields(cls)):
-            return None
-        chosen = cls(*kept)
-        return chosen if chosen.kind in KINDS else None
+    @staticmethod
+    def unused(form: Mapping[str, Any]) -> set[str]:
+        """What such a contest has no use for, by name."""
+        kind = form.get("kind")
+        there = {
+            SAME: {"vector_b", "multiplier_b", "apart"},
+            DIFFERENT: {"vector_b", "multiplier_b", "layer_b", "apart"},
+            TOLD: {"told"},
+            BEGUN: {"begins"},
+        }.get(str(kind), set())
+        alone = kind == SAME and form.get("multiplier_a") == form.get("multiplier_b")
+        of_b = {"vector_b", "multiplier_b", "layer_b", "told", "begins", "apart"}
+        return of_b - there | ({"apart"} if alone else set())
+
+    @property
+    def is_one_voice(self) -> bool:
+        """Whether both are the same vector and speak the same way: nothing could come of a contest."""
+        vectors = self.kind in (SAME, DIFFERENT)
+        return vectors and self.vector_a == self.vector_b and self.multiplier_a * self.multiplier_b > 0
 
     @property
     def may_part(self) -> bool:
@@ -77,7 +87,9 @@ class Voicing:
     def pair(
         self, model: SteerableModel, session: Session, chosen: Chosen
     ) -> Generator[Progress, None, tuple[Voice, Voice]]:
-        """The two voices, where both are vectors."""
+        """The two voices, where both are vectors. Raises InputError for one vector on both sides."""
+        if chosen.is_one_voice:
+            raise InputError("A and B are the same vector: choose two.")
         vector_a = yield from self.studio.vector(model, session, chosen.vector_a)
         vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
         layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
@@ -106,14 +118,6 @@ class Voicing:
         voice = Voice.of(vector, int(layer), float(multiplier))
         return replace(voice, made_from=pairs_of(session.person, vector))
 
-    def asked(
-        self, model: SteerableModel, session: Session, chosen: Chosen
-    ) -> Generator[Progress, None, tuple[Voice, Voice]]:
-        """The same for something that is written or measured: the choice is kept, for a reload."""
-        voices = yield from self.both(model, session, chosen)
-        session.person.remember(FORM, list(astuple(chosen)))
-        return voices
-
     def readers(
         self, model: SteerableModel, session: Session, chosen: Chosen
     ) -> Generator[Progress, None, list[Voice]]:
@@ -127,13 +131,19 @@ class Voicing:
 
     def columns(self, model: SteerableModel, session: Session, chosen: Chosen) -> Generator[Progress, None, Voices]:
         """What is added and said in each column: nobody's voice, A's, B's, both, and what both share."""
-        a, b = yield from self.asked(model, session, chosen)
+        a, b = yield from self.both(model, session, chosen)
         steers = [(), a.steers, b.steers, a.steers + b.steers]
+        captions = ["", caption(a), caption(b), f"{caption(a)} + {caption(b)}"]
         fit = misfits(model, *(voice.vector for voice in (a, b) if voice.vector))
         if not b.vector:
             return Voices(
-                steers, [NO_SUM[chosen.kind], *fit], ["", "", b.system, b.system], ["", "", b.prefill, b.prefill]
+                steers,
+                [NO_SUM[chosen.kind], *fit],
+                ["", "", b.system, b.system],
+                ["", "", b.prefill, b.prefill],
+                captions,
             )
         if shared := shared_part(a, b):
             steers.append(shared.steers)
-        return Voices(steers, [decompose(a, b).verdict, *fit])
+            captions.append(caption(shared))
+        return Voices(steers, [decompose(a, b).verdict, *fit], captions=captions)

@@ -13,9 +13,9 @@ from gradio.components import Component
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
-from caa_core.app.panels.contest.form import FIRST, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
 from caa_core.app.panels.controls import file_picker, words_table
-from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.experiment import Cache, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -56,7 +56,7 @@ class ContestChoice:
     request: ContestRequest
 
 
-class ContestPanel(Experiment[ContestChoice]):
+class ContestPanel(OfVoices[ContestChoice]):
     """The section; `measured_on` is what other sections ask with it: whose answers, and how the model is asked."""
 
     name = PANEL
@@ -84,20 +84,21 @@ class ContestPanel(Experiment[ContestChoice]):
         super().__init__(page, form, [start], stop, status, shown)
 
     def _draw_result(self) -> list[Block]:
-        self.said = gr.Markdown(elem_id=f"{PANEL}-said")
-        with gr.Row(equal_height=False):
-            with gr.Column(visible=False, min_width=300) as self.gauge_box:
-                self.gauge = figure("Dominance", f"{PANEL}-gauge")
-            with gr.Column(visible=False, min_width=300) as self.apart_box:
-                self.apart = figure("Each voice", f"{PANEL}-apart")
-        self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
-        with gr.Accordion("Item by item", open=False, visible=False, elem_id=f"{PANEL}-items") as self.items:
-            widths: list[str | int] = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
-            self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
-        with gr.Row(visible=False) as self.row:
-            self.downloads = download_buttons(PANEL, FORMATS)
-        figures = [self.gauge_box, self.gauge, self.apart_box, self.apart]
-        return [self.said, *figures, self.numbers, self.items, self.table, self.row, *self.downloads.values()]
+        with gr.Column(visible=False) as self.results:
+            self.said = gr.Markdown(elem_id=f"{PANEL}-said")
+            with gr.Row(equal_height=False):
+                with gr.Column(visible=False, min_width=300) as self.gauge_box:
+                    self.gauge = figure("Dominance", f"{PANEL}-gauge")
+                with gr.Column(min_width=300):
+                    self.apart = figure("Each voice", f"{PANEL}-apart")
+            self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
+            with gr.Accordion("Item by item", open=False, elem_id=f"{PANEL}-items"):
+                widths: list[str | int] = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
+                self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
+            with gr.Row():
+                self.downloads = download_buttons(PANEL, FORMATS)
+        figures = [self.gauge_box, self.gauge, self.apart]
+        return [self.results, self.said, *figures, self.numbers, self.table, *self.downloads.values()]
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ContestChoice:
         return ContestChoice(Chosen.of(form), request_of(form, form["second_voices"]))
@@ -105,7 +106,7 @@ class ContestPanel(Experiment[ContestChoice]):
     def work(
         self, model: SteerableModel, session: Session, asked: ContestChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
-        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         return (yield from run(model, asked.request, a, b, known))
 
     def ended(self, run: Run[ContestChoice], stopped: bool) -> str:
@@ -117,15 +118,13 @@ class ContestPanel(Experiment[ContestChoice]):
         contest = Contest.of(kept)
         gauge = dominance_gauge(contest)
         return {
+            self.results: gr.Column(visible=True),
             self.said: _words(contest, kept["provenance"]["data"]),
             self.gauge_box: gr.Column(visible=gauge is not None),
             self.gauge: gauge,
-            self.apart_box: gr.Column(visible=True),
             self.apart: voices_apart(contest),
             self.numbers: _numbers(contest),
-            self.items: gr.Accordion(visible=True),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
-            self.row: gr.Row(visible=True),
             **report_downloads(self.downloads, session, report_of(kept, contest)),
         }
 

@@ -1,6 +1,6 @@
 """The controls of the two voices in the Compete tab, and in numbers what their sum is before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,17 +12,19 @@ from caa_core.app.panels.common import (
     MULTIPLIERS,
     QUIET,
     Updates,
+    added,
     events,
     going,
     guarded,
     plain,
     recommended,
-    vector_choices,
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import writing_settings
+from caa_core.app.panels.experiment import Asked, Experiment, Plain
 from caa_core.app.panels.page import Page
+from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part
 from caa_core.contest.voice import Voice
@@ -37,6 +39,20 @@ SHARING = (
 )
 # B begins so many layers above A where they are to speak at different ones.
 APART = 6
+
+
+class OfVoices(Experiment[Asked]):
+    """An experiment of the two voices that are chosen."""
+
+    voices: "VoicesForm"
+
+    def unused(self, form: Mapping[str, Any]) -> Collection[str]:
+        return {*super().unused(form), *Chosen.unused(form)}
+
+    def refill(self, session: Session, kept: Plain) -> Updates:
+        asked = self.asked(kept)
+        seen = self.voices.seen(asked["kind"]) if asked and asked.get("kind") in KINDS else {}
+        return added(seen, super().refill(session, kept))
 
 
 class VoicesForm:
@@ -88,7 +104,6 @@ class VoicesForm:
         """
         self.shared, self.contest = shared, contest
         parts = list(self.parts.values())
-        self.page.restore(self.restore, parts)
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
         gr.on(changes, self.explain, parts, [self.table, self.apart, shared], **LATEST)
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
@@ -159,26 +174,20 @@ class VoicesForm:
     @guarded
     def swap(self, kind: str, at_a: float, at_b: float) -> Updates:
         """Show what belongs to a contest of that kind, and hide the rest."""
+        at_b = _layer_of_b(self.studio, kind, at_a, at_b)
+        return {**self.seen(kind), self.b.layer: gr.Slider(value=at_b, visible=kind == DIFFERENT)}
+
+    def seen(self, kind: str) -> Updates:
+        """Updates that show what belongs to a contest of that kind, and hide the rest."""
         vectors = kind in (SAME, DIFFERENT)
         return {
             self.kind: gr.Radio(info=KINDS.get(kind, "")),
-            self.b.layer: gr.Slider(value=_layer_of_b(self.studio, kind, at_a, at_b), visible=kind == DIFFERENT),
+            self.b.layer: gr.Slider(visible=kind == DIFFERENT),
             self.b.multiplier: gr.Slider(visible=vectors),
             self.equal: gr.Button(visible=vectors),
             self.told: gr.Textbox(visible=kind == TOLD),
             self.begins: gr.Textbox(visible=kind == BEGUN),
         }
-
-    @guarded
-    def restore(self, request: gr.Request) -> Updates:
-        """What was chosen before a reload."""
-        session = self.page.session(request)
-        kept = Chosen.kept(session)
-        if not kept:
-            return {}
-        choices = vector_choices(session)
-        pickers = {name: gr.Dropdown(choices, value=getattr(kept, name)) for name in ("vector_a", "vector_b")}
-        return {part: pickers.get(name, getattr(kept, name)) for name, part in self.parts.items()}
 
     def _chosen(self, values: Sequence[Any]) -> Chosen:
         return Chosen.of(dict(zip(self.parts, values, strict=True)))
@@ -217,11 +226,13 @@ def _table(a: Voice, b: Voice) -> str:
     ]
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > AGREES else ''}")
     if parts.remains is not None and parts.norm_a and parts.norm_b:
-        lines.append(
-            f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added. The sum is "
-            f"(a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: {parts.shared:.0%} and "
-            f"{parts.opposed:.0%} of the squared norms."
-        )
+        together = f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added."
+        if a.steer.multiplier != b.steer.multiplier:  # else all of it is S, whatever the two are
+            together += (
+                f" The sum is (a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: "
+                f"{parts.shared:.0%} and {parts.opposed:.0%} of the squared norms."
+            )
+        lines.append(together)
     return "\n".join(lines)
 
 

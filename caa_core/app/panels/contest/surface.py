@@ -1,6 +1,6 @@
 """The surface of the Compete tab: both voices over a grid of multipliers or layers; a click steers with a cell."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
-from caa_core.app.panels.contest.form import VoicesForm
+from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.controls import multiplier_at
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Plain
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
 from caa_core.app.sessions import Session
@@ -53,11 +53,12 @@ class SurfaceChoice:
     grid: SurfaceRequest
 
 
-class SurfacePanel(Experiment[SurfaceChoice]):
+class SurfacePanel(OfVoices[SurfaceChoice]):
     """The section; the answers, what the model is told and the steered positions are the contest's."""
 
     name = PANEL
     cache = CACHE
+    aside = ("map",)
 
     def __init__(self, page: Page, voices: VoicesForm, contest: ContestPanel):
         self.voices = voices
@@ -104,6 +105,11 @@ class SurfacePanel(Experiment[SurfaceChoice]):
         ):
             picked.success(None, js=TO_COLUMNS)
 
+    def unused(self, form: Mapping[str, Any]) -> Collection[str]:
+        """What is on the axes is not set besides."""
+        axes = "multiplier" if form.get("over") == STRENGTHS else "layer"
+        return {*super().unused(form), f"{axes}_a", f"{axes}_b"}
+
     def ask(self, session: Session, form: Mapping[str, Any]) -> SurfaceChoice:
         what = "multipliers" if form["over"] == STRENGTHS else "layers"
         grid = SurfaceRequest.parse(**{f"{what}_a": form["of_a"], f"{what}_b": form["of_b"]})
@@ -112,7 +118,7 @@ class SurfacePanel(Experiment[SurfaceChoice]):
     def work(
         self, model: SteerableModel, session: Session, asked: SurfaceChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         return (yield from run_surface(model, asked.contest, a, b, asked.grid, known))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -183,7 +189,7 @@ def _axes(layers: int) -> tuple[gr.Radio, list[gr.Textbox]]:
 
 
 def _found(kept: dict[str, Any]) -> Any:
-    return surface_of({name: value for name, value in kept.items() if name not in ("settings", "provenance")})
+    return surface_of({name: value for name, value in kept.items() if name not in ("settings", "provenance", "asked")})
 
 
 def _figure(found: Any, map_of: str) -> Any:

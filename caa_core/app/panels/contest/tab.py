@@ -7,12 +7,12 @@ import gradio as gr
 
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import ContestPanel
-from caa_core.app.panels.contest.form import FIRST, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import TokenByToken
 from caa_core.app.panels.contest.written import WrittenPanel
-from caa_core.app.panels.conversation import Conversation, Voices
+from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
@@ -25,7 +25,7 @@ ABOUT = (
 )
 
 
-class ContestChat(Conversation):
+class ContestChat(OfVoices[ConversationRequest], Conversation):
     """Answers under neither voice, under either and under both, and under what both share."""
 
     name = "compete"
@@ -40,7 +40,7 @@ class ContestChat(Conversation):
     thinks = True
 
     def __init__(self, page: Page, voices: VoicesForm):
-        self.voicing = voices.voicing
+        self.voices, self.voicing = voices, voices.voicing
         super().__init__(page, {**voices.settings, **voices.parts}, presets()[FIRST[0]].prompts)
 
     def prepare(

@@ -12,9 +12,9 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
-from caa_core.app.panels.contest.form import VoicesForm
+from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.controls import words_table
-from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.experiment import Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -54,7 +54,7 @@ class ThinkingChoice:
     thinking: ThinkingRequest
 
 
-class ThinkingPanel(Experiment[ThinkingChoice]):
+class ThinkingPanel(OfVoices[ThinkingChoice]):
     """The section; it takes the answers that the contest is measured on."""
 
     name = PANEL
@@ -98,7 +98,7 @@ class ThinkingPanel(Experiment[ThinkingChoice]):
     def work(
         self, model: SteerableModel, session: Session, asked: ThinkingChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
-        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         return (yield from run_thinking(model, asked.contest, a, b, asked.thinking, known))
 
     def ended(self, run: Run[ThinkingChoice], stopped: bool) -> str:

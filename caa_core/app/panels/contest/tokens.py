@@ -8,9 +8,10 @@ import gradio as gr
 
 from caa_core.app.panels.common import Updates, json_download
 from caa_core.app.panels.contest.chosen import Chosen
-from caa_core.app.panels.contest.form import VoicesForm
+from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.conversation import Conversation, Exchange, turns
-from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.experiment import Plain
+from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -38,7 +39,7 @@ class TokensChoice:
     system: str
 
 
-class TokenByToken(Experiment[TokensChoice]):
+class TokenByToken(OfVoices[TokensChoice]):
     """The section: reads what the columns have written, whenever they have."""
 
     name = PANEL
@@ -47,12 +48,14 @@ class TokenByToken(Experiment[TokensChoice]):
         self.voices, self.column = voices, conversation.marked_column
         with gr.Accordion("Token by token: where the voice changes", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
-            status = gr.Markdown(visible=False)  # it is read in a moment, and what was read before is seen meanwhile
-            self.text = gr.HTML(NOTHING, elem_id=f"{PANEL}-text", container=True)
-            self.lines = figure("Alignment with each voice", f"{PANEL}-lines")
-            self.data = gr.DownloadButton("Data (JSON)", interactive=False, size="sm", scale=0, elem_id=f"{PANEL}-data")
+            status = gr.Markdown(elem_id=f"{PANEL}-status")
+            with gr.Column() as results:
+                self.text = gr.HTML(NOTHING, elem_id=f"{PANEL}-text", container=True)
+                with gr.Column(visible=False) as self.drawing:
+                    self.lines = figure("Alignment with each voice", f"{PANEL}-lines")
+                    self.data = gr.DownloadButton("Data (JSON)", size="sm", scale=0, elem_id=f"{PANEL}-data")
         form = {"exchanges": conversation.exchanges, "system": voices.settings["system"], **voices.parts}
-        super().__init__(page, form, [], None, status, [self.text, self.lines, self.data])
+        super().__init__(page, form, [], None, status, [results, self.text, self.drawing, self.lines, self.data])
         for written in conversation.began:
             self.starts_by(written.success, self.run)
 
@@ -62,6 +65,16 @@ class TokenByToken(Experiment[TokensChoice]):
             yield from super().updates(session, form)
         else:
             yield {self.text: NOTHING}
+
+    def waiting(self) -> Updates:
+        return {self.status: ""}  # it is read in a moment, and what was read before is seen meanwhile
+
+    def how_far(self, progress: Progress) -> str:
+        return ""
+
+    def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
+        asked = form["exchanges"][-1].question if form["exchanges"] else ""
+        return {"answer to": asked, **super().settings(session, form)}
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> TokensChoice:
         return TokensChoice(Chosen.of(form), form["exchanges"], form["system"] or "")
@@ -90,6 +103,7 @@ class TokenByToken(Experiment[TokensChoice]):
         shown = markup.coloured(found.tokens, lead, [f"{i}: {title}" for i, title in enumerate(titles, 1)], largest)
         return {
             self.text: markup.scale(largest, names) + shown,
+            self.drawing: gr.Column(visible=True),
             self.lines: voices_by_token(found),
             self.data: json_download(session, "token by token", kept),
         }

@@ -10,14 +10,15 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from caa_core.app.forms import control
+from caa_core.app.made_from import held_out_of
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
-from caa_core.app.panels.contest.form import FIRST, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
 from caa_core.app.panels.controls import at_most, file_picker, words_table
-from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.experiment import Cache, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Session
+from caa_core.app.sessions import Person, Session
 from caa_core.contest.requests import WrittenRequest
 from caa_core.contest.runs import run_written
 from caa_core.contest.voice import Voice
@@ -58,7 +59,7 @@ class WrittenChoice:
     options: Mapping[str, Any]
 
 
-class WrittenPanel(Experiment[WrittenChoice]):
+class WrittenPanel(OfVoices[WrittenChoice]):
     """The section."""
 
     name = PANEL
@@ -91,16 +92,17 @@ class WrittenPanel(Experiment[WrittenChoice]):
         voices.a.vector.input(lambda name: name if name in presets() else gr.skip(), voices.a.vector, preset, **QUIET)
 
     def _draw_result(self) -> list[Block]:
-        self.said = gr.Markdown(elem_id=f"{PANEL}-said")
-        with gr.Column(visible=False) as self.figure_box:
-            self.figure = figure("Share of answers", f"{PANEL}-figure")
-        self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
-        with gr.Accordion("The answers and their readings", open=False, visible=False) as self.answers:
-            widths: list[str | int] = ["10%", "18%", "38%", "9%", "9%", "8%", "8%"]
-            self.table = words_table(f"{PANEL}-table", READINGS, widths, max_height=420)
-        with gr.Row(visible=False) as self.row:
-            self.downloads = download_buttons(PANEL, FORMATS)
-        shown = [self.said, self.figure_box, self.figure, self.numbers, self.answers, self.table]
+        with gr.Column(visible=False) as self.results:
+            self.said = gr.Markdown(elem_id=f"{PANEL}-said")
+            with gr.Column(visible=False) as self.figure_box:
+                self.figure = figure("Share of answers", f"{PANEL}-figure")
+            self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
+            with gr.Accordion("The answers and their readings", open=False):
+                widths: list[str | int] = ["10%", "18%", "38%", "9%", "9%", "8%", "8%"]
+                self.table = words_table(f"{PANEL}-table", READINGS, widths, max_height=420)
+            with gr.Row(visible=False) as self.row:
+                self.downloads = download_buttons(PANEL, FORMATS)
+        shown = [self.results, self.said, self.figure_box, self.figure, self.numbers, self.table]
         return [*shown, self.row, *self.downloads.values()]
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> WrittenChoice:
@@ -115,14 +117,16 @@ class WrittenPanel(Experiment[WrittenChoice]):
     def work(
         self, model: SteerableModel, session: Session, asked: WrittenChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
-        a, b = yield from self.voices.voicing.asked(model, session, asked.voices)
+        a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         readers = yield from self.voices.voicing.readers(model, session, asked.voices)
         if len(readers) < 2:
             raise InputError("Choose a vector for voice B too: the answers are read along it.")
         request = WrittenRequest.parse(
             questions=asked.questions,
             directions=[voice.direction for voice in readers],
-            held_out=[given or _own(voice) for given, voice in zip(asked.held_out, readers, strict=True)],
+            held_out=[
+                given or _own(session.person, voice) for given, voice in zip(asked.held_out, readers, strict=True)
+            ],
             **asked.options,
         )
         return (yield from run_written(model, request, a, b, known))
@@ -141,11 +145,11 @@ class WrittenPanel(Experiment[WrittenChoice]):
             for answer in one.answers
         ]
         return {
+            self.results: gr.Column(visible=True),
             self.said: _words(found),
             self.figure_box: gr.Column(visible=drawn is not None),
             self.figure: drawn,
             self.numbers: _numbers(found),
-            self.answers: gr.Accordion(visible=True),
             self.table: rows,
         }
 
@@ -195,9 +199,11 @@ def questions_of(preset: str | None, file: str | None, limit: Any) -> tuple[str,
     return questions
 
 
-def _own(voice: Voice) -> Preset:
-    """The preset whose held-out answers are this voice's."""
-    found = preset_behind(voice.vector.provenance.dataset_sha256) if voice.vector else None
+def _own(person: Person, voice: Voice) -> Preset | Dataset:
+    """The preset whose held-out answers are this voice's, or what was held out when its vector was made."""
+    found: Preset | Dataset | None = None
+    if voice.vector:
+        found = preset_behind(voice.vector.provenance.dataset_sha256) or held_out_of(person, voice.vector)
     if not found:
         raise InputError(
             f"Reading the voice '{voice.name}' takes held-out answers: give them under More settings, as "

@@ -31,10 +31,11 @@ class CostPanel(Experiment[tuple[str, int]]):
     def __init__(self, page: Page, voice: VoiceControls, starters: list[gr.Button], stop: gr.Button, said: gr.Markdown):
         """starters: the button that measures, and another one that waits meanwhile."""
         gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
-        self.figure = figure("Cost by multiplier", "views-costs")
-        self.data = gr.DownloadButton("Cost (JSON)", size="sm", interactive=False, elem_id="views-costs-data")
+        with gr.Column(visible=False) as self.results:
+            self.figure = figure("Cost by multiplier", "views-costs")
+            self.data = gr.DownloadButton("Cost (JSON)", size="sm", elem_id="views-costs-data")
         form = {"vector": voice.vector, "layer": voice.layer}
-        super().__init__(page, form, starters, stop, said, [self.figure, self.data])
+        super().__init__(page, form, starters, stop, said, [self.results, self.figure, self.data])
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> tuple[str, int]:
         return form["vector"], whole(form["layer"], "The layer")
@@ -52,6 +53,7 @@ class CostPanel(Experiment[tuple[str, int]]):
         found = TextCosts.of(kept)
         return {
             self.status: f"**{plain(kept['vector'])}**: {found}",
+            self.results: gr.Column(visible=True),
             self.figure: costs_by_multiplier(found),
             self.data: json_download(session, "cost", kept),
         }

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.forms import control
-from caa_core.app.made_from import pairs_of
+from caa_core.app.made_from import held_out_of, pairs_of, unlike
 from caa_core.app.panels.common import (
+    LATEST,
     QUIET,
     Updates,
     download_buttons,
@@ -17,7 +18,6 @@ from caa_core.app.panels.common import (
     misfits,
     plain,
     report_downloads,
-    vector_choices,
     vector_picker,
 )
 from caa_core.app.panels.controls import (
@@ -53,6 +53,8 @@ from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, rep
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 FIRST = "joy"
+# In place of a preset: the items that were held out when the vector was made.
+OWN = "the vector's own held-out pairs"
 MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST}
 VERDICTS = (
     "An effect on this model, with the vector",
@@ -70,8 +72,9 @@ ABOUT = (
     "It is judged where the other half of the items chose, beside vectors that should do nothing and choose as it does."
 )
 MAPS_INFO = (
-    "Effect: change against the unsteered model, over both letter orders where items have letters. As asked: in the "
-    "order given, letter and all. Cost: how far the distribution moves. Click a cell to steer with it."
+    "Effect: change against the unsteered model, over both letter orders where items have letters; pale where its "
+    "interval holds 0. As asked: in the order given, letter and all. Cost: how far the distribution moves. All maps of "
+    "one measure have one scale. Click a cell to steer with it."
 )
 TO_STEER = """() => {
   const tabs = [...document.querySelectorAll('[data-tab-id="steer"]')];
@@ -88,7 +91,7 @@ class EvaluationForm:
         self.vector = vector_picker("Steering vector", FIRST, "measure-vector")
         with gr.Row():
             self.preset = gr.Dropdown(
-                list(presets()), value=FIRST, label="Held-out items of", elem_id="measure-preset", min_width=140
+                [*presets(), OWN], value=FIRST, label="Held-out items of", elem_id="measure-preset", min_width=140
             )
             self.questions = as_questions("measure-questions")
         self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
@@ -110,10 +113,11 @@ class EvaluationForm:
 
 @dataclass(frozen=True)
 class EvaluationChoice:
-    """A vector by its name, and what is asked of it."""
+    """A vector by its name, what is asked of it, and what is to be said of the items."""
 
     vector: str
     request: EvaluationRequest
+    note: str
 
 
 class EvaluationPanel(Experiment[EvaluationChoice]):
@@ -121,7 +125,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
 
     name = EVALUATION
     cache = Cache("measure-known", most=2)  # readings and controls, which are trimmed in themselves
-    refills = True
+    aside = ("map",)
     after_error = "It ended early; what had been measured is kept."
     unreadable = "The measurement that was kept cannot be read."
 
@@ -152,7 +156,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                         self.downloads = download_buttons("measure", formats)
                         for format in ("PNG", "SVG"):
                             save_button("measure-map", "measure", format, f"Figure ({format})", 90)
-                    PaperFigures(page, self.at_layer)
+                    figures = PaperFigures(page, self.at_layer)
                 clicked = gr.HTML("", js_on_load=ON_CLICK.format(elem_id="measure-map"), elem_id="measure-click")
         with gr.Accordion("All cells in numbers", open=False, visible=False, elem_id="measure-cells") as self.details:
             self.table = numbers_table("measure-table")
@@ -163,6 +167,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         super().__init__(page, asked, [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _map(kept["found"], map_of)})
         self._tell_kind(form, kind)
+        figures.follows(self)
         for picked in (
             clicked.select(self.pick, None, [*page.steer], **QUIET),
             go.click(self.choose, [self.at_layer, self.at_multiplier], [*page.steer], **QUIET),
@@ -170,15 +175,16 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             picked.success(None, js=TO_STEER)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> EvaluationChoice:
-        items = items_of(form["path"], _named(form["preset"], form["questions"]), form["columns"], form["limit"])
-        return EvaluationChoice(form["vector"], EvaluationRequest.parse(data=items, **EvaluationRequest.chosen(form)))
+        items = _items(session, form)
+        request = EvaluationRequest.parse(data=items, **EvaluationRequest.chosen(form))
+        return EvaluationChoice(form["vector"], request, _note(session, form, items))
 
     def work(
         self, model: SteerableModel, session: Session, asked: EvaluationChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         keep_items(session.person, asked.request.data)
-        numbers, notes = _numbers(known), misfits(model, vector)
+        numbers, notes = _numbers(known), [*filter(None, [asked.note]), *misfits(model, vector)]
 
         def packed(found: Evaluation) -> Plain:
             return {"notes": notes, "found": found.summary()}
@@ -200,8 +206,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.results: gr.Column(visible=True),
             self.details: gr.Accordion(visible=True),
             self.hint: gr.Markdown(visible=False),
-            self.verdict: _in_words(found, kept.get("notes") or kept["asked"].get("notes") or []),
-            self.map: _map(found, form.get("map", "Effect")),
+            self.verdict: _in_words(found, kept.get("notes") or form.get("notes") or []),
+            self.map: _map(found, form.get("map") or "Effect"),
             self.at_layer: gr.Dropdown(there[0], value=chosen[0]),
             self.at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
             self.table: gr.Dataframe(rows, headers=headers),
@@ -218,10 +224,6 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         wanted = len(found["settings"]["layers"]) * len(run.asked.request.multipliers)
         done = f"{there} of {wanted} cells."
         return f"Stopped with {done} Measure again to go on from there." if stopped else f"Measured {done}"
-
-    def refill(self, session: Session, kept: Plain) -> Updates:
-        picker = gr.Dropdown(vector_choices(session), value=kept["asked"]["vector"])
-        return {**super().refill(session, kept), self.vector: picker}
 
     @guarded
     def pick(self, request: gr.Request, event: gr.SelectData) -> list:
@@ -248,21 +250,35 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     def _tell_kind(self, form: EvaluationForm, kind: gr.Markdown) -> None:
         """Say what the items are, whenever others are chosen; they follow the vector."""
 
-        @guarded
-        def look(path: str | None, name: str | None, as_questions: bool, columns: str) -> str:
-            return _kind(items_of(path, _named(name, as_questions), columns), self.studio)
+        source = [form.vector, form.path, form.preset, form.questions, form.columns]
+
+        def said(session: Session, vector: str, path: str | None, *values: Any) -> str:
+            held = dict(zip(("vector", "path", "preset", "questions", "columns"), (vector, path, *values), strict=True))
+            try:
+                items = _items(session, {**held, "limit": 0})
+            except InputError as error:  # it takes the place of what was said of the items before
+                return f"**That cannot be measured on.** {plain(str(error))}"
+            note = _note(session, held, items)
+            return f"{_kind(items, self.studio)}\n\n{f'**Note.** {note}' if note else ''}"
 
         @guarded
-        def follow_vector(name: str, path: str | None, as_questions: bool) -> tuple[Any, Any]:
-            if path or name not in presets():
-                return gr.skip(), gr.skip()
-            return name, _kind(find_test_pairs(_named(name, as_questions)), self.studio)
+        def look(request: gr.Request, *values: Any) -> str:
+            return said(self.page.session(request), *values)
 
-        source = [form.path, form.preset, form.questions, form.columns]
+        @guarded
+        def follow_vector(request: gr.Request, *values: Any) -> Updates:
+            """A preset brings its items, a vector of one's own those that were held out when it was made."""
+            session, (name, path, preset, *others) = self.page.session(request), values
+            own = session.vectors.get(name)
+            if not path and name in presets():
+                preset = name
+            elif not path and own and held_out_of(session.person, own):
+                preset = OWN
+            return {form.preset: preset, kind: said(session, name, path, preset, *others)}
+
         gr.on([form.preset.input, form.questions.input, form.columns.submit], look, source, kind, **QUIET)
-        # A file that could not be read leaves its place to the next one.
-        form.path.change(look, source, kind, **QUIET).failure(lambda: None, None, form.path, **QUIET)
-        form.vector.input(follow_vector, [form.vector, form.path, form.questions], [form.preset, kind], **QUIET)
+        form.path.change(look, source, kind, **LATEST)
+        form.vector.input(follow_vector, source, [form.preset, kind], **LATEST)
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -279,6 +295,27 @@ def items_of(path: str | None, preset: str, columns: str = "", limit: Any = 0) -
     data = data.first(whole(limit, "The number of items"))
     PAIRS.check(len(data.pairs))
     return data
+
+
+def _items(session: Session, form: Mapping[str, Any]) -> Dataset:
+    """What is measured on. Raises InputError for what cannot be."""
+    if form["path"] or form["preset"] != OWN:
+        return items_of(form["path"], _named(form["preset"], form["questions"]), form["columns"], form["limit"])
+    own = session.vectors.get(form["vector"])
+    items = held_out_of(session.person, own) if own else find_test_pairs(form["vector"])
+    if not items:
+        raise InputError(
+            f"Nothing was held out when {form['vector']} was made: choose a preset's items, or bring a file."
+        )
+    if form["questions"] and not items.is_lettered:
+        items = items.as_questions()
+    return items.first(whole(form["limit"], "The number of items"))
+
+
+def _note(session: Session, form: Mapping[str, Any], items: Dataset) -> str:
+    """What is to be said of items beside this vector, as Markdown."""
+    of_preset = "" if form["path"] or form["preset"] == OWN else form["preset"] or ""
+    return plain(unlike(session.person, form["vector"], of_preset, items))
 
 
 def _named(preset: str | None, as_questions: bool) -> str:

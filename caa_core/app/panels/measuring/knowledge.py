@@ -49,10 +49,12 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
                 multipliers = control(KnowledgeRequest, "multipliers", elem_id="capability-multipliers")
                 buttons = run_buttons("Check", "capability-run", "capability-stop")
         self.said = gr.Markdown(elem_id="capability-said")
-        self.figure = figure("Right answers by multiplier", "capability-figure")
-        self.data = gr.DownloadButton("Data (JSON)", size="sm", interactive=False, elem_id="capability-data")
+        with gr.Column(visible=False) as self.results:
+            self.figure = figure("Right answers by multiplier", "capability-figure")
+            self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="capability-data")
         asked = {"vector": vector, "layer": layer, "positions": positions, "multipliers": multipliers, "file": upload}
-        super().__init__(page, asked, [buttons.start], buttons.stop, self.said, [self.figure, self.data])
+        shown = [self.results, self.figure, self.data]
+        super().__init__(page, asked, [buttons.start], buttons.stop, self.said, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> KnowledgeChoice:
         test = read_pairs(Path(form["file"])) if form["file"] else questions()
@@ -70,6 +72,7 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
         found = Knowledge.of(kept)
         return {
             self.said: _in_words(found),
+            self.results: gr.Column(visible=True),
             self.figure: capability_by_multiplier(found),
             self.data: json_download(session, f"capability {found.vector}", kept),
         }

@@ -17,6 +17,12 @@ def keep_items(person: Person, items: Dataset) -> None:
     person.remember(ITEMS, asdict(items))
 
 
+def name_of_latest(person: Person) -> str:
+    """What was measured last, in words."""
+    kept, items = (person.results.get(name) or {} for name in (EVALUATION, ITEMS))
+    return f"{(kept.get('asked') or {}).get('vector')} on {items.get('name')}" if kept else "nothing"
+
+
 def measured(person: Person) -> tuple[dict[str, Any], Dataset]:
     """What was asked of the last measurement, and its items. Raises InputError where there is none."""
     kept, items = (person.results.get(name) for name in (EVALUATION, ITEMS))

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.forms import control
+from caa_core.app.made_from import held_out_of
 from caa_core.app.panels.common import (
     QUIET,
     Updates,
@@ -18,19 +19,19 @@ from caa_core.app.panels.common import (
     misfits,
     plain,
     recommended,
-    vector_choices,
     vector_picker,
 )
 from caa_core.app.panels.contest.written import questions_of
 from caa_core.app.panels.controls import at_most, file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.measuring.scoring import ANSWERS, AnswerFiles, BlindScoring, JudgePanel, Scored, unscored
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
-from caa_core.data.presets import find_test_pairs, preset_behind, presets
+from caa_core.data.presets import find_test_pairs, presets
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.answer_reader import held_out
 from caa_core.measuring.open_questions import OpenQuestions, answer
@@ -91,7 +92,6 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
     """The tab."""
 
     name = ANSWERS
-    refills = True
     after_error = "It ended early; what had been written is kept."
     unreadable = "The answers that were kept cannot be read."
 
@@ -141,7 +141,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
-        read_by = asked.held_out or preset_behind(vector.provenance.dataset_sha256)
+        read_by = asked.held_out or held_out_of(session.person, vector)
         before = session.person.results.get(self.name)
         earlier = OpenQuestions.of(before["found"]) if before else None
         notes = misfits(model, vector)
@@ -180,11 +180,9 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         there = f"{len(Scored.of(run.found).found.questions)} of {len(run.asked.request.questions)}"
         return f"Stopped after {there} questions. Write again to go on from there."
 
-    def refill(self, session: Session, kept: Plain) -> Updates:
+    def asked(self, kept: Plain) -> MadeWith | None:
         # Earlier versions kept what was asked without names.
-        asked = kept.get("asked") or dict(zip(self.form, kept["form"], strict=True))
-        picker = gr.Dropdown(vector_choices(session), value=asked["vector"])
-        return {**super().refill(session, {"asked": asked}), self.vector: picker}
+        return super().asked(kept) or (dict(zip(self.form, kept["form"], strict=True)) if "form" in kept else None)
 
     @guarded
     def choose(self, request: gr.Request, name: str) -> list:

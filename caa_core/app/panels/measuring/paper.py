@@ -11,7 +11,8 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
 from caa_core.app.panels.controls import TABLES, as_questions, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
-from caa_core.app.panels.measuring.latest import measured
+from caa_core.app.panels.made_with import MadeWith
+from caa_core.app.panels.measuring.latest import measured, name_of_latest
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -121,12 +122,19 @@ class PaperPanel(Experiment[BehavioursChoice]):
         section = [self.which, self.said, self.table, self.drawing, self.figure, self.text]
         shown = [self.results, self.hint, *self.downloads.values(), *section]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
-        self.shown_by(self.which, section, lambda _, kept, title: self._section(Replication.unpack(kept), title))
+        self.shown_by(self.which, section, lambda _, kept, title: self._section(_found(kept), title))
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> BehavioursChoice:
         request = PaperRequest.parse(**PaperRequest.chosen(form), seed=0 if form["drawn"] else None)
         last = measured(session.person) if form["mine"] else None
         return BehavioursChoice(_behaviours(form, last), request, last)
+
+    def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
+        latest = {"measured": name_of_latest(session.person)} if form["mine"] else {}
+        return {**latest, **super().settings(session, form)}
+
+    def asked(self, kept: Plain) -> MadeWith | None:
+        return super().asked(kept) if "found" in kept else None
 
     def work(
         self, model: SteerableModel, session: Session, asked: BehavioursChoice, known: dict[str, Any]
@@ -136,21 +144,24 @@ class PaperPanel(Experiment[BehavioursChoice]):
             evaluation, items = asked.last
             vector = yield from self.studio.vector(model, session, evaluation["vector"])
             behaviours[-1] = as_behaviour(behaviours[-1].name, vector, items, behaviours[-1].instructions)
-        found = yield from showing(replicate(model, behaviours, asked.request, known), Replication.pack)
-        return found.pack()
+
+        def packed(found: Replication) -> Plain:
+            return {"found": found.pack()}
+
+        return packed((yield from showing(replicate(model, behaviours, asked.request, known), packed)))
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
-        section = self._section(Replication.unpack(kept), None)
+        section = self._section(_found(kept), None)
         return {self.results: gr.Column(visible=True), self.hint: gr.Markdown(visible=False), **section}
 
     def files(self, session: Session, kept: Plain) -> Updates:
-        return report_downloads(self.downloads, session, report_of(Replication.unpack(kept)))
+        return report_downloads(self.downloads, session, report_of(_found(kept)))
 
     def ended(self, run: Run[BehavioursChoice], stopped: bool) -> str:
         wanted = len(run.asked.behaviours)
         if not stopped:
             return f"Measured {wanted} behaviours."
-        there = f"{len(Replication.unpack(run.found).findings) if run.found else 0} of {wanted}"
+        there = f"{len(_found(run.found).findings) if run.found else 0} of {wanted}"
         return f"Stopped with {there} behaviours. Measure all again to go on from there."
 
     def _section(self, found: Replication, title: str | None) -> Updates:
@@ -171,6 +182,11 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     PaperPanel(page)
     return Tab()
+
+
+def _found(kept: Plain) -> Replication:
+    """What was found; earlier versions kept nothing else."""
+    return Replication.unpack(kept.get("found", kept))
 
 
 def _table(part: Section) -> gr.Dataframe:

@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.panels.common import Updates, json_download, plain
+from caa_core.app.panels.common import QUIET, Updates, json_download, plain
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
-from caa_core.app.panels.measuring.latest import measured
+from caa_core.app.panels.made_with import MadeWith
+from caa_core.app.panels.measuring.latest import measured, name_of_latest
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -70,8 +71,13 @@ class PaperFigures(Experiment[FigureChoice]):
             with gr.Row():
                 self.data = gr.DownloadButton("Data (JSON)", size="sm", min_width=120, scale=0, elem_id="paper-data")
         form = {"figure": self.which, "layer": layer, "positive": positive, "negative": negative}
-        shown = [self.which, self.stop, self.place, self.said, self.drawing, self.figure, self.text, self.data]
+        shown = [self.place, self.which, self.stop, self.said, self.drawing, self.figure, self.text, self.data]
         super().__init__(page, form, [], self.stop, status, shown, start=self.which.input)
+
+    def follows(self, evaluation: Experiment[Any]) -> None:
+        """Say whether the figure is of what has been measured, whenever something has."""
+        for began in evaluation.began:
+            began.then(self.page.looks(self.look), [*self.form.values()], self.made, queue=False, **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> FigureChoice:
         if form["figure"] not in FIGURES:
@@ -85,6 +91,9 @@ class PaperFigures(Experiment[FigureChoice]):
         )
         told = _instructions(asked, form["positive"], form["negative"])
         return FigureChoice(form["figure"], asked["vector"], items, told, request)
+
+    def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
+        return {"measured": name_of_latest(session.person), **super().settings(session, form)}
 
     def work(
         self, model: SteerableModel, session: Session, asked: FigureChoice, known: dict[str, Any]
@@ -114,7 +123,7 @@ class PaperFigures(Experiment[FigureChoice]):
         return "Stopped." if stopped else ""
 
     def waiting(self) -> Updates:
-        return {**super().waiting(), self.stop: gr.Button(visible=True)}
+        return {**super().waiting(), self.stop: gr.Button(visible=True, interactive=True)}
 
     def free(self) -> Updates:
         return {self.stop: gr.update(visible=False)}

@@ -12,7 +12,6 @@ from caa_core.app.panels.common import (
     QUIET,
     Updates,
     bar,
-    busy,
     download_buttons,
     guarded,
     markdown_table,
@@ -250,6 +249,7 @@ class JudgePanel(Experiment[Judging]):
     """A model that scores the answers; what it says is kept beside them, and shown again with them."""
 
     name = "open-judge"
+    says_settings = False  # what was asked stands with the scores
     after_error = "It ended early; what had been scored is kept."
 
     def __init__(self, page: Page, files: AnswerFiles, behaviour: str):
@@ -301,7 +301,7 @@ class JudgePanel(Experiment[Judging]):
         return self.files_shown.show(session, Scored.of(kept))
 
     def waiting(self) -> Updates:
-        return {self.status: "Asking ...", **busy(*self.starters)}
+        return {self.status: "Asking ...", **self.at_work()}
 
     def how_far(self, progress: Progress) -> str:
         return bar(progress)

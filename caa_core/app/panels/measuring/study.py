@@ -82,7 +82,6 @@ class StudyPanel(Experiment[StudyRequest]):
 
     name = "study"
     cache = Cache("study-known", most=1000)
-    refills = True
     after_error = "It ended early; what had been measured is kept."
     unreadable = "The study that was kept cannot be read."
 
@@ -155,7 +154,10 @@ class StudyPanel(Experiment[StudyRequest]):
 
         @guarded
         def look(*values: Any) -> str:
-            return _size(self.studio, _asked(dict(zip(self.form, values, strict=True))))
+            try:
+                return _size(self.studio, _asked(dict(zip(self.form, values, strict=True))))
+            except InputError as error:  # it takes the place of what was said before
+                return f"**That cannot be compared.** {plain(str(error))}"
 
         @guarded
         def follow(name: str) -> str:
@@ -166,8 +168,7 @@ class StudyPanel(Experiment[StudyRequest]):
         typed = [form.layers.blur, form.multipliers.blur, form.columns.submit]
         gr.on([*chosen, *counts, *typed], look, parts, size, **QUIET)
         for upload in (form.pairs, form.items):
-            # A file that could not be read leaves its place to the next one.
-            upload.change(look, parts, size, **QUIET).failure(lambda: None, None, upload, **QUIET)
+            upload.change(look, parts, size, **QUIET)
         form.preset.input(follow, form.preset, form.layers, **QUIET).then(look, parts, size, **QUIET)
 
 
