@@ -13,7 +13,7 @@ WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics test
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test soak lint screenshot bench presets docs clean
+.PHONY: run test soak attack lint screenshot bench presets docs clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -26,9 +26,14 @@ soak: $(VENV)/.test-ready
 	CAA_FULL=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(WHOLE)
 	CAA_FUZZ_CASES=12000 \
 	CAA_LOAD_CLIENTS=30 CAA_LOAD_SECONDS=300 CAA_LOAD_DTYPES=default CAA_LOAD_MODEL=smollm2-135m \
-	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_MODEL=smollm2-135m \
+	CAA_LOAD_REPORT=$(LOAD_REPORT) CAA_SOAK_JOBS=500 CAA_SOAK_VISITORS=50 CAA_SOAK_MODEL=smollm2-135m \
+	CAA_ATTACK=10 CAA_ATTACK_MODEL=smollm2-135m \
 		$(VENV)/bin/python -m pytest -s tests/soak
 	$(VENV)/bin/python -m benchmarks.nulls
+
+# What a stranger does to an app that is open to all, in full; `make soak` does it too.
+attack: $(VENV)/.test-ready
+	CAA_ATTACK=10 CAA_ATTACK_MODEL=smollm2-135m $(VENV)/bin/python -m pytest -s tests/soak/test_attack.py
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .

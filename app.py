@@ -7,12 +7,14 @@ import signal
 import sys
 import tempfile
 import threading
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from caa_core.app import endpoints, guards, logs
+from caa_core.app import endpoints, files, guards, logs, traffic
 from caa_core.app.library import Library
 from caa_core.app.panels import generate, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
@@ -24,6 +26,7 @@ from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
 from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.machine import trim
 
 TITLE = "CAA Studio"
 INTRO = (
@@ -59,9 +62,9 @@ LISTEN = """() => {
 }"""
 # A page asks whether somebody has loaded another model.
 SECONDS_BETWEEN_LOOKS = 5
-# Handlers wait in threads for the one that runs the model; Stop must always get one.
-THREADS = 200
-SECONDS_BETWEEN_SWEEPS = 30
+SECONDS_BETWEEN_SWEEPS = 5
+# In sweeps: so often files go, and memory that was freed is given back.
+BETWEEN_CLEANINGS = 6
 # What gradio needs to send the last word of a job that has ended.
 SECONDS_TO_SEND = 1
 # gradio puts each selector under its own, by its commas.
@@ -120,7 +123,7 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
 
 def build(studio: Studio) -> gr.Blocks:
     """The whole page around one studio."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, IDLE.value)) as blocks:
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(visible=False, elem_id="started-anew") as anew:
             gr.Markdown(STARTED_ANEW)
             reload = gr.Button("Reload", size="sm", min_width=90, scale=0, elem_id="started-anew-reload")
@@ -173,15 +176,15 @@ def main() -> None:
     logs.setup()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to lose yet
     # A folder of its own: what people upload and make is nobody else's on this machine, and goes with the app.
-    files = tempfile.mkdtemp(prefix="caa-")
-    os.environ["GRADIO_TEMP_DIR"] = files
+    folder = tempfile.mkdtemp(prefix="caa-")
+    os.environ["GRADIO_TEMP_DIR"] = folder
     try:
         library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
         serve(Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL), library=library))
     except InputError as error:
         sys.exit(str(error))
     finally:
-        shutil.rmtree(files, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.flush()
     # Threads of the libraries that still wait for work would make the interpreter's own end a crash.
     os._exit(0)
@@ -195,14 +198,35 @@ def launch(studio: Studio) -> gr.Blocks:
         theme=THEME,
         css=CSS,
         footer_links=["api"],
-        max_threads=THREADS,
+        # Handlers wait in threads for the one that runs the model; Stop must always get one.
+        max_threads=traffic.threads(),
         max_file_size=f"{UPLOAD_MB.value}mb",
         run_history=False,  # it would ask the hub for whoever asks, with the owner's token
         enable_monitoring=False,
-        app_kwargs=guards.settings(studio),
+        app_kwargs={**guards.settings(studio), "middleware": [Middleware(traffic.Traffic, studio=studio)]},
         prevent_thread_lock=True,
     )
+    page.app.state_holder = traffic.States(page)
+    traffic.take_turns(page._queue)
     return page
+
+
+def sweep(studio: Studio, page: gr.Blocks) -> None:
+    """Free what is kept of pages to which nobody is expected to come back, and end jobs for which nobody waits."""
+    states = page.app.state_holder
+    assert isinstance(states, traffic.States)
+    for closed in studio.sessions.sweep():
+        states.forget(closed)
+    states.forget_unknown(studio.sessions)
+
+
+def clean(page: gr.Blocks) -> None:
+    """Delete files by their age, and give back memory that was freed."""
+    kept = {path for part in page.blocks.values() for path in getattr(part, "keep_in_cache", ())}
+    gone = files.sweep(Path(page.app.uploaded_file_dir), IDLE.value, kept)
+    for noted in page.temp_file_sets:
+        noted.difference_update(gone)
+    trim()
 
 
 def serve(studio: Studio) -> None:
@@ -212,9 +236,12 @@ def serve(studio: Studio) -> None:
         signal.signal(number, lambda *_: told.set())
     page = launch(studio)
     log.info("serving", extra={"model": studio.model.name, "public": is_public()})
-    while not told.wait(SECONDS_BETWEEN_SWEEPS):
-        for closed in studio.sessions.sweep():
-            page.state_holder.delete_state(closed)
+    for turn in count():
+        if told.wait(SECONDS_BETWEEN_SWEEPS):
+            break
+        sweep(studio, page)
+        if turn % BETWEEN_CLEANINGS == 0:
+            clean(page)
     log.info("ending", extra={"jobs": len(studio.sessions.running()), "seconds": STOP.value})
     stopped = studio.finish(STOP.value)
     told.clear()

@@ -5,6 +5,7 @@ environment variable that overrides both. What keeps a reader of hostile files s
 is not a matter of taste and stands beside that reader.
 """
 
+import hashlib
 import hmac
 import os
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ def owner_key() -> str:
 
 def check_owner(key: str) -> None:
     """Raises InputError on a public app for everybody who does not have its owner's key."""
-    if is_public() and not (owner_key() and hmac.compare_digest(key.encode("utf-8", "replace"), owner_key().encode())):
+    given, right = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (key, owner_key()))
+    # Digests, since how long the comparison of texts takes tells how long they are.
+    if is_public() and not (owner_key() and hmac.compare_digest(given, right)):
         raise InputError("This app is open to strangers: only its owner may load another model.")
 
 
@@ -57,17 +60,25 @@ class Limit:
             raise InputError(f"{count:,} {self.what} are too many; this app takes {self.value:,} at most.")
 
 
+# In seconds: longer than anybody waits, so without limit.
+YEAR = 31_536_000
+
 PAIRS = Limit("CAA_MAX_PAIRS", "contrast pairs at once", 100_000, 2_000)
 TOKENS = Limit("CAA_MAX_TOKENS", "new tokens in an answer", 2_048, 512)
 PROMPT = Limit("CAA_MAX_PROMPT", "characters in a prompt", 1_000_000, 20_000)
 ROWS = Limit("CAA_MAX_ROWS", "records in a file", 100_000, 20_000)
 FILE_MB = Limit("CAA_MAX_FILE_MB", "MB in a file of pairs", 20, 10)
 UPLOAD_MB = Limit("CAA_MAX_UPLOAD_MB", "MB in any file that is uploaded", 200, 50)
+UPLOADS_MB = Limit("CAA_MAX_UPLOADS_MB", "MB of uploads at once, of which one address may have half", 20_000, 2_000)
 BODY_MB = Limit("CAA_MAX_BODY_MB", "MB in a request that is no upload", 50, 5)
 SESSIONS = Limit("CAA_MAX_SESSIONS", "sessions that are kept", 1_000, 200)
 VECTORS = Limit("CAA_MAX_VECTORS", "vectors in one session", 1_000, 50)
+KEPT_MB = Limit("CAA_MAX_KEPT_MB", "MB of memory for what one person has made", 20_000, 200)
+ALL_KEPT_MB = Limit("CAA_MAX_ALL_KEPT_MB", "MB of memory for what all have made", 100_000, 2_000)
 JOBS = Limit("CAA_MAX_JOBS", "jobs at once in one session", 50, 20)
 PLACES = Limit("CAA_MAX_ALL_JOBS", "jobs at once in the app, of which one address may have half", 160, 80)
+GRACE_JOB = Limit("CAA_GRACE_JOB", "seconds that a job goes on when nobody listens to it", YEAR, 60)
+LONGEST = Limit("CAA_MAX_JOB_SECONDS", "seconds that a job may run", YEAR, 3_600)
 PROXIES = Limit("CAA_PROXIES", "proxies before the app, whose word on who asks is taken", 0, 0)
 ADDITIONS = Limit("CAA_MAX_ADDITIONS", "vectors added at once", 100, 20)
 GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)

@@ -116,6 +116,18 @@ class Waiting(Progress):
         return f"Waiting for the model: {self.total} before you, about {max(self.seconds_left, 1):.0f} s"
 
 
+@dataclass
+class Queued(Waiting):
+    """Nothing was done yet: `total` others are at work that take as much memory, and there is room for no more."""
+
+    @classmethod
+    def behind(cls, jobs: int, seconds: float = 0.0) -> "Queued":
+        return cls(jobs, "before you", seconds)
+
+    def __str__(self) -> str:
+        return f"Waiting for memory: {self.total} measurements are at work, for which there is room"
+
+
 # Whoever wants to know how far something has come: gets sentences, and `Progress` where there is a measure.
 Say = Callable[[str | Progress], None]
 

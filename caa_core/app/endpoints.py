@@ -11,10 +11,11 @@ from gradio.blocks import Block
 from caa_core.app.forms import argument
 from caa_core.app.guards import visitor
 from caa_core.app.made_from import keep_pairs, pairs_of
-from caa_core.app.panels.common import check_fit, check_request, guarded
+from caa_core.app.panels.common import check_fit, check_request, guarded, is_wanted
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
+from caa_core.app.traffic import CALLS, calls_at_once
 from caa_core.app.worker import Job
 from caa_core.contest.requests import ContestRequest, SurfaceRequest
 from caa_core.contest.runs import run, run_surface
@@ -48,10 +49,10 @@ def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -
     """The result of a job that ends when its client leaves, with None for numbers that are none; `say` is gradio's, for
     the client's status.
     """
-    for event in session.follow(f"call-{id(job)}", job):
+    for event in session.follow(f"call-{id(job)}", job, wanted=is_wanted()):
         if say and isinstance(event, Progress):
             say(event.fraction, desc=str(event))
-    if job.stopped:
+    if job.stopped or not job.over:
         raise InputError("The call was stopped: its client left, or the app is being ended.")
     return finite(job.result)
 
@@ -91,7 +92,7 @@ class Endpoints:
         PAIRS.check(len(asked.pairs.pairs))
         session = visitor(self.studio, request)
         how = layers, asked.name, asked.read, asked.method
-        job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session)
+        job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session, heavy=True)
         vector = _finish(session, job, progress)
         kept = session.vectors[session.keep(vector)]
         keep_pairs(session.person, asked.pairs)
@@ -197,7 +198,7 @@ class Endpoints:
             found = yield from evaluate(model, replace(asked, made_from=own), steering)
             return found.summary()
 
-        return _finish(session, self.studio.run(work, session), progress)
+        return _finish(session, self.studio.run(work, session, heavy=True), progress)
 
     @guarded
     def compete(
@@ -237,7 +238,7 @@ class Endpoints:
                 found["surface"] = yield from run_surface(model, contest, a, b, grid)
             return found
 
-        return _finish(session, self.studio.run(work, session), progress)
+        return _finish(session, self.studio.run(work, session, heavy=True), progress)
 
     def _voice(self, model: SteerableModel, session: Session, asked: "_GivenVoice") -> Generator[Progress, None, Voice]:
         if not asked.steer:
@@ -285,7 +286,14 @@ def build(studio: Studio) -> None:
             ("evaluate", serve.evaluate, _evaluate_arguments(), gr.JSON(label="evaluation")),
             ("compete", serve.compete, _compete_arguments(), gr.JSON(label="contest")),
         ):
-            gr.Button().click(answer, inputs_kwargs=inputs, outputs=outputs, api_name=name)
+            gr.Button().click(
+                answer,
+                inputs_kwargs=inputs,
+                outputs=outputs,
+                api_name=name,
+                concurrency_id=CALLS,
+                concurrency_limit=calls_at_once(),
+            )
 
 
 def _text(name: str, value: str | None = "") -> gr.Textbox:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.limits import BODY_MB, PROXIES
 
-# Addresses in place of files; and of what gradio serves, all that the page has no use for.
+# Addresses in place of files; and of what gradio serves, all that neither the page nor a program has use for.
+OFFERED = (
+    "queue|upload|upload_progress|heartbeat|run|call|info|cancel|reset|startup-events|theme\\.css|app_id|openapi\\.json|"
+    "user|login_check"
+)
 CLOSED = re.compile(
-    r"/(proxy=|(file[=/]\s*|svelte/)\w+:)|^(/gradio_api)?/(deep_link|runs|run-history|monitoring|process_recording|"
-    r"component_server|custom_component|stream|dev|vibe-edit|vibe-code|undo-vibe-edit)(/|$)",
+    rf"/(proxy=|(file[=/]\s*|svelte/)\w+:)|^/gradio_api/(?!({OFFERED})(/|$)|file=)|"
+    "^/(deep_link|runs|run-history|monitoring|login|logout)(/|$)",
     re.IGNORECASE,
 )
 UPLOAD = "/gradio_api/upload"
@@ -80,32 +85,28 @@ def _refusal(scope: Scope) -> JSONResponse | None:
     # Not by comparing Origin with Host, which proxies rewrite. Programs send neither.
     if headers.get("sec-fetch-site") == "cross-site":
         return JSONResponse({"detail": "Another site may not use this app in your name."}, 403)
-    if path.rstrip("/") == UPLOAD:
-        return None  # whose size gradio counts
     length = headers.get("content-length", "")
-    if not length.isdigit():
+    if not (length.isascii() and length.isdigit()):
         return JSONResponse({"detail": "Say how long the request is."}, 411)
-    if int(length) > BODY_MB.value * 1_000_000:
+    if path.rstrip("/") != UPLOAD and int(length) > BODY_MB.value * 1_000_000:
         return JSONResponse({"detail": f"A request may have {BODY_MB.value} MB; upload what is longer."}, 413)
     return None
 
 
 def visitor(studio: Studio, request: gr.Request) -> Session:
     """The session of who asks."""
-    return studio.session(request.session_hash, _address(request))
+    peer, headers = getattr(request, "client", None), getattr(request, "headers", {})
+    return studio.session(request.session_hash, address_of(headers, peer.host if peer else ""))
 
 
-def _address(request: gr.Request) -> str:
+def address_of(headers: Mapping[str, str], peer: str) -> str:
     """Where a request comes from: its peer, or what the outermost of `PROXIES` that are trusted says of it. A Space has
     one, and what stands before its word in the header is what the visitor wrote. uvicorn has taken the last word of a
     proxy on this machine already.
     """
     proxies = PROXIES.value or bool(os.environ.get("SPACE_ID"))
-    said = request.headers.get("x-forwarded-for", "").split(",") if proxies else []
-    if proxies and len(said) >= proxies:
-        return said[-proxies].strip()
-    peer = getattr(request, "client", None)
-    return peer.host if peer else ""
+    said = headers.get("x-forwarded-for", "").split(",") if proxies else []
+    return said[-proxies].strip() if proxies and len(said) >= proxies else peer
 
 
 def settings(studio: Studio) -> dict[str, Any]:
@@ -127,6 +128,8 @@ def install_guards() -> None:
     async def take_file(self: Block, url_or_file_path: str | Path | None) -> str | None:
         if re.match(r"\s*\w+:", str(url_or_file_path)):
             raise gr.Error("This app fetches nothing; upload the file.", print_exception=False)
+        if url_or_file_path is not None and not os.path.isfile(url_or_file_path):
+            raise gr.Error("There is no such file here; upload it again.", print_exception=False)
         return await take(self, url_or_file_path)
 
     Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign]

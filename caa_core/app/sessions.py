@@ -17,26 +17,41 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
+from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
 from caa_core.app.library import Library
 from caa_core.data.presets import presets
 from caa_core.data.text import clean
 from caa_core.errors import InputError
-from caa_core.limits import GRACE, IDLE, JOBS, PLACES, SESSIONS, VECTORS
+from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, LONGEST, PLACES, SESSIONS, VECTORS
 from caa_core.reports.writing import finite
 from caa_core.vectors.vector import SteeringVector
 
+# Under which name the pairs at work are counted.
+DRAFT = "pairs"
+# People up to this cost make room for others; see `Sessions._costs`.
+CROWDED = 2
 # Who was seen so recently is here; a page asks every few seconds, one that lies in the background every minute.
 SECONDS_HERE = 90
 
 
 class Running(Protocol):
-    """A job: its events and how long it waits for them, and how to end it; `stopped` says that it was ended."""
+    """A job: its events and how long it waits for them, and how to end it; `over` says that it has ended, and `stopped`
+    that it was ended. `about` is what shows it to somebody who comes later. See `worker.Job`.
+    """
 
+    over: bool
     stopped: bool
+    about: Any
 
-    def watch(self) -> Iterator[Any]: ...
-    def stop(self) -> None: ...
+    def watch(self, *, lasting: bool = ..., wanted: Callable[[], bool] = ...) -> Iterator[Any]: ...
+    def stop(self, why: str = ...) -> None: ...
+
+
+def always() -> bool:
+    """Somebody wants it."""
+    return True
 
 
 @dataclass(eq=False)
@@ -48,6 +63,7 @@ class Person:
     draft: Any = None
     library: Library | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    holdings: Holdings = field(default_factory=Holdings)
     _folder: Path | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -64,10 +80,11 @@ class Person:
         """Put a vector into the list under a name that nothing else has, which is returned.
 
         Raises:
-            InputError: the list is full.
+            InputError: the list is full, or the memory for it.
         """
         with self._lock:
             VECTORS.check(len(self.vectors) + 1)
+            self.holdings.check(vector)
             name = self._add(vector)
         if self.library:
             self.library.keep_vector(self.vectors[name])
@@ -79,6 +96,7 @@ class Person:
         while name in self.vectors or name in presets():
             name, count = f"{first} ({count})", count + 1
         self.vectors[name] = replace(vector, name=name)
+        self.holdings.vectors[name] = size_of_vector(vector)
         return name
 
     def rename(self, name: str, new: str) -> str:
@@ -91,6 +109,7 @@ class Person:
     def delete(self, name: str) -> SteeringVector:
         """Take a vector out of the list, which is returned."""
         vector = self.vectors.pop(name)
+        self.holdings.vectors.pop(name, None)
         if self.library:
             self.library.delete_vector(name)
         return vector
@@ -102,15 +121,37 @@ class Person:
 
     def remember(self, name: str, data: Any) -> None:
         """Keep a result, plain data, under a name; the last one counts, and is the latest of all. Numbers that are none
-        are kept as None.
+        are kept as None. Without a library the oldest make room, where there is too much of them.
         """
         self.results = {**{other: kept for other, kept in self.results.items() if other != name}, name: finite(data)}
         if self.library:
             self.library.keep_result(name, self.results[name])
+        else:
+            self._make_room(name, size_of(self.results[name]))
+
+    def work_on(self, draft: Any, size: int) -> None:
+        """Keep the pairs at work, which take so many bytes."""
+        self.draft = draft
+        self._make_room(DRAFT, size)
+
+    def _make_room(self, name: str, size: int) -> None:
+        with self._lock:
+            for other in self.holdings.put(name, size):
+                self.let_go(other)
+
+    def let_go(self, name: str) -> None:
+        """Free a result, or the pairs at work, for want of room; `holdings.gone` has what was not said of it yet."""
+        self.holdings.others.pop(name, None)
+        self.holdings.gone.append(name)
+        if name == DRAFT:
+            self.draft = None
+        else:
+            self.results.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Delete a result."""
         self.results.pop(name, None)
+        self.holdings.others.pop(name, None)
         if self.library:
             self.library.delete_result(name)
 
@@ -129,7 +170,7 @@ class Person:
 
     def end(self) -> None:
         """Free what they have."""
-        self.vectors, self.results, self.draft = {}, {}, None
+        self.vectors, self.results, self.draft, self.holdings = {}, {}, None, Holdings()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -163,8 +204,11 @@ class Session:
         """As `Person.path`."""
         return self.person.path(name, ending)
 
-    def follow(self, panel: str, job: Running) -> Iterator[Any]:
-        """Events of a job that `stop(panel)` and leaving end; an older one of the same panel is stopped.
+    def follow(
+        self, panel: str, job: Running, lasting: bool = False, wanted: Callable[[], bool] = always
+    ) -> Iterator[Any]:
+        """Events of a job that `stop(panel)` ends; an older one of the same panel is stopped. Leaving ends it too,
+        unless it is `lasting`, and so does `wanted`, where it says no.
 
         Raises:
             InputError: too many jobs run already; this one is stopped.
@@ -175,16 +219,30 @@ class Session:
         except InputError:
             job.stop()
             raise
+        yield from self.listen(panel, job, lasting, wanted)
+
+    def listen(
+        self, panel: str, job: Running, lasting: bool = True, wanted: Callable[[], bool] = always
+    ) -> Iterator[Any]:
+        """Events of a job that runs already, from its last one on. As `follow`."""
         try:
-            yield from job.watch()
+            yield from job.watch(lasting=lasting, wanted=wanted)
         finally:
-            if self.jobs.get(panel) is job:
+            if (job.over or not lasting) and self.jobs.get(panel) is job:
                 del self.jobs[panel]
 
     def take(self, panel: str, job: Running) -> None:
         """Note a job as this page's. Raises InputError where it has too many."""
-        JOBS.check(len(self.jobs.keys() | {panel}))
+        JOBS.check(len(self.running.keys() | {panel}))
         self.jobs[panel] = job
+
+    @property
+    def running(self) -> dict[str, Running]:
+        """Its jobs that go on. One that nobody listened to when it ended is forgotten now."""
+        for panel, job in list(self.jobs.items()):
+            if job.over and self.jobs.get(panel) is job:
+                del self.jobs[panel]
+        return dict(self.jobs)
 
     def stop(self, panel: str) -> None:
         if job := self.jobs.get(panel):
@@ -197,12 +255,12 @@ class Session:
             job.stop()
 
     def stop_all(self) -> None:
-        for job in list(self.jobs.values()):
+        for job in self.running.values():
             job.stop()
 
     def is_over(self, now: float) -> bool:
         """Whether nobody is expected to come back to it."""
-        return now - self.seen > (GRACE if self.left else IDLE).value and not self.jobs
+        return now - self.seen > (GRACE if self.left else IDLE).value and not self.running
 
 
 class Sessions:
@@ -216,6 +274,9 @@ class Sessions:
         self._owner = Person.of(library) if library else None
         self._pages: dict[str, Session] = {}
         self._people: dict[str, Person] = {}
+        self._gone: list[str] = []  # pages that had to make room
+        self._streams: Counter[str] = Counter()
+        self._since: WeakKeyDictionary[Running, float] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
     def enter(self, page: str | None, key: Any) -> str:
@@ -250,7 +311,7 @@ class Sessions:
     def _place(self, session: Session, panel: str, job: Running) -> None:
         """Let a session have a job, where there is a place for it. Raises InputError where there is none."""
         with self._lock:
-            jobs = [(other, name) for other in self._pages.values() for name in other.jobs]
+            jobs = [(other, name) for other in self._pages.values() for name in other.running]
             taken = [other.address for other, name in jobs if other is not session or name != panel]
             if len(taken) >= PLACES.value:
                 raise InputError("This app is at work on as many things as it takes; try again in a minute.")
@@ -259,32 +320,82 @@ class Sessions:
                     "Half of what this app does at once is asked for from where you are; wait until some of it is done."
                 )
             session.take(panel, job)
+            self._since[job] = self._clock()
+
+    def listens(self, page: str, streams: int) -> None:
+        """So many more streams of a page are open, over which it hears what becomes of what it asked for."""
+        with self._lock:
+            self._streams[page] += streams
+            if session := self._pages.get(page):
+                session.seen = self._clock()
+            if self._streams[page] <= 0:
+                del self._streams[page]
+
+    def knows(self, page: str) -> bool:
+        """Whether a page is there, or is expected to come back."""
+        return page in self._pages
+
+    def runs_elsewhere(self, session: Session, panel: str) -> bool:
+        """Whether another page of the same person has a job of that panel."""
+        return self._elsewhere(session, panel) is not None
+
+    def take_over(self, session: Session, panel: str) -> Running | None:
+        """The job of that panel that another page of the same person left running, which is this page's from now on;
+        None where there is none, or somebody still listens there.
+        """
+        with self._lock:
+            found = self._elsewhere(session, panel)
+            if not found or self._streams[found[0]] or panel in session.running:
+                return None
+            other = self._pages[found[0]]
+            session.jobs[panel] = job = other.jobs.pop(panel)
+            session.drops[panel] = other.drops[panel]
+            return job
+
+    def _elsewhere(self, session: Session, panel: str) -> tuple[str, Running] | None:
+        with self._lock:
+            for page, other in self._pages.items():
+                if other is not session and other.person is session.person and panel in other.running:
+                    return page, other.jobs[panel]
+        return None
 
     def leave(self, page: str | None) -> None:
-        """A page was closed or reloaded, or its connection broke: what it left running ends.
+        """A page was closed or reloaded, or its connection broke.
 
-        What the person made stays for a while; a page that only slept finds it too.
+        What the person made stays for a while, and what runs goes on for a while; a page that only slept finds both.
         """
         with self._lock:
             if page and (session := self._pages.get(page)):
-                session.stop_all()
                 session.seen, session.left = self._clock(), True
 
     def sweep(self) -> list[str]:
-        """Forget pages that are gone for good, and free what people had who have no others. Returns those pages."""
+        """Forget pages that are gone for good, and free what people had who have no others; end jobs that nobody waits
+        for any more, and those that have run too long. Returns those pages.
+        """
         with self._lock:
             now = self._clock()
+            self._end_jobs(now)
             over = [page for page, session in self._pages.items() if session.is_over(now)]
             for page in over:
                 del self._pages[page]
             remain = {id(session.person) for session in self._pages.values()}
             for person in [person for person in self._people.values() if id(person) not in remain]:
                 self._end(person)
-            return over
+            self._shrink()
+            gone, self._gone = [*over, *(page for page in self._gone if page not in self._pages)], []
+            return gone
+
+    def _end_jobs(self, now: float) -> None:
+        for page, session in self._pages.items():
+            for job in session.running.values():
+                if not self._streams[page] and now - session.seen > GRACE_JOB.value:
+                    job.stop()
+                elif now - self._since.get(job, now) > LONGEST.value:
+                    job.stop(f"This app lets a job run for {LONGEST.value:,} s at most; what had come by then is kept.")
 
     def running(self) -> list[Running]:
         """Jobs of all pages."""
-        return [job for session in list(self._pages.values()) for job in list(session.jobs.values())]
+        return [job for session in list(self._pages.values()) for job in session.running.values()]
 
     @property
     def here(self) -> int:
@@ -301,6 +412,8 @@ class Sessions:
     def end(self) -> None:
         """Free everything, and let another app have the library."""
         with self._lock:
+            for session in self._pages.values():
+                session.stop_all()
             for person in [*self._people.values(), *filter(None, [self._owner])]:
                 self._end(person)
                 if person.library:
@@ -317,26 +430,71 @@ class Sessions:
         return person
 
     def _make_room(self) -> None:
-        """Let go of who has nothing to lose, whoever they say they are; then of who left, longest ago first; never of
-        somebody who is here and has something.
-        """
-        pages: defaultdict[str, list[Session]] = defaultdict(list)
-        for session in self._pages.values():
-            pages[session.person.key].append(session)
-
-        def cost(key: str) -> tuple[int, float]:
-            theirs = pages[key]
-            idle = self._people[key].has_nothing and not any(session.jobs for session in theirs)
-            left = all(session.left for session in theirs)
-            return 0 if idle else 1 if left else 2, max((session.seen for session in theirs), default=0.0)
-
-        key = min(self._people, key=cost)
-        if cost(key)[0] == 2:
+        """Let go of one person. Raises InputError where all places are taken by what people have, who are here."""
+        cost = self._costs()
+        key = min(cost, key=lambda key: cost[key])
+        if cost[key][0] <= CROWDED:
+            self._let_go(key)
+        elif len(self._people) - sum(map(self._is_idle, self._people)) >= SESSIONS.value:
             raise InputError("This app is full: there are as many people here as it takes. Try again later.")
+
+    def _shrink(self) -> None:
+        """Free memory where people hold more than they all may: first who would have to make room, then what was kept
+        first, whoever it belongs to.
+        """
+        while sum(person.holdings.total for person in self._people.values()) > ALL_KEPT_MB.value * MB:
+            cost = {key: cost for key, cost in self._costs().items() if self._people[key].holdings.total}
+            key = min(cost, key=lambda key: cost[key])
+            if cost[key][0] <= CROWDED:
+                self._let_go(key)
+            elif found := oldest(person.holdings for person in self._people.values()):
+                holdings, name = found
+                next(person for person in self._people.values() if person.holdings is holdings).let_go(name)
+            else:
+                return
+
+    def _pages_of(self, key: str) -> dict[str, Session]:
         person = self._people[key]
-        for page in [page for page, session in self._pages.items() if session.person is person]:
+        return {page: session for page, session in self._pages.items() if session.person is person}
+
+    def _is_idle(self, key: str) -> bool:
+        return self._people[key].has_nothing and not any(one.running for one in self._pages_of(key).values())
+
+    def _costs(self) -> dict[str, tuple[int, float]]:
+        """In which order people make room, by their keys: who has nothing to lose, whoever they say they are; who left,
+        or was not seen lately; who is at an address that has more than half of all places; each time who was seen
+        longest ago. Above CROWDED are those who do not: something of theirs runs, or their page is open.
+        """
+        pages: defaultdict[str, dict[str, Session]] = defaultdict(dict)
+        for page, session in self._pages.items():
+            pages[session.person.key][page] = session
+        crowd = Counter(next(iter(theirs.values())).address for theirs in pages.values())
+        lately = self._clock() - SECONDS_HERE
+
+        def cost(key: str) -> int:
+            theirs = pages[key].values()
+            if any(self._streams[page] for page in pages[key]):
+                return CROWDED + 2
+            runs = any(session.running for session in theirs)
+            if self._people[key].has_nothing and not runs:
+                return 0
+            if runs:
+                return CROWDED + 1
+            if all(session.left or session.seen <= lately for session in theirs):
+                return 1
+            crowded = any(session.address and crowd[session.address] > SESSIONS.value // 2 for session in theirs)
+            return CROWDED if crowded else CROWDED + 1
+
+        return {
+            key: (cost(key), max((session.seen for session in pages[key].values()), default=0.0))
+            for key in self._people
+        }
+
+    def _let_go(self, key: str) -> None:
+        for page in self._pages_of(key):
             del self._pages[page]
-        self._end(person)
+            self._gone.append(page)
+        self._end(self._people[key])
 
     def _end(self, person: Person) -> None:
         self._people.pop(person.key, None)

@@ -8,15 +8,16 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from caa_core.app.library import Library
+from caa_core.app.owner import Tries
 from caa_core.app.quick_check import Capability, look
 from caa_core.app.sessions import Session, Sessions
-from caa_core.app.worker import Job, Worker
+from caa_core.app.worker import Job, Owner, Worker
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import ModelParts, SteerableModel, read, wrap
 from caa_core.model.machine import free_memory, used_memory
-from caa_core.progress import Progress, Say, tell
+from caa_core.progress import Progress, Queued, Say, tell
 from caa_core.vectors.extraction import preset_vector
 from caa_core.vectors.vector import SteeringVector
 
@@ -24,6 +25,14 @@ from caa_core.vectors.vector import SteeringVector
 SECONDS_BETWEEN_LOOKS = 0.05
 
 SECONDS_TO_STOP = 5
+
+# What a measurement takes while it runs, of which part of the memory that is free when a model has been loaded; and so
+# many may run at once in any case.
+HEAVY_BYTES = 95_000_000
+SHARE = 0.6
+LEAST_ROOMS = 2
+
+Work = Callable[[SteerableModel], Generator[Any, None, Any]]
 
 
 class Studio:
@@ -33,7 +42,10 @@ class Studio:
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
         self.sessions = Sessions(library)
+        self.owner = Tries()
         self._closing = False
+        self.rooms = LEAST_ROOMS  # for measurements that are at work, and from where they were asked for
+        self._at_work: list[str] = []
         # Vectors of presets by model, and how far those that are being made have come.
         self._preset_vectors: WeakKeyDictionary[SteerableModel, dict[str, SteeringVector]] = WeakKeyDictionary()
         self._making: dict[tuple[SteerableModel, str], Progress] = {}
@@ -42,13 +54,25 @@ class Studio:
         self._look: Job
         self.load(spec, say=say)
 
-    def run(self, work: Callable[[SteerableModel], Generator[Any, None, Any]], session: Session | None = None) -> Job:
+    def run(self, work: Work, session: Session | None = None, heavy: bool = False) -> Job:
         """Queue work on whichever model is loaded when its turn comes. All jobs of a session's person have one share of
-        the time together. Raises InputError while the app ends.
+        the time together, which is the smaller the more people are at the same address. What is `heavy` on
+        memory waits while as much of it is at work as there is room for. Raises InputError while the app ends.
         """
         if self._closing:
             raise InputError("The app is being ended just now; try again in a minute.")
-        return self._worker.submit(lambda: work(self.model), session and id(session.person))
+        owner = Owner(id(session.person), session.address) if session else None
+        address = session.address if session else ""
+        return self._worker.submit(lambda: self._heavy(work, address) if heavy else work(self.model), owner)
+
+    def _heavy(self, work: Work, address: str) -> Generator[Any, None, Any]:
+        while len(self._at_work) >= self.rooms or (address and self._at_work.count(address) >= self.rooms // 2):
+            yield Queued.behind(len(self._at_work))
+        self._at_work.append(address)
+        try:
+            return (yield from work(self.model))
+        finally:
+            self._at_work.remove(address)
 
     def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
         """Load another model for everybody, and return when it is in place; the old one works until then.
@@ -66,6 +90,7 @@ class Studio:
         try:
             loaded = read(spec, dtype, say=say)
             self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+            self.rooms = max(LEAST_ROOMS, int(free_memory(self.model.device.type) * SHARE // HEAVY_BYTES))
             self._look = self.run(look)
         finally:
             self._loading.release()

@@ -4,14 +4,16 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from caa_core.errors import InputError
 from caa_core.progress import Waiting
 
 Work = Callable[[], Generator[Any, None, Any]]
+Events = queue.SimpleQueue[Any]
 
 _END = object()
 
@@ -30,10 +32,19 @@ STEPS_LATELY = 20
 log = logging.getLogger("caa_core")
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Who asks for a job, and where from."""
+
+    person: Hashable
+    address: str = ""
+
+
 class Job:
     """Work handed to the worker. Iterate over it for its events.
 
-    After the last one either `result` is there, or `error`, or `stopped` is True.
+    After the last one it is `over`: either `result` is there, or `error`, or `stopped` is True. `about` is what whoever
+    began it needs to show it to somebody who comes later.
     """
 
     def __init__(self, work: Work, ahead: Callable[["Job"], Waiting], owner: Hashable = None):
@@ -42,16 +53,25 @@ class Job:
         self._work: Work | None = work
         self._ahead = ahead
         self._steps: Generator[Any, None, Any] | None = None
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._first: Events | None = queue.SimpleQueue()  # what comes before anybody listens
+        self._listeners: list[Events] = [self._first]
+        self._last: list[Any] = []
+        self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._why = ""
+        self.about: Any = None
         self.error: BaseException | None = None
         self.result: Any = None
         self.stopped = False
         self.begun = False
+        self.over = False
         self.spent = 0.0  # seconds of the worker, counted from what the owner's other jobs had when this one came
 
-    def stop(self) -> None:
-        """End it before its next step; what it yielded so far stays with who iterated."""
+    def stop(self, why: str = "") -> None:
+        """End it before its next step; what it yielded so far stays with who iterated. With a reason, which is said, it
+        has failed.
+        """
+        self._why = self._why or why
         self._stop.set()
 
     def wait(self) -> Any:
@@ -64,23 +84,52 @@ class Job:
         """Events as they come. Raises what the work raised. Leaving the loop early stops the job."""
         return self.watch(None)
 
-    def watch(self, seconds: float | None = SECONDS_TO_SAY) -> Iterator[Any]:
-        """As by iterating; and before the first event, every so many seconds, how long the job waits for its turn."""
+    def watch(
+        self, seconds: float | None = SECONDS_TO_SAY, lasting: bool = False, wanted: Callable[[], bool] = lambda: True
+    ) -> Iterator[Any]:
+        """As by iterating; and before the first event, every so many seconds, how long the job waits for its turn.
+
+        Args:
+            lasting: leaving does not stop it. Whoever comes then hears its last event, and those that follow.
+            wanted: is asked as often; where it says no, this is left.
+        """
+        events = self._listen()
         try:
-            while (event := self._next(seconds)) is not _END:
+            while (event := self._next(events, seconds, wanted)) is not _END:
                 yield event
         finally:
-            self.stop()
+            with self._lock:
+                self._listeners.remove(events)
+            if not lasting:
+                self.stop()
         if self.error:
             raise self.error
 
-    def _next(self, seconds: float | None) -> Any:
-        while True:
+    def _listen(self) -> Events:
+        with self._lock:
+            if events := self._first:
+                self._first = None
+                return events
+            events = queue.SimpleQueue()
+            for event in self._last:
+                events.put(event)
+            self._listeners.append(events)
+            return events
+
+    def _tell(self, event: Any) -> None:
+        with self._lock:
+            self._last = [event]
+            for events in self._listeners:
+                events.put(event)
+
+    def _next(self, events: Events, seconds: float | None, wanted: Callable[[], bool]) -> Any:
+        while wanted():
             try:
-                return self._events.get(timeout=None if self.begun else seconds)
+                return events.get(timeout=seconds)
             except queue.Empty:
                 if not self.begun:
                     return self._ahead(self)
+        return _END
 
     def step(self) -> bool:
         """Advance by one event, on the worker's thread. False when there is nothing more to do."""
@@ -90,11 +139,13 @@ class Job:
         try:
             if not self._stop.is_set():
                 self._steps = self._steps or self._work()
-                self._events.put(next(self._steps))
+                self._tell(next(self._steps))
                 return True
-            self.stopped = True
+            self.stopped = not self._why
             if self._steps:
                 self._steps.close()
+            if self._why:
+                raise InputError(self._why)
         except StopIteration as end:
             self.result = end.value
         except BaseException as error:  # a failed job fails alone, whatever it raised
@@ -103,13 +154,27 @@ class Job:
             # Without its frames, which hold the cache and the tensors of the step that failed.
             self.error = error.with_traceback(None)
         self._steps = self._work = None
-        self._events.put(_END)
+        self.over = True
+        self._tell(_END)
         return False
+
+
+def apart(work: Work) -> Job:
+    """A job with a thread of its own, for work that needs no model."""
+    job = Job(work, lambda _: Waiting.behind(0, 0.0))
+
+    def run() -> None:
+        while job.step():
+            pass
+
+    threading.Thread(target=run, daemon=True).start()
+    return job
 
 
 class Worker:
     """A thread that runs jobs in turns. Each owner gets as much time as the others, whatever a step takes, and each job
-    as much as its owner's others.
+    as much as its owner's others. Of n owners at one address each weighs 1/sqrt(n): who calls themselves forty people
+    has the time of six, and so has a class of forty.
 
     One that comes anew takes its first step before the others take another one, unless so many come that somebody falls
     behind: a fair share is counted as in generalized processor sharing (Parekh and Gallager, IEEE/ACM Transactions on
@@ -161,6 +226,13 @@ class Worker:
             log.error("the thread that runs the model was ended; another one takes over", exc_info=error)
             self._start()
 
+    def _weights(self) -> dict[Hashable, float]:
+        addresses = Counter(owner.address for owner in self._spent if isinstance(owner, Owner))
+        return {
+            owner: addresses[owner.address] ** -0.5 if isinstance(owner, Owner) and owner.address else 1.0
+            for owner in self._spent
+        }
+
     def _turn(self) -> None:
         with self._came:
             self._came.wait_for(lambda: self._jobs)
@@ -171,8 +243,9 @@ class Worker:
         with self._came:
             cost = max(took, LEAST_SECONDS)
             job.spent += cost
-            self._spent[job.owner] += cost
-            self._share += cost / len(self._spent)
+            weights = self._weights()
+            self._spent[job.owner] += cost / weights[job.owner]
+            self._share += cost / sum(weights.values())
             if not goes_on:
                 self._jobs.remove(job)
                 if all(other.owner != job.owner for other in self._jobs):

@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,56 @@ from caa_core.limits import ROWS
 
 MAX_CELLS = 2_000_000
 MAX_UNPACKED = 50_000_000
-# What the process may use, bytes and seconds. Loading the library alone takes about a second on a busy machine.
+# At most so many processes, bytes of memory and seconds each. Loading a library takes one on a busy machine.
+AT_ONCE = 2
 MEMORY = 1 << 30
-SECONDS = 10
+SECONDS = 15
+
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+def read_apart(module: str, raw: bytes, failed: str) -> Any:
+    """What the `main` of a module of this package, which calls `answer`, makes of bytes: plain data.
+
+    Raises:
+        InputError: what it says is wrong; or `failed`, where it comes to no end within its limits.
+    """
+    root = str(Path(__file__).parents[2])
+    # Threads and pools of the libraries would reserve memory that counts.
+    calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, **calm, "PYTHONPATH": paths}
+    command = [sys.executable, "-P", "-m", module]
+    try:
+        with _places:
+            # Twice the time of a processor, which it shares with others.
+            done = subprocess.run(
+                command, input=raw, capture_output=True, timeout=2 * SECONDS, check=False, env=environment
+            )
+        said = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise InputError(failed) from error
+    if isinstance(said, str):
+        raise InputError(said)
+    return said
+
+
+def answer(work: Callable[[bytes], Any]) -> None:
+    """In the process: do the work on standard input within the limits, and write what comes of it as JSON, or the
+    sentence of an `InputError`.
+    """
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    except (ImportError, ValueError, OSError):
+        pass  # Windows has no such limits; the time is kept there as everywhere
+    try:
+        found: Any = work(sys.stdin.buffer.read())
+    except InputError as error:
+        found = str(error)
+    sys.stdout.write(json.dumps(found, default=str))
 
 
 def read(raw: bytes, name: str) -> list[dict[str, Any]]:
@@ -48,26 +97,11 @@ def read_workbook(raw: bytes, name: str) -> list[tuple[str, list[list[str]]]]:
 
 def _elsewhere(raw: bytes, failed: str, name: str) -> Any:
     """What `main` says of a file. Raises InputError with `failed` where it comes to no end."""
-    root = str(Path(__file__).parents[2])
-    # Threads and pools of the libraries would reserve memory that counts.
-    calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-P", "-m", "caa_core.data.parquet"]
     try:
-        done = subprocess.run(
-            command,
-            input=raw,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            env={**os.environ, **calm, "PYTHONPATH": paths},
-        )
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        raise InputError(failed) from error
-    if isinstance(answer, str):
-        raise InputError(f"{name} {answer}")
-    return answer
+        return read_apart("caa_core.data.parquet", raw, failed)
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said == failed else f"{name} {said}") from error
 
 
 def sheets_of(raw: bytes) -> list[tuple[str, list[list[str]]]]:
@@ -157,25 +191,14 @@ def _size(value: Any) -> int:
     return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
 
 
-def main() -> None:
-    """Bytes of a file on standard input; on standard output its columns, or what is wrong with it, as JSON."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    except (ImportError, ValueError, OSError):
-        pass  # Windows has no such limits; the metadata are checked there as everywhere
-    try:
-        raw = sys.stdin.buffer.read()
-        answer: Any = columns_of(raw) if raw.startswith(b"PAR1") else sheets_of(raw)
-        size = sum(map(_size, answer.values() if isinstance(answer, dict) else answer))
-        if size > MAX_UNPACKED:
-            raise InputError(f"has {size:,} characters; at most {MAX_UNPACKED:,} can be read.")
-    except InputError as error:
-        answer = str(error)
-    sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False, default=str).encode())
+def _work(raw: bytes) -> Any:
+    """The columns of a file, or the sheets of a workbook."""
+    found: Any = columns_of(raw) if raw.startswith(b"PAR1") else sheets_of(raw)
+    size = sum(map(_size, found.values() if isinstance(found, dict) else found))
+    if size > MAX_UNPACKED:
+        raise InputError(f"has {size:,} characters; at most {MAX_UNPACKED:,} can be read.")
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    answer(_work)

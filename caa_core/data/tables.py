@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -25,6 +25,12 @@ from caa_core.limits import FILE_MB, ROWS
 
 # Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
 MAX_BRACKETS = 2_000_000
+# Names of fields, over all records.
+MAX_FIELDS = 1_000
+# Bytes of text that are read here and now, in less than a second. What is more is read apart.
+SMALL = 200_000
+# Files that belong together may have so many times what one may have.
+TOGETHER = 2
 FORMATS = "JSON, JSON Lines, CSV, TSV, Parquet or an Excel workbook"
 
 # What is no table: comments before JSON, YAML, pages.
@@ -121,6 +127,11 @@ class Table:
     @classmethod
     def of(cls, name: str, format: str, sha256: str, records: list[Record], encoding: str = "") -> "Table":
         """A table of what was read, conversations as texts."""
+        seen: set[str] = set()
+        for _, record in records:
+            seen.update(record)
+            if len(seen) > MAX_FIELDS:
+                raise InputError(f"{name} has more than {MAX_FIELDS:,} columns.")
         plain = [messages.plain(record) for _, record in records]
         texts = [(number, text or record) for (number, record), text in zip(records, plain, strict=True)]
         return cls(name, format, sha256, texts, encoding, any(plain))
@@ -135,20 +146,63 @@ def _has_text(value: Any) -> bool:
 
 def read_table(path: Path) -> Table:
     """Read a file by its content. Raises InputError for what is no table of records."""
-    raw = _bytes(path)
-    sha256 = hashlib.sha256(raw).hexdigest()
-    raw = packed.unpacked(raw, path.name)
+    return read_tables([path])[0]
+
+
+def read_tables(paths: Sequence[Path]) -> list[Table]:
+    """Read several files that belong together. Raises InputError for what is no table of records."""
+    raws = [_bytes(path) for path in paths]
+    sums = [hashlib.sha256(raw).hexdigest() for raw in raws]
+    files = [(path.name, packed.unpacked(raw, path.name)) for path, raw in zip(paths, raws, strict=True)]
+    if len(files) > 1 and sum(len(raw) for _, raw in files) > TOGETHER * FILE_MB.value * 1e6:
+        raise InputError(f"These files have more than {TOGETHER * FILE_MB.value} MB together.")
+    texts = [(name, raw) for name, raw in files if not (packed.is_workbook(raw) or raw.startswith(b"PAR1"))]
+    if sum(len(raw) for _, raw in texts) > SMALL:
+        failed = f"{texts[0][0]} takes too much time or memory to be read. Split it, or keep the pairs you need."
+        read = [_unpacked(found) for found in parquet.read_apart("caa_core.data.tables", _pack(texts), failed)]
+    else:
+        read = [_text(raw, name) for name, raw in texts]
+    known = iter(read)
+    tables = [next(known) if (name, raw) in texts else _container(raw, name) for name, raw in files]
+    return [replace(table, sha256=sha256) for table, sha256 in zip(tables, sums, strict=True)]
+
+
+def _container(raw: bytes, name: str) -> Table:
+    """A workbook, or a Parquet file."""
     if packed.is_workbook(raw):
-        kind, records = _sheet(parquet.read_workbook(raw, path.name), path.name)
-        return Table.of(path.name, kind, sha256, records)
-    if raw.startswith(b"PAR1"):
-        return Table.of(path.name, "Parquet", sha256, _numbered(parquet.read(raw, path.name), path.name))
-    text, encoding = decode(raw, path.name, FORMATS)
+        kind, records = _sheet(parquet.read_workbook(raw, name), name)
+        return Table.of(name, kind, "", records)
+    return Table.of(name, "Parquet", "", _numbered(parquet.read(raw, name), name))
+
+
+def _text(raw: bytes, name: str) -> Table:
+    """A table of text, here and now: work in proportion to its bytes."""
+    text, encoding = decode(raw, name, FORMATS)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise InputError(f"{path.name} is empty.")
-    kind, records = _records(text, path.name)
-    return Table.of(path.name, kind, sha256, records, encoding)
+        raise InputError(f"{name} is empty.")
+    kind, records = _records(text, name)
+    return Table.of(name, kind, "", records, encoding)
+
+
+def _pack(files: Sequence[tuple[str, bytes]]) -> bytes:
+    """Names and contents as one piece."""
+    head = json.dumps([(name, len(raw)) for name, raw in files]).encode()
+    return b"\n".join([head, b"".join(raw for _, raw in files)])
+
+
+def _texts_of(piece: bytes) -> list[dict[str, Any]]:
+    """The tables of such a piece, as plain data."""
+    head, _, rest = piece.partition(b"\n")
+    tables = []
+    for name, size in json.loads(head):
+        tables.append(vars(_text(rest[:size], name)))
+        rest = rest[size:]
+    return tables
+
+
+def _unpacked(kept: dict[str, Any]) -> Table:
+    return Table(**{**kept, "records": [(number, record) for number, record in kept["records"]]})
 
 
 def _bytes(path: Path) -> bytes:
@@ -270,3 +324,7 @@ def _object(item: Any, name: str, number: int) -> dict[str, Any]:
 def _check_count(count: int, name: str) -> None:
     if count > ROWS.value:
         raise InputError(f"{name} has more than {ROWS.value:,} records. Split it, or keep the pairs you need.")
+
+
+if __name__ == "__main__":
+    parquet.answer(_texts_of)

@@ -1,5 +1,6 @@
 """What this machine has room for: a model in its memory, weights on its disk."""
 
+import ctypes
 import os
 import shutil
 import sys
@@ -47,6 +48,12 @@ def free_memory(device: str) -> int:
 def used_memory() -> int:
     """Bytes of this machine's memory that the app takes."""
     return psutil.Process().memory_info().rss
+
+
+def trim() -> None:
+    """Give back what was freed, where the C library keeps it for later, as glibc does."""
+    if sys.platform == "linux" and (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        malloc_trim(0)
 
 
 def _free_in_container() -> float:

@@ -35,6 +35,10 @@ def post(app, path, **more):
         ("GET", "gradio_api/vibe-code"),
         ("GET", "gradio_api/dev/reload"),
         ("POST", "gradio_api/stream/abc"),
+        ("POST", "gradio_api/vibe-starter-queries"),
+        ("GET", "gradio_api/profiling/traces"),
+        ("GET", "gradio_api/anything/that/comes/with/a/later/version"),
+        ("POST", "login"),
     ],
 )
 def test_what_the_page_has_no_use_for_is_closed(tiny_app, way, path):

@@ -9,7 +9,7 @@ from caa_core.app.panels.measuring.latest import EVALUATION, ITEMS, keep_items, 
 from caa_core.app.sessions import Person, Session, Sessions
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.limits import GRACE, IDLE
+from caa_core.limits import GRACE, GRACE_JOB, IDLE, LONGEST
 from caa_core.vectors.vector import Provenance, SteeringVector
 
 
@@ -82,15 +82,21 @@ def test_events_before_the_page_was_entered_do_not_lose_their_jobs(sessions):
 
 
 class Forever:
-    def __init__(self):
-        self.stopped = False
+    about = None
 
-    def watch(self):
+    def __init__(self):
+        self.stopped, self.why = False, ""
+
+    @property
+    def over(self):
+        return self.stopped
+
+    def watch(self, lasting=False, wanted=lambda: True):
         while not self.stopped:
             yield 1
 
-    def stop(self):
-        self.stopped = True
+    def stop(self, why=""):
+        self.stopped, self.why = True, why
 
 
 def test_two_tabs_share_what_was_made_and_not_what_runs(sessions):
@@ -102,10 +108,63 @@ def test_two_tabs_share_what_was_made_and_not_what_runs(sessions):
     running = [sessions.of(page).follow("steer", job) for page, job in jobs.items()]
     assert [next(events) for events in running] == [1, 1]
     assert len(sessions.running()) == 2 and sessions.here == 1
-    sessions.leave("one")
-    assert jobs["one"].stopped and not jobs["two"].stopped
     sessions.of("two").stop("steer")
-    assert jobs["two"].stopped
+    assert jobs["two"].stopped and not jobs["one"].stopped
+
+
+@pytest.fixture
+def left(sessions, monkeypatch):
+    """A job of a page that was reloaded on a public app, and the page after it."""
+    monkeypatch.setenv("CAA_PUBLIC", "1")
+    key, job = sessions.enter("before", ""), Forever()
+    sessions.listens("before", 1)
+    next(sessions.of("before").follow("steer", job, lasting=True))
+    sessions.enter("after", key)
+    return job
+
+
+def test_a_job_outlives_its_page_for_a_while(sessions, clock, left):
+    clock.now += 10 * GRACE_JOB.value
+    sessions.sweep()
+    assert not left.stopped  # somebody listens
+    sessions.leave("before")
+    sessions.listens("before", -1)
+    clock.now += GRACE_JOB.value
+    sessions.sweep()
+    assert not left.stopped
+    clock.now += 1
+    sessions.sweep()
+    assert left.stopped and not sessions.running()
+
+
+def test_a_job_of_one_s_own_app_goes_on_without_anybody(sessions, clock, left, monkeypatch):
+    monkeypatch.setenv("CAA_PUBLIC", "0")
+    sessions.listens("before", -1)
+    sessions.leave("before")
+    clock.now += 1_000_000
+    assert sessions.sweep() == ["after"] and not left.stopped
+
+
+def test_a_reloaded_page_finds_its_job_and_nobody_else_does(sessions, clock, left):
+    after, stranger = sessions.of("after"), sessions.of("stranger")
+    assert sessions.runs_elsewhere(after, "steer") and not sessions.runs_elsewhere(stranger, "steer")
+    assert sessions.take_over(after, "steer") is None  # the other page is open still
+    sessions.listens("before", -1)
+    assert sessions.take_over(stranger, "steer") is None and sessions.take_over(after, "compete") is None
+    assert sessions.take_over(after, "steer") is left
+    assert after.jobs == {"steer": left} and not sessions.of("before").jobs
+    sessions.listens("after", 1)
+    clock.now += GRACE_JOB.value + 1
+    sessions.sweep()
+    assert not left.stopped
+    after.stop("steer")
+    assert left.stopped
+
+
+def test_a_job_that_runs_too_long_is_told_so(sessions, clock, left):
+    clock.now += LONGEST.value + 1
+    sessions.sweep()
+    assert left.stopped and "3,600 s at most" in left.why
 
 
 def test_after_the_grace_time_all_is_freed(sessions, clock):
@@ -197,6 +256,42 @@ def test_one_address_has_half_of_the_places_and_a_class_has_room_beside_it(sessi
     for number in range(11):
         ask(f"somebody {number}", "")
     assert "at work on as many things as it takes" in refused[-1] and len(refused) == 181
+
+
+def test_the_oldest_of_a_person_s_results_make_room_and_their_vectors_are_not_lost(monkeypatch):
+    monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
+    person = Person()
+    person.keep(vector())
+    person.work_on(["pairs"], 300_000)
+    person.remember("first", "x" * 300_000)
+    person.remember("second", "x" * 300_000)
+    person.remember("first", "y" * 300_000)  # is the newest now
+    person.remember("third", "x" * 300_000)
+    assert person.draft is None and list(person.results) == ["first", "second", "third"]
+    person.remember("fourth", "x" * 300_000)
+    assert sorted(person.results) == ["first", "fourth", "third"] and person.holdings.gone == ["pairs", "second"]
+    person.remember("huge", "x" * 2_000_000)
+    assert sorted(person.results) == ["huge"] and names(person) == ["mine"]
+    with pytest.raises(InputError, match="delete one first"):
+        person.keep(SteeringVector("large", {1: torch.ones(300_000)}, {}, Provenance()))
+
+
+def test_where_all_hold_too_much_who_left_makes_room_and_then_the_oldest_result(sessions, clock, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_ALL_KEPT_MB", "1")
+    for page in ("gone", "here", "there"):
+        person = sessions.of(page).person
+        person.holdings.clock = clock
+        person.remember("first", "x" * 400_000)
+        clock.now += 1
+        sessions.listens(page, 1)
+    sessions.listens("gone", -1)
+    sessions.leave("gone")
+    assert sessions.sweep() == ["gone"]
+    here, there = sessions.of("here").person, sessions.of("there").person
+    assert here.results and there.results
+    here.remember("second", "x" * 400_000)
+    sessions.sweep()
+    assert list(here.results) == ["second"] and there.results and here.holdings.gone == ["first"]
 
 
 def test_a_session_holds_so_many_vectors(monkeypatch):

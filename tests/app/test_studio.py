@@ -8,7 +8,7 @@ import torch
 
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.app.worker import Worker
+from caa_core.app.worker import Owner, Worker
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.model.prompts import render
@@ -134,6 +134,32 @@ def test_who_asks_for_nineteen_things_at_once_gets_no_more_of_the_time():
     assert meanwhile.count("greedy") <= meanwhile.count("other") + len(greedy)
     # And what one owner asks for goes on evenly.
     assert log.count("greedy") == 19 * 40
+
+
+def test_who_calls_themselves_nine_people_at_one_address_weighs_as_three():
+    log, clock = [], Clock()
+
+    def steps(name):
+        for _ in range(120):
+            clock.pass_(0.1)
+            log.append(name)
+            yield
+
+    worker, gate = Worker(clock), threading.Event()
+
+    def hold():
+        gate.wait(LONG)
+        return
+        yield
+
+    worker.submit(hold)
+    many = [worker.submit(partial(steps, "many"), Owner(number, "203.0.113.9")) for number in range(9)]
+    one = worker.submit(partial(steps, "one"), Owner("one", "198.51.100.1"))
+    gate.set()
+    for job in (one, *many):
+        job.wait()
+    meanwhile = log[: len(log) - log[::-1].index("one")]
+    assert 2.5 * 120 < meanwhile.count("many") < 3.5 * 120
 
 
 def test_somebody_new_waits_for_no_step_that_is_owed_to_a_long_job():
@@ -434,13 +460,74 @@ def test_an_unknown_vector_is_named(studio):
         list(studio.run(lambda model: studio.vector(model, Session(), "nothing")))
 
 
-def test_leaving_ends_what_runs(studio):
-    job = studio.run(lambda model: iter_forever())
-    running = studio.session("a").follow("steer", job)
+def test_what_nobody_listens_to_any_more_ends_unless_it_is_lasting(studio):
+    job, session = studio.run(lambda model: iter_forever()), studio.session("a")
+    running = session.follow("measure", job)
     next(running)
-    studio.sessions.leave("a")
-    list(running)
-    assert job.stopped and not studio.session("a").jobs
+    running.close()
+    until(lambda: job.over)
+    assert job.stopped and not session.jobs
+    wanted = [True]
+    job = studio.run(lambda model: iter_forever())
+    for _ in session.follow("call", job, wanted=lambda: wanted[0]):
+        wanted[0] = False
+    until(lambda: job.over)
+    assert job.stopped and not session.jobs
+
+
+def test_a_lasting_job_is_heard_again_from_its_last_event_on(studio):
+    gates = [threading.Event() for _ in range(2)]
+
+    def slow():
+        yield "first"
+        until(gates[0].is_set)
+        yield "second"
+        until(gates[1].is_set)
+        yield "third"
+        return "whole"
+
+    job, session = studio.run(lambda model: slow()), studio.session("a")
+    running = session.follow("steer", job, lasting=True)
+    assert next(running) == "first"
+    running.close()
+    gates[0].set()
+    until(lambda: job._last == ["second"])
+    heard = session.listen("steer", job)
+    assert next(heard) == "second" and session.jobs == {"steer": job}
+    gates[1].set()
+    assert list(heard) == ["third"] and job.result == "whole" and not session.jobs
+    assert not job.stopped and list(session.listen("steer", job)) == []
+
+
+def test_measurements_wait_for_memory_and_one_address_has_half_of_it(studio, monkeypatch):
+    monkeypatch.setattr(studio, "rooms", 4)
+    gate, begun, most = threading.Event(), [], []
+
+    def measure(address):
+        begun.append(address)
+        while not gate.is_set():
+            yield
+        most.append((len(studio._at_work), studio._at_work.count(address)))
+
+    def ask(address):
+        return studio.run(lambda model: measure(address), Session(address=address), heavy=True)
+
+    jobs = [ask(address) for address in ["203.0.113.9"] * 3 + ["198.51.100.1"] * 3 + ["192.0.2.7"]]
+    told = "Waiting for memory: 4 measurements are at work, for which there is room"
+    until(lambda: [str(job._last[0]) for job in jobs if job._last].count(told) == 3)
+    assert len(begun) == 4 and max(map(begun.count, begun)) == 2
+    gate.set()
+    for job in jobs:
+        job.wait()
+    assert len(begun) == 7 and max(most) == (4, 2) and not studio._at_work
+
+
+def test_a_job_that_is_stopped_for_a_reason_says_it(studio):
+    job = studio.run(lambda model: iter_forever())
+    job.stop("It took too long.")
+    with pytest.raises(InputError, match="It took too long"):
+        job.wait()
+    assert job.over and not job.stopped
 
 
 def test_an_app_that_ends_lets_jobs_finish_and_takes_no_new_ones(studio):

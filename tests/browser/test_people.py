@@ -56,7 +56,7 @@ def test_two_people_see_nothing_of_each_other(page, visit, tiny_app, tmp_path):
         assert get(guess).status_code == 403
 
 
-def test_two_who_write_at_once_are_told_and_one_who_leaves_makes_room(page, visit, tiny_app):
+def test_two_who_write_at_once_are_told_and_one_who_leaves_makes_room(page, visit, tiny_app, monkeypatch):
     one, other = visit(), page
     tab(other, "Steer")
     set_new_tokens(other, 16)
@@ -69,11 +69,12 @@ def test_two_who_write_at_once_are_told_and_one_who_leaves_makes_room(page, visi
             release()
             expect(other.locator("#steer-status")).to_contain_text("wrote 16 + 16 tokens")
         assert tiny_app.jobs == 1
+        monkeypatch.setenv("CAA_GRACE_JOB", "0")
         one.close()
-        until(lambda: not tiny_app.jobs)
+        until(lambda: tiny_app.studio.sessions.sweep() == [] and not tiny_app.jobs)
 
 
-def test_a_reload_brings_everything_back_and_stops_what_ran(visit, tiny_app, tmp_path):
+def test_a_reload_brings_everything_back_and_finds_what_runs(visit, tiny_app, tmp_path):
     page = visit()
     make(page, tmp_path, "pirate", PAIRS)
     page.locator("#generate-compare").click()
@@ -91,6 +92,11 @@ def test_a_reload_brings_everything_back_and_stops_what_ran(visit, tiny_app, tmp
         reload(page)
         expect(answers).to_have_count(2)
         assert answers.first.inner_text() == answer
+        expect(page.locator("#steer-status")).to_contain_text("Writing")
+        expect(page.locator("#steer-write")).to_be_disabled()
+        assert tiny_app.jobs == 1
+        page.locator("#steer-stop").click()
+        expect(page.locator("#steer-status")).to_contain_text("tokens")
         until(lambda: not tiny_app.jobs)
     expect(page.locator("#steer-write")).to_be_enabled()
     choose(page, "steer-vector", "pirate (yours)")

@@ -1,5 +1,6 @@
 """Whatever a file holds, reading it gives records, pairs, or one plain sentence: in time, and nothing else happens."""
 
+import contextlib
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ from caa_core.data.lint import LintReport, lint
 from caa_core.data.pairs import Dataset, pairs_from_rows, pairs_of, write_pairs
 from caa_core.data.parquet import columns_of
 from caa_core.data.repair import choose, mend
-from caa_core.data.tables import Table, read_table
+from caa_core.data.tables import SMALL, Table, read_table
 from caa_core.errors import InputError
 from tests.helpers.bounds import STEPS, allocating, bounded
 from tests.helpers.files import GOOD, as_csv, as_parquet, mutated, sentence
@@ -207,6 +208,14 @@ OUTRAGEOUS = {
 def test_outrageous_files(read, name):
     content = OUTRAGEOUS[name]
     read(content if isinstance(content, bytes) else content.encode(), 2 * STEPS)
+
+
+def test_what_is_read_here_and_now_is_little_work(tmp_path):
+    """A fraction of what a file may take that is read in a process of its own: half a second for the worst of these."""
+    for name, content in OUTRAGEOUS.items():
+        (tmp_path / name).write_bytes((content if isinstance(content, bytes) else content.encode())[:SMALL])
+        with bounded(STEPS / 2), contextlib.suppress(InputError):
+            read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["opened brackets", "empty lists", "empty objects"])

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from caa_core.data import parquet, tables
 from caa_core.data.tables import read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS as MOST
-from tests.helpers.files import FILES, ROWS, as_csv, as_parquet
+from tests.helpers.files import FILES, GOOD, ROWS, as_csv, as_parquet
 
 
 @pytest.fixture
@@ -149,3 +150,39 @@ def test_what_is_no_table_gets_one_clear_sentence(read, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read(content)
     assert str(caught.value).startswith("data") and "\n" not in str(caught.value)
+
+
+TALK = [{"role": "user", "content": "Hi \ud83d"}, {"role": "assistant", "content": "Hello"}]
+TALKS = json.dumps([{"chosen": TALK, "rejected": [TALK[0], {"role": "assistant", "content": "No"}], "score": 1e400}])
+
+
+@pytest.mark.parametrize("content", [*GOOD[:3], TALKS.encode(), "prompt;a\né;x\n".encode("latin-1")], ids=range(5))
+def test_what_is_read_apart_is_the_same(tmp_path, monkeypatch, content):
+    """In a process of its own, which large files get."""
+    (tmp_path / "data").write_bytes(content)
+    here = read_table(tmp_path / "data")
+    monkeypatch.setattr(tables, "SMALL", 0)
+    there = read_table(tmp_path / "data")
+    assert there == here and json.dumps(there.records) == json.dumps(here.records)
+
+
+def test_what_is_read_apart_has_limits_and_says_its_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "SMALL", 0)
+    (tmp_path / "bad.json").write_text('[{"prompt": "a"}, 5]')
+    with pytest.raises(InputError, match=r"^bad\.json, item 2: an object with fields was expected"):
+        read_table(tmp_path / "bad.json")
+    (tmp_path / "wide.json").write_text(json.dumps([{f"f{i}": i for i in range(700_000)}]))
+    with pytest.raises(InputError, match="more than 1,000 columns"):
+        read_table(tmp_path / "wide.json")
+    with pytest.raises(InputError, match="takes too long"):
+        parquet.read_apart("tests.helpers.endless", b"", "takes too long")
+
+
+def test_files_that_belong_together_are_bounded_together(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_FILE_MB", "1")
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for path in paths:
+        path.write_text(json.dumps([{"prompt": "x" * 800_000, "positive": "a", "negative": "b"}]))
+    with pytest.raises(InputError, match="more than 2 MB together"):
+        tables.read_tables(paths)
+    assert [table.name for table in tables.read_tables(paths[:2])] == ["0.json", "1.json"]

@@ -45,11 +45,11 @@ def holding(studio: Any, steps: int = 1) -> Iterator[Callable[[], None]]:
 
     gate = threading.Event()
 
-    def run_held(work: Callable, session: Session | None = None) -> Job:
+    def run_held(work: Callable, session: Session | None = None, heavy: bool = False) -> Job:
         with ONE:
             worker.Job = partial(HeldJob, steps=steps, gate=gate)
             try:
-                return type(studio).run(studio, work, session)
+                return type(studio).run(studio, work, session, heavy)
             finally:
                 worker.Job = Job
 

@@ -4,7 +4,6 @@
 embedded one.
 """
 
-import ctypes
 import gc
 import os
 import threading
@@ -23,7 +22,7 @@ from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
 from caa_core.metrics.items import choose_items
-from caa_core.model.machine import used_memory
+from caa_core.model.machine import trim, used_memory
 from caa_core.model.prompts import Prompt, render
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import _BATCHES, BatchRow, generate, side_by_side
@@ -153,8 +152,7 @@ class Order:
 def left_over():
     """Memory in bytes and threads of this process, when what is garbage is gone."""
     gc.collect()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps what is freed, for later
-        trim(0)
+    trim()
     return used_memory(), psutil.Process().num_threads()
 
 

@@ -11,10 +11,11 @@ from typing import Any, Literal, TypedDict
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.context import LocalContext
 from gradio.events import Dependency
 
 from caa_core.app.guards import visitor
-from caa_core.app.sessions import Person, Running, Session
+from caa_core.app.sessions import Person, Running, Session, always
 from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
 from caa_core.data.text import UNSEEN
@@ -101,16 +102,46 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     return iterate if inspect.isgeneratorfunction(handler) else call
 
 
-def events(session: Session, panel: str, job: Running) -> Iterator[Any]:
-    """Events of a job that the panel's Stop button ends. Those that come too fast to be seen are left out."""
+def events(session: Session, panel: str, job: Running, lasting: bool = False) -> Iterator[Any]:
+    """Events of a job that the panel's Stop button ends, and the page's end too unless it is `lasting`."""
+    return heard(session.follow(panel, job, lasting, is_wanted()))
+
+
+def heard(come: Iterator[Any]) -> Iterator[Any]:
+    """Events without those that come too fast to be seen."""
     shown, held = 0.0, None
-    for held in session.follow(panel, job):
+    for held in come:
         pause = SECONDS_BETWEEN_BARS if isinstance(held, Progress) else SECONDS_BETWEEN_UPDATES
         if time.monotonic() - shown >= pause:
             yield held
             shown, held = time.monotonic(), None
     if held is not None:
         yield held
+
+
+def is_wanted() -> Callable[[], bool]:
+    """Tells whether whoever sent the event that is being handled still listens, and has not cancelled it."""
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    known = blocks._queue.event_ids_to_events if blocks and event_id else {}
+    if event_id not in known:  # it did not come through the queue
+        return always
+
+    def wanted() -> bool:
+        event = known.get(event_id)
+        return bool(event and event.alive)
+
+    return wanted
+
+
+def say_gone(person: Person) -> None:
+    """Say on the page what of a person's had to go for want of room, if that was not said yet."""
+    if gone := list(dict.fromkeys(person.holdings.gone)):
+        person.holdings.gone.clear()
+        gr.Warning(
+            f"There is more than this app keeps of one person's, or of all: the oldest had to make room, which was "
+            f"{plain(', '.join(gone))}. Download what you need.",
+            title="Memory is full",
+        )
 
 
 def busy(*buttons: gr.Button) -> dict:

@@ -17,7 +17,7 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
-from caa_core.app.sessions import Session
+from caa_core.app.sessions import Running, Session
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
@@ -195,6 +195,7 @@ class Conversation(Experiment[ConversationRequest]):
     says_settings = False
     labels: ClassVar[Mapping[str, str]]  # of columns, by name
     marked_column: ClassVar[int]  # whose steered tokens are shown
+    heavy = False
     thinks: ClassVar[bool] = False  # whether a thought before the answer can be asked for
 
     def __init__(self, page: Page, form: Mapping[str, Component], prompts: Sequence[str]):
@@ -383,10 +384,9 @@ class Conversation(Experiment[ConversationRequest]):
             return str(run.found["status"])
         return f"{plain(self.studio.model.name)}: {_status(run.found, run.asked.decoding, stopped)} {BROKEN}"
 
-    def updates(self, session: Session, form: Mapping[str, Any]) -> Iterator[Updates]:
-        drops = session.drops[self.name]
-        for update in super().updates(session, form):
-            if session.drops[self.name] == drops:  # nothing comes back into a cleared chat
+    def hear(self, run: Run[ConversationRequest], job: Running, come: Iterator[Any]) -> Iterator[Updates]:
+        for update in super().hear(run, job, come):
+            if run.session.drops[self.name] == run.asked.drops:  # nothing comes back into a cleared chat
                 yield update
 
     @guarded

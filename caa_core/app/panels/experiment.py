@@ -11,13 +11,29 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
-from caa_core.app.panels.common import QUIET, Updates, busy, events, freed, guarded, plain, shared_bar, stopper
+from caa_core.app.panels.common import (
+    QUIET,
+    Updates,
+    busy,
+    events,
+    freed,
+    guarded,
+    heard,
+    is_wanted,
+    plain,
+    say_gone,
+    shared_bar,
+    stopper,
+)
 from caa_core.app.panels.made_with import MadeWith, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting, showing
+
+# So often a page asks for a job that it had before it was reloaded, until the page before it has gone.
+SECONDS_TO_FIND = 1
 
 # A result as plain data, which is how it is kept.
 Plain = dict[str, Any]
@@ -71,6 +87,7 @@ class Experiment(Generic[Asked]):
     cache: ClassVar[Cache | None] = None
     aside: ClassVar[Collection[str]] = ()  # of the form: what a result does not depend on, such as how it is shown
     says_settings: ClassVar[bool] = True  # whether it is said above the result what it was made with
+    heavy: ClassVar[bool] = True  # whether it takes memory as a measurement does
     after_error: ClassVar[str] = ""
     unreadable: ClassVar[str] = "What was kept cannot be read."
 
@@ -101,6 +118,7 @@ class Experiment(Generic[Asked]):
         page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs], self.name)
         if self.made:
             page.watch([*self.form.values()], self.made, self.look)
+        self._finds_again()
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> Asked:
         """What the form asks for. Raises InputError for what cannot be."""
@@ -151,7 +169,7 @@ class Experiment(Generic[Asked]):
 
     def begin(self, run: Run[Asked]) -> Running:
         """Begin it as a job."""
-        return self.studio.run(lambda model: self.steps(model, run), run.session)
+        return self.studio.run(lambda model: self.steps(model, run), run.session, self.heavy)
 
     def waiting(self) -> Updates:
         """Updates for its beginning."""
@@ -191,25 +209,53 @@ class Experiment(Generic[Asked]):
         try:
             run = Run(session, form, self.ask(session, form))
             yield self.waiting()
-            yield from self.following(run, self.begin(run))
+            job = self.begin(run)
+            job.about = run
+            yield from self.hear(run, job, events(session, self.name, job, lasting=True))
         except Exception as error:
             yield {self.status: self.failed(error, run)}
             raise
 
-    def following(self, run: Run[Asked], job: Running) -> Iterator[Updates]:
-        """Updates of the page while a job goes on, to its end."""
+    def hear(self, run: Run[Asked], job: Running, come: Iterator[Any]) -> Iterator[Updates]:
+        """Updates of the page for events that come of a job, and for its end; none for that where it goes on without
+        this page.
+        """
         session, form = run.session, run.form
-        for event in events(session, self.name, job):
+        for event in come:
             if isinstance(event, Progress):
                 run.reach(event)
                 yield {self.status: self.how_far(event)}
             else:
                 yield {**self._not_yet(), **self.show_part(session, event, form), **self._said(session, event)}
-        done: Updates = {}
-        if run.found is not None:
-            done = {**self.show(session, run.found, form), **self.files(session, run.found)}
-            done |= self._said(session, run.found)
-        yield {self.status: self.ended(run, job.stopped), **done}
+        if job.over:
+            done: Updates = {}
+            if run.found is not None:
+                done = {**self.show(session, run.found, form), **self.files(session, run.found)}
+                done |= self._said(session, run.found)
+            yield {self.status: self.ended(run, job.stopped), **done}
+            say_gone(session.person)
+
+    @guarded
+    def find(self, request: gr.Request) -> Updates:
+        """Look for a job that a reload left running, if there is one."""
+        runs = self.studio.sessions.runs_elsewhere(self.page.session(request), self.name)
+        return {self.looking: gr.update(active=True)} if runs else {}
+
+    @guarded
+    def found(self, request: gr.Request) -> Iterator[Updates]:
+        """Go on with the job that a reload left running: how far it has come, what comes of it, and Stop."""
+        session, sessions = self.page.session(request), self.studio.sessions
+        if job := sessions.take_over(session, self.name):
+            run: Run[Asked] = job.about
+            run.session = session
+            again = self.refill(session, {"asked": self.settings(session, run.form)})
+            yield {**self.waiting(), **again, self.looking: gr.update(active=False)}
+            yield from self.hear(run, job, heard(session.listen(self.name, job, wanted=is_wanted())))
+        elif not sessions.runs_elsewhere(session, self.name):
+            yield {self.looking: gr.update(active=False)}  # it has ended meanwhile
+            yield self.restore(request)
+        else:
+            yield {self.looking: gr.skip()}
 
     def failed(self, error: Exception, run: Run[Asked] | None) -> str:
         """What the status says after an error: what went wrong, and what there is in spite of it."""
@@ -268,6 +314,17 @@ class Experiment(Generic[Asked]):
         freed(began, self.free)
         if self.made:  # something else may have been chosen while it ran
             began.then(self.page.looks(self.look), parts, self.made, queue=False, **QUIET)
+
+    def _finds_again(self) -> None:
+        self.looking = gr.Timer(SECONDS_TO_FIND, active=False)
+        self.looking.elem_id = f"{self.name}-timer"
+        shown = [*self._refilled_parts().values(), *self.outputs, *self.starters, self.looking]
+        again = self.looking.tick(self.found, None, list(dict.fromkeys(shown)), **QUIET)
+        self.began.append(again)
+        freed(again, self.free)
+        given_up = {self.status: self.after_error, self.looking: gr.update(active=False)}
+        again.failure(lambda: given_up, None, list(given_up), **QUIET)
+        self.page.restore(self.find, [self.looking])
 
     def shown_by(
         self,

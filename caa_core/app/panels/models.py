@@ -8,7 +8,7 @@ import gradio as gr
 from caa_core.app.panels.common import QUIET, bar, busy, freed, guarded, plain
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.studio import Studio
-from caa_core.limits import check_owner, is_public, owner_key
+from caa_core.limits import is_public, owner_key
 from caa_core.model.catalog import CATALOG, listing, room
 from caa_core.model.loading import DTYPES
 from caa_core.progress import Progress, listen
@@ -55,8 +55,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows)), affected: _affected(studio)}
 
     @guarded
-    def change(spec: str | None, dtype: str, key: str) -> Iterator[dict]:
-        check_owner(key or "")
+    def change(request: gr.Request, spec: str | None, dtype: str, key: str) -> Iterator[dict]:
+        studio.owner.check(key or "", page.session(request).address)
         others = max(studio.sessions.here - 1, 0)
         yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ...", **busy(load)}
         for message in listen(lambda say: studio.load(spec or "", dtype, say)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.holdings import size_of
 from caa_core.app.panels.common import LATEST, QUIET, guarded, plain
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
@@ -105,6 +106,11 @@ class Draft:
         if self.model == model.fingerprint or self.report is None:
             return self
         return Draft.of(model, self.name, self.table, self.columns, self.mends)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes: the table, and the texts once more as pairs."""
+        return 2 * sum(size_of(record) for _, record in self.table.records)
 
     @property
     def vector_name(self) -> str:
@@ -335,7 +341,7 @@ class Pairs:
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.page.session(request)
         draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
-        session.person.draft = None if draft == self.first else draft
+        session.person.work_on(*((None, 0) if draft == self.first else (draft, draft.size)))
         path = session.path(draft.name, ".json")
         if draft.dataset:
             write_pairs(draft.dataset, path)

@@ -9,14 +9,15 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from caa_core.data.pairs import Dataset, read_pairs
+from caa_core.data.pairs import Dataset, pairs_of
 from caa_core.data.presets import PRESETS, find_pairs, find_test_pairs, presets
+from caa_core.data.tables import read_tables
 from caa_core.data.text import clean
 from caa_core.errors import InputError
 from caa_core.vectors.vector import SteeringVector
@@ -24,7 +25,7 @@ from caa_core.vectors.vector import SteeringVector
 PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE = "generate_dataset.json", "test_dataset_ab.json", "instructions.json"
 TEST_SUFFIX = "_test"
 MOST_BEHAVIOURS = 30
-# Bytes of one file of a zip.
+# Bytes of all files of a zip.
 MOST_UNPACKED = 20_000_000
 LONGEST_INSTRUCTION = 2000
 
@@ -103,20 +104,29 @@ def behaviours_of_files(files: Sequence[Path]) -> list[Behaviour]:
     Raises:
         InputError: one of two files is missing, or cannot be read.
     """
+    if len(files) > 2 * MOST_BEHAVIOURS:
+        raise InputError(f"These are {len(files)} files; {2 * MOST_BEHAVIOURS} can be taken at most.")
     tables = {path.stem: path for path in files if path.suffix.lower() != ".zip"}
-    found = []
+    asked = []
     for name, path in sorted(tables.items()):
         if name.endswith(TEST_SUFFIX) and name.removesuffix(TEST_SUFFIX) in tables:
             continue
         test = tables.get(name + TEST_SUFFIX)
         if not test:
             raise InputError(f"{path.name} has no held-out items beside it: add {name}{TEST_SUFFIX}{path.suffix}.")
-        pairs, items = read_pairs(path, name), read_pairs(test, f"{name} (held out)")
-        found.append(Behaviour(name, pairs, items, find_instructions(name)))
+        asked.append((name, path, test))
+    found = [Behaviour(*read, find_instructions(read[0])) for read in _read(asked)]
     for path in files:
         if path.suffix.lower() == ".zip":
             found += _of_zip(path)
     return found
+
+
+def _read(asked: Sequence[tuple[str, Path, Path]]) -> Iterator[tuple[str, Dataset, Dataset]]:
+    """Name, pairs and held-out items of behaviours, of which the files of both are named; all are read together."""
+    tables = iter(read_tables([path for _, *paths in asked for path in paths]))
+    for name, *_ in asked:
+        yield name, pairs_of(next(tables), None, name), pairs_of(next(tables), None, f"{name} (held out)")
 
 
 def _of_zip(path: Path) -> list[Behaviour]:
@@ -124,8 +134,9 @@ def _of_zip(path: Path) -> list[Behaviour]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as packed:
+                left = MOST_UNPACKED
                 for entry in packed.infolist():
-                    _unpack(packed, entry, Path(folder))
+                    left -= _unpack(packed, entry, Path(folder), left)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
             raise InputError(f"{path.name} is not a zip file that can be read.") from error
         if not any(Path(folder).glob(f"*/{PAIRS_FILE}")):
@@ -133,19 +144,21 @@ def _of_zip(path: Path) -> list[Behaviour]:
         return _behaviours_of(folder)
 
 
-def _unpack(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+def _unpack(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, most: int) -> int:
+    """Unpack a file that makes up a behaviour, if it has no more than so many bytes. Returns how many it has."""
     *above, name = entry.filename.replace("\\", "/").split("/")
     behaviour = clean(above[-1]) if above else ""
     if name not in (PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE) or not re.fullmatch(r"[\w. -]*\w", behaviour):
-        return
+        return 0
     if len(list(folder.iterdir())) >= MOST_BEHAVIOURS and not (folder / behaviour).exists():
         raise InputError(f"A zip may hold {MOST_BEHAVIOURS} behaviours at most.")
     with packed.open(entry) as source:
-        text = source.read(MOST_UNPACKED + 1)
-    if len(text) > MOST_UNPACKED:
-        raise InputError(f"{behaviour}/{name} is larger than {MOST_UNPACKED // 1_000_000} MB.")
+        text = source.read(most + 1)
+    if len(text) > most:
+        raise InputError(f"A zip may hold {MOST_UNPACKED // 1_000_000} MB at most; with {behaviour}/{name} it is more.")
     (folder / behaviour).mkdir(exist_ok=True)
     (folder / behaviour / name).write_bytes(text)
+    return len(text)
 
 
 def find_instructions(name: str) -> Instructions | None:
@@ -164,23 +177,26 @@ def _behaviours_of(source: str) -> list[Behaviour]:
         return [Behaviour(source, find_pairs(source), find_test_pairs(source), find_instructions(source))]
     folder = Path(source)
     if (folder / PAIRS_FILE).is_file():
-        return [_from_folder(folder)]
+        return _from_folders([folder])
     folders = sorted(path.parent for path in folder.glob(f"*/{PAIRS_FILE}"))
     if not folders:
         raise InputError(
             f"{source[:80]!r} is neither a preset nor a folder of behaviours, which holds NAME/{PAIRS_FILE} and "
             f"NAME/{TEST_FILE} for each of them."
         )
-    return [_from_folder(folder) for folder in folders]
+    return _from_folders(folders)
 
 
-def _from_folder(folder: Path) -> Behaviour:
-    name = folder.resolve().name
-    if not (folder / TEST_FILE).is_file():
-        raise InputError(f"{name} has no {TEST_FILE}: held-out items are needed beside the pairs.")
-    pairs = read_pairs(folder / PAIRS_FILE, name)
-    test = read_pairs(folder / TEST_FILE, f"{name} (held out)")
-    return Behaviour(name, pairs, test, _instructions_in(folder / INSTRUCTIONS_FILE) or find_instructions(name))
+def _from_folders(folders: Sequence[Path]) -> list[Behaviour]:
+    names = [folder.resolve().name for folder in folders]
+    for folder, name in zip(folders, names, strict=True):
+        if not (folder / TEST_FILE).is_file():
+            raise InputError(f"{name} has no {TEST_FILE}: held-out items are needed beside the pairs.")
+    read = _read([(name, folder / PAIRS_FILE, folder / TEST_FILE) for folder, name in zip(folders, names, strict=True)])
+    return [
+        Behaviour(*found, _instructions_in(folder / INSTRUCTIONS_FILE) or find_instructions(found[0]))
+        for folder, found in zip(folders, read, strict=True)
+    ]
 
 
 def _instructions_in(path: Path) -> Instructions | None:

@@ -86,6 +86,43 @@ def test_what_was_written_before_a_stop_is_in_the_library_and_what_was_cleared_i
     assert "steer" not in dict(library.results()) and "steer" not in studio.session("page").person.results
 
 
+def reloaded(page):
+    """Another page of the same person, while what the first had begun goes on."""
+    again = Handlers(page.studio, page.page, secrets.token_hex(8))
+    page.studio.sessions.enter(again.request.session_hash, page.session.person.key)
+    return again
+
+
+def test_a_page_that_was_reloaded_goes_on_with_what_ran(page, tiny_app):
+    tiny_app.vector("joy")
+    with tiny_app.holding(8) as go_on:
+        writing(page, steer_prompt="My question?", steer_layer=1).close()
+        again = reloaded(page)
+        updates = again.call("found", "steer-status")
+        assert not next(updates)[again.parts["steer-write"]].interactive
+        assert "Writing" in again.text([next(updates)], "steer-status")
+        assert not page.session.jobs and list(again.session.jobs) == ["steer"]
+        go_on()
+        list(updates)
+    assert "wrote" in again["steer-status"] and len(again.session.person.results["steer"]) == 1
+    # Nothing is there to be found any more: what came of it is shown.
+    *_, last = again.run("found", "steer-status")
+    assert len(last[again.parts["steer-steered"]]) == 2
+
+
+def test_what_was_found_again_does_not_come_back_into_a_cleared_chat(page, tiny_app):
+    tiny_app.vector("joy")
+    with tiny_app.holding(8) as go_on:
+        writing(page, steer_layer=1).close()
+        again = reloaded(page)
+        updates = again.call("found", "steer-status")
+        next(updates)
+        again.call("clear", "steer-status")
+        go_on()
+        list(updates)
+    assert again["steer-steered"] == [] and "steer" not in again.session.person.results
+
+
 def test_who_writes_is_told_who_else_shares_the_model_and_how_long_the_wait_is(tiny_folder):
     studio = loaded(tiny_folder)
     until(lambda: studio.capability is not None)

@@ -124,6 +124,16 @@ def test_a_zip_that_holds_no_behaviour(tmp_path, entries):
     assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
 
 
+def test_a_zip_and_files_are_bounded_in_all(tmp_path, monkeypatch):
+    """However well what they hold is packed."""
+    monkeypatch.setattr("caa_core.measuring.paper.behaviours.MOST_UNPACKED", 50_000)
+    entries = {f"{name}/{file}": " " * 9_000 for name in "abc" for file in (PAIRS_FILE, TEST_FILE)}
+    with pytest.raises(InputError, match=r"with c/test_dataset_ab\.json it is more"):
+        behaviours_of_files([zipped(tmp_path / "b.zip", entries)])
+    with pytest.raises(InputError, match="These are 61 files; 60 can be taken at most"):
+        behaviours_of_files([tmp_path / f"{number}.json" for number in range(61)])
+
+
 def test_no_zip_at_all(tmp_path):
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + b"\0" * 90)
     with pytest.raises(InputError, match="not a zip file"):

@@ -43,6 +43,7 @@ class TokenByToken(OfVoices[TokensChoice]):
     """The section: reads what the columns have written, whenever they have."""
 
     name = PANEL
+    heavy = False
 
     def __init__(self, page: Page, voices: VoicesForm, conversation: Conversation):
         self.voices, self.column = voices, conversation.marked_column

@@ -1,7 +1,7 @@
 """Scores of answers to open questions, given without knowing the multiplier: by the person, and by a judge."""
 
 import secrets
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person, Session
+from caa_core.app.worker import Job, apart
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.measuring.judge import (
@@ -114,6 +115,8 @@ def unscored(person: Person) -> Plain:
 
 def keep_scores(person: Person, who: str, given: Mapping[str, Any]) -> Plain:
     """Keep what somebody gave beside the answers, to which others may have come meanwhile. Returns what is kept."""
+    if ANSWERS not in person.results:
+        raise InputError("The answers had to make room for something else; write them again.")
     now = {**person.results[ANSWERS], who: dict(given)}
     person.remember(ANSWERS, now)
     return now
@@ -210,26 +213,6 @@ class BlindScoring:
         return self.show(Scored.of(keep_scores(person, PERSON, {"scores": list(scores)})))
 
 
-class _Asking:
-    """A judge's work, which needs no model of ours, as a job that Stop ends."""
-
-    def __init__(self, work: Generator[Any, None, Any]):
-        self._work = work
-        self.stopped = False
-
-    def watch(self) -> Iterator[Any]:
-        try:
-            for event in self._work:
-                if self.stopped:
-                    return
-                yield event
-        finally:
-            self._work.close()
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
 @dataclass(frozen=True)
 class Judging:
     """A judge, the behaviour that it scores, and the answers with what it has said of them before."""
@@ -278,8 +261,8 @@ class JudgePanel(Experiment[Judging]):
         known = {place: score for place, score in scored.scores(JUDGE).items() if same and score is not None}
         return Judging(judge, behaviour, scored.replies, known)
 
-    def begin(self, run: Run[Judging]) -> _Asking:
-        return _Asking(self._judge(run))
+    def begin(self, run: Run[Judging]) -> Job:
+        return apart(lambda: self._judge(run))
 
     def _judge(self, run: Run[Judging]) -> Generator[Progress, None, None]:
         asked = run.asked

@@ -1,0 +1,230 @@
+"""What requests hold of the app: streams that are open, events that wait or run, bodies. One address may hold half.
+
+gradio keeps an event until somebody reads what came of it, takes events as they came, whoever sent them, and keeps of
+each page that it has ever seen all settings of all of its parts.
+"""
+
+import datetime
+import random
+from collections import Counter
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs
+
+import gradio as gr
+from gradio.queueing import Event, Queue
+from gradio.state_holder import SessionState, StateHolder
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from caa_core.app.files import Uploads
+from caa_core.app.guards import UPLOAD, address_of
+from caa_core.app.sessions import Sessions
+from caa_core.app.studio import Studio
+from caa_core.errors import InputError
+from caa_core.limits import BODY_MB, GRACE, PLACES
+
+# Events that wait or run, and streams that are open; of which one address may have half.
+EVENTS = 1_000
+STREAMS = 1_000
+# How many of the largest bodies may wait, of which one address may have half.
+BODIES = 8
+# Lists and objects in a body: they take fifty times the memory of their text.
+BRACKETS = 200_000
+# Calls of programs that are looked at beyond those that have a place, if only to be refused; and events of the page.
+SPARE_CALLS = 20
+SPARE_EVENTS = 40
+# Of so many pages the one that was longest not used is forgotten; 50 kB each.
+STATES = 2_000
+# The calls of programs share one limit, so that the page's events keep threads of their own.
+CALLS = "calls"
+
+
+def calls_at_once() -> int:
+    """How many calls of programs are worked on at once."""
+    return PLACES.value + SPARE_CALLS
+
+
+def threads() -> int:
+    """How many events are worked on at once, in a thread each."""
+    return calls_at_once() + PLACES.value + SPARE_EVENTS
+
+
+class Traffic:
+    """Notes who listens, and refuses what is more than an address, or all of them, may have at once."""
+
+    def __init__(self, app: ASGIApp, studio: Studio):
+        self.app, self.sessions = app, studio.sessions
+        self.streams: Counter[str] = Counter()
+        self.uploads = Uploads()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif page := _page_of_stream(scope):
+            await self._listen(page, scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
+            try:
+                self.uploads.take(_address(scope), int(Headers(scope=scope)["content-length"]))
+            except InputError as error:
+                await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
+            else:
+                with suppress(ClientDisconnect):  # what it left goes by age
+                    await self.app(scope, receive, send)
+        elif scope["method"] == "POST":
+            body = await _whole(receive)
+            refused = _refusal(scope, body)
+            await (refused or self.app)(scope, _again(body, receive), send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _listen(self, page: str, scope: Scope, receive: Receive, send: Send) -> None:
+        address = _address(scope)
+        if self.streams.total() >= STREAMS or self.streams[address] >= STREAMS // 2:
+            await JSONResponse({"detail": "Too many pages are open from where you are."}, 429)(scope, receive, send)
+            return
+        self.streams[address] += 1
+        self.sessions.listens(page, 1)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.sessions.listens(page, -1)
+            self.streams[address] -= 1
+            self.streams += Counter()  # forgets those that have none
+
+
+def _address(scope: Scope) -> str:
+    return address_of(Headers(scope=scope), (scope.get("client") or [""])[0])
+
+
+def _page_of_stream(scope: Scope) -> str:
+    """Whose page a stream tells what comes of its events, or that the app is there; "" for other requests."""
+    match scope["path"].removeprefix("/gradio_api").strip("/").split("/"):
+        case ["queue", "data"]:
+            return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        case ["heartbeat", page]:
+            return page
+        case ["call", *_, _, event] if scope["method"] == "GET":
+            known = scope["app"].get_blocks()._queue.event_ids_to_events.get(event)
+            return known.session_hash if known else event
+    return ""
+
+
+async def _whole(receive: Receive) -> bytes:
+    """A body, whose length has been looked at."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that has been read, and then what comes after it."""
+    left = [body]
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
+
+    return again
+
+
+def _refusal(scope: Scope, body: bytes) -> JSONResponse | None:
+    if body.count(b"[") + body.count(b"{") > BRACKETS:
+        return JSONResponse({"detail": "There are too many lists in it."}, 413)
+    address, waiting = _address(scope), list(scope["app"].get_blocks()._queue.event_ids_to_events.values())
+    mine = [event for event in waiting if address_of_event(event) == address]
+    for events, share in ((waiting, 1), (mine, 2)):
+        held = len(body) + sum(map(_size, events))
+        if len(events) >= EVENTS // share or held > BODIES * BODY_MB.value * 1_000_000 // share:
+            return JSONResponse({"detail": "Too much is asked for at once; try again in a minute."}, 429)
+    return None
+
+
+def address_of_event(event: Event) -> str:
+    """Where an event comes from. Headers are looked through once."""
+    known: str | None = vars(event).get("address")
+    if known is None:
+        client = event.request.client
+        known = vars(event)["address"] = address_of(event.request.headers, client.host if client else "")
+    return known
+
+
+def _size(event: Event) -> int:
+    length = event.request.headers.get("content-length", "")
+    return int(length) if length.isdigit() else 0
+
+
+def take_turns(queue: Queue) -> None:
+    """Let the address that has the fewest events in work be next, and none have more than half of the threads."""
+    most = queue.max_thread_count // 2
+
+    def next_events() -> tuple[list[Event], bool, str] | None:
+        busy = Counter(address_of_event(event) for events in queue.active_jobs for event in events or ())
+        lines = list(queue.event_queue_per_concurrency_id.items())
+        random.shuffle(lines)
+        for name, line in lines:
+            if line.concurrency_limit is not None and line.current_concurrency >= line.concurrency_limit:
+                continue
+            event = min(line.queue, key=lambda event: busy[address_of_event(event)], default=None)
+            if event and busy[address_of_event(event)] < most:
+                line.queue.remove(event)
+                return [event], False, name
+        return None
+
+    queue.get_events = next_events  # type: ignore[method-assign]
+    # Made anew at each event, for a page that is closed.
+    queue.compute_analytics_summary = lambda records: {}  # type: ignore[method-assign]
+    queue.ANALYTICS_MAX_EVENTS = 1
+
+
+class _State(SessionState):
+    """What a page holds, without the settings of all of its parts, which are for links that are closed."""
+
+    def __init__(self, blocks: gr.Blocks):
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.config_values.clear()
+
+    def _update_config(self, key: int) -> None:
+        pass
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        pass
+
+
+class States(StateHolder):
+    """What pages hold, by their hashes."""
+
+    def __init__(self, page: gr.Blocks):
+        super().__init__()
+        self.set_blocks(page)
+        self.capacity = STATES
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self:
+            self.session_data[session_id] = _State(self.blocks)
+        return super().__getitem__(session_id)
+
+    def forget_unknown(self, sessions: Sessions) -> None:
+        """Free what is kept under names that nobody has used lately, and whose page is gone, or never was one."""
+        before = datetime.datetime.now() - datetime.timedelta(seconds=GRACE.value)
+        for page, used in list(self.time_last_used.items()):
+            if used < before and not sessions.knows(page):
+                self.forget(page)
+
+    def forget(self, page: str) -> None:
+        """Free all that is kept of a page that is gone."""
+        with self.lock:
+            self.session_data.pop(page, None)
+            self.time_last_used.pop(page, None)
+        queue = self.blocks._queue
+        queue.pending_event_ids_session.pop(page, None)
+        if page in queue.pending_messages_per_session:
+            del queue.pending_messages_per_session[page]

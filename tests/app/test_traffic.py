@@ -1,0 +1,132 @@
+"""One who asks for as much as they can, and others who are served meanwhile; what goes on when nobody listens."""
+
+import json
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from app import sweep
+from tests.helpers.app import get
+from tests.helpers.waiting import until
+
+STRANGER, SCHOOL, SOMEBODY = "203.0.113.9", "198.51.100.1", "192.0.2.7"
+
+
+@pytest.fixture
+def app(tiny_app, monkeypatch):
+    """Open to strangers, behind one proxy."""
+    monkeypatch.setenv("CAA_PUBLIC", "1")
+    monkeypatch.setenv("CAA_PROXIES", "1")
+    return tiny_app
+
+
+class Visitor:
+    """Somebody who writes requests by hand."""
+
+    def __init__(self, app, address):
+        self.app, self.address = app, address
+        self.client = httpx.Client(
+            base_url=f"{app.url}gradio_api/", timeout=300, headers={"X-Forwarded-For": f"6.6.6.6, {address}"}
+        )
+
+    def number(self, endpoint):
+        (number,) = (number for number, fn in self.app.page.fns.items() if fn.api_name == endpoint)
+        return number
+
+    def join(self, endpoint, data, page):
+        """Ask for something, as a page does. Gives the status of the answer."""
+        asked = {"data": data, "fn_index": self.number(endpoint), "session_hash": page}
+        return self.client.post("queue/join", json=asked).status_code
+
+    def steer(self, page):
+        return self.join("steer", ["Hi", ["joy:1:0"], None, "", "all", 2, 0, 0], page)
+
+    @contextmanager
+    def stream(self, page):
+        with self.client.stream("GET", "queue/data", params={"session_hash": page}) as stream:
+            yield (json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
+
+    def last(self, page):
+        """What the page is told in the end."""
+        with self.stream(page) as messages:
+            return next(message for message in messages if message["msg"] == "process_completed")
+
+
+def jobs_of(app, address):
+    pages = list(app.studio.sessions._pages.values())
+    return sum(len(session.running) for session in pages if session.address == address)
+
+
+def test_a_flood_leaves_room_for_a_class_and_for_the_page(app):
+    stranger, school, somebody = (Visitor(app, address) for address in (STRANGER, SCHOOL, SOMEBODY))
+    with app.holding() as go_on:
+        for number in range(220):
+            assert stranger.steer(f"flood {number}") == 200
+        for number in range(30):
+            assert school.steer(f"pupil {number}") == 200
+        until(lambda: jobs_of(app, SCHOOL) == 30)
+        assert jobs_of(app, STRANGER) == 40
+        # The page answers, and a place is left for who comes.
+        assert get(app.url).status_code == 200
+        name = next(fn.api_name for fn in app.page.fns.values() if fn.name == "_card")
+        assert somebody.join(name, ["joy"], "reader") == 200
+        assert somebody.last("reader")["success"]
+        assert somebody.steer("guest") == 200
+        until(lambda: jobs_of(app, SOMEBODY) == 1)
+        go_on()
+        for number in range(30):
+            assert school.last(f"pupil {number}")["success"]
+        until(lambda: app.jobs == 0)
+
+
+def test_a_call_ends_when_its_stream_is_closed_or_it_is_cancelled(app):
+    somebody = Visitor(app, SOMEBODY)
+    with app.holding():
+        for page in ("closed", "cancelled"):
+            assert somebody.steer(page) == 200
+            with somebody.stream(page) as messages:
+                event = next(message["event_id"] for message in messages if message["msg"] == "process_starts")
+                until(lambda: app.jobs == 1)
+                if page == "cancelled":
+                    asked = {"session_hash": page, "event_id": event, "fn_index": somebody.number("steer")}
+                    assert somebody.client.post("cancel", json=asked).status_code == 200
+                    until(lambda: app.jobs == 0)
+            until(lambda: app.jobs == 0)
+
+
+def test_what_waits_for_one_address_has_a_bound_in_number_and_bytes(app, monkeypatch):
+    from caa_core.app import traffic
+
+    stranger, somebody = Visitor(app, STRANGER), Visitor(app, SOMEBODY)
+    with app.holding():
+        assert stranger.steer("first") == 200
+        until(lambda: jobs_of(app, STRANGER) == 1)
+        monkeypatch.setattr(traffic, "EVENTS", 2)
+        assert stranger.steer("second") == 429 and somebody.steer("third") == 200
+        monkeypatch.setattr(traffic, "EVENTS", 1000)
+        monkeypatch.setenv("CAA_MAX_BODY_MB", "1")
+        monkeypatch.setattr(traffic, "BODIES", 1)
+        long = ["x" * 600_000, ["joy:1:0"], None, "", "all", 2, 0, 0]
+        assert stranger.join("steer", long, "fourth") == 429
+    until(lambda: app.jobs == 0)
+    lists = stranger.client.post("queue/join", content=b'{"data":[' + b"[]," * 200_000 + b"[]]}")
+    assert lists.status_code == 413
+
+
+def test_a_page_that_was_seen_once_costs_little_and_is_forgotten(app, monkeypatch):
+    states = app.page.app.state_holder
+    Visitor(app, SOMEBODY).join("steer", ["Hi", [], None, "", "all", 2, 0, 0], "seen once")
+    until(lambda: "seen once" in states)
+    assert not states.session_data["seen once"].config_values
+    sweep(app.studio, app.page)
+    assert "seen once" in states  # it may come back
+    monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
+    app.studio.sessions.leave("seen once")
+    sweep(app.studio, app.page)
+    assert "seen once" not in states
+    # What its browser says last comes after it was forgotten.
+    assert states["seen once"] and "seen once" in states
+    sweep(app.studio, app.page)
+    assert "seen once" not in states
+    assert "seen once" not in app.page._queue.pending_messages_per_session
