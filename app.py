@@ -46,6 +46,10 @@ STARTED_ANEW = (
     "**The app was started anew since this page was opened**, so nothing that is pressed here works any more. Reload "
     "the page: what was kept of yours is found again."
 )
+NOT_KEPT = (
+    "**What you made here before is not there any more**: the app was started anew since, or nobody had asked for it "
+    "for long. Files that you downloaded can be brought back."
+)
 NO_ANSWER = "The app does not answer: it may be starting, asleep, or out of reach. This page goes on when it is back."
 # While the app does not answer, one sentence stands on the page, in place of an error at each question.
 LISTEN = """() => {
@@ -128,8 +132,9 @@ def build(studio: Studio) -> gr.Blocks:
             gr.Markdown(STARTED_ANEW)
             reload = gr.Button("Reload", size="sm", min_width=90, scale=0, elem_id="started-anew-reload")
             reload.click(None, js="() => location.reload()", api_visibility="private")
+        not_kept = gr.Markdown(NOT_KEPT, visible=False, elem_id="not-kept", container=True)
         # What a page holds comes back with each question, from a page that another run of the app has served too.
-        served_by = gr.Textbox(studio.run_id, visible=False)
+        served_by = gr.Textbox(studio.run_id, visible=False, elem_id="served-by")
         with gr.Row(equal_height=True):
             with gr.Column(scale=3):
                 gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -145,8 +150,9 @@ def build(studio: Studio) -> gr.Blocks:
         @guarded
         def enter(request: gr.Request, known: Any, *values: Any) -> Updates:
             """Find out whose page it is, and show what they had."""
+            lost = {not_kept: gr.Markdown(visible=True)} if known and not studio.sessions.knows(known) else {}
             found = {key: studio.sessions.enter(request.session_hash, known), line: models.describe(studio)}
-            return found | restored.handler(request, *values)
+            return found | lost | restored.handler(request, *values)
 
         @guarded
         def look(request: gr.Request, shown: str, run_id: str) -> Updates:
@@ -160,7 +166,7 @@ def build(studio: Studio) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
-        blocks.load(enter, [key, *restored.inputs], [key, line, *restored.outputs], **QUIET)
+        blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
         blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)

@@ -279,6 +279,10 @@ class Sessions:
         self._since: WeakKeyDictionary[Running, float] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
+    def knows(self, key: Any) -> bool:
+        """Whether a browser that keeps `key` finds what its person has made; with a library everybody does."""
+        return bool(self._owner) or (isinstance(key, str) and key in self._people)
+
     def enter(self, page: str | None, key: Any) -> str:
         """A page was opened by a browser that keeps `key`. Returns the key that it shall keep.
 

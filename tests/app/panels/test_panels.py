@@ -178,6 +178,21 @@ def test_the_button_of_a_model_comes_back_after_every_outcome(page):
     assert all(fn.outputs for fn in page.blocks.fns.values() if fn.name == "free")
 
 
+def test_after_a_restart_the_page_says_so_in_one_sentence(page):
+    asked_again = {"served_by": page["served-by"]}
+    page.call("look", "started-anew", **asked_again)
+    assert not page.properties[page.parts["started-anew"]]
+    page.call("look", "started-anew", served_by="another run of the app")
+    assert page.properties[page.parts["started-anew"]]["visible"] is True
+    # Gradio's own reload finds out what is gone; who comes for the first time has lost nothing.
+    key = page.handler("enter", "steer-status").inputs[0]
+    for known, lost in (("", False), (page.session.person.key, False), ("a key of before", True)):
+        page.held[key] = known
+        page.properties.clear()
+        page.call("enter", "steer-status")
+        assert bool(page.properties[page.parts["not-kept"]].get("visible")) is lost
+
+
 def test_loading_says_whom_it_affects_and_a_failure_leaves_the_old_model(tiny_folder):
     studio = loaded(tiny_folder)
     page, old = Handlers(studio), studio.model
