@@ -215,7 +215,8 @@ class Endpoints:
         a and b are "NAME:LAYER:MULTIPLIER" as for /steer, where "file" stands for a_file or b_file; a voice can also be
         what the model is told (system_a, system_b), or how its answer begins (begin_a, begin_b). data is a preset, for
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
-        tried against each other, or both layers ("5,10,15") where these are given.
+        tried against each other, or both layers ("5,10,15") where these are given. second_voices (0, or at least 39)
+        tell whether both do more than a sum.
         """
         session = visitor(self.studio, request)
         if not data_file and options["data"] not in presets():
