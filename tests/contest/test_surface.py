@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from caa_core.contest.contest import compete
 from caa_core.contest.requests import SurfaceRequest
 from caa_core.contest.surface import layer_grid, surface, surface_of
 from caa_core.contest.voice import Voice
+from caa_core.data.presets import find_pairs
 from caa_core.errors import InputError
 from caa_core.progress import finish
 from tests.helpers.contests import LAYER, PROMPTS, voice
@@ -85,6 +88,31 @@ def test_layers_are_crossed(planted):
     assert alone.cells[1]["contest"] and alone.follows_a >= 1 and alone.cells[1]["voice_b"]["by"] == "prompts"
     with pytest.raises(InputError, match="both voices are vectors"):
         finish(layer_grid(model, items, a, Voice("told", system="x"), [1], [1]))
+
+
+def test_layers_are_corrected_for_being_many(planted):
+    """A voice at a layer by the furthest of its layers among the same controls; and who is followed by Holm."""
+    model, items, toward, idle = planted
+    sides = [
+        replace(voice(name, direction), made_from=find_pairs(pairs))
+        for name, direction, pairs in (("A", toward + 2 * idle[0], "joy"), ("B", -toward + idle[1], "gloom"))
+    ]
+    layers = [0, 1, 2, LAYER]
+    found = finish(layer_grid(model, items, *sides, layers, [LAYER]))
+    contests = [finish(compete(model, items, one, sides[1], second_voices=0)) for one in _at(sides[0], layers)]
+    p = [(cell["voice_a"]["p"], one.voice_a.p) for cell, one in zip(found.cells, contests, strict=True)]
+    # Each has controls of its own, which differ a little.
+    assert all(corrected > 0.8 * alone - 0.01 for corrected, alone in p), p
+    assert any(corrected > 1.5 * alone for corrected, alone in p), p
+    assert {cell["voice_a"]["by"] for cell in found.cells} == {"controls"}
+    assert found.cells[-1]["voice_b"]["p"] == pytest.approx(contests[-1].voice_b.p, abs=0.01)  # it is no list
+    followed = [cell["ahead_p"] <= 0.05 for cell in found.cells if cell["contest"]]
+    assert found.contests == len(followed) and found.follows_a + found.follows_b <= sum(followed)
+    assert found.verdict.startswith(f"In {found.contests} of 4 crossings both voices move the answers their way")
+
+
+def _at(one, layers):
+    return [one.with_steer(vector=one.vector.at(layer), layer=layer) for layer in layers]
 
 
 def test_what_is_kept_comes_back(planted, found):
