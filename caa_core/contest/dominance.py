@@ -270,8 +270,8 @@ def _in_words(found: Contest, cancels: bool = False) -> str:
     if not found.contest or not found.dominance:
         return _no_contest(found)
     if not found.leads:
-        said = "The model follows neither voice more than the other: each alone moves its answers, and both at once "
-        said += "leave them between the two."
+        said = "Neither voice is shown to be followed: each alone moves the answers its way, but with both at once it "
+        said += "cannot be told which of them is ahead."
     else:
         other = found.b if found.leads > 0 else found.a
         said = f"The model follows {found.followed}: with both voices at once its answers move as {found.followed} "

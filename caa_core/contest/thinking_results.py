@@ -200,7 +200,8 @@ class ThinkingSummary:
         change_p = said.change_p.get(arm.name) if change else None
         verdict = found.verdict
         if found.contest:
-            verdict = f"The model follows {found.followed}: D = {dominance}"
+            said = f"The model follows {found.followed}" if found.leads else "Neither voice is shown to be followed"
+            verdict = f"{said}: D = {dominance}"
             verdict += "." if arm is DIRECT else f"; {self._moved(change, change_p)}."
         both = scores.plan.cells(arm, BOTH)
         return ArmResult(
@@ -320,10 +321,10 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
         return f"{few}."
     if not direct.dominance:
         return f"Without a thought there is no contest that thinking could settle: {direct.verdict}"
-    before = f"Without a thought the model follows {direct.followed} (D = {direct.dominance})"
+    before = f"Without a thought {_follows(direct)} (D = {direct.dominance})"
     if not (steered.dominance and steered.change):
         return f"{before}; with one no contest is shown. {steered.verdict}"
-    after = f"{before}, with one it follows {steered.followed} (D = {steered.dominance})"
+    after = f"{before}, with one {_follows(steered)} (D = {steered.dominance})"
     change = steered.change
     if not _is_told(steered):
         excluded = ""
@@ -335,6 +336,10 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
         way = "the same way" if filler.change.value * change.value > 0 else "the other way"
         return f"{said} Filler of the same length moves it {way} ({filler.change})."
     return f"{said} Of filler of the same length that is not shown ({filler.change or 'no contest'})."
+
+
+def _follows(arm: ArmResult) -> str:
+    return "neither voice is shown to be followed" if arm.followed == "neither" else f"the model follows {arm.followed}"
 
 
 def _is_told(arm: ArmResult) -> bool:

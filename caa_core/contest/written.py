@@ -72,7 +72,7 @@ class WrittenResult:
         numbers = f"A less B {self.difference}, against unsteered {self.change}. {found}"
         lead, moved = (self.difference, self.change)
         if not lead.is_clear:
-            return f"Written answers follow neither voice more than the other: {numbers}"
+            return f"It is not shown that written answers follow one voice more than the other: {numbers}"
         name = self.a if lead.value > 0 else self.b
         if not (moved.is_clear and moved.value * lead.value > 0):
             return f"Written answers lean to {name}, but no more than unsteered ones do: {numbers}"
