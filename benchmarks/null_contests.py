@@ -42,22 +42,23 @@ from caa_core.vectors.extraction import preset_vector
 # around what that lies.
 SPREAD, BEYOND, CENTRE = 0.3, 0.2, 0.3
 
-# By what is not true of them: the effect of A and of B, each its own way, whether they have controls, and where what
-# they do beyond adding lies.
+# The effect of A and of B, each its own way, whether they have controls, where what second voices do beyond adding
+# lies, and what both do beyond that.
 CASES = {
-    "neither does anything": (0.0, 0.0, True, 0.0),
-    "B does nothing": (3.0, 0.0, True, 0.0),
-    "both do as much, and nothing beyond adding": (3.0, 3.0, True, 0.0),
-    "A does more, and beyond adding both do what second voices do": (3.0, 1.5, True, CENTRE),
-    "words: neither does anything": (0.0, 0.0, False, 0.0),
-    "words: both do as much, and nothing beyond adding": (3.0, 3.0, False, 0.0),
+    "neither does anything": (0.0, 0.0, True, 0.0, 0.0),
+    "B does nothing": (3.0, 0.0, True, 0.0, 0.0),
+    "both do as much, and nothing beyond adding": (3.0, 3.0, True, 0.0, 0.0),
+    "A does more, and beyond adding both do what second voices do": (3.0, 1.5, True, CENTRE, 0.0),
+    "A does more, and beyond that both do 1.5": (3.0, 1.5, True, CENTRE, 1.5),
+    "words: neither does anything": (0.0, 0.0, False, 0.0, 0.0),
+    "words: both do as much, and nothing beyond adding": (3.0, 3.0, False, 0.0, 0.0),
 }
 
 
 def simulate(runs: int, prompts: int, case: str, controls: int = CONTROLS, seed: int = 0) -> dict[str, float]:
     """Share of runs in which each thing is said of a case of `CASES`, by the whole procedure."""
     random = np.random.default_rng(seed)
-    *effects, ranked, centre = CASES[case]
+    *effects, ranked, centre, extra = CASES[case]
     spread, beyond = (SPREAD, BEYOND) if ranked else (0.0, 0.0)
     # What has no controls is held against nothing at all; on a tie, nothing tells the voices apart.
     spread = 0.0 if effects[0] == effects[1] != 0 else spread
@@ -67,7 +68,7 @@ def simulate(runs: int, prompts: int, case: str, controls: int = CONTROLS, seed:
     said: Counter[str] = Counter()
     for _ in range(runs):
         own = [way * effect + spread * random.standard_normal() for way, effect in zip((1, -1), effects, strict=True)]
-        means = np.array([*own, centre + beyond * random.standard_normal()])
+        means = np.array([*own, centre + extra + beyond * random.standard_normal()])
         a, b, more = means[:, None] + random.standard_normal((3, prompts))
         m = np.stack([np.zeros(prompts), a, b, a + b + more])
         beside = tuple(_beside(random, change, prompts, controls) if ranked else None for change in (a, b))
