@@ -335,7 +335,7 @@ class Sessions:
             if self._streams[page] <= 0:
                 del self._streams[page]
 
-    def knows(self, page: str) -> bool:
+    def expects(self, page: str) -> bool:
         """Whether a page is there, or is expected to come back."""
         return page in self._pages
 

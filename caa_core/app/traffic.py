@@ -216,7 +216,7 @@ class States(StateHolder):
         """Free what is kept under names that nobody has used lately, and whose page is gone, or never was one."""
         before = datetime.datetime.now() - datetime.timedelta(seconds=GRACE.value)
         for page, used in list(self.time_last_used.items()):
-            if used < before and not sessions.knows(page):
+            if used < before and not sessions.expects(page):
                 self.forget(page)
 
     def forget(self, page: str) -> None:

@@ -200,8 +200,8 @@ class ThinkingSummary:
         change_p = said.change_p.get(arm.name) if change else None
         verdict = found.verdict
         if found.contest:
-            said = f"The model follows {found.followed}" if found.leads else "Neither voice is shown to be followed"
-            verdict = f"{said}: D = {dominance}"
+            follows = f"The model follows {found.followed}" if found.leads else "Neither voice is shown to be followed"
+            verdict = f"{follows}: D = {dominance}"
             verdict += "." if arm is DIRECT else f"; {self._moved(change, change_p)}."
         both = scores.plan.cells(arm, BOTH)
         return ArmResult(
