@@ -45,9 +45,9 @@ def _replies(costs: np.ndarray) -> Iterator[Reply]:
 
 
 def _safe(random: np.random.Generator, prompts: int) -> bool:
-    """Every multiplier costs in the mean what one may cost, some questions far more."""
+    """Every multiplier costs in the mean what one may cost, some questions far more; of positive multipliers."""
     costs = random.gamma(2, SAFE_KL / 2, (prompts, len(MULTIPLIERS)))
-    return any(OpenQuestions("", "", {"layer": 0}, {}, None, tuple(_replies(costs))).safe)
+    return OpenQuestions("", "", {"layer": 0}, {}, None, tuple(_replies(costs))).safe[1] > 0
 
 
 def _trusted(random: np.random.Generator, prompts: int) -> bool:
