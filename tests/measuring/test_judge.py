@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from benchmarks.nulls.scores import simulate
 from caa_core.errors import InputError
 from caa_core.measuring.judge import (
     Judge,
@@ -108,6 +109,13 @@ def test_scores_come_back_to_their_multipliers():
     assert in_words([]) == "Nothing is scored yet."
     only = unblinded(REPLIES, {1: 5.0})
     assert "nothing to compare" in in_words(only)
+
+
+def test_where_steering_changes_nothing_little_is_said():
+    """Of scores, right answers, costs at the limit and readings; small: what it counts is in docs/numbers.md."""
+    said = simulate(16, 8)
+    assert said.pop("of a score that is 3 higher") >= 0.4
+    assert max(said.values()) <= 0.25
 
 
 def test_scores_that_were_kept_are_of_the_same_answers():
