@@ -133,6 +133,7 @@ class Handlers:
     def _hold(self, updates: Any, outputs: list[Block]) -> None:
         if not isinstance(updates, dict) or "__type__" in updates:
             updates = dict(zip(outputs, updates if len(outputs) > 1 else [updates], strict=False))
+        assert updates.keys() <= {*outputs}, "gradio takes updates of a handler's outputs only"
         for part, update in updates.items():
             if isinstance(update, Block):
                 update = {"__type__": "update", **update.constructor_args}

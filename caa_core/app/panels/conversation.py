@@ -242,7 +242,7 @@ class Conversation(Experiment[ConversationRequest]):
             [buttons[name] for name in (WRITE, GO_ON, RETRY)],
             buttons[STOP],
             status,
-            [self.exchanges, *columns, self.question, buttons[CLEAR], buttons[BACK]],
+            [self.exchanges, *columns, self.question, *(buttons[name] for name in (GO_ON, RETRY, CLEAR, BACK))],
             start=partial(gr.on, [buttons[WRITE].click, self.question.submit]),
         )
         self.starts_by(buttons[RETRY].click, self.retry)
