@@ -58,3 +58,16 @@ def sweep(folder: Path, seconds: float, keep: Collection[str] = ()) -> list[str]
                 if os.lstat(path).st_ctime < before:
                     os.rmdir(path)
     return gone
+
+
+def keep_below(folder: Path, most: int) -> None:
+    """Delete the oldest files of a folder, until those that are left have no more than so many bytes."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):  # somebody else deletes here as well
+        found = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder))
+    held = sum(size for _, size, _ in found)
+    for _, size, path in found:
+        if held <= most:
+            return
+        Path(path).unlink(missing_ok=True)
+        held -= size

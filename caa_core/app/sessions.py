@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from caa_core.app.files import keep_below
 from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
 from caa_core.app.library import Library
 from caa_core.data.presets import presets
 from caa_core.data.text import clean
 from caa_core.errors import InputError
-from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, LONGEST, PLACES, SESSIONS, VECTORS
+from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, KEPT_MB, LONGEST, PLACES, SESSIONS, VECTORS
 from caa_core.reports.writing import finite
 from caa_core.vectors.vector import SteeringVector
 
@@ -156,7 +157,7 @@ class Person:
             self.library.delete_result(name)
 
     def path(self, name: str, ending: str) -> Path:
-        """Where a file of that name can be written; it is there as long as the person is.
+        """Where a file of that name can be written; it is there as long as the person is, and there is room.
 
         gradio serves what lies in its folder to whoever knows the path, so that has a part that nobody guesses.
         """
@@ -165,6 +166,7 @@ class Person:
                 root = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
                 self._folder = Path(root) / f"caa-{secrets.token_hex(16)}"
                 self._folder.mkdir(mode=0o700, parents=True)
+        keep_below(self._folder, KEPT_MB.value * MB)
         safe = re.sub(r"[^\w() -]", "_", name).strip()[:80] or "file"
         return self._folder / f"{safe}{ending}"
 

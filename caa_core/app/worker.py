@@ -159,18 +159,6 @@ class Job:
         return False
 
 
-def apart(work: Work) -> Job:
-    """A job with a thread of its own, for work that needs no model."""
-    job = Job(work, lambda _: Waiting.behind(0, 0.0))
-
-    def run() -> None:
-        while job.step():
-            pass
-
-    threading.Thread(target=run, daemon=True).start()
-    return job
-
-
 class Worker:
     """A thread that runs jobs in turns. Each owner gets as much time as the others, whatever a step takes, and each job
     as much as its owner's others. Of n owners at one address each weighs 1/sqrt(n): who calls themselves forty people

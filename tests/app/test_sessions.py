@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 
 import pytest
@@ -274,6 +275,18 @@ def test_the_oldest_of_a_person_s_results_make_room_and_their_vectors_are_not_lo
     assert sorted(person.results) == ["huge"] and names(person) == ["mine"]
     with pytest.raises(InputError, match="delete one first"):
         person.keep(SteeringVector("large", {1: torch.ones(300_000)}, {}, Provenance()))
+
+
+def test_files_of_one_person_have_a_bound_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
+    person = Person()
+    paths = [person.path(str(number), ".html") for number in range(3)]
+    for age, path in enumerate(paths):
+        path.write_bytes(b"x" * 500_000)
+        os.utime(path, (age, age))
+    person.path("new", ".html").write_text("x")
+    assert [path.exists() for path in paths] == [False, True, True]
 
 
 def test_where_all_hold_too_much_who_left_makes_room_and_then_the_oldest_result(sessions, clock, monkeypatch):

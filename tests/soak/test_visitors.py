@@ -21,7 +21,7 @@ from tests.helpers.models import save_tiny
 from tests.helpers.waiting import until
 
 MODEL = os.environ.get("CAA_SOAK_MODEL", "")
-VISITORS = int(os.environ.get("CAA_SOAK_VISITORS", "3"))
+VISITORS = int(os.environ.get("CAA_SOAK_VISITORS", "2"))
 FIRST = max(1, VISITORS // 10)  # after whom memory is looked at first
 GROWTH = 1.2
 ENOUGH = 20  # visitors from whom on that is asked for
