@@ -3,10 +3,14 @@
 import json
 from contextlib import contextmanager
 
+import gradio as gr
 import httpx
 import pytest
+from gradio.queueing import Event, EventQueue
+from starlette.requests import Request
 
 from app import sweep
+from caa_core.app import traffic
 from tests.helpers.app import get
 from tests.helpers.waiting import until
 
@@ -96,8 +100,6 @@ def test_a_call_ends_when_its_stream_is_closed_or_it_is_cancelled(app):
 
 
 def test_what_waits_for_one_address_has_a_bound_in_number_and_bytes(app, monkeypatch):
-    from caa_core.app import traffic
-
     stranger, somebody = Visitor(app, STRANGER), Visitor(app, SOMEBODY)
     with app.holding():
         assert stranger.steer("first") == 200
@@ -112,6 +114,29 @@ def test_what_waits_for_one_address_has_a_bound_in_number_and_bytes(app, monkeyp
     until(lambda: app.jobs == 0)
     lists = stranger.client.post("queue/join", content=b'{"data":[' + b"[]," * 200_000 + b"[]]}")
     assert lists.status_code == 413
+
+
+def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: None, concurrency_limit=None)
+    queue, (fn,) = blocks.queue()._queue, blocks.fns.values()
+    queue.max_thread_count, queue.active_jobs = 6, [None] * 6
+    line = queue.event_queue_per_concurrency_id["any"] = EventQueue("any", None)
+
+    def asks(address):
+        request = Request({"type": "http", "method": "POST", "headers": [], "client": (address, 1)})
+        line.queue.append(Event("page", fn, request, None))
+
+    for address in [STRANGER] * 9 + [SCHOOL] * 2 + [SOMEBODY]:
+        asks(address)
+    traffic.take_turns(queue)
+    came = []
+    while found := queue.get_events():
+        queue.active_jobs[len(came)] = found[0]
+        came.append(traffic.address_of_event(found[0][0]))
+    assert came == [STRANGER, SCHOOL, SOMEBODY, STRANGER, SCHOOL, STRANGER]
+    queue.active_jobs[4] = None
+    assert queue.get_events() is None and len(line.queue) == 6
 
 
 def test_a_page_that_was_seen_once_costs_little_and_is_forgotten(app, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.holdings import size_of
-from caa_core.app.panels.common import LATEST, QUIET, guarded, plain
+from caa_core.app.panels.common import LATEST, QUIET, guarded, plain, say_gone
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
@@ -342,6 +342,7 @@ class Pairs:
         session = self.page.session(request)
         draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
         session.person.work_on(*((None, 0) if draft == self.first else (draft, draft.size)))
+        say_gone(session.person)
         path = session.path(draft.name, ".json")
         if draft.dataset:
             write_pairs(draft.dataset, path)

@@ -123,6 +123,14 @@ def test_what_was_found_again_does_not_come_back_into_a_cleared_chat(page, tiny_
     assert again["steer-steered"] == [] and "steer" not in again.session.person.results
 
 
+def test_what_had_to_make_room_is_said_once(page, monkeypatch):
+    page.session.person.remember("earlier", "x" * 500_000)
+    monkeypatch.setenv("CAA_MAX_KEPT_MB", "0")
+    with pytest.warns(UserWarning, match="the oldest had to make room, which was earlier"):
+        page.run("run", "steer-status", steer_layer=1)
+    assert list(page.session.person.results) == ["steer"] and not page.session.person.holdings.gone
+
+
 def test_who_writes_is_told_who_else_shares_the_model_and_how_long_the_wait_is(tiny_folder):
     studio = loaded(tiny_folder)
     until(lambda: studio.capability is not None)
