@@ -8,8 +8,9 @@ from collections.abc import Callable
 from caa_core.errors import InputError
 from caa_core.limits import check_owner
 
-# Seconds to wait after the first wrong key; each further one doubles them.
-FIRST_WAIT, LONGEST_WAIT = 1.0, 3600.0
+# Seconds to wait after the first wrong key; each further one doubles them. A class has one address, so that the owner
+# waits with whoever tries keys there.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 # Addresses that are remembered.
 ADDRESSES = 10_000
 

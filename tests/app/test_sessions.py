@@ -268,7 +268,7 @@ def test_the_oldest_of_a_person_s_results_make_room_and_their_vectors_are_not_lo
     person.remember("second", "x" * 300_000)
     person.remember("first", "y" * 300_000)  # is the newest now
     person.remember("third", "x" * 300_000)
-    assert person.draft is None and list(person.results) == ["first", "second", "third"]
+    assert person.draft is None and list(person.results) == ["second", "first", "third"]
     person.remember("fourth", "x" * 300_000)
     assert sorted(person.results) == ["first", "fourth", "third"] and person.holdings.gone == ["pairs", "second"]
     person.remember("huge", "x" * 2_000_000)

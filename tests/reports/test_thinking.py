@@ -22,7 +22,7 @@ def test_arms_stand_between_the_voices():
     assert [(trace.name, trace.x[0], trace.marker.symbol) for trace in figure.data] == [
         ("direct", 0.5, "square"),
         ("steered", 0.5, "diamond"),
-        ("thinking only", 0.5, "circle"),
+        ("thinking only", 0.5, "circle-open"),
     ]
     assert next(iter(figure.data[0].error_x.arrayminus)) > 0 and "<script" not in figure.to_json()
     assert arms_figure(thinking(count=0)) is None

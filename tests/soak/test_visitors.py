@@ -52,7 +52,7 @@ def on_the_page(app: Served, number: int, folder: Path) -> int:
     page.run("run", "generate-status", generate_name="mine", generate_layers="1,2", generate_limit=4)
     for question in ("How are you?", "And now?"):
         page.run("run", "steer-status", steer_prompt=question, steer_layer=1)
-    asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1", "measure_controls": 1}
+    asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1", "measure_controls": 0}
     page.run("run", "measure-verdict", **asked)
     page.run("run", "views-status", views_layer=1)
     app.studio.sessions.leave(page.request.session_hash)
@@ -67,7 +67,7 @@ def as_a_program(app: Served, number: int, folder: Path) -> int:
     client.predict(api_name="/extract", file=handle_file(path), name="mine", layers="1,2")
     for prompt in ("Hello?", "Who is there?"):
         client.predict(api_name="/steer", prompt=prompt, steer=["mine:1:2"], max_new_tokens=12)
-    measured = {"layers": "1,2", "multipliers": "-1,1", "controls": 1}
+    measured = {"layers": "1,2", "multipliers": "-1,1", "controls": 0}
     client.predict(api_name="/evaluate", vector="mine", data_file=handle_file(path), **measured)
     client.predict(api_name="/views", text="Hello.", steer="mine:1:1")
     app.studio.sessions.leave(client.session_hash)

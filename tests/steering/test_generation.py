@@ -5,9 +5,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.model.prompts import Cue, Prompt, ask, render
+from caa_core.model.prompts import Cue, Prompt, ask_pair, render
 from caa_core.progress import finish
 from caa_core.steering import batching, generation
 from caa_core.steering.decoding import Decoding
@@ -71,7 +72,7 @@ def test_prompts_that_rows_share_are_read_once_and_change_nothing(tiny, rule):
 
 
 def test_steering_behind_a_cue_begins_before_it(tiny_llama):
-    prompt = ask(tiny_llama.tokenizer, "Rain?", cue=Cue("Answer:"))
+    prompt = ask_pair(tiny_llama.tokenizer, ContrastPair("Rain?", "Yes", "No", 1), cue=Cue("Answer:"))
     vector = vector_for(tiny_llama)
     rows = [BatchRow(prompt, (Steer(vector, 2, 1.5),)), BatchRow(prompt)]
     expected = write(tiny_llama, prompt.ids, [(2, 1.5 * vector)], lambda i: i >= prompt.length - 1, 8)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from caa_core.data.pairs import ContrastPair, read_pairs
 from caa_core.errors import InputError
-from caa_core.model.prompts import Cue, ask, render_pair
+from caa_core.model.prompts import Cue, ask_pair, render_pair
 from caa_core.progress import finish
 from caa_core.steering import batching
 from caa_core.steering.interventions import Positions, Steer
@@ -93,7 +93,7 @@ def test_a_cue_is_given_and_steered_after_the_prompt(tiny_llama, steers_of_llama
         whole = replace(pair, positive=f"Answer: {pair.positive}", negative=f"Answer: {pair.negative}")
         (logp, ids, part), (_, other, _) = plainly(model, whole, steers_of_llama, lambda i, start: i >= start - 1)
         p, n = logp[part, ids[part]].exp(), logp[part, other[part]].exp()
-        cue_tokens = ask(model.tokenizer, pair.prompt, cue=cue).cue_tokens
+        cue_tokens = ask_pair(model.tokenizer, pair, cue=cue).cue_tokens
         before = logp[range(cue_tokens, part), ids[cue_tokens:part]].sum().exp()
         assert found.probability[1, item].item() == pytest.approx((p / (p + n)).item(), abs=1e-4)
         assert found.mass[1, item].item() == pytest.approx((before * (p + n)).item(), rel=1e-2)

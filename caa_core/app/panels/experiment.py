@@ -318,7 +318,8 @@ class Experiment(Generic[Asked]):
     def _finds_again(self) -> None:
         self.looking = gr.Timer(SECONDS_TO_FIND, active=False)
         self.looking.elem_id = f"{self.name}-timer"
-        shown = [*self._refilled_parts().values(), *self.outputs, *self.starters, self.looking]
+        stop = [self.stop_button] if self.stop_button else []
+        shown = [*self._refilled_parts().values(), *self.outputs, *self.starters, *stop, self.looking]
         again = self.looking.tick(self.found, None, list(dict.fromkeys(shown)), **QUIET)
         self.began.append(again)
         freed(again, self.free)

@@ -173,10 +173,10 @@ def test_what_is_known_is_gone_through_once_however_many_parts_come_and_however_
     Numbers.through = 0
     asking = gr.Request(session_hash=f"gathering {to}")
     with contextlib.suppress(gr.Error):
-        list(gathering.run(asking, str(to), None))
+        list(gathering.run(asking, str(to), None, "in words"))
     results = studio.session(f"gathering {to}").person.results
     assert results["gathering"]["count"] == len(results["gathering-known"]) == to
-    assert Numbers.through == to
+    assert Numbers.through == 2 * to, "once to be kept, and once to be weighed"
 
 
 def test_a_result_is_marked_as_soon_as_something_else_is_chosen(drawn, studio):

@@ -1,6 +1,7 @@
 """Open questions on the page: written, scored blind and by a judge, and all of it again after a reload."""
 
 import json
+import threading
 from pathlib import Path
 
 import gradio as gr
@@ -73,12 +74,13 @@ def test_what_earlier_versions_kept_is_read(panel, written, studio):
 
 
 def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, written, studio, monkeypatch):
-    seen = []
+    seen, go_on = [], threading.Event()
 
     def some(judge, behaviour, replies, known):
         scores = dict(known)
         for place in range(len(replies)):
             if place not in scores:
+                assert not seen or go_on.wait(300)
                 scores[place] = float(place)
                 seen.append(place)
                 yield Progress(4, "answers judged", 4, place), scores
@@ -87,6 +89,7 @@ def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, 
     assert next(asking)[panel.judge.judged.said] == "Asking ..."
     next(asking)
     studio.session("somebody").stop("open-judge")
+    go_on.set()
     last = list(asking)[-1]
     kept = studio.session("somebody").person.results["open"]["judge"]
     assert 0 < len(kept["scores"]) < 4 and "secret" not in json.dumps(kept)

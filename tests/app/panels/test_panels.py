@@ -1,5 +1,6 @@
 """The panels' handlers, called as gradio calls them, on a tiny model."""
 
+import itertools
 import json
 import re
 import secrets
@@ -12,6 +13,7 @@ import pytest
 
 from caa_core.app.library import Library
 from caa_core.app.made_from import MADE_FROM
+from caa_core.app.owner import Tries
 from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.tokens import NOTHING
@@ -104,10 +106,10 @@ def test_a_page_that_was_reloaded_goes_on_with_what_ran(page, tiny_app):
         assert not page.session.jobs and list(again.session.jobs) == ["steer"]
         go_on()
         list(updates)
-    assert "wrote" in again["steer-status"] and len(again.session.person.results["steer"]) == 1
+    assert "wrote" in again["steer-status"] and len(again.session.person.results["steer"]["exchanges"]) == 1
     # Nothing is there to be found any more: what came of it is shown.
     *_, last = again.run("found", "steer-status")
-    assert len(last[again.parts["steer-steered"]]) == 2
+    assert [said["role"] for said in last[again.parts["steer-steered"]]] == ["user", "assistant", "assistant"]
 
 
 def test_what_was_found_again_does_not_come_back_into_a_cleared_chat(page, tiny_app):
@@ -226,6 +228,7 @@ def test_on_a_public_app_only_the_owner_loads_a_model(tiny_folder, monkeypatch):
     monkeypatch.setenv("CAA_OWNER_KEY", "a long key")
     page = Handlers(studio)
     assert page.parts["model-load"].parent.visible and not page.parts["model-spec"].allow_custom_value
+    studio.owner = Tries(itertools.count(step=100).__next__)  # nobody waits here
     for key in ("", "another key", "\ud800", None):
         with pytest.raises(gr.Error, match="only its owner may load"):
             page.run("change", "model-status", model_spec=tiny_folder, model_key=key)
@@ -603,15 +606,16 @@ def test_a_cleared_chat_can_be_brought_back(page):
 
 
 def test_a_verdict_of_other_voices_says_so_after_a_reload(page, tmp_path):
-    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_controls": 0}
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 39}
     page.run("run", "compete-verdict-said", **few, **VOICES)
     page.run("run", "compete-status", compete_a_vector="formal", compete_b_vector="casual", compete_a_layer=1)
     again = page.reloaded()
     assert (again["compete-a-vector"], again["compete-b-vector"]) == ("formal", "casual")
-    assert (again["compete-verdict-file"]["orig_name"], again["compete-verdict-controls"]) == ("four.json", 0)
+    assert (again["compete-verdict-file"]["orig_name"], again["compete-verdict-second-voices"]) == ("four.json", 39)
     said = again["compete-verdict-made"]
     assert (
-        "Made with other settings: Voice A <b>joy</b>, now formal; " in said and "controls" not in said.split("<ul>")[0]
+        "Made with other settings: Voice A <b>joy</b>, now formal; " in said
+        and "Second voices" not in said.split("<ul>")[0]
     )
 
 

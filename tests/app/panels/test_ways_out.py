@@ -15,10 +15,10 @@ VOICES = {"layer_a": 1, "layer_b": 2}
 WRONG = "wrong.json"
 # What is asked of each, so that it is soon done, and what cannot be.
 ASKED = {
-    "steer": ({"layer": 1, "tokens": 8}, {"question": "   "}),
-    "compete": ({**VOICES, "tokens": 8}, {"vector_b": "joy"}),
+    "steer": ({"layer": 1, "max_new_tokens": 8}, {"question": "   "}),
+    "compete": ({**VOICES, "max_new_tokens": 8}, {"vector_b": "joy"}),
     "compete-tokens": ({}, {"vector_a": "no such"}),
-    "compete-verdict": ({**VOICES, "controls": 0}, {"file": WRONG}),
+    "compete-verdict": ({**VOICES, "second_voices": 0}, {"file": WRONG}),
     "compete-surface": ({"of_a": "0,1", "of_b": "1"}, {"of_a": "abc"}),
     "compete-written": ({**VOICES, "samples": 1, "limit": 2, "max_new_tokens": 8}, {"max_new_tokens": 10**6}),
     "compete-reasoning": ({**VOICES, "prompts": 2, "thoughts": 1, "tokens": 8}, {"file": WRONG}),
