@@ -171,10 +171,11 @@ def test_all_of_it_is_there_after_a_reload(page, tmp_path):
     tab(page, "Compete")
     they = Handlers(page.app.studio, page.app.page, page.session)
     four = str(four_items(tmp_path))
-    they.run("run", "compete-status", compete_think=True)
+    they.run("run", "compete-status", compete_prompt="How was your day?", compete_think=True)
     they.run("run", "compete-surface-said", compete_verdict_file=four, compete_surface_of_a="0,1")
-    they.run("run", "compete-written-said", compete_written_samples=1)
+    they.run("run", "compete-written-said", compete_written_questions=None, compete_written_samples=1)
     few = {"compete_reasoning_prompts": 2, "compete_reasoning_thoughts": 1, "compete_reasoning_tokens": 8}
+    few["compete_verdict_file"] = four
     they.run("run", "compete-reasoning-said", **few)
 
     reload(page)

@@ -15,7 +15,6 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from caa_core.app.library import Library
-from caa_core.app.logs import JsonLines
 from caa_core.app.sessions import Person, Sessions
 from caa_core.data.tables import read_table
 from caa_core.data.text import UNSEEN
@@ -200,8 +199,7 @@ def some_call(draw, folder):
     return "/steer", given | {"max_new_tokens": some(2, [0, -1, "3", None, 10**6]), "temperature": some(0, NUMBERS)}
 
 
-def test_calls_of_the_endpoints(tiny_app, tmp_path, capfd, caplog):
-    caplog.handler.setFormatter(JsonLines())
+def test_calls_of_the_endpoints(tiny_app, tmp_path, capfd, logged):
     client = client_of(tiny_app)
     for draw in cases("calls"):
         endpoint, given = some_call(draw, tmp_path)
@@ -216,5 +214,5 @@ def test_calls_of_the_endpoints(tiny_app, tmp_path, capfd, caplog):
                 load_vector(Path(found[0]))
     # It is as well as before.
     assert client.predict(api_name="/steer", prompt="Hi", steer=["joy:2:0"], max_new_tokens=2)["steered"]
-    said = caplog.text + "".join(capfd.readouterr())
+    said = logged.text + "".join(capfd.readouterr())
     assert not re.search(r"Traceback|/(home|root)/|etc/passwd|site-packages", said), said[-2000:]

@@ -23,7 +23,6 @@ import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from caa_core.app.logs import JsonLines
 from caa_core.data.presets import Preset, presets
 from caa_core.vectors.vector import SteeringVector, load_vector
 from tests.helpers.app import App
@@ -190,8 +189,7 @@ def rate(guests: Sequence[Guest]) -> float:
     return sum(at_once(guests, Guest.write_long)) / (time.monotonic() - start)
 
 
-def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype, tmp_path, caplog):
-    caplog.handler.setFormatter(JsonLines())
+def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype, tmp_path, logged):
     guests = [Guest.arrive(busy_app, number, tmp_path / str(number)) for number in range(CLIENTS)]
     others = [*guests[1:], guests[0]]
     for guest in guests:
@@ -220,7 +218,7 @@ def test_nobody_gets_what_is_anothers_and_all_are_served_at_once(busy_app, dtype
     assert said["queue"] == {"jobs": 0}
     if MODEL:  # else others were here before
         assert said["sessions"]["kept"] == CLIENTS
-    assert '"level": "error"' not in (busy_app.log.read_text() if MODEL else caplog.text)
+    assert '"level": "error"' not in (busy_app.log.read_text() if MODEL else logged.text)
     equal = sum(guest.equal for guest in guests)
     report(
         f"{CLIENTS} people, {said['model']['dtype']}, {SECONDS:g} s",

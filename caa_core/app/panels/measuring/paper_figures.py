@@ -87,7 +87,9 @@ class PaperFigures(Experiment[FigureChoice]):
         request = PaperRequest.parse(
             layer=form["layer"],
             experiments=(experiment,) if experiment else (),
-            **{name: asked[name] for name in ("multipliers", "controls", "positions", "cue")},
+            # Here controls are exact passes: Measure's are estimates, of which there are many.
+            **({} if asked["controls"] else {"controls": 0}),
+            **{name: asked[name] for name in ("multipliers", "positions", "cue")},
         )
         told = _instructions(asked, form["positive"], form["negative"])
         return FigureChoice(form["figure"], asked["vector"], items, told, request)
