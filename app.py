@@ -122,7 +122,18 @@ button.stop:disabled {
 .answers .message:has(.thought-group) + .message-buttons { display: none; }
 """
 log = logging.getLogger("caa_core")
-THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate")
+
+
+class SystemFont(gr.themes.Font):
+    """A font by a keyword of CSS, which stands without quotation marks."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Of the theme's own font the bold letters are A and B alone, so that bold words would be set in two.
+FONT = [SystemFont("system-ui"), "sans-serif"]
+THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT)
 
 
 def build(studio: Studio) -> gr.Blocks:

@@ -78,3 +78,15 @@ def test_the_page_stands_still_on_a_phone(page):
     )
     page.set_viewport_size(before)
     assert len(widths) == 1, widths
+
+
+def test_words_are_drawn_in_one_font(page):
+    tab(page, "Steer")
+    browser = page.context.new_cdp_session(page)
+    for domain in ("DOM", "CSS"):
+        browser.send(f"{domain}.enable")
+    root = browser.send("DOM.getDocument")["root"]["nodeId"]
+    for part in ("h1", "button.primary", "#model-line strong"):
+        node = browser.send("DOM.querySelector", {"nodeId": root, "selector": part})["nodeId"]
+        fonts = browser.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        assert len({font["familyName"] for font in fonts}) == 1, (part, fonts)
