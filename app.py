@@ -132,7 +132,7 @@ class SystemFont(gr.themes.Font):
 
 
 # Of the theme's own font the bold letters are A and B alone, so that bold words would be set in two.
-FONT = [SystemFont("system-ui"), "sans-serif"]
+FONT: list[gr.themes.Font | str] = [SystemFont("system-ui"), "sans-serif"]
 THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT)
 
 
