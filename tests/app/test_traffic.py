@@ -149,9 +149,9 @@ def test_a_page_that_was_seen_once_costs_little_and_is_forgotten(app, monkeypatc
     assert "seen once" in states  # it may come back
     visitor.last("seen once")  # what still ran for it would be a page anew
     monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
-    app.studio.sessions.leave("seen once")
 
     def forgotten() -> bool:
+        app.studio.sessions.leave("seen once")
         sweep(app.studio, app.page)
         return "seen once" not in states
 
