@@ -18,7 +18,7 @@ from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.vector_controls import FirstOrder, Ground, differences_of
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import EFFECT, UNDECIDED, grade, why_undecided
-from caa_core.metrics.estimates import LEAST, Estimate
+from caa_core.metrics.estimates import Estimate, objections
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -154,5 +154,5 @@ def by_prompts(change: Estimate, p: float, own: int) -> VoiceGrade:
     """The grade of a voice without controls by p of its mean over prompts, corrected."""
     direction = 1 if change.value > 0 else -1
     said = grade(p, direction, change)
-    why = f"it is smaller than {LEAST:g}" if said == UNDECIDED else ""
+    why = " and ".join(objections(change, {})) if said == UNDECIDED else ""
     return VoiceGrade(said, own * direction if said == EFFECT else 0, PROMPTS, p, why=why)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caa_core.metrics.estimates import LEAST, Estimate
+from caa_core.metrics.estimates import LEAST, Estimate, objections
 
 # Controls of a kind, at least. They cost no pass of the model.
 CONTROLS = 999
@@ -91,15 +91,9 @@ def why_undecided(p: float, direction: int, size: Estimate, kinds: int = 2, beyo
             f"exact passes move the answers more than {BEYOND:g} times as far as to first order, and only what they do "
             f"to first order was held against controls (p = {p:.3g})"
         )
-    why = []
-    if not size.has_interval:
-        why.append("it has no interval")
-    elif size.low <= 0 <= size.high:
-        why.append("its interval holds 0")
-    elif (size.value > 0) != (direction > 0):
-        why.append("exact passes move the answers the other way than the estimate says")
-    if abs(size.value) < LEAST:
-        why.append(f"it is smaller than {LEAST:g}")
+    why = objections(size, {})
+    if size.is_clear and (size.value > 0) != (direction > 0):
+        why.insert(0, "exact passes move the answers the other way than the estimate says")
     if not beyond:
         why.append("controls by exact passes reach as far")
     if kinds < 2:

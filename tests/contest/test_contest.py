@@ -8,6 +8,7 @@ import torch
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
 from caa_core.contest.dominance import Contest, conclude
+from caa_core.contest.speaking import by_prompts
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
@@ -183,6 +184,17 @@ def test_formal_against_casual_on_the_embedded_model(embedded):
     assert found.contest and found.items == len(found.rows) == len(items.pairs)
     assert found.dominance.low < found.dominance.value < found.dominance.high
     assert not found.more_than_added
+
+
+def test_why_a_voice_without_controls_is_not_decided_is_what_is_so():
+    """p of Student's t and the interval need not agree."""
+    for change, why in (
+        (Estimate(0.4, -0.1, 0.9), "its interval holds 0"),
+        (Estimate(0.04, 0.01, 0.07), "it is smaller than 0.05"),
+        (Estimate(0.04, -0.01, 0.09), "its interval holds 0 and it is smaller than 0.05"),
+    ):
+        found = by_prompts(change, 0.03, 1)
+        assert (found.grade, found.way, found.why) == ("not decided", 0, why)
 
 
 def test_bad_voices_are_said(capsys):
