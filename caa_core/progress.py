@@ -214,15 +214,11 @@ def in_stages(
             planned is taken for a part of the stage that goes on.
     """
     told = _Plan([*plan])
-    try:
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                return end.value
-            yield told.reach(event) if isinstance(event, Progress) and not isinstance(event, Waiting) else event
-    finally:
-        work.close()
+
+    def reached(event: Progress | Part) -> Progress | Part:
+        return told.reach(event) if isinstance(event, Progress) and not isinstance(event, Waiting) else event
+
+    return each(work, reached)
 
 
 class _Plan:
@@ -271,13 +267,18 @@ def showing(
     work: Generator[Progress | Part, None, Result], show: Callable[[Part], Shown]
 ) -> Generator[Progress | Shown, None, Result]:
     """Run `work`. Its progress goes through as it is; for what it yields of its result comes what `show` returns."""
+    return each(work, lambda event: event if isinstance(event, Progress) else show(event))
+
+
+def each(work: Generator[Event, None, Result], change: Callable[[Event], Shown]) -> Generator[Shown, None, Result]:
+    """Run `work`; for all that it yields comes what `change` makes of it."""
     try:
         while True:
             try:
                 event = next(work)
             except StopIteration as end:
                 return end.value
-            yield event if isinstance(event, Progress) else show(event)
+            yield change(event)
     finally:
         work.close()
 

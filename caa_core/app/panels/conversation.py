@@ -24,7 +24,7 @@ from caa_core.limits import TOKENS
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress, each, showing
 from caa_core.reports.style import BLUE
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
@@ -545,16 +545,11 @@ def _from_first_token(
     work: Generator[Progress | list[Said], None, list[Completion]],
 ) -> Generator[Progress | list[Said], None, list[Completion]]:
     """Run `work`; in place of answers in which nothing stands yet comes `READING`."""
-    try:
-        while True:
-            try:
-                said = next(work)
-            except StopIteration as end:
-                return end.value
-            begun = isinstance(said, Progress) or any(one.ids or one.thought_ids for one in said)
-            yield said if begun else READING
-    finally:
-        work.close()
+
+    def begun(said: Progress | list[Said]) -> Progress | list[Said]:
+        return said if isinstance(said, Progress) or any(one.ids or one.thought_ids for one in said) else READING
+
+    return each(work, begun)
 
 
 def _thoughts(
