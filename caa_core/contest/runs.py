@@ -18,6 +18,7 @@ from caa_core.data.presets import Preset
 from caa_core.measuring.answer_reader import calibrate, held_out
 from caa_core.metrics.cache import digest, key
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.stages import CHROME, letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.gradients import PASSES
@@ -25,9 +26,8 @@ from caa_core.steering.gradients import PASSES
 # Results that are kept for one person; the oldest go first.
 KEPT = 20
 
-# Of the time a contest takes: letters of a template around a prompt, and what a token that is written costs, in letters
-# that are read.
-CHROME, WRITTEN = 100, 15
+# Of the time a contest takes: what a token that is written costs, in letters that are read.
+WRITTEN = 15
 
 Known = MutableMapping[str, dict[str, Any]]
 
@@ -55,9 +55,7 @@ def run(
 
 def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> list[Stage]:
     """What the stages of a contest cost beside each other, by the letters that go through the model."""
-    orders = 2 if request.data.is_lettered else 1
-    asked = orders * sum(len(pair.prompt) + CHROME for pair in request.data.pairs)
-    ends = orders * sum(len(pair.positive) + len(pair.negative) for pair in request.data.pairs)
+    asked, ends = letters_of(request.data)
     stages: list[Stage] = [("items checked", 0.01 * asked)]
     told = dict.fromkeys((voice.system, voice.prefill) for voice in (Voice("unsteered"), a, b, a.beside(b)))
     stages += [("items scored", asked + ends * (4 + len(a.steers) + len(b.steers)) / len(told)) for _ in told]
@@ -66,9 +64,7 @@ def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> lis
         stages.append(("gradients", asked + PASSES * ends))
     for voice in controlled:
         if own := voice.pairs:
-            read: float = sum(len(p.prompt) + len(p.positive) + len(p.negative) + CHROME for p in own.pairs)
-            read *= (voice.steer.layer + 1) / num_layers
-            stages += [("pairs rendered", 0.01 * read), ("pairs", read)]
+            stages += pair_stages(own, (voice.steer.layer + 1) / num_layers)
     if request.data.kind_of_answers == "text":
         prompts = min(WRITTEN_PROMPTS, len(request.data.pairs))
         stages.append(("answers written", 4 * prompts * (CHROME + WRITTEN * request.written_tokens)))

@@ -15,6 +15,7 @@ from caa_core.measuring.sweep import RunScores, Sweep, sweep
 from caa_core.measuring.vector_controls import FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.gradients import PASSES
@@ -23,9 +24,8 @@ from caa_core.vectors.vector import SteeringVector
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
 KEPT = 4_000_000
 
-# Of the time an evaluation takes: letters of a template around a prompt, and what an answer that is written costs, in
-# letters that are read.
-CHROME, WRITTEN = 100, 400
+# Of the time an evaluation takes: what an answer that is written costs, in letters that are read.
+WRITTEN = 400
 
 MOST_CONTROLS = 20  # verdicts of which the controls are kept
 
@@ -73,9 +73,7 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
     Args:
         own: the pairs that the vector was made from, where labels are shuffled.
     """
-    orders = 2 if request.data.is_lettered else 1
-    asked = orders * sum(len(pair.prompt) + CHROME for pair in request.data.pairs)
-    ends = orders * sum(len(pair.positive) + len(pair.negative) for pair in request.data.pairs)
+    asked, ends = letters_of(request.data)
     above = sum((num_layers - layer) / num_layers for layer in layers)
     cells = asked + ends * len(request.multipliers) * above
     if request.counts and request.data.kind_of_answers != "text":
@@ -83,8 +81,7 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
     stages = [("items checked", 0.01 * asked), ("cells", cells)]
     if request.controls:
         stages.append(("gradients", asked + PASSES * ends))
-        read = sum(len(p.prompt) + len(p.positive) + len(p.negative) + CHROME for p in own.pairs) if own else 0
-        stages += [("pairs rendered", 0.01 * read), ("pairs", read)] if own else []
+        stages += pair_stages(own) if own else []
     if request.exact_controls:
         stages.append(("items scored", asked + 4 * request.exact_controls * ends))
     return stages
