@@ -1,21 +1,13 @@
 """Control vectors: random ones of the same norm, and mean differences of pairs with shuffled labels."""
 
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 
 from caa_core.data.pairs import Dataset
 from caa_core.metrics.cross_fitting import sign_patterns
-from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress
-from caa_core.steering.activations import read_all
-from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
-
-# Pairs that shuffled labels are drawn for.
-MOST_PAIRS = 200
 
 # A control is a vector by layer, and a cell a layer and a multiplier.
 Control = dict[int, torch.Tensor]
@@ -25,25 +17,6 @@ def random_controls(vector: SteeringVector, layers: Sequence[int], count: int, s
     """Vectors drawn at random, at each layer with the norm that `vector` has there."""
     drawn = {layer: random_vectors(vector.at(layer), count, seed * 10_000 + layer) for layer in layers}
     return [{layer: vectors[i] for layer, vectors in drawn.items()} for i in range(count)]
-
-
-def shuffled_controls(
-    model: SteerableModel,
-    dataset: Dataset,
-    vector: SteeringVector,
-    layers: Sequence[int],
-    count: int,
-    seed: int = 0,
-    position: ReadPosition = AUTOMATIC,
-) -> Generator[Progress, None, list[Control]]:
-    """Mean differences of pairs whose labels are exchanged by coins, with the norm of `vector`; see `ShuffledLabels`.
-
-    One pass over at most `MOST_PAIRS` pairs serves all of them: what is read is linear in the signs. Yields `Progress`.
-    """
-    dataset = replace(dataset, pairs=dataset.pairs[:MOST_PAIRS])
-    shuffled = ShuffledLabels(dataset, count, seed)
-    yield from read_all(model, dataset, layers, position, shuffled)
-    return shuffled.controls(vector, layers)
 
 
 class ShuffledLabels:

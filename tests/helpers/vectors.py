@@ -2,6 +2,10 @@
 
 import torch
 
+from caa_core.metrics.controls import ShuffledLabels
+from caa_core.progress import finish
+from caa_core.steering.activations import read_all
+from caa_core.steering.read_position import AUTOMATIC
 from caa_core.vectors.vector import Provenance, SteeringVector
 
 
@@ -19,3 +23,10 @@ def towards(model, one, other, size):
         {},
         Provenance(),
     )
+
+
+def shuffled_controls(model, dataset, vector, layers, count, position=AUTOMATIC):
+    """Vectors from the pairs with their labels exchanged by coins, with the norm of `vector`, as a study has them."""
+    shuffled = ShuffledLabels(dataset, count, 0)
+    finish(read_all(model, dataset, layers, position, shuffled))
+    return shuffled.controls(vector, layers)

@@ -13,7 +13,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study import size, study
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow, graded
-from caa_core.metrics.controls import random_controls, shuffled_controls
+from caa_core.metrics.controls import random_controls
 from caa_core.metrics.estimates import mean_of
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, finish
@@ -23,6 +23,7 @@ from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
 from tests.helpers.data import A_HEAVY, LETTERS, QUESTIONS, TEXTS
 from tests.helpers.models import make_tiny, save_tiny
+from tests.helpers.vectors import shuffled_controls
 
 FEW = {"positions": ["index:-2"], "reads": ["last"], "cues": ["(", "instruction"]}
 SMALL = {**FEW, "layers": [1, 2], "multipliers": [2], "controls": 3}
@@ -51,7 +52,7 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
         vector = vectors[name] = finish(extract(tiny_llama, LETTERS, read=at))
         controls[name] = (
             random_controls(vector, [1, 2], 3),
-            finish(shuffled_controls(tiny_llama, LETTERS, vector, [1, 2], 3, position=at)),
+            shuffled_controls(tiny_llama, LETTERS, vector, [1, 2], 3, at),
         )
     groups = {}
     for row in found.rows:

@@ -16,7 +16,7 @@ from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
 from caa_core.measuring.vector_controls import FirstOrder, ground
 from caa_core.measuring.verdict import WAYS, Verdict, conclude, judge
-from caa_core.metrics.controls import random_controls, shuffled_controls
+from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
 from caa_core.metrics.grid import check_controls
 from caa_core.metrics.items import choose_items
@@ -27,7 +27,7 @@ from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers.data import A_HEAVY, LETTERS, PLANTED, QUESTIONS, TEXTS
 from tests.helpers.models import make_tiny
-from tests.helpers.vectors import towards
+from tests.helpers.vectors import shuffled_controls, towards
 
 OWN = Dataset("own", "", "", tuple(ContrastPair(f"{q} Say.", "!!! so", "... no", i) for i, q in enumerate(QUESTIONS)))
 
@@ -292,7 +292,7 @@ def test_the_largest_multiplier_that_the_choosing_half_can_pay_is_judged(tiny_ll
 def test_shuffled_vectors_are_mean_differences_with_labels_exchanged_by_coins(tiny_llama):
     """A coin for each prompt: now and then all fall alike, and the control is the vector, or its opposite."""
     vector = finish(extract(tiny_llama, PLANTED, [1, 2]))
-    found = finish(shuffled_controls(tiny_llama, TEXTS, vector, [1, 2], 20))
+    found = shuffled_controls(tiny_llama, TEXTS, vector, [1, 2], 20)
     alone = [finish(extract(tiny_llama, Dataset("one", "", "", (pair, pair)), [1, 2])) for pair in TEXTS.pairs]
     differences = torch.stack([one.at(2) for one in alone])
     coins = []
@@ -307,7 +307,7 @@ def test_shuffled_vectors_are_mean_differences_with_labels_exchanged_by_coins(ti
 def test_both_letter_orders_keep_together_when_labels_are_shuffled(tiny_llama):
     both = LETTERS.in_both_letter_orders()
     vector = finish(extract(tiny_llama, both, [2]))
-    found = finish(shuffled_controls(tiny_llama, both, vector, [2], 3))
+    found = shuffled_controls(tiny_llama, both, vector, [2], 3)
     questions = []
     for line in (1, 2, 3):
         pairs = tuple(pair for pair in both.pairs if pair.line == line)
