@@ -13,18 +13,6 @@ from caa_core.limits import IDLE
 from tests.helpers.app import get
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def test_an_address_brings_half_of_what_all_may_bring_and_it_goes_by_age(clock, monkeypatch):
     monkeypatch.setenv("CAA_MAX_UPLOADS_MB", "100")
     uploads = Uploads(clock)

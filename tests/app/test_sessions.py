@@ -18,20 +18,6 @@ def vector(name="mine"):
     return SteeringVector(name, {1: torch.ones(4)}, {}, Provenance())
 
 
-class Clock:
-    """Stands still but for what is said to pass."""
-
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def sessions(clock):
     return Sessions(clock=clock)

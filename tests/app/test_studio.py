@@ -18,6 +18,7 @@ from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.vectors.extraction import extract, preset_vector
 from caa_core.vectors.vector import Provenance, SteeringVector
+from tests.helpers.clock import Clock
 from tests.helpers.models import save_tiny
 from tests.helpers.waiting import until
 
@@ -62,19 +63,6 @@ def test_jobs_take_turns_on_one_thread():
         list(job)
     assert log == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert threads == {"caa-worker"}
-
-
-class Clock:
-    """Stands still but for what is said to pass."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def pass_(self, seconds):
-        self.now += seconds
 
 
 def begun_together(worker, *works):
