@@ -110,8 +110,8 @@ class Contest:
         """Whether both do what adding them does not explain: one of them is followed, and I is told from 0 and from
         what enough second voices come to.
         """
-        asked = self.leads and self.control_count >= FEWEST and self.interaction_p is not None
-        return bool(asked) and self.interaction.is_clear and (self.interaction_p or 0) <= LEVEL
+        p = self.interaction_p if self.leads and self.control_count >= FEWEST else None
+        return p is not None and p <= LEVEL and self.interaction.is_clear
 
     @property
     def leads(self) -> int:
