@@ -30,6 +30,7 @@ soak: $(VENV)/.test-ready
 	CAA_ATTACK=10 CAA_ATTACK_MODEL=smollm2-135m \
 		$(VENV)/bin/python -m pytest -s tests/soak
 	$(VENV)/bin/python -m benchmarks.nulls
+	$(VENV)/bin/python -m benchmarks.null_contests
 
 # What a stranger does to an app that is open to all, in full; `make soak` does it too.
 attack: $(VENV)/.test-ready
