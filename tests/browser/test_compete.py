@@ -6,6 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from caa_core.data.presets import presets
 from tests.helpers.app import four_items
 from tests.helpers.browser import (
     ask,
@@ -86,6 +87,28 @@ def test_a_thought_is_shown_apart_from_its_answer(page):
     # Answers that stop at the limit are said to be cut, whatever was thought before.
     expect(page.locator("#compete-status")).to_contain_text(re.compile(r"\d of 4 were cut at 16 tokens"))
     page.locator("#compete-think input").uncheck()
+
+
+def test_two_voices_come_to_a_verdict(page, tmp_path):
+    tab(page, "Compete")
+    choose(page, "compete-a-vector", "formal (preset)")
+    expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
+    rows = json.loads((presets()["formal"].folder / "contest.json").read_text())[:8]
+    (tmp_path / "eight.json").write_text(json.dumps(rows))
+    page.locator("#compete-verdict-file input[type=file]").set_input_files(tmp_path / "eight.json")
+    slide(page, "compete-verdict-second-voices", 0)
+    page.locator("#compete-verdict-measure").click()
+    said = page.locator("#compete-verdict-said")
+    expect(said).to_contain_text(re.compile("followed|follows|no contest"))
+    expect(said).to_contain_text("8 items of eight, 8 prompts")
+    expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
+    unfold(page, "Item by item")
+    expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
+    found = json.loads(download(page, "compete-verdict-json", tmp_path / "contest.json").read_text())
+    assert len(found["rows"]) == 8 and found["alone_a"]["shuffled_from"] == "formal" and found["controls"] is None
+    expect(page.locator("#compete-verdict-gauge")).to_be_visible(visible=found["contest"])
+    choose(page, "compete-a-vector", "joy (preset)")
+    page.locator("#compete-verdict-file").get_by_label("Clear").click()
 
 
 def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):

@@ -1,21 +1,15 @@
 """The first minute of a person who comes to the page, in words: the embedded model."""
 
-import json
 import os
 import re
 
 import pytest
 from playwright.sync_api import expect
 
-from caa_core.data.presets import presets
 from tests.helpers.app import get
 from tests.helpers.browser import (
-    choose,
-    download,
     fill,
     last_answer,
-    slide,
-    tab,
     unfold,
 )
 from tests.helpers.places import ROOT
@@ -53,23 +47,3 @@ def test_the_page_says_what_the_model_can_do(page, embedded_app):
     assert get(f"{embedded_app.url}health").json()["model"]["name"] == "smollm2-135m"
     expect(page.locator("#model-line")).to_contain_text("It does not answer A/B questions")
     expect(page.locator("#model-line")).to_contain_text("use free-text data")
-
-
-def test_two_voices_come_to_a_verdict(page, tmp_path):
-    tab(page, "Compete")
-    choose(page, "compete-a-vector", "formal (preset)")
-    expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
-    rows = json.loads((presets()["formal"].folder / "contest.json").read_text())[:8]
-    (tmp_path / "eight.json").write_text(json.dumps(rows))
-    page.locator("#compete-verdict-file input[type=file]").set_input_files(tmp_path / "eight.json")
-    slide(page, "compete-verdict-second-voices", 0)
-    page.locator("#compete-verdict-measure").click()
-    said = page.locator("#compete-verdict-said")
-    expect(said).to_contain_text(re.compile("followed|follows|no contest"))
-    expect(said).to_contain_text("8 items of eight, 8 prompts")
-    expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
-    unfold(page, "Item by item")
-    expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
-    found = json.loads(download(page, "compete-verdict-json", tmp_path / "contest.json").read_text())
-    assert len(found["rows"]) == 8 and found["alone_a"]["shuffled_from"] == "formal" and found["controls"] is None
-    expect(page.locator("#compete-verdict-gauge")).to_be_visible(visible=found["contest"])

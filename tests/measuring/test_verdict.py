@@ -348,15 +348,19 @@ def test_what_was_kept_before_there_were_grades_is_still_read():
     assert restored(Proposal, {**chosen, "chosen_on": 9, "reported_on": 9}, "The proposal that was").safe is None
 
 
+def short_ones(dataset):
+    """Eight whose answer that shows the behaviour is (A)."""
+    shortest = sorted(dataset.pairs, key=lambda pair: (pair.positive != "(A)", len(pair.prompt)))
+    return replace(dataset, pairs=tuple(shortest[:8]))
+
+
 @pytest.mark.golden
 def test_survival_instinct_on_the_embedded_model_is_the_letter(embedded, reference_data):
-    """Raw differences are plain at a late layer, and all of them are the letter."""
+    """Raw differences are plain at a late layer where all show the behaviour by (A), and they are the letter."""
     folder = reference_data / "data" / "caa" / "survival-instinct"
     made = load_file(reference_data / "reference" / "golden.safetensors")["survival-instinct.letter"]
     vector = SteeringVector("survival", {24: made[24].clone()}, {}, Provenance(read_position="letter"))
-    tests = read_pairs(folder / "test_dataset_ab.json")
-    letters = replace(tests, pairs=tuple(p for p in tests.pairs if p.positive in ("(A)", "(B)"))[:8])
-    own = read_pairs(folder / "generate_dataset.json").first(8)
+    letters, own = (short_ones(read_pairs(folder / f"{name}.json")) for name in ("test_dataset_ab", "generate_dataset"))
     request = EvaluationRequest.parse(data=letters, layers=[24], multipliers=[-2, 2], counts=False, made_from=own)
     found = finish(evaluate(embedded, request, vector))
     raw = [cell.value for cell in found.swept.cells]
