@@ -1,0 +1,27 @@
+"""What a Space, and those who cite this, read of it."""
+
+import re
+
+import yaml
+
+import caa_core as caa
+from caa_core.model.catalog import CATALOG
+from tests.helpers.places import ROOT
+
+README = (ROOT / "README.md").read_text()
+SPACE = yaml.safe_load(README.split("---\n")[1])
+
+
+def test_the_space_starts_what_is_pinned_and_names_what_is_there():
+    assert (ROOT / SPACE["app_file"]).is_file()
+    assert f"gradio=={SPACE['sdk_version']}\n" in (ROOT / "requirements.txt").read_text()
+    assert set(SPACE["models"]) <= {model.hub_id for model in CATALOG.values()}
+    assert len(SPACE["short_description"]) <= 60  # the hub refuses more
+
+
+def test_it_is_cited_as_what_it_is():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    title, version = (re.search(rf"^ +{field} += \{{(.+)\}},$", README, re.M)[1] for field in ("title", "version"))
+    assert cited["version"] == caa.__version__ == version
+    assert cited["license"].lower() == SPACE["license"]
+    assert cited["title"] == title.replace("{", "").replace("}", "")
