@@ -72,6 +72,7 @@ bench: $(VENV)/.test-ready $(PEERS)/.ready
 
 presets: $(VENV)/.run-ready
 	$(VENV)/bin/python -m presets.build $(PRESETS)
+	$(VENV)/bin/python -m presets.build_ready
 
 # The public functions, from their docstrings.
 docs: $(VENV)/.test-ready

@@ -38,7 +38,7 @@ Work = Callable[[SteerableModel], Generator[Any, None, Any]]
 class Studio:
     """The model, its worker, and the sessions of everybody who is here."""
 
-    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None):
+    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None, dtype: str = ""):
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
         self.sessions = Sessions(library)
@@ -52,7 +52,7 @@ class Studio:
         self._loading = threading.Lock()
         self.model: SteerableModel
         self._look: Job
-        self.load(spec, say=say)
+        self.load(spec, dtype, say)
 
     def run(self, work: Work, session: Session | None = None, heavy: bool = False) -> Job:
         """Queue work on whichever model is loaded when its turn comes. All jobs of a session's person have one share of

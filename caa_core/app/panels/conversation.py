@@ -16,6 +16,7 @@ from gradio.components import Component
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.made_with import in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Running, Session
 from caa_core.contest.voice import Voice
@@ -259,6 +260,7 @@ class Conversation(Experiment[ConversationRequest]):
         self.cleared_away = cleared_away
 
     def _draw_columns(self) -> tuple[gr.Markdown, list[Block]]:
+        self.before = gr.HTML(elem_id=f"{self.name}-before", elem_classes="made")
         with gr.Row(equal_height=True):
             self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
         status = gr.Markdown(elem_id=f"{self.name}-status")
@@ -271,7 +273,7 @@ class Conversation(Experiment[ConversationRequest]):
                 show_legend=True,
                 elem_id=f"{self.name}-marked",
             )
-        return status, [*self.chatbots, self.marked]
+        return status, [self.before, *self.chatbots, self.marked]
 
     def _chatbot(self, name: str, label: str) -> gr.Chatbot:
         # Plain text: what a model writes is shown as it is, not rendered.
@@ -355,10 +357,19 @@ class Conversation(Experiment[ConversationRequest]):
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         exchanges = _unpack(kept["exchanges"], len(self.chatbots))
-        updates: Updates = {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
+        updates = self._columns(exchanges)
         if "marked" in kept:
             updates[self.marked] = kept["marked"]
-        return {self.exchanges: exchanges, **updates, **self._offered(exchanges), self.buttons[BACK]: HIDDEN}
+        there: Updates = {self.exchanges: exchanges, self.before: "", self.buttons[BACK]: HIDDEN}
+        return {**there, **updates, **self._offered(exchanges)}
+
+    def show_ready(self, session: Session, before: Plain) -> Updates:
+        """In the columns alone: no chat goes on from it."""
+        made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
+        return {**self._columns(_unpack(before["exchanges"], len(self.chatbots))), self.before: made}
+
+    def _columns(self, exchanges: Sequence[Exchange]) -> Updates:
+        return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
 
     def _offered(self, exchanges: Sequence[Exchange]) -> Updates:
         """Updates of what can be done with a chat."""
@@ -441,7 +452,7 @@ class Conversation(Experiment[ConversationRequest]):
         session = self.page.session(request)
         kept = session.person.results.get(self.name)
         if not kept:
-            return {}
+            return super().restore(request)
         # Earlier versions kept the exchanges alone.
         kept = kept if isinstance(kept, dict) else {"exchanges": kept}
         return {**self.refill(session, kept), self.question: "", **self._restored(session, kept)}
@@ -450,8 +461,8 @@ class Conversation(Experiment[ConversationRequest]):
         return {**self.show(session, kept, {}), self.status: kept.get("status", "")}
 
     def _empty(self) -> Updates:
-        empty: Updates = {chatbot: [] for chatbot in self.chatbots}
-        return {self.exchanges: (), self.status: "", self.marked: [], **empty, **self._offered(())}
+        empty: Updates = {self.exchanges: (), self.before: "", self.status: "", self.marked: []}
+        return {**empty, **self._columns(()), **self._offered(())}
 
 
 def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:

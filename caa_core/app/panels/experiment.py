@@ -1,5 +1,5 @@
 """An experiment on the page: run it, stream, keep and stop it, free its buttons, and show it again after a reload, with
-what it was made with.
+what it was made with; and until there is one, what was made before.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.made_with import MadeWith, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
+from caa_core.app.ready import ready
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
@@ -266,16 +267,25 @@ class Experiment(Generic[Asked]):
     @guarded
     def restore(self, request: gr.Request) -> Updates:
         session = self.page.session(request)
-        kept = session.person.results.get(self.name)
-        if not kept:
-            return {}
+        own, before = session.person.results.get(self.name), ready(self.name, self.studio.model)
         try:
-            shown = {**self.show(session, kept, self.asked(kept) or {}), **self.files(session, kept)}
-            return {**self.refill(session, kept), **shown, **self._said(session, kept)}
+            if not own:
+                return self.show_ready(session, before) if before else {}
+            shown = {**self.show(session, own, self.asked(own) or {}), **self.files(session, own)}
+            return {**self.refill(session, own), **shown, **self._said(session, own)}
         except InputError:
             raise
         except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
             raise InputError(self.unreadable) from error
+
+    def kept(self, session: Session) -> Plain | None:
+        """The result that the person has, or that was made before; None where there is neither."""
+        return session.person.results.get(self.name) or ready(self.name, self.studio.model)
+
+    def show_ready(self, session: Session, before: Plain) -> Updates:
+        """Updates that show what was made before with what the form begins with, of which there are no files."""
+        shown = self.show_part(session, before, self.asked(before) or {})
+        return {**shown, **self._not_yet(), **self._said(session, before)}
 
     def refill(self, session: Session, kept: Plain) -> Updates:
         """Updates that fill in the form again, as far as what was asked is there still."""
@@ -338,7 +348,7 @@ class Experiment(Generic[Asked]):
         @guarded
         def again(request: gr.Request, value: Any) -> Updates:
             session = self.page.session(request)
-            kept = session.person.results.get(self.name)
+            kept = self.kept(session)
             return show(session, kept, value) if kept else {outputs[0]: gr.skip()}
 
         choice.input(again, choice, list(outputs), **QUIET)

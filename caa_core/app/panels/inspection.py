@@ -146,7 +146,6 @@ class InspectionPanel(Experiment[InspectionChoice]):
             self.figures: gr.Row(visible=True),
             self.unembedding: gr.Column(visible=True),
             self.status: "  \n".join(kept["notes"]),
-            self.data: json_download(session, "look inside", kept),
             self.alignment: markup.aligned(views.alignment),
             self.kl: _next_token(views),
             self.movers: next_token_movers(views.next_token),
@@ -154,6 +153,9 @@ class InspectionPanel(Experiment[InspectionChoice]):
             self.layers: _lens(views),
             self.words: _words(views),
         }
+
+    def files(self, session: Session, kept: Plain) -> Updates:
+        return {self.data: json_download(session, "look inside", kept)}
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:

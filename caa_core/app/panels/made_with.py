@@ -10,6 +10,7 @@ from gradio.components import Component
 
 from caa_core.app.panels.common import visible
 from caa_core.app.panels.controls import multiplier_at
+from caa_core.app.ready import MADE_BEFORE
 from caa_core.app.sessions import Session
 
 # MadeWith by the names of a form's parts, as plain data.
@@ -34,21 +35,32 @@ def differing(then: MadeWith, now: MadeWith, aside: Iterable[str] = ()) -> list[
 
 
 def in_words(form: Mapping[str, Component], made: MadeWith | None, now: MadeWith, aside: Iterable[str] = ()) -> str:
-    """What a result was made with, as HTML that can be unfolded, and whether that is what is chosen now."""
+    """What a result was made with, as HTML that can be unfolded, and whether that is what is chosen now, or what it was
+    made with before anybody was here.
+    """
     if made is None:
         return f'<div class="{OTHER}">{NOT_KNOWN}</div>'
     shown = {name: value for name, value in made.items() if name in form and name not in aside}
     labels = _labels({name: form[name] for name in shown})
     rows = "".join(f"<li>{_text(labels[name])}: {_text(_word(shown[name]))}</li>" for name in shown)
-    other = differing(made, now, aside)
+    other, before = differing(made, now, aside), _before(made.get(MADE_BEFORE))
     if not other:
-        return f'<details class="{SAME}"><summary>Made with these settings</summary><ul>{rows}</ul></details>'
+        said = before or "Made with these settings"
+        return f'<details class="{SAME}"><summary>{said}</summary><ul>{rows}</ul></details>'
     changed = "; ".join(
         f"{_text(labels.get(name, name))} <b>{_text(_word(made[name]))}</b>, now {_text(_word(now[name]))}"
         for name in other
     )
-    said = f"Made with other settings: {changed}. Run again for what is chosen now."
+    said = f"{before or 'Made'} with other settings: {changed}. Run again for what is chosen now."
     return f'<details class="{OTHER}"><summary>{said}</summary><ul>{rows}</ul></details>'
+
+
+def _before(was: Mapping[str, str] | None) -> str:
+    """Says of a result that it was made before anybody was here, and with what; nothing where it was not."""
+    if not was:
+        return ""
+    on = f"{was['model']} in {was['dtype']}, commit {was['commit']}"
+    return f"<b>Made before</b> (on {_text(on)}); what you run takes its place"
 
 
 def filled(part: Component, value: Any, session: Session, deepest: int) -> Any:

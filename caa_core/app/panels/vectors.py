@@ -21,9 +21,11 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
+from caa_core.app.panels.made_with import in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
+from caa_core.data.presets import presets
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
@@ -32,7 +34,7 @@ from caa_core.reports.vectors import norms_by_layer
 from caa_core.vectors import arithmetic
 from caa_core.vectors.formats import FORMATS, read_vector, write_vector
 from caa_core.vectors.hub import available, pull_vector, push_vector
-from caa_core.vectors.vector import SteeringVector
+from caa_core.vectors.vector import SteeringVector, load_vector
 
 # A tenth of the relative strength at which the presets are used, which is 0.22 to 0.43.
 WEAK = 0.02
@@ -69,6 +71,7 @@ class Vectors:
             self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False, elem_id="generate-undo")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
+                self.before = gr.HTML(elem_id="generate-before", elem_classes="made")
                 self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
                 self.about = gr.Markdown(
                     "None yet. Make one above, or bring one.", elem_id="generate-about", elem_classes="papers"
@@ -92,7 +95,8 @@ class Vectors:
                 self._draw_changes()
         self.pickers = [self.a, self.b]
         self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
-        self.parts = [self.shown, self.about, self.plot, self.format, self.download, self.note, self.delete, self.undo]
+        self.parts = [self.before, self.shown, self.about, self.plot, self.format, self.download, self.note]
+        self.parts += [self.delete, self.undo]
 
     def _draw_files(self) -> None:
         with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
@@ -140,12 +144,13 @@ class Vectors:
         if name not in session.vectors:
             empty = gr.DownloadButton(value=None, interactive=False)
             gone: dict = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
-            gone |= {self.delete: gr.Button("Delete"), self.undo: gr.update(visible=False)}
+            gone |= {self.delete: gr.Button("Delete"), self.undo: gr.update(visible=False), self.before: ""}
             return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
         vector = session.vectors[name]
         path = session.path(name, FORMATS[format])
         notes = write_vector(vector, path)
         return {
+            self.before: "",
             self.shown: gr.Dropdown(list(session.vectors), value=name),
             self.about: about(vector, misfits(self.studio.model, vector)),
             self.plot: norms_by_layer(vector),
@@ -156,6 +161,10 @@ class Vectors:
             self.delete: gr.Button(f"Delete {visible(name)[:40]}"),
             self.undo: gr.update(visible=False),
         }
+
+    def show_ready(self, vector: SteeringVector, said: str) -> Updates:
+        """Updates that show a vector that is nobody's, and what is said of it."""
+        return {self.before: said, self.about: about(vector, []), self.plot: norms_by_layer(vector)}
 
     def wire(self) -> None:
         """Let it work."""
@@ -297,6 +306,13 @@ class VectorMaking(Experiment[Asked]):
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         return {**self.vectors.show(session, kept["names"][-1]), self.page.vectors: form["count"] + 1}
+
+    def show_ready(self, session: Session, before: Plain) -> Updates:
+        """What was made before is a preset's vector."""
+        if session.vectors:
+            return {}
+        said = in_words(self.form, before["asked"], before["asked"])
+        return self.vectors.show_ready(load_vector(presets()[before["vector"]].vector_file), said)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,13 @@ class ContestPanel(OfVoices[ContestChoice]):
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         contest = Contest.of(kept)
+        files = report_downloads(self.downloads, session, report_of(kept, contest))
+        return {**self._drawn(kept, contest), **files}
+
+    def show_part(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        return self._drawn(kept, Contest.of(kept))
+
+    def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         gauge = dominance_gauge(contest)
         return {
             self.results: gr.Column(visible=True),
@@ -125,7 +132,6 @@ class ContestPanel(OfVoices[ContestChoice]):
             self.apart: voices_apart(contest),
             self.numbers: _numbers(contest),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
-            **report_downloads(self.downloads, session, report_of(kept, contest)),
         }
 
 

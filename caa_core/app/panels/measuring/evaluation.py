@@ -238,7 +238,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     def _to_steer(self, request: gr.Request, layer: Any, multiplier: Any) -> list:
         """Updates of the Steer tab's vector, layer and multiplier."""
         session = self.page.session(request)
-        asked = (session.person.results.get(self.name) or {}).get("asked") or {}
+        asked = (self.kept(session) or {}).get("asked") or {}
         name = asked.get("vector")
         if name not in session.vectors and name not in presets():
             raise InputError("The vector that was measured is not in your list any more; make or upload it again.")

@@ -1,0 +1,105 @@
+"""Make anew what the page shows before anything was run (`caa_core.app.ready`).
+
+    python -m presets.build_ready [NAME ...]
+
+Each experiment is run as its button runs it, with what its form begins with, in float32, in which the same comes out on
+every machine but for rounding.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import gradio as gr
+
+from caa_core.app.panels import generate, inspection, steer
+from caa_core.app.panels.contest import tab as contest
+from caa_core.app.panels.experiment import Experiment
+from caa_core.app.panels.measuring import evaluation
+from caa_core.app.panels.page import Page
+from caa_core.app.ready import MADE_BEFORE, ready_file
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.data.presets import PRESETS
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel
+
+NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
+# Where the code and the data lie that numbers come from.
+COMPUTING = (
+    *(f"caa_core/{room}" for room in ("data", "model", "steering", "vectors", "metrics", "measuring", "contest")),
+    *("presets", ":(exclude)presets/ready", ":(exclude)presets/*.py"),
+)
+# Significant digits of numbers that are kept.
+DIGITS = 6
+
+
+def drawn(studio: Studio) -> dict[str, Experiment[Any]]:
+    """The experiments of a newcomer's page by name."""
+    with gr.Blocks() as blocks:
+        page = Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0))
+        for build in (steer.build, generate.build, contest.build, evaluation.build, inspection.build):
+            with gr.Tab() as tab:
+                build(page, tab)
+    owners = [getattr(one.handler, "__self__", None) for one in page.restores]
+    return {one.name: one for one in owners if isinstance(one, Experiment)}
+
+
+def begins_with(one: Experiment[Any]) -> dict[str, Any]:
+    """What the form of an experiment holds at first, by name."""
+    return {name: getattr(part, "value", None) for name, part in one.form.items()}
+
+
+def fresh(one: Experiment[Any]) -> dict[str, Any]:
+    """What is kept of a run with what the form begins with."""
+    session, form = Session(), begins_with(one)
+    if one.name == generate.PANEL:  # of which the vector is kept, which ships with its preset
+        return {"asked": one.settings(session, form), "vector": generate.FIRST}
+    try:
+        for _ in one.updates(session, form):
+            pass
+        return dict(session.person.results[one.name])
+    finally:
+        session.person.end()
+
+
+def rounded(data: Any) -> Any:
+    """The same plain data, with numbers to so many significant digits as are kept."""
+    if isinstance(data, dict):
+        return {name: rounded(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [rounded(value) for value in data]
+    return float(f"{data:.{DIGITS}g}") if isinstance(data, float) else data
+
+
+def without_time(found: dict[str, Any]) -> dict[str, Any]:
+    """A result without what is different in each run, however equal they are."""
+    return {name: value for name, value in found.items() if name != "status"}
+
+
+def papers(model: SteerableModel) -> dict[str, str]:
+    """With what a result is made now. The commit is the last one that changed anything on which numbers depend."""
+
+    def git(*command: str) -> str:
+        asked = ["git", *command, "--", *COMPUTING]
+        return subprocess.run(asked, cwd=PRESETS.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = " and what was changed since" if git("status", "--porcelain") else ""
+    return {**model.provenance, "commit": git("log", "-1", "--format=%h") + changed}
+
+
+def write(found: dict[str, Any], made: dict[str, str], name: str) -> None:
+    """Write a result into the file in which it ships, without how long it took."""
+    kept = {**without_time(found), "asked": {**found["asked"], MADE_BEFORE: made}}
+    text = json.dumps(rounded(kept), indent=None, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    ready_file(name).parent.mkdir(exist_ok=True)
+    ready_file(name).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    studio = Studio(DEFAULT_MODEL, dtype="float32")
+    made, experiments = papers(studio.model), drawn(studio)
+    for name in sys.argv[1:] or NAMES:
+        write(fresh(experiments[name]), made, name)
+        print(f"{name}: made", flush=True)

@@ -1,0 +1,183 @@
+"""What the page shows before anything was run is what a run on the embedded model gives.
+
+Numbers agree but for rounding. Of an answer that was written, each token is the likeliest one behind those before it,
+which is what greedy decoding writes, or ties with it: so this holds on machines that round otherwise, too.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from caa_core.app.panels.made_with import differing
+from caa_core.app.ready import MADE_BEFORE, ready, ready_file
+from caa_core.app.sessions import Session
+from caa_core.app.studio import Studio
+from caa_core.contest.runs import run
+from caa_core.data.presets import presets
+from caa_core.measuring.evaluation import evaluate
+from caa_core.model.prompts import ask
+from caa_core.progress import finish
+from caa_core.steering.interventions import Positions
+from caa_core.steering.passes import logits_of, watch
+from caa_core.steering.plan import Plan
+from caa_core.vectors.vector import load_vector
+from presets.build_ready import NAMES, begins_with, drawn, fresh
+from tests.helpers.handlers import Handlers
+from tests.helpers.sizes import FULL
+from tests.helpers.waiting import until
+
+# In nats, and of numbers beside their size.
+TIE = 0.01
+ROUNDING = 0.01
+
+
+@pytest.fixture(scope="module")
+def studio(embedded, tiny_folder, gradio_files):
+    studio = Studio(tiny_folder, say=lambda _: None)
+    until(lambda: studio.capability)  # what follows is on this thread, and nothing else may run a model meanwhile
+    studio.model = embedded
+    return studio
+
+
+@pytest.fixture(scope="module")
+def experiments(studio):
+    return drawn(studio)
+
+
+@pytest.fixture
+def session():
+    return Session()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_was_made_with_what_its_form_begins_with(experiments, embedded, session, name):
+    kept, one = ready(name, embedded), experiments[name]
+    begins = one.settings(session, begins_with(one))
+    assert begins.keys() == kept["asked"].keys() - {MADE_BEFORE} and not differing(kept["asked"], begins)
+    said = kept["asked"][MADE_BEFORE]
+    assert (said["model"], said["dtype"]) == ("smollm2-135m", "float32") and len(said["commit"]) >= 7
+
+
+def test_they_are_small_and_of_the_embedded_model_alone(embedded, tiny_llama):
+    assert sum(ready_file(name).stat().st_size for name in NAMES) < 150_000
+    assert not any(ready(name, tiny_llama) for name in NAMES)
+
+
+def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
+    page = Handlers(studio)
+    page.call("enter", "steer-steered")
+    marks = {name: f"{name}-made" for name in NAMES} | {
+        name: f"{name}-before" for name in ("steer", "compete", "generate")
+    }
+    for name, place in marks.items():
+        said = page[place]
+        assert "<b>Made before</b> (on smollm2-135m in float32, commit " in said and "<li>" in said, name
+    (exchange,) = ready("steer", studio.model)["exchanges"]
+    assert [page[f"steer-{column}"][-1]["content"] for column in ("unsteered", "steered")] == exchange["answers"]
+    for figure in ("generate-plot", "compete-verdict-apart", "measure-map", "views-next"):
+        assert page[figure]
+    assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
+    assert page.session.person.has_nothing  # no files either
+    # The map does what one's own does.
+    drawn_first = page["measure-map"]
+    page.call("again", "measure-map", measure_shown="Cost (KL)")
+    assert page["measure-map"] != drawn_first
+    vector, layer, multiplier = page.call("choose", "steer-multiplier", measure_layer=13, measure_multiplier=1)
+    assert (vector, layer, multiplier.value) == ("joy", 13, 1)
+    # No chat goes on from what was there before.
+    page.fill("steer-settings", "New tokens", 8)
+    page.run("run", "steer-status")
+    assert page["steer-before"] == "" and [one["role"] for one in page["steer-unsteered"]] == ["user", "assistant"]
+    again = page.reloaded()
+    again.call("enter", "steer-steered")
+    assert again["steer-unsteered"] == page["steer-unsteered"] and not again["steer-before"]
+
+
+def last_tokens(model, text, steers, positions, answer):
+    """Ids of an answer, and log-probabilities [tokens, vocabulary] where each of them was to be written."""
+    prompt, ids = ask(model.tokenizer, text), model.tokenizer(answer, add_special_tokens=False).input_ids
+    assert model.tokenizer.decode(ids) == answer
+    inputs = model.plain_inputs([*prompt.ids, *ids])
+    plan = Plan([steers], [Positions.parse(positions)], [prompt.length])
+    streams = watch(model, inputs, plan, [model.num_layers - 1], slice(prompt.length - 1, None))
+    return torch.tensor(ids), logits_of(model, streams[0, 0]).log_softmax(-1)
+
+
+@pytest.mark.parametrize("name", ["steer", "compete"])
+def test_answers_are_those_that_greedy_decoding_writes(experiments, embedded, session, name):
+    one, (exchange,) = experiments[name], ready(name, embedded)["exchanges"]
+    asked = one.ask(session, begins_with(one))
+    voices = finish(one.prepare(embedded, session, asked.form))
+    assert exchange["question"] == asked.prompt and not asked.temperature
+    assert exchange["captions"][: len(voices.captions)] == list(voices.captions)
+    for column, (steers, told, begins) in enumerate(voices.columns):
+        assert not told and not begins
+        answer, done = exchange["answers"][column], exchange["done"][column]
+        ids, logp = last_tokens(embedded, asked.prompt, steers, str(asked.positions), answer)
+        best = logp.max(-1).values
+        assert (best[:-1] - logp[torch.arange(len(ids)), ids]).max() < TIE
+        if done:
+            assert best[-1] - logp[-1, list(embedded.end_tokens)].max() < TIE
+        else:
+            assert len(ids) == asked.max_new_tokens
+    assert len(set(exchange["answers"][: len(voices.columns)])) == len(voices.columns)
+
+
+def test_the_vector_is_of_what_the_form_begins_with(experiments, embedded, session):
+    """That it equals a fresh extraction is shown in `tests/data/test_presets.py`."""
+    one = experiments["generate"]
+    request = one.ask(session, begins_with(one)).request
+    made = load_vector(presets()[ready("generate", embedded)["vector"]].vector_file)
+    assert not made.differences(embedded)
+    assert made.provenance.pairs_sha256 == request.pairs.pairs_sha256
+    assert (made.provenance.method, list(made.layers)) == (request.method, request.layers_in(embedded.num_layers))
+
+
+def numbers(data):
+    """All numbers of plain data, in order."""
+    if isinstance(data, dict):
+        return [number for name in sorted(data) for number in numbers(data[name])]
+    if isinstance(data, list | tuple):
+        return [number for one in data for number in numbers(one)]
+    return [data] if isinstance(data, int | float) and not isinstance(data, bool) else []
+
+
+def agree(kept, found):
+    assert numbers(kept) == pytest.approx(numbers(found), rel=ROUNDING, abs=ROUNDING)
+
+
+def test_what_is_seen_inside_is_what_a_run_finds(experiments, embedded):
+    kept, found = ready("views", embedded), fresh(experiments["views"])
+    assert kept["notes"] == found["notes"] and kept["alignment"]["tokens"] == found["alignment"]["tokens"]
+    assert kept["lens"]["finals"] == found["lens"]["finals"]
+    for name in ("alignment", "next_token", "lens", "unembedding"):
+        agree(kept[name], found[name])
+
+
+def test_cells_of_the_map_are_what_a_run_finds(experiments, embedded, session):
+    kept = ready("measure", embedded)["found"]
+    few = {} if FULL else {"layers": "19", "multipliers": "1", "controls": "0"}
+    one, vector = experiments["measure"], load_vector(presets()["joy"].vector_file)
+    found = finish(evaluate(embedded, one.ask(session, begins_with(one) | few).request, vector)).summary()
+    cells = {(cell["layer"], cell["multiplier"]): cell for cell in kept["cells"]}
+    assert len(cells) == 50
+    agree(kept["unsteered"], found["unsteered"])
+    for cell in found["cells"]:
+        agree(cells[cell["layer"], cell["multiplier"]], cell)
+    if FULL:
+        assert kept["verdict"]["text"].split(":")[0] == found["verdict"]["text"].split(":")[0]
+        agree(kept["best"], found["best"])
+
+
+def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, session):
+    kept, one = ready("compete-verdict", embedded), experiments["compete-verdict"]
+    asked = one.ask(session, begins_with(one))
+    a, b = finish(one.voices.voicing.both(embedded, session, asked.voices))
+    few = {"data": asked.request.data.first(4), "controls": 0, "second_voices": 0, "written_tokens": 0}
+    found = finish(run(embedded, asked.request if FULL else replace(asked.request, **few), a, b))
+    agree(kept["rows"][: len(found["rows"])], found["rows"])
+    if FULL:
+        assert (kept["contest"], kept["voice_a"]["grade"]) == (found["contest"], found["voice_a"]["grade"])
+        for name in ("kl", *(name for name in found if name.startswith(("delta", "interaction")))):
+            agree(kept[name], found[name])
