@@ -1,7 +1,16 @@
 """The page: builds it from the panels and launches it. Also the entry point of a Hugging Face Space."""
 
-import logging
 import os
+
+from caa_core.app.opening import Opening
+from caa_core.model.catalog import DEFAULT_MODEL
+
+MODEL = os.environ.get("CAA_MODEL", DEFAULT_MODEL)
+# What is imported below takes a while, in which nobody should sit before a silent terminal and no page.
+if __name__ == "__main__":
+    opening = Opening(MODEL)
+
+import logging
 import shutil
 import signal
 import sys
@@ -25,7 +34,6 @@ from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
-from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.machine import trim
 
 TITLE = "CAA Studio"
@@ -184,8 +192,8 @@ def build(studio: Studio) -> gr.Blocks:
     return blocks
 
 
-def main() -> None:
-    """Load the model and serve until told to end.
+def main(opening: Opening) -> None:
+    """Load the model and serve until told to end; `opening` serves until then.
 
     Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
     CAA_LIBRARY, for an app that is not public.
@@ -197,7 +205,10 @@ def main() -> None:
     os.environ["GRADIO_TEMP_DIR"] = folder
     try:
         library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
-        serve(Studio(os.environ.get("CAA_MODEL", DEFAULT_MODEL), library=library))
+        opening.say("The model is being loaded ...")
+        studio = Studio(MODEL, say=opening.say, library=library)
+        opening.close()
+        serve(studio)
     except InputError as error:
         sys.exit(str(error))
     finally:
@@ -269,4 +280,4 @@ def serve(studio: Studio) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(opening)

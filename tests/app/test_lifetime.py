@@ -50,6 +50,7 @@ def busy(app):
 def test_an_end_in_the_middle_of_a_job_and_a_new_start(start, hold, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(PAIRS))
     app = start(CAA_STOP_SECONDS="600")  # more than all that runs takes, on any machine
+    assert f"CAA Studio is starting at {app.url[:-1]}" in app.log.read_text()
     client = client_of(app)
     client.predict(api_name="/extract", file=handle_file(tmp_path / "mine.json"), name="mine", layers="1")
     client.predict(api_name="/extract", file=handle_file(tmp_path / "mine.json"), name="broken", layers="1")
