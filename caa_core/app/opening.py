@@ -32,14 +32,14 @@ PAGE = """<!doctype html>
 <style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-#said { border-left: 4px solid #E69F00; padding-left: .6em; }
+#status { border-left: 4px solid #E69F00; padding-left: .6em; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 1rem; }
 .columns p { white-space: pre-wrap; border: 1px solid rgba(136,136,136,.4); border-radius: 8px; padding: .8em; }
 </style>
 </head>
 <body>
 <h1>CAA Studio</h1>
-<p role="status"><b>It is starting.</b> This page goes on by itself. <span id="said">%(said)s</span></p>
+<div id="status" role="status"><b>It is starting; this page goes on by itself.</b> <div id="said">%(said)s</div></div>
 %(ready)s
 <script>
 setInterval(async () => {

@@ -24,7 +24,7 @@ def test_it_says_on_page_and_terminal_what_goes_on_and_shows_what_was_made_befor
     assert f"CAA Studio is starting at {url[:-1]}" in capsys.readouterr().err
     page, answers = get(url), shipped("steer")["exchanges"][0]["answers"]
     assert page.status_code == 503 and page.headers["retry-after"]
-    assert "It is starting." in page.text and "Made before" in page.text and "commit" in page.text
+    assert "It is starting;" in page.text and "Made before" in page.text and "commit" in page.text
     assert all(answer[:40].replace("'", "&#x27;") in page.text for answer in answers)
     opening.say("Fetching <b>it</b> ...")
     assert "Fetching &lt;b&gt;it" in get(url).text and "Fetching <b>it</b> ..." in capsys.readouterr().err
@@ -37,7 +37,7 @@ def test_it_says_on_page_and_terminal_what_goes_on_and_shows_what_was_made_befor
 
 def test_of_another_model_nothing_was_made_before(address):
     opening = Opening("another")
-    assert "Made before" not in opening.page and "It is starting." in opening.page
+    assert "Made before" not in opening.page and "It is starting;" in opening.page
     opening.close()
 
 

@@ -10,6 +10,7 @@ from tests.helpers.app import get
 from tests.helpers.browser import (
     fill,
     last_answer,
+    tab,
     unfold,
 )
 from tests.helpers.places import ROOT
@@ -20,6 +21,23 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def only_page(visits, embedded_app):
     return visits(embedded_app)
+
+
+@pytest.mark.parametrize(
+    ("title", "mark", "result"),
+    [
+        ("Generate vectors", "generate-before", "#generate-plot .js-plotly-plot"),
+        ("Compete", "compete-before", "#compete-both .bot.message"),
+        ("Compete", "compete-verdict-made", "#compete-verdict-apart .js-plotly-plot"),
+        ("Measure", "measure-made", "#measure-map .js-plotly-plot"),
+        ("Look inside", "views-made", "#views-alignment"),
+        ("Steer", "steer-before", "#steer-steered .bot.message"),
+    ],
+)
+def test_every_tab_opens_on_a_result_that_was_made_before(page, title, mark, result):
+    tab(page, title)
+    expect(page.locator(f"#{mark}")).to_contain_text("Made before (on smollm2-135m in float32, commit ")
+    expect(page.locator(result).last).to_be_visible()
 
 
 def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
@@ -34,6 +52,9 @@ def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
     expect(page.locator("#steer-status")).to_contain_text("wrote 80 + 80 tokens")
     expect(page.locator("#steer-status")).to_contain_text("2 of 2 were cut at 80 tokens")
     assert last_answer(page, "steer-unsteered") != last_answer(page, "steer-steered")
+    # It has taken the place of what was made before.
+    expect(page.locator("#steer-before")).to_be_hidden()
+    expect(page.locator("#steer-steered .user.message")).to_have_count(1)
     expect(page.locator("#steer-prompt textarea")).to_have_value("")
     # `make screenshot` keeps it for the README.
     page.screenshot(
