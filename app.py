@@ -207,8 +207,7 @@ def main(opening: Opening) -> None:
         library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
         opening.say("The model is being loaded ...")
         studio = Studio(MODEL, say=opening.say, library=library)
-        opening.close()
-        serve(studio)
+        serve(studio, opening)
     except InputError as error:
         sys.exit(str(error))
     finally:
@@ -218,10 +217,12 @@ def main(opening: Opening) -> None:
     os._exit(0)
 
 
-def launch(studio: Studio) -> gr.Blocks:
-    """Serve the page from a thread of its own."""
+def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
+    """Serve the page from a thread of its own, where `opening` served until now."""
     guards.install_guards()
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
+    if opening:
+        opening.close()
     page.launch(
         theme=THEME,
         css=CSS,
@@ -257,12 +258,12 @@ def clean(page: gr.Blocks) -> None:
     trim()
 
 
-def serve(studio: Studio) -> None:
+def serve(studio: Studio, opening: Opening) -> None:
     """Serve the page until the process is told to end; then let running jobs come to theirs."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    page = launch(studio)
+    page = launch(studio, opening)
     log.info("serving", extra={"model": studio.model.name, "public": is_public()})
     for turn in count():
         if told.wait(SECONDS_BETWEEN_SWEEPS):

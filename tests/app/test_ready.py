@@ -4,6 +4,7 @@ Numbers agree but for rounding. Of an answer that was written, each token is the
 which is what greedy decoding writes, or ties with it: so this holds on machines that round otherwise, too.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -79,7 +80,11 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
         assert page[figure]
     assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
     assert page.session.person.has_nothing  # no files either
-    # The map does what one's own does.
+    # What is chosen otherwise is said, as of one's own; and the map does what one's own does.
+    one = page.experiments["views"]
+    chosen = {**begins_with(one), "layer": 13}
+    said = one.look(page.session, [*chosen.values()])
+    assert re.search(r"Made before</b> \(on .*\) with other settings: Layer <b>12</b>, now 13\. Run again", said)
     drawn_first = page["measure-map"]
     page.call("again", "measure-map", measure_shown="Cost (KL)")
     assert page["measure-map"] != drawn_first

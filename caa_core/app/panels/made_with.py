@@ -45,7 +45,7 @@ def in_words(form: Mapping[str, Component], made: MadeWith | None, now: MadeWith
     rows = "".join(f"<li>{_text(labels[name])}: {_text(_word(shown[name]))}</li>" for name in shown)
     other, before = differing(made, now, aside), _before(made.get(MADE_BEFORE))
     if not other:
-        said = before or "Made with these settings"
+        said = f"{before}; what you run takes its place" if before else "Made with these settings"
         return f'<details class="{SAME}"><summary>{said}</summary><ul>{rows}</ul></details>'
     changed = "; ".join(
         f"{_text(labels.get(name, name))} <b>{_text(_word(made[name]))}</b>, now {_text(_word(now[name]))}"
@@ -60,7 +60,7 @@ def _before(was: Mapping[str, str] | None) -> str:
     if not was:
         return ""
     on = f"{was['model']} in {was['dtype']}, commit {was['commit']}"
-    return f"<b>Made before</b> (on {_text(on)}); what you run takes its place"
+    return f"<b>Made before</b> (on {_text(on)})"
 
 
 def filled(part: Component, value: Any, session: Session, deepest: int) -> Any:
