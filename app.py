@@ -2,7 +2,7 @@
 
 import os
 
-from caa_core.app.opening import Opening
+from caa_core.app.opening.waiting import Opening
 from caa_core.model.catalog import DEFAULT_MODEL
 
 MODEL = os.environ.get("CAA_MODEL", DEFAULT_MODEL)

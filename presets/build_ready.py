@@ -1,4 +1,4 @@
-"""Make anew what the page shows before anything was run (`caa_core.app.ready`).
+"""Make anew what the page shows before anything was run (`caa_core.app.opening.ready`).
 
     python -m presets.build_ready [NAME ...]
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.opening.ready import MADE_BEFORE, ready_file
 from caa_core.app.panels import generate, inspection, steer
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.measuring import evaluation
 from caa_core.app.panels.page import Page
-from caa_core.app.ready import MADE_BEFORE, ready_file
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.presets import PRESETS

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from caa_core.app.opening import Opening
-from caa_core.app.ready import shipped
+from caa_core.app.opening.ready import shipped
+from caa_core.app.opening.waiting import Opening
 from caa_core.progress import Progress
 from tests.helpers.app import free_port, get
 

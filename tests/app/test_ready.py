@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from caa_core.app.opening.ready import MADE_BEFORE, ready, ready_file
 from caa_core.app.panels.made_with import differing
-from caa_core.app.ready import MADE_BEFORE, ready, ready_file
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.runs import run

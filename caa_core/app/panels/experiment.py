@@ -11,6 +11,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
+from caa_core.app.opening.ready import ready
 from caa_core.app.panels.common import (
     QUIET,
     Updates,
@@ -27,7 +28,6 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.made_with import MadeWith, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
-from caa_core.app.ready import ready
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from caa_core.app.opening.ready import MADE_BEFORE
 from caa_core.app.panels.common import visible
 from caa_core.app.panels.controls import multiplier_at
-from caa_core.app.ready import MADE_BEFORE
 from caa_core.app.sessions import Session
 
 # MadeWith by the names of a form's parts, as plain data.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
-from caa_core.app.ready import MADE_BEFORE, shipped
+from caa_core.app.opening.ready import MADE_BEFORE, shipped
 from caa_core.progress import Progress, tell
 
 # As gradio does where no port is set.
