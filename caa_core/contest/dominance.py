@@ -23,9 +23,11 @@ from caa_core.contest.speaking import PROMPTS, UNRANKED, Ranked, VoiceGrade, by_
 from caa_core.contest.voice import Voice
 from caa_core.measuring.requests import FEWEST
 from caa_core.measuring.vector_controls import FirstOrder
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, UNDECIDED, too_few, two_sided
 from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of
+from caa_core.metrics.estimates import by_prompt as means_by_prompt
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
@@ -76,7 +78,8 @@ class Contest:
     on ties, where that of a ratio does not; ahead_p: p of it, where the contest is one of a list, corrected. self_test:
     the largest change of m under a voice's vector and its opposite at once, which has to be 0. kl: KL(unsteered ‖ X) in
     nats for A, B and both; None where X is a system prompt or a prefill. repetition: of answers written unsteered,
-    under A, B and both (see `sampling.repetition`). rows: m of each item under each of them.
+    under A, B and both (see `sampling.repetition`). rows: m of each item under each of them. anti_steerable_a,
+    anti_steerable_b: the prompts that each voice alone pushes the other's way; None in what was kept before.
     """
 
     a: str
@@ -104,6 +107,8 @@ class Contest:
     voice_a: VoiceGrade | None = None
     voice_b: VoiceGrade | None = None
     interaction_p: float | None = None
+    anti_steerable_a: AntiSteerable | None = None
+    anti_steerable_b: AntiSteerable | None = None
 
     @property
     def more_than_added(self) -> bool:
@@ -174,6 +179,8 @@ def measured(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray) ->
         verdict="",
         rows=_rows(items, m),
         ahead=mean_of(ahead_of(changes)),
+        anti_steerable_a=AntiSteerable.of(changes[0], range(by.shape[1])),
+        anti_steerable_b=AntiSteerable.of(-changes[1], range(by.shape[1])),
     )
 
 
@@ -203,8 +210,19 @@ def judge_contest(found: Contest, a: Voice, b: Voice, p: ContestPs, ranked: Rank
         ahead_p=p.ahead,
         voice_a=grades[0],
         voice_b=grades[1],
+        anti_steerable_a=_wrong_beside(found.anti_steerable_a, a, ranked[0], 1),
+        anti_steerable_b=_wrong_beside(found.anti_steerable_b, b, ranked[1], -1),
     )
     return replace(found, verdict=_in_words(found, _cancels(a, b)))
+
+
+def _wrong_beside(
+    found: AntiSteerable | None, voice: Voice, beside: FirstOrder | str | None, own: int
+) -> AntiSteerable | None:
+    """The prompts that a voice pushes the wrong way beside those that its controls do, where it has any."""
+    if found is None or not isinstance(beside, FirstOrder):
+        return found
+    return found.beside(beside.wrong, own * int(np.sign(voice.steer.multiplier)))
 
 
 def beside_second_voices(found: Contest, interactions: np.ndarray) -> Contest:
@@ -231,8 +249,7 @@ def interactions_of(changes: np.ndarray) -> np.ndarray:
 
 def by_prompt(items: Items, m: np.ndarray) -> np.ndarray:
     """[voices, prompts]: the mean over the items of each prompt."""
-    of = np.array(items.prompts)
-    return np.stack([m[:, of == number].mean(1) for number in dict.fromkeys(items.prompts)], axis=1)
+    return means_by_prompt(m, items.prompts)
 
 
 def dominance_of(a: np.ndarray, b: np.ndarray, both: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
-from caa_core.measuring.vector_controls import FirstOrder, Ground, differences_of
+from caa_core.measuring.vector_controls import FirstOrder, Ground, differences_of, group_weights, items_by_prompt
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import EFFECT, UNDECIDED, grade, why_undecided
 from caa_core.metrics.estimates import Estimate, objections
@@ -104,7 +104,8 @@ def rank_layers(
 def mean_gradients(
     model: SteerableModel, items: Items, layers: Sequence[int], system: str = ""
 ) -> Generator[Progress, None, torch.Tensor]:
-    """Of m, the mean over prompts, by what is added at each layer: [1, layers, hidden_size]. Yields `Progress`.
+    """Of m, the mean over prompts, by what is added at each layer, and behind it of m of each of the first prompts:
+    [1 + prompts, layers, hidden_size]. Yields `Progress`.
 
     Raises:
         NoEstimateError: the model cannot be differentiated.
@@ -116,18 +117,22 @@ def mean_gradients(
 def voice_ground(
     model: SteerableModel, voice: Voice, at: Sequence[int], slopes: torch.Tensor, layers: Sequence[int]
 ) -> Generator[Progress, None, Ground]:
-    """What a voice's estimates and its controls' are made of at some of `layers`, whose mean gradients are known."""
+    """What a voice's estimates and its controls' are made of at some of `layers`, whose gradients are known."""
     assert voice.vector, "only vectors have controls"
     own = (yield from differences_of(model, voice.vector, at, voice.pairs)) if voice.pairs else None
-    return Ground(tuple(at), slopes[:, [list(layers).index(layer) for layer in at]], own)
+    there = slopes[:, [list(layers).index(layer) for layer in at]]
+    return Ground(tuple(at), there[:1], own, (there[1:], np.zeros(len(there) - 1, dtype=int)))
 
 
 def _averaged(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
-    """What is asked, and weights [1, asked] by which it is m: means over letter orders, a prompt's items, prompts."""
+    """What is asked, and weights [1 + prompts, asked] by which it is m: means over letter orders, a prompt's items, and
+    in the first row prompts.
+    """
     asked, of = items.both_orders()
     orders, sizes = np.bincount(of), np.bincount(items.prompts)
     weights = [1 / orders[item] / sizes[items.prompts[item]] / len(sizes) for item in of]
-    return asked, torch.tensor([weights], dtype=torch.float32)
+    everyone = torch.tensor([weights], dtype=torch.float32)
+    return asked, torch.cat([everyone, group_weights(items_by_prompt(range(len(items.pairs)), items.prompts), of)])
 
 
 def by_controls(found: FirstOrder | str, change: Estimate, multiplier: float, own: int) -> VoiceGrade:

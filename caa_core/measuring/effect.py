@@ -8,6 +8,7 @@ import numpy as np
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.measuring.vector_controls import ground
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import choose_items
@@ -38,6 +39,7 @@ class Effect:
     repetition: share of the written tokens that end a run of four which the same text has had before.
     p: among random vectors and as many from shuffled labels of its own pairs, see `metrics.cross_fitting`; the layer
         was chosen beforehand, for all of them. grade: what is said of it; empty below 8 prompts, or if never asked.
+    anti_steerable: the prompts that are pushed against the multiplier's sign; None in what was measured before.
     """
 
     layer: int
@@ -51,6 +53,7 @@ class Effect:
     repetition_unsteered: float
     p: float | None = None
     grade: str = ""
+    anti_steerable: AntiSteerable | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -76,6 +79,8 @@ class Effect:
         )
         if self.p is not None:
             text = f"{self._said()} {text} do to first order (p = {self.p:.3g})"
+        if self.anti_steerable:
+            text += f". Pushed the wrong way: {self.anti_steerable}"
         return (
             f"{text}. Cost: KL {self.kl:.2f} nats; {self.repetition:.0%} of the text repeats itself "
             f"(unsteered {self.repetition_unsteered:.0%})."
@@ -113,6 +118,7 @@ def measure(
         repetition_unsteered=unsteered,
         p=p,
         grade=grade(p, way, size, multiplier * found.value) if judged else "",
+        anti_steerable=AntiSteerable.of(np.sign(multiplier) * changes, items.prompts).beside(found.wrong),
     )
 
 

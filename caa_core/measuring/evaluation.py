@@ -11,9 +11,11 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.requests import EvaluationRequest
-from caa_core.measuring.sweep import RunScores, Sweep, sweep
+from caa_core.measuring.sweep import Place, RunScores, Sweep, sweep
 from caa_core.measuring.vector_controls import FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
+from caa_core.metrics.anti_steerability import WrongShares
+from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
@@ -42,15 +44,22 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints."""
         found = self.conclusion
+        best = (found.proposal.layer, found.proposal.multiplier) if found.proposal else None
         return {
             **self.swept.summary(),
             "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
             "best": found.proposal.summary() if found.proposal else None,
             "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
             "shuffled_from": found.shuffled_from,
+            "by_item": self._by_item(best).summary(),
             "settings": self.settings,
             "provenance": self.provenance,
         }
+
+    def _by_item(self, best: Place | None) -> ByItem:
+        swept = self.swept
+        steered = {place: reading.paired for place, reading in swept.readings.items()}
+        return ByItem.of(swept.items, swept.baseline.paired, steered, best)
 
 
 def evaluate(
@@ -115,7 +124,7 @@ def pack(known: KeptNumbers) -> dict[str, Any]:
     """What is known as plain data, the latest `KEPT` bytes of it; numbers are float32, which is what readings are."""
     changes = {key: known.changes[key].tolist() for key in [*known.changes][-MOST_CONTROLS:]}
     estimates = {
-        key: [*(_text(part) for part in (found.own, found.random, found.shuffled)), found.prompts]
+        key: [*map(_text, (found.own, found.random, found.shuffled)), found.prompts, *_shares(found.wrong)]
         for key, found in [*known.first_order.items()][-MOST_CONTROLS:]
     }
     readings = {key: [_text(part) for part in vars(reading).values()] for key, reading in known.readings.items()}
@@ -140,8 +149,17 @@ def unpack(kept: Any) -> KeptNumbers:
     return KeptNumbers(readings, estimates, changes)
 
 
-def _estimates(own: str, random: str, shuffled: str, prompts: int) -> FirstOrder:
-    return FirstOrder(_numbers(own).reshape(2, -1), _numbers(random), _numbers(shuffled), int(prompts))
+def _shares(found: WrongShares | None) -> list[str | None]:
+    return [_text(np.atleast_1d(part)) for part in (found.own, found.random, found.shuffled)] if found else []
+
+
+def _estimates(own: str, random: str, shuffled: str, prompts: int, *shares: str | None) -> FirstOrder:
+    wrong = None
+    if shares:  # what was kept before has none
+        share, *kinds = (np.full(1, np.nan) if part is None else _numbers(part) for part in shares)
+        wrong = WrongShares(round(float(share[0]), 6), *kinds)
+    parts = _numbers(own).reshape(2, -1), _numbers(random), _numbers(shuffled)
+    return FirstOrder(*parts, int(prompts), wrong=wrong)
 
 
 def _reading(parts: Sequence[str | None]) -> RunScores:

@@ -24,12 +24,13 @@ from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
+from caa_core.metrics.anti_steerability import AntiSteerable, wrong_shares
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS as ESTIMATED
 from caa_core.metrics.cross_fitting import too_few
-from caa_core.metrics.estimates import mean_of, reach
+from caa_core.metrics.estimates import by_prompt, ends, mean_of, reach
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
 from caa_core.metrics.plain_data import plain, restored
@@ -397,8 +398,11 @@ def _row(
     arm, (layer, multiplier) = cell
     change = steered.paired - baseline.paired
     difference = mean_of(change, items.judged_prompts)
-    moved = np.array([(control.paired - baseline.paired).mean() for control in controls]).reshape(len(KINDS), -1)
-    random, shuffled = map(reach, moved)
+    moved = np.array([control.paired - baseline.paired for control in controls]).reshape(len(KINDS), -1, len(change))
+    random, shuffled = map(reach, moved.mean(-1))
+    way = np.sign(multiplier)
+    wrong = AntiSteerable.of(way * change, items.judged_prompts)
+    wrong_random, wrong_shuffled = (ends(wrong_shares(by_prompt(way * of, items.judged_prompts))) for of in moved)
     return StudyRow(
         arm=arm,
         layer=layer,
@@ -418,6 +422,10 @@ def _row(
         effect=None,
         verdict="",
         changes=tuple(change.tolist()),
+        anti_steerable=wrong.share,
+        unchanged=wrong.unchanged,
+        wrong_random=wrong_random,
+        wrong_shuffled=wrong_shuffled,
     )
 
 

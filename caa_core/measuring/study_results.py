@@ -9,8 +9,8 @@ import numpy as np
 
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import BEYOND, EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, grade
-from caa_core.metrics.estimates import LEAST, Estimate, mean_of, objections
-from caa_core.metrics.plain_data import SHARED, plain, restored
+from caa_core.metrics.estimates import LEAST, Estimate, Share, mean_of, objections
+from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.read_position import ReadPosition
 
@@ -48,7 +48,10 @@ class StudyRow:
     without controls. kl: in nats, mean over the answers' positions. changes: item by item. estimate: to first order, in
     nats a token for a multiplier of 1 (of lettered answers, in log odds); p: among 999 controls of each kind, corrected
     over all arms and layers; None where it was not judged, or before there were grades. grade: "effect", "not decided"
-    or "none shown", or empty; effect: the same as True, None and False, whichever way it goes.
+    or "none shown", or empty; effect: the same as True, None and False, whichever way it goes. anti_steerable: of the
+    prompts that move, the share pushed against the multiplier's sign, unchanged: how many do not move; wrong_random,
+    wrong_shuffled: the least and the most of that share under each kind of controls, by exact passes as `random` and
+    `shuffled`. None in what was kept before.
     """
 
     arm: StudyArm
@@ -72,6 +75,10 @@ class StudyRow:
     estimate: float | None = None
     p: float | None = None
     grade: str = ""
+    anti_steerable: Share | None = field(default=None, metadata=FLAT)
+    unchanged: int | None = None
+    wrong_random: tuple[float, float] | None = None
+    wrong_shuffled: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, kept: Any) -> "StudyRow":
@@ -97,8 +104,9 @@ class StudyRow:
         """As one line of a table."""
         row = plain(self, without=["changes"])
         arm, verdict = row.pop("arm"), row.pop("verdict")
-        ranges = {kind: row.pop(kind) or (None, None) for kind in KINDS}
-        ends = {f"{kind}_{end}": x for kind in KINDS for end, x in zip(("low", "high"), ranges[kind], strict=True)}
+        names = [*KINDS, *(f"wrong_{kind}" for kind in KINDS)]
+        ranges = {name: row.pop(name) or (None, None) for name in names}
+        ends = {f"{name}_{end}": x for name in names for end, x in zip(("low", "high"), ranges[name], strict=True)}
         return {**arm, **row, **ends, "verdict": verdict}
 
 

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from caa_core.errors import InputError
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cache import key
 from caa_core.metrics.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
-from caa_core.metrics.estimates import Estimate, means_of
+from caa_core.metrics.estimates import Estimate, Share, means_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
@@ -76,7 +77,8 @@ class SweepCell:
     (free text); the other of the two is None. swapped: the probability over both letter orders, None where no item has
     two. difference: the mean change, item by item, of what verdicts are given by against the unsteered model: over both
     letter orders where there are two. matching, not_matching, neither: how many items were answered so in writing, None
-    where nothing was written.
+    where nothing was written. anti_steerable: of the prompts that move, the share pushed against the multiplier's sign;
+    None where none moves, without a multiplier, or in what was kept before. unchanged: prompts that do not move.
     """
 
     layer: int | None
@@ -91,6 +93,8 @@ class SweepCell:
     skipped: int
     answer_mass: float | None
     kl: float
+    anti_steerable: Share | None = field(default=None, metadata=FLAT)
+    unchanged: int | None = None
 
     @property
     def as_given(self) -> Estimate:
@@ -295,7 +299,10 @@ def cells_of(items: Items, readings: Mapping[AnyPlace, RunScores], baseline: Run
     if there.any():
         swapped = means_of(both[:, there], prompts[there], within)
     paired = prompts[there] if there.any() else prompts
-    change = means_of(np.stack([one.paired - baseline.paired for one in scores]), paired)
+    changes = np.stack([one.paired - baseline.paired for one in scores])
+    change = means_of(changes, paired)
+    signs = np.sign([multiplier for _, multiplier in readings])
+    wrong = [AntiSteerable.of(sign * one, paired) for sign, one in zip(signs, changes, strict=True)]
     return [
         SweepCell(
             layer=layer,
@@ -310,6 +317,8 @@ def cells_of(items: Items, readings: Mapping[AnyPlace, RunScores], baseline: Run
             skipped=len(items.skipped),
             answer_mass=float(one.mass.mean()) if items.are_choices else None,
             kl=float(one.kl.mean()),
+            anti_steerable=wrong[i].share,
+            unchanged=wrong[i].unchanged if multiplier else None,
         )
         for i, ((layer, multiplier), one) in enumerate(readings.items())
     ]

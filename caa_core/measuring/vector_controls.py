@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.pairs import Dataset
 from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves
 from caa_core.measuring.sweep import Sweep, score_runs
+from caa_core.metrics.anti_steerability import WrongShares, wrong_shares
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, random_controls
 from caa_core.metrics.cross_fitting import (
     CONTROLS,
+    at_chosen,
     cross_fitted,
     random_estimates,
     shuffled_estimates,
@@ -32,7 +34,7 @@ from caa_core.vectors.extraction import check_room
 from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
-# Prompts whose labels are shuffled.
+# Prompts whose labels are shuffled, and prompts of items whose own gradients are kept.
 MOST_PROMPTS = 200
 
 # Prompts of a vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
@@ -47,7 +49,8 @@ class FirstOrder:
 
     own: of the vector on each half at each layer, [2, layers]; [1, 1] where there was nothing to choose, and T is the
     estimate over all items. random, shuffled: T of each control, [controls]; none from shuffled labels where the
-    vector's own pairs are not known. prompts: of these pairs. corrected: p, where this is one of a list.
+    vector's own pairs are not known. prompts: of these pairs. corrected: p, where this is one of a list. wrong: of how
+    many of the items' first `MOST_PROMPTS` prompts the estimate is below 0; None in what was kept before.
     """
 
     own: np.ndarray
@@ -55,6 +58,7 @@ class FirstOrder:
     shuffled: np.ndarray
     prompts: int = 0
     corrected: float | None = None
+    wrong: WrongShares | None = None
 
     @property
     def value(self) -> float:
@@ -89,36 +93,51 @@ class FirstOrder:
 class Ground:
     """What any vector's estimates are made of: the mean gradient of each half of the items at each layer, [2, layers,
     hidden_size], or of all items, [1, layers, hidden_size]; and the pairs whose labels are shuffled for controls, where
-    these are known.
+    these are known. by_prompt: the gradients of the items' first prompts, [prompts, layers, hidden_size], and which
+    half each belongs to, where they were asked for.
     """
 
     layers: tuple[int, ...]
     slopes: torch.Tensor
     differences: "PairDifferences | None"
+    by_prompt: tuple[torch.Tensor, np.ndarray] | None = None
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
         """Estimates of a vector and of `count` controls of each kind."""
-        own, random, shuffled = self._drawn(vector, count, seed)
+        slopes, rows = self.slopes, len(self.slopes)
+        if self.by_prompt:
+            slopes = torch.cat([slopes, self.by_prompt[0]])
+        drawn = self._drawn(slopes, vector, count, seed)
+        own, random, shuffled = (estimates[..., :rows, :] for estimates in drawn)
+        wrong = None
+        if self.by_prompt:
+            there = [at_chosen(one[..., :rows, :], one[..., rows:, :], self.by_prompt[1]) for one in drawn]
+            shares = [wrong_shares(changes) for changes in there]
+            wrong = WrongShares(float(shares[0]), *shares[1:])
         prompts = self.differences.value.shape[1] if self.differences else 0
-        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts)
+        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts, wrong=wrong)
 
     def by_layer(self, vector: SteeringVector, count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
         """Where nothing is chosen: estimates over both halves of a vector, [layers], and of `count` controls of each
         kind that there is, [count, layers]. One seed draws the same directions and the same exchanges of labels, so
         that controls go with each other over what several vectors, positions and cues come to.
         """
-        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(vector, count, seed))
+        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(self.slopes, vector, count, seed))
         return own, [kind for kind in kinds if len(kind)]
 
-    def _drawn(self, vector: SteeringVector, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Estimates by half and layer of a vector, and of controls of each kind, [2, layers] and [count, 2, layers]."""
+    def _drawn(
+        self, slopes: torch.Tensor, vector: SteeringVector, count: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Estimates by gradient [gradients, layers, hidden_size] and layer, of a vector and of controls of each kind:
+        [gradients, layers] and [count, gradients, layers].
+        """
         directions = torch.stack([vector.at(layer).float() for layer in self.layers])
         norms = directions.norm(dim=1).double().numpy()
-        own = (self.slopes * directions).sum(-1).double().numpy()
-        random = random_estimates(self.slopes.numpy(), norms, count, seed)
+        own = (slopes * directions).sum(-1).double().numpy()
+        random = random_estimates(slopes.numpy(), norms, count, seed)
         if not self.differences:
             return own, random, np.zeros((0, *own.shape))
-        along = torch.einsum("lph,slh->slp", self.differences.value, self.slopes).double().numpy()
+        along = torch.einsum("lph,slh->slp", self.differences.value, slopes).double().numpy()
         return own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)
 
 
@@ -133,16 +152,35 @@ def ground(
     Raises:
         NoEstimateError: the model cannot be differentiated.
     """
-    slopes = yield from slopes_of(model, items, layers)
+    halves = judged_halves(items)
+    prompts = items_by_prompt(items.judged, items.judged_prompts)
+    found = yield from _gradients(model, items, layers, [*halves, *prompts])
     differences = (yield from differences_of(model, vector, layers, own)) if own else None
-    return Ground(tuple(layers), slopes, differences)
+    half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts])
+    return Ground(tuple(layers), found[:2], differences, (found[2:], half_of))
 
 
 def slopes_of(model: SteerableModel, items: Items, layers: Sequence[int]) -> Generator[Progress, None, torch.Tensor]:
     """The mean gradient of each half of the items at each layer, [2, layers, hidden_size]. Yields `Progress`; raises
     NoEstimateError where the model cannot be differentiated.
     """
-    asked, weights = _weighted(items)
+    return (yield from _gradients(model, items, layers, judged_halves(items)))
+
+
+def items_by_prompt(indices: Sequence[int], prompts: Sequence[int]) -> list[list[int]]:
+    """The indices of items of each of their first `MOST_PROMPTS` prompts, of which the numbers are given."""
+    found: dict[int, list[int]] = {}
+    for index, prompt in zip(indices, prompts, strict=True):
+        found.setdefault(prompt, []).append(index)
+    return [*found.values()][:MOST_PROMPTS]
+
+
+def _gradients(
+    model: SteerableModel, items: Items, layers: Sequence[int], groups: Sequence[Sequence[int]]
+) -> Generator[Progress, None, torch.Tensor]:
+    """The mean gradient of each group of items, and over letter orders: [groups, layers, hidden_size]."""
+    asked, of = items.both_orders()
+    weights = group_weights(groups, of)
     return (yield from gradients(model, asked, weights, layers, items.positions, items.cue))
 
 
@@ -173,16 +211,18 @@ class PairDifferences:
         return torch.einsum("p,lph->lh", torch.from_numpy(signs).float(), self.value) / len(signs)
 
 
-def _weighted(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
-    """What is asked, and weights [2, asked] that average it over each half of what is judged and over letter orders."""
-    asked, of = items.both_orders()
+def group_weights(groups: Sequence[Sequence[int]], of: Sequence[int]) -> torch.Tensor:
+    """Weights [groups, asked] that average what is asked over each group of items, and over their letter orders.
+
+    of: of which item each that is asked is.
+    """
     orders = np.bincount(of)
-    weights = torch.zeros(2, len(asked))
-    for half, indices in enumerate(judged_halves(items)):
+    weights = torch.zeros(len(groups), len(of))
+    for row, indices in enumerate(map(set, groups)):
         for place, item in enumerate(of):
             if item in indices:
-                weights[half, place] = 1 / len(indices) / orders[item]
-    return asked, weights
+                weights[row, place] = 1 / len(indices) / orders[item]
+    return weights
 
 
 def differences_of(

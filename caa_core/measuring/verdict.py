@@ -25,6 +25,7 @@ from caa_core.measuring.proposal import (
 )
 from caa_core.measuring.sweep import RunScores, Sweep
 from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import (
     CONTROLS,
@@ -36,7 +37,7 @@ from caa_core.metrics.cross_fitting import (
     too_few,
     why_undecided,
 )
-from caa_core.metrics.estimates import LEAST, Estimate, mean_of
+from caa_core.metrics.estimates import LEAST, Estimate, mean_of, middle
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -85,7 +86,8 @@ class Verdict:
     without them. p: of T among them; None where there is none. exact: how far exact controls of each kind change the
     items, [least, most]. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not judged; effect: the same
     as True, None and False. direction: "with", "against", or "" where no effect is called one. ways: where it
-    holds, see `WAYS`.
+    holds, see `WAYS`. anti_steerable: the prompts that are pushed against the vector's direction; None in what was
+    kept before.
     """
 
     layer: int
@@ -109,6 +111,7 @@ class Verdict:
     estimate: float | None = None
     p: float | None = None
     exact: tuple[tuple[float, float], ...] = ()
+    anti_steerable: AntiSteerable | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -161,7 +164,7 @@ def conclude(
         name = key(model, swept.items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
         name += vector.provenance.read_position
         try:
-            if name not in known.first_order:
+            if name not in known.first_order or not known.first_order[name].wrong:  # as in what was kept before
                 found = yield from ground(model, swept.items, vector, layers, own)
                 known.first_order[name] = found.first_order(vector, controls)
             estimated = known.first_order[name]
@@ -200,17 +203,18 @@ def judge(
         sides = [sign * moved for sign in (1, -1) if (moved := at(sign, given)) is not None]
         return np.mean(sides, axis=0)
 
-    prompts = prompts_at(items, indices)
-    either = [moved if moved is None else mean_of(moved, prompts) for moved in (at(1), at(-1))]
+    prompts, moved = prompts_at(items, indices), size()
+    wrong = AntiSteerable.of(moved, prompts)
+    either = [side if side is None else mean_of(side, prompts) for side in (at(1), at(-1))]
     verdict = Verdict(
         layer=proposal.layer,
         multiplier=proposal.multiplier,
         effect=None,
         items=len(indices),
-        difference=mean_of(size(), prompts),
+        difference=mean_of(moved, prompts),
         as_given=float(size(given=True).mean()),
-        random=_most(found.random) if found else None,
-        shuffled=_most(found.shuffled) if found and len(found.shuffled) else None,
+        random=middle(found.random) if found else None,
+        shuffled=middle(found.shuffled) if found else None,
         controls=len(found.random) if found else 0,
         measure=_measure(swept),
         text="",
@@ -221,6 +225,7 @@ def judge(
         estimate=found.value if found else None,
         p=found.rank[0] if found else None,
         exact=exact,
+        anti_steerable=wrong.beside(found.wrong) if found else wrong,
     )
     return _graded(swept, verdict, found)
 
@@ -292,6 +297,11 @@ def _clear(found: Estimate) -> int:
 
 
 def _numbers(found: Verdict) -> str:
+    text = _size(found)
+    return f"{text} Pushed the wrong way: {found.anti_steerable}." if found.anti_steerable else text
+
+
+def _size(found: Verdict) -> str:
     text = f"{_where(found)} moves the {found.measure} by {found.difference.value:+.3f} in its direction "
     sides = [("positive", found.positive), ("negative", found.negative)]
     changes = [f"{side.value:+.3f} at {name} multipliers" for name, side in sides if side]
@@ -314,12 +324,6 @@ def _where(found: Verdict) -> str:
     multipliers = sorted({m for cell in found.cells for m in cell.multipliers})
     at = f"At layer {layers[0]}" if len(layers) == 1 else f"At layers {layers[0]} and {layers[1]}, by halves,"
     return f"{at} the vector, × {' and '.join(f'{m:g}' for m in multipliers)},"
-
-
-def _most(drawn: np.ndarray) -> tuple[float, float]:
-    """What 95 % of controls lie within."""
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _measure(swept: Sweep) -> str:

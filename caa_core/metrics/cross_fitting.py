@@ -53,6 +53,18 @@ def cross_fitted(estimates: np.ndarray) -> np.ndarray:
     return np.take_along_axis(estimates, there, -1)[..., 0].mean(-1)
 
 
+def at_chosen(estimates: np.ndarray, by_prompt: np.ndarray, half_of: np.ndarray) -> np.ndarray:
+    """[..., prompts]: what each prompt says at the layer that the half chose to which it does not belong.
+
+    Args:
+        estimates: [..., 2, layers], by which layers are chosen.
+        by_prompt: of each prompt, [..., prompts, layers].
+        half_of: which half each prompt belongs to, [prompts].
+    """
+    there = chosen(estimates)[..., ::-1][..., half_of]
+    return np.take_along_axis(by_prompt, there[..., None], -1)[..., 0]
+
+
 def two_sided(found: np.ndarray, kinds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """p [...] of T [...] among controls of each kind [..., controls], and the direction, 1 or -1, that it is of.
 
@@ -113,7 +125,8 @@ def random_estimates(slopes: np.ndarray, norms: np.ndarray, count: int, seed: in
     """Estimates [count, 2, layers] of vectors drawn at random, at each layer of its norm [layers].
 
     slopes: the mean gradient of each half at each layer, [2, layers, hidden_size]; of all items, where a person chose
-    the layer and there are no halves, [1, layers, hidden_size], as for the functions above and below.
+    the layer and there are no halves, [1, layers, hidden_size], as for the functions above and below; behind them may
+    stand each prompt's own, whose estimates then stand there.
     """
     drawn = np.random.default_rng(seed)
     found = np.empty((count, len(slopes), len(norms)))
@@ -137,7 +150,7 @@ def shuffled_estimates(along: np.ndarray, gram: np.ndarray, norms: np.ndarray, c
     signs = sign_patterns(along.shape[-1], count, seed)
     squares = np.stack([((signs @ inner) * signs).sum(1) for inner in gram], axis=-1)
     lengths = np.sqrt(np.maximum(squares, np.finfo(float).tiny))
-    return np.einsum("cp,hlp->chl", signs, along) * (norms / lengths)[:, None]
+    return np.tensordot(signs, along, (1, 2)) * (norms / lengths)[:, None]
 
 
 def sign_patterns(prompts: int, count: int, seed: int = 0) -> np.ndarray:

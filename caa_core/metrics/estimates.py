@@ -155,6 +155,27 @@ def means_of(
     return [Estimate(*map(float, one)) for one in zip(value, low, high, strict=True)]
 
 
+def by_prompt(values: np.ndarray, prompts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """[..., prompts] of values [..., items]: the mean over the items of each prompt, by the prompts' numbers."""
+    order = np.argsort(prompts, kind="stable")
+    _, first, sizes = np.unique(np.asarray(prompts)[order], return_index=True, return_counts=True)
+    return np.add.reduceat(values[..., order], first, axis=-1) / sizes
+
+
+def ends(drawn: np.ndarray, percent: float = 100) -> tuple[float, float] | None:
+    """What so many percent of some numbers lie within, those left out that are NaN; None without any."""
+    there = drawn[~np.isnan(drawn)]
+    if not len(there):
+        return None
+    low, high = np.percentile(there, [50 - percent / 2, 50 + percent / 2])
+    return float(low), float(high)
+
+
+def middle(drawn: np.ndarray) -> tuple[float, float] | None:
+    """What 95 % of some numbers lie within; None without any."""
+    return ends(drawn, 95)
+
+
 def reach(changes: np.ndarray) -> tuple[float, float] | None:
     """The least and the most of some changes, where no change is always within; None without any."""
     return (min(0.0, float(changes.min())), max(0.0, float(changes.max()))) if changes.size else None

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from caa_core.contest.dominance import Alone, Contest
 from caa_core.contest.speaking import VoiceGrade
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.reports import surface, thinking, tokens, written
 from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Report, Section
@@ -23,8 +24,10 @@ ROWS = {
 
 RANGE = ["random vectors", "shuffled labels"]
 
+WRONG = "prompts pushed the wrong way"
+
 # The controls are estimates, as the column before them is.
-TABLE = ["voice", "Δ, nats a token (95 %)", "to first order", *RANGE, "p", "KL, nats", "repetition"]
+TABLE = ["voice", "Δ, nats a token (95 %)", "to first order", *RANGE, "p", WRONG, "KL, nats", "repetition"]
 
 
 # What else there may be beside a contest, by its name there.
@@ -70,15 +73,15 @@ def table_of(found: Contest) -> list[list[str]]:
     """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
     kl = ["", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
     written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
-    moved: list[tuple[str, str, Alone | None, VoiceGrade | None]] = [
-        ("unsteered", "", None, None),
-        (found.a, str(found.delta_a), found.alone_a, found.voice_a),
-        (found.b, str(found.delta_b), found.alone_b, found.voice_b),
-        ("both", str(found.delta_ab), None, None),
+    moved: list[tuple[str, str, Alone | None, VoiceGrade | None, AntiSteerable | None]] = [
+        ("unsteered", "", None, None, None),
+        (found.a, str(found.delta_a), found.alone_a, found.voice_a, found.anti_steerable_a),
+        (found.b, str(found.delta_b), found.alone_b, found.voice_b, found.anti_steerable_b),
+        ("both", str(found.delta_ab), None, None, None),
     ]
     return [
-        [name, change, *_beside(alone, grade), nats, share]
-        for (name, change, alone, grade), nats, share in zip(moved, kl, written, strict=True)
+        [name, change, *_beside(alone, grade), wrong.brief if wrong else "", nats, share]
+        for (name, change, alone, grade, wrong), nats, share in zip(moved, kl, written, strict=True)
     ]
 
 

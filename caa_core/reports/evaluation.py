@@ -1,17 +1,39 @@
 """An evaluation as a map, a table in words, and a report."""
 
+import html
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
 
 from caa_core.measuring.sweep import SweepCell
-from caa_core.reports.style import DIVERGING, HEIGHT, NATS, PROBABILITY, ROW_HEIGHT, heat_map, plain
+from caa_core.metrics.by_item import RIGHT, UNCHANGED, ByItem, Item, ways
+from caa_core.metrics.by_item import WRONG as WRONG_WAY
+from caa_core.reports.style import (
+    BLUE,
+    DIVERGING,
+    DOTTED,
+    GREY,
+    HEIGHT,
+    NATS,
+    ORANGE,
+    PROBABILITY,
+    ROW_HEIGHT,
+    heat_map,
+    plain,
+)
 from caa_core.reports.writing import Report, Section, aligned, versions
 
 SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, "#7B3294"]]
 
-EFFECT, VALUE, COST = "effect", "value", "cost"
+# Of a share that is wrong: what is little is along the vector.
+TURNED = [[0.0, BLUE], [0.5, "#F7F7F7"], [1.0, ORANGE]]
+
+# Characters of a text under the mouse, and of a line of it.
+SHOWN, WIDTH = 240, 60
+
+EFFECT, VALUE, COST, WRONG = "effect", "value", "cost", "wrong way"
 
 MAPS = {
     EFFECT: (
@@ -21,9 +43,35 @@ MAPS = {
     ),
     VALUE: ("As asked", "In the order given, letter and all; the colours part at the unsteered model's."),
     COST: ("Cost", "KL(unsteered ‖ steered), mean over the answer's positions. The scale ends at 1 nat."),
+    WRONG: (
+        "Pushed the wrong way",
+        "Share of the prompts that move which go against the multiplier's sign: half of them where a vector does "
+        "nothing; pale where its interval holds that.",
+    ),
 }
 
-PRINTED = ("layer", "multiplier", "value", "both letter orders", "matching / not / neither", "answer mass", "KL")
+PRINTED = (
+    *(
+        "layer",
+        "multiplier",
+        "value",
+        "both letter orders",
+        "matching / not / neither",
+        "answer mass",
+        "wrong way",
+        "KL",
+    ),
+)
+
+# Of one item: by line, since several may have one prompt.
+ITEM_HEADS = ["line", "prompt", "matching answer", "other answer", "unsteered", "steered", "change", "pushed"]
+
+PUSHED = {RIGHT: (BLUE, "circle"), WRONG_WAY: (ORANGE, "diamond"), UNCHANGED: (GREY, "x")}
+
+ON_ITEMS = (
+    "Each dot is an item: above the line its matching answer is likelier than unsteered, below it less likely. One "
+    "prompt may have several items; shares count prompts."
+)
 
 
 def report_of(found: dict[str, Any]) -> Report:
@@ -37,6 +85,7 @@ def report_of(found: dict[str, Any]) -> Report:
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
+    sections += _item_section(found, best)
     if found["skipped"]:
         sections.append(Section("Skipped", "\n".join(found["skipped"])))
     provenance = {**found["provenance"], **versions()}
@@ -61,24 +110,24 @@ def sweep_map(
     """Layers against multipliers, each cell's number and colour by `shown`.
 
     EFFECT: the change against the unsteered model by which verdicts are given. VALUE: what was measured, in the letter
-    order given; its colours part at the unsteered value. COST: KL in nats. Cells whose change is not clear of 0 are
-    pale. `best` is outlined. Cells that are not there yet are left clear; customdata of a cell are its layer and
-    multiplier.
+    order given; its colours part at the unsteered value. COST: KL in nats. WRONG: the share of prompts pushed the wrong
+    way. Cells whose change is not clear of 0, or whose share is not clear of one half, are pale. `best` is outlined.
+    Cells that are not there yet are left clear; customdata of a cell are its layer and multiplier.
     """
     layers = sorted({cell.layer for cell in cells if cell.layer is not None})
     multipliers = sorted({cell.multiplier for cell in cells})
     table = {(cell.layer, cell.multiplier): cell for cell in cells}
     rows = [[table.get((layer, m)) for m in multipliers] for layer in layers]
     values = [[None if cell is None else _number(cell, shown) for cell in row] for row in rows]
-    middle = unsteered.value if shown == VALUE else 0.0
-    far = NATS if shown == COST or unsteered.preference is not None else PROBABILITY
-    sure = [[cell is None or cell.difference.is_clear for cell in row] for row in rows]
+    middle = {VALUE: unsteered.value, WRONG: 0.5}.get(shown, 0.0)
+    far = NATS if shown == COST or (unsteered.preference is not None and shown != WRONG) else PROBABILITY
+    sure = [[cell is None or _is_clear(cell, shown) for cell in row] for row in rows]
     figure = heat_map(
         [f"{m:g}" for m in multipliers],
         [str(layer) for layer in layers],
         values,
         (0 if shown == COST else middle - far, middle + far),
-        SEQUENTIAL if shown == COST else DIVERGING,
+        {COST: SEQUENTIAL, WRONG: TURNED}.get(shown, DIVERGING),
         _unit(unsteered, shown),
         sure=None if shown == COST else sure,
         hovertext=[[cell and in_words(cell) for cell in row] for row in rows],
@@ -106,10 +155,68 @@ def in_words(cell: SweepCell) -> str:
         lines.append(f"over both letter orders {cell.swapped:.3f}")
     if cell.matching is not None:
         lines.append(f"written: {cell.matching} matching, {cell.not_matching} not, {cell.neither} neither")
+    lines += [f"pushed the wrong way {cell.anti_steerable}"] if cell.anti_steerable else []
+    lines += [f"{cell.unchanged} prompts do not move"] if cell.unchanged else []
     lines.append(f"{cell.skipped} skipped")
     if cell.answer_mass is not None:
         lines[-1] += f", answer mass {cell.answer_mass:.2f}"
     return "<br>".join([*lines, f"KL to unsteered {cell.kl:.3f} nats"])
+
+
+def item_dots(found: ByItem, layer: int, multiplier: float, measure: str) -> go.Figure | None:
+    """Every item's value unsteered (x) and steered (y), coloured by the way it is pushed, with its text under the
+    mouse; None where the cell's items were not kept.
+    """
+    steered = found.at(layer, multiplier)
+    if steered is None:
+        return None
+    figure, pushed = go.Figure(), ways(found.unsteered, steered, multiplier)
+    ends = [min(*found.unsteered, *steered), max(*found.unsteered, *steered)]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="no change", hoverinfo="skip")
+    for way, (colour, symbol) in PUSHED.items():
+        there = [i for i, one in enumerate(pushed) if one == way]
+        if there:
+            figure.add_scatter(
+                x=[found.unsteered[i] for i in there],
+                y=[steered[i] for i in there],
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 9},
+                name=f"{way} ({len(there)})",
+                customdata=[_text_of(found.items[i]) for i in there],
+                hovertemplate="%{customdata}<br>%{x:.3f} → %{y:.3f}<extra></extra>",
+            )
+    figure.update_xaxes(title=f"unsteered: {measure}", tickmode="auto")
+    figure.update_yaxes(title="steered")
+    return plain(figure, legend=True, height=HEIGHT + 60)
+
+
+def items_in_words(found: ByItem, layer: int, multiplier: float) -> list[list[Any]]:
+    """Rows under `ITEM_HEADS`, those pushed furthest the wrong way first; none where the cell's items were not kept."""
+    steered = found.at(layer, multiplier)
+    if steered is None:
+        return []
+    pushed = ways(found.unsteered, steered, multiplier)
+    rows = [
+        [item.line, item.text, item.matching, item.other, before, after, round(after - before, 4), way]
+        for item, before, after, way in zip(found.items, found.unsteered, steered, pushed, strict=True)
+    ]
+    return sorted(rows, key=lambda row: row[6] if multiplier > 0 else -row[6])
+
+
+def _item_section(found: dict[str, Any], best: tuple[int, float] | None) -> list[Section]:
+    """Item by item, in the proposed cell."""
+    by_item = ByItem.kept_in(found)
+    if not (by_item and best) or by_item.at(*best) is None:
+        return []
+    figure = item_dots(by_item, *best, found["measure"])
+    title = f"Item by item, layer {best[0]}, × {best[1]:g}"
+    return [Section(title, ON_ITEMS, figure=figure, heads=ITEM_HEADS, rows=items_in_words(by_item, *best))]
+
+
+def _text_of(item: Item) -> str:
+    """An item's text in lines, as plotly breaks them."""
+    said = (f"{item.line}. {item.text}", f"matching: {item.matching}", f"other: {item.other}")
+    return "<br>".join("<br>".join(wrap(html.escape(line[:SHOWN], quote=False), WIDTH)) for line in said)
 
 
 def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
@@ -118,16 +225,17 @@ def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     Free text has neither letters nor answers that could be counted.
     """
     headers = ["layer", "multiplier", "change (95 %)", "preference, nats a token (95 %)", "skipped", "KL, nats"]
+    headers.insert(3, "pushed the wrong way (95 %)")
     cells, unsteered = _cells(found)
     choices = unsteered.probability is not None
     if choices:
-        headers[3:4] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
+        headers[4:5] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
         headers.insert(-1, "answer mass")
     rows = []
     for cell in (unsteered, *cells):
         row = ["unsteered" if cell.layer is None else cell.layer, f"{cell.multiplier:g}"]
         steered = cell.layer is not None  # else nothing has changed, which is no news
-        row += [f"{cell.difference:+.3f}" if steered else "", f"{cell.as_given:.3f}"]
+        row += [f"{cell.difference:+.3f}" if steered else "", _wrong(cell), f"{cell.as_given:.3f}"]
         row += [_both(cell) or "none", _counts(cell) or "not written"] if choices else []
         row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}" if steered else ""]
         rows.append(row)
@@ -152,7 +260,7 @@ def _text(found: dict[str, Any]) -> str:
 
 def _printed(cell: SweepCell) -> list[Any]:
     mass = "" if cell.answer_mass is None else f"{cell.answer_mass:.2f}"
-    numbers = [f"{cell.as_given:.3f}", _both(cell), _counts(cell), mass, f"{cell.kl:.3f}"]
+    numbers = [f"{cell.as_given:.3f}", _both(cell), _counts(cell), mass, _wrong(cell), f"{cell.kl:.3f}"]
     return ["none" if cell.layer is None else cell.layer, f"{cell.multiplier:g}", *numbers]
 
 
@@ -160,13 +268,22 @@ def _cells(found: dict[str, Any]) -> tuple[list[SweepCell], SweepCell]:
     return [SweepCell.of(cell) for cell in found["cells"]], SweepCell.of(found["unsteered"])
 
 
-def _number(cell: SweepCell, shown: str) -> float:
-    return {EFFECT: cell.difference.value, VALUE: cell.value, COST: cell.kl}[shown]
+def _number(cell: SweepCell, shown: str) -> float | None:
+    wrong = cell.anti_steerable.value if cell.anti_steerable else None
+    return {EFFECT: cell.difference.value, VALUE: cell.value, COST: cell.kl, WRONG: wrong}[shown]
+
+
+def _is_clear(cell: SweepCell, shown: str) -> bool:
+    if shown == WRONG:
+        return cell.anti_steerable is not None and not cell.anti_steerable.low <= 0.5 <= cell.anti_steerable.high
+    return cell.difference.is_clear
 
 
 def _unit(unsteered: SweepCell, shown: str) -> str:
     if shown == COST:
         return "KL to unsteered, nats"
+    if shown == WRONG:
+        return "share of prompts pushed<br>the wrong way"
     unit = "probability of matching" if unsteered.preference is None else "preference, nats a token"
     if shown == VALUE:
         return unit
@@ -175,6 +292,10 @@ def _unit(unsteered: SweepCell, shown: str) -> str:
 
 def _both(cell: SweepCell) -> str:
     return f"{cell.swapped:.3f}" if cell.swapped else ""
+
+
+def _wrong(cell: SweepCell) -> str:
+    return str(cell.anti_steerable or "")
 
 
 def _counts(cell: SweepCell) -> str:

@@ -117,17 +117,20 @@ def _dots(figure: go.Figure, place: int, rows: list[tuple[float, StudyRow]], num
 def rows_in_words(found: Study) -> tuple[list[str], list[list[Any]]]:
     """Headers and rows of a table that shows a study."""
     headers = ["steered positions", "read position", "cue", "layer", "multiplier", "change (95 %)"]
-    headers += ["unsteered", "steered", "random vectors", "shuffled labels", "answer mass", "KL, nats", "verdict"]
+    headers += ["unsteered", "steered", "random vectors", "shuffled labels", "answer mass", "KL, nats"]
+    headers += ["pushed the wrong way (95 %)", "the same of random vectors", "of shuffled labels", "verdict"]
     return headers, [_in_words(row) for row in found.rows]
 
 
 def _in_words(row: StudyRow) -> list[Any]:
     ranges = ("{:+.3f} to {:+.3f}".format(*ends) if ends else "none" for ends in (row.random, row.shuffled))
+    wrong = ("{:.2f} to {:.2f}".format(*ends) if ends else "none" for ends in (row.wrong_random, row.wrong_shuffled))
     mass = "" if row.mass is None else f"{row.mass_unsteered:.2f} → {row.mass:.2f}"
     return [
         *(row.arm.positions, row.arm.read, row.arm.cue, row.layer, f"{row.multiplier:g}"),
         f"{row.difference:+.3f}",
-        *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", *ranges, mass, f"{row.kl:.3f}", row.verdict),
+        *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", *ranges, mass, f"{row.kl:.3f}"),
+        *(str(row.anti_steerable or ""), *wrong, row.verdict),
     ]
 
 

@@ -49,12 +49,17 @@ def test_a_sweep_to_its_map_its_report_and_on_to_steer(page, tmp_path):
     with open(download(page, "measure-csv", tmp_path / "cells.csv"), newline="") as file:
         assert len(list(csv.DictReader(file))) == 5
     offline = opened_offline(page, download(page, "measure-html", tmp_path / "report.html"))
-    expect(offline.locator(".heatmaplayer image")).to_have_count(3)
+    expect(offline.locator(".heatmaplayer image")).to_have_count(4)
     expect(offline.locator("body")).to_contain_text("model_fingerprint")
     offline.context.close()
     with page.expect_download() as begun:
         page.locator("#measure-svg").click()
     assert begun.value.suggested_filename == "measure.svg"
+
+    # Its items, one by one.
+    page.locator("#measure-look").click()
+    expect(page.locator("#measure-items .js-plotly-plot .scatterlayer .point")).to_have_count(4)
+    expect(page.locator("#measure-items-table")).to_contain_text("wrong way")
 
     # The paper's figures of it, one click each.
     page.locator("#paper-which").get_by_text("Effect by layer").click()

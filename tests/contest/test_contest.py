@@ -239,6 +239,9 @@ def test_estimates_are_the_derivative_of_what_is_measured(planted):
     assert found.prompts == 8 and found.items == 9
     for grade, change in ((found.voice_a, found.delta_a), (found.voice_b, found.delta_b)):
         assert grade.estimate == pytest.approx(change.value, rel=0.03)
+    for wrong in (found.anti_steerable_a, found.anti_steerable_b):
+        assert wrong.share.value == wrong.estimate and wrong.prompts == 8 and wrong.random[0] < 0.5 < wrong.random[1]
+    assert (found.anti_steerable_a.share.value, found.anti_steerable_b.share.value) == (0, 0)
 
 
 def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
@@ -289,8 +292,10 @@ def test_what_was_kept_before_is_still_read():
     kept = results.contest()
     for name in ("voice_a", "voice_b", "interaction_p", "ahead", "ahead_low", "ahead_high", "ahead_p"):
         del kept[name]
+    kept.pop("anti_steerable_a"), kept.pop("anti_steerable_b")
     found = Contest.of(kept)
     assert found.followed == "joy" and found.voice_a is None and not found.more_than_added
+    assert found.anti_steerable_a is None
 
 
 def test_a_dominant_voice(planted):

@@ -23,6 +23,8 @@ from caa_core.measuring.paper.findings import Findings, PromptArm, Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.study_results import Study, StudyArm, StudyRow
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.anti_steerability import AntiSteerable
+from caa_core.metrics.by_item import ByItem, Item, SteeredItems
 from caa_core.metrics.estimates import Estimate, Share
 from caa_core.metrics.plain_data import plain
 from caa_core.reports.writing import ENDINGS, write
@@ -61,6 +63,8 @@ def cell(layer, multiplier, number=0.5, **changes):
     counts = {"matching": 3, "not_matching": 2, "neither": 1, "skipped": 4, "answer_mass": 0.8}
     # Where a model's numbers overflow a sweep ends, so there always is a probability.
     numbers = {"probability": around(0.5), "preference": None, "swapped": around(number), "difference": around(number)}
+    if layer is not None:
+        numbers |= {"anti_steerable": Share(0.25, 0.1, 0.45), "unchanged": 1}
     return SweepCell(layer, multiplier, **{**numbers, **counts, "kl": number, **changes})
 
 
@@ -77,7 +81,16 @@ def evaluation(number=0.5, count=3):
         "cells": plain([cell(layer, 1.0, number) for layer in range(count)]),
         "verdict": {"effect": None, "text": "Not judged."},
         "best": {"layer": 0, "multiplier": 1.0},
+        "by_item": plain(by_item(count)),
     }
+
+
+def by_item(count=3):
+    """Items of which the first is pushed the wrong way at × 1, the second does not move, others are the right way."""
+    items = tuple(Item(i + 1, i, HOSTILE, FORMULA, "other") for i in range(count))
+    steered = tuple(0.5 + 0.1 * (i - 1) for i in range(count))
+    cells = tuple(SteeredItems(layer, 1.0, steered) for layer in range(count))
+    return ByItem(items, (0.5,) * count, cells)
 
 
 def study(number=0.5, count=4):
@@ -140,6 +153,8 @@ def contest(number=0.5, count=3):
         ahead=around(number),
         ahead_p=0.01,
         interaction_p=0.5,
+        anti_steerable_a=AntiSteerable(Share(0.25, 0.1, 0.5), 8, 0, 0.25, (0.1, 0.9), None),
+        anti_steerable_b=AntiSteerable(None, 0, count),
         self_test=0.0,
         repetition=(0.0, number, 0.5, 1.0) if count else None,
     )

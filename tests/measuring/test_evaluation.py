@@ -68,6 +68,13 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     assert not passes
     assert again.conclusion.text == resumed.conclusion.text
 
+    # What was kept before there were shares of prompts is estimated anew.
+    old = pack(known)
+    old["first_order"] = {name: parts[:4] for name, parts in old["first_order"].items()}
+    again, _ = ways(question, tiny_llama, vector, unpack(old))
+    assert passes and again.conclusion.verdict.anti_steerable.random
+    passes.clear()
+
     # Another multiplier only costs its own cells; other controls are measured anew.
     ways(EvaluationRequest.parse(data=data, layers="3", multipliers="-1,1,2", controls=0), tiny_llama, vector, known)
     assert 0 < len(passes) < needed

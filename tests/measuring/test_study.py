@@ -13,6 +13,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study import size, study
 from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow, graded
+from caa_core.metrics.anti_steerability import wrong_shares
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.estimates import mean_of
 from caa_core.model.prompts import Cue
@@ -78,10 +79,13 @@ def test_every_arm_is_a_direct_score_under_its_positions_cue_and_read_position(t
             assert [row.unsteered, row.steered] == pytest.approx(both[[0, at]].mean(1).tolist(), abs=1e-5)
             assert row.changes == pytest.approx(changes, abs=1e-5)
             assert row.difference == mean_of(np.array(row.changes))
+            assert row.anti_steerable.value == wrong_shares(np.sign(row.multiplier) * np.array(row.changes))
             assert row.as_given == pytest.approx((given[at] - given[0]).mean().item(), abs=1e-5)
             for start, kind in zip((at + 1, at + 4), KINDS, strict=True):
                 moved = (both[start : start + 3] - both[0]).mean(1).tolist()
                 assert getattr(row, kind) == pytest.approx((min(0, *moved), max(0, *moved)), abs=1e-5)
+                shares = wrong_shares(np.sign(row.multiplier) * (both[start : start + 3] - both[0]).numpy())
+                assert getattr(row, f"wrong_{kind}") == (shares.min(), shares.max())
             assert row.norm == pytest.approx(norm, rel=1e-5)
             assert row.kl == pytest.approx(scores.kl[at, : len(pairs)].mean().item(), abs=1e-5)
             assert row.mass == pytest.approx(scores.mass[at, : len(pairs)].mean().item(), abs=1e-6)

@@ -55,9 +55,30 @@ def test_a_planted_effect_is_found_with_its_direction(tiny_llama):
     json.dumps(verdict.summary(), allow_nan=False)
 
 
+def test_prompts_that_are_pushed_the_wrong_way_stand_beside_those_of_controls(tiny_llama):
+    planted = towards(tiny_llama, "!", ".", 2.0)
+    swept, found = concluded(tiny_llama, PLANTED, planted)
+    right = found.verdict.anti_steerable
+    assert (right.share.value, right.prompts, right.unchanged, right.estimate) == (0, 8, 0, 0)
+    assert right.random == (0, 1)  # what moves one of these prompts moves all of them
+    assert "Pushed the wrong way: 0.00 of 8 prompts that move (95 % interval 0.00 to 0.37); to first" in found.text
+    assert [cell.anti_steerable.value for cell in swept.cells] == [0, 0]
+    assert (swept.unsteered.anti_steerable, swept.unsteered.unchanged) == (None, None)
+    # Two more prompts, of which the answers are exchanged, are pushed the wrong way.
+    turned = [replace(pair, positive=".", negative="!", prompt=f"So: {pair.prompt}") for pair in PLANTED.pairs[:2]]
+    swept, found = concluded(tiny_llama, replace(PLANTED, pairs=(*PLANTED.pairs, *turned)), planted)
+    assert found.verdict.anti_steerable.share.value == found.verdict.anti_steerable.estimate == 0.2
+    assert [cell.anti_steerable.value for cell in swept.cells] == [0.2, 0.2]
+    kept = json.loads(json.dumps(found.verdict.summary()))
+    assert restored(Verdict, kept, "It") == found.verdict
+    del kept["anti_steerable"]  # as before it was measured
+    assert restored(Verdict, kept, "It").anti_steerable is None
+
+
 def test_a_vector_that_does_the_opposite_is_called_backwards(tiny_llama):
     planted = towards(tiny_llama, "!", ".", 2.0)
     right, wrong = (concluded(tiny_llama, PLANTED, one)[1] for one in (planted, negated(planted)))
+    assert wrong.verdict.anti_steerable.share.value == 1
     assert (wrong.verdict.effect, wrong.verdict.direction) == (True, "against")
     assert wrong.text.startswith("A backwards effect on this model, against the vector, both ways: ")
     assert wrong.verdict.difference.value == pytest.approx(-right.verdict.difference.value)
@@ -213,6 +234,16 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
         sums = {layer: sum(sign * alone[i].at(layer) for i, sign in enumerate(signs)) for layer in (1, 2, 3)}
         control = {layer: v / v.norm() * vector.norm(layer) for layer, v in sums.items()}
         assert value == pytest.approx(cross_fitted(estimates(control)), rel=1e-3)
+
+    def wrong(one, own):
+        """The share of prompts whose own gradient points away, each at the layer that the other half chose."""
+        each = finish(gradients(tiny_llama, items.pairs, torch.eye(8), [1, 2, 3]))
+        at = np.abs(own).argmax(1)[::-1]
+        return np.mean([float(each[i, at[h]] @ one[at[h] + 1]) < 0 for h, half in enumerate(halves) for i in half])
+
+    assert found.wrong.own == wrong(vector.layers, found.own)
+    assert found.wrong.shuffled[-1] == wrong(control, estimates(control))
+    assert len(found.wrong.random) == 5 and 0 < found.wrong.random.mean() < 1
     assert stands_on.first_order(vector, 5).random.tolist() == found.random.tolist()
     assert stands_on.first_order(vector, 5, seed=1).random.tolist() != found.random.tolist()
 

@@ -30,10 +30,11 @@ def test_a_contest_by_itself_has_no_other_parts(tmp_path):
 
 def test_the_table_has_controls_beside_each_voice():
     unsteered, a, b, both = table_of(Contest.of(results.contest()))
-    assert unsteered == ["unsteered", *[""] * 6, "0%"]
+    assert unsteered == ["unsteered", *[""] * 7, "0%"]
     beside = ["+0.45", "-0.50 to +0.50", "-0.10 to +0.10", "0.002"]
-    assert a == ["joy", "+0.50 (+0.40 to +0.60)", *beside, "0.50", "50%"]
-    assert b[2:7] == ["", "", "", "0.04", "not known"] and both[2:6] == [""] * 4
+    wrong = "0.25 (0.10 to 0.50); to first order 0.25, controls 0.10 to 0.90"
+    assert a == ["joy", "+0.50 (+0.40 to +0.60)", *beside, wrong, "0.50", "50%"]
+    assert b[2:8] == ["", "", "", "0.04", "none moves", "not known"] and both[2:7] == [""] * 5
     found = Contest.of(results.contest())
     unknown = replace(found, alone_a=replace(found.alone_a, shuffled=None))
     assert table_of(unknown)[1][3:5] == ["-0.50 to +0.50", "pairs not known"]

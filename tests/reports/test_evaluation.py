@@ -1,7 +1,18 @@
 import pytest
 
+from caa_core.measuring.sweep import SweepCell
 from caa_core.metrics.plain_data import plain
-from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, report_of, sweep_map
+from caa_core.reports.evaluation import (
+    COST,
+    EFFECT,
+    VALUE,
+    WRONG,
+    cells_in_words,
+    item_dots,
+    items_in_words,
+    report_of,
+    sweep_map,
+)
 from caa_core.reports.style import PALE
 from tests.helpers import results
 from tests.helpers.results import around, cell, files
@@ -20,7 +31,8 @@ def test_json_holds_all_of_it_and_csv_the_cells(tmp_path):
     assert data == FOUND
     assert [(row["layer"], float(row["multiplier"])) for row in rows] == [("", 0), ("2", -1), ("2", 1), ("10", 1)]
     assert float(rows[2]["probability"]) == 0.75 and {row["vector"] for row in rows} == {"'=1+1"}
-    assert page.count("Plotly.newPlot(") == 3 and "transformers" in page and "vector: method" in page
+    assert page.count("Plotly.newPlot(") == 5 and "transformers" in page and "vector: method" in page
+    assert float(rows[2]["anti_steerable"]) == 0.25 and float(rows[2]["anti_steerable_high"]) == 0.45
 
 
 def test_what_the_command_line_prints_has_a_line_for_each_cell():
@@ -34,16 +46,17 @@ def test_what_the_command_line_prints_has_a_line_for_each_cell():
 
 def test_cells_in_words_have_a_column_for_each_number():
     headers, rows = cells_in_words(FOUND)
-    assert len(headers) == 9 and {len(row) for row in rows} == {9}
+    assert len(headers) == 10 and {len(row) for row in rows} == {10}
     row = dict(zip(headers, rows[2], strict=True))
     assert (row["layer"], row["multiplier"], row["KL, nats"]) == (2, "1", "0.600")
     assert row["change (95 %)"] == "+0.300 (+0.200 to +0.400)"
     assert row["matching / not / neither"] == "3 / 2 / 1"
+    assert row["pushed the wrong way (95 %)"] == "0.25 (0.10 to 0.45)"
     # What cannot be otherwise is not said.
     assert rows[0][0] == "unsteered" and rows[0][2] == rows[0][-1] == ""
     texts = FOUND | {"unsteered": plain(cell(None, 0.0, **TEXT)), "cells": [plain(cell(1, 1.0, **TEXT))]}
     headers, rows = cells_in_words(texts)
-    assert len(headers) == 6 and {len(row) for row in rows} == {6} and "nats a token" in headers[3]
+    assert len(headers) == 7 and {len(row) for row in rows} == {7} and "nats a token" in headers[4]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +65,7 @@ def test_cells_in_words_have_a_column_for_each_number():
         (EFFECT, [["-0.20", "0.30"], ["", "0.01"]], (-0.5, 0.5), "change of probability"),
         (VALUE, [["0.40", "0.75"], ["", "0.50"]], (0.0, 1.0), "probability of matching"),
         (COST, [["0.10", "0.60"], ["", "2.00"]], (0, 1.0), "nats"),
+        (WRONG, [["0.25", "0.25"], ["", "0.25"]], (0, 1.0), "wrong way"),
     ],
 )
 def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
@@ -82,3 +96,27 @@ def test_a_map_of_free_text_is_in_nats():
     heat = sweep_map([cell(1, 1.0, **TEXT)], cell(None, 0.0, **TEXT)).data[0]
     assert heat.colorbar.title.text == "change of preference, nats a token"
     assert "letter" not in heat.hovertext[0][0] and "written" not in heat.hovertext[0][0]
+
+
+def test_a_dot_for_each_item_with_its_text_and_the_way_it_is_pushed():
+    found = results.by_item(4)
+    figure = item_dots(found, 0, 1.0, "probability")
+    line, right, wrong, still = figure.data
+    assert (list(line.x), list(line.y)) == ([0.4, 0.7], [0.4, 0.7])
+    assert (right.name, wrong.name, still.name) == ("right way (2)", "wrong way (1)", "not moved (1)")
+    assert (list(wrong.x), list(wrong.y), list(still.y)) == ([0.5], [0.4], [0.5])
+    assert "<script" not in wrong.customdata[0] and "1. &lt;script&gt;" in wrong.customdata[0]
+    rows = items_in_words(found, 0, 1.0)
+    assert [(row[0], row[-2], row[-1]) for row in rows][:2] == [(1, -0.1, "wrong way"), (2, 0.0, "not moved")]
+    assert item_dots(found, 0, 2.0, "") is None and items_in_words(found, 0, 2.0) == []
+
+
+def test_what_was_kept_before_there_were_shares_and_items_is_drawn(tmp_path):
+    cells = [
+        {name: value for name, value in one.items() if not name.startswith(("anti", "unchanged"))}
+        for one in FOUND["cells"]
+    ]
+    old = {name: value for name, value in FOUND.items() if name != "by_item"} | {"cells": cells}
+    page = files(report_of(old), tmp_path)[2]
+    assert page.count("Plotly.newPlot(") == 4 and "Item by item" not in page
+    assert sweep_map([SweepCell.of(cells[0])], CELLS[0], WRONG).data[0].text[0][0] == ""

@@ -164,7 +164,17 @@ def _tokens(one: Findings) -> Section:
 
 def _in_numbers(findings: Sequence[Findings]) -> Section:
     """The table that goes beside the paper's numbers."""
-    heads = ["behaviour", "layer", "how it is counted", "× −1", "× 0", "× +1", "KL at ±1, nats", "items"]
+    heads = [
+        "behaviour",
+        "layer",
+        "how it is counted",
+        "× −1",
+        "× 0",
+        "× +1",
+        "wrong way at ±1",
+        "KL at ±1, nats",
+        "items",
+    ]
     rows = []
     for one in findings:
         kinds = [("both letter orders", one.curve, _both)] if one.unsteered.swapped is not None else []
@@ -175,8 +185,9 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
             at = {cell.multiplier: cell for cell in cells}
             values = [f"{number(at[m]):.2f}" for m in (MINUS, 0, PLUS)]
             cost = f"{at[MINUS].kl:.2f}, {at[PLUS].kl:.2f}"
-            rows.append([one.name, one.layer, name, *values, cost, one.num_items])
-    text = "Mean over items with 95 % intervals. "
+            wrong = "; ".join(str(at[m].anti_steerable or "none moves") for m in (MINUS, PLUS))
+            rows.append([one.name, one.layer, name, *values, wrong, cost, one.num_items])
+    text = "Mean over items with 95 % intervals; wrong way: the share of prompts pushed against the multiplier's sign. "
     if findings[0].paper_profile:
         text += (
             "As the paper counts: vector and items in the letter order given, and only the letters A and B, so that a "

@@ -346,6 +346,12 @@ def test_the_page_measures_what_the_command_line_says(page, tiny_folder, tmp_pat
     assert main(["evaluate", *given, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert found["verdict"]["controls"] == 999 and json.loads(json.dumps(found)) == said
+    # A dot and a row for each item of a cell, on a click.
+    page.call("one_by_one", "measure-items", measure_layer=2, measure_multiplier=1.0)
+    assert len(page["measure-items-table"]) == 4 == sum(len(trace.x) for trace in page["measure-items"].data[1:])
+    assert {row[1] for row in page["measure-items-table"]} == {item["text"] for item in said["by_item"]["items"]}
+    with pytest.raises(gr.Error, match="not kept one by one"):
+        page.call("one_by_one", "measure-items", measure_layer=0, measure_multiplier=1.0)
 
 
 def test_a_study_is_shown_and_comes_back_after_a_restart(tiny_folder, tmp_path):

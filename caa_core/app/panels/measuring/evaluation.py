@@ -28,6 +28,7 @@ from caa_core.app.panels.controls import (
     multiplier_at,
     numbers_table,
     run_buttons,
+    words_table,
 )
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
@@ -46,16 +47,29 @@ from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
 from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import KeptNumbers
+from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.evaluation import COST, EFFECT, VALUE, cells_in_words, report_of, sweep_map
+from caa_core.reports.evaluation import (
+    COST,
+    EFFECT,
+    ITEM_HEADS,
+    ON_ITEMS,
+    VALUE,
+    WRONG,
+    cells_in_words,
+    item_dots,
+    items_in_words,
+    report_of,
+    sweep_map,
+)
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 FIRST = "joy"
 # In place of a preset: the items that were held out when the vector was made.
 OWN = "the vector's own held-out pairs"
-MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST}
+MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST, "Wrong way": WRONG}
 VERDICTS = (
     "An effect on this model, with the vector",
     "A backwards effect on this model, against the vector",
@@ -73,9 +87,11 @@ ABOUT = (
 )
 MAPS_INFO = (
     "Effect: change against the unsteered model, over both letter orders where items have letters; pale where its "
-    "interval holds 0. As asked: in the order given, letter and all. Cost: how far the distribution moves. All maps of "
-    "one measure have one scale. Click a cell to steer with it."
+    "interval holds 0. As asked: in the order given, letter and all. Cost: how far the distribution moves. Wrong way: "
+    "the share of prompts pushed against the multiplier's sign. All maps of one measure have one scale. Click a cell "
+    "to steer with it."
 )
+ITEM_WIDTHS: list[str | int] = [60, "30%", "20%", "20%", 90, 90, 80, 100]
 TO_STEER = """() => {
   const tabs = [...document.querySelectorAll('[data-tab-id="steer"]')];
   (tabs.find((tab) => tab.offsetParent && getComputedStyle(tab).visibility !== 'hidden') || tabs[0])?.click();
@@ -151,6 +167,11 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                             [], label="Multiplier", elem_id="measure-multiplier", min_width=100
                         )
                         go = gr.Button("Steer with this cell", size="md", elem_id="measure-steer", min_width=140)
+                        look = gr.Button("Its items, one by one", size="md", elem_id="measure-look", min_width=140)
+                    with gr.Column(visible=False) as self.items:
+                        gr.Markdown(ON_ITEMS)
+                        self.dots = gr.Plot(label="Item by item", elem_id="measure-items", show_label=False)
+                        self.item_table = words_table("measure-items-table", ITEM_HEADS, ITEM_WIDTHS)
                     with gr.Row():
                         formats = {".html": "Report (HTML)", ".json": "Report (JSON)", ".csv": "Cells (CSV)"}
                         self.downloads = download_buttons("measure", formats)
@@ -162,10 +183,13 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.table = numbers_table("measure-table")
         asked = {**vars(form), "map": self.map_of}
         shown = [self.results, self.details, self.hint, self.verdict, self.map, self.at_layer, self.at_multiplier]
-        shown += [*self.downloads.values(), self.table]
+        shown += [*self.downloads.values(), self.table, self.items]
         self.vector = form.vector
         super().__init__(page, asked, [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _map(kept["found"], map_of)})
+        look.click(
+            self.one_by_one, [self.at_layer, self.at_multiplier], [self.items, self.dots, self.item_table], **QUIET
+        )
         self._tell_kind(form, kind)
         figures.follows(self)
         for picked in (
@@ -211,6 +235,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.at_layer: gr.Dropdown(there[0], value=chosen[0]),
             self.at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
             self.table: gr.Dataframe(rows, headers=headers),
+            self.items: gr.Column(visible=False),  # until they are asked for
         }
 
     def files(self, session: Session, kept: Plain) -> Updates:
@@ -234,6 +259,20 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     @guarded
     def choose(self, request: gr.Request, layer: int, multiplier: float) -> list:
         return self._to_steer(request, layer, multiplier)
+
+    @guarded
+    def one_by_one(self, request: gr.Request, layer: int, multiplier: float) -> Updates:
+        """The items of a cell, one by one."""
+        kept = self.page.session(request).person.results.get(self.name)
+        by_item = ByItem.kept_in(kept["found"]) if kept else None
+        figure = item_dots(by_item, layer, multiplier, kept["found"]["measure"]) if kept and by_item else None
+        if not (by_item and figure):
+            raise InputError("The items of this cell were not kept one by one: measure fewer cells, or measure again.")
+        return {
+            self.items: gr.Column(visible=True),
+            self.dots: figure,
+            self.item_table: items_in_words(by_item, layer, multiplier),
+        }
 
     def _to_steer(self, request: gr.Request, layer: Any, multiplier: Any) -> list:
         """Updates of the Steer tab's vector, layer and multiplier."""
