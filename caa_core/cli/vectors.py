@@ -36,8 +36,10 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
     result = vector.summary() | {"file": str(options.out), "notes": notes}
     lines = [
         f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
+        f"{_told(row)}"
         for row in result["layers"]
     ]
+    notes = [*notes, *([str(vector.diagnostics)] if vector.diagnostics else [])]
     if shares := sorted(vector.letter_share.values()):
         middle = shares[len(shares) // 2]
         notes = [
@@ -45,6 +47,12 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
             f"In the given letter order {middle:.0%} of its squared norm would be the letter (median layer).",
         ]
     return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}", *notes])
+
+
+def _told(row: dict[str, Any]) -> str:
+    """How far the pairs agree at a layer, where that was judged."""
+    names = (("reliability", "reliability"), ("auc", "AUC held out"))
+    return "".join(f"   {label} {row[name]['value']:.2f}" for name, label in names if row.get(name, {}).get("value"))
 
 
 def compare(options: argparse.Namespace) -> tuple[Any, str]:

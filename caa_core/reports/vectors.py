@@ -1,6 +1,7 @@
 """Figures of vectors: norms, how methods separate held-out pairs, cosines; and what a comparison of methods says."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -8,7 +9,9 @@ from plotly.subplots import make_subplots
 from caa_core.data.text import spans
 from caa_core.metrics.correction import holm
 from caa_core.metrics.cross_fitting import LEVEL, too_few
-from caa_core.reports.style import BLUE, DOTTED, GREY, SKY, band, line, look, plain
+from caa_core.metrics.estimates import Estimate
+from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, HEIGHT, SKY, band, error_bars, line, look, plain
+from caa_core.vectors.diagnostics import LayerDiagnostics, Measured
 from caa_core.vectors.method_comparison import Comparison
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 from caa_core.vectors.vector import SteeringVector
@@ -21,9 +24,18 @@ METHOD_LABELS = {
 }
 
 
+# Of a vector's diagnostics: title, axis, and what there is where the pairs have nothing in common.
+DIAGNOSTICS = {
+    "agreement": ("Agreement of pairs", "mean cosine to their mean", 0.0),
+    "reliability": ("Agreement of halves", "reliability", 0.0),
+    "auc": ("Pairs held out", "AUC", 0.5),
+}
+
+
 def norms_by_layer(vector: SteeringVector) -> go.Figure:
-    """Norm of the vector and its relative strength (norm over the median residual norm), against the layer; and the
-    share of the letter, where the vector was made in both letter orders.
+    """Norm of the vector and its relative strength (norm over the median residual norm), against the layer; the share
+    of the letter, where the vector was made in both letter orders; and below, where its pairs were looked at, how far
+    they agree, with intervals as bars and what 95 % of controls lie within as a grey band.
     """
     layers = list(vector.layers)
     panels: list[tuple[str, str, list[float | None], str]] = [
@@ -33,15 +45,45 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     if vector.letter_share:
         shares = [vector.letter_share.get(n) for n in layers]
         panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, GREY))
-    figure = make_subplots(
-        rows=1, cols=len(panels), subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.13
-    )
+    told = vector.diagnostics.layers if vector.diagnostics else {}
+    rows, columns = (2, max(len(panels), len(DIAGNOSTICS))) if told else (1, len(panels))
+    titles = [panel[0] for panel in panels] + [""] * (columns - len(panels))
+    titles += [title for title, _, _ in DIAGNOSTICS.values()] if told else []
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.13)
     for column, (title, axis, numbers, colour) in enumerate(panels, 1):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
         line(figure, layers, numbers, colour, hovertemplate=hover, row=1, col=column)
         figure.update_yaxes(title=axis, row=1, col=column, rangemode="tozero")
+    for column, (name, (_, axis, nothing)) in enumerate(DIAGNOSTICS.items() if told else (), 1):
+        _diagnosed(figure, column, told, name)
+        figure.add_hline(nothing, line=DOTTED, row=2, col=column)
+        figure.update_yaxes(title=axis, row=2, col=column)
     figure.update_xaxes(title="layer")
-    return plain(figure)
+    return plain(figure, height=rows * HEIGHT)
+
+
+def _diagnosed(figure: go.Figure, column: int, told: Mapping[int, LayerDiagnostics], name: str) -> None:
+    """One of the diagnostics by layer, above what controls come to."""
+    found = {layer: getattr(one, name) for layer, one in told.items() if getattr(one, name).value is not None}
+    ends = [one.controls or (math.nan, math.nan) for one in found.values()]
+    band(figure, [*found], [low for low, _ in ends], [high for _, high in ends], GREY, row=2, col=column)
+    figure.add_scatter(
+        x=[*found],
+        y=[one.value for one in found.values()],
+        error_y=error_bars([_ended(one) for one in found.values()], thickness=1),
+        mode="lines+markers",
+        line={"color": GREEN},
+        hovertext=[str(one) for one in found.values()],
+        hovertemplate="layer %{x}: %{hovertext}<extra></extra>",
+        row=2,
+        col=column,
+    )
+
+
+def _ended(found: Measured) -> Estimate:
+    """With its interval, where it has one."""
+    low, high = (math.inf if end is None else end for end in (found.low, found.high))
+    return Estimate(found.value or 0.0, low, high)
 
 
 def separations_by_layer(comparison: Comparison) -> go.Figure:

@@ -18,6 +18,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import Collect, read_all
 from caa_core.steering.read_position import ReadPosition
+from caa_core.vectors.diagnostics import PromptSides, diagnose
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 
@@ -53,8 +54,8 @@ def extract(
         raise InputError("Choose at least one layer.")
     if method == "single":
         dataset = _first_alone(dataset)
-    letters = LetterSums(dataset)
-    more = [letters, *also] if letters.applies else also
+    letters, sides = LetterSums(dataset), PromptSides(dataset, len(layers), model.hidden_size)
+    more: list[Collect] = [sides, *([letters] if letters.applies else []), *also]
     if method in (MEAN_DIFFERENCE, "single"):
         # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
         mean = RunningMean()
@@ -68,12 +69,14 @@ def extract(
     position = read.of(dataset)
     for layer, direction in zip(layers, directions, strict=True):
         _check_direction(direction, model, layer, f"Read at '{position}', the answers of {dataset.name}")
+    diagnostics = yield from diagnose(sides, layers)
     return SteeringVector(
         name or dataset.name,
         {layer: directions[i].clone() for i, layer in enumerate(layers)},
         {layer: medians[i].item() for i, layer in enumerate(layers)},
         _papers(model, dataset, position, method),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
+        diagnostics,
     )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from caa_core import __version__
 from caa_core.data.text import MAX_NAME, clean, spans
 from caa_core.errors import InputError
+from caa_core.vectors.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from caa_core.model.loading import SteerableModel
@@ -68,6 +69,7 @@ class SteeringVector:
     residual_norms: by layer, the median norm of the residual stream at the read positions; empty where not known.
     letter_share: for multiple-choice pairs in both letter orders, by layer, how much of the squared norm of the vector
         in the given order lies along the letter; empty where not known.
+    diagnostics: what its pairs say of whether it will steer; None where they are not known.
     """
 
     name: str
@@ -75,6 +77,7 @@ class SteeringVector:
     residual_norms: dict[int, float]
     provenance: Provenance
     letter_share: dict[int, float] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         layers = spans(self.layers).replace(" to ", "-")
@@ -117,9 +120,11 @@ class SteeringVector:
                     "norm": self.norm(layer),
                     "relative_strength": self.relative_strength(layer),
                     "letter_share": self.letter_share.get(layer),
+                    **(self.diagnostics.at(layer) if self.diagnostics else {}),
                 }
                 for layer in self.layers
             ],
+            "diagnostics": self.diagnostics.summary() if self.diagnostics else None,
         }
 
     def save(self, path: Path) -> None:
@@ -136,6 +141,7 @@ class SteeringVector:
             "hidden_size": str(self.hidden_size),
             "layer_convention": LAYER_CONVENTION,
             **{name: self._by_number(values) for name, values in self._measured().items() if values},
+            **({"diagnostics": self.diagnostics.packed()} if self.diagnostics else {}),
             **{name: str(value) for name, value in vars(self.provenance).items() if value},
         }
 
@@ -233,7 +239,8 @@ def assemble(layers: dict[int, torch.Tensor], metadata: Mapping[str, str], sourc
     check_layers(layers, source)
     name = clean(metadata.get("name", "")) or clean(Path(source).stem) or "vector"
     norms, shares = (_numbers(metadata, name, layers, source) for name in ("residual_norms", "letter_share"))
-    return SteeringVector(name, dict(sorted(layers.items())), norms, _provenance(metadata, source), shares)
+    told = _diagnostics(metadata, layers, source)
+    return SteeringVector(name, dict(sorted(layers.items())), norms, _provenance(metadata, source), shares, told)
 
 
 def _layer(key: str, source: str) -> int:
@@ -267,6 +274,15 @@ def _numbers(metadata: Mapping[str, str], key: str, layers: dict[int, torch.Tens
     if not all(math.isfinite(number) and number > 0 for number in known.values()):
         raise InputError(f"{source}: its {key} must be positive numbers.")
     return known
+
+
+def _diagnostics(metadata: Mapping[str, str], layers: dict[int, torch.Tensor], source: str) -> Diagnostics | None:
+    if "diagnostics" not in metadata:
+        return None
+    try:
+        return Diagnostics.unpacked(metadata["diagnostics"][:MAX_NORMS], layers)
+    except InputError as error:
+        raise InputError(f"{source}: {error}.") from error
 
 
 def _provenance(metadata: Mapping[str, str], source: str) -> Provenance:

@@ -370,6 +370,7 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     }
     lines = [f"**{plain(vector.name)}**", ""]
     lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
+    lines += [f"\n{plain(str(vector.diagnostics))}"] if vector.diagnostics else []
     known = map(vector.relative_strength, vector.layers)
     strengths = [strength for strength in known if strength is not None]
     if strengths and max(strengths) < WEAK:

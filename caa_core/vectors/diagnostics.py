@@ -1,0 +1,439 @@
+"""Will it steer? What the pairs say before anything is steered, by layer, beside their labels exchanged by coins.
+
+How far the pairs' differences agree with their mean, and how well both sides are separated along it, goes with how well
+a vector steers: Braun et al., "Understanding (Un)Reliability of Steering Vectors in Language Models", arXiv 2505.22637.
+All of it is of prompts: what belongs to one (copies, both letter orders) counts by its mean.
+"""
+
+import json
+import math
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from caa_core.data.pairs import Dataset
+from caa_core.errors import InputError
+from caa_core.progress import Progress
+from caa_core.vectors.splits import parts, prompts_of
+
+# Prompts below which nothing is said; prompts that are kept, drawn evenly from all of them; and numbers of both sides
+# together (4 bytes each): memory does not grow with the pairs.
+ENOUGH, MOST_PROMPTS, MOST_NUMBERS = 8, 200, 50_000_000
+
+# Times that labels are exchanged, and p up to which pairs are said to point one way.
+CONTROLS, LEVEL = 199, 0.05
+
+# Parts that are held out in turns, and prompts of each, at least.
+FOLDS, IN_A_FOLD = 10, 4
+
+# How much nearer twice as many pairs have to bring a vector (in cosine) to that of endless pairs to be worth it.
+NEARER = 0.05
+
+MAY, NOT_LIKELY = "may steer", "not likely"
+
+NAMES = ("agreement", "reliability", "d_prime", "auc")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its 95 % interval over prompts (jackknife), and what 95 % of controls lie within: the same pairs
+    with the sides of each prompt exchanged or not by a coin. None where there is none.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    controls: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "none"
+        parts = [] if self.low is None else [f"95 % interval {self.low:.2f} to {self.high:.2f}"]
+        parts += [f"labels exchanged {self.controls[0]:.2f} to {self.controls[1]:.2f}"] if self.controls else []
+        return f"{self.value:.2f} ({'; '.join(parts)})" if parts else f"{self.value:.2f}"
+
+
+@dataclass(frozen=True)
+class LayerDiagnostics:
+    """agreement: mean cosine of the prompts' differences to their mean.
+
+    reliability: how far the means of two halves of the prompts agree, over all ways to split them, corrected to all
+    prompts (Spearman and Brown). That is Cronbach's alpha of the differences, and the squared cosine to expect between
+    the vector and that of endless pairs. 0 where halves have nothing in common, 1 where they are the same.
+
+    d_prime: distance of the two sides' means along the direction made from the other prompts, in standard deviations
+    within a side; auc: how often a positive answer lies above a negative one there. Both over prompts held out.
+    """
+
+    agreement: Measured
+    reliability: Measured
+    d_prime: Measured
+    auc: Measured
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Of a vector. prompts: that its pairs have; layers: none where these are fewer than `ENOUGH`.
+
+    p: that of the largest agreement over the layers, each in its controls' spread, among the same of `CONTROLS`
+    exchanges of labels.
+    """
+
+    prompts: int
+    p: float | None = None
+    layers: Mapping[int, LayerDiagnostics] = field(default_factory=dict)
+
+    @property
+    def best(self) -> int | None:
+        """The layer at which the pairs agree most reliably."""
+        found = {layer: one.reliability.value for layer, one in self.layers.items()}
+        return max(found, key=lambda layer: found[layer] or 0.0) if found else None
+
+    @property
+    def grade(self) -> str:
+        """`MAY`, `NOT_LIKELY`, or empty where it is not judged."""
+        if self.p is None:
+            return ""
+        return MAY if self.p <= LEVEL else NOT_LIKELY
+
+    @property
+    def nearer(self) -> tuple[float, float] | None:
+        """The cosine to expect with the vector of endless pairs, at the best layer: now, and with twice the pairs."""
+        alpha = self.layers[self.best].reliability.value if self.best is not None else None
+        if alpha is None:
+            return None
+        alpha = min(max(alpha, 0.0), 1.0)
+        return math.sqrt(alpha), math.sqrt(2 * alpha / (1 + alpha))
+
+    @property
+    def more_pairs_help(self) -> bool:
+        """Whether twice as many pairs would bring the vector clearly nearer to that of endless pairs."""
+        return self.grade == MAY and self.nearer is not None and self.nearer[1] - self.nearer[0] >= NEARER
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "prompts": self.prompts,
+            "p": self.p,
+            "grade": self.grade,
+            "more_pairs_help": self.more_pairs_help,
+            "text": str(self),
+        }
+
+    def __str__(self) -> str:
+        if self.best is None or self.p is None:
+            are = "prompt is" if self.prompts == 1 else "prompts are"
+            return f"Whether it will steer is not judged: {self.prompts} {are} too few, which takes at least {ENOUGH}."
+        found = self.layers[self.best]
+        numbers = (
+            f"At layer {self.best}, where they agree best: cosine of a pair's difference to their mean "
+            f"{found.agreement}; agreement of two halves of the pairs, corrected to all of them, {found.reliability}; "
+            f"of pairs held out, AUC {found.auc} and d′ {found.d_prime}."
+        )
+        if self.grade == NOT_LIKELY:
+            return (
+                "It is not likely to steer: its pairs do not point one way, no more than with their sides exchanged by "
+                f"coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in something "
+                f"else each time? {numbers}"
+            )
+        text = f"It may steer: its pairs point one way (p = {self.p:.2g}). {numbers}"
+        if self.nearer and self.more_pairs_help:
+            text += (
+                f" More pairs would help: twice as many would bring its cosine to the vector of endless pairs from "
+                f"{self.nearer[0]:.2f} to {self.nearer[1]:.2f}, as the halves say."
+            )
+        return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers."
+
+    def at(self, layer: int) -> dict[str, Any]:
+        """A layer's numbers as plain data; none where they are not known."""
+        return asdict(self.layers[layer]) if layer in self.layers else {}
+
+    def packed(self) -> str:
+        """As JSON, for a file."""
+        rows = {
+            str(layer): [_listed(getattr(one, name)) for name in NAMES] for layer, one in sorted(self.layers.items())
+        }
+        return json.dumps({"prompts": self.prompts, "p": self.p, "names": NAMES, "layers": rows})
+
+    @classmethod
+    def unpacked(cls, text: str, layers: Collection[int]) -> "Diagnostics":
+        """What was packed, of these layers. Raises InputError for anything else."""
+        try:
+            kept = json.loads(text)
+            rows = {layer: kept["layers"][str(layer)] for layer in sorted(layers) if str(layer) in kept["layers"]}
+            found = {layer: LayerDiagnostics(*map(_unlisted, row)) for layer, row in rows.items()}
+            p = None if kept["p"] is None else _number(kept["p"])
+            return cls(int(kept["prompts"]), p, found)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            raise InputError("its diagnostics are not what was measured of pairs") from error
+
+
+def _listed(found: Measured) -> list[float | None]:
+    numbers = found.value, found.low, found.high, *(found.controls or (None, None))
+    return [None if number is None else float(f"{number:.5g}") for number in numbers]
+
+
+def _unlisted(kept: Sequence[Any]) -> Measured:
+    value, low, high, *controls = (None if number is None else _number(number) for number in kept)
+    below, above = controls
+    return Measured(value, low, high, None if below is None or above is None else (below, above))
+
+
+def _number(kept: Any) -> float:
+    number = float(kept)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+class PromptSides:
+    """Collects what is read at both answers, the mean over the pairs of each prompt: `positive` and `negative` are
+    [layers, prompts, hidden_size], of at most `MOST_PROMPTS` prompts. See `activations.read_all`.
+
+    prompts: how many there are in all. fold_of: which part each kept prompt is held out with, [prompts].
+    """
+
+    def __init__(self, dataset: Dataset, layers: int, hidden_size: int):
+        of = prompts_of(dataset.pairs)
+        self.prompts = max(of) + 1
+        room = max(1, MOST_NUMBERS // (2 * layers * hidden_size))
+        kept = np.linspace(0, self.prompts - 1, min(self.prompts, MOST_PROMPTS, room)).round().astype(int).tolist()
+        places = {prompt: place for place, prompt in enumerate(kept)}
+        self._place = torch.tensor([places.get(prompt, -1) for prompt in of])
+        self._sizes = torch.bincount(self._place + 1, minlength=len(kept) + 1)[1:]
+        self.fold_of = _folds(dataset, of, kept)
+        self.positive = torch.zeros(layers, len(kept), hidden_size, dtype=torch.float32)
+        self.negative = torch.zeros_like(self.positive)
+
+    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
+        places = self._place[pairs]
+        there = places >= 0
+        weights = (1 / self._sizes[places[there]])[:, None]
+        for total, read in ((self.positive, positive), (self.negative, negative)):
+            total.index_add_(1, places[there], weights * read[:, there])
+
+
+def _folds(dataset: Dataset, of: Sequence[int], kept: Sequence[int]) -> np.ndarray:
+    first = [of.index(prompt) for prompt in kept]
+    count = max(2, min(FOLDS, len(kept) // IN_A_FOLD))
+    found = np.zeros(len(kept), dtype=int)
+    for fold, indices in enumerate(parts([dataset.pairs[i] for i in first], count)):
+        found[indices] = fold
+    return found
+
+
+def diagnose(sides: PromptSides, layers: Sequence[int]) -> Generator[Progress, None, Diagnostics]:
+    """Look through all layers that were read. Yields `Progress`, one a layer."""
+    kept = len(sides.fold_of)
+    if kept < ENOUGH:
+        return Diagnostics(sides.prompts)
+    coins = np.random.default_rng(0).choice([-1.0, 1.0], (CONTROLS, kept))
+    signs = np.concatenate([np.ones((1, kept)), coins])
+    progress = Progress(len(layers), "layers looked through", len(layers))
+    found, agreements = {}, []
+    for layer, positive, negative in zip(layers, sides.positive, sides.negative, strict=True):
+        at = PairGeometry.of(positive.double().numpy(), negative.double().numpy(), sides.fold_of)
+        found[layer], agreement = at.diagnostics(signs, sides.prompts / kept)
+        agreements.append(agreement)
+        yield progress.advance(1, 1)
+    return Diagnostics(sides.prompts, _p_of_largest(np.stack(agreements, axis=1)), found)
+
+
+def _p_of_largest(found: np.ndarray) -> float | None:
+    """p of the first row of [1 + controls, layers], by the largest over the layers in the controls' spread."""
+    spread = found[1:].std(0)
+    with np.errstate(all="ignore"):
+        far = np.where(spread > 0, (found - found[1:].mean(0)) / spread, -np.inf).max(1)
+    own, controls = far[0], far[1:]
+    return float((1 + (controls >= own).sum()) / (1 + len(controls))) if np.isfinite(own) else None
+
+
+@dataclass(frozen=True, eq=False)
+class PairGeometry:
+    """Inner products at a layer, of which all numbers are made.
+
+    gram: of the prompts' differences, [prompts, prompts]. positive, negative: of what was read at either side (rows)
+    with the differences. fold_of: [prompts].
+    """
+
+    gram: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+    fold_of: np.ndarray
+
+    @classmethod
+    def of(cls, positive: np.ndarray, negative: np.ndarray, fold_of: np.ndarray) -> "PairGeometry":
+        """From what was read at both sides, [prompts, hidden_size] each."""
+        # What all answers have in common moves both sides alike.
+        middle = (positive + negative).mean(0) / 2
+        differences = positive - negative
+        along = (differences @ differences.T, (positive - middle) @ differences.T, (negative - middle) @ differences.T)
+        return cls(*along, fold_of)
+
+    @np.errstate(all="ignore")
+    def diagnostics(self, signs: np.ndarray, times: float) -> tuple[LayerDiagnostics, np.ndarray]:
+        """Of the pairs, beside those with labels exchanged; and the agreement under each of `signs`.
+
+        Args:
+            signs: [1 + controls, prompts], the first all 1.
+            times: how many times as many prompts the vector is made from.
+        """
+        agreements, prompts = self.agreement(signs), len(self.fold_of)
+        above, below = self.held_out(signs)
+        own = above[:, :1], below[:, :1], self.fold_of, 1 - np.eye(prompts)
+        folds = len(np.unique(self.fold_of))
+        # Folds share the pairs that directions are made from: Nadeau and Bengio, "Inference for the Generalization
+        # Error", Machine Learning 52, 2003.
+        shared = math.sqrt(1 + folds / (folds - 1))
+
+        def corrected(ratios: np.ndarray) -> np.ndarray:
+            return reliability(ratios, prompts, times)
+
+        auc = _measured(aucs(above, below, self.fold_of), aucs(*own), lambda shares: shares.clip(0, 1), shared)
+        found = LayerDiagnostics(
+            _measured(agreements, self.agreement_without(), lambda cosines: cosines.clip(-1, 1)),
+            _measured(self.log_ratio(signs), self.log_ratio_without(), corrected),
+            _measured(d_primes(above, below, self.fold_of), d_primes(*own), lambda distances: distances, shared),
+            _no_narrower_than_coins(auc, prompts),
+        )
+        return found, agreements
+
+    def agreement(self, signs: np.ndarray) -> np.ndarray:
+        """Mean cosine of the differences to their mean, [signs]."""
+        along = signs @ self.gram
+        cosines = signs * along / np.sqrt(self._squares)
+        found: np.ndarray = cosines.mean(1) / np.sqrt((along * signs).sum(1))
+        return found
+
+    def agreement_without(self) -> np.ndarray:
+        """The same without each of the prompts, [prompts]."""
+        along = self.gram.sum(0)
+        cosines = (along - self.gram) / np.sqrt(self._squares)  # of all (columns) to the sum without one (rows)
+        np.fill_diagonal(cosines, 0)
+        found: np.ndarray = cosines.sum(1) / (len(along) - 1) / np.sqrt(self._sums_without)
+        return found
+
+    def log_ratio(self, signs: np.ndarray) -> np.ndarray:
+        """Logarithm of the sum's squared norm over the sum of squared norms, [signs]: 0 where nothing is in common."""
+        found: np.ndarray = np.log(((signs @ self.gram) * signs).sum(1) / self._squares.sum())
+        return found
+
+    def log_ratio_without(self) -> np.ndarray:
+        """The same without each of the prompts, [prompts]."""
+        found: np.ndarray = np.log(self._sums_without / (self._squares.sum() - self._squares))
+        return found
+
+    def held_out(self, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Projections of both sides of each prompt on the direction made from the other folds, under each of `signs`:
+        [prompts, signs] each.
+        """
+        above, below = np.empty((2, len(self.fold_of), len(signs)))
+        for fold in np.unique(self.fold_of):
+            held = self.fold_of == fold
+            made = signs[:, ~held]
+            length = np.sqrt(((made @ self.gram[np.ix_(~held, ~held)]) * made).sum(1))
+            sides = (side[np.ix_(held, ~held)] @ made.T / length for side in (self.positive, self.negative))
+            positive, negative = sides
+            kept = signs[:, held].T > 0
+            above[held], below[held] = np.where(kept, positive, negative), np.where(kept, negative, positive)
+        return above, below
+
+    @property
+    def _squares(self) -> np.ndarray:
+        """Squared norms of the differences, [prompts]."""
+        found: np.ndarray = np.diag(self.gram)
+        return found
+
+    @property
+    def _sums_without(self) -> np.ndarray:
+        """Squared norms of the sums without each prompt, [prompts]."""
+        along = self.gram.sum(0)
+        found: np.ndarray = along.sum() - 2 * along + self._squares
+        return found
+
+
+def reliability(ratios: np.ndarray, prompts: int, times: float = 1.0) -> np.ndarray:
+    """Cronbach's alpha of so many prompts by `log_ratio`s, corrected to so many times as many (Spearman and Brown)."""
+    alpha = (prompts / (prompts - 1) * (1 - np.exp(-ratios))).clip(-1, 1)
+    found: np.ndarray = np.where(alpha > 0, times * alpha / (1 + (times - 1) * alpha), alpha)
+    return found
+
+
+def aucs(above: np.ndarray, below: np.ndarray, fold_of: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """How often one of `above` lies above one of `below` in its fold, [...]: both are [prompts, ...], or [prompts, 1]
+    where prompts have weights [prompts, ...].
+    """
+    weights = np.ones_like(above) if weights is None else weights
+    wins, total = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    for fold in np.unique(fold_of):
+        held = fold_of == fold
+        x, y, w = above[held][:, None], below[held][None], weights[held]
+        both = w[:, None] * w[None]
+        wins += (both * ((x > y) + 0.5 * (x == y))).sum((0, 1))
+        total += both.sum((0, 1))
+    found: np.ndarray = wins / total
+    return found
+
+
+def d_primes(
+    above: np.ndarray, below: np.ndarray, fold_of: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Distance of the means of both sides in standard deviations within a side and a fold; shapes as of `aucs`."""
+    weights = np.ones_like(above) if weights is None else weights
+    apart = (weights * (above - below)).sum(0) / weights.sum(0)
+    squares, free = np.zeros(weights.shape[1]), -2.0 * len(np.unique(fold_of))
+    for fold in np.unique(fold_of):
+        held = fold_of == fold
+        w = weights[held]
+        for side in (above[held], below[held]):
+            off = side - side.mean(0)
+            squares += (w * off**2).sum(0) - (w * off).sum(0) ** 2 / w.sum(0)
+    free = free + 2 * weights.sum(0)
+    found: np.ndarray = apart / np.sqrt(squares / free)
+    return found
+
+
+def _measured(
+    found: np.ndarray, without: np.ndarray, scale: Callable[[np.ndarray], np.ndarray], widened: float = 1.0
+) -> Measured:
+    """Of numbers [1 + controls], and of the first without each prompt, [prompts]: with a jackknife's t interval.
+
+    Args:
+        scale: brings them to the scale on which they are said.
+        widened: what the interval is times.
+    """
+    from scipy.stats import t  # a second of imports, which only who makes vectors needs
+
+    count = len(without)
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    reach = widened * t.ppf(0.975, count - 1) * error
+    value, low, high = (_finite(end) for end in scale(np.array([found[0], found[0] - reach, found[0] + reach])))
+    there = scale(found[1:])
+    there = there[np.isfinite(there)]
+    below, above = map(float, np.percentile(there, [2.5, 97.5])) if len(there) else (0.0, 0.0)
+    controls = (below, above) if len(there) else None
+    if low is None or high is None or low >= high:
+        return Measured(value, None, None, controls)
+    return Measured(value, low, high, controls)
+
+
+def _no_narrower_than_coins(found: Measured, prompts: int) -> Measured:
+    """A share with an interval that is no narrower than the exact one of as many coins: where all are told apart, what
+    differs between them was not seen.
+    """
+    from scipy.stats import beta
+
+    if found.value is None:
+        return found
+    hits = found.value * prompts
+    low = beta.ppf(0.025, hits, prompts - hits + 1) if hits > 0 else 0.0
+    high = beta.ppf(0.975, hits + 1, prompts - hits) if hits < prompts else 1.0
+    ends = [end for end in (found.low, low) if end is not None], [end for end in (found.high, high) if end is not None]
+    return replace(found, low=float(min(ends[0])), high=float(max(ends[1])))
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None

@@ -1,0 +1,234 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.errors import InputError
+from caa_core.progress import finish
+from caa_core.vectors.arithmetic import scale
+from caa_core.vectors.diagnostics import (
+    Diagnostics,
+    PairGeometry,
+    PromptSides,
+    aucs,
+    d_primes,
+    diagnose,
+    reliability,
+)
+from caa_core.vectors.extraction import extract
+from caa_core.vectors.formats import read_vector, write_vector
+from caa_core.vectors.vector import load_vector
+from tests.helpers.data import A_HEAVY, PLANTED
+
+HIDDEN = 100
+
+
+def pairs_of(count, times=1):
+    return Dataset(
+        "d", "", "", tuple(ContrastPair(f"{i}. Say?", "yes", "no", i) for _ in range(times) for i in range(count))
+    )
+
+
+def planted(count, push, seed=0):
+    """What is read at both sides, [prompts, hidden] each: noise, what a prompt has in common, and `push` between them.
+
+    Differences have variance 1 in every direction.
+    """
+    drawn = np.random.default_rng(seed)
+    common = drawn.normal(0, 2, (count, HIDDEN)) + drawn.normal(0, 5, HIDDEN)
+    noise = drawn.normal(0, np.sqrt(0.5), (2, count, HIDDEN))
+    noise[0, :, 0] += push / 2
+    noise[1, :, 0] -= push / 2
+    return noise + common
+
+
+def told(positive, negative, times=1):
+    """Diagnostics of one layer, of which the pairs come in two batches."""
+    count = len(positive)
+    sides = PromptSides(pairs_of(count, times), 1, HIDDEN)
+    read = [torch.from_numpy(np.tile(side, (times, 1))).float()[None] for side in (positive, negative)]
+    for batch in (list(range(3)), list(range(3, count * times))):
+        sides(batch, *(side[:, batch] for side in read))
+    return finish(diagnose(sides, [5]))
+
+
+@pytest.mark.parametrize(("count", "push"), [(20, 2.0), (20, 5.0), (60, 2.0)])
+def test_a_planted_signal_has_its_known_reliability(count, push):
+    """The squared cosine to expect with the true direction; and intervals hold it."""
+    true = push**2 / (push**2 + HIDDEN / count)
+    found = [told(*planted(count, push, seed)).layers[5].reliability for seed in range(40)]
+    assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.03)
+    assert np.mean([one.low <= true <= one.high for one in found]) > 0.9
+    assert all(one.controls[0] < 0 < one.controls[1] < true for one in found)
+
+
+def test_halves_of_the_pairs_come_to_the_same():
+    """Drawn at random, their means' inner product over their mean square, and corrected to all of them."""
+    positive, negative = planted(20, 2.0)
+    differences, drawn = positive - negative, np.random.default_rng(1)
+    inner, squares = [], []
+    for _ in range(3000):
+        first = drawn.permutation(20)[:10]
+        one, other = differences[first].mean(0), np.delete(differences, first, 0).mean(0)
+        inner.append(one @ other)
+        squares.append((one @ one + other @ other) / 2)
+    half = np.mean(inner) / np.mean(squares)
+    assert told(positive, negative).layers[5].reliability.value == pytest.approx(2 * half / (1 + half), abs=0.01)
+
+
+def test_agreement_and_what_is_left_without_each_prompt_are_those_of_plain_sums():
+    positive, negative = planted(9, 2.0)
+    d = positive - negative
+    at = PairGeometry.of(positive, negative, np.arange(9) % 2)
+
+    def plainly(some):
+        mean = some.mean(0)
+        return np.mean(some @ mean / np.linalg.norm(some, axis=1) / np.linalg.norm(mean))
+
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (3, 9))
+    assert at.agreement(signs) == pytest.approx([plainly(row[:, None] * d) for row in signs])
+    without = [np.delete(d, i, 0) for i in range(9)]
+    assert at.agreement_without() == pytest.approx([plainly(some) for some in without])
+    ratios = [np.log((some.sum(0) ** 2).sum() / (some**2).sum()) for some in without]
+    assert at.log_ratio_without() == pytest.approx(ratios)
+    assert at.log_ratio(np.ones((1, 9)))[0] == pytest.approx(np.log((d.sum(0) ** 2).sum() / (d**2).sum()))
+    x, y = at.held_out(np.ones((1, 9)))
+    for compute in (aucs, d_primes):
+        all_but_one = [compute(np.delete(x, i, 0), np.delete(y, i, 0), np.delete(at.fold_of, i)) for i in range(9)]
+        assert compute(x, y, at.fold_of, 1 - np.eye(9)) == pytest.approx(np.array(all_but_one)[:, 0])
+
+
+def test_held_out_sides_are_as_far_apart_as_was_planted():
+    """Along a known direction; an AUC of normal sides is that of their d′."""
+    positive, negative = (side[:, :1] for side in planted(4000, 2.0))
+    spread = np.sqrt(0.5 + 4)  # of a side: its noise and what its prompt has in common
+    found = told_plainly(positive, negative)
+    assert found[0] == pytest.approx(2 / spread, abs=0.05)
+    assert found[1] == pytest.approx(norm.cdf(2 / spread / np.sqrt(2)), abs=0.02)
+
+
+def told_plainly(positive, negative):
+    """d′ and AUC of two folds, whose directions are known to be the only axis there is."""
+    fold_of = np.arange(len(positive)) % 2
+    return d_primes(positive, negative, fold_of)[0], aucs(positive[:800], negative[:800], fold_of[:800])[0]
+
+
+def test_held_out_pairs_lie_along_the_direction_that_was_made_without_them():
+    positive, negative = planted(12, 3.0)
+    fold_of = np.arange(12) % 3
+    middle = (positive + negative).mean(0) / 2
+    x, y = PairGeometry.of(positive, negative, fold_of).held_out(np.ones((1, 12)))
+    for i in range(12):
+        made = (positive - negative)[fold_of != fold_of[i]].sum(0)
+        made /= np.linalg.norm(made)
+        assert (x[i, 0], y[i, 0]) == pytest.approx(((positive[i] - middle) @ made, (negative[i] - middle) @ made))
+
+
+def test_sides_exchanged_negate_the_projections():
+    positive, negative = planted(12, 2.0)
+    fold_of, one = np.arange(12) % 3, np.ones((1, 12))
+    x, y = PairGeometry.of(positive, negative, fold_of).held_out(one)
+    turned_x, turned_y = PairGeometry.of(negative, positive, fold_of).held_out(one)
+    assert turned_x == pytest.approx(-y) and turned_y == pytest.approx(-x)
+    # Of one pair alone, its own are exchanged, and where it is held out they are all that changes.
+    signs = one.copy()
+    signs[0, 4] = -1
+    some_x, some_y = PairGeometry.of(positive, negative, fold_of).held_out(signs)
+    assert (some_x[4, 0], some_y[4, 0]) == pytest.approx((y[4, 0], x[4, 0]))
+    exchanged = [np.where(signs.T < 0, *sides) for sides in ((negative, positive), (positive, negative))]
+    again_x, again_y = PairGeometry.of(*exchanged, fold_of).held_out(one)
+    assert again_x == pytest.approx(some_x) and again_y == pytest.approx(some_y)
+    # What is said of all pairs exchanged is the same of the opposite direction.
+    whole, turned = told(positive, negative), told(negative, positive)
+    assert turned.p == whole.p
+    assert turned.layers[5].auc.value == pytest.approx(whole.layers[5].auc.value)
+    assert turned.layers[5].d_prime.value == pytest.approx(whole.layers[5].d_prime.value)
+
+
+def test_every_pair_doubled_changes_nothing():
+    once, twice = told(*planted(12, 2.0)), told(*planted(12, 2.0), times=2)
+    assert (once.prompts, once.p, once.grade) == (twice.prompts, twice.p, twice.grade)
+    for name in ("agreement", "reliability", "d_prime", "auc"):
+        one, other = (getattr(found.layers[5], name) for found in (once, twice))
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-4)
+
+
+def test_what_cannot_steer_is_called_so_before_anything_is_steered():
+    good = planted(24, 4.0)
+    found = told(*good)
+    assert found.grade == "may steer" and found.p == 0.005 and str(found).startswith("It may steer: its pairs point")
+    # Noise; and pairs of which half are exchanged.
+    half = [np.where(np.arange(24)[:, None] % 2, *sides) for sides in (good, good[::-1])]
+    for sides in (planted(24, 0.0, seed=1), half):
+        found = told(*sides)
+        assert found.grade == "not likely" and found.p > 0.05 and not found.more_pairs_help
+        assert str(found).startswith("It is not likely to steer: its pairs do not point one way")
+    few = told(*planted(7, 9.0))
+    assert (few.grade, few.p, few.layers) == ("", None, {})
+    assert str(few) == "Whether it will steer is not judged: 7 prompts are too few, which takes at least 8."
+
+
+def test_noise_is_said_to_point_one_way_in_one_of_twenty():
+    found = [told(*planted(10, 0.0, seed)).grade == "may steer" for seed in range(200)]
+    assert np.mean(found) < 0.09
+
+
+def test_more_pairs_would_help_where_halves_say_so():
+    weak, strong = told(*planted(12, 3.0)), told(*planted(60, 8.0))
+    assert weak.more_pairs_help and "More pairs would help" in str(weak)
+    alpha = weak.layers[5].reliability.value
+    assert weak.nearer == pytest.approx((np.sqrt(alpha), np.sqrt(2 * alpha / (1 + alpha))))
+    assert strong.grade == "may steer" and not strong.more_pairs_help and "More pairs" not in str(strong)
+
+
+def test_a_sample_of_the_prompts_stands_for_all_of_them():
+    """Corrected to how many there are: Spearman and Brown."""
+    ratios = np.log([3.0])
+    alpha = reliability(ratios, 20)
+    assert reliability(ratios, 20, 5.0) == pytest.approx(5 * alpha / (1 + 4 * alpha))
+    sides = PromptSides(pairs_of(500), 2, HIDDEN)
+    assert sides.prompts == 500 and sides.positive.shape == (2, 200, HIDDEN) and len(sides.fold_of) == 200
+
+
+@pytest.mark.parametrize("data", [A_HEAVY.in_both_letter_orders(), PLANTED], ids=["letters", "texts"])
+def test_a_vector_has_them_of_what_was_read_and_keeps_them_in_its_file(tiny_llama, data, tmp_path):
+    vector = finish(extract(tiny_llama, data, [1, 2]))
+    found = vector.diagnostics
+    assert list(found.layers) == [1, 2] and 0 < found.p <= 1
+    alone = [finish(extract(tiny_llama, replace(data, pairs=(pair, pair)), [1, 2])).at(2) for pair in data.pairs]
+    lines = [pair.line for pair in data.pairs]
+    by_prompt = torch.stack(
+        [torch.stack(alone)[[one == line for one in lines]].mean(0) for line in dict.fromkeys(lines)]
+    )
+    expected = torch.cosine_similarity(by_prompt, by_prompt.mean(0)[None]).mean().item()
+    assert found.layers[2].agreement.value == pytest.approx(expected, abs=1e-3)
+    for ending in (".safetensors", ".gguf"):
+        write_vector(vector, tmp_path / f"v{ending}")
+        again = read_vector(tmp_path / f"v{ending}").diagnostics
+        assert (again.prompts, again.p, again.grade) == (found.prompts, found.p, found.grade)
+        assert again.layers[2].auc.value == pytest.approx(found.layers[2].auc.value, rel=1e-4)
+    summary = json.loads(json.dumps(vector.summary(), allow_nan=False))
+    assert summary["diagnostics"]["text"] == str(found)
+    assert summary["layers"][1]["reliability"]["value"] == found.layers[2].reliability.value
+    assert scale(vector, 2).diagnostics is None  # another vector than its pairs made
+
+
+def test_files_from_before_and_hostile_ones(tiny_llama, tmp_path):
+    vector = replace(finish(extract(tiny_llama, PLANTED, [1])), diagnostics=None)
+    vector.save(tmp_path / "old.safetensors")
+    assert load_vector(tmp_path / "old.safetensors").diagnostics is None
+    assert vector.summary()["diagnostics"] is None
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"prompts": 1, "p": 1e999, "layers": {}}',
+        "[" * 9999,
+        '{"prompts": 9, "p": 0, "layers": {"1": [1]}}',
+    ):
+        with pytest.raises(InputError, match="its diagnostics are not"):
+            Diagnostics.unpacked(text, [1])
