@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +135,7 @@ def served(place: Path) -> Iterator[str]:
                 try:
                     urllib.request.urlopen(address).read()
                     break
-                except urllib.error.URLError:
+                except OSError:  # not there yet, or starting
                     if app.poll() is not None:
                         raise
                     time.sleep(0.1)

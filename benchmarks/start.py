@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 
 from benchmarks.ours import DTYPES, free_port, seconds
@@ -63,7 +62,7 @@ def _serve() -> None:
             try:
                 urllib.request.urlopen(address, timeout=5).read()
                 return
-            except urllib.error.URLError:
+            except OSError:  # not there yet, or starting
                 if app.poll() is not None:
                     raise
                 time.sleep(0.02)
