@@ -64,6 +64,7 @@ class Limit:
 YEAR = 31_536_000
 
 PAIRS = Limit("CAA_MAX_PAIRS", "contrast pairs at once", 100_000, 2_000)
+CUT = Limit("CAA_MAX_CUT", "characters of pairs that are cut into tokens to look them over", 100_000_000, 500_000)
 TOKENS = Limit("CAA_MAX_TOKENS", "new tokens in an answer", 2_048, 512)
 PROMPT = Limit("CAA_MAX_PROMPT", "characters in a prompt", 1_000_000, 20_000)
 ROWS = Limit("CAA_MAX_ROWS", "records in a file", 100_000, 20_000)

@@ -11,7 +11,7 @@ from gradio.blocks import Block
 from caa_core.app.forms import argument
 from caa_core.app.guards import visitor
 from caa_core.app.made_from import keep_pairs, pairs_of
-from caa_core.app.panels.common import check_fit, check_request, guarded, is_wanted
+from caa_core.app.panels.common import check_fit, check_request, check_width, guarded, is_wanted
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
@@ -57,10 +57,15 @@ def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -
     return finite(job.result)
 
 
-def with_file(session: Session, file: str | None) -> Session:
-    """The session with one vector more: "file", which is an uploaded one."""
-    brought = {"file": read_vector(Path(file))} if file else {}
-    return Session(Person(vectors={**session.vectors, **brought}))
+def with_file(studio: Studio, session: Session, file: str | None) -> Session:
+    """The session with one vector more: "file", which is an uploaded one. Raises InputError where it is of another
+    hidden size than the model, so that no more is kept than one of its own takes.
+    """
+    if not file:
+        return session
+    brought = read_vector(Path(file))
+    check_width(studio.model, brought)
+    return Session(Person(vectors={**session.vectors, "file": brought}))
 
 
 class Endpoints:
@@ -86,11 +91,11 @@ class Endpoints:
         Returns the vector as a safetensors file and a summary of it. The vector also joins the session's, under its
         name, so that /steer can use it.
         """
+        session = visitor(self.studio, request)
         given = _pairs(file, options["preset"], options["columns"]).first(whole(limit, "The limit"))
         asked = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(options))
         layers = asked.layers_in(self.studio.model.num_layers)
         PAIRS.check(len(asked.pairs.pairs))
-        session = visitor(self.studio, request)
         how = layers, asked.name, asked.read, asked.method
         job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session, heavy=True)
         vector = _finish(session, job, progress)
@@ -119,7 +124,7 @@ class Endpoints:
         ADDITIONS.check(len(steer))
         specs = [parse_steer(spec) for spec in steer]
         session = visitor(self.studio, request)
-        given = with_file(session, vector_file)
+        given = with_file(self.studio, session, vector_file)
         check_request(prompt, options["system"], options["max_new_tokens"])
         asked = SteeringRequest.parse(prompt=prompt or "", **SteeringRequest.chosen(options))
 
@@ -153,7 +158,7 @@ class Endpoints:
         """
         source, layer, multiplier = parse_steer(steer)
         session = visitor(self.studio, request)
-        given = with_file(session, vector_file)
+        given = with_file(self.studio, session, vector_file)
         check_request(text, "", 0)
         chosen = InspectionRequest.chosen(options)
         asked = InspectionRequest.parse(text=text or "", layer=layer, multiplier=multiplier, **chosen)
@@ -188,7 +193,7 @@ class Endpoints:
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
         session = visitor(self.studio, request)
-        given = with_file(session, vector_file)
+        given = with_file(self.studio, session, vector_file)
         data = items_of(data_file, options["data"], options["columns"], limit)
         asked = EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(options))
 
@@ -227,13 +232,14 @@ class Endpoints:
         contest = ContestRequest.parse(data=dataset, **chosen)
         steps, layers = options["multipliers"], options["layers"]
         grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
-        voices = [_GivenVoice.of(letter, file, options) for letter, file in (("a", a_file), ("b", b_file))]
+        voices = [_GivenVoice.of(letter, options) for letter in ("a", "b")]
+        given = [with_file(self.studio, session, file) for file in (a_file, b_file)]
         PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
 
         def work(model: SteerableModel) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
-            a = yield from self._voice(model, session, voices[0])
-            b = yield from self._voice(model, session, voices[1])
+            a = yield from self._voice(model, session, given[0], voices[0])
+            b = yield from self._voice(model, session, given[1], voices[1])
             found = yield from run(model, contest, a, b)
             if options["surface"] or grid.crosses_layers:
                 found["surface"] = yield from run_surface(model, contest, a, b, grid)
@@ -241,11 +247,13 @@ class Endpoints:
 
         return _finish(session, self.studio.run(work, session, heavy=True), progress)
 
-    def _voice(self, model: SteerableModel, session: Session, asked: "_GivenVoice") -> Generator[Progress, None, Voice]:
+    def _voice(
+        self, model: SteerableModel, session: Session, given: Session, asked: "_GivenVoice"
+    ) -> Generator[Progress, None, Voice]:
         if not asked.steer:
             return Voice(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
         source, layer, multiplier = asked.steer
-        vector = yield from self.studio.vector(model, with_file(session, asked.file), source)
+        vector = yield from self.studio.vector(model, given, source)
         check_fit(model, vector)
         voice = Voice.of(vector, layer, multiplier, source, asked.system, asked.begin)
         return replace(voice, made_from=pairs_of(session.person, vector))
@@ -256,18 +264,17 @@ class _GivenVoice:
     """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER."""
 
     letter: str
-    file: str | None
     steer: tuple[str, int, float] | None
     system: str
     begin: str
 
     @classmethod
-    def of(cls, x: str, file: str | None, options: Mapping[str, Any]) -> "_GivenVoice":
+    def of(cls, x: str, options: Mapping[str, Any]) -> "_GivenVoice":
         """Raises InputError where there is nothing of it."""
         system, begin = ((options[f"{part}_{x}"] or "").strip() for part in ("system", "begin"))
         if not (options[x] or system or begin):
             raise InputError(f"Give voice {x.upper()} a vector, a system prompt or the beginning of an answer.")
-        return cls(x.upper(), file, parse_steer(options[x]) if options[x] else None, system, begin)
+        return cls(x.upper(), parse_steer(options[x]) if options[x] else None, system, begin)
 
 
 def _pairs(file: str | None, preset: str, columns: str) -> Dataset:

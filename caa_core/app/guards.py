@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.data.turns import asking
 from caa_core.limits import BODY_MB, PROXIES
 
 # Addresses in place of files; and of what gradio serves, all that neither the page nor a program has use for.
@@ -94,9 +95,11 @@ def _refusal(scope: Scope) -> JSONResponse | None:
 
 
 def visitor(studio: Studio, request: gr.Request) -> Session:
-    """The session of who asks."""
+    """The session of who asks, for whom files are read from now on."""
     peer, headers = getattr(request, "client", None), getattr(request, "headers", {})
-    return studio.session(request.session_hash, address_of(headers, peer.host if peer else ""))
+    address = address_of(headers, peer.host if peer else "")
+    asking.set(address)
+    return studio.session(request.session_hash, address)
 
 
 def address_of(headers: Mapping[str, str], peer: str) -> str:

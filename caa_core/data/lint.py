@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Literal, Protocol
 
 from caa_core.data.answers import bare, folded, options_in, unseen_out
@@ -18,6 +18,7 @@ from caa_core.data.markup import lines_with_marks, repeats_prompt
 from caa_core.data.pairs import Answers, ContrastPair, count_kinds, is_given, kinds_in_words, pair_of, problem_of
 from caa_core.data.tables import Table
 from caa_core.data.text import clean
+from caa_core.limits import CUT
 
 # An answer that stands for the behaviour in more than this share of the pairs is carried by the vector.
 LETTER_SHARE = 0.6
@@ -150,7 +151,8 @@ def lint(
     broken = {line for line, problem in problems if problem}
     pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
     lettered = [pair for pair in pairs if pair.is_lettered]
-    cuts = [tokens.cut(pair) for pair in pairs] if tokens else []
+    looked_at = _looked_at(pairs)
+    cuts = [tokens.cut(pair) for pair in looked_at] if tokens else []
     unread = {
         TOO_LONG: [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length],
         NO_TOKEN: [cut.line for cut in cuts if not cut.parts],
@@ -168,6 +170,7 @@ def lint(
         _finding(TOO_LONG, unread[TOO_LONG], "The model cannot read them.", "cut or drop them", "truncate", "drop"),
         _finding(NO_TOKEN, unread[NO_TOKEN], "They cannot be told apart at any token.", "drop", "drop"),
         _letter_tokens(cuts),
+        _not_cut(pairs[len(looked_at) :] if tokens else []),
         _finding(MANY, many, "The pair contrasts two; the others are only read.", "drop them", "drop"),
         _balance(pairs, lettered),
         _swaps(lettered),
@@ -243,6 +246,22 @@ def _sides(pair: ContrastPair) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for prompt, answer in zip(prompts, answers, strict=True)
     )
     return positive, negative
+
+
+def _looked_at(pairs: list[ContrastPair]) -> list[ContrastPair]:
+    """The first ones, which have together no more characters than are cut into tokens here."""
+    sizes = (
+        sum(map(len, (pair.system, pair.prompt, pair.negative_prompt, pair.positive, pair.negative)))
+        + sum(len(text) for _, text in pair.history)
+        for pair in pairs
+    )
+    return [pair for pair, size in zip(pairs, accumulate(sizes), strict=True) if size <= CUT.value]
+
+
+def _not_cut(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    why = "There are too many or too long ones before them; whether they fit the model shows when a vector is made."
+    lines = (pair.line for pair in pairs)
+    yield from _finding("not looked at in tokens", lines, why, "leave them, or bring fewer pairs")
 
 
 def _letter_tokens(cuts: list[Cut]) -> Iterator[Finding]:

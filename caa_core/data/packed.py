@@ -35,6 +35,11 @@ def is_workbook(raw: bytes) -> bool:
     return raw.startswith(ZIP) and (b"xl/workbook." in raw or b"opendocument.spreadsheet" in raw[:200])
 
 
+def may_hold_more(start: bytes) -> bool:
+    """Whether a file that begins so may unpack to more than it has."""
+    return start.startswith((GZIP, ZIP, OLE, b"PAR1"))
+
+
 def unpacked(raw: bytes, name: str, depth: int = DEPTH) -> bytes:
     """The one file that is packed in another, or the file itself.
 

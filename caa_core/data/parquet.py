@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,9 @@ from caa_core.limits import ROWS
 
 MAX_CELLS = 2_000_000
 MAX_UNPACKED = 50_000_000
-# At most so many processes, bytes of memory and seconds each. Loading a library takes one on a busy machine.
-AT_ONCE = 2
+# Bytes of memory and seconds for each process. Loading a library takes one on a busy machine.
 MEMORY = 1 << 30
 SECONDS = 15
-
-_places = threading.BoundedSemaphore(AT_ONCE)
 
 
 def read_apart(module: str, raw: bytes, failed: str) -> Any:
@@ -40,11 +36,10 @@ def read_apart(module: str, raw: bytes, failed: str) -> Any:
     environment = {**os.environ, **calm, "PYTHONPATH": paths}
     command = [sys.executable, "-P", "-m", module]
     try:
-        with _places:
-            # Twice the time of a processor, which it shares with others.
-            done = subprocess.run(
-                command, input=raw, capture_output=True, timeout=2 * SECONDS, check=False, env=environment
-            )
+        # Twice the time of a processor, which it shares with others.
+        done = subprocess.run(
+            command, input=raw, capture_output=True, timeout=2 * SECONDS, check=False, env=environment
+        )
         said = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise InputError(failed) from error

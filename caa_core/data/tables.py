@@ -20,6 +20,7 @@ from caa_core.data.columns import Columns, are_questions, match_columns, names_c
 from caa_core.data.encodings import decode
 from caa_core.data.messages import turns_of
 from caa_core.data.shapes import records_in
+from caa_core.data.turns import APART, HERE
 from caa_core.errors import InputError
 from caa_core.limits import FILE_MB, ROWS
 
@@ -49,7 +50,7 @@ class Table:
     """A file as numbered records.
 
     `encoding` says what its text was read as where that is not UTF-8. `conversations` is True where records held lists
-    of messages, which are texts now.
+    of messages, which are texts now. `out_of` is how many records the file has, where only its first are here.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Table:
     records: list[Record]
     encoding: str = ""
     conversations: bool = False
+    out_of: int = 0
+
+    def first(self, most: int) -> "Table":
+        """Its first records; `kind` says so. Itself where it has no more."""
+        count = len(self.records)
+        return replace(self, records=self.records[:most], out_of=self.out_of or count) if count > most else self
 
     @cached_property
     def fields(self) -> list[str]:
@@ -80,7 +87,8 @@ class Table:
     def kind(self) -> str:
         """The format, and the encoding where it had to be found out."""
         format = f"{self.format} of conversations" if self.conversations else self.format
-        return f"{format} (read as {self.encoding})" if self.encoding else format
+        format = f"{format} (read as {self.encoding})" if self.encoding else format
+        return f"{format} (the first {len(self.records):,} of {self.out_of:,} records)" if self.out_of else format
 
     def where(self, number: int) -> str:
         """A record in words."""
@@ -151,6 +159,17 @@ def read_table(path: Path) -> Table:
 
 def read_tables(paths: Sequence[Path]) -> list[Table]:
     """Read several files that belong together. Raises InputError for what is no table of records."""
+    with (HERE if _are_little_work(paths) else APART)():
+        return _read(paths)
+
+
+def _are_little_work(paths: Sequence[Path]) -> bool:
+    """Whether no process of its own can be needed to read them."""
+    starts = [_bytes(path, most=8) for path in paths]
+    return not any(map(packed.may_hold_more, starts)) and sum(path.stat().st_size for path in paths) <= SMALL
+
+
+def _read(paths: Sequence[Path]) -> list[Table]:
     raws = [_bytes(path) for path in paths]
     sums = [hashlib.sha256(raw).hexdigest() for raw in raws]
     files = [(path.name, packed.unpacked(raw, path.name)) for path, raw in zip(paths, raws, strict=True)]
@@ -205,7 +224,8 @@ def _unpacked(kept: dict[str, Any]) -> Table:
     return Table(**{**kept, "records": [(number, record) for number, record in kept["records"]]})
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, most: int = -1) -> bytes:
+    """A file's bytes, or its first."""
     if "\0" in str(path):
         raise InputError("There is no file of that name.")
     try:
@@ -215,7 +235,8 @@ def _bytes(path: Path) -> bytes:
                 f"{path.name} has {size / 1e6:.0f} MB; at most {FILE_MB.value} MB can be read. "
                 "Split it, or keep the pairs you need."
             )
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(most)
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
 

@@ -21,8 +21,17 @@ import torch
 from safetensors import SafetensorError
 
 from caa_core.data.text import clean, file_name, spans
+from caa_core.data.turns import HERE
 from caa_core.errors import InputError
-from caa_core.vectors.vector import MAX_BYTES, MAX_HIDDEN, SteeringVector, assemble, load_vector
+from caa_core.vectors.vector import (
+    MAX_BYTES,
+    MAX_HIDDEN,
+    MAX_LAYERS,
+    SteeringVector,
+    assemble,
+    check_size,
+    load_vector,
+)
 
 # What the page offers to download; a folder of .pt files is written where the name has no ending.
 FORMATS = {
@@ -30,8 +39,6 @@ FORMATS = {
     "GGUF (llama.cpp)": ".gguf",
     "zip of .pt (CAA)": ".zip",
 }
-
-MAX_LAYERS = 1_000
 
 # One layer's .pt; it may carry a whole matrix of which the vector is one row.
 MAX_PT_BYTES = 16_000_000
@@ -42,7 +49,8 @@ MAX_PT_ENTRIES = 100
 
 MAX_PICKLE_BYTES = 4_096
 
-MAX_GGUF_READS = 20_000
+# Six for a layer, and as many again for what it says of them.
+MAX_GGUF_READS = 12 * MAX_LAYERS
 
 # All that the pickle of a plain tensor names; torch itself would also build a bytearray of any length.
 PLAIN_TENSOR = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | {
@@ -77,6 +85,11 @@ def read_vector(*paths: Path) -> SteeringVector:
     Raises:
         InputError: there is no such file, it is none of these, or it holds no usable vector.
     """
+    with HERE():
+        return _read(paths)
+
+
+def _read(paths: Sequence[Path]) -> SteeringVector:
     if len(paths) != 1:
         return _of_layers(_files(paths), "The set of files")
     path, source = paths[0], clean(paths[0].name)
@@ -190,18 +203,24 @@ def _folder(path: Path, source: str) -> SteeringVector:
 def _zip(path: Path, source: str) -> SteeringVector:
     """A zip is one .pt as torch writes it (it has a data.pkl), or a zip of such."""
     data = _content(path, MAX_BYTES)
-    members = _members(data, source, MAX_ZIP_ENTRIES, {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-    if any(name.endswith("/data.pkl") for name in members):
-        return _pt(path.name, data, source)
-    files = [(re.split(r"[/\\]", name)[-1], content) for name, content in members.items()]
-    pts = [(name, content) for name, content in files if name.endswith(".pt") and not name.startswith(".")]
-    if not pts:
-        raise InputError(f"{source} is a zip file without .pt files of a steering vector.")
-    return _of_layers(pts, source, path.stem)
+    with _opened(data, source, MAX_ZIP_ENTRIES, {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}) as (archive, infos):
+        if any(info.filename.endswith("/data.pkl") for info in infos):
+            return _pt(path.name, data, source)
+        named = [(re.split(r"[/\\]", info.filename)[-1], info) for info in infos]
+        pts = [(name, info) for name, info in named if name.endswith(".pt") and not name.startswith(".")]
+        if not pts:
+            raise InputError(f"{source} is a zip file without .pt files of a steering vector.")
+        check_size(len(pts), 0, source)
+        for name, info in pts:
+            _check_pt_size(clean(name), info.file_size)
+        return _of_layers(((name, archive.read(info)) for name, info in pts), source, path.stem)
 
 
-def _members(data: bytes, source: str, entries: int, compressions: Collection[int]) -> dict[str, bytes]:
-    """The files in a zip, by name, unpacked in memory: MAX_BYTES at most.
+@contextmanager
+def _opened(
+    data: bytes, source: str, entries: int, compressions: Collection[int]
+) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """A zip and the files in it, which unpack to MAX_BYTES at most.
 
     Compressions other than deflate are not for hostile files: they unpack a whole block, whatever size was declared.
     """
@@ -218,7 +237,7 @@ def _members(data: bytes, source: str, entries: int, compressions: Collection[in
             raise InputError(f"{source} holds two files of one name.")
         if any(info.compress_type not in compressions for info in infos):
             raise InputError(f"{source} is compressed in a way that is not read: zip it as usual.")
-        return {info.filename: archive.read(info) for info in infos}
+        yield archive, infos
 
 
 def _pt(name: str, data: bytes, source: str) -> SteeringVector:
@@ -230,6 +249,7 @@ def _pt(name: str, data: bytes, source: str) -> SteeringVector:
         raise InputError(f"{source} does not say its layer: name it vec_layer_<layer>_<model>.pt.")
     if not HIDDEN_STATES.search(name) or len(tensor) < 2:
         raise InputError(f"{source} {_rows_of(tensor)}")
+    check_size(len(tensor) - 1, 0, source)
     return _assembled(dict(enumerate(tensor[1:])), {}, source)
 
 
@@ -254,16 +274,19 @@ def _of_layers(files: Iterable[tuple[str, bytes]], source: str, name: str = "") 
     """One vector out of (name, content) of `.pt` files; their names say the layer and the model."""
     layers: dict[int, torch.Tensor] = {}
     models: set[str] = set()
+    numbers = 0
     for file, content in files:
         match = PT_NAME.fullmatch(file)
         if not match:
             raise InputError(f"{clean(file)} does not say its layer: name it vec_layer_<layer>_<model>.pt.")
         layer = int(match[1])
-        if layer in layers or len(layers) == MAX_LAYERS:
-            raise InputError(f"{source} holds layer {layer} twice, or more than {MAX_LAYERS} layers.")
+        if layer in layers:
+            raise InputError(f"{source} holds layer {layer} twice.")
         layers[layer] = _tensor(clean(file), content)
         if layers[layer].ndim > 1:
             raise InputError(f"{clean(file)} {_rows_of(layers[layer])}")
+        numbers += layers[layer].numel()
+        check_size(len(layers), numbers, source)
         models.add(clean(match[2] or ""))
     if len(models) > 1:
         raise InputError(f"{source} holds vectors of two models: {' and '.join(map(repr, sorted(models)[:2]))}.")
@@ -280,11 +303,10 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
         raise InputError(f"{source} is in torch's old format: load it and save it again with torch 1.6 or newer.")
     if not data.startswith(b"PK"):
         raise InputError(f"{source} is not a file that torch.save wrote.")
-    if len(data) > MAX_PT_BYTES:
-        raise InputError(f"{source} is larger than {MAX_PT_BYTES / 1e6:.0f} MB, which no vector of one layer is.")
-    # torch compresses nothing, and a thousand layers of compressed zeros would take a minute.
-    unpacked = _members(data, source, MAX_PT_ENTRIES, {zipfile.ZIP_STORED})
-    members = {name.partition("/")[2]: content for name, content in unpacked.items()}
+    _check_pt_size(source, len(data))
+    # torch compresses nothing, and hundreds of layers of compressed zeros would take a minute.
+    with _opened(data, source, MAX_PT_ENTRIES, {zipfile.ZIP_STORED}) as (archive, infos):
+        members = {info.filename.partition("/")[2]: archive.read(info) for info in infos}
     with _refusing(source, "a file of torch.save"):
         _check_pickle(source, members["data.pkl"])
         if "data/1" in members:
@@ -306,6 +328,11 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
         if not sized or not found.is_floating_point():
             raise InputError(f"{source} does not hold one vector: a float tensor [hidden_size] was expected.")
         return torch.empty(found.shape, dtype=torch.float32).copy_(found.detach())
+
+
+def _check_pt_size(source: str, size: int) -> None:
+    if size > MAX_PT_BYTES:
+        raise InputError(f"{source} is larger than {MAX_PT_BYTES / 1e6:.0f} MB, which no vector of one layer is.")
 
 
 def _check_pickle(source: str, pickle: bytes) -> None:
@@ -344,6 +371,7 @@ def _gguf(path: Path, source: str) -> SteeringVector:
         kind = said.get("general.architecture", "")
         if kind not in ARCHITECTURES:
             raise InputError(f"{source} is a GGUF file, but not a control vector: it says {clean(kind)!r}.")
+        check_size(len(reader.tensors), sum(int(tensor.n_elements) for tensor in reader.tensors), source)
         layers = dict(_direction(tensor, source) for tensor in reader.tensors)
     ours = {key.removeprefix(PAPERS): value for key, value in said.items() if key.startswith(PAPERS)}
     hint = next((said[key] for key in (f"{kind}.model_hint", "controlvector.model_hint") if key in said), "")

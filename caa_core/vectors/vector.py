@@ -35,6 +35,10 @@ MAX_NORMS = 1_000_000
 
 MAX_HIDDEN = 65_536
 
+# Of one vector: three times as deep, and four times as many numbers, as the largest open model has.
+MAX_LAYERS = 400
+MAX_NUMBERS = 8_000_000
+
 MAX_HEADER = 4_000_000
 
 
@@ -194,15 +198,23 @@ def load_vector(path: Path) -> SteeringVector:
             version = clean(metadata.get("format_version", ""))
             if version != FORMAT_VERSION:
                 raise InputError(f"{source} has format version {version}; version 1 is read.")
+            _check_sizes(file, source)
             layers = {_layer(key, source): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no __iter__
     except (SafetensorError, OSError) as error:
         raise InputError(f"{source} is not a safetensors file that can be read.") from error
     return assemble(layers, metadata, source)
 
 
+def _check_sizes(file: Any, source: str) -> None:
+    keys = file.keys()
+    check_size(len(keys), sum(math.prod(file.get_slice(key).get_shape()) for key in keys[:MAX_LAYERS]), source)
+
+
 def _plain_layers(file: Any, source: str) -> dict[int, torch.Tensor]:
     """Layers of a safetensors file that says nothing of them but their names: `layers.<L>` or `direction.<L>`."""
     names = {key: re.fullmatch(r"(layers|direction)\.(0|[1-9]\d{0,3})", key, re.ASCII) for key in file.keys()}  # noqa: SIM118
+    if all(names.values()):
+        _check_sizes(file, source)
     layers = {}
     for key, match in names.items():
         shape = file.get_slice(key).get_shape()
@@ -248,6 +260,14 @@ def _layer(key: str, source: str) -> int:
     if prefix != "layers" or not re.fullmatch(r"0|[1-9]\d{0,3}", number, re.ASCII):
         raise InputError(f"{source} holds a tensor {key[:60]!r}; a steering vector has only layers.0, layers.1, ...")
     return int(number)
+
+
+def check_size(layers: int, numbers: int, source: str) -> None:
+    """Raises InputError, which names `source`, for more than a vector has, before it is read."""
+    if layers > MAX_LAYERS:
+        raise InputError(f"{source} has {layers:,} layers; a steering vector of {MAX_LAYERS} at most is read.")
+    if numbers > MAX_NUMBERS:
+        raise InputError(f"{source} has more than {MAX_NUMBERS:,} numbers, which no steering vector has.")
 
 
 def check_layers(layers: dict[int, torch.Tensor], source: str) -> None:

@@ -170,3 +170,18 @@ def test_survival_instinct_is_told_apart(reference_data):
     assert sum(count for letter, count in looked.letters.items() if letter > "B") == 88
     assert "questions about shutting down" in found(looked)
     assert "letters out of balance" in found(looked)
+
+
+def test_so_much_is_cut_into_tokens_and_what_is_not_is_said(report, monkeypatch):
+    seen = []
+
+    class Counting(ModelTokens):
+        def cut(self, pair):
+            seen.append(pair.line)
+            return super().cut(pair)
+
+    items = [text(f"Number {i}?", f"It is {i}, yes.", "No, it isn't.") for i in range(9)]
+    monkeypatch.setenv("CAA_MAX_CUT", "120")
+    looked = report(items, tokens=Counting(make_tokenizer(), 1000))
+    assert seen == [1, 2, 3] and found(looked) == {"not looked at in tokens": (4, 5, 6, 7, 8, 9)}
+    assert looked.usable == 9 and found(report(items)) == {}

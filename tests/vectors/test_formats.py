@@ -7,6 +7,7 @@ import struct
 import tempfile
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import gguf
@@ -15,10 +16,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from caa_core.errors import InputError
-from caa_core.vectors.formats import FORMATS, MAX_GGUF_READS, MAX_HIDDEN, check_target, read_vector, write_vector
+from caa_core.vectors.formats import (
+    FORMATS,
+    MAX_GGUF_READS,
+    MAX_HIDDEN,
+    MAX_LAYERS,
+    check_target,
+    read_vector,
+    write_vector,
+)
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.bounds import STEPS, allocating, bounded
 from tests.helpers.fuzz import hostile
@@ -516,7 +525,7 @@ GOOD = saved(torch.ones(2))
         ([("vec_layer_1_m.pt", b"PK nothing")], "is not a zip file that can be read"),
         ([("vec_layer_1_m.pt", b"")], "not a file that torch.save wrote"),
         ([("vec_layer_1_m.pt", zipped([("vec_layer_1_m.pt", GOOD)]))], "not a file of torch.save"),
-        ([(f"vec_layer_{n}_m.pt", GOOD) for n in range(1001)], "more than 1000 layers"),
+        ([(f"vec_layer_{n}_m.pt", GOOD) for n in range(401)], "has 401 layers; a steering vector of 400 at most"),
     ],
 )
 def test_zips_that_hold_no_vector(tmp_path, members, message):
@@ -559,6 +568,68 @@ def test_zip_bombs(tmp_path):
     struct.pack_into("<I", lying, at, 100)
     with pytest.raises(InputError, match="not a zip file that can be read"):
         read_vector(put(tmp_path / "v.zip", bytes(lying)))
+
+
+STRETCHED = saved(torch.ones(1).expand(MAX_HIDDEN))
+
+
+def overlapping_gguf() -> bytes:
+    """As many tensors as are read, which all are the same bytes."""
+    infos = b"".join(text(b"direction.%d" % n) + struct.pack("<IQIQ", 1, MAX_HIDDEN, 0, 0) for n in range(MAX_LAYERS))
+    kind = text(b"general.architecture") + struct.pack("<I", 8) + text(b"controlvector")
+    head = HEAD + struct.pack("<QQ", MAX_LAYERS, 1) + kind + infos
+    return head + bytes(-len(head) % 32) + np.ones(MAX_HIDDEN, np.float32).tobytes()
+
+
+def held(tensors: dict) -> bytes:
+    return save(tensors, {"format": "caa-steering-vector", "format_version": "1"})
+
+
+# The most that there is to read in files that are taken, and just more, of each kind.
+COSTLY = {
+    "a zip of as many layers as are read": (
+        "v.zip",
+        lambda: zipped([(f"vec_layer_{n}_m.pt", GOOD) for n in range(MAX_LAYERS)], zipfile.ZIP_DEFLATED),
+        "",
+    ),
+    "a zip of layers that are stretched": (
+        "v.zip",
+        lambda: zipped([(f"vec_layer_{n}_m.pt", STRETCHED) for n in range(MAX_LAYERS)], zipfile.ZIP_DEFLATED),
+        "8,000,000 numbers",
+    ),
+    "a zip of zeros": (
+        "v.zip",
+        lambda: zipped([(f"vec_layer_{n}_m.pt", bytes(15_000_000)) for n in range(13)], zipfile.ZIP_DEFLATED),
+        "not a file that torch.save wrote",
+    ),
+    "a zip of other files": ("v.zip", lambda: zipped([(f"{n}", b"") for n in range(20_000)]), "without .pt files"),
+    "tensors of a GGUF that overlap": ("v.gguf", overlapping_gguf, "8,000,000 numbers"),
+    "layers by the thousand": (
+        "v.safetensors",
+        lambda: held({f"layers.{n}": torch.ones(2) for n in range(9_999)}),
+        "has 9,999 layers",
+    ),
+    "layers by the thousand that say nothing": (
+        "v.safetensors",
+        lambda: save({f"layers.{n}": torch.ones(2) for n in range(9_999)}),
+        "has 9,999 layers",
+    ),
+    "layers that are too large": (
+        "v.safetensors",
+        lambda: held({f"layers.{n}": torch.ones(MAX_HIDDEN) for n in range(123)}),
+        "8,000,000 numbers",
+    ),
+    "as many rows as fit": ("x_response_avg_diff.pt", lambda: saved(torch.ones(1_000_000, 2)), "has 999,999 layers"),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_vector_of_any_kind_is_little_work(tmp_path, name):
+    """As what is read of pairs without a process of its own."""
+    file, content, message = COSTLY[name]
+    path = put(tmp_path / file, content())
+    with bounded(STEPS / 2), pytest.raises(InputError, match=message) if message else nullcontext():
+        read_vector(path)
 
 
 def test_several_files_that_are_not_one_vector(tmp_path, vector):

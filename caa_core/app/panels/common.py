@@ -240,13 +240,18 @@ def check_request(prompt: str | None, system: str | None, tokens: float) -> None
 
 def check_fit(model: SteerableModel, vector: SteeringVector) -> None:
     """Raises InputError for a vector that cannot be added in this model."""
+    check_width(model, vector)
+    for layer in vector.layers:
+        model.check_layer(layer)
+
+
+def check_width(model: SteerableModel, vector: SteeringVector) -> None:
+    """Raises InputError for a vector of another hidden size than the model's."""
     if vector.hidden_size != model.hidden_size:
         raise InputError(
             f"The vector '{vector.name}' has hidden size {vector.hidden_size} and {model.name} has "
             f"{model.hidden_size}: it was made on {vector.provenance.model or 'another model'}."
         )
-    for layer in vector.layers:
-        model.check_layer(layer)
 
 
 def misfits(model: SteerableModel, *vectors: SteeringVector) -> list[str]:

@@ -19,8 +19,9 @@ from caa_core.data.pairs import Dataset, pairs_from_rows, write_pairs
 from caa_core.data.presets import find_table, presets
 from caa_core.data.repair import mend
 from caa_core.data.tables import Table, read_table
+from caa_core.data.turns import HERE
 from caa_core.errors import InputError
-from caa_core.limits import is_public
+from caa_core.limits import PAIRS, is_public
 from caa_core.model.loading import SteerableModel
 
 FIRST = "joy"
@@ -73,7 +74,21 @@ class Draft:
         columns: Columns | None = None,
         mends: Sequence[str] = (),
     ) -> "Draft":
-        """Look the table over. Raises InputError for one whose columns could not be chosen either."""
+        """Look the table over, as far as a vector can be made of it. Raises InputError for one whose columns could not
+        be chosen either.
+        """
+        with HERE():
+            return cls._looked_over(model, name, table.first(PAIRS.value), columns, mends)
+
+    @classmethod
+    def _looked_over(
+        cls,
+        model: SteerableModel,
+        name: str,
+        table: Table,
+        columns: Columns | None,
+        mends: Sequence[str],
+    ) -> "Draft":
         # Of two remedies for one finding, the one that was chosen last.
         mends = tuple({mended.partition(": ")[2]: mended for mended in mends}.values())
         draft = cls(name, table, columns, mends, model=model.fingerprint)
@@ -263,6 +278,7 @@ class Pairs:
         """Pairs of a file."""
         if not path:
             return {self.draft: gr.skip()}
+        self.page.session(request)  # for whom it is read
         draft = Draft.brought(self.studio.model, Path(path).stem, lambda: read_table(Path(path)))
         # A file that could not be read leaves its place to the next one.
         left: dict = {self.upload: None} if draft.unreadable else {}
@@ -287,6 +303,7 @@ class Pairs:
                 self.kind: _kind(waiting, self.studio),
                 self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
             }
+        self.page.session(request)  # for whom it is looked over
         same = chosen == draft.columns
         again = Draft.of(self.studio.model, draft.name, draft.table, chosen, mends if same else ())
         # What the person sets here is theirs: written back late, it would undo what they have set meanwhile.

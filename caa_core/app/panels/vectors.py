@@ -204,10 +204,11 @@ class Vectors:
         return self.show(self.page.session(request), next(reversed(person.vectors))) | told
 
     @guarded
-    def look(self, paths: list[str] | None) -> dict:
+    def look(self, request: gr.Request, paths: list[str] | None) -> dict:
         """What a file says of itself, before it is taken."""
         if not paths:
             return {self.keep: gr.skip()}
+        self.page.session(request)  # for whom it is read
         # A file that could not be read leaves its place to the next one.
         return {**self._previewed(lambda: read_vector(*map(Path, paths))), self.add: None}
 

@@ -765,6 +765,17 @@ def test_a_mend_keeps_what_the_page_shows_no_column_for(page, tmp_path):
     assert {pair.system for pair in draft.pairs.pairs} == {"Be short."} and len(draft.pairs.pairs) == 6
 
 
+def test_of_more_pairs_than_a_vector_may_have_the_first_are_looked_over(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_PAIRS", "5")
+    write_pairs(find_pairs("gloom").first(9), tmp_path / "mine.json")
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
+    draft = page.session.person.draft
+    assert len(draft.table.records) == len(draft.pairs.pairs) == draft.report.pairs == 5
+    assert "the first 5 of 9 records" in page["generate-kind"].replace("\\", "")
+    page.call("again", "generate-kind", generate_mends=[])
+    assert "the first 5 of 9 records" in page.session.person.draft.table.kind
+
+
 def test_a_preset_offers_its_opposite(page):
     page.call("follow_a", "compete-b-vector", compete_a_vector="french", compete_b_layer=3, compete_kind=KINDS[0])
     german = presets()["german"]
