@@ -159,6 +159,18 @@ class Job:
         return False
 
 
+def apart(work: Work) -> Job:
+    """A job that needs no model, in a thread of its own."""
+    job = Job(work, lambda job: Waiting.behind(0, 0.0))
+
+    def run() -> None:
+        while job.step():
+            pass
+
+    threading.Thread(target=run, name="caa-apart", daemon=True).start()
+    return job
+
+
 class Worker:
     """A thread that runs jobs in turns. Each owner gets as much time as the others, whatever a step takes, and each job
     as much as its owner's others. Of n owners at one address each weighs 1/sqrt(n): who calls themselves forty people

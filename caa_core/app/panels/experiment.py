@@ -264,10 +264,14 @@ class Experiment(Generic[Asked]):
         kept = f" {self.after_error}" if run and run.found is not None else ""
         return f"**That did not work.** {said}{kept}"
 
+    def kept_of(self, person: Person) -> Plain | None:
+        """What a person has of it."""
+        return person.results.get(self.name)
+
     @guarded
     def restore(self, request: gr.Request) -> Updates:
         session = self.page.session(request)
-        own, before = session.person.results.get(self.name), ready(self.name, self.studio.model)
+        own, before = self.kept_of(session.person), ready(self.name, self.studio.model)
         try:
             if not own:
                 return self.show_ready(session, before) if before else {}

@@ -101,6 +101,38 @@ def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, 
     assert again[panel.judge.judged.box].visible
 
 
+def test_a_reload_finds_the_judge_at_work_with_stop_and_without_the_key(panel, written, studio, monkeypatch):
+    go_on = threading.Semaphore(2)
+
+    def slowly(judge, behaviour, replies, known):
+        for place in range(len(replies)):
+            yield Progress(4, "answers judged", 4, place), dict.fromkeys(range(place), 7.0)
+            assert go_on.acquire(timeout=300)
+
+    studio.session("somebody").person.results["open"]["judge"] = {"scores": []}
+    asking = judging(panel, monkeypatch, slowly)
+    next(asking)
+    while not any("<progress" in str(said) for said in next(asking).values()):
+        pass
+    asking.close()  # the page is gone
+    person = studio.session("somebody").person
+    reloaded = gr.Request(session_hash="reloaded")
+    studio.sessions.enter("reloaded", person.key)
+    judge = panel.judge
+    assert judge.find(reloaded)[judge.looking]["active"]
+    found = judge.found(reloaded)
+    filled = next(found)
+    assert filled[judge.form["behaviour"]] == "It is joyful." and judge.form["key"] not in filled
+    assert filled[judge.stop_button]["interactive"] and "secret" not in str(filled)
+    assert "<progress" in next(found)[judge.status]
+    studio.session("reloaded").stop("open-judge")
+    go_on.release(4)
+    last = list(found)[-1]
+    assert 0 < len(person.results["open"]["judge"]["scores"]) < 4 and last[judge.judged.box].visible
+    # One that has ended meanwhile is shown, too.
+    assert judge.restore(reloaded)[judge.judged.box].visible
+
+
 def test_scores_need_answers(panel):
     with pytest.raises(gr.Error, match="There are no answers to score yet"):
         panel.blind.give(gr.Request(session_hash="nobody"), "3")

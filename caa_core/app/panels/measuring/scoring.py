@@ -1,7 +1,7 @@
 """Scores of answers to open questions, given without knowing the multiplier: by the person, and by a judge."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from caa_core.app.panels.controls import run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
-from caa_core.app.sessions import Person, Session, always
+from caa_core.app.sessions import Person, Session
+from caa_core.app.worker import Job, apart
 from caa_core.errors import InputError
 from caa_core.limits import is_public
 from caa_core.measuring.judge import (
@@ -212,29 +213,6 @@ class BlindScoring:
         return self.show(Scored.of(keep_scores(person, PERSON, {"scores": list(scores)})))
 
 
-class _Asking:
-    """A judge's work, which needs no model of ours, as a job that Stop ends, and whoever leaves it."""
-
-    about: Any = None
-
-    def __init__(self, work: Generator[Any, None, Any]):
-        self._work = work
-        self.stopped = self.over = False
-
-    def watch(self, *, lasting: bool = False, wanted: Callable[[], bool] = always) -> Iterator[Any]:
-        try:
-            for event in self._work:
-                if self.stopped or not wanted():
-                    return
-                yield event
-        finally:
-            self._work.close()
-            self.over = True
-
-    def stop(self, why: str = "") -> None:
-        self.stopped = True
-
-
 @dataclass(frozen=True)
 class Judging:
     """A judge, the behaviour that it scores, and the answers with what it has said of them before."""
@@ -283,8 +261,11 @@ class JudgePanel(Experiment[Judging]):
         known = {place: score for place, score in scored.scores(JUDGE).items() if same and score is not None}
         return Judging(judge, behaviour, scored.replies, known)
 
-    def begin(self, run: Run[Judging]) -> _Asking:
-        return _Asking(self._judge(run))
+    def kept_of(self, person: Person) -> Plain | None:
+        return person.results.get(ANSWERS)
+
+    def begin(self, run: Run[Judging]) -> Job:
+        return apart(lambda: self._judge(run))
 
     def _judge(self, run: Run[Judging]) -> Generator[Progress, None, None]:
         asked = run.asked
