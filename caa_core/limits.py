@@ -8,7 +8,12 @@ is not a matter of taste and stands beside that reader.
 import hashlib
 import hmac
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 
 from caa_core.errors import InputError
 
@@ -85,3 +90,42 @@ ADDITIONS = Limit("CAA_MAX_ADDITIONS", "vectors added at once", 100, 20)
 GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)
 IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
 STOP = Limit("CAA_STOP_SECONDS", "seconds that running jobs get when the app is ended", 20, 20)
+
+# For whom the thread at hand reads: an address, where the app is open to strangers.
+asking: ContextVar[str] = ContextVar("asking", default="")
+
+
+class Turns:
+    """At most so many at once; whoever has the fewest at work is next."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._numbers = count()
+        self._waiting: list[tuple[int, str]] = []
+        self._at_work: list[str] = []
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Wait for a turn, and have it."""
+        mine = next(self._numbers), asking.get()
+        with self._changed:
+            self._waiting.append(mine)
+            self._changed.wait_for(lambda: self._is_next(mine))
+            self._waiting.remove(mine)
+            self._at_work.append(mine[1])
+            self._changed.notify_all()  # there may be room for one more
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work.remove(mine[1])
+                self._changed.notify_all()
+
+    def _is_next(self, mine: tuple[int, str]) -> bool:
+        first = min(self._waiting, key=lambda one: (self._at_work.count(one[1]), one[0]))
+        return len(self._at_work) < self._most and first is mine
+
+
+# Files that are little work are read in the app's own process, the rest in processes of their own.
+HERE, APART = Turns(2), Turns(2)

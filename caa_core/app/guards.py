@@ -22,8 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.data.turns import asking
-from caa_core.limits import BODY_MB, PROXIES
+from caa_core.limits import BODY_MB, PROXIES, asking
 
 # Addresses in place of files; and of what gradio serves, all that neither the page nor a program has use for.
 OFFERED = (

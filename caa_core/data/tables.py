@@ -20,9 +20,8 @@ from caa_core.data.columns import Columns, are_questions, match_columns, names_c
 from caa_core.data.encodings import decode
 from caa_core.data.messages import turns_of
 from caa_core.data.shapes import records_in
-from caa_core.data.turns import APART, HERE
 from caa_core.errors import InputError
-from caa_core.limits import FILE_MB, ROWS
+from caa_core.limits import APART, FILE_MB, HERE, ROWS
 
 # Lists and objects of a JSON file take time and memory each, if there is hardly anything in them.
 MAX_BRACKETS = 2_000_000

@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 
 from caa_core.data.text import clean, file_name, spans
-from caa_core.data.turns import HERE
 from caa_core.errors import InputError
+from caa_core.limits import HERE
 from caa_core.vectors.vector import (
     MAX_BYTES,
     MAX_HIDDEN,

@@ -19,9 +19,8 @@ from caa_core.data.pairs import Dataset, pairs_from_rows, write_pairs
 from caa_core.data.presets import find_table, presets
 from caa_core.data.repair import mend
 from caa_core.data.tables import Table, read_table
-from caa_core.data.turns import HERE
 from caa_core.errors import InputError
-from caa_core.limits import PAIRS, is_public
+from caa_core.limits import HERE, PAIRS, is_public
 from caa_core.model.loading import SteerableModel
 
 FIRST = "joy"
