@@ -249,10 +249,11 @@ def sweep(studio: Studio, page: gr.Blocks) -> None:
     states.forget_unknown(studio.sessions)
 
 
-def clean(page: gr.Blocks) -> None:
-    """Delete files by their age, and give back memory that was freed."""
+def clean(studio: Studio, page: gr.Blocks) -> None:
+    """Delete files by their age, and those that nobody uses any more, and give back memory that was freed."""
     kept = {path for part in page.blocks.values() for path in getattr(part, "keep_in_cache", ())}
     gone = files.sweep(Path(page.app.uploaded_file_dir), IDLE.value, kept)
+    gone += studio.uploads.free(studio.sessions.needs)
     for noted in page.temp_file_sets:
         noted.difference_update(gone)
     trim()
@@ -270,7 +271,7 @@ def serve(studio: Studio, opening: Opening) -> None:
             break
         sweep(studio, page)
         if turn % BETWEEN_CLEANINGS == 0:
-            clean(page)
+            clean(studio, page)
     log.info("ending", extra={"jobs": len(studio.sessions.running()), "seconds": STOP.value})
     stopped = studio.finish(STOP.value)
     told.clear()

@@ -149,6 +149,12 @@ class Person:
         else:
             self.results.pop(name, None)
 
+    def refers_to(self, path: str) -> bool:
+        """Whether a result was made with a file, so that it comes back with it."""
+        made = [kept.get("asked") for kept in list(self.results.values()) if isinstance(kept, dict)]
+        held = [value for asked in made if isinstance(asked, dict) for value in asked.values()]
+        return any(path == value or (isinstance(value, list) and path in value) for value in held)
+
     def forget(self, name: str) -> None:
         """Delete a result."""
         self.results.pop(name, None)
@@ -340,6 +346,12 @@ class Sessions:
     def expects(self, page: str) -> bool:
         """Whether a page is there, or is expected to come back."""
         return page in self._pages
+
+    def needs(self, person: Person, path: str) -> bool | None:
+        """Whether a person's results refer to a file; None where they are gone."""
+        if person is not self._owner and person.key not in self._people:
+            return None
+        return person.refers_to(path)
 
     def runs_elsewhere(self, session: Session, panel: str) -> bool:
         """Whether another page of the same person has a job of that panel."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from caa_core.app.files import Uploads
 from caa_core.app.library import Library
 from caa_core.app.owner import Tries
 from caa_core.app.quick_check import Capability, look
@@ -43,6 +44,7 @@ class Studio:
         self._worker = Worker()
         self.sessions = Sessions(library)
         self.owner = Tries()
+        self.uploads = Uploads()
         self._closing = False
         self.rooms = LEAST_ROOMS  # for measurements that are at work, and from where they were asked for
         self._at_work: list[str] = []

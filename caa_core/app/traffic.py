@@ -5,6 +5,7 @@ each page that it has ever seen all settings of all of its parts.
 """
 
 import datetime
+import json
 import random
 from collections import Counter
 from contextlib import suppress
@@ -20,7 +21,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caa_core.app.files import Uploads
 from caa_core.app.guards import UPLOAD, address_of
 from caa_core.app.sessions import Sessions
 from caa_core.app.studio import Studio
@@ -59,7 +59,7 @@ class Traffic:
     def __init__(self, app: ASGIApp, studio: Studio):
         self.app, self.sessions = app, studio.sessions
         self.streams: Counter[str] = Counter()
-        self.uploads = Uploads()
+        self.uploads = studio.uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,19 +67,45 @@ class Traffic:
         elif page := _page_of_stream(scope):
             await self._listen(page, scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
-            try:
-                self.uploads.take(_address(scope), int(Headers(scope=scope)["content-length"]))
-            except InputError as error:
-                await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
-            else:
-                with suppress(ClientDisconnect):  # what it left goes by age
-                    await self.app(scope, receive, send)
+            await self._upload(scope, receive, send)
         elif scope["method"] == "POST":
             body = await _whole(receive)
-            refused = _refusal(scope, body)
+            refused = _refusal(scope, body) or self._refused_files(scope, body)
             await (refused or self.app)(scope, _again(body, receive), send)
         else:
             await self.app(scope, receive, send)
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            number = self.uploads.take(_address(scope), int(Headers(scope=scope)["content-length"]))
+        except InputError as error:
+            await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
+            return
+        said = b""
+
+        async def answer(message: Message) -> None:
+            nonlocal said
+            said += message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self.uploads.came(number, _paths(_plain(said)))
+            await send(message)
+
+        with suppress(ClientDisconnect):  # what it left goes by age
+            await self.app(scope, receive, answer)
+
+    def _refused_files(self, scope: Scope, body: bytes) -> JSONResponse | None:
+        """Note which files a page's parts hold, by the events that it sends."""
+        brings = b"gradio.FileData" in body
+        asked = _plain(body) if brings or self.uploads.are_used else None
+        page = asked.get("session_hash") if isinstance(asked, dict) else None
+        if not isinstance(page, str) or not (brings or self.uploads.knows(page)):
+            return None
+        try:
+            person = self.sessions.of(page, _address(scope)).person
+            self.uploads.use(person, page, _held_by_parts(scope["app"], page, asked))
+        except InputError as error:
+            return JSONResponse({"detail": str(error)}, 413)
+        return None
 
     async def _listen(self, page: str, scope: Scope, receive: Receive, send: Send) -> None:
         address = _address(scope)
@@ -121,6 +147,30 @@ async def _whole(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def _plain(body: bytes) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _held_by_parts(app: Any, page: str, asked: dict[str, Any]) -> dict[int, list[str]]:
+    """Paths of the files that a page sends with an event, by the parts that hold them."""
+    states, number, data = app.state_holder, asked.get("fn_index"), asked.get("data")
+    drawn = states.session_data[page].blocks_config if page in states else app.get_blocks().default_config
+    fn = drawn.fns.get(number) if isinstance(number, int) else None
+    if not fn or not isinstance(data, list):
+        return {}
+    return {part._id: _paths(held) for part, held in zip(fn.inputs, data, strict=False) if isinstance(part, gr.File)}
+
+
+def _paths(held: Any) -> list[str]:
+    """Paths of files as a part holds them, one or several, or as an upload is answered."""
+    paths = [one.get("path") if isinstance(one, dict) else one for one in (held if isinstance(held, list) else [held])]
+    return [path for path in paths if isinstance(path, str)]
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

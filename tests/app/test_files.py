@@ -6,11 +6,13 @@ import httpx
 import pytest
 
 from app import clean
+from app import sweep as sweep_sessions
 from caa_core.app.files import Uploads, sweep
 from caa_core.app.owner import Tries
 from caa_core.errors import InputError
 from caa_core.limits import IDLE
 from tests.helpers.app import get
+from tests.helpers.waiting import until
 
 
 def test_an_address_brings_half_of_what_all_may_bring_and_it_goes_by_age(clock, monkeypatch):
@@ -27,6 +29,58 @@ def test_an_address_brings_half_of_what_all_may_bring_and_it_goes_by_age(clock, 
         uploads.take("else", 300_000_000)
     clock.now += IDLE.value + 1
     uploads.take("stranger", 50_000_000)
+
+
+@pytest.fixture
+def brought(clock, tmp_path, monkeypatch):
+    """Uploads of a megabyte each, of which one person may use two, by their names."""
+    monkeypatch.setenv("CAA_MAX_PERSON_MB", "2")
+    uploads = Uploads(clock)
+
+    def bring(*names):
+        for name in names:
+            (tmp_path / name).write_bytes(bytes(1_000_000))
+            uploads.came(uploads.take("somewhere", 1_100_000), [str(tmp_path / name)])
+        return [str(tmp_path / name) for name in names]
+
+    return uploads, bring
+
+
+def test_a_person_uses_so_much_and_what_they_used_longest_ago_makes_room(brought, clock):
+    uploads, bring = brought
+    a, b, c, d = bring("a", "b", "c", "d")
+    uploads.use("me", "page", {1: [a], 2: [b]})
+    clock.now += 1
+    uploads.use("me", "page", {1: [a]})
+    uploads.use("you", "another", {1: [d]})
+    uploads.use("me", "page", {3: [c]})
+    assert [os.path.exists(path) for path in (a, b, c, d)] == [True, False, True, True]
+    # Together more than a person's share: they are refused, and go, but for what is somebody else's too.
+    e, f = bring("e", "f")
+    with pytest.raises(InputError, match="more than 2 MB together"):
+        uploads.use("me", "page", {1: [d, e], 2: [f]})
+    assert [os.path.exists(path) for path in (d, e, f)] == [True, False, False]
+    # What is none of these files is nobody's.
+    uploads.use("me", "nowhere", {1: ["/etc/passwd"]})
+    assert not uploads.knows("nowhere") and os.path.exists("/etc/passwd")
+
+
+def test_what_nobody_uses_any_more_is_freed_and_its_room_with_it(brought, clock, monkeypatch):
+    uploads, bring = brought
+    monkeypatch.setenv("CAA_MAX_UPLOADS_MB", "7")
+    a, b, c = bring("a", "b", "c")
+    with pytest.raises(InputError, match="no room"):
+        uploads.take("somewhere", 600_000)
+    uploads.use("me", "page", {1: [a], 2: [b]})
+    uploads.use("me", "page", {1: [], 2: [b]})
+    assert uploads.free(lambda person, path: False) == []  # somebody may be reading it
+    clock.now += 61
+    assert uploads.free(lambda person, path: path == a) == []  # a result was made with it
+    assert uploads.free(lambda person, path: False) == [a] and not os.path.exists(a)
+    uploads.take("somewhere", 600_000)
+    # With a person goes what they had; what nobody has asked for anything with goes by age.
+    assert uploads.free(lambda person, path: None) == [b] and os.path.exists(c)
+    assert not uploads.knows("page")
 
 
 def test_what_is_old_goes_whatever_it_is_but_not_what_people_made(tmp_path):
@@ -60,8 +114,38 @@ def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     said = upload(tiny_app, b"x" * 600_000)
     assert said.status_code == 413 and "no room for more files" in said.text
     assert upload(tiny_app, b"x" * 300_000, "198.51.100.1").status_code == 200
-    clean(tiny_app.page)
+    clean(tiny_app.studio, tiny_app.page)
     assert not os.path.exists(path) and get(shown).status_code in (403, 404)
+
+
+def test_a_page_that_asks_with_too_many_files_is_refused_in_a_sentence(tiny_app, monkeypatch, tmp_path):
+    monkeypatch.setenv("CAA_MAX_PERSON_MB", "1")
+    (number,) = (number for number, fn in tiny_app.page.fns.items() if fn.api_name == "compete")
+    arguments = [part.value for part in tiny_app.page.fns[number].inputs]
+    (first,), (second,) = (upload(tiny_app, content * 600_000).json() for content in (b"x", b"y"))
+
+    def ask(*paths):
+        files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+        data = [*arguments[:2], *files, None][:4] + arguments[4:]
+        asked = {"data": data, "fn_index": number, "session_hash": "who brings files"}
+        return httpx.post(f"{tiny_app.url}gradio_api/queue/join", json=asked, timeout=300)
+
+    assert ask(first).status_code == 200
+    said = ask(first, second)
+    assert said.status_code == 413 and "more than 1 MB together" in said.json()["detail"]
+    assert not os.path.exists(first) and not os.path.exists(second)
+    (third,) = upload(tiny_app, b"z" * 600_000).json()
+    assert ask(third).status_code == 200 and os.path.exists(third)
+    # With the person goes what they brought.
+    monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
+    tiny_app.studio.sessions.leave("who brings files")
+
+    def gone():
+        sweep_sessions(tiny_app.studio, tiny_app.page)
+        clean(tiny_app.studio, tiny_app.page)
+        return not os.path.exists(third)
+
+    until(gone)
 
 
 def test_a_wrong_key_makes_its_address_wait(clock, monkeypatch):

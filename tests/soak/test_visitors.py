@@ -85,7 +85,7 @@ def left_over(app: Served) -> int:
 
     until(gone)
     gc.collect()
-    clean(app.page)
+    clean(app.studio, app.page)
     return used_memory()
 
 
