@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 import zlib
+from pathlib import Path
 
 from caa_core.errors import InputError
 from caa_core.limits import FILE_MB
@@ -24,6 +25,7 @@ OTHERS = {
     b"\x80\x05": "is a pickle, which can carry code; save it as JSON",
     b"version https://git-lfs": "is only a pointer to a file in Git LFS; fetch it with 'git lfs pull'",
 }
+ENTRY = b"PK\x01\x02"
 MAX_ENTRIES = 1000
 DEPTH = 2
 
@@ -33,6 +35,16 @@ def is_workbook(raw: bytes) -> bool:
     if raw.startswith(OLE):
         return True
     return raw.startswith(ZIP) and (b"xl/workbook." in raw or b"opendocument.spreadsheet" in raw[:200])
+
+
+def count_entries(path: Path) -> int:
+    """How many entries the directory of a zip has at most: each begins alike, which is known before it is opened."""
+    found, last = 0, b""
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            found += (last + part).count(ENTRY)
+            last = (last + part)[-len(ENTRY) + 1 :]
+    return found
 
 
 def may_hold_more(start: bytes) -> bool:
@@ -75,7 +87,7 @@ def _gunzip(raw: bytes, name: str) -> bytes:
 
 def _unzip(raw: bytes, name: str) -> bytes:
     # Every entry of the directory begins so, which bounds the work of opening the zip before it is opened.
-    if raw.count(b"PK\x01\x02") > MAX_ENTRIES:
+    if raw.count(ENTRY) > MAX_ENTRIES:
         raise InputError(f"{name} is a zip file of more than {MAX_ENTRIES:,} files; give the one with the pairs.")
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:

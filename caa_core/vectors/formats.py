@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from caa_core.data.packed import ENTRY
 from caa_core.data.text import clean, file_name, spans
 from caa_core.errors import InputError
 from caa_core.limits import HERE
@@ -225,7 +226,7 @@ def _opened(
     Compressions other than deflate are not for hostile files: they unpack a whole block, whatever size was declared.
     """
     # Every entry of the directory begins so, which bounds the work of opening the zip before it is opened.
-    if data.count(b"PK\x01\x02") > entries:
+    if data.count(ENTRY) > entries:
         raise InputError(f"{source} holds too many files for a steering vector.")
     with _refusing(source, "a zip file"), zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX/")]

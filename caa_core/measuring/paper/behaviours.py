@@ -15,19 +15,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from caa_core.data.packed import count_entries
 from caa_core.data.pairs import Dataset, pairs_of
 from caa_core.data.presets import PRESETS, find_pairs, find_test_pairs, presets
 from caa_core.data.tables import read_tables
 from caa_core.data.text import clean
 from caa_core.errors import InputError
+from caa_core.limits import HERE
 from caa_core.vectors.vector import SteeringVector
 
 PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE = "generate_dataset.json", "test_dataset_ab.json", "instructions.json"
+FILES = (PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE)
 TEST_SUFFIX = "_test"
 MOST_BEHAVIOURS = 30
 # Bytes of all files of a zip.
 MOST_UNPACKED = 20_000_000
+# Files in a zip, of which few make up behaviours.
+MOST_FILES = 20_000
 LONGEST_INSTRUCTION = 2000
+# Bytes of a file with two of them, however they are escaped.
+MOST_INSTRUCTIONS = 50_000
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,13 @@ def _of_zip(path: Path) -> list[Behaviour]:
     """Only the files that make up behaviours are unpacked, under names of our own."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with zipfile.ZipFile(path) as packed:
-                left = MOST_UNPACKED
-                for entry in packed.infolist():
+            if count_entries(path) > MOST_FILES:
+                raise InputError(f"{path.name} holds more than {MOST_FILES:,} files; zip the behaviours alone.")
+            with HERE(), zipfile.ZipFile(path) as packed:
+                left, entries = MOST_UNPACKED, list(filter(_behaviour_in, packed.infolist()))
+                if len(entries) > len(FILES) * MOST_BEHAVIOURS:
+                    raise InputError(f"A zip may hold {MOST_BEHAVIOURS} behaviours at most.")
+                for entry in entries:
                     left -= _unpack(packed, entry, Path(folder), left)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
             raise InputError(f"{path.name} is not a zip file that can be read.") from error
@@ -144,12 +155,16 @@ def _of_zip(path: Path) -> list[Behaviour]:
         return _behaviours_of(folder)
 
 
-def _unpack(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, most: int) -> int:
-    """Unpack a file that makes up a behaviour, if it has no more than so many bytes. Returns how many it has."""
+def _behaviour_in(entry: zipfile.ZipInfo) -> str:
+    """Of which behaviour a file in a zip is a part; "" for others."""
     *above, name = entry.filename.replace("\\", "/").split("/")
     behaviour = clean(above[-1]) if above else ""
-    if name not in (PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE) or not re.fullmatch(r"[\w. -]*\w", behaviour):
-        return 0
+    return behaviour if name in FILES and re.fullmatch(r"[\w. -]*\w", behaviour) else ""
+
+
+def _unpack(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, most: int) -> int:
+    """Unpack a file that makes up a behaviour, if it has no more than so many bytes. Returns how many it has."""
+    behaviour, name = _behaviour_in(entry), re.split(r"[/\\]", entry.filename)[-1]
     if len(list(folder.iterdir())) >= MOST_BEHAVIOURS and not (folder / behaviour).exists():
         raise InputError(f"A zip may hold {MOST_BEHAVIOURS} behaviours at most.")
     with packed.open(entry) as source:
@@ -203,7 +218,11 @@ def _instructions_in(path: Path) -> Instructions | None:
     if not path.is_file():
         return None
     try:
+        if path.stat().st_size > MOST_INSTRUCTIONS:
+            raise InputError(f"{path.parent.name}/{path.name} is too long for two system prompts.")
         found = json.loads(path.read_text(encoding="utf-8"))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path.parent.name}/{path.name} is not a JSON file that can be read.") from error
     return Instructions.of(found, f"{path.parent.name}/{path.name}")

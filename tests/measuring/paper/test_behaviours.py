@@ -14,6 +14,7 @@ from caa_core.measuring.paper.behaviours import (
     find_behaviours,
     find_instructions,
 )
+from tests.helpers.bounds import STEPS, bounded
 
 
 def question(text, matching="(A)", other="(B)"):
@@ -132,6 +133,28 @@ def test_a_zip_and_files_are_bounded_in_all(tmp_path, monkeypatch):
         behaviours_of_files([zipped(tmp_path / "b.zip", entries)])
     with pytest.raises(InputError, match="These are 61 files; 60 can be taken at most"):
         behaviours_of_files([tmp_path / f"{number}.json" for number in range(61)])
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({f"{n}": "" for n in range(30_000)}, "more than 20,000 files"),
+        ({f"{n}/a/{PAIRS_FILE}": "" for n in range(15_000)}, "30 behaviours at most"),
+        (
+            {
+                f"a/{PAIRS_FILE}": json.dumps(PAIRS),
+                f"a/{TEST_FILE}": json.dumps(TEST),
+                "a/instructions.json": "[[]," * 1_000_000,
+            },
+            "too long",
+        ),
+    ],
+    ids=["files", "behaviours", "instructions"],
+)
+def test_a_zip_of_much_is_little_work(tmp_path, entries, message):
+    path = zipped(tmp_path / "b.zip", entries)
+    with bounded(STEPS / 2), pytest.raises(InputError, match=message):
+        behaviours_of_files([path])
 
 
 def test_no_zip_at_all(tmp_path):
