@@ -29,8 +29,8 @@ from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, KEPT_MB, 
 from caa_core.reports.writing import finite
 from caa_core.vectors.vector import SteeringVector
 
-# Under which name the pairs at work are counted.
-DRAFT = "pairs"
+# Before a page's name, the name under which its pairs are counted.
+DRAFT = "pairs "
 # People up to this cost make room for others; see `Sessions._costs`.
 CROWDED = 2
 # Who was seen so recently is here; a page asks every few seconds, one that lies in the background every minute.
@@ -57,10 +57,13 @@ def always() -> bool:
 
 @dataclass(eq=False)
 class Person:
-    """What one person has: vectors by name, results by name as plain data, the pairs at work, a folder for files."""
+    """What one person has: vectors by name, results by name as plain data, the pairs that each page works on and those
+    that were shown last, a folder for files.
+    """
 
     vectors: dict[str, SteeringVector] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    drafts: dict[str, Any] = field(default_factory=dict)
     draft: Any = None
     library: Library | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
@@ -118,7 +121,7 @@ class Person:
     @property
     def has_nothing(self) -> bool:
         """Whether nothing would be lost with them."""
-        return not (self.vectors or self.results or self.draft or self._folder)
+        return not (self.vectors or self.results or self.drafts or self._folder)
 
     def remember(self, name: str, data: Any) -> None:
         """Keep a result, plain data, under a name; the last one counts, and is the latest of all. Numbers that are none
@@ -130,10 +133,23 @@ class Person:
         else:
             self._make_room(name, size_of(self.results[name]))
 
-    def work_on(self, draft: Any, size: int) -> None:
-        """Keep the pairs at work, which take so many bytes."""
+    def work_on(self, page: str, draft: Any, size: int) -> None:
+        """Keep the pairs that a page works on, which take so many bytes; None for those that everybody begins with."""
         self.draft = draft
-        self._make_room(DRAFT, size)
+        if draft is None:
+            self._drop(page)
+        else:
+            self.drafts[page] = draft
+            self._make_room(f"{DRAFT}{page}", size)
+
+    def without_page(self, page: str) -> None:
+        """A page is gone, and with it the pairs that it worked on, but for those that were shown last."""
+        if self.drafts.get(page) is not self.draft:
+            self._drop(page)
+
+    def _drop(self, page: str) -> None:
+        self.drafts.pop(page, None)
+        self.holdings.others.pop(f"{DRAFT}{page}", None)
 
     def _make_room(self, name: str, size: int) -> None:
         with self._lock:
@@ -141,12 +157,14 @@ class Person:
                 self.let_go(other)
 
     def let_go(self, name: str) -> None:
-        """Free a result, or the pairs at work, for want of room; `holdings.gone` has what was not said of it yet."""
+        """Free a result, or the pairs of a page, for want of room; `holdings.gone` has what was not said of it yet."""
         self.holdings.others.pop(name, None)
-        self.holdings.gone.append(name)
-        if name == DRAFT:
-            self.draft = None
+        if name.startswith(DRAFT):
+            self.holdings.gone.append(DRAFT.strip())
+            if self.drafts.pop(name.removeprefix(DRAFT), None) is self.draft:
+                self.draft = None
         else:
+            self.holdings.gone.append(name)
             self.results.pop(name, None)
 
     def refers_to(self, path: str) -> bool:
@@ -178,7 +196,7 @@ class Person:
 
     def end(self) -> None:
         """Free what they have."""
-        self.vectors, self.results, self.draft, self.holdings = {}, {}, None, Holdings()
+        self.vectors, self.results, self.drafts, self.draft, self.holdings = {}, {}, {}, None, Holdings()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -395,7 +413,7 @@ class Sessions:
             self._end_jobs(now)
             over = [page for page, session in self._pages.items() if session.is_over(now)]
             for page in over:
-                del self._pages[page]
+                self._pages.pop(page).person.without_page(page)
             remain = {id(session.person) for session in self._pages.values()}
             for person in [person for person in self._people.values() if id(person) not in remain]:
                 self._end(person)

@@ -97,8 +97,9 @@ class Traffic:
         """Note which files a page's parts hold, by the events that it sends."""
         brings = b"gradio.FileData" in body
         asked = _plain(body) if brings or self.uploads.are_used else None
-        page = asked.get("session_hash") if isinstance(asked, dict) else None
-        if not isinstance(page, str) or not (brings or self.uploads.knows(page)):
+        if not isinstance(asked, dict) or not isinstance(page := asked.get("session_hash"), str):
+            return None
+        if not (brings or self.uploads.knows(page)):
             return None
         try:
             person = self.sessions.of(page, _address(scope)).person

@@ -249,7 +249,7 @@ def test_the_oldest_of_a_person_s_results_make_room_and_their_vectors_are_not_lo
     monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
     person = Person()
     person.keep(vector())
-    person.work_on(["pairs"], 300_000)
+    person.work_on("page", ["pairs"], 300_000)
     person.remember("first", "x" * 300_000)
     person.remember("second", "x" * 300_000)
     person.remember("first", "y" * 300_000)  # is the newest now

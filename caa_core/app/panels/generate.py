@@ -105,7 +105,7 @@ class MakingChoice:
     @classmethod
     def of(cls, studio: Studio, form: Mapping[str, Any]) -> "MakingChoice":
         """What the settings say; nothing is held out where they don't. Raises InputError for what cannot be."""
-        given, held_out = form["draft"].pairs.first(whole(form["limit"], "The number of pairs")), None
+        given, held_out = form["draft"].draft.pairs.first(whole(form["limit"], "The number of pairs")), None
         if form.get("hold") and not preset_behind(given.sha256):
             given, held_out = kept_apart(given, ENOUGH_PROMPTS)
         request = ExtractionRequest.parse(given=given, **ExtractionRequest.chosen(form))
@@ -178,9 +178,7 @@ class MethodComparison(Experiment[ExtractionRequest]):
         return _pack((yield from compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read)))
 
     def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
-        pairs = form["draft"].dataset
-        described = f"{pairs.name}: {pairs.described}" if pairs else "none that can be used"
-        return {"pairs": described, **super().settings(session, form)}
+        return {"pairs": form["draft"].described, **super().settings(session, form)}
 
     def ended(self, run: Run[ExtractionRequest], stopped: bool) -> str:
         if run.found is None:

@@ -1,6 +1,7 @@
 """Contrast pairs: choose a preset, bring a file, type rows; see what they are and mend what the linter finds."""
 
 import json
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,10 +60,6 @@ class Draft:
     problem: str = ""
     unreadable: bool = False
     model: str = field(default="", compare=False)
-
-    def __hash__(self) -> int:
-        # gradio asks for it, to see whether the page's state has changed.
-        return hash((self.name, self.table.sha256, str(self.columns), self.mends, self.problem))
 
     @classmethod
     def of(
@@ -150,18 +147,33 @@ class Draft:
         return self.dataset
 
 
+class Held:
+    """What a page knows of the pairs that it works on, which their person keeps as long as there is room."""
+
+    def __init__(self, draft: Draft):
+        self._draft, pairs = weakref.ref(draft), draft.dataset
+        self.described = f"{pairs.name}: {pairs.described}" if pairs else "none that can be used"
+
+    @property
+    def draft(self) -> Draft:
+        """The pairs. Raises InputError where they had to go."""
+        if (draft := self._draft()) is None:
+            raise InputError("These pairs had to make room, or nobody had asked for them for long: bring them again.")
+        return draft
+
+
 def _offer(remedy: str, finding: Finding) -> str:
     """A mend to tick. How many letters balance takes is less than the finding's lines, and seen when it is done."""
     return f"{remedy}: {finding.what}" + ("" if remedy == "swap" else f" ({len(finding.lines)})")
 
 
 class Pairs:
-    """Draws the choice of pairs and the view of them. `draft` is a state that holds the `Draft`."""
+    """Draws the choice of pairs and the view of them. `draft` is a state that is `Held`."""
 
     def __init__(self, page: Page):
         self.page, self.studio = page, page.studio
         self.first = Draft.of(self.studio.model, FIRST, find_table(FIRST))
-        self.draft = gr.State(self.first)
+        self.draft = gr.State(Held(self.first))
 
     def choice(self) -> None:
         """Draw where pairs come from."""
@@ -290,15 +302,16 @@ class Pairs:
         return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, self.upload: None}
 
     @guarded
-    def again(self, request: gr.Request, draft: Draft, mends: list[str], *columns: str | None) -> dict:
+    def again(self, request: gr.Request, held: Held, mends: list[str], *columns: str | None) -> dict:
         """The same file with other columns or mends."""
+        draft = held.draft
         chosen = self._named(draft.columns, columns)
         if not chosen.prompt or not ((chosen.positive and chosen.negative) or chosen.negative_prompt):
             # What is chosen so far stays; what it gave does not.
             told = "Choose columns for the prompt and for both answers."
             waiting = replace(draft, report=None, after=None, dataset=None, problem=told)
             return {
-                self.draft: waiting,
+                self.draft: self._keep(waiting, request),
                 self.kind: _kind(waiting, self.studio),
                 self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
             }
@@ -327,8 +340,9 @@ class Pairs:
         return self._shown(kept, request) | {self.name: kept.vector_name, self.preset: None, self.upload: None}
 
     @guarded
-    def another_model(self, request: gr.Request, draft: Draft) -> dict:
+    def another_model(self, request: gr.Request, held: Held) -> dict:
         """The pairs looked over for a model that was loaded meanwhile."""
+        draft = held.draft
         person = self.page.session(request).person
         kept = person.draft
         # What the page shows as chosen may be of the pairs before, so it is not asked.
@@ -338,8 +352,9 @@ class Pairs:
         return self._shown(now, request)
 
     @guarded
-    def take(self, draft: Draft) -> list[list[str]]:
+    def take(self, held: Held) -> list[list[str]]:
         """The pairs as rows to edit."""
+        draft = held.draft
         pairs = draft.pairs.pairs
         if len(pairs) > PREVIEW:
             raise InputError(f"{draft.name} has {len(pairs)} pairs; up to {PREVIEW} can be edited here.")
@@ -354,17 +369,26 @@ class Pairs:
         draft = Draft.of(self.studio.model, typed.name, replace(typed.table(), format="typed in"))
         return self._shown(draft, request) | {self.preset: None, self.upload: None}
 
+    def _keep(self, draft: Draft, request: gr.Request) -> Held:
+        """Keep the pairs as those that a page works on. Returns what its state is to hold."""
+        person, page = self.page.session(request).person, request.session_hash or ""
+        if draft == self.first:
+            person.work_on(page, None, 0)
+            return Held(self.first)
+        person.work_on(page, draft, draft.size)
+        return Held(draft)
+
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.page.session(request)
         draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
-        session.person.work_on(*((None, 0) if draft == self.first else (draft, draft.size)))
+        held = self._keep(draft, request)
         say_gone(session.person)
         path = session.path(draft.name, ".json")
         if draft.dataset:
             write_pairs(draft.dataset, path)
         offered = {value for _, value in draft.offers}
         return {
-            self.draft: draft,
+            self.draft: held,
             self.kind: _kind(draft, self.studio),
             self.mends: gr.CheckboxGroup(
                 draft.offers, value=[mend for mend in draft.mends if mend in offered], visible=bool(offered)

@@ -1,5 +1,6 @@
 """The panels' handlers, called as gradio calls them, on a tiny model."""
 
+import gc
 import itertools
 import json
 import re
@@ -763,6 +764,27 @@ def test_a_mend_keeps_what_the_page_shows_no_column_for(page, tmp_path):
     page.call("again", "generate-kind", generate_mends=[mend])
     draft = page.session.person.draft
     assert {pair.system for pair in draft.pairs.pairs} == {"Be short."} and len(draft.pairs.pairs) == 6
+
+
+def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
+    rows = [{"prompt": f"{i}? {'word ' * 40}", "positive": f"Yes, {i}!", "negative": f"No, {i}."} for i in range(1000)]
+    (tmp_path / "large.json").write_text(json.dumps(rows))
+    first, second = page.request.session_hash, secrets.token_hex(8)
+    other, person = Handlers(page.studio, page.page, second), page.session.person
+    page.studio.sessions.enter(second, person.key)
+    for one in (page, other):
+        one.call("read", "generate-kind", generate_upload=str(tmp_path / "large.json"))
+    assert list(person.drafts) == [second] and person.draft is person.drafts[second]
+    gc.collect()
+    with pytest.raises(gr.Error, match="These pairs had to make room"):
+        page.call("again", "generate-kind", generate_mends=[])
+    other.call("again", "generate-kind", generate_mends=[])
+    page.call("choose", "generate-kind", generate_preset="gloom")
+    # With a page goes what it worked on, but for what a reload shows.
+    for gone in (second, first):
+        person.without_page(gone)
+        assert list(person.drafts) == [first] and person.draft is person.drafts[first]
 
 
 def test_of_more_pairs_than_a_vector_may_have_the_first_are_looked_over(page, tmp_path, monkeypatch):
