@@ -342,7 +342,10 @@ class Sessions:
         """Let a session have a job, where there is a place for it. Raises InputError where there is none."""
         with self._lock:
             jobs = [(other, name) for other in self._pages.values() for name in other.running]
-            taken = [other.address for other, name in jobs if other is not session or name != panel]
+            others = [other for other, name in jobs if other is not session or name != panel]
+            taken = [other.address for other in others]
+            if not self._owner:
+                JOBS.check(1 + sum(other.person is session.person for other in others))
             if len(taken) >= PLACES.value:
                 raise InputError("This app is at work on as many things as it takes; try again in a minute.")
             if session.address and taken.count(session.address) >= PLACES.value // 2:

@@ -30,8 +30,10 @@ from caa_core.limits import BODY_MB, GRACE, PLACES
 # Events that wait or run, and streams that are open; of which one address may have half.
 EVENTS = 1_000
 STREAMS = 1_000
-# How many of the largest bodies may wait, of which one address may have half.
+# How many of the largest bodies may wait, and be on their way, of which one address may have half; one on its way
+# counts as so many bytes at least.
 BODIES = 8
+LEAST_BODY = 20_000
 # Lists and objects in a body: they take fifty times the memory of their text.
 BRACKETS = 200_000
 # Calls of programs that are looked at beyond those that have a place, if only to be refused; and events of the page.
@@ -59,6 +61,7 @@ class Traffic:
     def __init__(self, app: ASGIApp, studio: Studio):
         self.app, self.sessions = app, studio.sessions
         self.streams: Counter[str] = Counter()
+        self.on_their_way: Counter[str] = Counter()  # bytes of bodies
         self.uploads = studio.uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,11 +72,24 @@ class Traffic:
         elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
             await self._upload(scope, receive, send)
         elif scope["method"] == "POST":
-            body = await _whole(receive)
-            refused = _refusal(scope, body) or self._refused_files(scope, body)
-            await (refused or self.app)(scope, _again(body, receive), send)
+            await self._ask(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address, length = _address(scope), int(Headers(scope=scope)["content-length"])
+        size, most = max(length, LEAST_BODY), BODIES * BODY_MB.value * 1_000_000
+        if self.on_their_way.total() + size > most or self.on_their_way[address] + size > most // 2:
+            await _too_much()(scope, receive, send)
+            return
+        self.on_their_way[address] += size
+        try:
+            body = await _whole(receive)
+        finally:
+            self.on_their_way[address] -= size
+            self.on_their_way += Counter()
+        refused = _refusal(scope, body) or self._refused_files(scope, body)
+        await (refused or self.app)(scope, _again(body, receive), send)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -141,7 +157,7 @@ def _page_of_stream(scope: Scope) -> str:
 
 
 async def _whole(receive: Receive) -> bytes:
-    """A body, whose length has been looked at."""
+    """A body, whose length has been looked at; what came of it, where the rest never does."""
     parts, more = [], True
     while more:
         message = await receive()
@@ -192,8 +208,12 @@ def _refusal(scope: Scope, body: bytes) -> JSONResponse | None:
     for events, share in ((waiting, 1), (mine, 2)):
         held = len(body) + sum(map(_size, events))
         if len(events) >= EVENTS // share or held > BODIES * BODY_MB.value * 1_000_000 // share:
-            return JSONResponse({"detail": "Too much is asked for at once; try again in a minute."}, 429)
+            return _too_much()
     return None
+
+
+def _too_much() -> JSONResponse:
+    return JSONResponse({"detail": "Too much is asked for at once; try again in a minute."}, 429)
 
 
 def address_of_event(event: Event) -> str:

@@ -245,6 +245,19 @@ def test_one_address_has_half_of_the_places_and_a_class_has_room_beside_it(sessi
     assert "at work on as many things as it takes" in refused[-1] and len(refused) == 181
 
 
+def test_all_pages_of_a_person_have_so_many_jobs_together(sessions, monkeypatch):
+    monkeypatch.setenv("CAA_MAX_JOBS", "3")
+    key = sessions.of("page 0").person.key
+    for number in range(4):
+        sessions.enter(f"page {number}", key)
+    running = [sessions.of(f"page {number}").follow("panel", Forever()) for number in range(4)]
+    for steps in running[:3]:
+        next(steps)
+    with pytest.raises(InputError, match="4 jobs at once of one person are too many"):
+        next(running[3])
+    next(sessions.of("page 0").follow("panel", Forever()))  # in place of the older one
+
+
 def test_the_oldest_of_a_person_s_results_make_room_and_their_vectors_are_not_lost(monkeypatch):
     monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
     person = Person()

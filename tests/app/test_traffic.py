@@ -1,7 +1,10 @@
 """One who asks for as much as they can, and others who are served meanwhile; what goes on when nobody listens."""
 
+import http.client
 import json
+import select
 from contextlib import contextmanager
+from urllib.parse import urlparse
 
 import gradio as gr
 import httpx
@@ -55,6 +58,10 @@ class Visitor:
         """What the page is told in the end."""
         with self.stream(page) as messages:
             return next(message for message in messages if message["msg"] == "process_completed")
+
+
+def readable(connection):
+    return bool(connection.sock and select.select([connection.sock], [], [], 0)[0])
 
 
 def jobs_of(app, address):
@@ -113,8 +120,36 @@ def test_what_waits_for_one_address_has_a_bound_in_number_and_bytes(app, monkeyp
         long = ["x" * 600_000, ["joy:1:0"], None, "", "all", 2, 0, 0]
         assert stranger.join("steer", long, "fourth") == 429
     until(lambda: app.jobs == 0)
+    monkeypatch.setattr(traffic, "BODIES", 8)
     lists = stranger.client.post("queue/join", content=b'{"data":[' + b"[]," * 200_000 + b"[]]}")
     assert lists.status_code == 413
+
+
+def test_what_is_on_its_way_from_one_address_has_a_bound(app, monkeypatch):
+    """Bodies that are announced and never come to their end."""
+    monkeypatch.setenv("CAA_MAX_BODY_MB", "1")
+    monkeypatch.setattr(traffic, "BODIES", 4)
+    begun = []
+
+    def begin(address):
+        connection = http.client.HTTPConnection(urlparse(app.url).netloc, timeout=300)
+        connection.putrequest("POST", "/gradio_api/queue/join")
+        for name, value in {"Content-Length": "900000", "X-Forwarded-For": address}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.send(b"x" * 1000)
+        begun.append(connection)
+        return connection
+
+    begin(STRANGER), begin(STRANGER)
+    # The third may be looked at before the others.
+    until(lambda: begin(STRANGER).sock and any(readable(one) for one in begun))
+    assert {one.getresponse().status for one in begun if readable(one)} == {429}
+    somebody = Visitor(app, SOMEBODY)
+    assert somebody.steer("beside") == 200
+    for connection in begun:
+        connection.close()
+    until(lambda: Visitor(app, STRANGER).steer("after") == 200)
 
 
 def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():

@@ -274,7 +274,7 @@ def test_one_session_does_not_take_all_turns(studio, page, monkeypatch):
     running = [session.follow(name, studio.run(lambda model: forever())) for name in "ab"]
     assert [next(events) for events in running] == [1, 1]
     third = studio.run(lambda model: forever())
-    with pytest.raises(InputError, match="3 jobs at once in one session are too many"):
+    with pytest.raises(InputError, match="3 jobs at once of one person are too many"):
         next(session.follow("c", third))
     assert third.wait() is None and third.stopped
     assert next(session.follow("b", studio.run(lambda model: forever()))) == 1  # in place of the older one
