@@ -364,6 +364,10 @@ class Sessions:
             if self._streams[page] <= 0:
                 del self._streams[page]
 
+    def is_open(self, page: str) -> bool:
+        """Whether somebody listens to what becomes of what a page asked for."""
+        return self._streams[page] > 0
+
     def expects(self, page: str) -> bool:
         """Whether a page is there, or is expected to come back."""
         return page in self._pages

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio.queueing import Event, Queue
+from gradio.server_messages import EventMessage
 from gradio.state_holder import SessionState, StateHolder
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -231,7 +232,9 @@ def _size(event: Event) -> int:
 
 
 def take_turns(queue: Queue) -> None:
-    """Let the address that has the fewest events in work be next, and none have more than half of the threads."""
+    """Let the address that has the fewest events in work be next, and none have more than half of the threads; and let
+    nobody who leaves end it for all.
+    """
     most = queue.max_thread_count // 2
 
     def next_events() -> tuple[list[Event], bool, str] | None:
@@ -247,10 +250,33 @@ def take_turns(queue: Queue) -> None:
                 return [event], False, name
         return None
 
+    send = queue.send_message
+
+    def tell(event: Event, message: EventMessage) -> None:
+        # Where a page is gone for whom something waits still, the thread that hands out all events would end at it.
+        with suppress(KeyError):
+            send(event, message)
+
     queue.get_events = next_events  # type: ignore[method-assign]
+    queue.send_message = tell  # type: ignore[method-assign]
     # Made anew at each event, for a page that is closed.
     queue.compute_analytics_summary = lambda records: {}  # type: ignore[method-assign]
     queue.ANALYTICS_MAX_EVENTS = 1
+
+
+class Messages(dict[str, Any]):
+    """What pages have not been told yet, by their hashes. Of too many pages the oldest goes to which nobody listens,
+    and so none of those that are open.
+    """
+
+    def __init__(self, sessions: Sessions):
+        super().__init__()
+        self._sessions = sessions
+
+    def __setitem__(self, page: str, messages: Any) -> None:
+        if page not in self and len(self) >= STATES:
+            self.pop(next((one for one in self if not self._sessions.is_open(one)), page), None)
+        super().__setitem__(page, messages)
 
 
 class _State(SessionState):

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from app import sweep
 from caa_core.app import traffic
+from caa_core.app.sessions import Sessions
 from tests.helpers.app import get
 from tests.helpers.waiting import until
 
@@ -166,6 +167,7 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
     for address in [STRANGER] * 9 + [SCHOOL] * 2 + [SOMEBODY]:
         asks(address)
     traffic.take_turns(queue)
+    queue.broadcast_estimations("any")  # to pages that are gone
     came = []
     while found := queue.get_events():
         queue.active_jobs[len(came)] = found[0]
@@ -173,6 +175,16 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
     assert came == [STRANGER, SCHOOL, SOMEBODY, STRANGER, SCHOOL, STRANGER]
     queue.active_jobs[4] = None
     assert queue.get_events() is None and len(line.queue) == 6
+
+
+def test_of_too_many_pages_those_that_are_open_keep_what_they_are_told(clock, monkeypatch):
+    monkeypatch.setattr(traffic, "STATES", 3)
+    sessions = Sessions(clock=clock)
+    messages = traffic.Messages(sessions)
+    sessions.listens("open", 1)
+    for page in ("open", "first", "second", "third", "open", "fourth"):
+        messages[page] = page
+    assert [*messages] == ["open", "third", "fourth"]
 
 
 def test_a_page_that_was_seen_once_costs_little_and_is_forgotten(app, monkeypatch):

@@ -6,16 +6,19 @@ tiny, and loaded by an app of one's own, which alone may, with the limits of a p
 """
 
 import gzip
+import io
 import json
 import os
 import secrets
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
+import torch
 from gradio_client import Client
 
 from caa_core import limits
@@ -111,9 +114,10 @@ def bodies(stranger: Stranger) -> None:
         yield start
         raise OSError("broken off")
 
-    for _ in range(3 * TIMES):
-        with suppress(OSError):
-            stranger.client.post("gradio_api/upload", content=broken(), headers=head)
+    for path in ("upload", "queue/join"):
+        for _ in range(3 * TIMES):
+            with suppress(OSError):
+                stranger.client.post(f"gradio_api/{path}", content=broken(), headers=head)
 
 
 def files(stranger: Stranger) -> None:
@@ -124,6 +128,20 @@ def files(stranger: Stranger) -> None:
             stranger.extract(stranger.upload(content), secrets.token_hex(8))
     folder = stranger.upload(b"[]")["path"].rsplit("/", 1)[0]
     stranger.extract({"path": folder, "meta": {"_type": "gradio.FileData"}}, secrets.token_hex(8))
+
+
+def vectors(stranger: Stranger) -> None:
+    """Vectors of a few kilobytes that stretch to a hundred megabytes, or to thousands of layers."""
+    one, many, packed = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    torch.save(torch.ones(1).expand(65_536), one)
+    torch.save(torch.ones(9_000, 2), many)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for layer in range(400):
+            archive.writestr(f"vec_layer_{layer}_m.pt", one.getvalue())
+    for content, name in ((packed.getvalue(), "v.zip"), (many.getvalue(), "x_response_avg_diff.pt")):
+        file = stranger.upload(content, name)
+        for _ in range(4 * TIMES):
+            stranger.join("steer", ["Hi", ["file:1:1"], file, "", "all", 2, 0, 0], secrets.token_hex(8))
 
 
 def other_sites(stranger: Stranger) -> None:
@@ -171,7 +189,7 @@ def test_somebody_is_served_meanwhile_and_the_memory_comes_back(app):
     stranger = Stranger(app)
     somebody = Client(app.url, verbose=False, headers={"X-Forwarded-For": SOMEBODY}, httpx_kwargs={"timeout": 300})
     alone = somebody.predict(api_name="/steer", **ASKED)
-    attacks = (names, jobs, nineteen, bodies, files, other_sites)
+    attacks = (names, jobs, nineteen, bodies, files, vectors, other_sites)
     for attack in attacks if TIMES > 1 else ():
         attack(stranger)
     before = settled(app)

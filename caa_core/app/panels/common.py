@@ -6,6 +6,7 @@ import inspect
 import logging
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -77,6 +78,7 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """An event handler whose errors reach the page as one sentence, and leave everything on it as it was."""
 
     def fail(error: Exception) -> gr.Error:
+        _without_locals(error)
         if isinstance(error, InputError):
             # A toast renders HTML, and the message may quote what a stranger wrote.
             said = html.escape(visible(str(error)[:500]), quote=False)
@@ -100,6 +102,15 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
             raise fail(error) from None
 
     return iterate if inspect.isgeneratorfunction(handler) else call
+
+
+def _without_locals(error: BaseException | None) -> None:
+    """Free what was at hand where an error came up, such as a file's tensors, which would stay until the garbage
+    collector finds them: the frames hold the error, and it them.
+    """
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def events(session: Session, panel: str, job: Running, lasting: bool = False) -> Iterator[Any]:

@@ -6,11 +6,13 @@ import json
 import re
 import secrets
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
+import torch
 
 from caa_core.app.library import Library
 from caa_core.app.made_from import MADE_FROM
@@ -764,6 +766,34 @@ def test_a_mend_keeps_what_the_page_shows_no_column_for(page, tmp_path):
     page.call("again", "generate-kind", generate_mends=[mend])
     draft = page.session.person.draft
     assert {pair.system for pair in draft.pairs.pairs} == {"Be short."} and len(draft.pairs.pairs) == 6
+
+
+def test_what_was_at_hand_where_an_error_came_up_is_freed_with_it():
+    """A file's tensors by the hundred megabytes; the collector of cycles does not see how large they are."""
+    seen = []
+
+    def read(chained):
+        found = torch.ones(3)
+        seen.append(weakref.ref(found))
+        raise ValueError if chained else InputError("It holds too much.")
+
+    @guarded
+    def handler(chained):
+        try:
+            read(chained)
+        except ValueError as error:
+            if chained:
+                raise InputError("It cannot be read.") from error
+            raise
+
+    gc.disable()
+    try:
+        for chained in (False, True):
+            with pytest.raises(gr.Error, match="It ") as said:
+                handler(chained)
+            assert said and seen.pop()() is None
+    finally:
+        gc.enable()
 
 
 def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp_path, monkeypatch):
