@@ -236,7 +236,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         prevent_thread_lock=True,
     )
     page.app.state_holder = traffic.States(page)
-    page._queue.pending_messages_per_session = traffic.Messages(studio.sessions)  # type: ignore[assignment]
+    page._queue.pending_messages_per_session = traffic.Messages(studio.sessions)
     traffic.take_turns(page._queue)
     return page
 

@@ -252,10 +252,10 @@ def take_turns(queue: Queue) -> None:
 
     send = queue.send_message
 
-    def tell(event: Event, message: EventMessage) -> None:
+    def tell(event: Event, event_message: EventMessage) -> None:
         # Where a page is gone for whom something waits still, the thread that hands out all events would end at it.
         with suppress(KeyError):
-            send(event, message)
+            send(event, event_message)
 
     queue.get_events = next_events  # type: ignore[method-assign]
     queue.send_message = tell  # type: ignore[method-assign]

@@ -284,7 +284,7 @@ class Experiment(Generic[Asked]):
 
     def kept(self, session: Session) -> Plain | None:
         """The result that the person has, or that was made before; None where there is neither."""
-        return session.person.results.get(self.name) or ready(self.name, self.studio.model)
+        return self.kept_of(session.person) or ready(self.name, self.studio.model)
 
     def show_ready(self, session: Session, before: Plain) -> Updates:
         """Updates that show what was made before with what the form begins with, of which there are no files."""
