@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from caa_core.reports.vectors import comparison_in_words, cosines_by_layer, norms_by_layer, separations_by_layer
+from caa_core.vectors.diagnostics import Diagnostics, LayerDiagnostics, Measured
 from caa_core.vectors.method_comparison import Comparison, Separation
 from caa_core.vectors.vector import Provenance, SteeringVector
 
@@ -26,6 +27,21 @@ def test_the_letter_has_a_panel_where_it_is_known():
     figure = norms_by_layer(SteeringVector("v", LAYERS, {}, Provenance(), {1: 0.9, 3: 0.4}))
     assert list(figure.data[2].y) == [0.9, 0.4]
     assert "along the letter" in figure.layout.yaxis3.title.text
+
+
+def test_how_far_pairs_agree_stands_below_beside_controls():
+    at = LayerDiagnostics(
+        Measured(0.5, 0.4, 0.6, (0.1, 0.3)), Measured(0.8, None, None, None), *[Measured(None, None, None, None)] * 2
+    )
+    vector = SteeringVector("v", LAYERS, {}, Provenance(), diagnostics=Diagnostics(20, 0.01, {1: at, 3: at}))
+    figure = norms_by_layer(vector)
+    found = {trace.yaxis: trace for trace in figure.data if trace.hovertext is not None}
+    assert [list(trace.y) for trace in found.values()] == [[0.5, 0.5], [0.8, 0.8], []]
+    agreement = next(iter(found.values()))
+    assert list(agreement.error_y.array) == pytest.approx([0.1, 0.1])
+    bands = [list(t.y) for t in figure.data if t.yaxis == agreement.yaxis and t.mode == "lines"]
+    assert bands == [[0.1, 0.1], [0.3, 0.3]]
+    assert "0.50 (95 % interval 0.40 to 0.60; labels exchanged 0.10 to 0.30)" in agreement.hovertext
 
 
 @pytest.fixture
