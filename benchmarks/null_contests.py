@@ -131,7 +131,7 @@ def on_model(
     slopes = finish(mean_gradients(model, items, [layer]))
     found = {}
     for voice, own in zip(voices, (1, -1), strict=True):
-        stands_on = finish(voice_ground(model, voice, [layer], slopes, [layer]))
+        stands_on = replace(finish(voice_ground(model, voice, [layer], slopes, [layer])), by_prompt=None)
         for kind, drawn in (("random", _random), ("shuffled", _shuffled)):
             said: Counter[str] = Counter()
             for seed, direction in enumerate(drawn(voice, stands_on, vectors)):

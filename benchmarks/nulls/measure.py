@@ -86,6 +86,7 @@ def on_model(model: SteerableModel, name: str, vectors: int) -> dict[str, dict[s
     vector = finish(preset_vector(model, presets()[name.partition(":")[0]]))
     items = finish(choose_items(model, find_test_pairs(name)))
     stands_on = finish(ground(model, items, vector, list(vector.layers), find_pairs(name)))
+    stands_on = replace(stands_on, by_prompt=None)  # shares of prompts are not asked for
     drawn = {"random": _random(vector, vectors), "shuffled": _shuffled(vector, stands_on, vectors)}
     found = {}
     for kind, nulls in drawn.items():

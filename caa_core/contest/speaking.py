@@ -110,7 +110,7 @@ def mean_gradients(
     Raises:
         NoEstimateError: the model cannot be differentiated.
     """
-    asked, weights = _averaged(items)
+    asked, weights = _averaged(items, len(layers) * model.hidden_size)
     return (yield from gradients(model, asked, weights, layers, items.positions, items.cue, system))
 
 
@@ -124,15 +124,16 @@ def voice_ground(
     return Ground(tuple(at), there[:1], own, (there[1:], np.zeros(len(there) - 1, dtype=int)))
 
 
-def _averaged(items: Items) -> tuple[list[ContrastPair], torch.Tensor]:
+def _averaged(items: Items, size: int) -> tuple[list[ContrastPair], torch.Tensor]:
     """What is asked, and weights [1 + prompts, asked] by which it is m: means over letter orders, a prompt's items, and
-    in the first row prompts.
+    in the first row prompts. size: numbers of a prompt's gradient.
     """
     asked, of = items.both_orders()
     orders, sizes = np.bincount(of), np.bincount(items.prompts)
     weights = [1 / orders[item] / sizes[items.prompts[item]] / len(sizes) for item in of]
     everyone = torch.tensor([weights], dtype=torch.float32)
-    return asked, torch.cat([everyone, group_weights(items_by_prompt(range(len(items.pairs)), items.prompts), of)])
+    groups = items_by_prompt(range(len(items.pairs)), items.prompts, size)
+    return asked, torch.cat([everyone, group_weights(groups, of)])
 
 
 def by_controls(found: FirstOrder | str, change: Estimate, multiplier: float, own: int) -> VoiceGrade:

@@ -37,6 +37,9 @@ from caa_core.vectors.vector import SteeringVector
 # Prompts whose labels are shuffled, and prompts of items whose own gradients are kept.
 MOST_PROMPTS = 200
 
+# Numbers that the gradients of prompts take at most (4 bytes each); of large models fewer prompts are kept.
+MOST_NUMBERS = 50_000_000
+
 # Prompts of a vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
 ENOUGH_LABELS = 6
 
@@ -153,10 +156,10 @@ def ground(
         NoEstimateError: the model cannot be differentiated.
     """
     halves = judged_halves(items)
-    prompts = items_by_prompt(items.judged, items.judged_prompts)
+    prompts = items_by_prompt(items.judged, items.judged_prompts, len(layers) * model.hidden_size)
     found = yield from _gradients(model, items, layers, [*halves, *prompts])
     differences = (yield from differences_of(model, vector, layers, own)) if own else None
-    half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts])
+    half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts], dtype=int)
     return Ground(tuple(layers), found[:2], differences, (found[2:], half_of))
 
 
@@ -167,12 +170,14 @@ def slopes_of(model: SteerableModel, items: Items, layers: Sequence[int]) -> Gen
     return (yield from _gradients(model, items, layers, judged_halves(items)))
 
 
-def items_by_prompt(indices: Sequence[int], prompts: Sequence[int]) -> list[list[int]]:
-    """The indices of items of each of their first `MOST_PROMPTS` prompts, of which the numbers are given."""
+def items_by_prompt(indices: Sequence[int], prompts: Sequence[int], size: int) -> list[list[int]]:
+    """The indices of items of each of their first prompts, of which the numbers are given: `MOST_PROMPTS` at most, and
+    as many as there is room for. size: numbers of a prompt's gradient.
+    """
     found: dict[int, list[int]] = {}
     for index, prompt in zip(indices, prompts, strict=True):
         found.setdefault(prompt, []).append(index)
-    return [*found.values()][:MOST_PROMPTS]
+    return [*found.values()][: min(MOST_PROMPTS, MOST_NUMBERS // size)]
 
 
 def _gradients(

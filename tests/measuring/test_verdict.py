@@ -10,6 +10,7 @@ from benchmarks.nulls.measure import on_model
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
+from caa_core.measuring import vector_controls
 from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.proposal import Proposal, judged_cells, judged_halves, propose
 from caa_core.measuring.requests import EvaluationRequest
@@ -73,6 +74,17 @@ def test_prompts_that_are_pushed_the_wrong_way_stand_beside_those_of_controls(ti
     assert restored(Verdict, kept, "It") == found.verdict
     del kept["anti_steerable"]  # as before it was measured
     assert restored(Verdict, kept, "It").anti_steerable is None
+
+
+def test_gradients_of_prompts_take_no_more_memory_than_there_is_for_them(tiny_llama, monkeypatch):
+    planted = towards(tiny_llama, "!", ".", 2.0)
+    for prompts in (3, 0):
+        monkeypatch.setattr(vector_controls, "MOST_NUMBERS", prompts * tiny_llama.hidden_size)
+        found = concluded(tiny_llama, PLANTED, planted)[1].verdict
+        assert (found.grade, found.anti_steerable.prompts) == ("effect", 8)
+        assert (found.anti_steerable.estimate, found.anti_steerable.random) == (
+            (0, (0, 1)) if prompts else (None, None)
+        )
 
 
 def test_a_vector_that_does_the_opposite_is_called_backwards(tiny_llama):
