@@ -21,6 +21,7 @@ import torch
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
+from caa_core.limits import PAIRS
 from caa_core.metrics.estimates import Share, auc
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_answer, with_prefill
@@ -181,8 +182,13 @@ class Reader:
 
 
 def held_out(a: Preset | Dataset, b: Preset | Dataset | None = None) -> HeldOut:
-    """What ships for presets, or data that somebody gives; presets that oppose each other bring their contest too."""
+    """What ships for presets, or data that somebody gives; presets that oppose each other bring their contest too.
+
+    Raises:
+        InputError: it is more than may be read at once.
+    """
     own_a, own_b = ((one.test() if isinstance(one, Preset) else one).pairs if one else () for one in (a, b))
+    PAIRS.check(max(len(own_a), len(own_b)))
     if isinstance(a, Preset) and isinstance(b, Preset) and a.opposes == b.name:
         return HeldOut(own_a, own_b, a.contest().pairs)
     return HeldOut(own_a, own_b)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from caa_core.data.pairs import ContrastPair
+from caa_core.data.presets import find_test_pairs
 from caa_core.errors import InputError
-from caa_core.measuring.answer_reader import HeldOut
+from caa_core.measuring.answer_reader import HeldOut, held_out
 from caa_core.measuring.open_questions import Level, OpenQuestions, Reply, answer
 from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.model.prompts import ask
@@ -151,3 +152,10 @@ def test_what_cannot_be_asked(asked):
         finish(answer(model, vector, OpenQuestionsRequest(questions=QUESTIONS, layer=9)))
     with pytest.raises(InputError, match="layer 3"):
         finish(answer(model, vector, OpenQuestionsRequest(questions=QUESTIONS, layer=3)))
+
+
+def test_no_more_held_out_answers_are_read_than_pairs(monkeypatch):
+    assert held_out(find_test_pairs("joy").first(4)).a
+    monkeypatch.setenv("CAA_MAX_PAIRS", "3")
+    with pytest.raises(InputError, match="4 contrast pairs at once are too many"):
+        held_out(find_test_pairs("joy").first(4))
