@@ -257,6 +257,7 @@ def clean(studio: Studio, page: gr.Blocks) -> None:
     gone += studio.uploads.free(studio.sessions.needs)
     for noted in page.temp_file_sets:
         noted.difference_update(gone)
+    traffic.forget_progress()
     trim()
 
 

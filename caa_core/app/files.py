@@ -21,6 +21,8 @@ MB = 1_000_000
 
 # What stands around the files in a request.
 MARGIN = 100_000
+# As many bytes at least does a file count, so that their number has a bound too.
+LEAST = 20_000
 # What a page holds no more may still be read for somebody who asked before.
 SECONDS_TO_READ = 60
 
@@ -57,6 +59,7 @@ class Uploads:
             now = self._clock()
             # What broke off, and lies there until it goes by age.
             self._coming = {number: one for number, one in self._coming.items() if now - one[0] <= IDLE.value}
+            size = max(size, LEAST)
             there = [(one.address, one.size) for one in self._files.values()]
             there += [(whose, taken) for _, whose, taken in self._coming.values()]
             everybody = sum(taken for _, taken in there)
@@ -69,12 +72,13 @@ class Uploads:
             return number
 
     def came(self, number: int, paths: Iterable[str]) -> None:
-        """What was let in has come, as these files."""
+        """What was let in has come, as these files; where there are none, what came of it may lie there as well."""
         with self._lock:
-            _, address, _ = self._coming.pop(number, (0.0, "", 0))
+            _, address, _ = self._coming.get(number, (0.0, "", 0))
             for path in paths:
                 with contextlib.suppress(OSError):
-                    self._files.setdefault(path, Upload(address, os.path.getsize(path)))
+                    self._files.setdefault(path, Upload(address, max(os.path.getsize(path), LEAST)))
+                    self._coming.pop(number, None)
 
     @property
     def are_used(self) -> bool:

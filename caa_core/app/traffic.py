@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
+from gradio import routes
 from gradio.queueing import Event, Queue
 from gradio.server_messages import EventMessage
 from gradio.state_holder import SessionState, StateHolder
@@ -31,6 +32,8 @@ from caa_core.limits import BODY_MB, GRACE, PLACES
 # Events that wait or run, and streams that are open; of which one address may have half.
 EVENTS = 1_000
 STREAMS = 1_000
+# The same for streams that say how far an upload has come, each of which looks twenty times a second.
+WATCHED = 100
 # How many of the largest bodies may wait, and be on their way, of which one address may have half; one on its way
 # counts as so many bytes at least.
 BODIES = 8
@@ -44,6 +47,7 @@ SPARE_EVENTS = 40
 STATES = 2_000
 # The calls of programs share one limit, so that the page's events keep threads of their own.
 CALLS = "calls"
+PROGRESS = "/gradio_api/upload_progress"
 
 
 def calls_at_once() -> int:
@@ -62,6 +66,7 @@ class Traffic:
     def __init__(self, app: ASGIApp, studio: Studio):
         self.app, self.sessions = app, studio.sessions
         self.streams: Counter[str] = Counter()
+        self.watching: Counter[str] = Counter()
         self.on_their_way: Counter[str] = Counter()  # bytes of bodies
         self.uploads = studio.uploads
 
@@ -69,7 +74,9 @@ class Traffic:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif page := _page_of_stream(scope):
-            await self._listen(page, scope, receive, send)
+            await self._listen(self.streams, STREAMS, scope, receive, send, page)
+        elif scope["path"].rstrip("/") == PROGRESS:
+            await self._listen(self.watching, WATCHED, scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
             await self._upload(scope, receive, send)
         elif scope["method"] == "POST":
@@ -125,19 +132,22 @@ class Traffic:
             return JSONResponse({"detail": str(error)}, 413)
         return None
 
-    async def _listen(self, page: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _listen(
+        self, streams: Counter[str], most: int, scope: Scope, receive: Receive, send: Send, page: str = ""
+    ) -> None:
+        """A stream, of which so many may be open; page: whose it is."""
         address = _address(scope)
-        if self.streams.total() >= STREAMS or self.streams[address] >= STREAMS // 2:
+        if streams.total() >= most or streams[address] >= most // 2:
             await JSONResponse({"detail": "Too many pages are open from where you are."}, 429)(scope, receive, send)
             return
-        self.streams[address] += 1
+        streams[address] += 1
         self.sessions.listens(page, 1)
         try:
             await self.app(scope, receive, send)
         finally:
             self.sessions.listens(page, -1)
-            self.streams[address] -= 1
-            self.streams += Counter()  # forgets those that have none
+            streams[address] -= 1
+            streams += Counter()  # forgets those that have none
 
 
 def _address(scope: Scope) -> str:
@@ -294,6 +304,16 @@ class _State(SessionState):
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         pass
+
+
+def forget_progress() -> None:
+    """Free what gradio keeps of each upload that it was ever told the name of, where there are many. One that is on its
+    way is noted again with its next part.
+    """
+    statuses = routes.file_upload_statuses
+    if max(len(statuses._signals), len(statuses._statuses)) > WATCHED:
+        statuses._signals.clear()
+        statuses._statuses.clear()
 
 
 class States(StateHolder):

@@ -28,7 +28,11 @@ def test_an_address_brings_half_of_what_all_may_bring_and_it_goes_by_age(clock, 
     with pytest.raises(InputError, match="too many; this app takes 200"):
         uploads.take("else", 300_000_000)
     clock.now += IDLE.value + 1
-    uploads.take("stranger", 50_000_000)
+    number = uploads.take("stranger", 49_980_000)
+    uploads.came(number, [])  # a broken one may lie there all the same
+    uploads.take("stranger", 1)  # counts as 20 kB
+    with pytest.raises(InputError, match="no room for more files"):
+        uploads.take("stranger", 1)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from urllib.parse import urlparse
 import gradio as gr
 import httpx
 import pytest
+from gradio import routes
 from gradio.queueing import Event, EventQueue
 from starlette.requests import Request
 
@@ -151,6 +152,27 @@ def test_what_is_on_its_way_from_one_address_has_a_bound(app, monkeypatch):
     for connection in begun:
         connection.close()
     until(lambda: Visitor(app, STRANGER).steer("after") == 200)
+
+
+def test_how_far_an_upload_is_says_a_few_streams_and_its_name_is_not_kept(app, monkeypatch):
+    monkeypatch.setattr(traffic, "WATCHED", 2)
+    stranger = Visitor(app, STRANGER)
+    begun = http.client.HTTPConnection(urlparse(app.url).netloc, timeout=300)
+    begun.putrequest("POST", "/gradio_api/upload?upload_id=slow")
+    kind = "multipart/form-data; boundary=b"
+    for name, value in {"Content-Type": kind, "Content-Length": "1000", "X-Forwarded-For": STRANGER}.items():
+        begun.putheader(name, value)
+    begun.endheaders()
+    statuses = routes.file_upload_statuses
+    until(lambda: "slow" in statuses._statuses)
+    with stranger.client.stream("GET", "upload_progress", params={"upload_id": "slow"}) as first:
+        assert first.status_code == 200
+        assert stranger.client.get("upload_progress", params={"upload_id": "slow"}).status_code == 429
+    begun.close()
+    for number in range(3):
+        statuses.track(f"made up {number}")
+    traffic.forget_progress()
+    assert not statuses._signals and not statuses._statuses
 
 
 def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
