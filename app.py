@@ -237,7 +237,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     )
     page.app.state_holder = traffic.States(page)
     page._queue.pending_messages_per_session = traffic.Messages(studio.sessions)
-    traffic.take_turns(page._queue)
+    traffic.take_turns(page._queue, studio.sessions)
     return page
 
 

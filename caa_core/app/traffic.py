@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio import routes
 from gradio.queueing import Event, Queue
-from gradio.server_messages import EventMessage
+from gradio.server_messages import EstimationMessage
 from gradio.state_holder import SessionState, StateHolder
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -37,6 +37,8 @@ WATCHED = 100
 # How many of the largest bodies may wait, and be on their way, of which one address may have half; one on its way
 # counts as so many bytes at least.
 BODIES = 8
+# Who lets so many messages lie without ever having listened is told no more.
+UNTOLD = 50
 LEAST_BODY = 20_000
 # Lists and objects in a body: they take fifty times the memory of their text.
 BRACKETS = 200_000
@@ -237,11 +239,15 @@ def address_of_event(event: Event) -> str:
 
 
 def _size(event: Event) -> int:
-    length = event.request.headers.get("content-length", "")
-    return int(length) if length.isdigit() else 0
+    """Bytes of its body. Headers are looked through once."""
+    known: int | None = vars(event).get("size")
+    if known is None:
+        length = event.request.headers.get("content-length", "")
+        known = vars(event)["size"] = int(length) if length.isdigit() else 0
+    return known
 
 
-def take_turns(queue: Queue) -> None:
+def take_turns(queue: Queue, sessions: Sessions) -> None:
     """Let the address that has the fewest events in work be next, and none have more than half of the threads; and let
     nobody who leaves end it for all.
     """
@@ -262,10 +268,15 @@ def take_turns(queue: Queue) -> None:
 
     send = queue.send_message
 
-    def tell(event: Event, event_message: EventMessage) -> None:
-        # Where a page is gone for whom something waits still, the thread that hands out all events would end at it.
-        with suppress(KeyError):
-            send(event, event_message)
+    def tell(event: Event, message: Any) -> None:
+        lie = queue.pending_messages_per_session.get(event.session_hash)
+        if lie is None:
+            return  # its page is gone, and an error here would end the thread that hands out all events
+        if not sessions.is_open(event.session_hash):
+            if isinstance(message, EstimationMessage) and lie.qsize() >= UNTOLD // 5:
+                return
+            event.alive = event.alive and lie.qsize() < UNTOLD
+        send(event, message)
 
     queue.get_events = next_events  # type: ignore[method-assign]
     queue.send_message = tell  # type: ignore[method-assign]

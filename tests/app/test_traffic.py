@@ -3,6 +3,7 @@
 import http.client
 import json
 import select
+from asyncio import Queue as AsyncQueue
 from contextlib import contextmanager
 from urllib.parse import urlparse
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from gradio import routes
 from gradio.queueing import Event, EventQueue
+from gradio.server_messages import EstimationMessage, ProcessStartsMessage
 from starlette.requests import Request
 
 from app import sweep
@@ -188,7 +190,7 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
 
     for address in [STRANGER] * 9 + [SCHOOL] * 2 + [SOMEBODY]:
         asks(address)
-    traffic.take_turns(queue)
+    traffic.take_turns(queue, Sessions())
     queue.broadcast_estimations("any")  # to pages that are gone
     came = []
     while found := queue.get_events():
@@ -197,6 +199,22 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
     assert came == [STRANGER, SCHOOL, SOMEBODY, STRANGER, SCHOOL, STRANGER]
     queue.active_jobs[4] = None
     assert queue.get_events() is None and len(line.queue) == 6
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_what_nobody_has_ever_listened_to_does_not_pile_up(listens):
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: None)
+    queue, (fn,), sessions = blocks.queue()._queue, blocks.fns.values(), Sessions()
+    traffic.take_turns(queue, sessions)
+    sessions.listens("page", int(listens))
+    lie = queue.pending_messages_per_session["page"] = AsyncQueue()
+    request = Request({"type": "http", "method": "POST", "headers": [], "client": (STRANGER, 1)})
+    event = Event("page", fn, request, None)
+    for message in (EstimationMessage(queue_size=1), ProcessStartsMessage()):
+        for _ in range(200):
+            queue.send_message(event, message)
+    assert (event.alive, lie.qsize()) == ((True, 400) if listens else (False, traffic.UNTOLD))
 
 
 def test_of_too_many_pages_those_that_are_open_keep_what_they_are_told(clock, monkeypatch):
