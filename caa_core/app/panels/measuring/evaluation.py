@@ -263,7 +263,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     @guarded
     def one_by_one(self, request: gr.Request, layer: int, multiplier: float) -> Updates:
         """The items of a cell, one by one."""
-        kept = self.page.session(request).person.results.get(self.name)
+        kept = self.kept(self.page.session(request))
         by_item = ByItem.kept_in(kept["found"]) if kept else None
         figure = item_dots(by_item, layer, multiplier, kept["found"]["measure"]) if kept and by_item else None
         if not (by_item and figure):
