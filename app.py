@@ -25,9 +25,10 @@ from starlette.middleware import Middleware
 
 from caa_core.app import endpoints, files, guards, logs, traffic
 from caa_core.app.library import Library
-from caa_core.app.panels import generate, inspection, models, steer
+from caa_core.app.panels import generate, glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
+from caa_core.app.panels.layout import LAYOUT, TEXT
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
@@ -38,9 +39,8 @@ from caa_core.model.machine import trim
 
 TITLE = "CAA Studio"
 INTRO = (
-    "Make a **steering vector** from pairs of answers that differ in one behaviour, add it to a language model while "
-    "it writes, and compare. Contrastive Activation Addition, after "
-    "[Panickssery et al.](https://arxiv.org/abs/2312.06681)"
+    "Make a **steering vector** from pairs of answers, and add it while the model writes "
+    "([CAA](https://arxiv.org/abs/2312.06681))."
 )
 TABS = (
     ("Steer", "steer", steer.build),
@@ -106,12 +106,6 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
 .tab-wrapper { contain: inline-size; }
-/* Stop is red while there is something to stop. */
-button.stop:disabled {
-    --button-cancel-background-fill-hover: var(--button-secondary-background-fill);
-    --button-cancel-border-color: var(--button-secondary-border-color);
-    --button-cancel-text-color: var(--button-secondary-text-color);
-}
 /* What is shown was made with other settings than those that are chosen: it pales until they are the same again. */
 .block.made:not(:has([class^="made-"])) { display: none; }
 .block.made { font-size: var(--text-sm); }
@@ -141,7 +135,7 @@ class SystemFont(gr.themes.Font):
 
 # Of the theme's own font the bold letters are A and B alone, so that bold words would be set in two.
 FONT: list[gr.themes.Font | str] = [SystemFont("system-ui"), "sans-serif"]
-THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT)
+THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, text_size=TEXT)
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -154,15 +148,17 @@ def build(studio: Studio) -> gr.Blocks:
         not_kept = gr.Markdown(NOT_KEPT, visible=False, elem_id="not-kept", container=True)
         # What a page holds comes back with each question, from a page that another run of the app has served too.
         served_by = gr.Textbox(studio.run_id, visible=False, elem_id="served-by")
-        with gr.Row(equal_height=True):
-            with gr.Column(scale=3):
-                gr.Markdown(f"# {TITLE}\n{INTRO}")
-            with gr.Column(scale=3, min_width=340):
+        with gr.Row(elem_id="top"):
+            with gr.Column(scale=5, min_width=340):
+                gr.Markdown(f"# {TITLE}\n{INTRO}", elem_id="intro")
+            with gr.Column(scale=2, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
         key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
         page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
         page.attach(draw_tabs(page, TABS))
+        glossary.listed()
         page.tell()
+        page.watching()
         endpoints.build(studio)
         restored = page.restored()
 
@@ -186,6 +182,7 @@ def build(studio: Studio) -> gr.Blocks:
             studio.sessions.leave(request.session_hash)
 
         blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
+        blocks.load(None, js=glossary.TOOLTIPS, api_visibility="private")
         blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)
@@ -225,7 +222,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         opening.close()
     page.launch(
         theme=THEME,
-        css=CSS,
+        css=CSS + LAYOUT + glossary.LOOK,
         footer_links=["api"],
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),

@@ -45,6 +45,12 @@ class Capability:
     def answers_questions(self) -> bool:
         return self.mass >= ANSWERS and self.right >= KNOWS
 
+    @property
+    def in_short(self) -> str:
+        if self.answers_questions:
+            return "It answers A/B questions, and free text suits it too."
+        return "It guesses on A/B questions: use free text."
+
     def __str__(self) -> str:
         numbers = (
             f"answer mass {self.mass:.2f}, letter A at {0.5 + self.letter_bias:.2f}, right answer at {self.right:.2f} "

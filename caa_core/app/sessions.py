@@ -206,12 +206,14 @@ class Session:
     """One page of a person, and the jobs that run for it, by panel.
 
     `seen` is when it was last used or left, in seconds of the clock of `Sessions`. `shown` is with what each result was
-    made that the page shows, None where that is not known.
+    made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
+    name of the tab, until it has.
     """
 
     person: Person = field(default_factory=Person)
     jobs: dict[str, Running] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
+    wanted: dict[str, str] = field(default_factory=dict)
     seen: float = 0.0
     left: bool = False
     address: str = ""

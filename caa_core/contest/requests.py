@@ -42,8 +42,7 @@ SECOND_VOICES = Option(
     default=FEWEST,
     parse=none_or(FEWEST, "second voices"),
     help=f"so many of B's norm and cosine to A, to tell whether both do more than a sum: at least {FEWEST}",
-    info=f"Vectors of B's norm and cosine to A, which tell whether both do more than a sum: at least {FEWEST}, or 0. "
-    "Measured last, and only where one voice is followed.",
+    info=f"Do both do more than a sum? At least {FEWEST}, or 0.",
     metavar="N",
     off="do not ask whether both do more than a sum",
 )

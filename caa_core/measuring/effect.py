@@ -70,6 +70,12 @@ class Effect:
             return "A backwards effect."
         return SAID.get(self.grade, "Not judged.")
 
+    @property
+    def in_short(self) -> str:
+        """What came of it, and its price, in a few words."""
+        price = f"{self.repetition:.0%} of the text repeats itself, instead of {self.repetition_unsteered:.0%}"
+        return f"Tested on {self.items} new prompts. {self._said()} Price: {price}."
+
     def __str__(self) -> str:
         verb = "gain" if self.effect.value >= 0 else "lose: they change by"
         text = (

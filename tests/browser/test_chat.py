@@ -55,10 +55,12 @@ def test_a_chat_keeps_two_histories_and_can_be_retried_and_cleared(chat):
 def test_stop_ends_the_writing_and_keeps_what_was_written(chat, tiny_app):
     with tiny_app.holding(12):
         begin(chat)
+        # Stop takes the place of what cannot be pressed.
         for button in ("write", "retry"):
-            expect(chat.locator(f"#steer-{button}")).to_be_disabled()
+            expect(chat.locator(f"#steer-{button}")).to_be_hidden()
         chat.locator("#steer-stop").click()
         expect(chat.locator("#steer-status")).to_contain_text("stopped after")
+    expect(chat.locator("#steer-stop")).to_be_hidden()
     for button in ("write", "retry"):
         expect(chat.locator(f"#steer-{button}")).to_be_enabled()
     assert len(last_answer(chat, "steer-steered")) > 3
@@ -91,6 +93,18 @@ def test_a_mistake_is_said_and_the_chat_stays(chat):
     expect(toast(chat)).to_contain_text("Shorten it, or clear the chat")
     expect(chat.locator("#steer-write")).to_be_enabled()
     ask(chat, "Why?")
+
+
+def test_enter_sends_and_shift_enter_makes_a_line(chat):
+    box = chat.locator("#steer-prompt textarea")
+    fill(box, "How was")
+    box.press("End")
+    box.press("Shift+Enter")
+    chat.keyboard.type("your day?")
+    expect(box).to_have_value("How was\nyour day?")
+    box.press("Enter")
+    expect(chat.locator("#steer-steered .user.message")).to_have_text(re.compile(r"How was\s+your day\?"))
+    expect(chat.locator("#steer-status")).to_contain_text("wrote")
 
 
 def test_markup_in_a_chat_is_shown_as_it_is(chat):

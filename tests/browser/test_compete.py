@@ -38,7 +38,7 @@ def test_two_vectors_in_four_columns(page):
     tab(page, "Compete")
     table = page.locator("#compete-decomposition")
     expect(table).to_contain_text("Cosine between A and B")
-    page.locator("#compete-kind").get_by_label("Different layers").click()
+    choose(page, "compete-kind", "Different layers")
     slide(page, "compete-b-layer", 3)
     expect(table).to_contain_text("different layers")
     page.locator("#compete-equal").click()
@@ -59,7 +59,7 @@ def test_two_vectors_in_four_columns(page):
     expect(text.locator("span")).not_to_have_count(0)
     expect(page.locator("#compete-tokens-lines .js-plotly-plot")).to_contain_text("token of the answer")
     # At one layer and other multipliers, what both share is a column of its own.
-    page.locator("#compete-kind").get_by_label("Same layer").click()
+    choose(page, "compete-kind", "Same layer")
     slide(page, "compete-b-multiplier", 0.5)
     expect(page.locator("#compete-shared")).to_be_visible()
     expect(page.locator("#compete-apart")).to_be_visible()

@@ -12,6 +12,7 @@ from caa_core.vectors.formats import read_vector, write_vector
 from caa_core.vectors.vector import load_vector
 from tests.helpers.browser import (
     ask,
+    at_layer,
     bring,
     choose,
     download,
@@ -52,6 +53,16 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
         "Made pirate from 5 pairs. None were held out: that takes 16 prompts."
     )
     expect(page.locator("#generate-plot .js-plotly-plot")).to_be_visible()
+    # What one goes on with is a click away, also in a tab that was not opened before.
+    page.locator("#generate-next-measure").click()
+    expect(page.locator("#measure-vector input")).to_have_value("pirate (yours)")
+    tab(page, "Generate vectors")
+    page.locator("#generate-next-compete").click()
+    expect(page.locator("#compete-a-vector input")).to_have_value("pirate (yours)")
+    tab(page, "Generate vectors")
+    page.locator("#generate-next-steer").click()
+    expect(page.locator("#steer-vector input")).to_have_value("pirate (yours)")
+    tab(page, "Generate vectors")
     saved = download(page, "generate-download", tmp_path / "down.safetensors")
     vector = load_vector(saved)
     assert (vector.name, len(vector.layers), vector.provenance.num_pairs) == ("pirate", 4, 5)
@@ -60,7 +71,7 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     expect(page.locator("#generate-found")).to_contain_text("from: 5 pairs of pirate")
     page.locator("#generate-keep").click()
     expect(page.locator("#generate-done")).to_contain_text("Loaded pirate (2)")
-    unfold(page, "Bring a vector", "#generate-bring")
+    unfold(page, "Import a vector", "#generate-bring")
 
     tab(page, "Steer")
     choose(page, "steer-vector", "pirate (2) (yours)")
@@ -83,10 +94,10 @@ def test_columns_are_chosen_and_what_the_linter_finds_is_mended(page, tmp_path):
             choose(page, f"generate-{role}-column", column)
     expect(kind).to_contain_text("the field 'yes' is missing or empty (pair 3)")
     page.locator("#generate-make").click()
-    expect(toast(page)).to_contain_text("Choose 'drop' under Mends")
+    expect(toast(page)).to_contain_text("Choose 'drop' under Fixes")
     page.locator("#generate-mends").get_by_text("drop: the field 'yes'").click()
     expect(kind).to_contain_text("3 free-text pairs, 1 dropped")
-    fill(page.locator("#generate-layers textarea, #generate-layers input").first, 1)
+    at_layer(page, 1)
     page.locator("#generate-make").click()
     expect(page.locator("#generate-status")).to_contain_text("Made odd from 3 pairs")
     expect(page.locator("#generate-about")).to_contain_text("3 pairs of odd (1 dropped)")
@@ -169,7 +180,7 @@ def test_names_and_fields_of_strangers_are_shown_letter_by_letter(page, tmp_path
     page.locator("#generate-upload input[type=file]").set_input_files(tmp_path / "y.json")
     expect(page.locator("#generate-preview")).to_contain_text("onerror")
     fill(page.locator("#generate-name textarea, #generate-name input").first, SCRIPT)
-    fill(page.locator("#generate-layers textarea, #generate-layers input").first, 1)
+    at_layer(page, 1)
     page.locator("#generate-make").click()
     expect(page.locator("#generate-status")).to_contain_text(f"Made {SCRIPT}")
     expect(page.locator("#generate-about")).to_contain_text(SCRIPT)
@@ -217,7 +228,7 @@ def test_what_strangers_write_is_text_everywhere(page, tmp_path):
     choose(page, "compete-a-vector", f"{clean} (yours)")
     expect(page.locator("#compete-decomposition")).to_contain_text("Cosine")
     # An answer that has markup in it.
-    page.locator("#compete-kind").get_by_label("Vector against words").click()
+    choose(page, "compete-kind", "Vector against words")
     fill(page.locator("#compete-begins textarea"), f"{SCRIPT}<b>bold</b>")
     set_new_tokens(page, 8, "compete")
     ask(page, "How was your day?", "compete")

@@ -127,7 +127,7 @@ def last_answer(page: Page, column: str) -> str:
 
 
 def bring(page: Page, *files) -> None:
-    unfold(page, "Bring a vector", "#generate-bring")
+    unfold(page, "Import a vector", "#generate-bring")
     page.locator("#generate-add input[type=file]").set_input_files(list(files))
 
 
@@ -139,12 +139,20 @@ def upload(page: Page, file) -> None:
     page.locator("#generate-upload input[type=file]").set_input_files(file)
 
 
+def at_layer(page: Page, layer: int) -> None:
+    """Let a vector be made of one layer alone."""
+    box = page.locator("#generate-layers textarea, #generate-layers input").first
+    if not box.is_visible():
+        unfold(page, "More settings", "#generate-settings")
+    fill(box, layer)
+
+
 def make(page: Page, folder: Path, name: str, pairs: list[dict], layer: int = 1) -> None:
     """A vector of the person's own, at one layer."""
     (folder / f"{name}.json").write_text(json.dumps(pairs))
     upload(page, folder / f"{name}.json")
     expect(page.locator("#generate-kind")).to_contain_text(name, timeout=LONG)
-    fill(page.locator("#generate-layers textarea, #generate-layers input").first, layer)
+    at_layer(page, layer)
     page.locator("#generate-make").click()
     expect(page.locator("#generate-status")).to_contain_text(f"Made {name}", timeout=LONG)
 

@@ -189,7 +189,7 @@ def json_download(owner: Session | Person, name: str, data: Any) -> gr.DownloadB
     """Update of a button: it downloads plain data as a JSON file of that name."""
     path = owner.path(name, ".json")
     path.write_text(as_json(data, indent=1), encoding="utf-8")
-    return gr.DownloadButton(value=str(path), interactive=True)
+    return gr.DownloadButton(value=str(path), interactive=True, visible=True)
 
 
 def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
@@ -317,8 +317,9 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:
     """Norm and relative strength of one addition, in words."""
     relative = vector.relative_strength(layer, multiplier)
-    added = f"‖{multiplier:g} · v‖ is {abs(multiplier) * vector.norm(layer):.1f} at layer {layer}"
     if relative is None:
-        return f"{added}; the vector's file does not say how large the residual stream is there."
-    stream = f"{vector.residual_norms[layer]:.0f}"
-    return f"Relative strength **{relative:.2f}**: {added}, where the median norm of the residual stream is {stream}."
+        norm = abs(multiplier) * vector.norm(layer)
+        return f"‖{multiplier:g} · v‖ is {norm:.1f}; the vector's file does not say how large the residual stream is."
+    return (
+        f"Relative strength **{relative:.2f}**: the push is {relative:.0%} of the model's own signal at layer {layer}."
+    )

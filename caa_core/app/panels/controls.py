@@ -1,14 +1,17 @@
 """Controls that several tabs have."""
 
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
-from caa_core.app.panels.common import MULTIPLIERS, layer_slider, multiplier_slider, vector_picker
+from caa_core.app.panels.common import MULTIPLIERS, layer_slider, multiplier_slider, vector_picker, visible
 from caa_core.app.studio import Studio
 
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
+# Of a place for a file, in pixels: its label and one line.
+FILE_HEIGHT = 84
 PAIR_FILES = [*TABLES[:-1], ".txt", TABLES[-1]]
 
 
@@ -35,6 +38,12 @@ def voice_controls(
     )
 
 
+def chosen_voice(vector: str | None, layer: float, multiplier: float | str) -> str:
+    """What the controls of a voice hold, in one line, as HTML."""
+    times = visible(multiplier) if isinstance(multiplier, str) else f"{multiplier:g}"
+    return html.escape(f"{visible(vector or '')} · layer {layer:g} · × {times}", quote=False)
+
+
 def multiplier_at(value: float) -> gr.Slider:
     """Update of a multiplier's slider to a value, which may lie outside its range or between its steps."""
     step = 0.1 if abs(value * 10 - round(value * 10)) < 1e-9 else 0.01
@@ -58,8 +67,16 @@ def run_buttons(label: str, start_id: str, stop_id: str) -> RunButtons:
         )
 
 
+def begin_and_stop(label: str, start_id: str, stop_id: str) -> tuple[gr.Button, gr.Button]:
+    """The same at the end of a row."""
+    return tuple(  # type: ignore[return-value]  # it knows not how many
+        gr.Button(name, variant=variant, size="md", scale=0, min_width=120, elem_id=elem_id)  # type: ignore[arg-type]
+        for name, variant, elem_id in ((label, "primary", start_id), ("Stop", "stop", stop_id))
+    )
+
+
 def file_picker(
-    label: str, elem_id: str, types: list[str] = TABLES, height: int = 130, min_width: int = 160
+    label: str, elem_id: str, types: list[str] = TABLES, height: int = FILE_HEIGHT, min_width: int = 160
 ) -> gr.File:
     """A place for one file of the person's."""
     return gr.File(label=label, file_types=types, height=height, elem_id=elem_id, min_width=min_width)
@@ -67,13 +84,12 @@ def file_picker(
 
 def as_questions(elem_id: str | None = None) -> gr.Checkbox:
     """Whether a preset's texts are taken as A/B questions."""
-    info = "The same texts as options (A) and (B)."
-    return gr.Checkbox(False, label="as A/B questions", info=info, elem_id=elem_id, min_width=140)
+    return gr.Checkbox(False, label="as A/B questions", elem_id=elem_id, min_width=140)
 
 
-def at_most(what: str, value: int = 0, elem_id: str | None = None, info: str = "0: all of them") -> gr.Number:
+def at_most(what: str, value: int = 0, elem_id: str | None = None, info: str = "0: all") -> gr.Number:
     """How many of something are taken."""
-    return gr.Number(value, label=f"At most so many {what}", info=info, precision=0, elem_id=elem_id, min_width=120)
+    return gr.Number(value, label=f"Use at most ({what})", info=info, precision=0, elem_id=elem_id, min_width=120)
 
 
 def numbers_table(elem_id: str, wrap: bool = False) -> gr.Dataframe:

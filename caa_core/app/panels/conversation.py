@@ -16,6 +16,7 @@ from gradio.components import Component
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.layout import into_view
 from caa_core.app.panels.made_with import in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Running, Session
@@ -207,36 +208,32 @@ class Conversation(Experiment[ConversationRequest]):
         self.question = gr.Textbox(
             value=prompts[0],
             label="Prompt",
-            lines=2,
+            lines=1,  # of more, gradio takes Enter for a new line
             max_lines=8,
             elem_id=f"{self.name}-prompt",
-            placeholder="Say something to the model. Shift+Enter sends.",
+            placeholder="Say something to the model. Shift+Enter makes a new line.",
+            scale=1,
+            render=False,
         )
-        with gr.Row():
-            self.buttons = {
-                name: gr.Button(
-                    name,
-                    variant=variant,
-                    elem_id=f"{self.name}-{name.split()[0].lower()}",
-                    min_width=80,
-                    size="md",
-                    visible=name in (WRITE, STOP),
-                )
-                for name, variant in BUTTONS.items()
-            }
-        buttons = self.buttons
+        with gr.Row(elem_classes="ask"):
+            self.question.render()
+            self.buttons = {name: self._button(name) for name in (WRITE, STOP)}
         think = gr.Checkbox(
             False,
-            label="Think first",
-            info="Each column thinks aloud first, for as many tokens as an answer may have, and answers from there.",
+            label="Think aloud first",
+            container=False,
             visible=self.thinks,
             elem_id=f"{self.name}-think",
         )
         self.suggestions = gr.Dataset(
-            components=[self.question], samples=[[prompt] for prompt in prompts], label="Prompts to try"
+            components=[self.question],
+            samples=[[prompt] for prompt in prompts],
+            label="Examples",
+            elem_classes="suggestions",
         )
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
         status, columns = self._draw_columns()
+        buttons = self.buttons
         super().__init__(
             page,
             {"question": self.question, "exchanges": self.exchanges, "think": think, **form},
@@ -246,6 +243,9 @@ class Conversation(Experiment[ConversationRequest]):
             [self.exchanges, *columns, self.question, *(buttons[name] for name in (GO_ON, RETRY, CLEAR, BACK))],
             start=partial(gr.on, [buttons[WRITE].click, self.question.submit]),
         )
+        to_answers = into_view(f"{self.name}-columns")
+        for asked in (buttons[WRITE].click, self.question.submit, buttons[GO_ON].click, buttons[RETRY].click):
+            asked(None, js=to_answers, api_visibility="private")
         self.starts_by(buttons[RETRY].click, self.retry)
         self.starts_by(buttons[GO_ON].click, self.go_on)
         # What is being written must not come back into a cleared chat, nor what was on its way to the page.
@@ -261,9 +261,11 @@ class Conversation(Experiment[ConversationRequest]):
 
     def _draw_columns(self) -> tuple[gr.Markdown, list[Block]]:
         self.before = gr.HTML(elem_id=f"{self.name}-before", elem_classes="made")
-        with gr.Row(equal_height=True):
+        with gr.Row(equal_height=True, elem_id=f"{self.name}-columns", elem_classes="columns"):
             self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
-        status = gr.Markdown(elem_id=f"{self.name}-status")
+        with gr.Row(elem_classes="after"):
+            status = gr.Markdown(elem_id=f"{self.name}-status")
+            self.buttons |= {name: self._button(name) for name in BUTTONS if name not in self.buttons}
         with gr.Accordion("Which tokens are steered", open=False):
             label = f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token"
             self.marked = gr.HighlightedText(
@@ -275,6 +277,18 @@ class Conversation(Experiment[ConversationRequest]):
             )
         return status, [self.before, *self.chatbots, self.marked]
 
+    def _button(self, name: str) -> gr.Button:
+        begins = name in (WRITE, STOP)
+        return gr.Button(
+            name,
+            variant=BUTTONS[name],
+            elem_id=f"{self.name}-{name.split()[0].lower()}",
+            size="md" if begins else "sm",
+            min_width=110 if begins else 70,
+            scale=0,
+            visible=begins,
+        )
+
     def _chatbot(self, name: str, label: str) -> gr.Chatbot:
         # Plain text: what a model writes is shown as it is, not rendered.
         return gr.Chatbot(
@@ -282,9 +296,9 @@ class Conversation(Experiment[ConversationRequest]):
             elem_id=f"{self.name}-{name}",
             elem_classes="answers",
             height=None,
-            min_height=220,
-            max_height=480,
-            min_width=230,
+            min_height=160,
+            max_height="max(240px, calc(100vh - 400px))",  # so that what comes last is on the screen
+            min_width=200,
             render_markdown=False,
             layout="panel",
             buttons=["copy"],

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.made_from import keep_pairs
@@ -12,10 +13,11 @@ from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.made_with import MadeWith
+from caa_core.app.panels.next_steps import NextSteps
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.pairs import FIRST, Pairs
 from caa_core.app.panels.plots import figure
-from caa_core.app.panels.vectors import Combining, VectorMaking, Vectors
+from caa_core.app.panels.vectors import FIRST_FORMAT, Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
@@ -29,16 +31,14 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines_by_layer, separations_by_layer
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.formats import FORMATS
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
 from caa_core.vectors.splits import kept_apart
 
 PANEL = "generate"
 COMPARISON = "generate-compare"
-HELD_OUT = (
-    "A quarter of your own pairs, 8 prompts at least, alike in letters, copies and length: Measure offers them. Of a "
-    "preset, which has other items, all pairs are used, and so they are on the command line and by the API."
-)
+HELD_OUT = "A quarter of your own pairs, at least 8 prompts, which Measure then offers. Presets have other items."
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -46,24 +46,26 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     pairs, vectors = Pairs(page), Vectors(page)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            gr.Markdown("### 1. Contrast pairs")
             pairs.choice()
-            gr.Markdown("### 2. Settings")
-            settings = Settings(pairs)
+            name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
             with gr.Row():
                 make = gr.Button("Make the vector", variant="primary", size="md", min_width=90, elem_id="generate-make")
                 weigh = gr.Button("Compare methods", size="md", min_width=90, elem_id="generate-compare")
                 stop = gr.Button("Stop", variant="stop", size="md", min_width=60, elem_id="generate-stop")
             status = gr.Markdown(elem_id="generate-status")
+            steps = NextSteps(page)
+            with gr.Accordion("More settings", open=False, elem_id="generate-settings"):
+                settings = Settings(pairs, name)
+            pairs.sources()
         with gr.Column(scale=3, min_width=300):
             pairs.view()
     MethodComparison(page, settings, [weigh, make], stop, status)
-    gr.Markdown("### 3. Your vectors")
+    gr.Markdown("### Your vectors")
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
     named = {"name": settings.name, "method": settings.method, "hold": settings.hold, **settings.parts}
-    Making(page, vectors, named, [make, weigh], stop, status)
+    Making(page, vectors, steps, named, [make, weigh], stop, status)
     Combining(page, vectors, vectors.combined, [vectors.combine], vectors.stop, vectors.done)
     return Tab(vectors.pickers)
 
@@ -71,8 +73,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 class Settings:
     """What there is to set about a vector. `parts`: what the comparison of methods needs too, by name."""
 
-    def __init__(self, pairs: Pairs):
-        self.name = gr.Textbox(f"my {FIRST}", label="Name of the vector", max_length=120, elem_id="generate-name")
+    def __init__(self, pairs: Pairs, name: gr.Textbox):
+        self.name = name
         with gr.Row():
             layers = control(ExtractionRequest, "layers", info="all, or 10,12-15", elem_id="generate-layers")
             limit = at_most("pairs", elem_id="generate-limit")
@@ -82,14 +84,14 @@ class Settings:
                 [(METHOD_LABELS[key], key) for key in METHODS],
                 value=MEAN_DIFFERENCE,
                 label="Method",
-                info="as long as the mean difference along them",
+                info="scaled to the mean difference",
                 elem_id="generate-method",
             )
         self.hold = gr.Checkbox(True, label="Keep a part to measure on", info=HELD_OUT, elem_id="generate-hold")
         swap = control(
             ExtractionRequest,
             "letter_swap",
-            info="Multiple-choice pairs also with their options exchanged, so that the letter is not learnt.",
+            info="Also ask with A and B swapped, so the vector learns no letter.",
             elem_id="generate-swap",
         )
         self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "letter_swap": swap}
@@ -118,6 +120,24 @@ class Making(VectorMaking[MakingChoice]):
     """Makes the vector of the pairs."""
 
     name = PANEL
+
+    def __init__(
+        self,
+        page: Page,
+        vectors: Vectors,
+        steps: NextSteps,
+        form: Mapping[str, Component],
+        starters: Sequence[gr.Button],
+        stop: gr.Button,
+        status: gr.Markdown,
+    ):
+        self.next_steps = steps
+        super().__init__(page, vectors, form, starters, stop, status, steps.parts)
+
+    def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        name = kept["names"][-1]
+        path = session.path(name, FORMATS[FIRST_FORMAT])
+        return {**super().show(session, kept, form), **self.next_steps.show(name, path)}
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> MakingChoice:
         return MakingChoice.of(self.studio, form)

@@ -17,8 +17,9 @@ from caa_core.app.panels.common import (
     plain,
     recommended,
 )
-from caa_core.app.panels.controls import voice_controls
+from caa_core.app.panels.controls import chosen_voice, voice_controls
 from caa_core.app.panels.experiment import Experiment, Plain
+from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.measuring.cost import CostPanel
 from caa_core.app.panels.measuring.knowledge import KnowledgePanel
 from caa_core.app.panels.page import Page, Tab
@@ -35,18 +36,20 @@ from caa_core.reports.inspection import lens_by_layer, next_token_movers
 
 FIRST = "joy"
 CHAT, PLAIN = "A message in a chat", "Text as it is"
-ALIGNMENT = (
-    "How far the residual stream after the layer points along the vector, at each token: blue along it, orange against "
-    "it. The unsteered model reads the text, so what steering would add is not in these numbers. The first token has "
-    "no colour: its stream is many times as large as any other's. Hover over a token, or tap it, for its numbers."
+ALIGNMENT = folded(
+    "Blue: the text points along the vector; orange: against it. Hover over a token, or tap it, for its numbers.",
+    "It is the projection of the residual stream after the layer. The unsteered model reads the text, so what steering "
+    "would add is not in these numbers. The first token has no colour: its stream is far larger than others.",
 )
-LENS = (
-    "What the model would say next if it ended after a layer: the residual stream at the prompt's last token through "
-    "the final norm and the head. What is added at the steered layer is part of the steered stream from there on."
+LENS = folded(
+    "What the model would say next if it ended after a layer.",
+    "The residual stream at the prompt's last token through the final norm and the head. What is added at the steered "
+    "layer is part of the steered stream from there on.",
 )
-UNEMBEDDING = (
-    "The vector alone through the final norm and the head, past the blocks above its layer: logits less their mean "
-    "over the vocabulary. It shows words only where a vector works on the output directly; many do not."
+UNEMBEDDING = folded(
+    "The pieces of words that the vector alone speaks for and against. They are often meaningless.",
+    "The vector through the final norm and the head, past the blocks above its layer: logits less their mean over the "
+    "vocabulary. It shows words only where a vector works on the output directly; many do not.",
 )
 
 
@@ -81,16 +84,18 @@ class InspectionPanel(Experiment[InspectionChoice]):
 
     def __init__(self, page: Page):
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with choices("views") as line:
                 form = InspectionForm(page)
             with gr.Column(scale=3, min_width=300):
                 prompt = presets()[FIRST].prompts[0]
-                text = gr.Textbox(prompt, label="Text or prompt", lines=3, max_lines=12, elem_id="views-text")
+                text = gr.Textbox(prompt, label="Text or prompt", lines=2, max_lines=12, elem_id="views-text")
                 with gr.Row():
-                    look = gr.Button("Look inside", variant="primary", min_width=80, elem_id="views-look")
-                    measure = gr.Button("Measure the cost", min_width=80, elem_id="views-measure")
-                    stop = gr.Button("Stop", variant="stop", min_width=80, elem_id="views-stop")
-                    self.data = gr.DownloadButton("Data (JSON)", interactive=False, min_width=80, elem_id="views-data")
+                    look = gr.Button("Look inside", variant="primary", size="md", min_width=80, elem_id="views-look")
+                    measure = gr.Button("Measure the cost", size="md", min_width=80, elem_id="views-measure")
+                    stop = gr.Button("Stop", variant="stop", size="md", min_width=80, elem_id="views-stop")
+                    self.data = gr.DownloadButton(
+                        "Data (JSON)", visible=False, size="sm", scale=0, min_width=110, elem_id="views-data"
+                    )
                 status = gr.Markdown(elem_id="views-status")
                 cost = gr.Markdown(elem_id="views-cost")
                 with gr.Column(visible=False) as self.results:
@@ -107,14 +112,14 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 with gr.Accordion("The likeliest token after each layer", open=False, elem_id="views-layers"):
                     self.layers = gr.HTML()
         self.voice = form.voice
+        page.watch([*form.voice], line, lambda _, values: chosen_voice(*values))
         with gr.Row():
-            with gr.Column(min_width=300):
-                with gr.Column(visible=False) as self.unembedding:
-                    gr.Markdown(f"### The vector through the unembedding\n{UNEMBEDDING}")
-                    self.words = gr.HTML(elem_id="views-words")
-                KnowledgePanel(page, form.voice.vector, form.voice.layer, form.positions)
+            with gr.Column(min_width=300, visible=False) as self.unembedding:
+                gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
+                self.words = gr.HTML(elem_id="views-words")
             with gr.Column(min_width=300):
                 CostPanel(page, form.voice, [measure, look], stop, cost)
+                KnowledgePanel(page, form.voice.vector, form.voice.layer, form.positions)
         asked = {**vars(form.voice), "positions": form.positions, "how": form.how, "text": text}
         shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
         shown += [self.lens, self.layers, self.words]
@@ -170,7 +175,7 @@ def _next_token(views: Views) -> str:
         return "**No token of the prompt is steered** under these positions or at multiplier 0, so nothing changes."
     return (
         f"KL(unsteered ‖ steered) of the next token: **{found.kl:.3f} nats**; {found.steered_tokens} of the prompt's "
-        "tokens steered. Shown are the tokens that gain and lose most."
+        "tokens steered. Shown: the tokens that gain and lose most."
     )
 
 

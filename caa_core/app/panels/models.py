@@ -6,7 +6,9 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.panels.common import QUIET, bar, busy, freed, guarded, plain
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page, Tab
+from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
 from caa_core.limits import is_public, owner_key
 from caa_core.model.catalog import CATALOG, listing, room
@@ -45,8 +47,12 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     status = gr.Markdown(elem_id="model-status")
     table = gr.Markdown(_table(rows, studio), elem_id="model-list")
     gr.Markdown(
-        "<small>*Fits here* compares what the model takes while it runs with the memory that is free beside the one "
-        "loaded now. Licences are the makers' own; some models on the hub ask for consent and a login there.</small>"
+        folded(
+            "",
+            "*Fits here* compares what the model takes while it runs with the memory that is free beside the one "
+            "loaded now. Licences are the makers' own; some models on the hub ask for consent and a login there.",
+            "What the columns say",
+        )
     )
 
     @guarded
@@ -76,15 +82,15 @@ def _affected(studio: Studio) -> str:
     if is_public() and not owner_key():
         return "This app is open to strangers, so the model that it has is the one it keeps."
     here = studio.sessions.here
-    people = "nobody but you is here" if here < 2 else f"**{here} people** are here now"
-    return (
-        f"Another model replaces the one that is loaded, for everybody who uses this app; {people}. What is being "
-        "written is finished on the old one, and vectors made on the old one may not fit the new. "
-        + (
-            "Only the owner of this app may do it."
-            if is_public()
-            else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
-        )
+    people = "You are the only user now." if here < 2 else f"**{here} people** are here now."
+    may = (
+        "Only the owner of this app may do it."
+        if is_public()
+        else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
+    )
+    return folded(
+        f"Another model replaces the one that is loaded, for everybody who uses this app. {people}",
+        f"What is being written is finished on the old one, and vectors made on the old one may not fit the new. {may}",
     )
 
 
@@ -93,12 +99,14 @@ def describe(studio: Studio) -> str:
     model = studio.model
     dtype = str(model.dtype).removeprefix("torch.")
     title = CATALOG[model.name].title if model.name in CATALOG else plain(model.name)
-    facts = (
-        f"**{title}** · {model.num_layers} layers · hidden size {model.hidden_size} · {dtype} on {model.device.type}"
-    )
+    facts = f"{model.num_layers} layers · {dtype} on {model.device.type}"
     found = studio.capability
-    said = plain(str(found)) if found else "Looking whether it answers A/B questions ..."
-    return f"{facts}\n\n<small>{said}</small>"
+    said = "Looking whether it answers A/B questions ..."
+    if isinstance(found, Capability):
+        said = found.in_short
+    elif found:
+        said = "Whether it answers A/B questions could not be seen."
+    return f"**{title}** <span class='facts'>· {facts}</span><br>{said}"
 
 
 def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -127,5 +135,5 @@ def _weights(row: dict[str, Any]) -> str:
         return "on this machine"
     way = f"from {', else '.join(row['sources'])}"
     if row["download_gb"]:
-        way = f"{row['download_gb']:.1f} GB {way}"
+        way = f"{row['download_gb']:.1f} GB download {way}"
     return f"embedded ({way})" if row["embedded"] else way

@@ -17,6 +17,8 @@ from caa_core.app.studio import Studio
 
 # What to say of what is shown, by what a form holds.
 Look = Callable[[Session, Sequence[Any]], Any]
+# In place of a result: what somebody wants to go on with counts more than what they had.
+WANTED = "wanted"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,18 @@ class Page:
         """Say by `look` in a place whether what is shown is what is chosen, whenever one of the parts changes."""
         self.watches.append(Watch(parts, place, look))
 
+    def take_up(self, tab: str, fill: Callable[[Session, str], Updates], outputs: Sequence[Block]) -> None:
+        """Fill in by `fill` the vector that is wanted in the tab of this name, once the tab is there."""
+
+        @guarded
+        def taken(request: gr.Request) -> Updates:
+            session = self.session(request)
+            name = session.wanted.pop(tab, "")
+            return fill(session, name) if name in session.vectors else {outputs[0]: gr.skip()}
+
+        self.news.change(taken, None, list(outputs), **QUIET)
+        self.restores.append(Restore(taken, (), outputs, WANTED))
+
     def looks(self, look: Look) -> Callable[..., Any]:
         """The handler of an event of `look`."""
 
@@ -149,13 +163,14 @@ class Page:
         shown is said and keeps nothing else from being shown.
         """
         inputs = list(dict.fromkeys(part for one in self.restores for part in one.inputs))
-        outputs = list(dict.fromkeys(part for one in self.restores for part in one.outputs))
+        shown: list[Block] = [part for one in self.restores for part in one.outputs]
+        outputs = list(dict.fromkeys([*shown, *(watch.place for watch in self.watches)]))
 
         def restore(request: gr.Request, *values: Any) -> Updates:
             held, updates = dict(zip(inputs, values, strict=True)), Updates()
             session = self.session(request)
             # Of settings that several share, those of the last result count.
-            order = {name: number for number, name in enumerate(list(session.person.results))}
+            order = {name: number for number, name in enumerate([*session.person.results, WANTED])}
             for one in sorted(self.restores, key=lambda one: order.get(one.of, -1)):
                 try:
                     found = one.handler(request, *(held[part] for part in one.inputs))

@@ -11,6 +11,7 @@ import gradio as gr
 
 from caa_core.app.holdings import size_of
 from caa_core.app.panels.common import LATEST, QUIET, guarded, plain, say_gone
+from caa_core.app.panels.controls import PAIR_FILES, as_questions, file_picker
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
@@ -35,10 +36,6 @@ COLUMNS = {
     "negative": ("negative", "negative-column"),
     "negative_prompt": ("prompt of the negative answer", "other-column"),
 }
-FORMATS = (
-    "JSON, JSON Lines, CSV, TSV or Parquet with `prompt`, `positive`, `negative` (or columns that you choose), the CAA "
-    "paper's JSON, or Anthropic's evals."
-)
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class Draft:
     def pairs(self) -> Dataset:
         """The pairs. Raises InputError, with what to do, where there are none yet."""
         if self.dataset is None:
-            drop = " Choose 'drop' under Mends to go on without it." if self.offers else ""
+            drop = " Choose 'drop' under Fixes to go on without it." if self.offers else ""
             raise InputError(self.problem + drop)
         return self.dataset
 
@@ -176,27 +173,17 @@ class Pairs:
         self.draft = gr.State(Held(self.first))
 
     def choice(self) -> None:
-        """Draw where pairs come from."""
+        """Draw where pairs come from: a preset or a file."""
         with gr.Row():
             self.preset = gr.Dropdown(
                 list(presets()), value=FIRST, label="A preset", elem_id="generate-preset", scale=2, min_width=140
             )
-            self.questions = gr.Checkbox(
-                False,
-                label="as A/B questions",
-                info="The same texts as options (A) and (B).",
-                elem_id="generate-questions",
-                scale=2,
-                min_width=140,
-            )
-        self.upload = gr.File(
-            label="or a file of your own",
-            file_types=[".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet"],
-            elem_id="generate-upload",
-            height=120,
-        )
-        gr.Markdown(f"<small>{FORMATS}</small>")
-        with gr.Accordion("or a dataset of the hub", open=False, visible=not is_public()):
+            self.questions = as_questions("generate-questions")
+        self.upload = file_picker("or your own: prompt, positive, negative", "generate-upload", PAIR_FILES)
+
+    def sources(self) -> None:
+        """Draw what else pairs may come from."""
+        with gr.Accordion("or a Hugging Face dataset", open=False, visible=not is_public()):
             self.hub = gr.Textbox(
                 label="Dataset", placeholder="owner/name, owner/name:config@split", elem_id="generate-hub"
             )
@@ -207,7 +194,7 @@ class Pairs:
         self.kind = gr.Markdown(_kind(self.first, self.studio), elem_id="generate-kind")
         self.mends = gr.CheckboxGroup(
             self.first.offers,
-            label="Mends",
+            label="Fixes",
             info="Nothing is changed unless you choose it; what was done is kept in the vector's papers.",
             visible=bool(self.first.offers),
             elem_id="generate-mends",
@@ -223,7 +210,7 @@ class Pairs:
         self.preview = gr.Dataframe(
             _preview(self.first),
             headers=["pair", *HEADERS],
-            column_widths=["7%", "31%", "31%", "31%"],
+            column_widths=["9%", "31%", "30%", "30%"],
             datatype=["number", "str", "str", "str"],
             interactive=False,
             wrap=True,
@@ -234,10 +221,7 @@ class Pairs:
         first = str(presets()[FIRST].pairs_file)
         self.save = gr.DownloadButton("Download the pairs", first, size="sm", elem_id="generate-save")
         with gr.Accordion("Type or edit pairs", open=False, elem_id="generate-edit"):
-            gr.Markdown(
-                "A row is a pair: what is asked, an answer that shows the behaviour, and one that does not. "
-                "Click a cell to write in it."
-            )
+            gr.Markdown("A row is a pair: a prompt, an answer that shows the behaviour, and one that does not.")
             self.rows = gr.Dataframe(
                 [["", "", ""]] * 4,
                 headers=HEADERS,
@@ -252,9 +236,7 @@ class Pairs:
                 elem_id="generate-rows",
             )
             with gr.Row():
-                self.edit = gr.Button(
-                    f"Take over the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take"
-                )
+                self.edit = gr.Button(f"Edit the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take")
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
     def wire(self, name: gr.Textbox) -> None:
@@ -405,7 +387,7 @@ def _kind(draft: Draft, studio: Studio) -> str:
     lines = [f"### {plain(draft.name)}"]
     if draft.dataset:
         more = f" The first {PREVIEW} are shown." if len(draft.dataset.pairs) > PREVIEW else ""
-        lines += [f"Taken for {plain(draft.dataset.kind)}.{more}"]
+        lines += [f"Read as {plain(draft.dataset.kind)}.{more}"]
     elif draft.unreadable:
         lines += [f"**It cannot be read.** {plain(draft.problem)} Bring another file, or choose a preset."]
     else:

@@ -5,9 +5,20 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
-from caa_core.app.panels.common import LATEST, events, going, guarded, misfits, plain, recommended, strength
-from caa_core.app.panels.controls import VoiceControls, voice_controls
+from caa_core.app.panels.common import (
+    LATEST,
+    events,
+    going,
+    guarded,
+    misfits,
+    plain,
+    recommended,
+    strength,
+    visible,
+)
+from caa_core.app.panels.controls import VoiceControls, chosen_voice, voice_controls
 from caa_core.app.panels.conversation import Conversation, Voices, caption, writing_settings
+from caa_core.app.panels.layout import choices
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -20,6 +31,8 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
 FIRST = "joy"
+# Of a name above a column.
+LONGEST = 40
 
 
 def controls(studio: Studio) -> VoiceControls:
@@ -31,7 +44,7 @@ class SteerChat(Conversation):
     """Unsteered and steered answers."""
 
     name = "steer"
-    labels: ClassVar[Mapping[str, str]] = {"unsteered": "Unsteered", "steered": "Steered"}
+    labels: ClassVar[Mapping[str, str]] = {"unsteered": "Unsteered", "steered": f"Steered with {FIRST}"}
     marked_column = 1
 
     def prepare(
@@ -50,9 +63,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     studio = page.studio
     vector, layer, multiplier = page.steer.vector, page.steer.layer, page.steer.multiplier
     with gr.Row():
-        with gr.Column(scale=1, min_width=280):
+        with choices(SteerChat.name) as chosen_line:
             vector.render()
-            card = gr.Markdown(_card(FIRST))
+            card = gr.Markdown(_card(FIRST), elem_id="steer-card")
             layer.render()
             multiplier.render()
             measure_line = gr.Markdown(elem_id="steer-strength")
@@ -81,15 +94,24 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 
     chosen = [vector, layer, multiplier]
     vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **LATEST)
-    vector.change(_card, vector, card, **LATEST)
+    vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
+    page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
     gr.on([page.blocks.load, vector.change, layer.change, multiplier.change], measure, chosen, measure_line, **LATEST)
     return Tab([vector], [layer])
+
+
+def _column(name: str) -> gr.Chatbot:
+    """What is written under a vector stands in a column of its name."""
+    return gr.Chatbot(label=f"Steered with {visible(name)[:LONGEST]}")
 
 
 def _card(name: str) -> str:
     preset = presets().get(name)
     if not preset:
         return "A vector of yours."
-    title = plain(CATALOG[preset.model].title)
-    measured = f"\n\n<small>Measured on {title}. {Effect.of(preset.measured)}</small>" if preset.measured else ""
-    return f"{preset.description} Opposite: *{preset.opposes}*.{measured}"
+    said = f"{preset.description} Opposite: *{preset.opposes}*."
+    if not preset.measured:
+        return said
+    effect, title = Effect.of(preset.measured), plain(CATALOG[preset.model].title)
+    details = f"<details><summary>Details</summary>Measured on {title}. {effect}</details>"
+    return f"{said}\n\n{effect.in_short}\n\n{details}"

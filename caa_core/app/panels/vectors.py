@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from caa_core.app.panels.common import (
@@ -72,11 +73,11 @@ class Vectors:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.before = gr.HTML(elem_id="generate-before", elem_classes="made")
-                self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True)
+                self.shown = gr.Dropdown([], label="Vector", elem_id="generate-shown", interactive=True, visible=False)
                 self.about = gr.Markdown(
-                    "None yet. Make one above, or bring one.", elem_id="generate-about", elem_classes="papers"
+                    "None yet. Make one above, or import one.", elem_id="generate-about", elem_classes="papers"
                 )
-                with gr.Row():
+                with gr.Row(visible=False) as self.saving:
                     self.format = gr.Dropdown(
                         list(FORMATS),
                         value=FIRST_FORMAT,
@@ -84,9 +85,11 @@ class Vectors:
                         elem_id="generate-format",
                         min_width=160,
                     )
-                    self.download = gr.DownloadButton("Download", interactive=False, elem_id="generate-download")
+                    self.download = gr.DownloadButton(
+                        "Download", interactive=False, size="md", elem_id="generate-download"
+                    )
                 self.note = gr.Markdown(elem_id="generate-note")
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, visible=False) as self.drawing:
                 self.plot = figure("Strength by layer", "generate-plot")
         with gr.Row():
             with gr.Column(min_width=300):
@@ -96,10 +99,10 @@ class Vectors:
         self.pickers = [self.a, self.b]
         self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
         self.parts = [self.before, self.shown, self.about, self.plot, self.format, self.download, self.note]
-        self.parts += [self.delete, self.undo]
+        self.parts += [self.delete, self.undo, self.saving, self.drawing]
 
     def _draw_files(self) -> None:
-        with gr.Accordion("Bring a vector", open=False, elem_id="generate-bring"):
+        with gr.Accordion("Import a vector", open=False, elem_id="generate-bring"):
             self.add = gr.File(
                 label="A vector's file or files",
                 file_types=[".safetensors", ".gguf", ".zip", ".pt"],
@@ -131,7 +134,7 @@ class Vectors:
                 self.b = gr.Dropdown(choices, value="gloom", label="B", elem_id="combine-b", min_width=120)
                 self.number = gr.Number(2, label="Number", visible=False, elem_id="combine-number", min_width=80)
             with gr.Row():
-                self.combine = gr.Button("Make it", size="sm", elem_id="combine-make")
+                self.combine = gr.Button("Combine", size="sm", elem_id="combine-make")
                 self.stop = gr.Button("Stop", size="sm", variant="stop", min_width=60, elem_id="combine-stop")
         with gr.Accordion("Rename or delete", open=False, elem_id="generate-rename"):
             self.title = gr.Textbox(label="New name", max_length=120, elem_id="generate-title")
@@ -143,15 +146,19 @@ class Vectors:
         """Updates that show one of the session's vectors, and offer it in a format."""
         if name not in session.vectors:
             empty = gr.DownloadButton(value=None, interactive=False)
-            gone: dict = {self.about: "None left. Make one above, or bring one.", self.plot: None, self.note: ""}
+            gone: dict = {self.about: "None left. Make one above, or import one.", self.plot: None, self.note: ""}
             gone |= {self.delete: gr.Button("Delete"), self.undo: gr.update(visible=False), self.before: ""}
-            return {self.shown: gr.Dropdown(list(session.vectors), value=None), self.download: empty, **gone}
+            gone |= {part: gr.update(visible=False) for part in (self.saving, self.drawing)}
+            there = gr.Dropdown(list(session.vectors), value=None, visible=bool(session.vectors))
+            return {self.shown: there, self.download: empty, **gone}
         vector = session.vectors[name]
         path = session.path(name, FORMATS[format])
         notes = write_vector(vector, path)
         return {
             self.before: "",
-            self.shown: gr.Dropdown(list(session.vectors), value=name),
+            self.shown: gr.Dropdown(list(session.vectors), value=name, visible=True),
+            self.saving: gr.Row(visible=True),
+            self.drawing: gr.Column(visible=True),
             self.about: about(vector, misfits(self.studio.model, vector)),
             self.plot: norms_by_layer(vector),
             self.format: format,
@@ -164,7 +171,8 @@ class Vectors:
 
     def show_ready(self, vector: SteeringVector, said: str) -> Updates:
         """Updates that show a vector that is nobody's, and what is said of it."""
-        return {self.before: said, self.about: about(vector, []), self.plot: norms_by_layer(vector)}
+        drawn = {self.drawing: gr.Column(visible=True), self.plot: norms_by_layer(vector)}
+        return {self.before: said, self.about: about(vector, []), **drawn}
 
     def wire(self) -> None:
         """Let it work."""
@@ -297,10 +305,12 @@ class VectorMaking(Experiment[Asked]):
         starters: Sequence[gr.Button],
         stop: gr.Button,
         status: gr.Markdown,
+        more: Sequence[Block] = (),
     ):
+        """more: what else `show` writes to."""
         self.vectors = vectors
         form = {**form, "count": page.vectors}
-        super().__init__(page, form, starters, stop, status, [*vectors.parts, page.vectors])
+        super().__init__(page, form, starters, stop, status, [*vectors.parts, page.vectors, *more])
 
     def keep(self, run: Run[Asked], found: Plain) -> Plain:
         return {**found, "names": [run.session.keep(vector) for vector in found["vectors"]]}

@@ -27,8 +27,7 @@ KINDS = {
 }
 NO_SUM = {
     TOLD: "A vector against a prompt is no sum: what comes of both has to be tried.",
-    BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added where the answer's words "
-    "are read, and to all that follows.",
+    BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added from those words on.",
 }
 
 

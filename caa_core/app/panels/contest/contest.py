@@ -14,8 +14,9 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
-from caa_core.app.panels.controls import file_picker, words_table
+from caa_core.app.panels.controls import begin_and_stop, file_picker, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -32,10 +33,10 @@ from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, report_of, ta
 PANEL = "compete-verdict"
 # What was measured before is shared by the sections.
 CACHE = Cache("compete-known", KEPT)
-ABOUT = (
-    "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together? "
+ABOUT = folded(
+    "Answers of A and of B to the same prompts: how much likelier do the voices make each, alone and together?",
     "There is a contest where each voice alone moves them its own way, further than vectors at random and from "
-    "shuffled labels do; then it is asked which is followed, and last whether both do more than a sum."
+    "shuffled labels do; then it is asked which is followed, and last whether both do more than a sum.",
 )
 MEANING = (
     "m = log p(answer of A) − log p(answer of B), in nats a token (0.1: each token about 10 % likelier); Δ is how a "
@@ -66,7 +67,7 @@ class ContestPanel(OfVoices[ContestChoice]):
         """asking: the system prompt and the steered positions."""
         self.voices = voices
         gr.Markdown(f"### Which voice does the model follow?\n{ABOUT}")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ask"):
             choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
             self.answers = gr.Dropdown(
                 choices, value=FIRST[0], label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
@@ -74,9 +75,7 @@ class ContestPanel(OfVoices[ContestChoice]):
             file = file_picker("or yours: prompt, a, b", f"{PANEL}-file", min_width=200)
             look = {"minimum": 0, "maximum": 2 * FEWEST, "step": FEWEST, "elem_id": f"{PANEL}-second-voices"}
             second_voices = control(ContestRequest, "second_voices", min_width=160, **look)
-            with gr.Column(min_width=120):
-                start = gr.Button("Measure", variant="primary", elem_id=f"{PANEL}-measure", size="md")
-                stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+            start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop")
         status = gr.Markdown(elem_id=f"{PANEL}-status")
         shown = self._draw_result()
         self.measured_on = {"contest": self.answers, "file": file, **asking}
@@ -149,7 +148,8 @@ def _words(found: Contest, data: str) -> str:
     # Kept verdicts had a colon between the two.
     head, *numbers = re.split(r"(?:: |(?<=\.) )(?=D = |Δ of )", found.verdict, maxsplit=1)
     rests = f"{found.items} items of {data}, {found.prompts} prompts. A single answer may well go another way."
-    return "\n\n".join([f"#### {plain(head)}", *map(plain, numbers), plain(rests), f"<small>{MEANING}</small>"])
+    more = "\n\n".join([*map(plain, numbers), MEANING])
+    return folded(f"#### {plain(head)}\n\n{plain(rests)}", more, "In numbers, and what they mean")
 
 
 def _numbers(found: Contest) -> str:

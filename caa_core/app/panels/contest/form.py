@@ -1,5 +1,6 @@
 """The controls of the two voices in the Compete tab, and in numbers what their sum is before anything runs."""
 
+import html
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,17 @@ from caa_core.app.panels.common import (
     events,
     going,
     guarded,
+    markdown_table,
     plain,
     recommended,
+    vector_choices,
+    visible,
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, voice_controls
 from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
+from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -33,10 +38,9 @@ from caa_core.errors import InputError
 from caa_core.metrics.grid import whole
 
 FIRST = ("joy", "gloom")
-SHARING = (
-    "Even opposite behaviours share much where both were made against the same plain answers: what sets both apart "
-    "from these. "
-)
+SHARING = "Opposites share much where both were made against the same plain answers. "
+# Of a name above a column.
+LONGEST = 30
 # B begins so many layers above A where they are to speak at different ones.
 APART = 6
 
@@ -63,13 +67,13 @@ class VoicesForm:
     def __init__(self, page: Page, panel: str):
         """panel: whose settings of writing are drawn below the voices."""
         self.page, self.studio, self.voicing = page, page.studio, Voicing(page.studio)
-        self.kind = gr.Radio(list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind")
-        with gr.Row():
-            with gr.Column(scale=3, min_width=300):
-                self._draw_voices()
-                self.settings = writing_settings(panel)
-            with gr.Column(scale=2, min_width=300):
-                self.table = gr.Markdown(elem_id="compete-decomposition", container=True)
+        with choices(panel) as line:
+            self._draw_voices()
+            self.kind = gr.Dropdown(
+                list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind"
+            )
+            self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
+            self.settings = writing_settings(panel)
         self.parts: dict[str, Component] = {
             "vector_a": self.a.vector,
             "layer_a": self.a.layer,
@@ -82,12 +86,12 @@ class VoicesForm:
             "begins": self.begins,
             "apart": self.apart,
         }
+        page.watch([*self.parts.values()], line, lambda _, values: _in_one_line(self._chosen(values)))
 
     def _draw_voices(self) -> None:
         # Both begin at one layer, where the decomposition has something to say, and weak enough for their sum.
         layer, _ = recommended(self.studio, FIRST[0])
-        with gr.Row():
-            self.a, self.b = (_controls(self.studio, *voice, layer) for voice in zip("AB", FIRST, strict=True))
+        self.a, self.b = (_controls(self.studio, *voice, layer) for voice in zip("AB", FIRST, strict=True))
         opposite = presets()[FIRST[1]]
         self.told = gr.Textbox(
             opposite.told, label="What the model is told (voice B)", lines=2, visible=False, elem_id="compete-told"
@@ -96,19 +100,20 @@ class VoicesForm:
             opposite.begins, label="How the answer begins (voice B)", lines=2, visible=False, elem_id="compete-begins"
         )
         self.apart = gr.Checkbox(False, label="Without what both share", visible=False, elem_id="compete-apart")
-        self.equal = gr.Button("Give B the relative strength of A", size="sm", elem_id="compete-equal")
+        self.equal = gr.Button("Make B as strong as A", size="sm", elem_id="compete-equal")
 
-    def wire(self, tab: gr.Tab, contest: gr.Dropdown, shared: gr.Chatbot) -> None:
-        """Let the parts follow each other. contest: whose answers are measured, which follow voice A. shared: the
-        column of what both share.
+    def wire(self, tab: gr.Tab, contest: gr.Dropdown, columns: Sequence[gr.Chatbot]) -> None:
+        """Let the parts follow each other. contest: whose answers are measured, which follow voice A. columns: of
+        nobody, A, B, both, and what both share.
         """
-        self.shared, self.contest = shared, contest
+        self.columns, self.shared, self.contest = columns, columns[-1], contest
         parts = list(self.parts.values())
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
-        gr.on(changes, self.explain, parts, [self.table, self.apart, shared], **LATEST)
+        gr.on(changes, self.explain, parts, [self.table, self.apart, *columns[1:]], **LATEST)
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
         swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
         self.kind.change(self.swap, [self.kind, self.a.layer, self.b.layer], swapped, **LATEST)
+        self.page.take_up("compete", self._wanted, [self.a.vector, self.a.layer])
         brought = [self.a.layer, self.b.vector, self.b.layer, self.told, self.begins, contest]
         self.a.vector.input(self.follow_a, [self.a.vector, self.b.layer, self.kind], brought, **LATEST)
         self.b.vector.input(self.follow_b, self.b.vector, [self.told, self.begins], **QUIET)
@@ -120,6 +125,7 @@ class VoicesForm:
         job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
         offered: dict[Block, Any] = {
             self.apart: gr.Checkbox(visible=chosen.may_part),
+            **{column: gr.Chatbot(label=said) for column, said in zip(self.columns[1:], _names(chosen), strict=False)},
             self.shared: gr.Chatbot(visible=False),
         }
         try:
@@ -181,7 +187,7 @@ class VoicesForm:
         """Updates that show what belongs to a contest of that kind, and hide the rest."""
         vectors = kind in (SAME, DIFFERENT)
         return {
-            self.kind: gr.Radio(info=KINDS.get(kind, "")),
+            self.kind: gr.Dropdown(info=KINDS.get(kind, "")),
             self.b.layer: gr.Slider(visible=kind == DIFFERENT),
             self.b.multiplier: gr.Slider(visible=vectors),
             self.equal: gr.Button(visible=vectors),
@@ -189,15 +195,34 @@ class VoicesForm:
             self.begins: gr.Textbox(visible=kind == BEGUN),
         }
 
+    def _wanted(self, session: Session, name: str) -> Updates:
+        """A vector of one's own speaks as A."""
+        layer, _ = recommended(self.studio, name, session)
+        return {self.a.vector: gr.Dropdown(vector_choices(session), value=name), self.a.layer: layer}
+
     def _chosen(self, values: Sequence[Any]) -> Chosen:
         return Chosen.of(dict(zip(self.parts, values, strict=True)))
 
 
+def _names(chosen: Chosen) -> tuple[str, str, str]:
+    """What the columns of A, of B and of both are called."""
+    words = {TOLD: "the prompt", BEGUN: "the words"}
+    a, b = (visible(name or "")[:LONGEST] for name in (chosen.vector_a, words.get(chosen.kind, chosen.vector_b)))
+    return f"A: {a}", f"B: {b}", f"Both: {a} + {b}"
+
+
+def _in_one_line(chosen: Chosen) -> str:
+    """What is chosen, as HTML."""
+    a, b, _ = _names(chosen)
+    strength = f" × {chosen.multiplier_b:g}" if chosen.kind in (SAME, DIFFERENT) else ""
+    said = f"{a} × {chosen.multiplier_a:g} · {b}{strength} · layer {chosen.layer_a:g}"
+    return html.escape(said, quote=False)
+
+
 def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:
-    with gr.Column(min_width=220):
-        controls = voice_controls(studio, f"Voice {letter}", f"compete-{letter.lower()}", first, (layer, 1.0))
-        controls.layer.visible = letter == "A"  # at the same layer there is one
-        return controls
+    controls = voice_controls(studio, f"Voice {letter}", f"compete-{letter.lower()}", first, (layer, 1.0))
+    controls.layer.visible = letter == "A"  # at the same layer there is one
+    return controls
 
 
 def _layer_of_b(studio: Studio, kind: str, at_a: float, at_b: float) -> int:
@@ -210,36 +235,28 @@ def _layer_of_b(studio: Studio, kind: str, at_a: float, at_b: float) -> int:
 
 
 def _table(a: Voice, b: Voice) -> str:
-    """The decomposition in numbers, and what they say."""
+    """What the two come to, and the decomposition in numbers, folded."""
     parts: Decomposition = decompose(a, b)
     rows = [
         ("norm of what is added", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
         ("relative strength", *(_number(voice.relative_strength) for voice in (a, b))),
     ]
-    lines = [
-        f"**{parts.verdict}**",
-        "",
-        f"| | A: {plain(a.name)} | B: {plain(b.name)} |",
-        "|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-    ]
+    lines = [markdown_table(["", f"A: {plain(a.name)}", f"B: {plain(b.name)}"], rows), ""]
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > AGREES else ''}")
     if parts.remains is not None and parts.norm_a and parts.norm_b:
-        together = f"Together: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added."
+        lines.append(f"\nTogether: norm {parts.sum_norm:.1f}, **{parts.remains:.0%}** of both strengths added.")
         if a.steer.multiplier != b.steer.multiplier:  # else all of it is S, whatever the two are
-            together += (
-                f" The sum is (a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: "
+            lines.append(
+                f"\nThe sum is (a + b)·S + (a − b)·O, with S what A and B share and O where they oppose: "
                 f"{parts.shared:.0%} and {parts.opposed:.0%} of the squared norms."
             )
-        lines.append(together)
-    return "\n".join(lines)
+    return folded(f"**{parts.verdict}**", "\n".join(lines), "In numbers")
 
 
 def _table_beside_words(a: Voice, said: str) -> str:
     norm, strength = abs(a.steer.multiplier) * a.steer.vector.norm().item(), _number(a.relative_strength)
-    heads = f"| | A: {plain(a.name)} |\n|---|---|"
-    return f"**{said}**\n\n{heads}\n| norm of what is added | {norm:.1f} |\n| relative strength | {strength} |"
+    rows = [("norm of what is added", f"{norm:.1f}"), ("relative strength", strength)]
+    return folded(f"**{said}**", markdown_table(["", f"A: {plain(a.name)}"], rows), "In numbers")
 
 
 def _number(value: float | None) -> str:

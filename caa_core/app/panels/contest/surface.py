@@ -17,8 +17,9 @@ from caa_core.app.panels.common import (
 from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
-from caa_core.app.panels.controls import multiplier_at
+from caa_core.app.panels.controls import begin_and_stop, multiplier_at
 from caa_core.app.panels.experiment import Plain
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
 from caa_core.app.sessions import Session
@@ -34,9 +35,9 @@ from caa_core.reports.surface import DOMINANCE, INTERACTION, layer_map, report_o
 PANEL = "compete-surface"
 STRENGTHS, LAYERS = "Multipliers", "Layers"
 MAPS = {"Dominance D": DOMINANCE, "Interaction I": INTERACTION}
-ABOUT = (
-    "How far the answers lean towards A (blue) or B (orange) at every two multipliers, with the line on which the "
-    "voices balance; or at every two layers. Click a cell to steer with it. It takes the answers chosen above."
+ABOUT = folded(
+    "How far the answers lean towards A (blue) or B (orange) at every two multipliers, or at every two layers.",
+    "A line shows where the voices balance. Click a cell to steer with it. It takes the answers chosen above.",
 )
 # So many layers are tried of each voice, spread over the model.
 TRIED = 5
@@ -64,11 +65,9 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
         self.voices = voices
         with gr.Accordion("Surface: when do the voices balance?", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="ask"):
                 over, axes = _axes(page.studio.model.num_layers)
-                with gr.Column(min_width=120):
-                    start = gr.Button("Draw", variant="primary", elem_id=f"{PANEL}-draw", size="md")
-                    stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+                start, stop = begin_and_stop("Draw", f"{PANEL}-draw", f"{PANEL}-stop")
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             with gr.Column(visible=False) as self.results:
                 self.said = gr.Markdown(elem_id=f"{PANEL}-said")

@@ -19,11 +19,6 @@ from caa_core.data.presets import presets
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
-ABOUT = (
-    "Two voices speak to the model at once. Choose them and **write** to see one answer under each and under both; "
-    "then **measure** over many prompts which voice it follows, and **think** to see whether reasoning changes that."
-)
-
 
 class ContestChat(OfVoices[ConversationRequest], Conversation):
     """Answers under neither voice, under either and under both, and under what both share."""
@@ -31,9 +26,9 @@ class ContestChat(OfVoices[ConversationRequest], Conversation):
     name = "compete"
     labels: ClassVar[Mapping[str, str]] = {
         "unsteered": "Unsteered",
-        "a": "A alone",
-        "b": "B alone",
-        "both": "A and B together",
+        "a": f"A: {FIRST[0]}",
+        "b": f"B: {FIRST[1]}",
+        "both": f"Both: {FIRST[0]} + {FIRST[1]}",
         "shared": "Only what both share",
     }
     marked_column = 3
@@ -51,9 +46,10 @@ class ContestChat(OfVoices[ConversationRequest], Conversation):
 
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
-    gr.Markdown(ABOUT)
-    form = VoicesForm(page, ContestChat.name)
-    conversation = ContestChat(page, form)
+    with gr.Row():
+        form = VoicesForm(page, ContestChat.name)
+        with gr.Column(scale=3):
+            conversation = ContestChat(page, form)
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
     TokenByToken(page, form, conversation)
@@ -62,5 +58,5 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     SurfacePanel(page, form, contest)
     WrittenPanel(page, form, asking)
     ThinkingPanel(page, form, contest)
-    form.wire(tab, contest.answers, shared)
+    form.wire(tab, contest.answers, conversation.chatbots)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])

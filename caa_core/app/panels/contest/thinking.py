@@ -13,8 +13,9 @@ from caa_core.app.panels.common import Updates, download_buttons, plain, report_
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
-from caa_core.app.panels.controls import words_table
+from caa_core.app.panels.controls import begin_and_stop, words_table
 from caa_core.app.panels.experiment import Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -34,14 +35,17 @@ from caa_core.reports.thinking import (
 )
 
 PANEL = "compete-reasoning"
-ABOUT = (
-    "The model thinks before it answers, under either voice, both and none. Eight arms then tell apart whether the "
-    "words it wrote, the way they are read, or the steered answer decides. It takes the answers chosen above."
+ABOUT = folded(
+    "The model thinks before it answers, under either voice, both and none.",
+    "Eight arms then tell apart whether the words it wrote, the way they are read, or the steered answer decides. It "
+    "takes the answers chosen above.",
 )
-MEANING = (
+MEANING = folded(
+    "",
     "D is 1 where both voices together do what A alone does, −1 what B alone does. What is said of an arm is corrected "
     "for there being so many (Holm); voices are judged by intervals over prompts alone, without controls. Disagree: "
-    "the unsteered model, reading the thought, answers with the other voice."
+    "the unsteered model, reading the thought, answers with the other voice.",
+    "What the numbers mean",
 )
 
 
@@ -64,11 +68,9 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
         self.voices = voices
         with gr.Accordion("Can it reason its way to one voice?", open=False, elem_id=PANEL):
             gr.Markdown(ABOUT)
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="ask"):
                 budget = _budget()
-                with gr.Column(min_width=120):
-                    start = gr.Button("Think", variant="primary", elem_id=f"{PANEL}-think", size="md")
-                    stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+                start, stop = begin_and_stop("Think", f"{PANEL}-think", f"{PANEL}-stop")
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             shown = self._draw_result()
         form = {**budget, **contest.measured_on, **voices.parts}
@@ -81,7 +83,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
             with gr.Column(visible=False) as self.figure_box:
                 self.figure = figure("Dominance in each arm", f"{PANEL}-figure")
             self.table = words_table(f"{PANEL}-table", list(ARMS), ["20%", "14%", "14%", "25%", "9%", "9%", "9%"])
-            gr.Markdown(f"<small>{MEANING}</small>")
+            gr.Markdown(MEANING)
             with gr.Accordion("Thoughts", open=False, elem_id=f"{PANEL}-read"):
                 self.prompt = gr.Dropdown([], label="Prompt", elem_id=f"{PANEL}-prompt")
                 self.thoughts = gr.HTML(elem_id=f"{PANEL}-texts")

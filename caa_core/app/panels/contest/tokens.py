@@ -11,6 +11,7 @@ from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.conversation import Conversation, Exchange, turns
 from caa_core.app.panels.experiment import Plain
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
@@ -23,9 +24,9 @@ from caa_core.reports import markup
 from caa_core.reports.tokens import voices_by_token
 
 PANEL = "compete-tokens"
-ABOUT = (
-    "The answer under both, read by the **unsteered** model: how far each token points along A's vector and along B's, "
-    "less what the unsteered answer does on the average. Blue: A is ahead; orange: B is. Hover over a token, or tap it."
+ABOUT = folded(
+    "The answer under both, as the unsteered model reads it. Blue: A is ahead; orange: B is. Hover or tap for numbers.",
+    "How far each token points along A's vector and along B's, less what the unsteered answer does on the average.",
 )
 NOTHING = "Write something first; the answer under both is read here as soon as it is there."
 

@@ -14,8 +14,9 @@ from caa_core.app.made_from import held_out_of
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
-from caa_core.app.panels.controls import at_most, file_picker, words_table
+from caa_core.app.panels.controls import at_most, begin_and_stop, file_picker, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person, Session
@@ -35,9 +36,9 @@ from caa_core.reports.written import READINGS, SHARES, reading_cells, report_of,
 
 PANEL = "compete-written"
 FORMATS = {".json": "Report (JSON)", ".csv": "Answers (CSV)", ".html": "Report (HTML)"}
-ABOUT = (
-    "Answers to open questions, written unsteered, under A, under B and under both. The **unsteered** model reads each "
-    "and its residual stream is compared with the two vectors, on a scale that held-out answers set."
+ABOUT = folded(
+    "Answers to open questions, written unsteered, under A, under B and under both, and read by the unsteered model.",
+    "Its residual stream at each answer is compared with the two vectors, on a scale that held-out answers set.",
 )
 MEANING = (
     "Reading A: 1 is typical of A's held-out answers, −1 of plain ones; B likewise. Lean: 1 is typical of A's answers, "
@@ -70,19 +71,17 @@ class WrittenPanel(OfVoices[WrittenChoice]):
         """asking: the system prompt and the steered positions."""
         self.voices = voices
         gr.Markdown(f"### Which voice do written answers follow?\n{ABOUT}")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ask"):
             preset = gr.Dropdown(
                 [(f"{name} and {preset.opposes}", name) for name, preset in presets().items()],
                 value=FIRST[0],
-                label="Open questions of",
+                label="Questions about",
                 elem_id=f"{PANEL}-preset",
                 min_width=180,
             )
             look = {"minimum": 1, "maximum": MOST_SAMPLES, "step": 1, "elem_id": f"{PANEL}-samples", "min_width": 160}
             samples = control(WrittenRequest, "samples", **look)
-            with gr.Column(min_width=120):
-                start = gr.Button("Write and read", variant="primary", elem_id=f"{PANEL}-write", size="md")
-                stop = gr.Button("Stop", variant="stop", elem_id=f"{PANEL}-stop", size="md")
+            start, stop = begin_and_stop("Write and read", f"{PANEL}-write", f"{PANEL}-stop")
         more = _more_settings()
         status = gr.Markdown(elem_id=f"{PANEL}-status")
         shown = self._draw_result()
@@ -176,8 +175,7 @@ def _more_settings() -> dict[str, Component]:
             temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1)
             seed = control(WrittenRequest, "seed")
         gr.Markdown(
-            "<small>Held-out answers are contrast pairs (prompt, positive, negative) that a vector was not made "
-            "from. Presets bring their own.</small>"
+            "<small>Held-out answers are contrast pairs that a vector was not made from; presets have them.</small>"
         )
     return {**files, "limit": limit, "max_new_tokens": tokens, "temperature": temperature, "seed": seed}
 
@@ -228,4 +226,5 @@ def _in_order(right: dict[str, float]) -> list[float]:
 
 def _numbers(found: WrittenResult) -> str:
     count = f"{found.questions} questions, {found.samples} answers each, with 95 % intervals."
-    return f"{markdown_table(SHARES, share_rows(found))}\n\n<small>{count} {MEANING}</small>"
+    told = folded(f"<small>{count}</small>", MEANING, "What the numbers mean")
+    return f"{markdown_table(SHARES, share_rows(found))}\n\n{told}"

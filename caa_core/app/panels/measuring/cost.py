@@ -30,8 +30,8 @@ class CostPanel(Experiment[tuple[str, int]]):
 
     def __init__(self, page: Page, voice: VoiceControls, starters: list[gr.Button], stop: gr.Button, said: gr.Markdown):
         """starters: the button that measures, and another one that waits meanwhile."""
-        gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
         with gr.Column(visible=False) as self.results:
+            gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
             self.figure = figure("Cost by multiplier", "views-costs")
             self.data = gr.DownloadButton("Cost (JSON)", size="sm", elem_id="views-costs-data")
         form = {"vector": voice.vector, "layer": voice.layer}

@@ -1,5 +1,6 @@
 """Measure: what a vector does to test items at every layer and multiplier, beside controls, and what it costs."""
 
+import html
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from caa_core.app.panels.common import (
     misfits,
     plain,
     report_downloads,
+    vector_choices,
     vector_picker,
+    visible,
 )
 from caa_core.app.panels.controls import (
     PAIR_FILES,
@@ -31,6 +34,7 @@ from caa_core.app.panels.controls import (
     words_table,
 )
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.layout import choices, folded, to_tab
 from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
 from caa_core.app.panels.measuring.paper_figures import PaperFigures
 from caa_core.app.panels.page import Page, Tab
@@ -81,22 +85,19 @@ VERDICTS = (
     "An effect on this model",
     "No effect on this model",
 )
-ABOUT = (
-    "What does a vector do to items that it was not made from? Every cell of the map is a layer and a multiplier. "
-    "It is judged where the other half of the items chose, beside vectors that should do nothing and choose as it does."
+ABOUT = folded(
+    "Does a vector work on items that it was not made from? Each layer and multiplier becomes a cell of a map.",
+    "It is judged where the other half of the items chose, beside controls that choose as it does.",
 )
-MAPS_INFO = (
-    "Effect: change against the unsteered model, over both letter orders where items have letters; pale where its "
-    "interval holds 0. As asked: in the order given, letter and all. Cost: how far the distribution moves. Wrong way: "
-    "the share of prompts pushed against the multiplier's sign. All maps of one measure have one scale. Click a cell "
-    "to steer with it."
+MAPS_INFO = "Click a cell to steer with it. Pale: its interval holds 0."
+MAPS_MORE = folded(
+    "",
+    "*Effect*: change against the unsteered model, over both letter orders where items have letters. *As asked*: in "
+    "the order given, letter and all. *Cost*: how far the distribution moves. *Wrong way*: the share of prompts "
+    "pushed against the multiplier's sign. All maps of one measure have one scale.",
+    "What the maps show",
 )
 ITEM_WIDTHS: list[str | int] = [60, "30%", "20%", "20%", 90, 90, 80, 100]
-TO_STEER = """() => {
-  const tabs = [...document.querySelectorAll('[data-tab-id="steer"]')];
-  (tabs.find((tab) => tab.offsetParent && getComputedStyle(tab).visibility !== 'hidden') || tabs[0])?.click();
-  window.scrollTo({ top: 0 });
-}"""
 
 
 class EvaluationForm:
@@ -107,18 +108,21 @@ class EvaluationForm:
         self.vector = vector_picker("Steering vector", FIRST, "measure-vector")
         with gr.Row():
             self.preset = gr.Dropdown(
-                [*presets(), OWN], value=FIRST, label="Held-out items of", elem_id="measure-preset", min_width=140
+                [*presets(), OWN], value=FIRST, label="Test on", elem_id="measure-preset", min_width=140
             )
             self.questions = as_questions("measure-questions")
-        self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
         kind.render()
         with gr.Row():
             self.layers = control(
                 EvaluationRequest, "layers", value=EVERY_THIRD, elem_id="measure-layers", min_width=140
             )
             self.multipliers = control(EvaluationRequest, "multipliers", elem_id="measure-multipliers", min_width=140)
-        self.controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
+
+    def draw_more(self) -> None:
+        """Draw what is set less often."""
+        self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
         with gr.Accordion("More settings", open=False, elem_id="measure-settings"):
+            self.controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
             self.limit = at_most("items")
             self.counts = control(EvaluationRequest, "counts")
             self.paper_counting = control(EvaluationRequest, "paper_counting")
@@ -150,9 +154,11 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             with gr.Column(scale=2, min_width=300):
                 about = _kind(find_test_pairs(FIRST), page.studio)
                 kind = gr.Markdown(about, elem_id="measure-kind", render=False)
-                form = EvaluationForm(kind)
+                with choices("measure") as line:
+                    form = EvaluationForm(kind)
                 buttons = run_buttons("Measure", "measure-run", "measure-stop")
                 status = gr.Markdown(elem_id="measure-status")
+                form.draw_more()
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -160,6 +166,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                     self.map_of = gr.Radio(
                         list(MAPS), value="Effect", label="Map of", info=MAPS_INFO, elem_id="measure-shown"
                     )
+                    gr.Markdown(MAPS_MORE)
                     self.map = gr.Plot(label="Layers and multipliers", elem_id="measure-map", show_label=False)
                     with gr.Row(equal_height=True):
                         self.at_layer = gr.Dropdown([], label="Layer", elem_id="measure-layer", min_width=100)
@@ -190,13 +197,14 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         look.click(
             self.one_by_one, [self.at_layer, self.at_multiplier], [self.items, self.dots, self.item_table], **QUIET
         )
+        page.watch([form.vector, form.preset, form.layers, form.multipliers], line, _in_one_line)
         self._tell_kind(form, kind)
         figures.follows(self)
         for picked in (
             clicked.select(self.pick, None, [*page.steer], **QUIET),
             go.click(self.choose, [self.at_layer, self.at_multiplier], [*page.steer], **QUIET),
         ):
-            picked.success(None, js=TO_STEER)
+            picked.success(None, js=to_tab("steer"))
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> EvaluationChoice:
         items = _items(session, form)
@@ -300,6 +308,12 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             note = _note(session, held, items)
             return f"{_kind(items, self.studio)}\n\n{f'**Note.** {note}' if note else ''}"
 
+        def wanted(session: Session, name: str) -> Updates:
+            own = bool(held_out_of(session.person, session.vectors[name]))
+            preset: Updates = {form.preset: OWN} if own else {}
+            told = said(session, name, None, OWN if own else FIRST, False, "")
+            return {form.vector: gr.Dropdown(vector_choices(session), value=name), kind: told, **preset}
+
         @guarded
         def look(request: gr.Request, *values: Any) -> str:
             return said(self.page.session(request), *values)
@@ -318,6 +332,13 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         gr.on([form.preset.input, form.questions.input, form.columns.submit], look, source, kind, **QUIET)
         form.path.change(look, source, kind, **LATEST)
         form.vector.input(follow_vector, source, [form.preset, kind], **LATEST)
+        self.page.take_up("measure", wanted, [form.vector, form.preset, kind])
+
+
+def _in_one_line(session: Session, values: Sequence[Any]) -> str:
+    vector, preset, layers, multipliers = (visible(str(value or "your items")) for value in values)
+    said = f"{vector} on {preset} · layers {layers} · × {multipliers}"
+    return html.escape(said, quote=False)
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:

@@ -11,6 +11,7 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
@@ -22,9 +23,10 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.knowledge import capability_by_multiplier
 
-ABOUT = (
-    "Right answers to A/B questions, unsteered and steered, over both letter orders, beside 20 random vectors of the "
-    "same norm. Forty plain questions ship with the app; a file of yours has the right answer as the matching one."
+ABOUT = folded(
+    "Does steering cost right answers? Forty plain A/B questions, or a test of your own.",
+    "Unsteered and steered, over both letter orders, beside 20 random vectors of the same norm. In a file of yours the "
+    "right answer is the matching one.",
 )
 
 
@@ -44,7 +46,7 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
     def __init__(self, page: Page, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown):
         gr.Markdown(f"### Capability\n{ABOUT}")
         with gr.Row(equal_height=True):
-            upload = file_picker("A/B test of your own", "capability-file", height=110, min_width=180)
+            upload = file_picker("A/B test of your own", "capability-file", min_width=180)
             with gr.Column(min_width=140):
                 multipliers = control(KnowledgeRequest, "multipliers", elem_id="capability-multipliers")
                 buttons = run_buttons("Check", "capability-run", "capability-stop")

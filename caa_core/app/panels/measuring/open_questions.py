@@ -22,8 +22,9 @@ from caa_core.app.panels.common import (
     vector_picker,
 )
 from caa_core.app.panels.contest.written import questions_of
-from caa_core.app.panels.controls import at_most, file_picker, run_buttons
+from caa_core.app.panels.controls import at_most, chosen_voice, file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.measuring.scoring import ANSWERS, AnswerFiles, BlindScoring, JudgePanel, Scored, unscored
 from caa_core.app.panels.page import Page, Tab
@@ -42,9 +43,10 @@ from caa_core.progress import Progress, showing
 from caa_core.reports.open_questions import LEVELS, REPLIES, answers_by_multiplier, level_row, reply_row
 
 FIRST = "joy"
-ABOUT = (
-    "What does the model write to open questions at each multiplier, and what does it cost? KL and repetition of every "
-    "answer, its perplexity under the unsteered model, and how far the behaviour is heard in it."
+ABOUT = folded(
+    "What does the model write to open questions at each multiplier, and what does it cost?",
+    "KL and repetition of every answer, its perplexity under the unsteered model, and how far the behaviour is heard "
+    "in it.",
 )
 MEANING = (
     "Voice reading: the unsteered model reads the answer and its residual stream is projected on the vector; 1 is "
@@ -62,9 +64,12 @@ class OpenQuestionsForm:
         self.preset = gr.Dropdown(
             [(f"{name} and {one.opposes}", name) for name, one in presets().items()],
             value=FIRST,
-            label="Open questions of",
+            label="Questions about",
             elem_id="open-preset",
         )
+
+    def draw_more(self) -> None:
+        """Draw what is set less often."""
         self.file = file_picker("or questions of your own", "open-upload")
         with gr.Accordion("More settings", open=False, elem_id="open-settings"):
             self.limit = at_most("questions")
@@ -98,9 +103,11 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
     def __init__(self, page: Page):
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                form = OpenQuestionsForm(page.studio)
+                with choices("open") as line:
+                    form = OpenQuestionsForm(page.studio)
                 buttons = run_buttons("Write answers", "open-write", "open-stop")
                 status = gr.Markdown(elem_id="open-status")
+                form.draw_more()
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -126,6 +133,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         shown = [self.results, self.below, self.hint, self.said, self.plot, self.numbers, self.table]
         shown += [*self.downloads.buttons.values(), self.blind.shown, *self.judge.judged.parts]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
+        page.watch([form.vector, form.layer, form.multipliers], line, lambda _, values: chosen_voice(*values))
         form.vector.input(self.choose, form.vector, [form.layer, form.preset, self.judge.behaviour], **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> AnswersChoice:
@@ -201,5 +209,5 @@ def _words(found: OpenQuestions, notes: list[str]) -> str:
     about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, layer {found.settings['layer']}"
     lines = [f"**{plain(found.verdict)}**", f"<small>{about}.</small>"]
     if found.reading:
-        lines.append(f"<small>{plain(found.reading['text'])} {MEANING}</small>")
+        lines.append(folded(f"<small>{plain(found.reading['text'])}</small>", MEANING, "What the numbers are"))
     return "\n\n".join([*lines, *notes])

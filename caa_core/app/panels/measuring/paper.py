@@ -9,8 +9,9 @@ import gradio as gr
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
-from caa_core.app.panels.controls import TABLES, as_questions, numbers_table, run_buttons
+from caa_core.app.panels.controls import FILE_HEIGHT, TABLES, as_questions, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.measuring.latest import measured, name_of_latest
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words
@@ -36,15 +37,16 @@ from caa_core.reports.paper.report import report_of
 from caa_core.reports.writing import Section
 
 FIRST = ("joy", "gloom")
-ABOUT = (
-    "The experiments of the CAA paper on several behaviours at once: the effect of the vector of each layer, effect "
-    "against multiplier, transfer to other layers, vector against system prompt, and where vectors and activations "
-    "lie. Each behaviour's layer is chosen on one half of its held-out items and judged on the other, beside vectors "
-    "that should do nothing. It comes as one report."
+ABOUT = folded(
+    "The experiments of the CAA paper, on several behaviours at once, as one report.",
+    "The effect of the vector of each layer, effect against multiplier, transfer to other layers, vector against "
+    "system prompt, and where vectors and activations lie. Each behaviour's layer is chosen on one half of its "
+    "held-out items and judged on the other, beside controls.",
 )
-FILES = (
-    "Two files for each: the pairs in NAME.json, and held-out items in NAME_test.json. Or a zip of folders NAME with "
-    "generate_dataset.json and test_dataset_ab.json, as the CAA repository has them."
+FILES = folded(
+    "Two files for each: NAME.json, and held-out items in NAME_test.json; or a zip.",
+    "A zip has folders NAME with generate_dataset.json and test_dataset_ab.json, as the CAA repository has them.",
+    "About the zip",
 )
 
 
@@ -56,14 +58,17 @@ class PaperForm:
             list(presets()), value=list(FIRST), multiselect=True, label="Presets", elem_id="behaviours-presets"
         )
         self.questions = as_questions("behaviours-questions")
+
+    def draw_more(self) -> None:
+        """Draw what is set less often."""
         self.files = gr.File(
             label="and behaviours of your own",
             file_count="multiple",
             file_types=[*TABLES, ".zip"],
-            height=130,
+            height=FILE_HEIGHT,
             elem_id="behaviours-upload",
         )
-        gr.Markdown(f"<small>{FILES}</small>")
+        gr.Markdown(FILES)
         self.mine = gr.Checkbox(
             False,
             label="and what was measured last",
@@ -106,6 +111,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
                 form = PaperForm()
                 buttons = run_buttons("Measure all", "behaviours-run", "behaviours-stop")
                 status = gr.Markdown(elem_id="behaviours-status")
+                form.draw_more()
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:

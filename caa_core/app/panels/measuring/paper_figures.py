@@ -26,10 +26,7 @@ from caa_core.reports.paper.report import FIGURES, section_of
 from caa_core.reports.writing import Section
 from caa_core.vectors.vector import SteeringVector
 
-ABOUT = (
-    "The figures of the CAA paper, for this vector and these items; at one layer where they take one: the layer chosen "
-    "above. Choose one to compute it."
-)
+ABOUT = "Choose one to compute it, for this vector and these items; where it takes one layer, at the one chosen above."
 
 
 @dataclass(frozen=True)

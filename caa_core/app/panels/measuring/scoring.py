@@ -20,6 +20,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.controls import run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Person, Session
@@ -47,13 +48,13 @@ from caa_core.reports.open_questions import SCORES, report_of, score_rows, score
 # The name under which answers are kept, and who scores them.
 ANSWERS = "open"
 PERSON, JUDGE = "person", "judge"
-BLIND = (
-    "Score answers from 0 to 10 for how much of the behaviour they show. They come in a shuffled order and without "
-    "their multiplier; score before you look at the table above. Keys 0 to 9, and X for 10."
+BLIND = folded(
+    "How much of the behaviour does each answer show, from 0 to 10? Keys 0 to 9, and X for 10.",
+    "They come in a shuffled order and without their multiplier; score before you look at the table above.",
 )
-JUDGED = (
-    "A model behind an address that speaks OpenAI's API. It sees the description, the questions and the answers, "
-    "shuffled and without their multiplier. The key is sent there and kept nowhere."
+JUDGED = folded(
+    "A model behind an address that speaks OpenAI's API scores the answers. Your key is sent there and kept nowhere.",
+    "It sees the description, the questions and the answers, shuffled and without their multiplier.",
 )
 # The number keys press the buttons, unless somebody types into a field.
 ON_KEYS = """

@@ -10,6 +10,7 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -31,15 +32,12 @@ from caa_core.reports.study import about, report_of, rows_in_words, study_dots
 FIRST = "joy"
 FIRST_MULTIPLIERS = "1"  # each other one takes as long again: minutes with all controls
 ONE_AT_A_TIME, GRID = "One factor at a time", "Every combination"
-ABOUT = (
-    "Which tokens should be steered, where should the residual stream be read, and does the model need a cue to "
-    "answer? Every combination is measured on the same items, beside controls of the same norm: "
-    "vectors drawn at random, and vectors made from the same pairs with shuffled labels."
+ABOUT = folded(
+    "Which tokens should be steered, where should vectors be read, and does the model need a cue to answer?",
+    "Every combination is measured on the same items, beside controls of the same norm: vectors drawn at random, and "
+    "vectors made from the same pairs with shuffled labels.",
 )
-DRAWN = (
-    "Dots: change against the unsteered model with 95 % intervals. Grey: how far controls of the same norm go. "
-    "While one factor varies, the other two stay at the base."
-)
+DRAWN = "Dots: change against the unsteered model, with 95 % intervals. Grey: how far controls of the same norm go."
 
 
 class StudyForm:
@@ -56,10 +54,6 @@ class StudyForm:
                 min_width=140,
             )
             self.questions = as_questions()
-        with gr.Accordion("or files of your own", open=False):
-            self.pairs = file_picker("contrast pairs", "study-pairs", PAIR_FILES, height=110)
-            self.items = file_picker("test items", "study-items", PAIR_FILES, height=110)
-            self.columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
         with gr.Row():
             layer = str(recommended(studio, FIRST)[0])
             self.layers = control(StudyRequest, "layers", value=layer, elem_id="study-layers", min_width=100)
@@ -67,6 +61,13 @@ class StudyForm:
                 StudyRequest, "multipliers", value=FIRST_MULTIPLIERS, elem_id="study-multipliers", min_width=100
             )
         self.design = gr.Radio([ONE_AT_A_TIME, GRID], value=ONE_AT_A_TIME, label="Compare", elem_id="study-design")
+
+    def draw_more(self) -> None:
+        """Draw what is set less often."""
+        with gr.Accordion("Files of your own", open=False):
+            self.pairs = file_picker("contrast pairs", "study-pairs", PAIR_FILES)
+            self.items = file_picker("test items", "study-items", PAIR_FILES)
+            self.columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
         with gr.Accordion("More settings", open=False, elem_id="study-settings"):
             with gr.Row():
                 self.most_items = at_most("items", 12, "study-most", info="0: all")
@@ -92,6 +93,7 @@ class StudyPanel(Experiment[StudyRequest]):
                 size = gr.Markdown(_size(page.studio, _asked({})), elem_id="study-size")
                 buttons = run_buttons("Compare", "study-run", "study-stop")
                 status = gr.Markdown(elem_id="study-status")
+                form.draw_more()
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:

@@ -1,0 +1,105 @@
+"""How the page is laid out: sizes of text, what a small screen folds, and what is scrolled to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+from gradio.themes.utils import sizes
+
+# Nothing is smaller than what can be read: what is less important is paler.
+TEXT = sizes.Size("14px", "14px", "14px", "14px", "16px", "20px", "22px", name="text")
+
+LAYOUT = """
+/* The header is one line. */
+#top { align-items: baseline; gap: 2px 24px; }
+#intro .md { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
+#intro :is(h1, p) { margin: 0; }
+#intro h1 { font-size: var(--text-xxl); }
+#model-line p { margin: 0; }
+.prose small, small { font-size: var(--text-md); color: var(--body-text-color-subdued); }
+.prose p { margin-bottom: .4em; }
+.prose :is(h3, h4):first-child { margin-top: 0; }
+
+/* What cannot be pressed while something runs gives its place to Stop, which is there only then. */
+button.stop:disabled { display: none; }
+button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { display: none; }
+
+/* The prompt and its button are one line. */
+.ask { align-items: end; }
+.ask button { min-height: 42px; }
+/* What can be done with an answer is said softly. */
+.after { align-items: center; }
+.after:not(:has(button)):has(.prose:empty) { display: none; }
+button.sm { font-weight: 400; }
+.answers .message-row.panel { position: relative; padding: 8px 14px !important; margin: 0; }
+.answers .message-wrap > .message-row:first-of-type { padding-top: 36px !important; }
+.answers .message-buttons { position: absolute !important; right: 6px; top: 6px; margin: 0 !important; opacity: 0; }
+.answers .message-row:is(:hover, :focus-within) .message-buttons { opacity: 1; }
+/* A place for a file is one line below its label. */
+button.upload-container .wrap { flex-direction: row; min-height: 0; gap: 6px; padding: 30px 8px 0; font-size: 14px; }
+button.upload-container .icon-wrap { display: none; }
+
+.chosen { display: none !important; }
+#words { border: 0; }
+#tip { position: fixed; z-index: 1001; max-width: min(340px, 90vw); padding: 6px 10px; border-radius: 6px; }
+#tip { font-size: 14px; line-height: 1.4; background: #1e293b; color: white; pointer-events: none; }
+
+@media (hover: none) { .answers .message-buttons { opacity: .7; } }
+@media (max-width: 640px) {
+  .app.fillable { padding: 8px 12px !important; }
+  #intro p, #model-line .facts { display: none; }
+  #model-line { text-align: left; }
+  /* What is chosen is one line, until somebody wants to change it. */
+  .chosen { display: flex !important; flex-wrap: nowrap; align-items: center; gap: 8px; }
+  .chosen > .says { flex: 1 1 auto !important; min-width: 0 !important; }
+  .chosen > :not(.says) { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
+  .says * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  .says { font-weight: 600; }
+  .chosen summary { cursor: pointer; color: var(--link-text-color); list-style: none; }
+  .chosen details[open] summary { font-size: 0; }
+  .chosen details[open] summary::after { content: 'Done'; font-size: var(--text-md); }
+  .choices:has(> .chosen details:not([open])) > :not(.chosen) { display: none !important; }
+  /* Columns stay beside each other; further ones are a swipe away. */
+  .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
+  .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
+  .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
+  .suggestions .gallery > * { flex-shrink: 0; }
+}
+"""
+
+CHANGE = "<details><summary>Change</summary></details>"
+
+
+@contextmanager
+def choices(name: str, scale: int = 1, min_width: int = 280) -> Iterator[gr.HTML]:
+    """A column of what can be chosen, which a small screen folds into the line that is yielded. name: of its ids."""
+    with gr.Column(scale=scale, min_width=min_width, elem_classes="choices"):
+        with gr.Row(elem_classes="chosen"):
+            line = gr.HTML(elem_id=f"{name}-chosen", elem_classes="says")
+            gr.HTML(CHANGE, elem_id=f"{name}-change")
+        yield line
+
+
+def into_view(elem_id: str) -> str:
+    """A script that scrolls as far as needed to show a part."""
+    return f"""() => document.querySelector('#{elem_id}')?.scrollIntoView({{
+  behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth', block: 'nearest',
+}})"""
+
+
+def to_tab(*names: str) -> str:
+    """A script that opens a tab, and the one in it, by their ids."""
+    return f"""async () => {{
+  for (const name of {list(names)}) {{
+    const there = () => [...document.querySelectorAll(`[data-tab-id="${{name}}"]`)];
+    for (let wait = 0; wait < 50 && !there().length; wait++) await new Promise((later) => setTimeout(later, 100));
+    const seen = (tab) => tab.offsetParent && getComputedStyle(tab).visibility !== 'hidden';
+    (there().find(seen) || there()[0])?.click();
+  }}
+  window.scrollTo({{ top: 0 }});
+}}"""
+
+
+def folded(said: str, more: str, title: str = "More about it") -> str:
+    """A sentence, and what else there is to say, which is unfolded by who asks for it; as Markdown."""
+    return f"{said}\n\n<details><summary>{title}</summary>\n\n{more}\n\n</details>"

@@ -1,0 +1,121 @@
+"""What is seen without scrolling, how large it is written, and how much of it there is."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.helpers.browser import ask, choose, drawn, set_new_tokens, tab, unfold
+
+pytestmark = pytest.mark.browser
+
+LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
+# Each tab with what begins its work, and where that is answered.
+TABS = {
+    ("Steer",): ("steer-write", "steer-columns"),
+    ("Generate vectors",): ("generate-make", "generate-kind"),
+    ("Compete",): ("compete-write", "compete-columns"),
+    ("Measure", "Layers and multipliers"): ("measure-run", "measure-status"),
+    ("Measure", "Several behaviours"): ("behaviours-run", "behaviours-status"),
+    ("Measure", "Positions and cues"): ("study-run", "study-status"),
+    ("Measure", "Open questions"): ("open-write", "open-status"),
+    ("Look inside",): ("views-look", "views-status"),
+    ("Models",): ("model-load", "model-list"),
+}
+# Texts that are seen and written smaller than that, and paragraphs that are longer than so many letters.
+SMALL_AND_LONG = """() => {
+  const small = [], long = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    const box = node.parentElement;
+    const seen = box.checkVisibility({ visibilityProperty: true }) && !box.closest('script, style');
+    if (!node.data.trim() || !seen) continue;
+    if (parseFloat(getComputedStyle(box).fontSize) < 14) small.push(node.data.trim());
+  }
+  for (const box of document.querySelectorAll('p, li, .info-text, summary, label, h1, h2, h3, h4, .prose span')) {
+    if (!box.checkVisibility({ visibilityProperty: true }) || box.matches('.answers *, :has(p, li, table)')) continue;
+    if (box.innerText.trim().length > 160) long.push(box.innerText.trim());
+  }
+  return [small, long];
+}"""
+
+FOLD = """(open) => document.querySelectorAll('.label-wrap').forEach((fold) => {
+  if (fold.checkVisibility({ visibilityProperty: true }) && fold.classList.contains('open') !== open) fold.click();
+})"""
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(page):
+    before = page.viewport_size
+    yield
+    page.set_viewport_size(before)
+
+
+def is_seen(page, part):
+    """Whether a part begins on the screen, and ends there if it is a button."""
+    box = page.locator(f"#{part}").bounding_box()
+    assert box, part
+    end = box["y"] + (box["height"] if page.locator(f"button#{part}").count() else 0)
+    return box["y"] >= 0 and end <= page.viewport_size["height"]
+
+
+@pytest.mark.parametrize("names", TABS)
+def test_every_text_can_be_read_and_every_main_action_is_on_the_first_screen(page, names):
+    page.set_viewport_size(LAPTOP)
+    tab(page, *names)
+    for part in TABS[names]:
+        page.locator(f"#{part}").wait_for(state="attached")
+    drawn(page)
+    page.evaluate("() => window.scrollTo(0, 0)")
+    assert [part for part in TABS[names] if not is_seen(page, part)] == []
+    page.evaluate(FOLD, True)
+    drawn(page)
+    small, long = page.evaluate(SMALL_AND_LONG)
+    assert (small, long) == ([], [])
+    page.evaluate(FOLD, False)
+
+
+def test_answers_are_on_the_screen_and_named_after_their_vectors(page):
+    page.set_viewport_size(LAPTOP)
+    tab(page, "Steer")
+    set_new_tokens(page, 64)
+    choose(page, "steer-vector", "formal (preset)")
+    expect(page.locator("#steer-steered")).to_contain_text("Steered with formal")
+    for question in ("How was your day?", "Why?", "And then?"):
+        ask(page, question)
+    last = page.locator("#steer-steered .bot.message").last
+    drawn(page)
+    box = last.bounding_box()
+    assert box["y"] + box["height"] <= LAPTOP["height"]
+    tab(page, "Compete")
+    choose(page, "compete-a-vector", "formal (preset)")
+    for column, name in (("a", "A: formal"), ("b", "B: casual"), ("both", "Both: formal + casual")):
+        expect(page.locator(f"#compete-{column}")).to_contain_text(name)
+    choose(page, "compete-a-vector", "joy (preset)")
+
+
+def test_on_a_phone_what_is_chosen_is_one_line(page):
+    page.set_viewport_size(PHONE)
+    tab(page, "Steer")
+    choose_again = page.locator("#steer-change summary")
+    expect(page.locator("#steer-vector")).to_be_hidden()
+    assert all(is_seen(page, part) for part in ("steer-prompt", "steer-write", "steer-columns"))
+    columns = [page.locator(f"#steer-{column}").bounding_box() for column in ("unsteered", "steered")]
+    assert columns[0]["y"] == columns[1]["y"]
+    choose_again.click()
+    choose(page, "steer-vector", "joy (preset)")
+    expect(page.locator("#steer-chosen")).to_contain_text("joy · layer 1 · × 1")
+    expect(page.locator("#steer-vector")).to_be_visible()
+    choose_again.click()
+    expect(page.locator("#steer-vector")).to_be_hidden()
+    assert page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_words_of_the_field_are_said_in_plain_ones(page):
+    tab(page, "Steer")
+    label = page.locator("#steer-multiplier [data-testid=block-info]")
+    label.hover(position={"x": 10, "y": 8})
+    expect(page.locator("#tip")).to_have_text("How many times the vector is added. Below 0, its opposite is.")
+    page.locator("h1").hover()
+    expect(page.locator("#tip")).to_be_hidden()
+    unfold(page, "Words", "#words")
+    expect(page.locator("#words")).to_contain_text("The length of a vector.")
+    unfold(page, "Words", "#words")
