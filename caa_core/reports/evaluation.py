@@ -136,9 +136,9 @@ def sweep_map(
     title = "multiplier"
     if best and best in table:  # categories are placed at 0, 1, ...
         x, y = multipliers.index(best[1]), layers.index(best[0])
-        figure.add_shape(
-            type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": "black", "width": 3}
-        )
+        for colour, width in (("white", 6), ("black", 3)):  # seen on a light page and on a dark one
+            edge = {"color": colour, "width": width}
+            figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line=edge)
         title += " (outlined: proposed)"
     figure.update_xaxes(title=title, type="category", showgrid=False)
     figure.update_yaxes(title="layer", type="category", showgrid=False)

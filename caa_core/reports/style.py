@@ -30,6 +30,9 @@ DOTTED = {"color": GREY, "dash": "dot"}
 
 FEW = 12
 
+# In pixels: nothing on the page is smaller.
+TEXT = 14
+
 HEIGHT = 340
 
 # A colour means the same everywhere: blue is along a vector, more of its behaviour, or voice A; orange is against it,
@@ -199,8 +202,10 @@ def plain(figure: go.Figure, legend: bool = False, height: int = HEIGHT) -> go.F
         margin={"l": 60, "r": 20, "t": 60, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": GREY},
+        font={"color": GREY, "size": TEXT},
     )
+    figure.update_xaxes(title_font_size=TEXT)
+    figure.update_yaxes(title_font_size=TEXT)
     layers = sorted({x for trace in figure.data for x in trace.x if isinstance(x, int)})
     if 0 < len(layers) <= FEW:  # else there would be ticks at half a layer
         figure.update_xaxes(tickmode="array", tickvals=layers)

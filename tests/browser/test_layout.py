@@ -49,6 +49,17 @@ def as_it_was(page):
     page.set_viewport_size(before)
 
 
+def open_on_a_phone(page, *names):
+    """Where the tabs that do not fit are behind a button."""
+    for name in names:
+        if not page.get_by_role("tab", name=name).first.is_visible():
+            page.locator(".overflow-menu > button").first.click()
+            page.locator(".overflow-dropdown button", has_text=name).click()
+            drawn(page)
+        else:
+            tab(page, name)
+
+
 def is_seen(page, part):
     """Whether a part begins on the screen, and ends there if it is a button."""
     box = page.locator(f"#{part}").bounding_box()
@@ -106,7 +117,9 @@ def test_on_a_phone_what_is_chosen_is_one_line(page):
     expect(page.locator("#steer-vector")).to_be_visible()
     choose_again.click()
     expect(page.locator("#steer-vector")).to_be_hidden()
-    assert page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
+    for names in (("Steer",), ("Compete",), ("Measure", "Layers and multipliers")):
+        open_on_a_phone(page, *names)
+        assert page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def test_words_of_the_field_are_said_in_plain_ones(page):

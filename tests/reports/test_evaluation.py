@@ -70,7 +70,7 @@ def test_cells_in_words_have_a_column_for_each_number():
 )
 def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
     figure = sweep_map(CELLS, cell(None, 0.0), shown, (2, 1))
-    (heat,), (mark,) = figure.data, figure.layout.shapes
+    (heat,), (_, mark) = figure.data, figure.layout.shapes
     assert (list(heat.x), list(heat.y)) == (["-1", "1"], ["2", "10"])
     assert [list(row) for row in heat.text] == numbers
     assert (heat.zmin, heat.zmax) == pytest.approx(span)

@@ -10,6 +10,8 @@ from gradio.themes.utils import sizes
 TEXT = sizes.Size("14px", "14px", "14px", "14px", "16px", "20px", "22px", name="text")
 
 LAYOUT = """
+/* Narrow edges on a small screen; gradio takes rules within @media for its own parts alone. */
+.app.fillable { padding: 12px clamp(12px, (100vw - 390px) * .05 + 12px, 32px) !important; }
 /* The header is one line. */
 #top { align-items: baseline; gap: 2px 24px; }
 #intro .md { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
@@ -26,7 +28,10 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 
 /* The prompt and its button are one line. */
 .ask { align-items: end; }
-.ask button { min-height: 42px; }
+.ask > button { min-height: 42px; }
+#measure-look { align-self: center; }
+/* What cannot be had yet is not there. */
+.file:disabled { display: none; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
@@ -46,12 +51,11 @@ button.upload-container .icon-wrap { display: none; }
 
 @media (hover: none) { .answers .message-buttons { opacity: .7; } }
 @media (max-width: 640px) {
-  .app.fillable { padding: 8px 12px !important; }
-  #intro p, #model-line .facts { display: none; }
+  #intro p { display: none; }
   #model-line { text-align: left; }
   /* What is chosen is one line, until somebody wants to change it. */
   .chosen { display: flex !important; flex-wrap: nowrap; align-items: center; gap: 8px; }
-  .chosen > .says { flex: 1 1 auto !important; min-width: 0 !important; }
+  .chosen > .says { flex: 1 1 auto !important; min-width: 0 !important; contain: inline-size; }
   .chosen > :not(.says) { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
   .says * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   .says { font-weight: 600; }

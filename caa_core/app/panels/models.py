@@ -12,7 +12,7 @@ from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
 from caa_core.limits import is_public, owner_key
 from caa_core.model.catalog import CATALOG, listing, room
-from caa_core.model.loading import DTYPES
+from caa_core.model.loading import DTYPES, SteerableModel
 from caa_core.progress import Progress, listen
 
 HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | good for |"
@@ -89,6 +89,7 @@ def _affected(studio: Studio) -> str:
         else "Besides the list: a hub id, a folder with safetensors weights, or a .gguf file."
     )
     return folded(
+        f"Loaded: {plain(studio.model.name)}, {_facts(studio.model)}.\n\n"
         f"Another model replaces the one that is loaded, for everybody who uses this app. {people}",
         f"What is being written is finished on the old one, and vectors made on the old one may not fit the new. {may}",
     )
@@ -97,16 +98,19 @@ def _affected(studio: Studio) -> str:
 def describe(studio: Studio) -> str:
     """The loaded model in one line, and what a quick look at it found."""
     model = studio.model
-    dtype = str(model.dtype).removeprefix("torch.")
     title = CATALOG[model.name].title if model.name in CATALOG else plain(model.name)
-    facts = f"{model.num_layers} layers · {dtype} on {model.device.type}"
     found = studio.capability
     said = "Looking whether it answers A/B questions ..."
     if isinstance(found, Capability):
         said = found.in_short
     elif found:
         said = "Whether it answers A/B questions could not be seen."
-    return f"**{title}** <span class='facts'>· {facts}</span><br>{said}"
+    return f'<span title="{_facts(model)}">**{title}**</span><br>{said}'
+
+
+def _facts(model: SteerableModel) -> str:
+    dtype = str(model.dtype).removeprefix("torch.")
+    return f"{model.num_layers} layers, hidden size {model.hidden_size}, {dtype} on {model.device.type}"
 
 
 def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Measure: what a vector does to test items at every layer and multiplier, beside controls, and what it costs."""
 
 import html
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.by_item import ByItem
+from caa_core.metrics.cross_fitting import EFFECT as CALLED_EFFECT
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
@@ -85,6 +87,8 @@ VERDICTS = (
     "An effect on this model",
     "No effect on this model",
 )
+# Of a verdict that is said whole, in letters.
+LONGEST_VERDICT = 100
 ABOUT = folded(
     "Does a vector work on items that it was not made from? Each layer and multiplier becomes a cell of a map.",
     "It is judged where the other half of the items chose, beside controls that choose as it does.",
@@ -410,11 +414,15 @@ def _map(found: dict[str, Any], map_of: str) -> Any:
 
 
 def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
-    """The verdict, and what it is about, as Markdown."""
-    text = found["verdict"]["text"]
+    """The verdict in a few words, and what it rests on, folded; as Markdown."""
+    text, best = found["verdict"]["text"], found["best"]
     start = next((start for start in VERDICTS if text.startswith(start)), "")
-    lines = [plain(line) for line in text.removeprefix(start).splitlines()]
-    lines[0] = f"**{start}**{lines[0]}" if start else lines[0]
+    first, *lines = text.removeprefix(start).splitlines() or [""]
+    short, end, rest = (first, "", "") if len(first) <= LONGEST_VERDICT else _parted(first)
+    said = f"**{start}**{plain(short + end)}" if start else plain(short + end)
+    if best and found["verdict"].get("grade") == CALLED_EFFECT:
+        said += f" Best setting found: layer {best['layer']}, × {best['multiplier']:g}."
+    said += f"\n\n{plain(found['vector'])}, tested on {found['items']} items of {plain(found['data'])}."
     unsteered = SweepCell.of(found["unsteered"])
     about = (
         f"{plain(found['vector'])} on {plain(found['provenance']['model'])}, items of {plain(found['data'])}: "
@@ -425,7 +433,17 @@ def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
         about += f", answer mass {unsteered.answer_mass:.2f}"
     if unsteered.matching is not None:
         about += f"; written {unsteered.matching} matching, {unsteered.not_matching} not, {unsteered.neither} neither"
-    lines.append(f"<small>{about}.</small>")
+    more = [*map(plain, filter(None, [rest, *lines])), f"{about}."]
     if found["skipped"]:
-        lines.append(f"<small>Skipped, for one: {plain(found['skipped'][0][:300])}</small>")
-    return "\n\n".join([*lines, *notes])
+        more.append(f"Skipped, for one: {plain(found['skipped'][0][:300])}")
+    return "\n\n".join([folded(said, "\n\n".join(more), "In numbers"), *notes])
+
+
+def _parted(sentence: str) -> tuple[str, str, str]:
+    """What is said first, its end, and the rest."""
+    cut = re.compile("[:.;] ").search(sentence, 2)  # the first two may join it to the grade
+    return (
+        (sentence[: cut.start()], ".", sentence[cut.end()].upper() + sentence[cut.end() + 1 :])
+        if cut
+        else (sentence, "", "")
+    )
