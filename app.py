@@ -28,7 +28,7 @@ from caa_core.app.library import Library
 from caa_core.app.panels import generate, glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
-from caa_core.app.panels.layout import LAYOUT, TEXT
+from caa_core.app.panels.layout import CONTRAST, LAYOUT, TEXT
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
@@ -135,7 +135,7 @@ class SystemFont(gr.themes.Font):
 
 # Of the theme's own font the bold letters are A and B alone, so that bold words would be set in two.
 FONT: list[gr.themes.Font | str] = [SystemFont("system-ui"), "sans-serif"]
-THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, text_size=TEXT)
+THEME = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, text_size=TEXT).set(**CONTRAST)
 
 
 def build(studio: Studio) -> gr.Blocks:

@@ -310,7 +310,7 @@ def _in_words(found: Surface) -> str:
         return f"Too few cells cost less than {SAFE_KL:g} nats to tell an exchange rate: take smaller multipliers."
     if found.rate is None:
         return (
-            "There is no exchange rate: one of the two does not pull its own way, or not surely, in the "
+            "No balance found: one of the two does not pull its own way, or not surely, in the "
             f"{found.cheap} cells that cost less than {SAFE_KL:g} nats."
         )
     a, b = (f"1 of {found.a}" if found.layer_a is not None else found.a), found.b

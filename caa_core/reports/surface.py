@@ -61,7 +61,8 @@ def surface_map(surface: Surface) -> go.Figure:
             mode="lines+markers",
             name="the voices balance",
             line={"color": "black", "width": 3},
-            marker={"symbol": "diamond", "size": 7, "color": "black"},
+            marker={"symbol": "diamond-open", "size": 10, "color": "black"},  # a number below it is seen
+            showlegend=len(line) > 1,
             hoverinfo="skip",
         )
     figure.update_xaxes(title=_axis("A", surface.a, surface.layer_a))

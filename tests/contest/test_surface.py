@@ -57,7 +57,7 @@ def test_a_cell_is_what_the_contest_says_of_both(planted, found):
 def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):
     model, items, toward, idle = planted
     nothing = finish(surface(model, items, voice("A", 3 * toward), voice("B", toward), STEPS[::2], STEPS[::2]))
-    assert nothing.rate is None and nothing.verdict.startswith("There is no exchange rate")
+    assert nothing.rate is None and nothing.verdict.startswith("No balance found")
     dear = finish(surface(model, items, voice("A", toward), voice("B", idle[0]), (0.0, 1e4), (0.0, 1e4)))
     assert dear.rate is None and "Too few cells" in dear.verdict
 

@@ -9,6 +9,17 @@ from gradio.themes.utils import sizes
 # Nothing is smaller than what can be read: what is less important is paler.
 TEXT = sizes.Size("14px", "14px", "14px", "14px", "16px", "20px", "22px", name="text")
 
+# What is paler on a light page is read by everybody still: 4.5:1 and more.
+CONTRAST = {
+    "body_text_color_subdued": "*neutral_600",
+    "block_info_text_color": "*neutral_600",
+    "block_label_text_color": "*neutral_600",
+    "block_title_text_color": "*neutral_600",
+    "input_placeholder_color": "*neutral_500",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+}
+
 LAYOUT = """
 /* Narrow edges on a small screen; gradio takes rules within @media for its own parts alone. */
 .app.fillable { padding: 12px clamp(12px, (100vw - 390px) * .05 + 12px, 32px) !important; }

@@ -28,7 +28,7 @@ class NextSteps:
         with gr.Row(visible=False, elem_id="generate-next") as self.row:
             steer = self._button("Steer with it", "steer")
             others = {tab: self._button(label, tab) for tab, (label, _) in TABS.items()}
-            self.download = gr.DownloadButton("Download", size="md", min_width=140, elem_id="generate-next-download")
+            self.download = gr.DownloadButton("Download", size="md", min_width=165, elem_id="generate-next-download")
         steered = steer.click(self.steer, self.name, [*page.steer], **QUIET)
         steered.success(None, js=to_tab("steer"), api_visibility="private")
         for tab, button in others.items():
@@ -38,7 +38,7 @@ class NextSteps:
         self.parts: list[Block] = [self.row, self.name, self.download]
 
     def _button(self, label: str, tab: str) -> gr.Button:
-        return gr.Button(label, size="md", min_width=140, elem_id=f"generate-next-{tab}")
+        return gr.Button(label, size="md", min_width=165, elem_id=f"generate-next-{tab}")
 
     def show(self, name: str, path: Path) -> Updates:
         """Updates that offer what can be done with a vector, whose file is there."""
