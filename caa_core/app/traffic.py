@@ -268,15 +268,15 @@ def take_turns(queue: Queue, sessions: Sessions) -> None:
 
     send = queue.send_message
 
-    def tell(event: Event, message: Any) -> None:
+    def tell(event: Event, event_message: Any) -> None:
         lie = queue.pending_messages_per_session.get(event.session_hash)
         if lie is None:
             return  # its page is gone, and an error here would end the thread that hands out all events
         if not sessions.is_open(event.session_hash):
-            if isinstance(message, EstimationMessage) and lie.qsize() >= UNTOLD // 5:
+            if isinstance(event_message, EstimationMessage) and lie.qsize() >= UNTOLD // 5:
                 return
             event.alive = event.alive and lie.qsize() < UNTOLD
-        send(event, message)
+        send(event, event_message)
 
     queue.get_events = next_events  # type: ignore[method-assign]
     queue.send_message = tell  # type: ignore[method-assign]
