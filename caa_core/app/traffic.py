@@ -38,7 +38,7 @@ WATCHED = 100
 # counts as so many bytes at least.
 BODIES = 8
 # Who lets so many messages lie without ever having listened is told no more.
-UNTOLD = 50
+UNTOLD = 100
 LEAST_BODY = 20_000
 # Lists and objects in a body: they take fifty times the memory of their text.
 BRACKETS = 200_000
@@ -268,18 +268,18 @@ def take_turns(queue: Queue, sessions: Sessions) -> None:
 
     send = queue.send_message
 
-    def tell(event: Event, event_message: Any) -> None:
+    def tell(event: Event, message: Any) -> None:
         lie = queue.pending_messages_per_session.get(event.session_hash)
         if lie is None:
             return  # its page is gone, and an error here would end the thread that hands out all events
         if not sessions.is_open(event.session_hash):
-            if isinstance(event_message, EstimationMessage) and lie.qsize() >= UNTOLD // 5:
+            if isinstance(message, EstimationMessage) and lie.qsize() >= UNTOLD // 10:
                 return
             event.alive = event.alive and lie.qsize() < UNTOLD
-        send(event, event_message)
+        send(event, message)
 
     queue.get_events = next_events  # type: ignore[method-assign]
-    queue.send_message = tell  # type: ignore[method-assign]
+    queue.send_message = tell  # type: ignore[method-assign,assignment]
     # Made anew at each event, for a page that is closed.
     queue.compute_analytics_summary = lambda records: {}  # type: ignore[method-assign]
     queue.ANALYTICS_MAX_EVENTS = 1
