@@ -26,6 +26,9 @@ ENOUGH, MOST_PROMPTS, MOST_NUMBERS = 8, 200, 50_000_000
 # Times that labels are exchanged, and p up to which pairs are said to point one way.
 CONTROLS, LEVEL = 199, 0.05
 
+# How far two sums of the same numbers differ in another order: of few prompts some controls exchange none, or all.
+TIE = 1e-5
+
 # Parts that are held out in turns, and prompts of each, at least.
 FOLDS, IN_A_FOLD = 10, 4
 
@@ -248,7 +251,9 @@ def _p_of_largest(found: np.ndarray) -> float | None:
     with np.errstate(all="ignore"):
         far = np.where(spread > 0, (found - found[1:].mean(0)) / spread, -np.inf).max(1)
     own, controls = far[0], far[1:]
-    return float((1 + (controls >= own).sum()) / (1 + len(controls))) if np.isfinite(own) else None
+    if not np.isfinite(own):
+        return None
+    return float((1 + (controls >= own - TIE * abs(own)).sum()) / (1 + len(controls)))
 
 
 @dataclass(frozen=True, eq=False)

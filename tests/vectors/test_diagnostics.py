@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from benchmarks.diagnostics import exchanged, planted, told, true_reliability
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.progress import finish
@@ -16,7 +17,6 @@ from caa_core.vectors.diagnostics import (
     PromptSides,
     aucs,
     d_primes,
-    diagnose,
     reliability,
 )
 from caa_core.vectors.extraction import extract
@@ -24,43 +24,12 @@ from caa_core.vectors.formats import read_vector, write_vector
 from caa_core.vectors.vector import load_vector
 from tests.helpers.data import A_HEAVY, PLANTED
 
-HIDDEN = 100
-
-
-def pairs_of(count, times=1):
-    return Dataset(
-        "d", "", "", tuple(ContrastPair(f"{i}. Say?", "yes", "no", i) for _ in range(times) for i in range(count))
-    )
-
-
-def planted(count, push, seed=0):
-    """What is read at both sides, [prompts, hidden] each: noise, what a prompt has in common, and `push` between them.
-
-    Differences have variance 1 in every direction.
-    """
-    drawn = np.random.default_rng(seed)
-    common = drawn.normal(0, 2, (count, HIDDEN)) + drawn.normal(0, 5, HIDDEN)
-    noise = drawn.normal(0, np.sqrt(0.5), (2, count, HIDDEN))
-    noise[0, :, 0] += push / 2
-    noise[1, :, 0] -= push / 2
-    return noise + common
-
-
-def told(positive, negative, times=1):
-    """Diagnostics of one layer, of which the pairs come in two batches."""
-    count = len(positive)
-    sides = PromptSides(pairs_of(count, times), 1, HIDDEN)
-    read = [torch.from_numpy(np.tile(side, (times, 1))).float()[None] for side in (positive, negative)]
-    for batch in (list(range(3)), list(range(3, count * times))):
-        sides(batch, *(side[:, batch] for side in read))
-    return finish(diagnose(sides, [5]))
-
 
 @pytest.mark.parametrize(("count", "push"), [(20, 2.0), (20, 5.0), (60, 2.0)])
 def test_a_planted_signal_has_its_known_reliability(count, push):
     """The squared cosine to expect with the true direction; and intervals hold it."""
-    true = push**2 / (push**2 + HIDDEN / count)
-    found = [told(*planted(count, push, seed)).layers[5].reliability for seed in range(40)]
+    true = true_reliability(count, push)
+    found = [told(planted(count, push, seed)).layers[5].reliability for seed in range(40)]
     assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.03)
     assert np.mean([one.low <= true <= one.high for one in found]) > 0.9
     assert all(one.controls[0] < 0 < one.controls[1] < true for one in found)
@@ -77,7 +46,9 @@ def test_halves_of_the_pairs_come_to_the_same():
         inner.append(one @ other)
         squares.append((one @ one + other @ other) / 2)
     half = np.mean(inner) / np.mean(squares)
-    assert told(positive, negative).layers[5].reliability.value == pytest.approx(2 * half / (1 + half), abs=0.01)
+    assert told(np.stack([positive, negative])).layers[5].reliability.value == pytest.approx(
+        2 * half / (1 + half), abs=0.01
+    )
 
 
 def test_agreement_and_what_is_left_without_each_prompt_are_those_of_plain_sums():
@@ -139,18 +110,18 @@ def test_sides_exchanged_negate_the_projections():
     signs[0, 4] = -1
     some_x, some_y = PairGeometry.of(positive, negative, fold_of).held_out(signs)
     assert (some_x[4, 0], some_y[4, 0]) == pytest.approx((y[4, 0], x[4, 0]))
-    exchanged = [np.where(signs.T < 0, *sides) for sides in ((negative, positive), (positive, negative))]
-    again_x, again_y = PairGeometry.of(*exchanged, fold_of).held_out(one)
+    turned = [np.where(signs.T < 0, *sides) for sides in ((negative, positive), (positive, negative))]
+    again_x, again_y = PairGeometry.of(*turned, fold_of).held_out(one)
     assert again_x == pytest.approx(some_x) and again_y == pytest.approx(some_y)
     # What is said of all pairs exchanged is the same of the opposite direction.
-    whole, turned = told(positive, negative), told(negative, positive)
-    assert turned.p == whole.p
-    assert turned.layers[5].auc.value == pytest.approx(whole.layers[5].auc.value)
-    assert turned.layers[5].d_prime.value == pytest.approx(whole.layers[5].d_prime.value)
+    whole, opposite = told(np.stack([positive, negative])), told(np.stack([negative, positive]))
+    assert opposite.p == whole.p
+    assert opposite.layers[5].auc.value == pytest.approx(whole.layers[5].auc.value)
+    assert opposite.layers[5].d_prime.value == pytest.approx(whole.layers[5].d_prime.value)
 
 
 def test_every_pair_doubled_changes_nothing():
-    once, twice = told(*planted(12, 2.0)), told(*planted(12, 2.0), times=2)
+    once, twice = told(planted(12, 2.0)), told(planted(12, 2.0), copies=2)
     assert (once.prompts, once.p, once.grade) == (twice.prompts, twice.p, twice.grade)
     for name in ("agreement", "reliability", "d_prime", "auc"):
         one, other = (getattr(found.layers[5], name) for found in (once, twice))
@@ -159,26 +130,25 @@ def test_every_pair_doubled_changes_nothing():
 
 def test_what_cannot_steer_is_called_so_before_anything_is_steered():
     good = planted(24, 4.0)
-    found = told(*good)
+    found = told(good)
     assert found.grade == "may steer" and found.p == 0.005 and str(found).startswith("It may steer: its pairs point")
     # Noise; and pairs of which half are exchanged.
-    half = [np.where(np.arange(24)[:, None] % 2, *sides) for sides in (good, good[::-1])]
-    for sides in (planted(24, 0.0, seed=1), half):
-        found = told(*sides)
+    for sides in (planted(24, 0.0, seed=1), exchanged(good)):
+        found = told(sides)
         assert found.grade == "not likely" and found.p > 0.05 and not found.more_pairs_help
         assert str(found).startswith("It is not likely to steer: its pairs do not point one way")
-    few = told(*planted(7, 9.0))
+    few = told(planted(7, 9.0))
     assert (few.grade, few.p, few.layers) == ("", None, {})
     assert str(few) == "Whether it will steer is not judged: 7 prompts are too few, which takes at least 8."
 
 
 def test_noise_is_said_to_point_one_way_in_one_of_twenty():
-    found = [told(*planted(10, 0.0, seed)).grade == "may steer" for seed in range(200)]
+    found = [told(planted(10, 0.0, seed)).grade == "may steer" for seed in range(200)]
     assert np.mean(found) < 0.09
 
 
 def test_more_pairs_would_help_where_halves_say_so():
-    weak, strong = told(*planted(12, 3.0)), told(*planted(60, 8.0))
+    weak, strong = told(planted(12, 3.0)), told(planted(60, 8.0))
     assert weak.more_pairs_help and "More pairs would help" in str(weak)
     alpha = weak.layers[5].reliability.value
     assert weak.nearer == pytest.approx((np.sqrt(alpha), np.sqrt(2 * alpha / (1 + alpha))))
@@ -190,8 +160,9 @@ def test_a_sample_of_the_prompts_stands_for_all_of_them():
     ratios = np.log([3.0])
     alpha = reliability(ratios, 20)
     assert reliability(ratios, 20, 5.0) == pytest.approx(5 * alpha / (1 + 4 * alpha))
-    sides = PromptSides(pairs_of(500), 2, HIDDEN)
-    assert sides.prompts == 500 and sides.positive.shape == (2, 200, HIDDEN) and len(sides.fold_of) == 200
+    many = Dataset("many", "", "", tuple(ContrastPair(f"{i}. Say?", "yes", "no", i) for i in range(500)))
+    sides = PromptSides(many, 2, 16)
+    assert sides.prompts == 500 and sides.positive.shape == (2, 200, 16) and len(sides.fold_of) == 200
 
 
 @pytest.mark.parametrize("data", [A_HEAVY.in_both_letter_orders(), PLANTED], ids=["letters", "texts"])
