@@ -2,8 +2,8 @@
 
     python -m presets.build_ready [NAME ...]
 
-Each experiment is run as its button runs it, with what its form begins with, in float32, in which the same comes out on
-every machine but for rounding.
+Each experiment is run as its button runs it, with what its form begins with (of Compete, with two voices that speak),
+in float32, in which the same comes out on every machine but for rounding.
 """
 
 import json
@@ -26,6 +26,10 @@ from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
 NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
+# Joy against gloom is no contest: neither moves the answers its way further than controls do. These two do, and the
+# model follows neither.
+CONTEST = {"vector_a": "formal", "layer_a": 14, "vector_b": "casual", "layer_b": 14, "contest": "formal"}
+OTHERWISE = {"compete": {**CONTEST, "question": "Tell me about the ocean."}, "compete-verdict": CONTEST}
 # Where the code and the data lie that numbers come from.
 COMPUTING = (
     *(f"caa_core/{room}" for room in ("data", "model", "steering", "vectors", "metrics", "measuring", "contest")),
@@ -46,14 +50,15 @@ def drawn(studio: Studio) -> dict[str, Experiment[Any]]:
     return {one.name: one for one in owners if isinstance(one, Experiment)}
 
 
-def begins_with(one: Experiment[Any]) -> dict[str, Any]:
-    """What the form of an experiment holds at first, by name."""
-    return {name: getattr(part, "value", None) for name, part in one.form.items()}
+def asked_of(one: Experiment[Any]) -> dict[str, Any]:
+    """What an experiment is asked, by name: what its form holds at first, but for `OTHERWISE`."""
+    begins = {name: getattr(part, "value", None) for name, part in one.form.items()}
+    return begins | {name: value for name, value in OTHERWISE.get(one.name, {}).items() if name in begins}
 
 
 def fresh(one: Experiment[Any]) -> dict[str, Any]:
-    """What is kept of a run with what the form begins with."""
-    session, form = Session(), begins_with(one)
+    """What is kept of a run with what is asked."""
+    session, form = Session(), asked_of(one)
     if one.name == generate.PANEL:  # of which the vector is kept, which ships with its preset
         return {"asked": one.settings(session, form), "vector": generate.FIRST}
     try:

@@ -23,7 +23,7 @@ from caa_core.steering.interventions import Positions
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
 from caa_core.vectors.vector import load_vector
-from presets.build_ready import NAMES, begins_with, drawn, fresh
+from presets.build_ready import CONTEST, NAMES, asked_of, drawn, fresh
 from tests.helpers.handlers import Handlers
 from tests.helpers.sizes import FULL
 from tests.helpers.waiting import until
@@ -52,9 +52,9 @@ def session():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_was_made_with_what_its_form_begins_with(experiments, embedded, session, name):
+def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, name):
     kept, one = ready(name, embedded), experiments[name]
-    begins = one.settings(session, begins_with(one))
+    begins = one.settings(session, asked_of(one))
     assert begins.keys() == kept["asked"].keys() - {MADE_BEFORE} and not differing(kept["asked"], begins)
     said = kept["asked"][MADE_BEFORE]
     assert (said["model"], said["dtype"]) == ("smollm2-135m", "float32") and len(said["commit"]) >= 7
@@ -74,15 +74,21 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     for name, place in marks.items():
         said = page[place]
         assert "<b>Made before</b> (on smollm2-135m in float32, commit " in said and "<li>" in said, name
+        assert "what you run takes its place" in said, name  # so it is what the form holds
     (exchange,) = ready("steer", studio.model)["exchanges"]
     assert [page[f"steer-{column}"][-1]["content"] for column in ("unsteered", "steered")] == exchange["answers"]
     for figure in ("generate-plot", "compete-verdict-apart", "measure-map", "views-next"):
         assert page[figure]
     assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
     assert page.session.person.has_nothing  # no files either
+    # Compete's form is that of a contest that is one.
+    assert [page[f"compete-{part}"] for part in ("a-vector", "b-vector", "verdict-contest")] == [
+        CONTEST[name] for name in ("vector_a", "vector_b", "contest")
+    ]
+    assert ready("compete-verdict", studio.model)["contest"]
     # What is chosen otherwise is said, as of one's own; and the map does what one's own does.
     one = page.experiments["views"]
-    chosen = {**begins_with(one), "layer": 13}
+    chosen = {**asked_of(one), "layer": 13}
     said = one.look(page.session, [*chosen.values()])
     assert re.search(r"Made before</b> \(on .*\) with other settings: Layer <b>12</b>, now 13\. Run again", said)
     drawn_first = page["measure-map"]
@@ -90,6 +96,8 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     assert page["measure-map"] != drawn_first
     vector, layer, multiplier = page.call("choose", "steer-multiplier", measure_layer=13, measure_multiplier=1)
     assert (vector, layer, multiplier.value) == ("joy", 13, 1)
+    page.call("one_by_one", "measure-items", measure_layer=13, measure_multiplier=1.0)
+    assert page["measure-items"]
     # No chat goes on from what was there before.
     page.fill("steer-settings", "New tokens", 8)
     page.run("run", "steer-status")
@@ -112,7 +120,7 @@ def last_tokens(model, text, steers, positions, answer):
 @pytest.mark.parametrize("name", ["steer", "compete"])
 def test_answers_are_those_that_greedy_decoding_writes(experiments, embedded, session, name):
     one, (exchange,) = experiments[name], ready(name, embedded)["exchanges"]
-    asked = one.ask(session, begins_with(one))
+    asked = one.ask(session, asked_of(one))
     voices = finish(one.prepare(embedded, session, asked.form))
     assert exchange["question"] == asked.prompt and not asked.temperature
     assert exchange["captions"][: len(voices.captions)] == list(voices.captions)
@@ -129,10 +137,10 @@ def test_answers_are_those_that_greedy_decoding_writes(experiments, embedded, se
     assert len(set(exchange["answers"][: len(voices.columns)])) == len(voices.columns)
 
 
-def test_the_vector_is_of_what_the_form_begins_with(experiments, embedded, session):
+def test_the_vector_is_made_from_what_is_asked_for(experiments, embedded, session):
     """That it equals a fresh extraction is shown in `tests/data/test_presets.py`."""
     one = experiments["generate"]
-    request = one.ask(session, begins_with(one)).request
+    request = one.ask(session, asked_of(one)).request
     made = load_vector(presets()[ready("generate", embedded)["vector"]].vector_file)
     assert not made.differences(embedded)
     assert made.provenance.pairs_sha256 == request.pairs.pairs_sha256
@@ -164,7 +172,7 @@ def test_cells_of_the_map_are_what_a_run_finds(experiments, embedded, session):
     kept = ready("measure", embedded)["found"]
     few = {} if FULL else {"layers": "19", "multipliers": "1", "controls": "0"}
     one, vector = experiments["measure"], load_vector(presets()["joy"].vector_file)
-    found = finish(evaluate(embedded, one.ask(session, begins_with(one) | few).request, vector)).summary()
+    found = finish(evaluate(embedded, one.ask(session, asked_of(one) | few).request, vector)).summary()
     cells = {(cell["layer"], cell["multiplier"]): cell for cell in kept["cells"]}
     assert len(cells) == 50
     agree(kept["unsteered"], found["unsteered"])
@@ -177,7 +185,7 @@ def test_cells_of_the_map_are_what_a_run_finds(experiments, embedded, session):
 
 def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, session):
     kept, one = ready("compete-verdict", embedded), experiments["compete-verdict"]
-    asked = one.ask(session, begins_with(one))
+    asked = one.ask(session, asked_of(one))
     a, b = finish(one.voices.voicing.both(embedded, session, asked.voices))
     few = {"data": asked.request.data.first(4), "controls": 0, "second_voices": 0, "written_tokens": 0}
     found = finish(run(embedded, asked.request if FULL else replace(asked.request, **few), a, b))

@@ -380,7 +380,8 @@ class Conversation(Experiment[ConversationRequest]):
     def show_ready(self, session: Session, before: Plain) -> Updates:
         """In the columns alone: no chat goes on from it."""
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
-        return {**self._columns(_unpack(before["exchanges"], len(self.chatbots))), self.before: made}
+        columns = self._columns(_unpack(before["exchanges"], len(self.chatbots)))
+        return {**self.refill_ready(session, before), **columns, self.before: made}
 
     def _columns(self, exchanges: Sequence[Exchange]) -> Updates:
         return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}

@@ -26,7 +26,7 @@ from caa_core.app.panels.common import (
     shared_bar,
     stopper,
 )
-from caa_core.app.panels.made_with import MadeWith, filled, in_words, settings_of
+from caa_core.app.panels.made_with import MadeWith, differing, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
@@ -287,9 +287,15 @@ class Experiment(Generic[Asked]):
         return self.kept_of(session.person) or ready(self.name, self.studio.model)
 
     def show_ready(self, session: Session, before: Plain) -> Updates:
-        """Updates that show what was made before with what the form begins with, of which there are no files."""
+        """Updates that show what was made before, of which there are no files, and fill in what it was made with."""
         shown = self.show_part(session, before, self.asked(before) or {})
-        return {**shown, **self._not_yet(), **self._said(session, before)}
+        return {**self.refill_ready(session, before), **shown, **self._not_yet(), **self._said(session, before)}
+
+    def refill_ready(self, session: Session, before: Plain) -> Updates:
+        """Updates of the form to what was made before, where it begins with something else."""
+        begins = {name: getattr(part, "value", None) for name, part in self._refilled_parts().items()}
+        asked = self.asked(before) or {}
+        return self.refill(session, before) if differing(asked, begins, self.unused(asked)) else {}
 
     def refill(self, session: Session, kept: Plain) -> Updates:
         """Updates that fill in the form again, as far as what was asked is there still."""
