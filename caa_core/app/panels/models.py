@@ -43,7 +43,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         key = gr.Textbox(
             label="Owner's key", type="password", visible=is_public(), max_length=200, elem_id="model-key", scale=1
         )
-        load = gr.Button("Load", variant="primary", elem_id="model-load", scale=1)
+        load = gr.Button("Load", variant="primary", size="md", elem_id="model-load", scale=1)
     status = gr.Markdown(elem_id="model-status")
     table = gr.Markdown(_table(rows, studio), elem_id="model-list")
     gr.Markdown(

@@ -217,7 +217,7 @@ def _words(found: WrittenResult) -> str:
         f"{share:.0%} of {name}" for name, share in zip((found.a, found.b, "plain"), _in_order(right), strict=False)
     )
     told = f" Read as what they are: {read}." if right else ""
-    return f"#### {plain(found.verdict)}\n\n{plain(found.reading['text'] + told)}"
+    return folded(f"#### {plain(found.verdict)}", plain(found.reading["text"] + told), "How well answers are read")
 
 
 def _in_order(right: dict[str, float]) -> list[float]:
