@@ -25,9 +25,10 @@ from starlette.middleware import Middleware
 
 from caa_core.app import endpoints, files, guards, logs, traffic
 from caa_core.app.library import Library
-from caa_core.app.panels import generate, glossary, inspection, models, steer
+from caa_core.app.panels import glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
+from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.layout import CONTRAST, LAYOUT, TEXT
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.measuring import tab as measuring

@@ -14,9 +14,10 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.opening.ready import MADE_BEFORE, ready_file
-from caa_core.app.panels import generate, inspection, steer
+from caa_core.app.panels import inspection, steer
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
+from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.measuring import evaluation
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session

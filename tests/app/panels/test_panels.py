@@ -20,8 +20,8 @@ from caa_core.app.owner import Tries
 from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.tokens import NOTHING
+from caa_core.app.panels.generate.pairs import Draft
 from caa_core.app.panels.measuring.evaluation import OWN
-from caa_core.app.panels.pairs import Draft
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
 from caa_core.contest.decomposition import shared_part

@@ -12,12 +12,12 @@ from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.generate.next_steps import NextSteps
+from caa_core.app.panels.generate.pairs import FIRST, Pairs
+from caa_core.app.panels.generate.vectors import FIRST_FORMAT, Combining, VectorMaking, Vectors
 from caa_core.app.panels.made_with import MadeWith
-from caa_core.app.panels.next_steps import NextSteps
 from caa_core.app.panels.page import Page, Tab
-from caa_core.app.panels.pairs import FIRST, Pairs
 from caa_core.app.panels.plots import figure
-from caa_core.app.panels.vectors import FIRST_FORMAT, Combining, VectorMaking, Vectors
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset

@@ -1,0 +1,1 @@
+"""The Generate tab: pairs, vectors made of them, and what to do next."""
