@@ -109,8 +109,7 @@ def _evaluate(
         **model.provenance,
         "data": request.data.name,
         "data_sha256": request.data.sha256,
-        "vector": {name: value for name, value in asdict(vector.provenance).items() if value}
-        | ({"before steering": str(vector.diagnostics)} if vector.diagnostics else {}),
+        "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
     }
     items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
     waiting = Conclusion(None, None, NOT_YET)

@@ -126,29 +126,42 @@ class Diagnostics:
             "text": str(self),
         }
 
-    def __str__(self) -> str:
-        if self.best is None or self.p is None:
+    @property
+    def said(self) -> str:
+        """Whether it may steer, in a few words."""
+        if self.prompts < ENOUGH:
             are = "prompt is" if self.prompts == 1 else "prompts are"
             return f"Whether it will steer is not judged: {self.prompts} {are} too few, which takes at least {ENOUGH}."
-        found = self.layers[self.best]
-        numbers = (
-            f"At layer {self.best}, where they agree best: cosine of a pair's difference to their mean "
-            f"{found.agreement}; agreement of two halves of the pairs, corrected to all of them, {found.reliability}; "
-            f"of pairs held out, AUC {found.auc} and d′ {found.d_prime}."
-        )
+        if self.p is None:
+            return "Whether it will steer is not judged: its pairs do not differ."
         if self.grade == NOT_LIKELY:
             return (
                 "It is not likely to steer: its pairs do not point one way, no more than with their sides exchanged by "
                 f"coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in something "
-                f"else each time? {numbers}"
+                "else each time?"
             )
-        text = f"It may steer: its pairs point one way (p = {self.p:.2g}). {numbers}"
+        text = f"It may steer: its pairs point one way (p = {self.p:.2g})."
         if self.nearer and self.more_pairs_help:
             text += (
-                f" More pairs would help: twice as many would bring its cosine to the vector of endless pairs from "
+                " More pairs would help: twice as many would bring its cosine to the vector of endless pairs from "
                 f"{self.nearer[0]:.2f} to {self.nearer[1]:.2f}, as the halves say."
             )
         return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers."
+
+    @property
+    def numbers(self) -> str:
+        """What that rests on, in words; empty where there are none."""
+        if self.best is None:
+            return ""
+        found = self.layers[self.best]
+        return (
+            f"At layer {self.best}, where they agree best: cosine of a pair's difference to their mean "
+            f"{found.agreement}; agreement of two halves of the pairs, corrected to all of them, {found.reliability}; "
+            f"of pairs held out, AUC {found.auc} and d′ {found.d_prime}."
+        )
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.said, self.numbers)))
 
     def at(self, layer: int) -> dict[str, Any]:
         """A layer's numbers as plain data; none where they are not known."""
@@ -175,8 +188,7 @@ class Diagnostics:
 
 
 def _listed(found: Measured) -> list[float | None]:
-    numbers = found.value, found.low, found.high, *(found.controls or (None, None))
-    return [None if number is None else float(f"{number:.5g}") for number in numbers]
+    return [found.value, found.low, found.high, *(found.controls or (None, None))]
 
 
 def _unlisted(kept: Sequence[Any]) -> Measured:

@@ -53,7 +53,7 @@ def _rows(found: Replication) -> list[dict[str, Any]]:
 def sections(found: Replication) -> list[Section]:
     """Words, figures and tables of all behaviours."""
     findings = found.findings
-    said = [f"{one.name}. {one.conclusion}" for one in findings]
+    said = [f"{one.name}. {one.conclusion}{_before(one)}" for one in findings]
     parts = [Section("What was found", "\n\n".join([*said, *filter(None, [found.screen])]))]
     if found.asked[len(findings) :]:
         missing = ", ".join(found.asked[len(findings) :])
@@ -82,7 +82,12 @@ def _text(one: Findings) -> str:
     """What the command line says of a behaviour."""
     cells = sorted(one.curve, key=lambda cell: cell.multiplier)
     numbers = [f"× {cell.multiplier:g}: {_both(cell).value:.2f}" for cell in cells]
-    return f"{one.name}, layer {one.layer}: {', '.join(numbers)}\n{one.conclusion}"
+    return f"{one.name}, layer {one.layer}: {', '.join(numbers)}\n{one.conclusion}{_before(one)}"
+
+
+def _before(one: Findings) -> str:
+    """What the vector's pairs said before anything was steered, as a line; empty where that is not known."""
+    return f"\nBefore steering: {one.vector.diagnostics}" if one.vector.diagnostics else ""
 
 
 def _by_layer(one: Findings) -> Section:

@@ -420,7 +420,8 @@ def test_a_preset_becomes_a_vector_of_ones_own(page):
     assert page["generate-status"].startswith("Made **my gloom** from 43 pairs")
     # Before anything is steered.
     told = page.session.vectors["my gloom"].diagnostics
-    assert told.grade and told.prompts == 43 and plain(str(told)) in page["generate-about"]
+    assert told.grade and told.prompts == 43
+    assert plain(told.said) in page["generate-about"] and plain(told.numbers) in page["generate-about"]
     # The layer nearest to the middle that the vector has.
     page.call("choose", "steer-layer", steer_vector="my gloom")
     assert page["steer-layer"] == 2
@@ -529,7 +530,6 @@ def test_of_ones_own_pairs_a_part_is_held_out_and_measured_on(page, tmp_path):
     page.run("run", "measure-status", measure_vector="many", **asked)
     found = page.session.person.results["measure"]["found"]
     assert found["data"] == "many (held out)" and found["items"] == 9
-    assert found["provenance"]["vector"]["before steering"].startswith("It ")
     # Of what has none, and of items of another thing, it is said.
     page.call("follow_vector", "measure-kind", measure_vector="few")
     assert "Nothing was held out when few was made" in page["measure-kind"]

@@ -44,6 +44,14 @@ def test_the_report_has_every_figure_with_its_counterpart(found):
     assert "caa-tokens" in parts["one: token by token"].markup
 
 
+def test_what_pairs_say_before_steering_stands_beside_what_was_measured(found):
+    report = report_of(found)
+    for one in found.findings:
+        told = str(one.vector.diagnostics)
+        assert told in sections(found)[0].text and told in report.text
+    assert found.findings[0].verdict.anti_steerable and "Pushed the wrong way: " in report.text
+
+
 def test_the_table_has_the_numbers_of_the_cells(found):
     (part,) = [part for part in sections(found) if part.title == "In numbers"]
     assert [row[2] for row in part.rows[:3]] == ["both letter orders", "as given", "as the paper counts"]

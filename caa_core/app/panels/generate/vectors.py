@@ -22,6 +22,7 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
@@ -381,7 +382,9 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     }
     lines = [f"**{plain(vector.name)}**", ""]
     lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
-    lines += [f"\n{plain(str(vector.diagnostics))}"] if vector.diagnostics else []
+    if told := vector.diagnostics:
+        numbers = plain(told.numbers)
+        lines.append(f"\n{folded(plain(told.said), numbers, 'In numbers') if numbers else plain(told.said)}")
     known = map(vector.relative_strength, vector.layers)
     strengths = [strength for strength in known if strength is not None]
     if strengths and max(strengths) < WEAK:
