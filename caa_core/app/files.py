@@ -72,13 +72,19 @@ class Uploads:
             return number
 
     def came(self, number: int, paths: Iterable[str]) -> None:
-        """What was let in has come, as these files; where there are none, what came of it may lie there as well."""
+        """What was let in has come, as these files."""
         with self._lock:
-            _, address, _ = self._coming.get(number, (0.0, "", 0))
+            _, address, _ = self._coming.pop(number, (0.0, "", 0))
             for path in paths:
                 with contextlib.suppress(OSError):
                     self._files.setdefault(path, Upload(address, max(os.path.getsize(path), LEAST)))
-                    self._coming.pop(number, None)
+
+    def broke_off(self, number: int, size: int) -> None:
+        """Of what was let in no more than so many bytes came, which may lie there until they go by age."""
+        with self._lock:
+            if number in self._coming:
+                since, address, _ = self._coming[number]
+                self._coming[number] = since, address, max(size, LEAST)
 
     @property
     def are_used(self) -> bool:

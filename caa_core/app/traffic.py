@@ -4,6 +4,7 @@ gradio keeps an event until somebody reads what came of it, takes events as they
 each page that it has ever seen all settings of all of its parts.
 """
 
+import asyncio
 import datetime
 import json
 import random
@@ -40,6 +41,8 @@ BODIES = 8
 # Who lets so many messages lie without ever having listened is told no more.
 UNTOLD = 100
 LEAST_BODY = 20_000
+# How long a body may be on its way, and an upload.
+SECONDS_TO_COME, SECONDS_TO_UPLOAD = 60, 900
 # Lists and objects in a body: they take fifty times the memory of their text.
 BRACKETS = 200_000
 # Calls of programs that are looked at beyond those that have a place, if only to be refused; and events of the page.
@@ -89,12 +92,17 @@ class Traffic:
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         address, length = _address(scope), int(Headers(scope=scope)["content-length"])
         size, most = max(length, LEAST_BODY), BODIES * BODY_MB.value * 1_000_000
-        if self.on_their_way.total() + size > most or self.on_their_way[address] + size > most // 2:
+        full = length > LEAST_BODY and self.on_their_way.total() + size > most  # what is small comes in any case
+        if full or self.on_their_way[address] + size > most // 2:
             await _too_much()(scope, receive, send)
             return
         self.on_their_way[address] += size
         try:
-            body = await _whole(receive)
+            async with asyncio.timeout(SECONDS_TO_COME):
+                body = await _whole(receive)
+        except TimeoutError:
+            await JSONResponse({"detail": "The request came too slowly."}, 408)(scope, receive, send)
+            return
         finally:
             self.on_their_way[address] -= size
             self.on_their_way += Counter()
@@ -107,17 +115,31 @@ class Traffic:
         except InputError as error:
             await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
             return
-        said = b""
+        said, came = b"", 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal said
             said += message.get("body", b"")
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                self.uploads.came(number, _paths(_plain(said)))
+            if (
+                message["type"] == "http.response.body"
+                and not message.get("more_body")
+                and (paths := _paths(_plain(said)))
+            ):
+                self.uploads.came(number, paths)
             await send(message)
 
-        with suppress(ClientDisconnect):  # what it left goes by age
-            await self.app(scope, receive, answer)
+        try:
+            with suppress(ClientDisconnect, TimeoutError):  # what it left goes by age
+                async with asyncio.timeout(SECONDS_TO_UPLOAD):
+                    await self.app(scope, counted, answer)
+        finally:
+            self.uploads.broke_off(number, came)
 
     def _refused_files(self, scope: Scope, body: bytes) -> JSONResponse | None:
         """Note which files a page's parts hold, by the events that it sends."""

@@ -1,6 +1,8 @@
 """The folder of uploads, and the owner's key."""
 
+import http.client
 import os
+from urllib.parse import urlparse
 
 import httpx
 import pytest
@@ -28,8 +30,8 @@ def test_an_address_brings_half_of_what_all_may_bring_and_it_goes_by_age(clock, 
     with pytest.raises(InputError, match="too many; this app takes 200"):
         uploads.take("else", 300_000_000)
     clock.now += IDLE.value + 1
-    number = uploads.take("stranger", 49_980_000)
-    uploads.came(number, [])  # a broken one may lie there all the same
+    number = uploads.take("stranger", 50_000_000)
+    uploads.broke_off(number, 49_980_000)  # so much of it may lie there
     uploads.take("stranger", 1)  # counts as 20 kB
     with pytest.raises(InputError, match="no room for more files"):
         uploads.take("stranger", 1)
@@ -111,13 +113,24 @@ def upload(app, content, address="203.0.113.9"):
 
 def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     monkeypatch.setenv("CAA_MAX_UPLOADS_MB", "1")
-    monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
     (path,) = upload(tiny_app, b"[1]").json()
     shown = f"{tiny_app.url}gradio_api/file={path}"
     assert get(shown).status_code == 200
+    # One that breaks off takes no more room than what came of it.
+    connection = http.client.HTTPConnection(urlparse(tiny_app.url).netloc, timeout=300)
+    connection.putrequest("POST", "/gradio_api/upload")
+    kind = "multipart/form-data; boundary=b"
+    for name, value in {"Content-Type": kind, "Content-Length": "400000", "X-Forwarded-For": "203.0.113.9"}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    until(lambda: tiny_app.studio.uploads._coming)
+    assert upload(tiny_app, b"y" * 200_000).status_code == 413
+    connection.close()
+    until(lambda: upload(tiny_app, b"y" * 200_000).status_code == 200)
     said = upload(tiny_app, b"x" * 600_000)
     assert said.status_code == 413 and "no room for more files" in said.text
     assert upload(tiny_app, b"x" * 300_000, "198.51.100.1").status_code == 200
+    monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
     clean(tiny_app.studio, tiny_app.page)
     assert not os.path.exists(path) and get(shown).status_code in (403, 404)
 

@@ -84,7 +84,8 @@ def test_a_flood_leaves_room_for_a_class_and_for_the_page(app):
         assert jobs_of(app, STRANGER) == 40
         # The page answers, and a place is left for who comes.
         assert get(app.url).status_code == 200
-        name = next(fn.api_name for fn in app.page.fns.values() if fn.name == "_card")
+        asked_of = [[part.elem_id for part in fn.inputs] for fn in app.page.fns.values()]
+        name = [*app.page.fns.values()][asked_of.index(["steer-vector"])].api_name
         assert somebody.join(name, ["joy"], "reader") == 200
         assert somebody.last("reader")["success"]
         assert somebody.steer("guest") == 200
@@ -149,11 +150,15 @@ def test_what_is_on_its_way_from_one_address_has_a_bound(app, monkeypatch):
     # The third may be looked at before the others.
     until(lambda: begin(STRANGER).sock and any(readable(one) for one in begun))
     assert {one.getresponse().status for one in begun if readable(one)} == {429}
-    somebody = Visitor(app, SOMEBODY)
-    assert somebody.steer("beside") == 200
+    begin(SCHOOL), begin(SCHOOL)
+    somebody, long = Visitor(app, SOMEBODY), ["x" * 600_000, ["joy:1:0"], None, "", "all", 2, 0, 0]
+    until(lambda: somebody.join("steer", long, "large") == 429)
+    assert somebody.steer("beside") == 200  # what is small, though they take all that there is
     for connection in begun:
         connection.close()
-    until(lambda: Visitor(app, STRANGER).steer("after") == 200)
+    until(lambda: Visitor(app, STRANGER).join("steer", long, "after") == 200)
+    monkeypatch.setattr(traffic, "SECONDS_TO_COME", 0)
+    assert begin(SOMEBODY).getresponse().status == 408
 
 
 def test_how_far_an_upload_is_says_a_few_streams_and_its_name_is_not_kept(app, monkeypatch):
