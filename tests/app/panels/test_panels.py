@@ -821,6 +821,18 @@ def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp
         assert list(person.drafts) == [first] and person.draft is person.drafts[first]
 
 
+def test_what_is_chosen_while_another_choice_is_worked_on_is_of_the_same_file(page, tmp_path):
+    (tmp_path / "odd.csv").write_text("ask,yes,no\nRain?,What joy!,It is wet.\nSun?,So hot!,It is hot.")
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "odd.csv"))
+    (state, *_) = page.handler("again", "generate-kind").inputs
+    before, ask = page.held[state], {"generate_prompt_column": "ask", "generate_mends": []}
+    page.call("again", "generate-kind", **ask)
+    page.held[state] = before  # it was sent before the page had been told
+    gc.collect()
+    page.call("again", "generate-kind", **ask, generate_positive_column="yes", generate_negative_column="no")
+    assert "2 of 2 pairs are usable" in page["generate-kind"]
+
+
 def test_of_more_pairs_than_a_vector_may_have_the_first_are_looked_over(page, tmp_path, monkeypatch):
     monkeypatch.setenv("CAA_MAX_PAIRS", "5")
     write_pairs(find_pairs("gloom").first(9), tmp_path / "mine.json")

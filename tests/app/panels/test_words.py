@@ -44,7 +44,8 @@ def test_the_catalogue_says_what_there_is_and_loads_it(page):
 
 
 def test_two_vectors_are_one_sum_and_come_to_equal_strengths(page):
-    page.run("explain", "compete-decomposition", compete_kind="Same layer")
+    voices = {"compete_a_vector": "joy", "compete_b_vector": "gloom"}
+    page.run("explain", "compete-decomposition", compete_kind="Same layer", **voices)
     assert "They mostly agree" in page["compete-decomposition"]
     asked = {"compete_kind": "Different layers", "compete_b_layer": 20}
     page.call("balance", "compete-b-multiplier", **asked)
@@ -66,7 +67,7 @@ def test_which_voice_written_answers_follow(page, tmp_path):
     few = {"compete_written_questions": str(tmp_path / "asked.json"), "compete_written_samples": 1}
     page.run("run", "compete-written-said", **few)
     assert "2 questions are too few for a verdict" in page["compete-written-said"]
-    assert "joy against gloom" in page["compete-written-said"]
+    assert "formal against casual" in page["compete-written-said"]
     assert any(bars.type == "bar" and len(bars.y) for bars in page["compete-written-figure"].data)
 
 

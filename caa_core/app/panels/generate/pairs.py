@@ -14,6 +14,7 @@ from caa_core.app.panels.common import LATEST, QUIET, guarded, plain, say_gone
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, file_picker
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
+from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
 from caa_core.data.lint import Finding, LintReport, lint
@@ -147,16 +148,23 @@ class Draft:
 class Held:
     """What a page knows of the pairs that it works on, which their person keeps as long as there is room."""
 
-    def __init__(self, draft: Draft):
-        self._draft, pairs = weakref.ref(draft), draft.dataset
+    def __init__(self, draft: Draft, person: Person | None = None, page: str = ""):
+        self._draft, self._table, pairs = weakref.ref(draft), weakref.ref(draft.table), draft.dataset
+        self._person, self._page = (weakref.ref(person) if person else None), page
         self.described = f"{pairs.name}: {pairs.described}" if pairs else "none that can be used"
 
     @property
     def draft(self) -> Draft:
         """The pairs. Raises InputError where they had to go."""
-        if (draft := self._draft()) is None:
+        if (draft := self._draft() or self._looked_over_since()) is None:
             raise InputError("These pairs had to make room, or nobody had asked for them for long: bring them again.")
         return draft
+
+    def _looked_over_since(self) -> Draft | None:
+        """The same table's, where an event has waited while another one was worked on."""
+        person = self._person and self._person()
+        now: Draft | None = person.drafts.get(self._page) if person else None
+        return now if now and now.table is self._table() else None
 
 
 def _offer(remedy: str, finding: Finding) -> str:
@@ -358,7 +366,7 @@ class Pairs:
             person.work_on(page, None, 0)
             return Held(self.first)
         person.work_on(page, draft, draft.size)
-        return Held(draft)
+        return Held(draft, person, page)
 
     def _shown(self, draft: Draft, request: gr.Request) -> dict:
         session = self.page.session(request)
