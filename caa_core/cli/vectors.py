@@ -52,7 +52,8 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
 def _told(row: dict[str, Any]) -> str:
     """How far the pairs agree at a layer, where that was judged."""
     names = (("reliability", "reliability"), ("auc", "AUC held out"))
-    return "".join(f"   {label} {row[name]['value']:.2f}" for name, label in names if row.get(name, {}).get("value"))
+    found = ((label, row[name]["value"]) for name, label in names if name in row)
+    return "".join(f"   {label} {value:.2f}" for label, value in found if value is not None)
 
 
 def compare(options: argparse.Namespace) -> tuple[Any, str]:
