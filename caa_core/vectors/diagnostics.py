@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -245,8 +246,7 @@ def diagnose(sides: PromptSides, layers: Sequence[int]) -> Generator[Progress, N
     kept = len(sides.fold_of)
     if kept < ENOUGH:
         return Diagnostics(sides.prompts)
-    coins = np.random.default_rng(0).choice([-1.0, 1.0], (CONTROLS, kept))
-    signs = np.concatenate([np.ones((1, kept)), coins])
+    signs = np.concatenate([np.ones((1, kept)), _exchanges(kept)])
     progress = Progress(len(layers), "layers looked through", len(layers))
     found, agreements = {}, []
     for layer, positive, negative in zip(layers, sides.positive, sides.negative, strict=True):
@@ -255,6 +255,16 @@ def diagnose(sides: PromptSides, layers: Sequence[int]) -> Generator[Progress, N
         agreements.append(agreement)
         yield progress.advance(1, 1)
     return Diagnostics(sides.prompts, _p_of_largest(np.stack(agreements, axis=1)), found)
+
+
+def _exchanges(prompts: int) -> np.ndarray:
+    """Signs [controls, prompts]: `CONTROLS` that coins give; or all that there are, each once, where these are no more.
+    Signs and their opposites say the same, so the first prompt's stays; and where none is exchanged is no control.
+    """
+    if prompts <= 1 + math.log2(1 + CONTROLS):
+        each = np.array(list(product([1.0, -1.0], repeat=prompts - 1)))[1:]
+        return np.concatenate([np.ones((len(each), 1)), each], axis=1)
+    return np.random.default_rng(0).choice([-1.0, 1.0], (CONTROLS, prompts))
 
 
 def _p_of_largest(found: np.ndarray) -> float | None:

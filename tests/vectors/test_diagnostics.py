@@ -149,6 +149,13 @@ def test_noise_is_said_to_point_one_way_in_one_of_twenty():
     assert np.mean(found) < 0.09
 
 
+def test_of_the_fewest_prompts_all_exchanges_count_once():
+    """There are 128 ways to exchange the sides of 8 prompts, but for all at once: p is exact."""
+    found = [told(planted(8, push, seed)).p for push in (0.0, 2.0) for seed in range(20)]
+    assert all((128 * p).is_integer() for p in found)
+    assert told(planted(8, 50.0)).p == 1 / 128
+
+
 def test_more_pairs_would_help_where_halves_say_so():
     weak, strong = told(planted(12, 3.0)), told(planted(60, 8.0))
     assert weak.more_pairs_help and "More pairs would help" in str(weak)
