@@ -83,6 +83,7 @@ def measured(place: Path) -> dict[str, float]:
             page.get_by_role("tab", name=tab).click()
             at_rest(page)
             found[f"{tab} first opened, s"] = busy(thread) - before
+        found |= make(page, thread)
         browser.close()
     return found
 
@@ -96,6 +97,17 @@ def write(page: Page, thread: CDPSession) -> dict[str, float]:
     at_rest(page)
     updates = page.evaluate("() => window.updates")
     return {"an update while it writes, ms": 1000 * (busy(thread) - before) / max(updates, 1)}
+
+
+def make(page: Page, thread: CDPSession) -> dict[str, float]:
+    """What it costs to make a vector and to show it, with all tabs open."""
+    page.get_by_role("tab", name="Generate vectors").click()
+    at_rest(page)
+    before = busy(thread)
+    page.locator("#generate-make").click()
+    page.locator("#generate-status").get_by_text("Made").wait_for(timeout=300_000)
+    at_rest(page)
+    return {"a vector made and shown, s": busy(thread) - before}
 
 
 def at_rest(page: Page) -> None:

@@ -158,7 +158,7 @@ def test_vectors_come_from_other_tools_are_combined_renamed_and_go_again(page, t
 def test_making_a_vector_can_be_stopped(page, tiny_app, tmp_path):
     write_pairs(presets()["joy"].dataset(), tmp_path / "many.json")
     upload(page, tmp_path / "many.json")
-    expect(page.locator("#generate-kind")).to_contain_text(f"{len(presets()['joy'].dataset().pairs)} free-text pairs")
+    expect(page.locator("#generate-kind")).to_contain_text("many")
     with tiny_app.holding(9):
         page.locator("#generate-make").click()
         expect(page.locator("#generate-status")).to_contain_text(re.compile(r"\d+ of \d+ pairs, about \d+ s left"))

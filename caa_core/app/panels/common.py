@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.components import Component
 from gradio.context import LocalContext
 from gradio.events import Dependency
 
@@ -43,6 +44,7 @@ class Quiet(TypedDict):
     """How an event is wired that shows no progress of its own and is no endpoint."""
 
     show_progress: Literal["full", "minimal", "hidden"]
+    show_progress_on: list[Component]
     api_visibility: Literal["public", "private", "undocumented"]
 
 
@@ -52,7 +54,9 @@ class Latest(Quiet):
     trigger_mode: Literal["always_last"]
 
 
-QUIET: Quiet = {"show_progress": "hidden", "api_visibility": "private"}
+# Hidden progress is written all the same: gradio's page copies each output of whatever event came before, with all that
+# is inside it, at every message. On nothing, there is nothing to copy: making a vector cost the browser 4,000 copies.
+QUIET: Quiet = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 LATEST: Latest = {**QUIET, "trigger_mode": "always_last"}
 
 

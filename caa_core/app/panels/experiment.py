@@ -225,7 +225,8 @@ class Experiment(Generic[Asked]):
         for event in come:
             if isinstance(event, Progress):
                 run.reach(event)
-                yield {self.status: self.how_far(event)}
+                # The buttons with each: a page that other updates come to at the same time may lose one.
+                yield {self.status: self.how_far(event), **self.at_work()}
             else:
                 yield {**self._not_yet(), **self.show_part(session, event, form), **self._said(session, event)}
         if job.over:

@@ -40,6 +40,8 @@ def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
                     updates = restored.handler(request, *(one.value for one in restored.inputs))
                 show_at_first(updates)
 
+        # Gradio has no argument for what `QUIET` says of other events.
+        page.blocks.default_config.fns[max(page.blocks.default_config.fns)].show_progress_on = []
         return Tab()
 
     return later

@@ -31,6 +31,11 @@ def test_the_first_page_is_light(blocks):
     assert len(json.dumps(config, default=str)) < 400_000
 
 
+def test_no_event_lets_the_browser_copy_what_it_writes_to(studio, blocks):
+    ours = [fn for fn in Handlers(studio, blocks).blocks.fns.values() if fn.outputs and fn.api_visibility != "public"]
+    assert len(ours) > 100 and [fn.name for fn in ours if fn.show_progress_on != []] == []
+
+
 def test_what_can_be_typed_into_can_be_typed_into_when_it_is_drawn_later(studio, blocks):
     page = Handlers(studio, blocks)
     parts = [page.parts[name] for name in ("compete-kind", "study-layers", "measure-upload", "generate-name")]

@@ -811,7 +811,7 @@ def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp
         one.call("read", "generate-kind", generate_upload=str(tmp_path / "large.json"))
     assert list(person.drafts) == [second] and person.draft is person.drafts[second]
     gc.collect()
-    with pytest.raises(gr.Error, match="These pairs had to make room"):
+    with pytest.raises(gr.Error, match="others came in their place, or they had to make room"):
         page.call("again", "generate-kind", generate_mends=[])
     other.call("again", "generate-kind", generate_mends=[])
     page.call("choose", "generate-kind", generate_preset="gloom")

@@ -155,9 +155,12 @@ class Held:
 
     @property
     def draft(self) -> Draft:
-        """The pairs. Raises InputError where they had to go."""
+        """The pairs. Raises InputError where they had to go, or others were chosen while an event waited."""
         if (draft := self._draft() or self._looked_over_since()) is None:
-            raise InputError("These pairs had to make room, or nobody had asked for them for long: bring them again.")
+            raise InputError(
+                "These pairs are gone: others came in their place, or they had to make room. Try again with those that "
+                "are shown now, or bring these again."
+            )
         return draft
 
     def _looked_over_since(self) -> Draft | None:
