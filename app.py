@@ -29,7 +29,7 @@ from caa_core.app.panels import glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
-from caa_core.app.panels.layout import CONTRAST, LAYOUT, TEXT
+from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
@@ -183,7 +183,8 @@ def build(studio: Studio) -> gr.Blocks:
             studio.sessions.leave(request.session_hash)
 
         blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
-        blocks.load(None, js=glossary.TOOLTIPS, api_visibility="private")
+        for script in (glossary.TOOLTIPS, FOCUS):
+            blocks.load(None, js=script, api_visibility="private")
         blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)

@@ -48,10 +48,11 @@ def test_the_whole_way_with_an_uploaded_file(page, tmp_path):
     expect(page.locator("#generate-kind")).to_contain_text("JSON with prompt, positive, negative: 5 free-text pairs")
     expect(page.locator("#generate-preview")).to_contain_text("Shiver me timbers")
     expect(page.locator("#generate-name textarea, #generate-name input")).to_have_value("pirate")
-    page.locator("#generate-make").click()
+    page.locator("#generate-make").press("Enter")
     expect(page.locator("#generate-status")).to_contain_text(
         "Made pirate from 5 pairs. None were held out: that takes 16 prompts."
     )
+    expect(page.locator("#generate-make")).to_be_focused()
     expect(page.locator("#generate-plot .js-plotly-plot")).to_be_visible()
     # What one goes on with is a click away, also in a tab that was not opened before.
     page.locator("#generate-next-measure").click()

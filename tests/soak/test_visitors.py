@@ -50,6 +50,8 @@ def on_the_page(app: Served, number: int, folder: Path) -> int:
     path.write_text(json.dumps(rows(number) + more))
     page.call("read", "generate-kind", generate_upload=str(path))
     page.run("run", "generate-status", generate_name="mine", generate_layers="1,2", generate_limit=4)
+    page.fill("steer-settings", "New tokens", 12)
+    page.fill("measure-settings", "Use at most (items)", 4)
     for question in ("How are you?", "And now?"):
         page.run("run", "steer-status", steer_prompt=question, steer_layer=1)
     asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1", "measure_controls": 0}

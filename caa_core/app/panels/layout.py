@@ -82,6 +82,17 @@ button.upload-container .icon-wrap { display: none; }
 }
 """
 
+# A button that is pressed by keyboard cannot be pressed while its work goes on, and a browser then forgets where the
+# person was.
+FOCUS = """() => {
+  let left = null;
+  document.addEventListener('focusin', () => { left = null; });
+  new MutationObserver((changes) => changes.forEach(({ target }) => {
+    if (target.disabled && target === document.activeElement) left = target;
+    else if (!target.disabled && target === left && document.activeElement === document.body) target.focus();
+  })).observe(document, { subtree: true, attributeFilter: ['disabled'] });
+}"""
+
 CHANGE = "<details><summary>Change</summary></details>"
 
 
