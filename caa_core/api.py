@@ -257,6 +257,8 @@ def evaluate(
     made_from: PairSource | None = None,
     controls: int = EvaluationRequest.options()["controls"].default,
     exact_controls: int = 0,
+    prompts: bool = False,
+    told: Sequence[str] = (),
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Evaluation]:
     """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
@@ -277,6 +279,9 @@ def evaluate(
         controls: how many random vectors of the same norm, and as many from shuffled labels, its estimate is held
             against; 0 for none, and no verdict.
         exact_controls: how many of each are scored as the vector is, beside that; 0, or at least 39.
+        prompts: whether system prompts that ask for the behaviour are measured beside it, alone and with the vector;
+            what comes of it stands in `conclusion.verdict.told`.
+        told: up to three such system prompts, in place of those of the vector's preset.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
@@ -292,6 +297,8 @@ def evaluate(
         made_from=_pairs(made_from),
         controls=controls,
         exact_controls=exact_controls,
+        prompts=prompts,
+        told=told,
     )
     found = yield from _vector(model, vector, request.layers_known(model.num_layers))
     return (yield from _evaluate(model, request, found))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from caa_core.measuring.answer_reader import Direction, Reader, Scale
+from caa_core.measuring.costs.knowledge import levels_of
 from caa_core.measuring.judge import unblinded
-from caa_core.measuring.knowledge import levels_of
 from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.measuring.sweep import RunScores
 from caa_core.metrics.estimates import SAFE_KL, auc

@@ -25,7 +25,7 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
-from caa_core.measuring.cost import neutral_cost
+from caa_core.measuring.costs.text import neutral_cost
 from caa_core.measuring.evaluation import Evaluation, evaluate
 from caa_core.measuring.inspection import inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest

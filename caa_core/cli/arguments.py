@@ -143,7 +143,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--made-from", metavar="DATA", help="the pairs that the vector was made from, if not a preset's"
     )
-    add_options(parser, EvaluationRequest)
+    add_options(parser, EvaluationRequest, prompts={"default": True})
     _add_out(parser, "an .html report, or all numbers as .json or .csv")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model, vector_for
-from caa_core.measuring import cost as neutral
-from caa_core.measuring.knowledge import OWN, examine, find_questions
+from caa_core.measuring.costs import text as neutral
+from caa_core.measuring.costs.knowledge import OWN, examine, find_questions
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.progress import finish, tell
 

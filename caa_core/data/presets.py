@@ -26,9 +26,9 @@ class Preset:
     """A behaviour that ships with the project: pairs, and settings found by trying on the embedded model.
 
     `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
-    pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, `begins` is
-    how such an answer could begin. `measured` is what the vector does to held-out prompts there, under the names
-    of `effect.Effect`.
+    pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, and
+    `also_told` in other ones, fixed before anything was measured; `begins` is how such an answer could begin.
+    `measured` is what the vector does to held-out prompts there, under the names of `effect.Effect`.
     """
 
     name: str
@@ -39,8 +39,14 @@ class Preset:
     multiplier: float
     prompts: tuple[str, ...]
     told: str = ""
+    also_told: tuple[str, ...] = ()
     begins: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """System prompts that ask for the behaviour."""
+        return (self.told, *self.also_told)
 
     @property
     def folder(self) -> Path:
@@ -82,7 +88,8 @@ def presets() -> dict[str, Preset]:
 
 def _preset(card: Path) -> Preset:
     fields = json.loads(card.read_text(encoding="utf-8"))
-    return Preset(name=card.parent.name, **{**fields, "prompts": tuple(fields["prompts"])})
+    lists = {name: tuple(fields[name]) for name in ("prompts", "also_told")}
+    return Preset(name=card.parent.name, **{**fields, **lists})
 
 
 def find_pairs(data: str | Path, columns: Columns | None = None) -> Dataset:
@@ -125,6 +132,12 @@ def find_questions(data: str | Path) -> tuple[str, ...]:
 def preset_behind(sha256: str) -> Preset | None:
     """The preset of whose pairs a vector says that it was made from them."""
     return next((preset for preset in presets().values() if preset.dataset().sha256 == sha256), None)
+
+
+def behaviour_of(sha256: str) -> Preset | None:
+    """The preset of whose pairs, or of those that it holds out, some data are."""
+    there = ((preset, (preset.dataset().sha256, preset.test().sha256)) for preset in presets().values())
+    return next((preset for preset, known in there if sha256 in known), None)
 
 
 class MadeFrom(Protocol):

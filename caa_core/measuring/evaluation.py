@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
-from caa_core.measuring.requests import EvaluationRequest
+from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
 from caa_core.measuring.sweep import Place, RunScores, Sweep, sweep
+from caa_core.measuring.told import beside_prompts, wordings_for
 from caa_core.measuring.vector_controls import FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
 from caa_core.metrics.anti_steerability import WrongShares
@@ -93,6 +94,8 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
         stages += pair_stages(own) if own else []
     if request.exact_controls:
         stages.append(("items scored", asked + 4 * request.exact_controls * ends))
+    if request.beside_prompts:  # read behind nothing and behind each wording, of which each is steered too
+        stages.append(("items told", asked + ends + MOST_WORDINGS * (asked + 2 * ends)))
     return stages
 
 
@@ -117,6 +120,11 @@ def _evaluate(
     swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
     yield Evaluation(swept, waiting, settings, provenance)
     conclusion = yield from conclude(model, swept, vector, own, request.controls, request.exact_controls, known)
+    if request.beside_prompts and (verdict := conclusion.verdict):
+        yield Evaluation(swept, conclusion, settings, provenance)
+        wordings = wordings_for(request, vector, own)
+        told = yield from beside_prompts(model, swept, vector, verdict.cells, *wordings, known.readings)
+        conclusion = replace(conclusion, verdict=replace(verdict, told=told))
     return Evaluation(swept, conclusion, settings, provenance)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from caa_core.measuring.answer_reader import Direction, HeldOut, Reader, VoiceScore, calibrate
-from caa_core.measuring.cost import SAFE_PERPLEXITY
+from caa_core.measuring.costs.text import SAFE_PERPLEXITY
 from caa_core.measuring.requests import OpenQuestionsRequest
 from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import too_few

@@ -28,6 +28,7 @@ from caa_core.metrics.options import (
     SYSTEM,
     TEMPERATURE,
     none_or,
+    text,
 )
 from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.prompts import Cue
@@ -50,7 +51,36 @@ STUDY_POSITIONS = ("last-prompt", "index:-2", "all", "after-prompt", "generated"
 STUDY_READS = ("auto", "answer-mean", "last", "last-prompt", "-2")
 STUDY_CUES, CUES_WITHOUT_LETTERS = ("none", "Answer:", "(", "instruction"), ("none", "Answer:")
 
+MOST_WORDINGS, LONGEST_WORDING = 3, 1000
 
+
+def wordings_of(typed: str | Sequence[str] | None) -> tuple[str, ...]:
+    """System prompts that stand in a list, or one a line."""
+    lines = typed.splitlines() if isinstance(typed, str) else typed or ()
+    found = tuple(dict.fromkeys(filter(None, map(text, lines))))
+    if len(found) > MOST_WORDINGS:
+        raise InputError(f"{len(found)} system prompts are too many to stand beside a vector; {MOST_WORDINGS} at most.")
+    if any(len(one) > LONGEST_WORDING for one in found):
+        raise InputError(f"A system prompt that stands beside a vector has at most {LONGEST_WORDING} characters.")
+    return found
+
+
+PROMPTS = Option(
+    label="Beside system prompts",
+    default=False,
+    parse=bool,
+    help="also what system prompts for the same behaviour do, alone and with the vector",
+    info="What asking for the behaviour in a system prompt does, alone and with the vector: three wordings.",
+    off="nothing of what system prompts for the same behaviour do",
+)
+TOLD = Option(
+    label="System prompts of your own beside it",
+    default=(),
+    parse=wordings_of,
+    help="a system prompt to stand beside the vector in place of the preset's; up to three times",
+    info="One a line, at most three, in place of the preset's.",
+    metavar="TEXT",
+)
 EXACT_CONTROLS = Option(
     label="Exact controls of each kind",
     default=0,
@@ -87,6 +117,13 @@ class EvaluationRequest(Request):
     counts: bool = option(COUNTS)
     controls: int = option(ESTIMATED_CONTROLS)
     exact_controls: int = option(EXACT_CONTROLS)
+    prompts: bool = option(PROMPTS)
+    told: tuple[str, ...] = option(TOLD)
+
+    @property
+    def beside_prompts(self) -> bool:
+        """Whether system prompts are asked for."""
+        return self.prompts or bool(self.told)
 
     def layers_known(self, num_layers: int) -> list[int] | None:
         """Those that were given as numbers; None for a range of the vector's. Raises InputError for anything else."""

@@ -22,7 +22,7 @@ from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, within
 from caa_core.steering.interventions import Steer
-from caa_core.steering.scoring import Steers, score
+from caa_core.steering.scoring import Scores, Steers, score
 from caa_core.vectors.vector import SteeringVector
 
 # Layers of one chunk: the first cells come soon, and what all chunks read anew (the questions) is not read too often.
@@ -220,19 +220,25 @@ def score_runs(
         counts: whether answers are written too.
         system: a system prompt before every item, for the scores; nothing is written under one.
     """
-    there = [i for i, swapped in enumerate(items.swapped) if swapped]
-    asked = [*items.pairs, *filter(None, items.swapped)]
+    asked, _ = items.both_orders()
     scores = yield from score(model, asked, runs, items.positions, items.cue, system)
+    written = list((yield from _written(model, items, runs))) if counts else ()
+    return readings_of(items, scores, written)
+
+
+def readings_of(items: Items, scores: Scores, written: Sequence[np.ndarray] = ()) -> list[RunScores]:
+    """Of all runs, from scores of the items in both letter orders (`Items.both_orders`). written: by run, where
+    answers were written.
+    """
+    there = [i for i, swapped in enumerate(items.swapped) if swapped]
     values = scores.probability if items.are_choices else scores.preference
     count = len(items.pairs)
     value, kl, mass = (part.double().numpy() for part in (values, scores.kl[:, :count], scores.mass[:, :count]))
     value, other = value[:, :count], value[:, count:]
     both = np.full_like(value, np.nan)
     both[:, there] = (value[:, there] + other) / 2
-    written: list[np.ndarray | None] = [None] * len(value)
-    if counts:
-        written = list((yield from _written(model, items, runs)))
-    return [RunScores(*parts) for parts in zip(value, both, mass, kl, written, strict=True)]
+    texts = written or [None] * len(value)
+    return [RunScores(*parts) for parts in zip(value, both, mass, kl, texts, strict=True)]
 
 
 def checked(cell: Place, reading: RunScores) -> RunScores:

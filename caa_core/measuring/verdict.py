@@ -24,6 +24,7 @@ from caa_core.measuring.proposal import (
     seen,
 )
 from caa_core.measuring.sweep import RunScores, Sweep
+from caa_core.measuring.told import BesidePrompts
 from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cache import key
@@ -87,7 +88,7 @@ class Verdict:
     items, [least, most]. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not judged; effect: the same
     as True, None and False. direction: "with", "against", or "" where no effect is called one. ways: where it
     holds, see `WAYS`. anti_steerable: the prompts that are pushed against the vector's direction; None in what was
-    kept before.
+    kept before. told: what system prompts do beside it; None where that was not asked.
     """
 
     layer: int
@@ -112,6 +113,7 @@ class Verdict:
     p: float | None = None
     exact: tuple[tuple[float, float], ...] = ()
     anti_steerable: AntiSteerable | None = None
+    told: BesidePrompts | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

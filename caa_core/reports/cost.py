@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.measuring.cost import SAFE_PERPLEXITY, TextCosts
+from caa_core.measuring.costs.text import SAFE_PERPLEXITY, TextCosts
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.reports.style import PURPLE, SKY, line, plain, safe_below
 

@@ -8,8 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from caa_core.measuring.sweep import SweepCell
+from caa_core.measuring.told import CONTEXT, BesidePrompts, ToldChange
 from caa_core.metrics.by_item import RIGHT, UNCHANGED, ByItem, Item, ways
 from caa_core.metrics.by_item import WRONG as WRONG_WAY
+from caa_core.metrics.plain_data import restored
 from caa_core.reports.style import (
     BLUE,
     DIVERGING,
@@ -66,6 +68,8 @@ PRINTED = (
 # Of one item: by line, since several may have one prompt.
 ITEM_HEADS = ["line", "prompt", "matching answer", "other answer", "unsteered", "steered", "change", "pushed"]
 
+TOLD_HEADS = ["", "change (95 %)", "prompts that go the other way (95 %)", "KL, nats"]
+
 PUSHED = {RIGHT: (BLUE, "circle"), WRONG_WAY: (ORANGE, "diamond"), UNCHANGED: (GREY, "x")}
 
 ON_ITEMS = (
@@ -84,6 +88,7 @@ def report_of(found: dict[str, Any]) -> Report:
     sections += [
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
+    sections += _told_section(found)
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
     sections += _item_section(found, best)
     if found["skipped"]:
@@ -213,6 +218,38 @@ def _item_section(found: dict[str, Any], best: tuple[int, float] | None) -> list
     return [Section(title, ON_ITEMS, figure=figure, heads=ITEM_HEADS, rows=items_in_words(by_item, *best))]
 
 
+def beside_prompts_in(found: dict[str, Any]) -> BesidePrompts | None:
+    """What system prompts do beside the vector, of an evaluation's summary; None where that was not asked. Raises
+    InputError for anything else.
+    """
+    told = found["verdict"].get("told")
+    return restored(BesidePrompts, told, "The measurement that was") if told else None
+
+
+def told_in_words(found: BesidePrompts) -> list[list[str]]:
+    """Rows under `TOLD_HEADS`: the vector alone, then each wording alone and with it; none where none was measured."""
+    if found.vector is None:
+        return []
+    rows = [[f"the vector alone, {found.where}", *_changed(found.vector)]]
+    for one in found.wordings:
+        rows.append([f"told “{one.told}”", *_changed(one.alone)])
+        rows.append([f"told “{one.told}”, and the vector", *_changed(one.together)])
+    return rows
+
+
+def _changed(found: ToldChange) -> list[str]:
+    cost = "not known" if found.kl is None else f"{found.kl:.3f}"
+    return [f"{found.difference:+.3f}", str(found.away or "none moves"), cost]
+
+
+def _told_section(found: dict[str, Any]) -> list[Section]:
+    told = beside_prompts_in(found)
+    if not told:
+        return []
+    text = CONTEXT if told.vector else str(told)
+    return [Section("Beside system prompts", text, heads=TOLD_HEADS, rows=told_in_words(told))]
+
+
 def _text_of(item: Item) -> str:
     """An item's text in lines, as plotly breaks them."""
     said = (f"{item.line}. {item.text}", f"matching: {item.matching}", f"other: {item.other}")
@@ -255,7 +292,8 @@ def _text(found: dict[str, Any]) -> str:
     if found["counted_as_zero"]:
         lines.append(f"{found['counted_as_zero']} items whose matching letter is neither A nor B count as 0.")
     lines += [f"Skipped. {reason}" for reason in found["skipped"]]
-    return "\n".join([*lines, found["verdict"]["text"]])
+    told = beside_prompts_in(found)
+    return "\n".join([*lines, found["verdict"]["text"], *([str(told)] if told else [])])
 
 
 def _printed(cell: SweepCell) -> list[Any]:

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.measuring.knowledge import CHANCE, Knowledge
+from caa_core.measuring.costs.knowledge import CHANCE, Knowledge
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.inspection import RUNS
 from caa_core.reports.style import DOTTED, error_bars, plain, reach_of_controls

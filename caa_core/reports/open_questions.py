@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from caa_core.measuring.cost import SAFE_PERPLEXITY
+from caa_core.measuring.costs.text import SAFE_PERPLEXITY
 from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
 from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate

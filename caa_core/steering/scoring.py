@@ -107,7 +107,7 @@ def _scored(
     def together(batch: list[int]) -> Iterator[Progress]:
         chosen = [items[i] for i in batch]
         prefix = yield from read_prefixes(model, chosen, beginning, progress)
-        for share, numbers in _PlanBatch(model, chosen, prefix, positions, runs).numbers():
+        for share, numbers in PlanBatch(model, chosen, prefix, positions, runs).numbers():
             found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = numbers
             yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
         progress.advance(len(batch), 0)
@@ -126,8 +126,12 @@ def check(model: SteerableModel, pair: ContrastPair, positions: Positions = AFTE
     ScoredItem.of(model, pair, positions, cue)
 
 
-class _PlanBatch:
-    """Items whose plans go through the model together, behind a prefix that is read already."""
+class PlanBatch:
+    """Items whose plans go through the model together, behind a prefix that is read already.
+
+    logp: log-probabilities of the unsteered model [places, vocabulary], once `numbers` has begun. against: those from
+    which the KL is counted in place of them, of the same tokens behind other ones.
+    """
 
     def __init__(
         self,
@@ -136,8 +140,10 @@ class _PlanBatch:
         prefix: list[KeysAndValues],
         positions: Sequence[Positions],
         runs: Sequence[Steers],
+        against: torch.Tensor | None = None,
     ):
         self.model, self.items, self.prefix, self.positions, self.runs = model, items, prefix, positions, runs
+        self.against = against
         self.width = max(item.tail for item in items)
         # The runs that add nothing, 0 being the unsteered one, and the others by the layer at which they begin.
         self.unsteered = [0]
@@ -149,14 +155,15 @@ class _PlanBatch:
     def numbers(self) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Numbers of runs, 0 being the unsteered one, and what `_numbers` says of them."""
         unsteered = unsteered_logits_at(self.model, self._inputs(1), *self._places(1), list(self.steered))
-        logp = unsteered.logits.log_softmax(-1)
-        yield self.unsteered, _numbers(self.items, logp, logp[:, None]).expand(-1, len(self.unsteered), -1)
+        self.logp = logp = unsteered.logits.log_softmax(-1)
+        against = logp if self.against is None else self.against
+        yield self.unsteered, _numbers(self.items, against, logp[:, None]).expand(-1, len(self.unsteered), -1)
         places = sum(len(item.columns) for item in self.items)
         copies = min(budget(self.model) // (len(self.items) * self.width), LOGITS // (places * logp.shape[-1]))
         for runs in self.steered.values():
             for first in range(0, len(runs), max(1, copies)):
                 share = runs[first : first + max(1, copies)]
-                yield share, _numbers(self.items, logp, self._steered(share, unsteered))
+                yield share, _numbers(self.items, against, self._steered(share, unsteered))
 
     def _steered(self, share: Sequence[int], unsteered: UnsteeredPass) -> torch.Tensor:
         """Log-probabilities [places, runs, vocabulary] of runs that begin at the same layer."""

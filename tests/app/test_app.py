@@ -85,7 +85,7 @@ def test_the_command_line_evaluates_as_the_endpoint_does(client, say, tiny_app, 
     settings = {"layers": "1,3", "multipliers": "-1,1", "controls": 0}
     found = client.predict(api_name="/evaluate", vector="file", **brought, **settings)
     asked = ["--vector", vector, "--data", data, "--layers", "1,3", "--multipliers=-1,1", "--no-controls"]
-    said = say("evaluate", *asked)
+    said = say("evaluate", *asked, "--no-prompts")
     for part in ("unsteered", "cells", "verdict", "best", "settings"):
         assert found[part] == said[part]
     assert len(found["cells"]) == 4 and found["items"] == 4

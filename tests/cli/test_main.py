@@ -336,11 +336,12 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
         (layer, multiplier) for layer in (1, 2) for multiplier in (-1, 0, 2)
     ]
     model = load(folder, "float32")
-    request = EvaluationRequest.parse(data=read_pairs(data), layers=[1, 2], multipliers=[-1, 0, 2])
+    request = EvaluationRequest.parse(data=read_pairs(data), layers=[1, 2], multipliers=[-1, 0, 2], prompts=True)
     work = evaluate(model, request, load_vector(vector))
     assert found == json.loads(json.dumps(finish(work).summary()))
     assert found["verdict"]["controls"] == 999 and "4 prompts are too few" in found["verdict"]["text"]
     assert found["best"]["layer"] in (1, 2) and found["safe_multiplier"] is None
+    assert [one["told"] for one in found["verdict"]["told"]["wordings"]] == [*presets()["joy"].wordings]
 
 
 def test_evaluate_takes_presets_and_says_what_it_left_out(folder, capsys, tmp_path):
@@ -397,6 +398,7 @@ def test_behaviours_are_measured_reported_and_gone_on_with(folder, capsys, tmp_p
 def test_evaluate_writes_an_html_report(folder, capsys, tmp_path):
     out = tmp_path / "r.html"
     asked = ["evaluate", "--model", folder, "--data", "joy", "--vector", "joy", "--layers", 2, "--multipliers=-1,1"]
-    assert run(capsys, *asked, "--no-controls", "--out", out)[0] == 0
+    assert run(capsys, *asked, "--no-controls", "--told", "Answer gladly.", "--out", out)[0] == 0
     text = out.read_text()
     assert text.count("Plotly.newPlot(") >= 3 and "transformers" in text and "joy (held out)" in text
+    assert "<h2>Beside system prompts</h2>" in text and "told “Answer gladly.”, and the vector" in text

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from caa_core.data.presets import find_pairs, find_table, find_test_pairs, pairs_behind, presets
+from caa_core.data.presets import behaviour_of, find_pairs, find_table, find_test_pairs, pairs_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
 from caa_core.progress import finish
@@ -60,6 +60,19 @@ def test_positive_and_negative_answers_are_about_as_long(name):
     pairs = find_pairs(name).pairs
     ratio = sum(len(p.positive) for p in pairs) / sum(len(p.negative) for p in pairs)
     assert 0.8 < ratio < 1.25
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_behaviour_is_asked_for_in_three_wordings(name):
+    wordings = presets()[name].wordings
+    assert len({" ".join(words(told)) for told in wordings}) == 3 and wordings[0] == presets()[name].told
+    assert not set.intersection(*(runs(told) for told in wordings))
+
+
+def test_data_are_of_the_preset_whose_they_are():
+    for data in (find_pairs("joy:ab").first(2), find_test_pairs("joy")):
+        assert behaviour_of(data.sha256).name == "joy"
+    assert behaviour_of("0" * 64) is None
 
 
 @pytest.mark.parametrize("name", PRESETS)

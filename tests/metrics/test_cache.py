@@ -35,6 +35,8 @@ REQUESTS = {
         "counts": False,
         "controls": 1000,
         "exact_controls": 39,
+        "prompts": True,
+        "told": ["Be glad."],
     },
     StudyRequest: {
         "layers": "2",

@@ -31,6 +31,8 @@ def test_what_is_not_given_or_left_empty_is_as_by_default():
         "counts": True,
         "controls": 999,
         "exact_controls": 0,
+        "prompts": False,
+        "told": [],
     }
 
 
@@ -76,6 +78,8 @@ ABOUT = {
         (EvaluationRequest, {"controls": 2.5}, "The number of controls must be a whole number"),
         (EvaluationRequest, {"controls": [1]}, "The number of controls must be a number"),
         (EvaluationRequest, {"cue": "x" * 300}, "A cue has at most 200"),
+        (EvaluationRequest, {"told": "a\nb\nc\nd"}, "4 system prompts are too many"),
+        (EvaluationRequest, {"told": ["x" * 1001]}, "has at most 1000 characters"),
         (StudyRequest, {"positions": "all,nowhere"}, "no steered positions 'nowhere'"),
         (StudyRequest, {"reads": ["nowhere"]}, "no read position 'nowhere'"),
         (StudyRequest, {"cues": ["x" * 300]}, "A cue has at most 200"),
@@ -110,6 +114,7 @@ def test_what_cannot_be_chosen_is_named(request_class, given, message):
         ([], {}),
         (["--no-counts", "--paper-counting"], {"counts": False, "paper_counting": True}),
         (["--no-controls"], {"controls": 0}),
+        (["--prompts", "--told", "Be glad.", "--told", " Joy! "], {"prompts": True, "told": "Be glad.\n\nJoy!"}),
         (["--control-seeds", "1000", "--layers", "2"], {"controls": 1000, "layers": "2"}),
     ],
 )

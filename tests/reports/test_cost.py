@@ -1,6 +1,6 @@
 import math
 
-from caa_core.measuring.cost import TextCost, TextCosts
+from caa_core.measuring.costs.text import TextCost, TextCosts
 from caa_core.reports.cost import costs_by_multiplier
 
 

@@ -1,4 +1,4 @@
-from caa_core.measuring.knowledge import Knowledge, KnowledgeLevel
+from caa_core.measuring.costs.knowledge import Knowledge, KnowledgeLevel
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.knowledge import capability_by_multiplier
 

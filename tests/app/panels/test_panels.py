@@ -341,8 +341,9 @@ def test_several_behaviours_go_on_after_a_stop_and_a_reload(page):
 def test_the_page_measures_what_the_command_line_says(page, tiny_folder, tmp_path, capsys):
     items = tmp_path / "four.json"
     write_pairs(presets()["joy"].test().first(4), items)
-    page.run("run", "measure-status", measure_upload=str(items), measure_layers="1-2")
+    page.run("run", "measure-status", measure_upload=str(items), measure_layers="1-2", measure_prompts=True)
     assert page["measure-status"] == "Measured 10 of 10 cells."
+    assert all(plain(f"told “{told}”") in page["measure-verdict"] for told in presets()["joy"].wordings)
     found = page.session.person.results["measure"]["found"]
     given = ["--model", tiny_folder, "--dtype", "float32", "--vector", "joy", "--data", str(items), "--layers", "1-2"]
     capsys.readouterr()

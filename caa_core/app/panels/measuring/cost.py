@@ -11,7 +11,7 @@ from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
-from caa_core.measuring.cost import TextCosts, neutral_cost
+from caa_core.measuring.costs.text import TextCosts, neutral_cost
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress

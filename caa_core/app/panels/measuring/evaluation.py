@@ -17,6 +17,7 @@ from caa_core.app.panels.common import (
     Updates,
     download_buttons,
     guarded,
+    markdown_table,
     misfits,
     plain,
     report_downloads,
@@ -51,6 +52,7 @@ from caa_core.limits import PAIRS
 from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
 from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
+from caa_core.measuring.told import CONTEXT
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import EFFECT as CALLED_EFFECT
@@ -62,13 +64,16 @@ from caa_core.reports.evaluation import (
     EFFECT,
     ITEM_HEADS,
     ON_ITEMS,
+    TOLD_HEADS,
     VALUE,
     WRONG,
+    beside_prompts_in,
     cells_in_words,
     item_dots,
     items_in_words,
     report_of,
     sweep_map,
+    told_in_words,
 )
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
@@ -126,6 +131,8 @@ class EvaluationForm:
         """Draw what is set less often."""
         self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
         with gr.Accordion("More settings", open=False, elem_id="measure-settings"):
+            self.prompts = control(EvaluationRequest, "prompts", elem_id="measure-prompts")
+            self.told = control(EvaluationRequest, "told", value=None, lines=3, max_lines=3, elem_id="measure-told")
             self.controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
             self.limit = at_most("items")
             self.counts = control(EvaluationRequest, "counts")
@@ -436,7 +443,16 @@ def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     more = [*map(plain, filter(None, [rest, *lines])), f"{about}."]
     if found["skipped"]:
         more.append(f"Skipped, for one: {plain(found['skipped'][0][:300])}")
-    return "\n\n".join([folded(said, "\n\n".join(more), "In numbers"), *notes])
+    return "\n\n".join([folded(said, "\n\n".join(more), "In numbers"), *_beside_prompts(found), *notes])
+
+
+def _beside_prompts(found: dict[str, Any]) -> list[str]:
+    """What system prompts do, folded, as Markdown; nothing where that was not asked."""
+    told = beside_prompts_in(found)
+    if not (told and told.vector):
+        return [plain(str(told))] if told else []
+    table = markdown_table(TOLD_HEADS, told_in_words(told))
+    return [folded("", f"{table}\n\n{CONTEXT}", "Beside system prompts")]
 
 
 def _parted(sentence: str) -> tuple[str, str, str]:

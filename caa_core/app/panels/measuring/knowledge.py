@@ -17,7 +17,7 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.pairs import read_pairs
 from caa_core.limits import PAIRS
-from caa_core.measuring.knowledge import Knowledge, examine, questions
+from caa_core.measuring.costs.knowledge import Knowledge, examine, questions
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress

@@ -9,7 +9,7 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.errors import InputError
-from caa_core.measuring.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
+from caa_core.measuring.costs.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import Estimate

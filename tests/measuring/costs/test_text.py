@@ -6,8 +6,8 @@ import torch
 
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.measuring import cost as perplexity
-from caa_core.measuring.cost import TextCost, TextCosts, cost, neutral_text, safe_multiplier
+from caa_core.measuring.costs import text as perplexity
+from caa_core.measuring.costs.text import TextCost, TextCosts, cost, neutral_text, safe_multiplier
 from caa_core.progress import finish
 from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import steered_logits
