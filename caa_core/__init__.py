@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         presets,
         read_vector,
         steer,
+        strength,
         test_pairs,
         write_vector,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "presets",
     "read_vector",
     "steer",
+    "strength",
     "tell",
     "test_pairs",
     "write_vector",

@@ -17,6 +17,8 @@ from caa_core.contest.voice import Voice
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_test_pairs
 from caa_core.data.presets import presets as _presets
+from caa_core.measuring.costs.strength import Strength
+from caa_core.measuring.costs.strength import strength as _strength
 from caa_core.measuring.evaluation import Evaluation
 from caa_core.measuring.evaluation import evaluate as _evaluate
 from caa_core.measuring.requests import EvaluationRequest
@@ -42,7 +44,7 @@ from caa_core.model.loading import load as _load
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import SideBySide, side_by_side
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.vectors.extraction import extract as _extract
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
@@ -240,6 +242,39 @@ def steer(
         added.append(Steer(vector.at(layer), layer, multiplier))
     rendered = ask(model.tokenizer, asked.prompt, asked.system)
     return (yield from side_by_side(model, rendered, tuple(added), asked.positions, asked.decoding))
+
+
+@_to_its_end
+def strength(
+    model: SteerableModel,
+    steers: Iterable[Addition],
+    cost: float,
+    *,
+    positions: str = POSITIONS.default,
+    answers: int | None = None,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, Strength]:
+    """How strong vectors may be that cost so many nats of KL a token in plain answers: the smallest factor.
+
+    >>> found = caa.strength(model, [("joy", 12, 1.0)], 0.3, answers=2)
+    >>> 0.28 < found.kl < 0.32
+    True
+
+    Args:
+        steers: (vector or preset's name or file, layer, multiplier) of each; multipliers keep their signs and
+            proportions, and are to be multiplied with the `factor` that is found, None where none costs so much.
+        cost: in nats, mean over the answers' tokens; what is found comes within 5 % of it.
+        positions: which tokens are steered.
+        answers: how many answers are read to choose by, and as many fresh ones; by default all that there are.
+
+    Raises:
+        InputError: a cost that cannot be asked for, or a layer or a vector that does not fit the model.
+    """
+    added = []
+    for source, layer, multiplier in steers:
+        vector = yield from _vector(model, source, [model.check_layer(layer)])
+        added.append(Steer(vector.at(layer), layer, multiplier))
+    return (yield from _strength(model, tuple(added), cost, Positions.parse(positions), answers))
 
 
 @_to_its_end

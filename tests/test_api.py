@@ -13,7 +13,7 @@ from caa_core.progress import Progress, finish
 from tests.helpers.models import make_tiny
 from tests.helpers.places import ROOT
 
-LONG = ("extract", "steer", "evaluate", "compete")
+LONG = ("extract", "steer", "strength", "evaluate", "compete")
 
 
 def test_every_name_that_is_exported_is_there():

@@ -132,6 +132,12 @@ def _steer(parser: argparse.ArgumentParser) -> None:
         metavar="FILE:LAYER:MULTIPLIER",
         help="a vector file or a preset, a layer, a multiplier; may be given several times",
     )
+    parser.add_argument(
+        "--cost",
+        type=float,
+        metavar="NATS",
+        help="as strong as so many nats of KL a token allow: multipliers keep their signs and proportions alone",
+    )
     add_options(parser, SteeringRequest)
 
 
@@ -218,6 +224,12 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     _add_vector(parser)
     add_options(parser, KnowledgeRequest, multipliers={"default": ""})
+    parser.add_argument(
+        "--strength",
+        type=float,
+        metavar="NATS",
+        help="also the smallest multiplier that costs so much KL a token",
+    )
     parser.add_argument("--text", type=Path, metavar="FILE", help="plain text; by default the neutral one that ships")
     parser.add_argument(
         "--data", metavar="TEST", help="A/B questions whose matching answers are right; 'knowledge': those that ship"

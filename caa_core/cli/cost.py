@@ -7,8 +7,10 @@ from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model, vector_for
 from caa_core.measuring.costs import text as neutral
 from caa_core.measuring.costs.knowledge import OWN, examine, find_questions
+from caa_core.measuring.costs.strength import check_asked, strength
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.progress import finish, tell
+from caa_core.steering.interventions import Steer
 
 
 def cost(options: argparse.Namespace) -> tuple[Any, str]:
@@ -16,12 +18,19 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
     data = find_questions(options.data or OWN, columns_of(options))
     request = KnowledgeRequest.parse(data=data, **typed(options, KnowledgeRequest))
     steps = request.multipliers if options.multipliers else neutral.MULTIPLIERS
+    if options.strength is not None:
+        check_asked(options.strength)
     text = neutral.read_text(options.text) if options.text else neutral.neutral_text()
     model = load_model(options)
     vector = vector_for(model, options.vector, [model.check_layer(request.layer)])
     costs = finish(neutral.cost(model, text, vector.at(request.layer), request.layer, steps), tell)
     result, lines = {"text": costs.summary(), "test": None}, [str(costs)]
     lines += [f"× {one.multiplier:<5g}  KL {one.kl:.3f} nats  perplexity {one.perplexity:.1f}" for one in costs.steered]
+    if options.strength is not None:
+        steers = (Steer(vector.at(request.layer), request.layer, 1.0),)
+        strong = finish(strength(model, steers, options.strength, request.positions), tell)
+        result["strength"] = strong.summary()
+        lines.append(str(strong))
     if options.data:
         found = finish(examine(model, request, vector), tell)
         result["test"] = found.summary()

@@ -5,9 +5,12 @@ from typing import Any
 
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import load_model, vector_for
+from caa_core.errors import InputError
+from caa_core.measuring.costs.answers import scaled
+from caa_core.measuring.costs.strength import check_asked, strength
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import ask
-from caa_core.progress import finish
+from caa_core.progress import finish, tell
 from caa_core.steering.generation import side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
 
@@ -16,14 +19,26 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
     """Answer a prompt without and with vectors."""
     specs = [parse_steer(spec) for spec in options.steer]
     asked = SteeringRequest.parse(prompt=options.prompt, **typed(options, SteeringRequest))
+    if options.cost is not None:
+        check_asked(options.cost)
     model = load_model(options)
     steers = []
     for source, layer, multiplier in specs:
         vector = vector_for(model, source, [model.check_layer(layer)])
         steers.append(Steer(vector.at(layer), layer, multiplier))
+    found = None
+    if options.cost is not None:
+        found = finish(strength(model, tuple(steers), options.cost, asked.positions), tell)
+        if found.factor is None:
+            raise InputError(str(found))
+        steers = [*scaled(tuple(steers), found.factor)]
     prompt = ask(model.tokenizer, asked.prompt, asked.system)
     result = finish(side_by_side(model, prompt, tuple(steers), asked.positions, asked.decoding)).summary()
-    return result, f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
+    text = f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
+    if not found:
+        return result, text
+    added = [f"{source}:{one.layer}:{one.multiplier:.4g}" for (source, *_), one in zip(specs, steers, strict=True)]
+    return {**result, "steer": added, "strength": found.summary()}, f"{' '.join(added)}\n{found}\n\n{text}"
 
 
 RUN = {"steer": steer}

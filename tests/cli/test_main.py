@@ -104,6 +104,18 @@ def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
     assert expected.summary()["unsteered"] != expected.summary()["steered"]
 
 
+def test_steer_is_as_strong_as_a_cost_allows(folder, capsys):
+    asked = ["steer", "--model", folder, "--dtype", "float32", "--prompt", "x", "--max-new-tokens", 9, "--json"]
+    first, second = "joy:2:1", "gloom:1:-0.5"
+    status, printed, _ = run(capsys, *asked, "--steer", first, "--steer", second, "--cost", "0.2")
+    found = json.loads(printed)
+    assert status == 0 and abs(found["strength"]["kl"] - 0.2) <= 0.01
+    one, other = (float(spec.rpartition(":")[2]) for spec in found["steer"])
+    assert one == found["strength"]["factor"] and other == pytest.approx(-one / 2, rel=1e-3)
+    plainly = [word for spec in found["steer"] for word in ("--steer", spec)]
+    assert json.loads(run(capsys, *asked, *plainly)[1]).items() < found.items()
+
+
 def test_lint_says_what_a_file_is(capsys, tmp_path, folder):
     status, printed, _ = run(capsys, "lint", "joy", "--json")
     assert status == 0
@@ -197,6 +209,7 @@ def test_models_lists_the_catalogue(capsys):
         (["steer", "--prompt", "x", "--steer", "joy:44:1"], "no layer 44"),
         (["steer", "--prompt", "x", "--steer", "nothing.safetensors:1:1"], "There is no file nothing.safetensors"),
         (["steer", "--prompt", "x", "--steer", "joy:1:1", "--positions", "first"], "no steered positions"),
+        (["steer", "--prompt", "x", "--steer", "joy:1:1", "--cost", "-1"], "A cost must be between"),
         (["steer", "--prompt", "x", "--steer", "joy:1:1", "--model", "no model"], "There is no model"),
     ],
 )

@@ -386,6 +386,20 @@ def test_the_capability_check_is_one_click_and_says_where_there_is_nothing_to_lo
         page.run("run", "capability-said", views_layer=1, capability_file=str(tmp_path / "texts.json"))
 
 
+def test_a_multiplier_that_was_found_by_its_cost_goes_on_to_steer(page):
+    with pytest.raises(gr.Error, match="no multiplier yet"):
+        page.call("take", "steer-vector")
+    page.run("run", "strength-said", views_vector="gloom", views_layer=2, strength_nats=0.2, strength_against=True)
+    found = page.session.person.results["views-strength"]
+    assert page["strength-said"].startswith("**gloom**, layer 2, against the vector: × ")
+    assert abs(found["kl"] - 0.2) <= 0.01 and page.can_be_pressed(page.parts["strength-steer"])
+    page.call("take", "steer-vector")
+    assert [page[f"steer-{name}"] for name in ("vector", "layer", "multiplier")] == ["gloom", 2, -found["factor"]]
+    page.run("run", "strength-said", views_layer=2, strength_nats=20)
+    assert "not reachable" in page["strength-said"]
+    assert not page.can_be_pressed(page.parts["strength-steer"])
+
+
 def test_what_look_inside_measured_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Handlers(loaded(tiny_folder, library))

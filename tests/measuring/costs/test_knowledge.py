@@ -137,9 +137,10 @@ def test_cost_on_the_command_line(capsys, tmp_path):
     assert [row["multiplier"] for row in found["text"]["steered"]] == [-1, 1]
     assert found["test"]["questions"] == 40 and found["test"]["controls"] == 2
     assert [row["multiplier"] for row in found["test"]["rows"]] == [0, -1, 1]
-    assert main([*given, *few]) == 0
+    assert main([*given, *few, "--strength", "0.2"]) == 0
     said = capsys.readouterr().out
     assert "perplexity" in said and "nothing to lose" not in said
+    assert "asked for: 0.2. On" in said
     text.write_bytes(b"\xff\xfe\x00")
     for wrong, message in ((["--text", str(text)], "cannot be read as a text"), (["--data", "joy"], "no test of know")):
         assert main([*given, "--multipliers=1", "--control-seeds", "1", *wrong]) == 2
