@@ -35,7 +35,13 @@ TURNED = [[0.0, BLUE], [0.5, "#F7F7F7"], [1.0, ORANGE]]
 # Characters of a text under the mouse, and of a line of it.
 SHOWN, WIDTH = 240, 60
 
-EFFECT, VALUE, COST, WRONG = "effect", "value", "cost", "wrong way"
+EFFECT, VALUE, COST, WRONG, FRONT = "effect", "value", "cost", "wrong way", "front"
+
+BY_COST = (
+    "Each cell's change in its multiplier's direction against what it costs: filled for positive multipliers. The line "
+    "joins the front, cells of which none that costs no more does more. It is chosen on these very items, so that it "
+    "looks better here than on others."
+)
 
 MAPS = {
     EFFECT: (
@@ -88,6 +94,7 @@ def report_of(found: dict[str, Any]) -> Report:
     sections += [
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
+    sections.append(Section("Effect against cost", BY_COST, figure=effect_by_cost(cells, unsteered)))
     sections += _told_section(found)
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
     sections += _item_section(found, best)
@@ -148,6 +155,50 @@ def sweep_map(
     figure.update_xaxes(title=title, type="category", showgrid=False)
     figure.update_yaxes(title="layer", type="category", showgrid=False)
     return plain(figure, height=max(HEIGHT, 100 + ROW_HEIGHT * len(layers))).update_layout(margin_t=30)
+
+
+def effect_by_cost(cells: Sequence[SweepCell], unsteered: SweepCell) -> go.Figure:
+    """Change in the multiplier's direction against KL, a point a cell, coloured by layer, and the front over layers.
+
+    customdata of a point are its layer and multiplier.
+    """
+    figure, best = go.Figure(), front(cells)
+    along = {"x": [cell.kl for cell in best], "y": [_gain(cell) for cell in best]}
+    figure.add_scatter(**along, mode="lines", line={"color": GREY}, hoverinfo="skip", name="front")
+    layers = [cell.layer for cell in cells]
+    colours = {"colorscale": "Viridis", "cmin": min(layers, default=0), "cmax": max(layers, default=1)}
+    for sign, symbol, name in ((1, "circle", "positive multipliers"), (-1, "circle-open", "negative multipliers")):
+        there = [cell for cell in cells if cell.multiplier * sign > 0]
+        bar = {"title": {"text": "layer", "side": "right"}, "thickness": 14}
+        look = {"color": [cell.layer for cell in there], "symbol": symbol, "size": 9, "line": {"width": 2}, **colours}
+        figure.add_scatter(
+            x=[cell.kl for cell in there],
+            y=[_gain(cell) for cell in there],
+            mode="markers",
+            marker={**look, "colorbar": bar},
+            name=name,
+            customdata=[(cell.layer, cell.multiplier) for cell in there],
+            hovertext=[in_words(cell) for cell in there],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    figure.update_xaxes(title=_unit(unsteered, COST), tickmode="auto", rangemode="tozero")
+    figure.update_yaxes(title="change in the multiplier's direction")
+    return plain(figure, legend=True, height=HEIGHT + 60)
+
+
+def front(cells: Sequence[SweepCell]) -> list[SweepCell]:
+    """The cells, by rising cost, of which none that costs no more does more in its multiplier's direction; none that
+    does nothing.
+    """
+    found: list[SweepCell] = []
+    for cell in sorted((cell for cell in cells if cell.multiplier), key=lambda cell: (cell.kl, -_gain(cell))):
+        if _gain(cell) > (_gain(found[-1]) if found else 0.0):
+            found.append(cell)
+    return found
+
+
+def _gain(cell: SweepCell) -> float:
+    return cell.difference.value if cell.multiplier > 0 else -cell.difference.value
 
 
 def in_words(cell: SweepCell) -> str:

@@ -8,6 +8,8 @@ from caa_core.reports.evaluation import (
     VALUE,
     WRONG,
     cells_in_words,
+    effect_by_cost,
+    front,
     item_dots,
     items_in_words,
     report_of,
@@ -31,8 +33,29 @@ def test_json_holds_all_of_it_and_csv_the_cells(tmp_path):
     assert data == FOUND
     assert [(row["layer"], float(row["multiplier"])) for row in rows] == [("", 0), ("2", -1), ("2", 1), ("10", 1)]
     assert float(rows[2]["probability"]) == 0.75 and {row["vector"] for row in rows} == {"'=1+1"}
-    assert page.count("Plotly.newPlot(") == 5 and "transformers" in page and "vector: method" in page
+    assert page.count("Plotly.newPlot(") == 6 and "transformers" in page and "vector: method" in page
     assert float(rows[2]["anti_steerable"]) == 0.25 and float(rows[2]["anti_steerable_high"]) == 0.45
+
+
+def test_the_front_joins_cells_of_which_none_that_costs_no_more_does_more():
+    found = [
+        cell(layer, multiplier, difference=around(change), kl=kl)
+        for layer, multiplier, change, kl in [
+            (1, 1.0, 0.1, 0.1),
+            (1, 2.0, 0.3, 0.4),
+            (2, 1.0, 0.25, 0.5),  # costs more and does less
+            (2, -1.0, -0.4, 0.6),  # against the vector, where that is its direction
+            (3, 1.0, -0.2, 0.05),  # the other way
+            (3, -2.0, -0.4, 0.7),  # costs more and does as much
+            (3, 0.0, 0.0, 0.0),
+        ]
+    ]
+    assert [(one.layer, one.multiplier) for one in front(found)] == [(1, 1), (1, 2), (2, -1)]
+    line, up, down = effect_by_cost(found, cell(None, 0.0)).data
+    assert (list(line.x), list(line.y)) == ([0.1, 0.4, 0.6], [0.1, 0.3, 0.4])
+    assert [tuple(place) for place in up.customdata] == [(1, 1), (1, 2), (2, 1), (3, 1)]
+    assert list(down.y) == [0.4, 0.4] and list(down.marker.color) == [2, 3]
+    assert not front([]) and not effect_by_cost([], cell(None, 0.0)).data[0].x
 
 
 def test_what_the_command_line_prints_has_a_line_for_each_cell():
@@ -118,5 +141,5 @@ def test_what_was_kept_before_there_were_shares_and_items_is_drawn(tmp_path):
     ]
     old = {name: value for name, value in FOUND.items() if name != "by_item"} | {"cells": cells}
     page = files(report_of(old), tmp_path)[2]
-    assert page.count("Plotly.newPlot(") == 4 and "Item by item" not in page
+    assert page.count("Plotly.newPlot(") == 5 and "Item by item" not in page
     assert sweep_map([SweepCell.of(cells[0])], CELLS[0], WRONG).data[0].text[0][0] == ""

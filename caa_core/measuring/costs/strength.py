@@ -15,7 +15,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, relative_size, token_costs
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress
+from caa_core.progress import Progress, in_stages
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.scoring import Steers
 
@@ -93,6 +93,11 @@ def check_asked(nats: float) -> float:
     return nats
 
 
+# What rounds of passes cost beside each other, as many as there mostly are: how far down it begins, the steps upwards,
+# what is narrowed down, and what was found on either half.
+ROUNDS = [("answers read", 1.0 + factors) for factors in (2, TOGETHER, TOGETHER, 3, 3, 1, 1)]
+
+
 def strength(
     model: SteerableModel,
     steers: Steers,
@@ -109,7 +114,12 @@ def strength(
     Raises:
         InputError: a cost that cannot be asked for, or nothing is added.
     """
-    check_asked(asked)
+    return (yield from in_stages(_strength(model, steers, check_asked(asked), positions, most), ROUNDS))
+
+
+def _strength(
+    model: SteerableModel, steers: Steers, asked: float, positions: Positions, most: int | None
+) -> Generator[Progress, None, Strength]:
     answers, fresh = (answers_on(model, pairs[:most]) for pairs in plain_answers())
     size = relative_size(model, answers, steers)
 

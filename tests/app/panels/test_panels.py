@@ -350,6 +350,10 @@ def test_the_page_measures_what_the_command_line_says(page, tiny_folder, tmp_pat
     assert main(["evaluate", *given, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert found["verdict"]["controls"] == 999 and json.loads(json.dumps(found)) == said
+    # Effect against cost, of which a point that is clicked goes on to Steer as a cell of a map does.
+    page.call("again", "measure-map", measure_shown="Effect by cost")
+    points = [(*place,) for trace in page["measure-map"].data[1:] for place in trace.customdata]
+    assert sorted(points) == [(layer, m) for layer in (1, 2) for m in (-2, -1, 1, 2)]
     # A dot and a row for each item of a cell, on a click.
     page.call("one_by_one", "measure-items", measure_layer=2, measure_multiplier=1.0)
     assert len(page["measure-items-table"]) == 4 == sum(len(trace.x) for trace in page["measure-items"].data[1:])

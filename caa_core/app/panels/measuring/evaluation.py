@@ -62,6 +62,7 @@ from caa_core.progress import Progress, showing
 from caa_core.reports.evaluation import (
     COST,
     EFFECT,
+    FRONT,
     ITEM_HEADS,
     ON_ITEMS,
     TOLD_HEADS,
@@ -69,6 +70,7 @@ from caa_core.reports.evaluation import (
     WRONG,
     beside_prompts_in,
     cells_in_words,
+    effect_by_cost,
     item_dots,
     items_in_words,
     report_of,
@@ -80,7 +82,7 @@ from caa_core.steering.interventions import AFTER_PROMPT, Positions
 FIRST = "joy"
 # In place of a preset: the items that were held out when the vector was made.
 OWN = "the vector's own held-out pairs"
-MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST, "Wrong way": WRONG}
+MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST, "Wrong way": WRONG, "Effect by cost": FRONT}
 VERDICTS = (
     "An effect on this model, with the vector",
     "A backwards effect on this model, against the vector",
@@ -103,7 +105,8 @@ MAPS_MORE = folded(
     "",
     "*Effect*: change against the unsteered model, over both letter orders where items have letters. *As asked*: in "
     "the order given, letter and all. *Cost*: how far the distribution moves. *Wrong way*: the share of prompts "
-    "pushed against the multiplier's sign. All maps of one measure have one scale.",
+    "pushed against the multiplier's sign. *Effect by cost*: a point a cell; the line joins those of which none that "
+    "costs no more does more, on these items. All maps of one measure have one scale.",
     "What the maps show",
 )
 ITEM_WIDTHS: list[str | int] = [60, "30%", "20%", "20%", 90, 90, 80, 100]
@@ -411,13 +414,11 @@ def _kind(data: Dataset, studio: Studio) -> str:
 
 
 def _map(found: dict[str, Any], map_of: str) -> Any:
-    best = found["best"]
-    return sweep_map(
-        [SweepCell.of(cell) for cell in found["cells"]],
-        SweepCell.of(found["unsteered"]),
-        MAPS.get(map_of, EFFECT),
-        best and (best["layer"], best["multiplier"]),
-    )
+    best, shown = found["best"], MAPS.get(map_of, EFFECT)
+    cells, unsteered = [SweepCell.of(cell) for cell in found["cells"]], SweepCell.of(found["unsteered"])
+    if shown == FRONT:
+        return effect_by_cost(cells, unsteered)
+    return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]))
 
 
 def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
