@@ -25,12 +25,14 @@ from starlette.middleware import Middleware
 
 from caa_core.app import endpoints, files, guards, logs, traffic
 from caa_core.app.library import Library
+from caa_core.app.opening import address
 from caa_core.app.panels import glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT
 from caa_core.app.panels.lazily import lazily
+from caa_core.app.panels.made_with import take_link
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.studio import Studio
@@ -168,6 +170,7 @@ def build(studio: Studio) -> gr.Blocks:
             """Find out whose page it is, and show what they had."""
             lost = {not_kept: gr.Markdown(visible=True)} if known and not studio.sessions.knows(known) else {}
             found = {key: studio.sessions.enter(request.session_hash, known), line: models.describe(studio)}
+            take_link(studio, studio.session(request.session_hash), getattr(request, "query_params", {}))
             return found | lost | restored.handler(request, *values)
 
         @guarded
@@ -182,7 +185,10 @@ def build(studio: Studio) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
-        blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
+        entered = blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
+        titles = {str(tab.id): str(tab.label) for tab in blocks.blocks.values() if isinstance(tab, gr.Tab)}
+        # Once a tab can be drawn with what the link says.
+        entered.then(None, js=address.follow(titles), api_visibility="private")
         for script in (glossary.TOOLTIPS, FOCUS):
             blocks.load(None, js=script, api_visibility="private")
         blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
@@ -224,7 +230,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         opening.close()
     page.launch(
         theme=THEME,
-        css=CSS + LAYOUT + glossary.LOOK,
+        css=CSS + LAYOUT + glossary.LOOK + address.LOOK,
         footer_links=["api"],
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from caa_core.app.files import keep_below
 from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
 from caa_core.app.library import Library
+from caa_core.app.opening.links import Link
 from caa_core.data.presets import presets
 from caa_core.data.text import clean
 from caa_core.errors import InputError
@@ -207,13 +208,14 @@ class Session:
 
     `seen` is when it was last used or left, in seconds of the clock of `Sessions`. `shown` is with what each result was
     made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
-    name of the tab, until it has.
+    name of the tab, until it has. `link` is what the address said with which it was opened.
     """
 
     person: Person = field(default_factory=Person)
     jobs: dict[str, Running] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
     wanted: dict[str, str] = field(default_factory=dict)
+    link: Link | None = None
     seen: float = 0.0
     left: bool = False
     address: str = ""

@@ -1,11 +1,13 @@
 """SteeringVector: one direction in the residual stream a layer, with the provenance that says where it came from."""
 
+import hashlib
 import json
 import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,15 @@ class SteeringVector:
     @property
     def hidden_size(self) -> int:
         return next(iter(self.layers.values())).shape[0]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its numbers alone, float32, and their layers in rising order; in hexadecimal."""
+        found = hashlib.sha256()
+        for layer in sorted(self.layers):
+            found.update(layer.to_bytes(4, "little"))
+            found.update(self.layers[layer].contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def at(self, layer: int) -> torch.Tensor:
         """The direction at one layer, [hidden_size].

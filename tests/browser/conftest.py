@@ -35,8 +35,8 @@ class Visits:
         if "Content Security Policy" in said and "base URI" not in said:
             self.errors.append(said)
 
-    def __call__(self, app, beside=None):
-        """A visitor's page of an app, or another tab of a page's. It knows its `app`."""
+    def __call__(self, app, beside=None, query=""):
+        """A visitor's page of an app, or another tab of a page's, at the app's address with a query. It knows its `app`."""
         if beside:
             context = beside.context
         else:
@@ -49,7 +49,7 @@ class Visits:
         # What the page is forbidden to do is said there only.
         page.on("console", lambda said: self.note_forbidden(said.text))
         page.on("request", note_session)
-        page.goto(app.url)
+        page.goto(f"{app.url}{query}")
         return opened(page)
 
 

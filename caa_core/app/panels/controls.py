@@ -75,6 +75,11 @@ def begin_and_stop(label: str, start_id: str, stop_id: str) -> tuple[gr.Button, 
     )
 
 
+def link_button(tab: str) -> gr.Button:
+    """What copies a link to what is chosen. tab: its name in links."""
+    return gr.Button("Copy link", size="sm", elem_id=f"{tab}-link")
+
+
 def file_picker(
     label: str, elem_id: str, types: list[str] = TABLES, height: int = FILE_HEIGHT, min_width: int = 160
 ) -> gr.File:

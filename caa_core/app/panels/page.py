@@ -19,6 +19,8 @@ from caa_core.app.studio import Studio
 Look = Callable[[Session, Sequence[Any]], Any]
 # In place of a result: what somebody wants to go on with counts more than what they had.
 WANTED = "wanted"
+# And what the link says with which the page was opened counts more than either.
+LINKED = "linked"
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class Page:
             held, updates = dict(zip(inputs, values, strict=True)), Updates()
             session = self.session(request)
             # Of settings that several share, those of the last result count.
-            order = {name: number for number, name in enumerate([*session.person.results, WANTED])}
+            order = {name: number for number, name in enumerate([*session.person.results, WANTED, LINKED])}
             for one in sorted(self.restores, key=lambda one: order.get(one.of, -1)):
                 try:
                     found = one.handler(request, *(held[part] for part in one.inputs))

@@ -16,9 +16,10 @@ from caa_core.app.panels.common import (
     strength,
     visible,
 )
-from caa_core.app.panels.controls import VoiceControls, chosen_voice, voice_controls
-from caa_core.app.panels.conversation import Conversation, Voices, caption, writing_settings
+from caa_core.app.panels.controls import VoiceControls, chosen_voice, link_button, voice_controls
+from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices, caption, writing_settings
 from caa_core.app.panels.layout import choices
+from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -70,8 +71,10 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             multiplier.render()
             measure_line = gr.Markdown(elem_id="steer-strength")
             settings = writing_settings(SteerChat.name)
+            copies = link_button(SteerChat.name)
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
+    Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
 
     @guarded
     def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:

@@ -24,10 +24,11 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
-from caa_core.app.panels.controls import VoiceControls, voice_controls
+from caa_core.app.panels.controls import VoiceControls, link_button, voice_controls
 from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
+from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -59,6 +60,20 @@ class OfVoices(Experiment[Asked]):
         return added(seen, super().refill(session, kept))
 
 
+class LinkedVoices(Linked):
+    """A link to two voices."""
+
+    def __init__(self, page: Page, voices: "VoicesForm", form: Mapping[str, Component], options: Mapping[str, Any]):
+        self.voices = voices
+        super().__init__(page, "compete", voices.link, form, options)
+
+    def unused(self, form: Mapping[str, Any]) -> Collection[str]:
+        return Chosen.unused(form)
+
+    def also(self, session: Session, form: Mapping[str, Any]) -> Updates:
+        return self.voices.seen(form["kind"])
+
+
 class VoicesForm:
     """Two voices to choose, and their decomposition beside them. `parts`: what is chosen, by the names of `Chosen`.
     `settings`: what there is to set about writing, by name.
@@ -74,6 +89,7 @@ class VoicesForm:
             )
             self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
             self.settings = writing_settings(panel)
+            self.link = link_button(panel)
         self.parts: dict[str, Component] = {
             "vector_a": self.a.vector,
             "layer_a": self.a.layer,

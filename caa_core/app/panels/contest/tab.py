@@ -7,7 +7,7 @@ import gradio as gr
 
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import ContestPanel
-from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, LinkedVoices, OfVoices, VoicesForm
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import TokenByToken
@@ -15,6 +15,7 @@ from caa_core.app.panels.contest.written import WrittenPanel
 from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
+from caa_core.contest.requests import ContestRequest
 from caa_core.data.presets import presets
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -59,4 +60,6 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     WrittenPanel(page, form, asking)
     ThinkingPanel(page, form, contest)
     form.wire(tab, contest.answers, conversation.chatbots)
+    options = {**ContestRequest.options(), **ConversationRequest.options()}
+    LinkedVoices(page, form, {**contest.form, **conversation.form}, options)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])

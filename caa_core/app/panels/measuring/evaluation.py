@@ -30,6 +30,7 @@ from caa_core.app.panels.controls import (
     as_questions,
     at_most,
     file_picker,
+    link_button,
     multiplier_at,
     numbers_table,
     run_buttons,
@@ -37,6 +38,7 @@ from caa_core.app.panels.controls import (
 )
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.layout import choices, folded, to_tab
+from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
 from caa_core.app.panels.measuring.paper_figures import PaperFigures
 from caa_core.app.panels.page import Page, Tab
@@ -173,6 +175,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                 buttons = run_buttons("Measure", "measure-run", "measure-stop")
                 status = gr.Markdown(elem_id="measure-status")
                 form.draw_more()
+                copies = link_button(EVALUATION)
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -213,6 +216,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         )
         page.watch([form.vector, form.preset, form.layers, form.multipliers], line, _in_one_line)
         self._tell_kind(form, kind)
+        LinkedEvaluation(self, copies, kind)
         figures.follows(self)
         for picked in (
             clicked.select(self.pick, None, [*page.steer], **QUIET),
@@ -308,29 +312,29 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
         return [name, layer, multiplier_at(number(multiplier, "The multiplier"))]
 
+    def told(self, session: Session, vector: str, path: str | None, *values: Any) -> str:
+        """What is said of the items that are chosen: what they are, or why there are none."""
+        held = dict(zip(("vector", "path", "preset", "questions", "columns"), (vector, path, *values), strict=True))
+        try:
+            items = _items(session, {**held, "limit": 0})
+        except InputError as error:  # it takes the place of what was said of the items before
+            return f"**That cannot be measured on.** {plain(str(error))}"
+        note = _note(session, held, items)
+        return f"{_kind(items, self.studio)}\n\n{f'**Note.** {note}' if note else ''}"
+
     def _tell_kind(self, form: EvaluationForm, kind: gr.Markdown) -> None:
         """Say what the items are, whenever others are chosen; they follow the vector."""
-
         source = [form.vector, form.path, form.preset, form.questions, form.columns]
-
-        def said(session: Session, vector: str, path: str | None, *values: Any) -> str:
-            held = dict(zip(("vector", "path", "preset", "questions", "columns"), (vector, path, *values), strict=True))
-            try:
-                items = _items(session, {**held, "limit": 0})
-            except InputError as error:  # it takes the place of what was said of the items before
-                return f"**That cannot be measured on.** {plain(str(error))}"
-            note = _note(session, held, items)
-            return f"{_kind(items, self.studio)}\n\n{f'**Note.** {note}' if note else ''}"
 
         def wanted(session: Session, name: str) -> Updates:
             own = bool(held_out_of(session.person, session.vectors[name]))
             preset: Updates = {form.preset: OWN} if own else {}
-            told = said(session, name, None, OWN if own else FIRST, False, "")
+            told = self.told(session, name, None, OWN if own else FIRST, False, "")
             return {form.vector: gr.Dropdown(vector_choices(session), value=name), kind: told, **preset}
 
         @guarded
         def look(request: gr.Request, *values: Any) -> str:
-            return said(self.page.session(request), *values)
+            return self.told(self.page.session(request), *values)
 
         @guarded
         def follow_vector(request: gr.Request, *values: Any) -> Updates:
@@ -341,12 +345,24 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                 preset = name
             elif not path and own and held_out_of(session.person, own):
                 preset = OWN
-            return {form.preset: preset, kind: said(session, name, path, preset, *others)}
+            return {form.preset: preset, kind: self.told(session, name, path, preset, *others)}
 
         gr.on([form.preset.input, form.questions.input, form.columns.submit], look, source, kind, **QUIET)
         form.path.change(look, source, kind, **LATEST)
         form.vector.input(follow_vector, source, [form.preset, kind], **LATEST)
         self.page.take_up("measure", wanted, [form.vector, form.preset, kind])
+
+
+class LinkedEvaluation(Linked):
+    """A link to what is measured. kind: says what the items are."""
+
+    def __init__(self, panel: EvaluationPanel, button: gr.Button, kind: gr.Markdown):
+        self.panel, self.kind = panel, kind
+        super().__init__(panel.page, EVALUATION, button, panel.form, EvaluationRequest.options())
+
+    def also(self, session: Session, form: Mapping[str, Any]) -> Updates:
+        asked = (form[name] for name in ("vector", "path", "preset", "questions", "columns"))
+        return {self.kind: self.panel.told(session, *asked)}
 
 
 def _in_one_line(session: Session, values: Sequence[Any]) -> str:

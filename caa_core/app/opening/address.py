@@ -1,0 +1,98 @@
+"""Scripts of the page about its address: the tab that it names, Back and Forward, and links that are copied."""
+
+import json
+from collections.abc import Mapping
+
+from caa_core.app.opening.links import FIELDS, TABS
+
+# Around a Space stands a page there, which sets the address that people see when it is told to.
+AROUND = "https://huggingface.co"
+LOOK = """
+#link-said { position: fixed; z-index: 1000; bottom: 16px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
+#link-said { padding: 10px 14px; border-radius: 8px; background: #1e293b; color: white; font-size: 14px; }
+#link-said input { width: min(560px, 80vw); margin: 6px 8px 0 0; padding: 4px 6px; background: white; color: black; }
+#link-said button { text-decoration: underline; }
+"""
+
+
+def follow(titles: Mapping[str, str]) -> str:
+    """A script that opens the tab that the address names, notes there which is chosen from then on, and opens it again
+    on Back and Forward; in a Space's frame also the page around it is told. titles: what tabs are called, by their ids.
+
+    gradio chooses a tab by itself when the page is there: what the address says is read before anything is noted.
+    """
+    ids = {title: name for name, title in titles.items()}
+    return f"""() => {{
+  const tabs = {json.dumps(TABS)}, ids = {json.dumps(ids)};
+  const ours = {json.dumps(["v", "tab", "model", *FIELDS])};
+  const around = [...(location.ancestorOrigins ?? []), document.referrer.replace(/\/$/, '')].includes('{AROUND}');
+  const names = Object.keys(tabs);
+  const said = () => {{
+    const name = new URLSearchParams(location.search).get('tab');
+    return names.includes(name) ? name : null;
+  }};
+  // Those that do not fit lie in a menu, and have no id there.
+  const buttons = () => [...document.querySelectorAll('[role=tab][data-tab-id], .overflow-dropdown button')]
+    .filter((button) => button.closest('.tabs')?.offsetParent);
+  const id = (button) => button.dataset.tabId ?? ids[button.textContent.trim()];
+  const chosen = () => {{
+    const there = buttons().filter((button) => button.classList.contains('selected')).map(id);
+    return names.find((name) => tabs[name].every((one) => there.includes(one)));
+  }};
+  let opening = false;
+  const open = async (name) => {{
+    opening = true;
+    for (const one of tabs[name]) {{
+      const there = () => buttons().find((button) => id(button) === one);
+      for (let wait = 0; wait < 50 && !there(); wait++) await new Promise((later) => setTimeout(later, 100));
+      there()?.click();
+    }}
+    setTimeout(() => {{ opening = false; }}, 0);
+  }};
+  const tell = () => {{
+    if (window.parent === window || !around) return;
+    const query = new URLSearchParams();
+    for (const [name, text] of new URLSearchParams(location.search)) if (ours.includes(name)) query.append(name, text);
+    window.parent.postMessage({{ queryString: query.toString() }}, '{AROUND}');
+  }};
+  const note = () => {{
+    const name = chosen();
+    if (opening || !name || name === (said() ?? names[0])) return;
+    const query = new URLSearchParams(location.search);
+    for (const one of ours) query.delete(one);
+    query.set('tab', name);
+    history.pushState(null, '', `?${{query}}`);
+    tell();
+  }};
+  document.addEventListener('click', () => setTimeout(note, 0));
+  window.addEventListener('popstate', () => {{ open(said() ?? names[0]); tell(); }});
+  if (said()) open(said());
+}}"""
+
+
+def copy(space: str) -> str:
+    """A script that copies the link with a query, or shows it to be copied by hand. space: the Space's name, where this is one."""
+    return f"""async (query) => {{
+  const space = {json.dumps(space)};
+  const page = space && window.parent !== window ? `{AROUND}/spaces/${{space}}` : location.origin + location.pathname;
+  const link = page + query, has = new URLSearchParams(query);
+  const holds = [['prompt', 'the prompt'], ['system', 'the system prompt']].filter(([name]) => has.get(name));
+  document.querySelector('#link-said')?.remove();
+  const said = document.createElement('div');
+  said.id = 'link-said';
+  said.setAttribute('role', 'status');
+  document.body.append(said);
+  try {{
+    await navigator.clipboard.writeText(link);
+    said.textContent = `Link copied. It has ${{['what is chosen here', ...holds.map(([, what]) => what)].join(', ')}}.`;
+    setTimeout(() => said.remove(), 6000);
+  }} catch {{
+    const box = document.createElement('input'), close = document.createElement('button');
+    [box.readOnly, box.value, close.textContent] = [true, link, 'Close'];
+    box.setAttribute('aria-label', 'The link');
+    close.addEventListener('click', () => said.remove());
+    const why = 'This browser lets the page copy nothing here. Copy the link:';
+    said.append(why, document.createElement('br'), box, close);
+    box.select();
+  }}
+}}"""
