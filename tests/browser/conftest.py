@@ -11,6 +11,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Else no page of a site may show what this machine serves in a frame.
+    "--disable-features=LocalNetworkAccessChecks",
 ]
 
 expect.set_options(timeout=LONG)
@@ -36,7 +38,7 @@ class Visits:
             self.errors.append(said)
 
     def __call__(self, app, beside=None, query=""):
-        """A visitor's page of an app, or another tab of a page's, at the app's address with a query. It knows its `app`."""
+        """A visitor's page of an app, or another tab of a page's. It knows its `app`. query: behind its address."""
         if beside:
             context = beside.context
         else:

@@ -71,7 +71,10 @@ def follow(titles: Mapping[str, str]) -> str:
 
 
 def copy(space: str) -> str:
-    """A script that copies the link with a query, or shows it to be copied by hand. space: the Space's name, where this is one."""
+    """A script that copies the link with a query, or shows it to be copied by hand.
+
+    space: the Space's name, where this is one: in its frame, links lead to the page around it.
+    """
     return f"""async (query) => {{
   const space = {json.dumps(space)};
   const page = space && window.parent !== window ? `{AROUND}/spaces/${{space}}` : location.origin + location.pathname;
