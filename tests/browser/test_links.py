@@ -59,6 +59,17 @@ def test_a_tab_that_is_drawn_later_opens_with_what_the_link_says(visits, tiny_ap
     expect(other.locator("#compete-b-multiplier")).to_be_hidden()
 
 
+def test_a_tab_that_does_not_fit_is_opened_too(visits, tiny_app):
+    page = visits(tiny_app)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{tiny_app.url}?tab=models")
+    expect(page.locator("#model-list")).to_be_visible()
+    assert page.locator(".overflow-dropdown button").count()
+    page.goto(f"{tiny_app.url}?tab=steer")
+    expect(page.locator("#steer-write")).to_be_visible()
+    assert page.locator("[data-tab-id=models]").count() == 0  # it lies in the menu
+
+
 def test_in_a_spaces_frame_a_link_is_followed_and_shown_and_the_page_around_is_told(visits, tiny_app):
     outer = visits(tiny_app)
     outer.route("https://huggingface.co/**", lambda route: route.fulfill(body=AROUND, content_type="text/html"))

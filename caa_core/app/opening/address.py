@@ -40,13 +40,16 @@ def follow(titles: Mapping[str, str]) -> str:
     return names.find((name) => tabs[name].every((one) => there.includes(one)));
   }};
   let opening = false;
-  const open = async (name) => {{
-    opening = true;
-    for (const one of tabs[name]) {{
+  window.openTab = async (path) => {{
+    for (const one of path) {{
       const there = () => buttons().find((button) => id(button) === one);
       for (let wait = 0; wait < 50 && !there(); wait++) await new Promise((later) => setTimeout(later, 100));
       there()?.click();
     }}
+  }};
+  const open = async (name) => {{
+    opening = true;
+    await window.openTab(tabs[name]);
     setTimeout(() => {{ opening = false; }}, 0);
   }};
   const tell = () => {{

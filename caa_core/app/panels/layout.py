@@ -114,14 +114,9 @@ def into_view(elem_id: str) -> str:
 
 
 def to_tab(*names: str) -> str:
-    """A script that opens a tab, and the one in it, by their ids."""
+    """A script that opens a tab, and the one in it, by their ids (see `address.follow`)."""
     return f"""async () => {{
-  for (const name of {list(names)}) {{
-    const there = () => [...document.querySelectorAll(`[data-tab-id="${{name}}"]`)];
-    for (let wait = 0; wait < 50 && !there().length; wait++) await new Promise((later) => setTimeout(later, 100));
-    const seen = (tab) => tab.offsetParent && getComputedStyle(tab).visibility !== 'hidden';
-    (there().find(seen) || there()[0])?.click();
-  }}
+  await window.openTab({list(names)});
   window.scrollTo({{ top: 0 }});
 }}"""
 
