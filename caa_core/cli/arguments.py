@@ -117,6 +117,15 @@ def _extract(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ExtractionRequest)
 
 
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", type=Path, help="a JSON file that `convert` or the page wrote")
+    _add_columns(parser)
+    _add_model(parser)
+    parser.set_defaults(model="")  # the recipe's
+    parser.add_argument("--data", metavar="DATA", help=f"the recipe's pairs, where they are no preset's: {DATA}")
+    parser.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
+
+
 def _compare(parser: argparse.ArgumentParser) -> None:
     _add_pairs(parser)
     add_options(parser, ExtractionRequest, without=("method", "name"))
@@ -248,7 +257,12 @@ def _open(parser: argparse.ArgumentParser) -> None:
 
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", help="safetensors, GGUF, .pt, a zip or folder of .pt, or a preset")
-    parser.add_argument("target", metavar="OUT", type=Path, help=".safetensors, .gguf, .zip, or a folder for .pt files")
+    parser.add_argument(
+        "target",
+        metavar="OUT",
+        type=Path,
+        help=".safetensors, .gguf, .zip, .json for its recipe, or a folder for .pt files",
+    )
 
 
 def _push(parser: argparse.ArgumentParser) -> None:
@@ -266,6 +280,7 @@ ADD: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "models": _models,
     "lint": _lint,
     "extract": _extract,
+    "run": _run,
     "compare": _compare,
     "steer": _steer,
     "evaluate": _evaluate,

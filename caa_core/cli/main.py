@@ -18,6 +18,7 @@ COMMANDS = {
     "models": ("list the models on offer", "models"),
     "lint": ("say what a file of contrast pairs is, and what is wrong", "data"),
     "extract": ("make a steering vector", "vectors"),
+    "run": ("make a vector again by its recipe", "vectors"),
     "compare": ("methods side by side, on pairs held out", "vectors"),
     "steer": ("write without and with vectors", "steer"),
     "evaluate": ("what a vector does to test items, beside controls, and what it costs", "evaluation"),

@@ -1,4 +1,4 @@
-"""The commands `extract`, `compare`, `convert`, `push` and `pull`: vectors are made, weighed and moved."""
+"""The commands `extract`, `run`, `compare`, `convert`, `push` and `pull`: vectors are made, weighed and moved."""
 
 import argparse
 from pathlib import Path
@@ -8,12 +8,16 @@ from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model
 from caa_core.data.presets import find_pairs, presets
 from caa_core.data.text import spans
+from caa_core.errors import InputError
 from caa_core.metrics.vector_requests import ExtractionRequest
+from caa_core.model.catalog import CATALOG
 from caa_core.progress import finish, tell
 from caa_core.reports.vectors import best_in_words, best_method
+from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors import extraction, method_comparison
 from caa_core.vectors.formats import check_target, read_vector, write_vector
 from caa_core.vectors.hub import pull_vector, push_vector
+from caa_core.vectors.recipe import Recipe
 from caa_core.vectors.vector import SteeringVector
 
 
@@ -31,9 +35,28 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
     model = load_model(options)
     layers = asked.layers_in(model.num_layers)
     work = extraction.extract(model, asked.pairs, layers, asked.name, asked.read, asked.method)
+    return _made(finish(work, tell), options.out)
+
+
+def run(options: argparse.Namespace) -> tuple[Any, str]:
+    """Make a vector again by its recipe, and write it."""
+    recipe = Recipe.read(options.recipe)
+    pairs = recipe.pairs(find_pairs(options.data, columns_of(options)) if options.data else None)
+    check_target(options.out)
+    read = ReadPosition.parse(recipe.read_position)
+    if not options.model and recipe.model not in CATALOG:
+        raise InputError(f"The recipe's model, {recipe.model}, is none of the list: name it with --model.")
+    options.model = options.model or recipe.model
+    model = load_model(options)
+    work = extraction.extract(model, pairs, [*recipe.norms], recipe.name, read, recipe.method)
     vector = finish(work, tell)
-    notes = write_vector(vector, options.out)
-    result = vector.summary() | {"file": str(options.out), "notes": notes}
+    return _made(vector, options.out, recipe.differences(model, vector))
+
+
+def _made(vector: SteeringVector, out: Path, *said: str) -> tuple[Any, str]:
+    """What is said of a vector that was made, once it is written; `said`: before anything else."""
+    notes = [*said, *write_vector(vector, out)]
+    result = vector.summary() | {"file": str(out), "notes": notes}
     lines = [
         f"layer {row['layer']:>3}   norm {row['norm']:8.3f}   relative strength {row['relative_strength']:.3f}"
         f"{_told(row)}"
@@ -46,7 +69,7 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
             *notes,
             f"In the given letter order {middle:.0%} of its squared norm would be the letter (median layer).",
         ]
-    return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {options.out}", *notes])
+    return result, "\n".join([*lines, f"{result['num_pairs']} pairs, written to {out}", *notes])
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -104,6 +127,7 @@ def _written(vector: SteeringVector, target: Path) -> tuple[Any, str]:
 
 RUN = {
     "extract": extract,
+    "run": run,
     "compare": compare,
     "convert": convert,
     "push": push,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -160,7 +161,12 @@ def pairs_behind(said: MadeFrom) -> Dataset | None:
     Vectors from before do not say which pairs they were made from, but the name of their data and how many these are.
     """
     preset = preset_behind(said.dataset_sha256)
-    for found in _choices(preset.dataset(), said) if preset else ():
+    return pairs_in(preset.dataset(), said) if preset else None
+
+
+def pairs_in(whole: Dataset, said: MadeFrom) -> Dataset | None:
+    """As `pairs_behind`, of any data."""
+    for found in _choices(whole, said):
         if said.pairs_sha256:
             if found.pairs_sha256 == said.pairs_sha256:
                 return found
@@ -172,7 +178,7 @@ def pairs_behind(said: MadeFrom) -> Dataset | None:
 def _choices(whole: Dataset, said: MadeFrom) -> Iterator[Dataset]:
     """What so many pairs can be that were chosen of a preset, in the order in which people choose."""
     drawn = DRAWN.search(said.dataset)
-    for version in (whole, whole.as_questions()):
+    for version in _versions(whole):
         some = [version]
         if 1 < said.num_pairs < len(version.pairs):
             some = [version.first(said.num_pairs), *([version.first(said.num_pairs, int(drawn[1]))] if drawn else [])]
@@ -180,6 +186,12 @@ def _choices(whole: Dataset, said: MadeFrom) -> Iterator[Dataset]:
             yield chosen
             if chosen.is_lettered:
                 yield chosen.in_both_letter_orders()
+
+
+def _versions(whole: Dataset) -> Iterator[Dataset]:
+    yield whole
+    with suppress(InputError):  # they have letters already, or nothing to choose from
+        yield whole.as_questions()
 
 
 def find_table(data: str | Path) -> Table:

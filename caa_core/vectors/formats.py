@@ -24,6 +24,7 @@ from caa_core.data.packed import ENTRY
 from caa_core.data.text import clean, file_name, spans
 from caa_core.errors import InputError
 from caa_core.limits import HERE
+from caa_core.vectors.recipe import Recipe
 from caa_core.vectors.vector import (
     MAX_BYTES,
     MAX_HIDDEN,
@@ -109,7 +110,8 @@ def _read(paths: Sequence[Path]) -> SteeringVector:
 
 
 def write_vector(vector: SteeringVector, path: Path) -> list[str]:
-    """Write a vector in the format that the ending of `path` asks for: one of `FORMATS`, or none for a folder of `.pt`.
+    """Write a vector in the format that the ending of `path` asks for: one of `FORMATS`, .json for
+    its recipe (:mod:`caa_core.vectors.recipe`), or none for a folder of `.pt`.
 
     What is there already stays until the new file is whole. Other files in a folder are left alone.
 
@@ -448,4 +450,10 @@ def _pts(vector: SteeringVector) -> Iterator[tuple[str, bytes]]:
 
 PT_NOTES = [".pt files keep the layers and the model's name only: no pairs, norms or read position."]
 
-WRITERS = {".safetensors": _write_safetensors, ".gguf": _write_gguf, ".zip": _write_zip}
+
+def _write_recipe(vector: SteeringVector, path: Path) -> list[str]:
+    Recipe.of(vector).write(path)
+    return ["A recipe says how the vector was made: who has the same pairs makes it again with `caa run`."]
+
+
+WRITERS = {".safetensors": _write_safetensors, ".gguf": _write_gguf, ".zip": _write_zip, ".json": _write_recipe}

@@ -169,7 +169,9 @@ class Linked:
         mine = [form[name] for name in told if name.startswith("vector") and form[name] in session.vectors]
         if mine or any(form[name] for name, part in self.form.items() if isinstance(part, gr.File)):
             what = " and ".join([*dict.fromkeys(mine)]) or "your file"
-            gr.Info(f"The link does not hold {_text(visible(what))}: give that along as a file.")
+            gr.Info(
+                f"The link does not hold {_text(visible(what))}: give that along as a file, or a vector as a recipe."
+            )
         return Link(self.tab, self.page.studio.model.name, fields).query
 
     @guarded

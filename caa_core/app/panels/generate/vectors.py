@@ -41,6 +41,7 @@ from caa_core.vectors.vector import SteeringVector, load_vector
 # A tenth of the relative strength at which the presets are used, which is 0.22 to 0.43.
 WEAK = 0.02
 FIRST_FORMAT = next(iter(FORMATS))
+OFFERED = {**FORMATS, "recipe (JSON)": ".json"}
 FILES = (
     "`.safetensors` of CAA Studio, `.gguf` control vectors of llama.cpp and repeng, the CAA repository's "
     "`vec_layer_<L>_<model>.pt`, several at once or in a `.zip`."
@@ -80,7 +81,7 @@ class Vectors:
                 )
                 with gr.Row(visible=False) as self.saving:
                     self.format = gr.Dropdown(
-                        list(FORMATS),
+                        list(OFFERED),
                         value=FIRST_FORMAT,
                         label="Format",
                         elem_id="generate-format",
@@ -153,7 +154,7 @@ class Vectors:
             there = gr.Dropdown(list(session.vectors), value=None, visible=bool(session.vectors))
             return {self.shown: there, self.download: empty, **gone}
         vector = session.vectors[name]
-        path = session.path(name, FORMATS[format])
+        path = session.path(name, OFFERED[format])
         notes = write_vector(vector, path)
         return {
             self.before: "",
