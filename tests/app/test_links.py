@@ -13,6 +13,7 @@ from caa_core.app.opening.links import (
     Link,
     number_within,
     one_of,
+    several,
     split,
     vector_named,
     vector_text,
@@ -50,6 +51,11 @@ def test_a_number_is_read_as_it_was(value):
 def test_a_whole_number_is_read_as_it_was(value):
     found = number_within(written(value), "Seed", -(2**50), 2**50, is_whole=True)
     assert found == value and isinstance(found, int)
+
+
+@given(st.lists(TEXTS.filter(bool)))
+def test_a_list_is_read_as_it_was(texts):
+    assert several(written(texts)) == texts
 
 
 @pytest.mark.parametrize("value", [True, False])

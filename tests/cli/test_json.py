@@ -35,6 +35,7 @@ def place(tmp_path_factory):
         (place / f"{name}.json").write_text(json.dumps(records))
     extract = ["extract", "--model", place / "sound", "--data", place / "pairs.json", "--out", place / "v.safetensors"]
     assert main([str(word) for word in extract]) == 0
+    assert main(["convert", str(place / "v.safetensors"), str(place / "recipe.json")]) == 0
     return place
 
 
@@ -43,6 +44,7 @@ ASKED = {
     "models": "",
     "lint": "{pairs.json}",
     "extract": "--data {pairs.json} --out {made.safetensors}",
+    "run": "{recipe.json} --data {pairs.json} --out {again.safetensors}",
     "compare": "--data joy --limit 4 --layers 1",
     "steer": "--prompt x --steer {v.safetensors}:1:1 --max-new-tokens 2",
     "evaluate": "--data {questions.json} --vector {v.safetensors} --layers 1 --multipliers=0,1",
@@ -71,7 +73,9 @@ def ask(capsys, place, command, model):
     loads = [] if command in ("models", "lint", "convert") else ["--model", str(place / model), "--dtype", "float32"]
     out = place / f"{command}-{model}.json"
     writes = (
-        [] if command in ("models", "lint", "extract", "steer", "convert", "compare", "cost") else ["--out", str(out)]
+        []
+        if command in ("models", "lint", "extract", "run", "steer", "convert", "compare", "cost")
+        else ["--out", str(out)]
     )
     status = main([command, *words, *loads, *writes, "--json"])
     said = capsys.readouterr()

@@ -51,8 +51,14 @@ FIELDS = (
     "questions",
     "layers",
     "multipliers",
+    "prompts",
     "controls",
     "limit",
+    "design",
+    "most_items",
+    "most_pairs",
+    "reads",
+    "cues",
     "counts",
     "paper_counting",
     "cue",
@@ -112,7 +118,14 @@ def written(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if isinstance(value, list | tuple):
+        return ",".join(written(one).replace("%", "%25").replace(",", "%2C") for one in value)
     return "" if value is None else str(value)
+
+
+def several(text: str) -> list[str]:
+    """The texts of a list."""
+    return [one.replace("%2C", ",").replace("%25", "%") for one in text.split(",")] if text else []
 
 
 def yes_or_no(text: str, label: str) -> bool:

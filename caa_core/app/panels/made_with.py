@@ -19,6 +19,7 @@ from caa_core.app.opening.links import (
     named,
     number_within,
     one_of,
+    several,
     vector_named,
     vector_text,
     written,
@@ -243,6 +244,7 @@ def from_link(name: str, part: Component, text: str, options: Mapping[str, Optio
         value = one_of(text, label, [choice for _, choice in part.choices or ()])
     else:
         PROMPT.check(len(text))
+        value = several(text) if getattr(part, "multiselect", False) else text
     if name == "layers" and text not in options[name].choices:
         parse_layers(text, studio.model.num_layers)
     if name in options:

@@ -10,6 +10,7 @@ import pytest
 from caa_core.app.opening.links import FIELDS, TABS, named
 from caa_core.app.panels.contest.chosen import DIFFERENT, TOLD
 from caa_core.app.panels.made_with import NOT_ALL, Linked, take_link
+from caa_core.app.panels.measuring.study import GRID
 from tests.helpers.handlers import Handlers
 from tests.helpers.vectors import towards
 
@@ -85,12 +86,25 @@ MEASURE = {
     "measure_layers": "1,3",
     "measure_multipliers": "-1,1.25",
     "measure_controls": "0",
+    "measure_prompts": False,
+    "measure_told": "Be glad.\nSmile!",
     "measure_shown": "Cost (KL)",
 }
 
+OPEN = {"open_vector": "formal", "open_layer": 3, "open_multipliers": "-1,0,1", "open_preset": "formal"}
+STUDY = {"study_preset": "formal", "study_layers": "2", "study_design": GRID, "study_most": 4, "study_controls": 0}
+
 
 @pytest.mark.parametrize(
-    ("tab", "values"), [("steer", STEER), ("compete", COMPETE), ("compete", BESIDE_WORDS), ("measure", MEASURE)]
+    ("tab", "values"),
+    [
+        ("steer", STEER),
+        ("compete", COMPETE),
+        ("compete", BESIDE_WORDS),
+        ("measure", MEASURE),
+        ("open", OPEN),
+        ("study", STUDY),
+    ],
 )
 def test_a_link_brings_back_what_was_chosen(visit, said, tab, values):
     query = copied(visit(), tab, **values)
@@ -196,7 +210,7 @@ def test_a_vector_of_ones_own_is_found_again_by_its_numbers(visit, said, tiny_ll
 def test_every_part_of_a_form_is_in_its_link_or_stays_at_home(visit):
     """Files stay, what only the page knows, and passwords."""
     found = links(visit())
-    assert {one.tab for one in found} == {"steer", "compete", "measure"} <= set(TABS)
+    assert {one.tab for one in found} == {"steer", "compete", "measure", "open", "study"} <= set(TABS)
     left = {name for one in found for name in one.form if named(name) not in FIELDS}
-    assert left == {"exchanges", "file", "path", "columns"}
+    assert left == {"exchanges", "file", "path", "held_out", "pairs", "items", "columns"}
     assert not [part for one in found for part in one.form.values() if getattr(part, "type", "") == "password"]

@@ -22,10 +22,10 @@ from caa_core.app.panels.common import (
     vector_picker,
 )
 from caa_core.app.panels.contest.written import questions_of
-from caa_core.app.panels.controls import at_most, chosen_voice, file_picker, run_buttons
+from caa_core.app.panels.controls import at_most, chosen_voice, file_picker, link_button, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import choices, folded
-from caa_core.app.panels.made_with import MadeWith
+from caa_core.app.panels.made_with import Linked, MadeWith
 from caa_core.app.panels.measuring.scoring import ANSWERS, AnswerFiles, BlindScoring, JudgePanel, Scored, unscored
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -108,6 +108,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
                 buttons = run_buttons("Write answers", "open-write", "open-stop")
                 status = gr.Markdown(elem_id="open-status")
                 form.draw_more()
+                copies = link_button("open")
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -133,6 +134,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         shown = [self.results, self.below, self.hint, self.said, self.plot, self.numbers, self.table]
         shown += [*self.downloads.buttons.values(), self.blind.shown, *self.judge.judged.parts]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
+        Linked(page, "open", copies, self.form, OpenQuestionsRequest.options())
         page.watch([form.vector, form.layer, form.multipliers], line, lambda _, values: chosen_voice(*values))
         form.vector.input(self.choose, form.vector, [form.layer, form.preset, self.judge.behaviour], **QUIET)
 

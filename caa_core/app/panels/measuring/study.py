@@ -8,9 +8,18 @@ import gradio as gr
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
-from caa_core.app.panels.controls import PAIR_FILES, as_questions, at_most, file_picker, numbers_table, run_buttons
+from caa_core.app.panels.controls import (
+    PAIR_FILES,
+    as_questions,
+    at_most,
+    file_picker,
+    link_button,
+    numbers_table,
+    run_buttons,
+)
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
+from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.measuring.evaluation import items_of
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -94,6 +103,7 @@ class StudyPanel(Experiment[StudyRequest]):
                 buttons = run_buttons("Compare", "study-run", "study-stop")
                 status = gr.Markdown(elem_id="study-status")
                 form.draw_more()
+                copies = link_button(self.name)
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -110,6 +120,7 @@ class StudyPanel(Experiment[StudyRequest]):
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, [*shown, *self.downloads.values()])
         self.shown_by(self.layer, [self.dots], self._at_layer)
         self._tell_size(form, size)
+        LinkedStudy(self, copies, size)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> StudyRequest:
         asked = _asked(form)
@@ -156,10 +167,7 @@ class StudyPanel(Experiment[StudyRequest]):
 
         @guarded
         def look(*values: Any) -> str:
-            try:
-                return _size(self.studio, _asked(dict(zip(self.form, values, strict=True))))
-            except InputError as error:  # it takes the place of what was said before
-                return f"**That cannot be compared.** {plain(str(error))}"
+            return _size_of(self.studio, dict(zip(self.form, values, strict=True)))
 
         @guarded
         def follow(name: str) -> str:
@@ -172,6 +180,17 @@ class StudyPanel(Experiment[StudyRequest]):
         for upload in (form.pairs, form.items):
             upload.change(look, parts, size, **QUIET)
         form.preset.input(follow, form.preset, form.layers, **QUIET).then(look, parts, size, **QUIET)
+
+
+class LinkedStudy(Linked):
+    """A link to what is compared. size: says how large that is."""
+
+    def __init__(self, panel: StudyPanel, button: gr.Button, size: gr.Markdown):
+        self.size = size
+        super().__init__(panel.page, panel.name, button, panel.form, StudyRequest.options())
+
+    def also(self, session: Session, form: Mapping[str, Any]) -> Updates:
+        return {self.size: _size_of(self.page.studio, form)}
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -197,6 +216,14 @@ def _asked(asked: Mapping[str, Any]) -> StudyRequest:
     items = items_of(asked.get("items"), name, columns, asked.get("most_items", 12))
     chosen = {"multipliers": FIRST_MULTIPLIERS, **StudyRequest.chosen(asked), "layers": asked.get("layers") or "0"}
     return StudyRequest.parse(pairs=pairs, items=items, full=asked.get("design") == GRID, **chosen)
+
+
+def _size_of(studio: Studio, form: Mapping[str, Any]) -> str:
+    """How large the study is that a form asks for, or why there is none."""
+    try:
+        return _size(studio, _asked(form))
+    except InputError as error:  # it takes the place of what was said before
+        return f"**That cannot be compared.** {plain(str(error))}"
 
 
 def _size(studio: Studio, asked: StudyRequest) -> str:
