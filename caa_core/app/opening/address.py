@@ -94,11 +94,17 @@ def copy(space: str) -> str:
     setTimeout(() => said.remove(), 6000);
   }} catch {{
     const box = document.createElement('input'), close = document.createElement('button');
+    const before = document.activeElement;
     [box.readOnly, box.value, close.textContent] = [true, link, 'Close'];
     box.setAttribute('aria-label', 'The link');
-    close.addEventListener('click', () => said.remove());
+    said.setAttribute('role', 'dialog');
+    said.setAttribute('aria-label', 'Copy the link');
+    const end = () => {{ said.remove(); before?.focus(); }};
+    close.addEventListener('click', end);
+    said.addEventListener('keydown', ({{ key }}) => {{ if (key === 'Escape') end(); }});
     const why = 'This browser lets the page copy nothing here. Copy the link:';
     said.append(why, document.createElement('br'), box, close);
+    box.focus();
     box.select();
   }}
 }}"""

@@ -167,12 +167,11 @@ class Linked:
             if name.startswith("vector"):
                 told[name] = vector_text(told[name] or "", own)
         fields = {named(name): text for name, value in told.items() if (text := written(value))}
-        mine = [form[name] for name in told if name.startswith("vector") and form[name] in session.vectors]
-        if mine or any(form[name] for name, part in self.form.items() if isinstance(part, gr.File)):
-            what = " and ".join([*dict.fromkeys(mine)]) or "your file"
-            gr.Info(
-                f"The link does not hold {_text(visible(what))}: give that along as a file, or a vector as a recipe."
-            )
+        for name in dict.fromkeys(form[one] for one in told if one.startswith("vector")):
+            if name in session.vectors:
+                gr.Info(f"The link does not hold {_text(visible(name))}: give its file along, or its recipe.")
+        if any(form[name] for name, part in self.form.items() if isinstance(part, gr.File)):
+            gr.Info("The link does not hold your file: give it along.")
         return Link(self.tab, self.page.studio.model.name, fields).query
 
     @guarded

@@ -200,7 +200,7 @@ def test_a_vector_of_ones_own_is_found_again_by_its_numbers(visit, said, tiny_ll
     page = visit()
     name = page.session.keep(replace(towards(tiny_llama, "a", "b", 1.0), name="pirate"))
     query = copied(page, "steer", steer_vector=name)
-    assert said == ["The link does not hold pirate: give that along as a file."]
+    assert said == ["The link does not hold pirate: give its file along, or its recipe."]
     page.session.person.rename(name, "captain")
     assert visit(query, beside=page)["steer-vector"] == "captain" and said == []
     assert visit(query)["steer-vector"] == "joy"
