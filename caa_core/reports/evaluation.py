@@ -165,7 +165,7 @@ def effect_by_cost(cells: Sequence[SweepCell], unsteered: SweepCell) -> go.Figur
     figure, best = go.Figure(), front(cells)
     along = {"x": [cell.kl for cell in best], "y": [_gain(cell) for cell in best]}
     figure.add_scatter(**along, mode="lines", line={"color": GREY}, hoverinfo="skip", name="front")
-    layers = [cell.layer for cell in cells]
+    layers = [cell.layer for cell in cells if cell.layer is not None]
     colours = {"colorscale": "Viridis", "cmin": min(layers, default=0), "cmax": max(layers, default=1)}
     for sign, symbol, name in ((1, "circle", "positive multipliers"), (-1, "circle-open", "negative multipliers")):
         there = [cell for cell in cells if cell.multiplier * sign > 0]
