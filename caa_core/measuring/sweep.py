@@ -237,7 +237,7 @@ def readings_of(items: Items, scores: Scores, written: Sequence[np.ndarray] = ()
     value, other = value[:, :count], value[:, count:]
     both = np.full_like(value, np.nan)
     both[:, there] = (value[:, there] + other) / 2
-    texts: Sequence[np.ndarray | None] = written or [None] * len(value)
+    texts: Sequence[np.ndarray | None] = written if written else [None] * len(value)
     return [RunScores(*parts) for parts in zip(value, both, mass, kl, texts, strict=True)]
 
 
