@@ -23,6 +23,8 @@ CONTRAST = {
 LAYOUT = """
 /* Narrow edges on a small screen; gradio takes rules within @media for its own parts alone. */
 .app.fillable { padding: 12px clamp(12px, (100vw - 390px) * .05 + 12px, 32px) !important; }
+/* A tab that is being drawn. */
+.tabitem > .column > .column:not(:has(*))::before { content: 'One moment ...'; padding: 24px 4px; }
 /* The header is one line. */
 #top { align-items: baseline; gap: 2px 24px; }
 #intro .md { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 from gradio.components import Component
 
 from caa_core.app.panels.common import (
@@ -138,23 +137,21 @@ class VoicesForm:
     def explain(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """What the two come to, in numbers, and what is offered for such a pair."""
         session, chosen = self.page.session(request), self._chosen(values)
-        job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
-        offered: dict[Block, Any] = {
-            self.apart: gr.Checkbox(visible=chosen.may_part),
-            **{column: gr.Chatbot(label=said) for column, said in zip(self.columns[1:], _names(chosen), strict=False)},
-            self.shared: gr.Chatbot(visible=False),
-        }
+        names = zip(self.columns[1:], _names(chosen), strict=False)
         try:
+            # What is known before the vectors have come.
+            yield {self.apart: gr.Checkbox(visible=chosen.may_part), **{c: gr.Chatbot(label=name) for c, name in names}}
+            job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
             for progress in events(session, "compete-explain", job):
                 yield {self.table: going("Making the vectors", progress)}
             if job.stopped:
                 return
             a, b = job.result
-            if b.vector:
-                offered[self.shared] = gr.Chatbot(visible=shared_part(a, b) is not None)
-            yield {**offered, self.table: _table(a, b) if b.vector else _table_beside_words(a, NO_SUM[chosen.kind])}
+            table = _table(a, b) if b.vector else _table_beside_words(a, NO_SUM[chosen.kind])
+            share = b.vector and shared_part(a, b) is not None
+            yield {self.table: table, self.shared: gr.Chatbot(visible=bool(share))}
         except InputError as error:  # a slider or a text on its way is no mistake to shout about
-            yield {**offered, self.table: plain(str(error))}
+            yield {self.table: plain(str(error)), self.shared: gr.Chatbot(visible=False)}
 
     @guarded
     def balance(self, request: gr.Request, *values: Any) -> float:
