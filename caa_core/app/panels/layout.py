@@ -118,7 +118,7 @@ def into_view(elem_id: str) -> str:
 def to_tab(*names: str) -> str:
     """A script that opens a tab, and the one in it, by their ids (see `address.follow`)."""
     return f"""async () => {{
-  await window.openTab({list(names)});
+  await window.openTab?.({list(names)});
   window.scrollTo({{ top: 0 }});
 }}"""
 
