@@ -22,7 +22,7 @@ def test_a_link_opens_for_somebody_else_as_it_was_and_back_goes_a_tab_back(page,
     slide(page, "steer-multiplier", 1.5)
     fill(page.locator("#steer-prompt textarea"), "Who <b>are</b> you & why?")
     page.locator("#steer-link").click()
-    expect(page.locator("#link-said")).to_have_text("Link copied. It has what is chosen here, the prompt.")
+    expect(page.locator("#link-said")).to_have_text("Link copied. It has what is chosen here, with the prompt.")
     link = page.evaluate("() => navigator.clipboard.readText()")
     assert link.startswith(f"{tiny_app.url}?v=1&tab=steer&model=tiny&prompt=Who")
     # The address is as it was: of what is chosen, only a link tells.

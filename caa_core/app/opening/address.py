@@ -11,7 +11,7 @@ LOOK = """
 #link-said { position: fixed; z-index: 1000; bottom: 16px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
 #link-said { padding: 10px 14px; border-radius: 8px; background: #1e293b; color: white; font-size: 14px; }
 #link-said input { width: min(560px, 80vw); margin: 6px 8px 0 0; padding: 4px 6px; background: white; color: black; }
-#link-said button { text-decoration: underline; }
+#link-said button { background: none; color: white; text-decoration: underline; }
 """
 
 
@@ -90,7 +90,8 @@ def copy(space: str) -> str:
   document.body.append(said);
   try {{
     await navigator.clipboard.writeText(link);
-    said.textContent = `Link copied. It has ${{['what is chosen here', ...holds.map(([, what]) => what)].join(', ')}}.`;
+    const more = holds.length ? `, with ${{holds.map(([, what]) => what).join(' and ')}}` : '';
+    said.textContent = `Link copied. It has what is chosen here${{more}}.`;
     setTimeout(() => said.remove(), 6000);
   }} catch {{
     const box = document.createElement('input'), close = document.createElement('button');
@@ -105,6 +106,6 @@ def copy(space: str) -> str:
     const why = 'This browser lets the page copy nothing here. Copy the link:';
     said.append(why, document.createElement('br'), box, close);
     box.focus();
-    box.select();
+    box.setSelectionRange(0, link.length, 'backward');  // seen from its beginning
   }}
 }}"""

@@ -84,8 +84,9 @@ class Link:
     @property
     def query(self) -> str:
         """What stands behind the page's address. Raises InputError where that is too long."""
-        said = {"v": VERSION, "tab": self.tab, "model": self.model, **self.fields}
-        query = "?" + urlencode({name: text for name, text in said.items() if text or name in self.fields})
+        fields = {name: self.fields[name] for name in FIELDS if name in self.fields}
+        model = {"model": self.model} if self.model else {}
+        query = "?" + urlencode({"v": VERSION, "tab": self.tab, **model, **fields})
         if len(query) > LONGEST:
             raise InputError(
                 f"What stands here is too long for a link: {len(query):,} characters, of {LONGEST:,} at most."
