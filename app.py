@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from caa_core.app import endpoints, files, guards, logs, traffic
+from caa_core.app import files, guards, traffic
 from caa_core.app.library import Library
-from caa_core.app.opening import address
+from caa_core.app.opening import address, logs
 from caa_core.app.panels import glossary, inspection, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
@@ -35,9 +36,10 @@ from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.made_with import take_link
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
+from caa_core.app.programs import endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
-from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public
+from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public, serves_agents
 from caa_core.model.machine import trim
 
 TITLE = "CAA Studio"
@@ -163,6 +165,7 @@ def build(studio: Studio) -> gr.Blocks:
         page.tell()
         page.watching()
         endpoints.build(studio)
+        tools.build(studio)
         restored = page.restored()
 
         @guarded
@@ -201,9 +204,11 @@ def main(opening: Opening) -> None:
     """Load the model and serve until told to end; `opening` serves until then.
 
     Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
-    CAA_LIBRARY, for an app that is not public.
+    CAA_LIBRARY, for an app that is not public; a server of tools for agents: CAA_MCP.
     """
     logs.setup()
+    if serves_agents() and not find_spec("mcp"):
+        sys.exit("CAA_MCP is set, but the package mcp is not here: pip install -r requirements-mcp.txt")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to lose yet
     # A folder of its own: what people upload and make is nobody else's on this machine, and goes with the app.
     folder = tempfile.mkdtemp(prefix="caa-")
@@ -225,6 +230,7 @@ def main(opening: Opening) -> None:
 def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     """Serve the page from a thread of its own, where `opening` served until now."""
     guards.install_guards()
+    tools.offer_alone()
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
     if opening:
         opening.close()
@@ -237,6 +243,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         max_file_size=f"{UPLOAD_MB.value}mb",
         run_history=False,  # it would ask the hub for whoever asks, with the owner's token
         enable_monitoring=False,
+        mcp_server=serves_agents(),
         app_kwargs={**guards.settings(studio), "middleware": [Middleware(traffic.Traffic, studio=studio)]},
         prevent_thread_lock=True,
     )

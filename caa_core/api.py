@@ -11,22 +11,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+from caa_core.contest.decomposition import without_shared as _without_shared
 from caa_core.contest.requests import SECOND_VOICES, ContestRequest
 from caa_core.contest.runs import run
 from caa_core.contest.voice import Voice
+from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_test_pairs
 from caa_core.data.presets import presets as _presets
+from caa_core.errors import InputError
 from caa_core.measuring.costs.strength import Strength
 from caa_core.measuring.costs.strength import strength as _strength
 from caa_core.measuring.evaluation import Evaluation
 from caa_core.measuring.evaluation import evaluate as _evaluate
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.options import (
-    CONTROLS,
     COUNTS,
     CUE,
     LAYERS,
+    LETTER_SWAP,
     METHOD,
     MULTIPLIERS,
     NEW_TOKENS,
@@ -112,34 +115,37 @@ def presets() -> dict[str, Preset]:
     return _presets()
 
 
-def pairs(data: str | Path) -> Dataset:
+def pairs(data: str | Path, *, columns: str = "") -> Dataset:
     """Contrast pairs of a preset ("joy"; "joy:ab" for its A/B version), a hub dataset ("hub:owner/name") or a file.
 
     >>> len(caa.pairs("joy").first(8).pairs)
     8
 
+    Args:
+        columns: "PROMPT,POSITIVE,NEGATIVE" where the file's names do not say what they hold.
+
     Raises:
         InputError: there is no such data, or it is not made of contrast pairs.
     """
-    return find_pairs(data)
+    return find_pairs(data, _columns(columns))
 
 
-def test_pairs(data: str | Path) -> Dataset:
+def test_pairs(data: str | Path, *, columns: str = "") -> Dataset:
     """As `pairs`, but a preset's name stands for the pairs that its vector was not made from.
 
     >>> {pair.prompt for pair in caa.test_pairs("joy").pairs} & {pair.prompt for pair in caa.pairs("joy").pairs}
     set()
     """
-    return find_test_pairs(data)
+    return find_test_pairs(data, _columns(columns))
 
 
-def contest_pairs(data: str | Path) -> Dataset:
+def contest_pairs(data: str | Path, *, columns: str = "") -> Dataset:
     """Prompts with an answer of voice A (positive) and of voice B (negative); a preset's against the one it opposes.
 
     >>> caa.contest_pairs("joy").name
     'joy against gloom'
     """
-    return find_contest(data)
+    return find_contest(data, _columns(columns))
 
 
 def read_vector(path: str | Path) -> SteeringVector:
@@ -171,9 +177,10 @@ def extract(
     model: SteerableModel,
     pairs: PairSource,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | str | None = None,
     read: str = READ.default,
     method: str = METHOD.default,
+    letter_swap: bool = LETTER_SWAP.default,
     name: str = "",
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SteeringVector]:
@@ -184,17 +191,19 @@ def extract(
     torch.Size([576])
 
     Args:
-        layers: which ones; all by default.
+        layers: which ones, as numbers or such as "8-16"; all by default.
         read: where the residual stream is read: "auto" (the letter of lettered answers, the mean over others' tokens),
             "letter", "answer-mean", "last", "last-prompt", or a token's index such as "-2".
         method: "mean-difference", "pca", "probe" or "single".
+        letter_swap: use multiple-choice pairs in both letter orders.
         name: the vector's; that of the pairs by default.
 
     Raises:
         InputError: a layer that the model does not have, pairs that cannot be read there or do not differ.
     """
     given = pairs if isinstance(pairs, Dataset) else find_pairs(pairs)
-    asked = ExtractionRequest.parse(given=given, layers=layers, read=read, method=method, name=name)
+    how = {"layers": layers, "read": read, "method": method, "letter_swap": letter_swap, "name": name}
+    asked = ExtractionRequest.parse(given=given, **how)
     numbers = asked.layers_in(model.num_layers)
     return (yield from _extract(model, asked.pairs, numbers, asked.name, asked.read, asked.method))
 
@@ -342,12 +351,18 @@ def evaluate(
 @_to_its_end
 def compete(
     model: SteerableModel,
-    a: Addition,
-    b: Addition,
+    a: Addition | None,
+    b: Addition | None,
     pairs: PairSource,
     *,
+    system_a: str = "",
+    system_b: str = "",
+    begin_a: str = "",
+    begin_b: str = "",
+    without_shared: bool = False,
     positions: str = POSITIONS.default,
-    controls: int = CONTROLS.default,
+    system: str = SYSTEM.default,
+    controls: int = ContestRequest.options()["controls"].default,
     second_voices: int = SECOND_VOICES.default,
     made_from_a: PairSource | None = None,
     made_from_b: PairSource | None = None,
@@ -361,9 +376,12 @@ def compete(
     '3 prompts are too few for a verdict, which takes at least 8.'
 
     Args:
-        a, b: (vector or preset's name or file, layer, multiplier) of each voice.
+        a, b: (vector or preset's name or file, layer, multiplier) of each voice; None for one that is words alone.
         pairs: prompts with A's answer (positive) and B's (negative); a preset's name stands for its contest with the
             one that it opposes.
+        system_a, system_b: what the model is told by a voice. begin_a, begin_b: how its answer already begins.
+        without_shared: take from both vectors what they share at each one's layer.
+        system: a system prompt that is nobody's voice.
         controls: how many control vectors of each kind each voice's estimate is ranked among; 0 for none.
         second_voices: how many vectors of B's norm and cosine to A tell whether both do more than a sum; 0 for none.
         made_from_a, made_from_b: the pairs that the vectors were made from, where those are not a preset's.
@@ -375,10 +393,13 @@ def compete(
         InputError: a layer or a vector that does not fit the model, or prompts that cannot be measured on it.
     """
     data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
-    asked = {"positions": positions, "controls": controls, "second_voices": second_voices}
+    asked = {"positions": positions, "system": system, "controls": controls, "second_voices": second_voices}
     request = ContestRequest.parse(data=data, **asked)
-    voice_a = replace((yield from _voice(model, *a)), made_from=_pairs(made_from_a))
-    voice_b = replace((yield from _voice(model, *b)), made_from=_pairs(made_from_b))
+    layers = None if without_shared else sorted({model.check_layer(added[1]) for added in (a, b) if added})
+    voice_a = replace((yield from _voice(model, layers, "A", a, system_a, begin_a)), made_from=_pairs(made_from_a))
+    voice_b = replace((yield from _voice(model, layers, "B", b, system_b, begin_b)), made_from=_pairs(made_from_b))
+    if without_shared:
+        voice_a, voice_b = _without_shared(voice_a, voice_b)
     return (yield from run(model, request, voice_a, voice_b))
 
 
@@ -386,9 +407,21 @@ def _pairs(source: PairSource | None) -> Dataset | None:
     return find_pairs(source) if isinstance(source, str | Path) else source
 
 
-def _voice(model: SteerableModel, source: VectorSource, layer: int, multiplier: float) -> Generator[Any, None, Voice]:
-    vector = yield from _vector(model, source, [model.check_layer(layer)])
-    return Voice.of(vector, layer, multiplier)
+def _columns(named: str) -> Columns | None:
+    return Columns.parse(named) if named else None
+
+
+def _voice(
+    model: SteerableModel, layers: Sequence[int] | None, letter: str, added: Addition | None, system: str, begin: str
+) -> Generator[Any, None, Voice]:
+    """layers: those that a vector made on the spot needs. Raises InputError where there is nothing of the voice."""
+    if not (added or system or begin):
+        raise InputError(f"Give voice {letter} a vector, a system prompt or the beginning of an answer.")
+    if not added:
+        return Voice(f"{'prompt' if system else 'words'} {letter}", (), system, begin)
+    source, layer, multiplier = added
+    vector = yield from _vector(model, source, layers)
+    return Voice.of(vector, model.check_layer(layer), multiplier, system=system, prefill=begin)
 
 
 def _vector(

@@ -27,6 +27,11 @@ def is_public() -> bool:
     return said != "0" if said else bool(os.environ.get("SPACE_ID"))
 
 
+def serves_agents() -> bool:
+    """True where agents may call the app's tools by MCP, which `CAA_MCP` asks for with 1."""
+    return os.environ.get("CAA_MCP", "") == "1"
+
+
 def owner_key() -> str:
     """What the owner of a public app types to load another model; empty where nobody may."""
     return os.environ.get("CAA_OWNER_KEY", "")

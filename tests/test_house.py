@@ -59,7 +59,9 @@ def test_no_table_of_the_page_has_the_button_that_copies_csv():
 def test_pages_are_not_flooded():
     """Each update costs a browser as much as a page is large: panels follow jobs by `common.events`, which leaves
     out those that come too fast. What answers programs has no page."""
-    panels = [path.stem for path in [*PANELS, ROOT / "caa_core/app/endpoints.py"] if ".follow(" in path.read_text()]
+    panels = [
+        path.stem for path in [*PANELS, ROOT / "caa_core/app/programs/endpoints.py"] if ".follow(" in path.read_text()
+    ]
     assert sorted(panels) == ["common", "endpoints"]
 
 

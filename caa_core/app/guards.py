@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.limits import BODY_MB, PROXIES, asking
+from caa_core.limits import BODY_MB, PROXIES, asking, serves_agents
 
 # Addresses in place of files; and of what gradio serves, all that neither the page nor a program has use for.
 OFFERED = (
@@ -35,6 +35,8 @@ CLOSED = re.compile(
     re.IGNORECASE,
 )
 UPLOAD = "/gradio_api/upload"
+# Where agents call tools, each call in a request of its own; the older way, by two, is closed.
+AGENTS = "/gradio_api/mcp"
 # Whose pages may show the app in a frame.
 FRAMES = ("'self'", "https://huggingface.co", "https://*.hf.space")
 # As strict as gradio lives with, which writes scripts and styles into the page.
@@ -53,7 +55,7 @@ class Fence:
     """
 
     def __init__(self, app: ASGIApp, **_: Any):
-        self.app = app
+        self.app, self.for_agents = app, serves_agents()
         frames = " ".join([*FRAMES, *os.environ.get("CAA_FRAMES", "").split()])
         self.headers = {
             "Content-Security-Policy": POLICY.format(frames=frames),
@@ -71,15 +73,18 @@ class Fence:
                 MutableHeaders(scope=message).update(self.headers)
             await send(message)
 
-        refused = _refusal(scope)
+        refused = _refusal(scope, self.for_agents)
         await (refused or self.app)(scope, receive, answer)
 
 
-def _refusal(scope: Scope) -> JSONResponse | None:
-    """What is answered to a request that is not let in."""
+def _refusal(scope: Scope, for_agents: bool) -> JSONResponse | None:
+    """What is answered to a request that is not let in. for_agents: whether they are."""
     headers, path = Headers(scope=scope), scope["path"]
-    if CLOSED.search(path):
+    by_agent = for_agents and path.rstrip("/") == AGENTS
+    if CLOSED.search(path) and not by_agent:
         return JSONResponse({"detail": "Not offered here."}, 403)
+    if by_agent and scope["method"] != "POST":
+        return JSONResponse({"detail": "Call tools by POST."}, 405, {"Allow": "POST"})
     if scope["method"] != "POST":
         return None
     # Not by comparing Origin with Host, which proxies rewrite. Programs send neither.

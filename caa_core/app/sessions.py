@@ -6,7 +6,6 @@ share one key and so one list of vectors: they are one person. Each tab has its 
 """
 
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
 from caa_core.app.library import Library
 from caa_core.app.opening.links import Link
 from caa_core.data.presets import presets
-from caa_core.data.text import clean
+from caa_core.data.text import clean, download_name
 from caa_core.errors import InputError
 from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, KEPT_MB, LONGEST, PLACES, SESSIONS, VECTORS
 from caa_core.reports.writing import finite
@@ -192,8 +191,7 @@ class Person:
                 self._folder = Path(root) / f"caa-{secrets.token_hex(16)}"
                 self._folder.mkdir(mode=0o700, parents=True)
         keep_below(self._folder, KEPT_MB.value * MB)
-        safe = re.sub(r"[^\w() -]", "_", name).strip()[:80] or "file"
-        return self._folder / f"{safe}{ending}"
+        return self._folder / download_name(name, ending)
 
     def end(self) -> None:
         """Free what they have."""

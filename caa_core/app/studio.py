@@ -92,6 +92,7 @@ class Studio:
         try:
             loaded = read(spec, dtype, say=say)
             self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+            self.spec = spec  # by which a program loads the same
             self.rooms = max(LEAST_ROOMS, int(free_memory(self.model.device.type) * SHARE // HEAVY_BYTES))
             self._look = self.run(look)
         finally:

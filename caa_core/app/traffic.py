@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caa_core.app.guards import UPLOAD, address_of
+from caa_core.app.guards import AGENTS, UPLOAD, address_of
 from caa_core.app.sessions import Sessions
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
@@ -35,6 +35,8 @@ EVENTS = 1_000
 STREAMS = 1_000
 # The same for streams that say how far an upload has come, each of which looks twenty times a second.
 WATCHED = 100
+# The same for calls of tools by agents, each of which may hold a thread that the server answers others in.
+CALLED = 20
 # How many of the largest bodies may wait, and be on their way, of which one address may have half; one on its way
 # counts as so many bytes at least.
 BODIES = 8
@@ -72,6 +74,7 @@ class Traffic:
         self.app, self.sessions = app, studio.sessions
         self.streams: Counter[str] = Counter()
         self.watching: Counter[str] = Counter()
+        self.calling: Counter[str] = Counter()
         self.on_their_way: Counter[str] = Counter()  # bytes of bodies
         self.uploads = studio.uploads
 
@@ -84,6 +87,8 @@ class Traffic:
             await self._listen(self.watching, WATCHED, scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
             await self._upload(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].rstrip("/") == AGENTS:
+            await self._listen(self.calling, CALLED, _as_asked(scope), receive, send, within=self._ask)
         elif scope["method"] == "POST":
             await self._ask(scope, receive, send)
         else:
@@ -157,9 +162,16 @@ class Traffic:
         return None
 
     async def _listen(
-        self, streams: Counter[str], most: int, scope: Scope, receive: Receive, send: Send, page: str = ""
+        self,
+        streams: Counter[str],
+        most: int,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        page: str = "",
+        within: ASGIApp | None = None,
     ) -> None:
-        """A stream, of which so many may be open; page: whose it is."""
+        """A stream, of which so many may be open; page: whose it is; within: what answers it, where not the app."""
         address = _address(scope)
         if streams.total() >= most or streams[address] >= most // 2:
             await JSONResponse({"detail": "Too many pages are open from where you are."}, 429)(scope, receive, send)
@@ -167,7 +179,7 @@ class Traffic:
         streams[address] += 1
         self.sessions.listens(page, 1)
         try:
-            await self.app(scope, receive, send)
+            await (within or self.app)(scope, receive, send)
         finally:
             self.sessions.listens(page, -1)
             streams[address] -= 1
@@ -176,6 +188,14 @@ class Traffic:
 
 def _address(scope: Scope) -> str:
     return address_of(Headers(scope=scope), (scope.get("client") or [""])[0])
+
+
+def _as_asked(scope: Scope) -> Scope:
+    """A request of an agent, which gradio answers by one of its own that has the same headers and comes from this
+    machine: it says where the agent's comes from, in place of what the agent may have written.
+    """
+    others = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-for"]
+    return {**scope, "headers": [*others, (b"x-forwarded-for", _address(scope).encode("latin-1", "replace"))]}
 
 
 def _page_of_stream(scope: Scope) -> str:

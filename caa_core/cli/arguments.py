@@ -159,6 +159,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "--made-from", metavar="DATA", help="the pairs that the vector was made from, if not a preset's"
     )
     add_options(parser, EvaluationRequest, prompts={"default": True})
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first so many items")
     _add_out(parser, "an .html report, or all numbers as .json or .csv")
 
 
@@ -191,7 +192,10 @@ def _compete(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--made-from-{letter}", default="", metavar="DATA", help=made_from)
         parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
         parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
-    add_options(parser, ContestRequest, without=("system", "written_tokens"))
+    shared = "take from both vectors what they share at each one's layer"
+    parser.add_argument("--without-shared", action="store_true", help=shared)
+    nobodys = {"help": "a system prompt that is nobody's voice"}
+    add_options(parser, ContestRequest, without=("written_tokens",), system=nobodys)
     parser.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")
     parser.add_argument("--multipliers", default="", help="of the surface, such as --multipliers=0,0.5,1,1.5")
     parser.add_argument("--layers", default="", help="a surface of the voices at such layers, not multipliers")

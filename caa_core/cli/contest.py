@@ -7,6 +7,7 @@ from typing import Any
 
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model, say, vector_for
+from caa_core.contest.decomposition import without_shared
 from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.contest.runs import run, run_surface, run_thinking, run_written
 from caa_core.contest.tokens import run_tokens
@@ -69,13 +70,15 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     request = ContestRequest.parse(data=data, **typed(options, ContestRequest))
     model = load_model(options)
     grid.layers_in(model.num_layers)
-    a, b = (asked.voice(model, bool(options.layers)) for asked in voices)
+    a, b = (asked.voice(model, bool(options.layers or options.without_shared)) for asked in voices)
+    if options.without_shared:
+        a, b = without_shared(a, b)
     asked_to_write = _writing(model, options, a, b) if options.written else None
     result = finish(run(model, request, a, b), say)
     if options.surface or options.layers:
         result["surface"] = finish(run_surface(model, request, a, b, grid), tell)
     if options.read:
-        result["token_by_token"] = finish(run_tokens(model, options.read, a, b, request.positions), say)
+        result["token_by_token"] = finish(run_tokens(model, options.read, a, b, request.positions, request.system), say)
     if asked_to_write:
         result["written"] = finish(run_written(model, asked_to_write, a, b), say)
     if budget:

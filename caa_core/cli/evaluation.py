@@ -17,7 +17,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure, report, and return it as plain data and in words."""
     if options.out:
         check_report(options.out)
-    data = find_test_pairs(options.data, columns_of(options))
+    data = find_test_pairs(options.data, columns_of(options)).first(options.limit)
     own = find_pairs(options.made_from) if options.made_from else None
     request = EvaluationRequest.parse(data=data, made_from=own, **typed(options, EvaluationRequest))
     tell(f"{data.name}: {data.kind}")

@@ -58,10 +58,11 @@ class TokenVoices:
 
 
 def run_tokens(
-    model: SteerableModel, question: str, a: Voice, b: Voice, positions: Positions = AFTER_PROMPT
+    model: SteerableModel, question: str, a: Voice, b: Voice, positions: Positions = AFTER_PROMPT, system: str = ""
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Write the greedy answer to a question unsteered, under A, under B and under both, in one batch, and read the last
-    one token by token: `TokenVoices.summary` with the question and the answers. Yields `Progress`.
+    one token by token: `TokenVoices.summary` with the question and the answers. `system` is nobody's voice. Yields
+    `Progress`.
 
     Raises:
         InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
@@ -70,11 +71,11 @@ def run_tokens(
     if not directions:
         raise InputError("Reading an answer token by token takes a voice with a vector.")
     voices = dict(zip(ARMS, (Voice("unsteered"), a, b, a.beside(b)), strict=True))
-    rows = [row_under(model, question, voice, positions) for voice in voices.values()]
+    rows = [row_under(model, question, voice, positions, system) for voice in voices.values()]
     progress = Progress(len(rows), "answers", 1)
     texts = yield from showing(generate(model, rows, Decoding()), lambda _: progress)
     answers = {arm: voice.prefill + text.text for (arm, voice), text in zip(voices.items(), texts, strict=True)}
-    prompt = ask(model.tokenizer, question)
+    prompt = ask(model.tokenizer, question, system)
     found = yield from read_voices(model, prompt, answers["both"], answers["unsteered"], directions)
     return {"question": question, "answers": answers, **found.summary()}
 

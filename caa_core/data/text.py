@@ -32,6 +32,11 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:MAX_NAME]
 
 
+def download_name(text: str, ending: str) -> str:
+    """What a file of that name is called when it is downloaded."""
+    return (re.sub(r"[^\w() -]", "_", text).strip()[:80] or "file") + ending
+
+
 # What is not seen by itself; a line ends behind its sign.
 SIGNS = {"\r\n": "⏎\n", "\n": "⏎\n", "\r": "⏎\n", "\t": "⇥\t"}
 

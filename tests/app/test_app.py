@@ -13,7 +13,7 @@ import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
-from caa_core.app import logs
+from caa_core.app.opening import logs
 from caa_core.cli.main import main
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import presets

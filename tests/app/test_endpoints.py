@@ -3,7 +3,7 @@ import math
 import gradio as gr
 import pytest
 
-from caa_core.app import endpoints
+from caa_core.app.programs import endpoints, tools
 from caa_core.app.sessions import Person, Session
 from caa_core.app.worker import Worker
 from caa_core.progress import Progress
@@ -54,6 +54,8 @@ PROMISED = {
         "cue": "",
         "columns": "",
         "limit": None,
+        "prompts": False,
+        "told": "",
     },
     "/compete": {
         "a": "joy:12:1",
@@ -72,7 +74,20 @@ PROMISED = {
         "surface": False,
         "multipliers": "",
         "layers": "",
+        "system": "",
+        "without_shared": False,
     },
+    "/list_presets": {},
+    "/describe_preset": {"preset": REQUIRED},
+    "/steer_with_preset": {
+        "preset": REQUIRED,
+        "prompt": REQUIRED,
+        "layer": None,
+        "multiplier": None,
+        "max_new_tokens": 60,
+    },
+    "/measure_preset": {"preset": REQUIRED, "layer": None, "multiplier": None, "items": 12},
+    "/compete_with_opposite": {"preset": REQUIRED, "layer": None, "multiplier": None, "multiplier_of_opposite": None},
 }
 
 
@@ -80,6 +95,7 @@ PROMISED = {
 def described():
     with gr.Blocks() as demo:
         endpoints.build(None)  # which needs no model to say what it takes
+        tools.build(None)
     return demo.get_api_info()["named_endpoints"]
 
 
@@ -110,5 +126,5 @@ def test_what_is_answered_has_no_number_that_is_none():
         return {"perplexity": math.inf, "cells": [{"kl": math.nan}, 0.5]}
 
     session = Session(Person())
-    answer = endpoints._finish(session, Worker().submit(work))
+    answer = endpoints.outcome(session, Worker().submit(work))
     assert answer == {"perplexity": None, "cells": [{"kl": None}, 0.5]}

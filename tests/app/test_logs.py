@@ -2,7 +2,7 @@ import json
 import logging
 from pathlib import Path
 
-from caa_core.app import logs
+from caa_core.app.opening import logs
 
 
 def test_a_line_is_json_and_tells_nothing_of_anybodys(capsys):

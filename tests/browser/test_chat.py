@@ -1,11 +1,12 @@
 """Writing in the tab Steer: histories, Stop, Clear, mistakes, and markup."""
 
 import re
+import shlex
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.helpers.browser import ask, fill, last_answer, set_new_tokens, settled, tab, toast, write
+from tests.helpers.browser import ask, fill, last_answer, set_new_tokens, settled, slide, tab, toast, unfold, write
 from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -112,3 +113,22 @@ def test_markup_in_a_chat_is_shown_as_it_is(chat):
     ask(chat, question)
     assert chat.locator("#steer-steered .user.message").inner_text().strip() == question
     assert chat.locator("#steer-steered img[src=x], #steer-steered b").count() == 0
+
+
+def test_what_is_chosen_is_shown_as_code_letter_by_letter(chat):
+    prompt = 'It\'s "a" `$x` $$y$$ <b> ``` # *z* &amp; joy'
+    fill(chat.locator("#steer-prompt textarea"), prompt)
+    unfold(chat, "As code", "#steer-code")
+    blocks = chat.locator("#steer-code-shown pre code")
+    expect(blocks).to_have_count(3)
+    python, shell, client = (text.strip() for text in blocks.all_text_contents())
+    assert shlex.split(shell.replace("\\\n", ""))[:4] == ["caa", "steer", "--prompt", prompt]
+    assert repr(prompt) in python and repr(prompt) in client and f'Client("{chat.app.url}")' in client
+    slide(chat, "steer-multiplier", -1.5)
+    chat.locator("#steer-code-again").click()
+    expect(blocks.nth(1)).to_contain_text(":-1.5")
+    before = chat.viewport_size
+    chat.set_viewport_size({"width": 390, "height": 844})
+    assert chat.evaluate("() => document.documentElement.scrollWidth") == 390
+    chat.set_viewport_size(before)
+    unfold(chat, "As code", "#steer-code")

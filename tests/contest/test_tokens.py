@@ -1,11 +1,16 @@
 import pytest
 import torch
 
-from caa_core.contest.tokens import TokenVoices, read_voices
+from caa_core.contest.tokens import TokenVoices, read_voices, run_tokens
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
-from caa_core.model.prompts import render
+from caa_core.model.prompts import ask, render
 from caa_core.progress import finish
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import side_by_side
+from caa_core.steering.interventions import AFTER_PROMPT
+from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.reference import residuals
 
 
@@ -46,6 +51,17 @@ def test_the_unsteered_answer_is_0_on_the_average(asked):
     model, prompt, voices = asked
     found = finish(read_voices(model, prompt, "Well, well.", "Well, well.", voices[:1]))
     assert sum(found.lead) == pytest.approx(0, abs=1e-3) and found.lead == found.tracks[0].values
+
+
+def test_a_system_prompt_that_is_nobodys_is_said_in_every_answer(asked):
+    model, _, (a, b) = asked
+    vectors = [SteeringVector(one.name, {one.layer: one.vector}, {}, Provenance()) for one in (a, b)]
+    voices = [Voice.of(vector, layer, 2.0) for vector, layer in zip(vectors, (1, 2), strict=True)]
+    answers = finish(run_tokens(model, "Hi", *voices, system="Be brief."))["answers"]
+    prompt = ask(model.tokenizer, "Hi", "Be brief.")
+    written = finish(side_by_side(model, prompt, voices[0].steers + voices[1].steers, AFTER_PROMPT, Decoding()))
+    assert (answers["unsteered"], answers["both"]) == (written.unsteered.text, written.steered.text)
+    assert answers["unsteered"] != finish(run_tokens(model, "Hi", *voices))["answers"]["unsteered"]
 
 
 def test_it_can_be_kept(asked):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from caa_core.app.logs import JsonLines
+from caa_core.app.opening.logs import JsonLines
 
 
 @pytest.fixture

@@ -1,13 +1,29 @@
 """Controls that several tabs have."""
 
 import html
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from caa_core.app.panels.common import MULTIPLIERS, layer_slider, multiplier_slider, vector_picker, visible
+from caa_core.app.as_code import AsCode, Here, Named
+from caa_core.app.guards import visitor
+from caa_core.app.panels.common import (
+    LATEST,
+    MULTIPLIERS,
+    guarded,
+    layer_slider,
+    multiplier_slider,
+    plain,
+    vector_picker,
+    visible,
+)
+from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.model.loading import best_dtype
 
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
 # Of a place for a file, in pixels: its label and one line.
@@ -114,3 +130,45 @@ def words_table(elem_id: str, heads: list[str], widths: list[str | int], max_hei
         buttons=["fullscreen"],
         elem_id=elem_id,
     )
+
+
+# What is chosen in a form, as code.
+WriteCode = Callable[[Session, Mapping[str, Any], Here], AsCode]
+
+
+def as_code(studio: Studio, name: str, form: Mapping[str, Component], write: WriteCode) -> None:
+    """Draw a folded section with what is chosen in the form as code, which is written when somebody asks for it. name:
+    of its ids.
+    """
+    with gr.Accordion("As code", open=False, elem_id=f"{name}-code") as section:
+        shown = gr.Markdown(latex_delimiters=[], elem_id=f"{name}-code-shown", elem_classes="code")
+        again = gr.Button("What is chosen now", size="sm", elem_id=f"{name}-code-again")
+
+    @guarded
+    def look(request: gr.Request, *values: Any) -> str:
+        session = visitor(studio, request)
+        return _in_blocks(write(session, dict(zip(form, values, strict=True)), _here(studio, request)))
+
+    gr.on([section.expand, again.click], look, [*form.values()], shown, **LATEST)
+
+
+def source_of(session: Session, name: str) -> Named:
+    """A vector that is chosen by its name."""
+    return Named.vector(name, own=name in session.vectors)
+
+
+def _here(studio: Studio, request: gr.Request) -> Here:
+    """The app as whoever asks has it: its address is that of their page, without what is behind it."""
+    headers = getattr(request, "headers", {})
+    page = headers.get("referer") or headers.get("origin") or f"http://{headers.get('host', 'localhost:7860')}"
+    dtype = str(studio.model.dtype).removeprefix("torch.")
+    own_choice = best_dtype(studio.model.device.type)
+    return Here(studio.spec, "" if dtype == own_choice else dtype, re.split("[?#]", page)[0])
+
+
+def _in_blocks(code: AsCode) -> str:
+    """As Markdown, each in a block that its own lines cannot end."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", f"{code.python}{code.shell}{code.client}") or [""]))
+    blocks = (("Python", "python", code.python), ("Shell", "bash", code.shell), ("This app", "python", code.client))
+    parts = [f"**{title}**\n\n{fence}{language}\n{text}\n{fence}" for title, language, text in blocks]
+    return "\n\n".join([*map(plain, code.notes), *parts])

@@ -49,6 +49,8 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
 button.sm { font-weight: 400; }
+.code { contain: inline-size; }
+.code code { font-size: var(--text-md); }
 .answers .message-row.panel { position: relative; padding: 8px 14px !important; margin: 0; }
 .answers .message-wrap > .message-row:first-of-type { padding-top: 36px !important; }
 .answers .message-buttons { position: absolute !important; right: 6px; top: 6px; margin: 0 !important; opacity: 0; }

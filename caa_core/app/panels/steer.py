@@ -1,10 +1,12 @@
 """Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
 
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here, steering
 from caa_core.app.panels.common import (
     LATEST,
     events,
@@ -16,7 +18,7 @@ from caa_core.app.panels.common import (
     strength,
     visible,
 )
-from caa_core.app.panels.controls import VoiceControls, chosen_voice, link_button, voice_controls
+from caa_core.app.panels.controls import VoiceControls, as_code, chosen_voice, link_button, source_of, voice_controls
 from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices, caption, writing_settings
 from caa_core.app.panels.layout import choices
 from caa_core.app.panels.made_with import Linked
@@ -34,6 +36,7 @@ from caa_core.progress import Progress
 FIRST = "joy"
 # Of a name above a column.
 LONGEST = 40
+BEFORE = "The chat until now is not part of it."
 
 
 def controls(studio: Studio) -> VoiceControls:
@@ -74,6 +77,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             copies = link_button(SteerChat.name)
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
+            as_code(studio, SteerChat.name, conversation.form, written_as_code)
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
 
     @guarded
@@ -101,6 +105,15 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
     gr.on([page.blocks.load, vector.change, layer.change, multiplier.change], measure, chosen, measure_line, **LATEST)
     return Tab([vector], [layer])
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen, with the question that stands there, else the one that was asked last."""
+    asked = [exchange.question for exchange in form["exchanges"] or ()]
+    if (form["question"] or "").strip() or not asked:
+        asked.append(form["question"] or presets()[FIRST].prompts[0])
+    code = steering(here, asked[-1], source_of(session, form["vector"]), form["layer"], form["multiplier"], form)
+    return replace(code, notes=[*code.notes, BEFORE]) if asked[:-1] else code
 
 
 def _column(name: str) -> gr.Chatbot:

@@ -10,11 +10,13 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from caa_core.app.as_code import AsCode, Here, Named, Side
+from caa_core.app.as_code import contest as contest_code
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, markdown_table, plain, report_downloads
-from caa_core.app.panels.contest.chosen import Chosen
+from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, TOLD, Chosen
 from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
-from caa_core.app.panels.controls import begin_and_stop, file_picker, words_table
+from caa_core.app.panels.controls import as_code, begin_and_stop, file_picker, source_of, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
@@ -80,6 +82,7 @@ class ContestPanel(OfVoices[ContestChoice]):
         shown = self._draw_result()
         self.measured_on = {"contest": self.answers, "file": file, **asking}
         form = {**voices.parts, **self.measured_on, "second_voices": second_voices}
+        as_code(page.studio, PANEL, form, written_as_code)
         super().__init__(page, form, [start], stop, status, shown)
 
     def _draw_result(self) -> list[Block]:
@@ -141,6 +144,20 @@ def request_of(form: Mapping[str, Any], second_voices: float = 0) -> ContestRequ
     PROMPT.check(len(form["system"] or ""))
     asked = {"positions": form["positions"], "system": form["system"], "second_voices": second_voices}
     return ContestRequest.parse(data=dataset, **asked)
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen."""
+    voices = Chosen.of(form)
+    a = Side(source_of(session, voices.vector_a), voices.layer_a, voices.multiplier_a)
+    layer_b = voices.layer_b if voices.kind == DIFFERENT else voices.layer_a
+    b = Side(source_of(session, voices.vector_b), layer_b, voices.multiplier_b)
+    if voices.kind == TOLD:
+        b = Side(system=(voices.told or "").strip())
+    elif voices.kind == BEGUN:
+        b = Side(begin=(voices.begins or "").strip())
+    data = Named(Path(form["file"]).name, is_file=True) if form["file"] else Named(form["contest"])
+    return contest_code(here, a, b, data, form, without_shared=voices.apart and voices.may_part)
 
 
 def _words(found: Contest, data: str) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from caa_core.app.as_code import AsCode, Here, Named, extraction
 from caa_core.app.forms import control
 from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
-from caa_core.app.panels.controls import at_most
+from caa_core.app.panels.controls import as_code, at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.generate.next_steps import NextSteps
 from caa_core.app.panels.generate.pairs import FIRST, Pairs
@@ -21,7 +22,8 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
-from caa_core.data.presets import preset_behind
+from caa_core.data.presets import find_pairs, preset_behind
+from caa_core.data.text import download_name
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
@@ -57,6 +59,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             with gr.Accordion("More settings", open=False, elem_id="generate-settings"):
                 settings = Settings(pairs, name)
             pairs.sources()
+            asked = {"name": settings.name, "method": settings.method, "hold": settings.hold, **settings.parts}
+            as_code(page.studio, PANEL, asked, written_as_code)
         with gr.Column(scale=3, min_width=300):
             pairs.view()
     MethodComparison(page, settings, [weigh, make], stop, status)
@@ -64,8 +68,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
-    named = {"name": settings.name, "method": settings.method, "hold": settings.hold, **settings.parts}
-    Making(page, vectors, steps, named, [make, weigh], stop, status)
+    Making(page, vectors, steps, asked, [make, weigh], stop, status)
     Combining(page, vectors, vectors.combined, [vectors.combine], vectors.stop, vectors.done)
     return Tab(vectors.pickers)
 
@@ -95,6 +98,30 @@ class Settings:
             elem_id="generate-swap",
         )
         self.parts = {"draft": pairs.draft, "layers": layers, "limit": limit, "read": read, "letter_swap": swap}
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen. Pairs that are not a preset's are the file that the page gives. Raises InputError where there are
+    no pairs.
+    """
+    draft = form["draft"].draft
+    limit = whole(form["limit"], "The number of pairs")
+    if preset := _preset(draft.pairs):
+        return extraction(here, Named(preset), limit, form)
+    data = Named(download_name(draft.name, ".json"), is_file=True)
+    notes, held = [f"Download the pairs as {data.name}."], None
+    if form["hold"] and not preset_behind(draft.pairs.sha256):
+        _, held = kept_apart(draft.pairs.first(limit), ENOUGH_PROMPTS)
+    if held:
+        notes.append("The page keeps a part of them to measure on; here all are read.")
+    return extraction(here, data, limit, form, notes)
+
+
+def _preset(pairs: Dataset) -> str:
+    """The preset whose very pairs these are, as it is typed; nothing where they are no preset's, or were mended."""
+    preset = preset_behind(pairs.sha256)
+    names = (preset.name, f"{preset.name}:ab") if preset else ()
+    return next((name for name in names if find_pairs(name).pairs_sha256 == pairs.pairs_sha256), "")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here, Named
+from caa_core.app.as_code import evaluation as evaluation_code
 from caa_core.app.forms import control
 from caa_core.app.made_from import held_out_of, pairs_of, unlike
 from caa_core.app.panels.common import (
@@ -27,6 +29,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.controls import (
     PAIR_FILES,
+    as_code,
     as_questions,
     at_most,
     file_picker,
@@ -34,6 +37,7 @@ from caa_core.app.panels.controls import (
     multiplier_at,
     numbers_table,
     run_buttons,
+    source_of,
     words_table,
 )
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
@@ -48,7 +52,7 @@ from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset, read_pairs
-from caa_core.data.presets import find_test_pairs, presets
+from caa_core.data.presets import find_test_pairs, pairs_behind, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
@@ -176,6 +180,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                 status = gr.Markdown(elem_id="measure-status")
                 form.draw_more()
                 copies = link_button(EVALUATION)
+                as_code(page.studio, self.name, vars(form), written_as_code)
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -363,6 +368,23 @@ class LinkedEvaluation(Linked):
     def also(self, session: Session, form: Mapping[str, Any]) -> Updates:
         asked = (form[name] for name in ("vector", "path", "preset", "questions", "columns"))
         return {self.kind: self.panel.told(session, *asked)}
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen. Items that only the page has are a file that whoever runs the code brings."""
+    notes, name = [], form["vector"]
+    own = session.vectors.get(name)
+    data = Named(_named(form["preset"], form["questions"]))
+    if form["path"]:
+        data = Named(Path(form["path"]).name, is_file=True)
+    elif form["preset"] == OWN:
+        preset = preset_behind(own.provenance.dataset_sha256) if own else presets().get(name)
+        data = Named(_named(preset.name, form["questions"])) if preset else Named("held_out.json", is_file=True)
+        notes = [] if preset else ["The held-out pairs stay on the page: bring others as held_out.json."]
+    if own and not pairs_behind(own.provenance):
+        notes.append("For a verdict the vector's own pairs are needed too: --made-from.")
+    limit = whole(form["limit"], "The number of items")
+    return evaluation_code(here, source_of(session, name), data, limit, form["columns"] or "", form, notes)
 
 
 def _in_one_line(session: Session, values: Sequence[Any]) -> str:

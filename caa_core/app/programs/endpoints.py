@@ -17,6 +17,7 @@ from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
 from caa_core.app.traffic import CALLS, calls_at_once
 from caa_core.app.worker import Job
+from caa_core.contest.decomposition import without_shared
 from caa_core.contest.requests import ContestRequest, SurfaceRequest
 from caa_core.contest.runs import run, run_surface
 from caa_core.contest.voice import Voice
@@ -45,7 +46,7 @@ from caa_core.vectors.formats import read_vector
 SAY = gr.Progress()
 
 
-def _finish(session: Session, job: Job, say: Callable[..., Any] | None = None) -> Any:
+def outcome(session: Session, job: Job, say: Callable[..., Any] | None = None) -> Any:
     """The result of a job that ends when its client leaves, with None for numbers that are none; `say` is gradio's, for
     the client's status.
     """
@@ -98,7 +99,7 @@ class Endpoints:
         PAIRS.check(len(asked.pairs.pairs))
         how = layers, asked.name, asked.read, asked.method
         job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session, heavy=True)
-        vector = _finish(session, job, progress)
+        vector = outcome(session, job, progress)
         kept = session.vectors[session.keep(vector)]
         keep_pairs(session.person, asked.pairs)
         path = session.path(kept.name, ".safetensors")
@@ -138,7 +139,7 @@ class Endpoints:
             answers = yield from side_by_side(model, rendered, tuple(steers), asked.positions, asked.decoding)
             return {**answers.summary(), "notes": notes}
 
-        return _finish(session, self.studio.run(work, session), progress)
+        return outcome(session, self.studio.run(work, session), progress)
 
     @guarded
     def views(
@@ -171,7 +172,7 @@ class Endpoints:
             notes = vector.differences(model)
             return {**views.summary(), "cost": costs, "notes": notes}
 
-        return _finish(session, self.studio.run(work, session), progress)
+        return outcome(session, self.studio.run(work, session), progress)
 
     @guarded
     def evaluate(
@@ -188,7 +189,8 @@ class Endpoints:
 
         vector is one of the session's, a preset, or "file" for the uploaded vector_file; data is a preset, for its
         held-out items ("joy:ab" for its A/B questions), unless there is a data_file. layers is all, every third,
-        middle third, or such as "10,12-15"; multipliers are such as "-2,-1,0,1,2".
+        middle third, or such as "10,12-15"; multipliers are such as "-2,-1,0,1,2". With prompts, system prompts for the
+        behaviour are measured beside it; told are such of your own, one a line.
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
@@ -203,7 +205,7 @@ class Endpoints:
             found = yield from evaluate(model, replace(asked, made_from=own), steering)
             return found.summary()
 
-        return _finish(session, self.studio.run(work, session, heavy=True), progress)
+        return outcome(session, self.studio.run(work, session, heavy=True), progress)
 
     @guarded
     def compete(
@@ -221,31 +223,34 @@ class Endpoints:
         what the model is told (system_a, system_b), or how its answer begins (begin_a, begin_b). data is a preset, for
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
         tried against each other, or both layers ("5,10,15") where these are given. second_voices (0, or at least 39)
-        tell whether both do more than a sum.
+        tell whether both do more than a sum. system is nobody's voice; without_shared takes from both vectors what they
+        share.
         """
         session = visitor(self.studio, request)
         if not data_file and options["data"] not in presets():
             raise InputError(f"Give a file with prompt, a and b, or one of the presets: {', '.join(presets())}.")
         dataset = find_contest(Path(data_file) if data_file else options["data"])
         PAIRS.check(len(dataset.pairs))
-        chosen = {name: options[name] for name in ("positions", "controls", "second_voices")}
+        chosen = {name: options[name] for name in ("positions", "system", "controls", "second_voices")}
         contest = ContestRequest.parse(data=dataset, **chosen)
         steps, layers = options["multipliers"], options["layers"]
         grid = SurfaceRequest.parse(multipliers_a=steps, multipliers_b=steps, layers_a=layers, layers_b=layers)
         voices = [_GivenVoice.of(letter, options) for letter in ("a", "b")]
         given = [with_file(self.studio, session, file) for file in (a_file, b_file)]
-        PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices))
+        PROMPT.check(sum(len(voice.system) + len(voice.begin) for voice in voices) + len(contest.system))
 
         def work(model: SteerableModel) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
             grid.layers_in(model.num_layers)
             a = yield from self._voice(model, session, given[0], voices[0])
             b = yield from self._voice(model, session, given[1], voices[1])
+            if options["without_shared"]:
+                a, b = without_shared(a, b)
             found = yield from run(model, contest, a, b)
             if options["surface"] or grid.crosses_layers:
                 found["surface"] = yield from run_surface(model, contest, a, b, grid)
             return found
 
-        return _finish(session, self.studio.run(work, session, heavy=True), progress)
+        return outcome(session, self.studio.run(work, session, heavy=True), progress)
 
     def _voice(
         self, model: SteerableModel, session: Session, given: Session, asked: "_GivenVoice"
@@ -359,6 +364,8 @@ def _evaluate_arguments() -> dict[str, Block]:
         "cue": _text("cue"),
         "columns": _text("columns"),
         "limit": gr.Number(None, label="limit"),
+        **_options(EvaluationRequest, "prompts"),
+        "told": _text("told"),
     }
 
 
@@ -375,4 +382,6 @@ def _compete_arguments() -> dict[str, Block]:
         "surface": gr.Checkbox(False, label="surface"),
         "multipliers": _text("multipliers"),
         "layers": _text("layers"),
+        **_options(ContestRequest, "system"),
+        "without_shared": gr.Checkbox(False, label="without_shared"),
     }

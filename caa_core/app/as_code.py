@@ -1,0 +1,283 @@
+"""What is chosen on the page as code that does the same: in Python, on the command line, as a call of the running app.
+
+Options are named where they are chosen otherwise than by default, as `Request.options` declares them for all three.
+Texts of somebody's own are quoted by `repr` and `shlex`.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from caa_core.contest.requests import ContestRequest
+from caa_core.data.text import download_name
+from caa_core.measuring.requests import EvaluationRequest
+from caa_core.metrics.requests import Option, Request
+from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
+from caa_core.model.catalog import DEFAULT_MODEL
+
+# Lines are broken beyond so many letters.
+WIDE = 80
+Form = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AsCode:
+    """The same work three times, and what is to be known of it, a sentence each."""
+
+    python: str
+    shell: str
+    client: str
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Here:
+    """The app that shows the code: its model as `caa.load` finds it, the dtype where that is not the machine's own
+    choice, and its address.
+    """
+
+    model: str
+    dtype: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """A vector or data: a preset's name, or the name of a file."""
+
+    name: str
+    is_file: bool = False
+
+    @classmethod
+    def vector(cls, name: str, own: bool) -> "Named":
+        """A vector by its name on the page; one of one's own is the file that the page gives."""
+        return cls(download_name(name, ".safetensors"), True) if own else cls(name)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One voice of a contest: a vector with its layer and multiplier, or words."""
+
+    vector: Named | None = None
+    layer: float = 0
+    multiplier: float = 0
+    system: str = ""
+    begin: str = ""
+
+
+def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, Any]:
+    """Options of a form that are chosen otherwise than by default, as plain values; `otherwise` are other defaults than
+    those declared. Raises InputError for what cannot be chosen.
+    """
+    there = {name: option for name, option in request.options().items() if name in form}
+    return {
+        name: _plain(option, form[name])
+        for name, option in there.items()
+        if option.value(form[name]) != option.value(otherwise.get(name, option.default))
+    }
+
+
+def steering(here: Here, prompt: str, vector: Named, layer: float, multiplier: float, form: Form) -> AsCode:
+    """An answer without and with a vector."""
+    options = chosen(SteeringRequest, form)
+    added = f"({_literal(vector.name)}, {int(layer)}, {_literal(float(multiplier))})"
+    answers = _call("answers = caa.steer", ["model", _literal(prompt), f"[{added}]", *_keywords(options)])
+    spec = _spec(vector.name, layer, multiplier)
+    flags = [_flag("--prompt", prompt), _flag("--steer", spec), *_flags(SteeringRequest, options)]
+    files = {"vector_file": vector} if vector.is_file else {}
+    asked = {"prompt": prompt, "steer": [_spec("file", layer, multiplier) if files else spec], **files, **options}
+    return AsCode(
+        _python(here, answers, "print(answers.unsteered.text)", "print(answers.steered.text)"),
+        _shell(here, "steer", flags),
+        _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
+        _brought(vector),
+    )
+
+
+def extraction(here: Here, data: Named, limit: int, form: Form, notes: Sequence[str] = ()) -> AsCode:
+    """A vector from contrast pairs, written to a file of its name."""
+    options = chosen(ExtractionRequest, form)
+    out = download_name(options.get("name") or data.name, ".safetensors")
+    made = _call("vector = caa.extract", ["model", _data("pairs", data, limit), *_keywords(options)])
+    flags = [_flag("--data", data.name), _flag("--out", out), *_limit(limit), *_flags(ExtractionRequest, options)]
+    asked = {"file" if data.is_file else "preset": data, **({"limit": limit} if limit else {}), **options}
+    return AsCode(
+        _python(here, made, _call("caa.write_vector", ["vector", _literal(out)])),
+        _shell(here, "extract", flags),
+        _client(here, "file, summary", "/extract", asked, "print(file)"),
+        notes,
+    )
+
+
+def evaluation(
+    here: Here, vector: Named, data: Named, limit: int, columns: str, form: Form, notes: Sequence[str] = ()
+) -> AsCode:
+    """What a vector does to test items."""
+    options = chosen(EvaluationRequest, form)
+    columns = columns.strip() if data.is_file else ""
+    pairs = _data("test_pairs", data, limit, columns)
+    found = _call("found = caa.evaluate", ["model", _literal(vector.name), pairs, *_keywords(options)])
+    flags = [_flag("--vector", vector.name), _flag("--data", data.name), *_limit(limit)]
+    flags += [_flag("--columns", columns)] if columns else []
+    flags += _flags(EvaluationRequest, chosen(EvaluationRequest, form, prompts=True))
+    lines = {name: "\n".join(value) for name, value in options.items() if isinstance(value, list)}
+    asked = {
+        **({"vector": "file", "vector_file": vector} if vector.is_file else {"vector": vector}),
+        "data_file" if data.is_file else "data": data,
+        **options,
+        **lines,
+        **({"columns": columns} if columns else {}),
+        **({"limit": limit} if limit else {}),
+    }
+    return AsCode(
+        _python(here, found, "print(found.conclusion.text)"),
+        _shell(here, "evaluate", flags),
+        _client(here, "found", "/evaluate", asked, 'print(found["verdict"]["text"])'),
+        [*_brought(vector), *notes],
+    )
+
+
+def contest(here: Here, a: Side, b: Side, data: Named, form: Form, without_shared: bool = False) -> AsCode:
+    """Which of two voices the model follows."""
+    sides, options = {"a": a, "b": b}, chosen(ContestRequest, form)
+    words = {
+        f"{part}_{letter}": text
+        for letter, side in sides.items()
+        for part, text in (("system", side.system), ("begin", side.begin))
+        if text
+    }
+    apart = {"without_shared": True} if without_shared else {}
+    voices = [_voice(side) for side in sides.values()]
+    keywords = _keywords({**words, **apart, **options})
+    found = _call("found = caa.compete", ["model", *voices, _data("contest_pairs", data), *keywords])
+    specs = {
+        letter: _spec(side.vector.name, side.layer, side.multiplier) if side.vector else ""
+        for letter, side in sides.items()
+    }
+    flags = [_flag(f"--{letter}", spec) for letter, spec in specs.items() if spec]
+    flags += [_flag(f"--{name.replace('_', '-')}", text) for name, text in words.items()]
+    flags += [_flag("--data", data.name), *([["--without-shared"]] if apart else []), *_flags(ContestRequest, options)]
+    files = {f"{letter}_file": side.vector for letter, side in sides.items() if side.vector and side.vector.is_file}
+    given = {
+        letter: _spec("file", side.layer, side.multiplier) if f"{letter}_file" in files else specs[letter]
+        for letter, side in sides.items()
+    }
+    asked = {**given, **files, "data_file" if data.is_file else "data": data, **words, **options, **apart}
+    return AsCode(
+        _python(here, found, 'print(found["verdict"])'),
+        _shell(here, "compete", flags),
+        _client(here, "found", "/compete", asked, 'print(found["verdict"])'),
+        [note for side in sides.values() if side.vector for note in _brought(side.vector)],
+    )
+
+
+def _plain(option: Option[Any], typed: Any) -> Any:
+    """What was typed, as the kind of value that the option takes; several are a list."""
+    if option.kind is tuple:
+        return [*option.value(typed)]
+    return typed.strip() if isinstance(typed, str) and option.kind is str else option.kind(typed)
+
+
+def _brought(vector: Named) -> list[str]:
+    return [f"{vector.name} is downloaded under Generate vectors."] if vector.is_file else []
+
+
+def _literal(value: Any) -> str:
+    """A value as Python has it, text in double quotes where that needs no more escapes."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    written = repr(value)
+    return f'"{written[1:-1]}"' if isinstance(value, str) and '"' not in value else written
+
+
+def _spec(source: str, layer: float, multiplier: float) -> str:
+    """NAME:LAYER:MULTIPLIER."""
+    return f"{source}:{int(layer)}:{_number(multiplier)}"
+
+
+def _number(value: float) -> str:
+    """A number as it is typed: no point behind a whole one, all digits of others."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+
+
+def _voice(side: Side) -> str:
+    if not side.vector:
+        return "None"
+    return f"({_literal(side.vector.name)}, {int(side.layer)}, {_literal(float(side.multiplier))})"
+
+
+def _data(function: str, data: Named, limit: int = 0, columns: str = "") -> str:
+    given = [_literal(data.name), *([f"columns={_literal(columns)}"] if columns else [])]
+    return f"caa.{function}({', '.join(given)})" + (f".first({limit})" if limit else "")
+
+
+def _limit(limit: int) -> list[list[str]]:
+    return [["--limit", str(limit)]] if limit else []
+
+
+def _keywords(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_literal(value)}" for name, value in values.items()]
+
+
+def _call(function: str, arguments: Sequence[str]) -> str:
+    """A call on one line, or with a line for each argument."""
+    line = f"{function}({', '.join(arguments)})"
+    return line if len(line) <= WIDE else "\n".join([f"{function}(", *(f"    {one}," for one in arguments), ")"])
+
+
+def _python(here: Here, *lines: str) -> str:
+    dtype = _keywords({"dtype": here.dtype}) if here.dtype else []
+    load = _call("model = caa.load", [_literal(here.model), *dtype])
+    return "\n".join(["import caa_core as caa", "", load, *lines])
+
+
+def _client(here: Here, name: str, endpoint: str, asked: Mapping[str, Any], *lines: str) -> str:
+    """asked: arguments, of which sources that are files are uploaded."""
+    given = [f"{key}={_argument(value)}" for key, value in asked.items()]
+    files = any(isinstance(value, Named) and value.is_file for value in asked.values())
+    return "\n".join(
+        [
+            f"from gradio_client import Client{', handle_file' if files else ''}",
+            "",
+            f"app = Client({_literal(here.address)})",
+            _call(f"{name} = app.predict", [*given, f"api_name={_literal(endpoint)}"]),
+            *lines,
+        ]
+    )
+
+
+def _argument(value: Any) -> str:
+    if not isinstance(value, Named):
+        return _literal(value)
+    return f"handle_file({_literal(value.name)})" if value.is_file else _literal(value.name)
+
+
+def _shell(here: Here, command: str, flags: Sequence[Sequence[str]]) -> str:
+    model = [] if here.model == DEFAULT_MODEL else [_flag("--model", here.model)]
+    dtype = [_flag("--dtype", here.dtype)] if here.dtype else []
+    words = [" ".join(map(shlex.quote, flag)) for flag in [*flags, *model, *dtype]]
+    line = " ".join([f"caa {command}", *words])
+    return line if len(line) <= WIDE else " \\\n    ".join([f"caa {command}", *words])
+
+
+def _flag(flag: str, value: Any) -> list[str]:
+    """An argument of the command line, whose value may begin with a dash."""
+    text = _number(value) if isinstance(value, int | float) else str(value)
+    return [f"{flag}={text}"] if text.startswith("-") or not text else [flag, text]
+
+
+def _flags(request: type[Request], values: Mapping[str, Any]) -> list[list[str]]:
+    """Values of a request's options, as `cli/arguments.py` adds the options."""
+    found: list[list[str]] = []
+    for name, value in values.items():
+        option, dashed = request.options()[name], name.replace("_", "-")
+        if isinstance(value, list):
+            found += [_flag(option.flag or f"--{dashed}", one) for one in value]
+        elif option.kind is bool:
+            found.append([f"--{dashed}" if value else f"--no-{dashed}"])
+        elif option.off and not value:
+            found.append([f"--no-{dashed}"])
+        else:
+            found.append(_flag(option.flag or f"--{dashed}", value))
+    return found

@@ -1,0 +1,1 @@
+"""What programs and agents call: endpoints, tools that need no files, and a server of these by MCP."""

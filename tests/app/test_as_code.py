@@ -1,0 +1,217 @@
+"""The code that each panel shows is run, and gives what the page gives."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import gradio as gr
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caa_core.app.as_code import AsCode, Here, Named, Side, contest, evaluation, extraction, steering
+from caa_core.cli.main import _parser, main
+from caa_core.vectors.vector import load_vector
+from tests.helpers.app import PAIRS, four_items
+from tests.helpers.handlers import Handlers
+from tests.helpers.places import ROOT
+
+HERE = Here("smollm2-135m", "", "http://localhost:7860/")
+HOSTILE = [
+    "it's; rm -rf / #",
+    '"""); import os; os.system("true") #',
+    "$(id) `id` ${HOME} !! \\ \\' \\n %s {0}",
+    "--help",
+    "-1",
+    "a\nb\r\n\tc ```\n````\n# **x** $$ <script>",
+    "",
+    "~/*?[a] & | > < ; 'q' \"q\"",
+    "日本語 🙂 \u202e é",
+]
+TYPED = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+SAME = ("dominance", "low", "high", "delta_a", "delta_b", "delta_ab", "verdict")
+# What is chosen in the Compete tab, and what is then in the code.
+CONTESTS = {
+    "across layers": (
+        {"kind": "Different layers", "layer_b": 2, "apart": True, "system": "It's late."},
+        ['system="It\'s late."', "without_shared=True"],
+    ),
+    "against a prompt": ({"kind": "Vector against prompt", "told": 'Say "no".'}, ["system_b='Say \"no\".'"]),
+}
+
+
+def words(code):
+    """What a real shell gives the command, but its name."""
+    script = f"caa() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{code.shell}"
+    return subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
+
+
+def arguments(code):
+    """Values by name, and those without one, of the call that does the work."""
+    calls = [
+        node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and len(node.args + node.keywords)
+    ]
+    call = next(call for call in calls if ast.unparse(call.func) in ("caa.steer", "app.predict"))
+    return {one.arg: ast.literal_eval(one.value) for one in call.keywords}, call.args
+
+
+def holds(prompt, code):
+    """Whether all three ask exactly this."""
+    positional = arguments(code.python)[1]
+    typed = _parser().parse_args(words(code))
+    return ast.literal_eval(positional[1]) == arguments(code.client)[0]["prompt"] == typed.prompt == prompt
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40),
+    st.floats(-4, 4),
+    st.floats(0, 2),
+)
+def test_any_text_and_number_is_what_it_was(prompt, multiplier, temperature):
+    form = {"system": prompt, "temperature": temperature, "max_new_tokens": 80.0}
+    code = steering(HERE, prompt, Named("joy"), 12.0, multiplier, form)
+    assert holds(prompt, code)
+    typed = _parser().parse_args(words(code))
+    asked, _ = arguments(code.client)
+    assert typed.temperature == asked.get("temperature", 0) == temperature
+    assert typed.steer == asked["steer"] and float(asked["steer"][0].removeprefix("joy:12:")) == multiplier
+    assert typed.system == asked.get("system", "") == prompt.strip() and "max_new_tokens" not in code.client
+
+
+@pytest.mark.parametrize("prompt", HOSTILE)
+def test_a_text_is_not_run(prompt):
+    assert holds(prompt, steering(HERE, prompt, Named("joy"), 12, 1, {}))
+
+
+def test_only_what_differs_from_the_default_is_named():
+    code = steering(HERE, "Hi", Named("joy"), 12, 2.0, {"system": " ", "positions": "after-prompt", "seed": 3.0})
+    assert code.shell == "caa steer --prompt Hi --steer joy:12:2 --seed 3"
+    assert 'caa.steer(model, "Hi", [("joy", 12, 2.0)], seed=3)' in code.python
+    assert 'app.predict(prompt="Hi", steer=["joy:12:2"], seed=3, api_name="/steer")' in code.client
+    asked = {"layers": "all", "counts": False, "controls": "0", "multipliers": "-1,1", "cue": "none"}
+    code = evaluation(HERE, Named("joy"), Named("joy"), 0, "", asked | {"prompts": True, "told": " Be\n\nSad "})
+    assert words(code)[-6:] == ["--no-counts", "--no-controls", "--told", "Be", "--told", "Sad"]
+    assert '    prompts=True,\n    told=["Be", "Sad"],\n)' in code.python
+    assert 'told="Be\\nSad"' in code.client
+    code = evaluation(HERE, Named("joy"), Named("joy"), 0, "", asked)
+    assert code.shell == "caa evaluate --vector joy --data joy --multipliers=-1,1 --no-counts --no-controls"
+    code = extraction(HERE, Named("joy:ab"), 0, {"name": "", "letter_swap": True})
+    assert code.shell == "caa extract --data joy:ab --out joy_ab.safetensors --letter-swap"
+    assert 'model = caa.load("smollm2-135m")\n' in code.python
+    code = contest(HERE, Side(Named("joy"), 12, 1), Side(begin="-Oh"), Named("joy"), {"second_voices": 0})
+    assert code.shell == "caa compete --a joy:12:1 --begin-b=-Oh --data joy --no-second-voices"
+
+
+def test_it_is_written_without_torch_and_gradio():
+    found = "import sys, caa_core.app.as_code; assert not {'torch', 'gradio'} & set(sys.modules), 'too much'"
+    subprocess.run([sys.executable, "-c", found], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="module")
+def somebody(tiny_app):
+    page = Handlers(tiny_app.studio, name="as-code")
+    page.request = gr.Request(session_hash="as-code", headers={"referer": f"{tiny_app.url}?a=1#b"})
+    return page
+
+
+@pytest.fixture
+def page(somebody, tmp_path, monkeypatch):
+    """Somebody's page, and a folder in which the code is run."""
+    monkeypatch.chdir(tmp_path)
+    return somebody
+
+
+def shown(page, name, **form):
+    """What the section shows, as it is read off the page."""
+    said = page.call("look", f"{name}-code-shown", **form)
+    blocks = re.findall(r"^\*\*[\w ]+\*\*\n\n(`{3,})\w+\n(.*?)\n\1$", said, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    return AsCode(*(text for _, text in blocks), notes=said[: said.index("**Python**")].split("\n\n")[:-1])
+
+
+def run(code, capsys):
+    """What Python's names hold at the end, what the shell's command gives as JSON, and what the client's names hold."""
+    python, client = {}, {}
+    exec(code.python, python)
+    exec(code.client, client)
+    capsys.readouterr()
+    assert main([*words(code), "--json"]) == 0
+    return python, json.loads(capsys.readouterr().out), client
+
+
+def asked(page, name, form):
+    """Set parts of a panel's form by their names, and run it. Gives what it keeps."""
+    experiment = page.experiments[name]
+    for key, value in form.items():
+        page.held[experiment.form[key]] = value
+    list(page.start(experiment))
+    return page.session.person.results.get(name)
+
+
+def test_steer(page, capsys):
+    prompt = " ".join(HOSTILE)
+    kept = asked(page, "steer", {"question": prompt, "layer": 1, "multiplier": 1.5, "max_new_tokens": 8})
+    code = shown(page, "steer")  # the prompt has left its box
+    assert code.notes == []
+    python, shell, client = run(code, capsys)
+    answers = list(kept["exchanges"][-1]["answers"])
+    given = python["answers"]
+    assert [given.unsteered.text, given.steered.text] == answers == [shell["unsteered"], shell["steered"]]
+    assert [client["answers"][name] for name in ("unsteered", "steered")] == answers
+    assert shown(page, "steer", steer_prompt="And now?").notes == ["The chat until now is not part of it."]
+
+
+def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):
+    asked(page, "generate", {"name": "my joy", "layers": "1-2", "limit": 5, "read": "last"})
+    made = page.session.vectors["my joy"]
+    python, _, client = run(shown(page, "generate"), capsys)
+    for vector in (python["vector"], load_vector(tmp_path / "my joy.safetensors"), load_vector(Path(client["file"]))):
+        assert vector.name == "my joy" and list(vector.layers) == [1, 2]
+        assert torch.equal(vector.at(2), made.at(2))
+    with_it = {"vector": "my joy", "layer": 2, "multiplier": -2, "max_new_tokens": 6}
+    kept = asked(page, "steer", {"question": "Hi", "exchanges": (), **with_it})
+    code = shown(page, "steer")
+    assert code.notes == ["my joy.safetensors is downloaded under Generate vectors."]
+    python, shell, client = run(code, capsys)
+    found = {python["answers"].steered.text, shell["steered"], client["answers"]["steered"]}
+    assert found == {kept["exchanges"][-1]["answers"][1]}
+
+
+def test_pairs_of_ones_own_are_the_file_that_the_page_gives(page, capsys, tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps(PAIRS))
+    page.call("read", "generate-kind", generate_upload=str(tmp_path / "own.json"))
+    shutil.copy(page["generate-save"], tmp_path / "own.json")
+    asked(page, "generate", {"layers": "1", "limit": 0, "name": "own"})
+    code = shown(page, "generate")
+    assert code.notes == ["Download the pairs as own.json."]
+    python, _, client = run(code, capsys)
+    assert torch.equal(python["vector"].at(1), page.session.vectors["own"].at(1))
+    assert torch.equal(load_vector(Path(client["file"])).at(1), page.session.vectors["own"].at(1))
+
+
+def test_measure(page, capsys):
+    form = {"layers": "1", "multipliers": "-1,1", "limit": 4, "controls": "0", "counts": False, "told": "Be glad."}
+    kept = asked(page, "measure", form)
+    python, shell, client = run(shown(page, "measure"), capsys)
+    expected = kept["found"]["cells"]
+    assert shell["cells"] == client["found"]["cells"] == expected and len(expected) == 2
+    assert python["found"].summary()["cells"] == expected
+    assert shell["verdict"] == client["found"]["verdict"] == kept["found"]["verdict"]
+
+
+@pytest.mark.parametrize(("form", "there"), CONTESTS.values(), ids=CONTESTS)
+def test_compete(page, capsys, tmp_path, form, there):
+    four_items(tmp_path)
+    voices = {"layer_a": 1, "file": str(tmp_path / "four.json"), "second_voices": 0, **form}
+    kept = asked(page, "compete-verdict", voices)
+    code = shown(page, "compete-verdict")
+    assert all(one in code.python for one in there)
+    python, shell, client = run(code, capsys)
+    for name in SAME:
+        assert python["found"][name] == shell[name] == client["found"][name] == kept[name]
