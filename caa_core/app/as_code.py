@@ -17,7 +17,7 @@ from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
 
 # Lines are broken beyond so many letters.
-WIDE = 80
+WIDE = 90
 Form = Mapping[str, Any]
 
 
