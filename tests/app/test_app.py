@@ -14,6 +14,7 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from caa_core.app.opening import logs
+from caa_core.app.programs.tools import TOOLS
 from caa_core.cli.main import main
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import presets
@@ -207,7 +208,7 @@ def test_views_through_the_endpoint(client, tiny_app):
 
 def test_only_the_promised_endpoints_are_public(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(named) == {"/extract", "/steer", "/evaluate", "/views", "/compete"}
+    assert set(named) == {"/extract", "/steer", "/evaluate", "/views", "/compete", *(f"/{tool}" for tool in TOOLS)}
 
 
 @pytest.mark.parametrize("uploaded", [True, False])
