@@ -27,13 +27,15 @@ from starlette.middleware import Middleware
 from caa_core.app import files, guards, traffic
 from caa_core.app.library import Library
 from caa_core.app.opening import address, logs
-from caa_core.app.panels import glossary, inspection, models, steer
+from caa_core.app.panels import glossary, models, steer
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
-from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT
+from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT, to_tab
 from caa_core.app.panels.lazily import lazily
+from caa_core.app.panels.learn import tab as learn
 from caa_core.app.panels.made_with import take_link
+from caa_core.app.panels.measuring import inspection
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.programs import endpoints, tools
@@ -53,6 +55,7 @@ TABS = (
     ("Compete", "compete", lazily(contest.build)),
     ("Measure", "measure", measuring.build),
     ("Look inside", "views", lazily(inspection.build)),
+    ("Learn", "learn", lazily(learn.build)),
     ("Models", "models", lazily(models.build)),
 )
 STARTED_ANEW = (
@@ -158,6 +161,8 @@ def build(studio: Studio) -> gr.Blocks:
                 gr.Markdown(f"# {TITLE}\n{INTRO}", elem_id="intro")
             with gr.Column(scale=2, min_width=340):
                 line = gr.Markdown(models.describe(studio), elem_id="model-line")
+            to_learn = gr.Button("Learn", size="sm", scale=0, min_width=80, elem_id="to-learn")
+            to_learn.click(None, js=to_tab("learn"), api_visibility="private")
         key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
         page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
         page.attach(draw_tabs(page, TABS))

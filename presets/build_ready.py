@@ -14,11 +14,11 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.opening.ready import MADE_BEFORE, ready_file
-from caa_core.app.panels import inspection, steer
+from caa_core.app.panels import steer
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.generate import tab as generate
-from caa_core.app.panels.measuring import evaluation
+from caa_core.app.panels.measuring import evaluation, inspection
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -27,6 +27,8 @@ from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
 NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
+# What the lesson alone shows.
+OF_LESSON = ("generate-compare",)
 # Joy against gloom is no contest: neither moves the answers its way further than controls do. These two do, and the
 # model follows neither.
 CONTEST = {"vector_a": "formal", "layer_a": 14, "vector_b": "casual", "layer_b": 14, "contest": "formal"}
@@ -106,6 +108,6 @@ def write(found: dict[str, Any], made: dict[str, str], name: str) -> None:
 if __name__ == "__main__":
     studio = Studio(DEFAULT_MODEL, dtype="float32")
     made, experiments = papers(studio.model), drawn(studio)
-    for name in sys.argv[1:] or NAMES:
+    for name in sys.argv[1:] or (*NAMES, *OF_LESSON):
         write(fresh(experiments[name]), made, name)
         print(f"{name}: made", flush=True)

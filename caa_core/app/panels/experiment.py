@@ -88,6 +88,7 @@ class Experiment(Generic[Asked]):
     cache: ClassVar[Cache | None] = None
     aside: ClassVar[Collection[str]] = ()  # of the form: what a result does not depend on, such as how it is shown
     says_settings: ClassVar[bool] = True  # whether it is said above the result what it was made with
+    takes_settings: ClassVar[bool] = False  # whether another tab may fill in its form, by `Session.settings`
     heavy: ClassVar[bool] = True  # whether it takes memory as a measurement does
     after_error: ClassVar[str] = ""
     unreadable: ClassVar[str] = "What was kept cannot be read."
@@ -117,6 +118,8 @@ class Experiment(Generic[Asked]):
             stop.interactive = False
             stop.click(stopper(self.studio, self.name), queue=False, **QUIET)
         page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs], self.name)
+        if self.takes_settings:
+            page.take_settings(self.name, self.fill_in, [*self._refilled_parts().values()])
         if self.made:
             page.watch([*self.form.values()], self.made, self.look)
         self._finds_again()
@@ -307,6 +310,11 @@ class Experiment(Generic[Asked]):
             if name in asked
         }
         return {part: update for part, update in updates.items() if update is not None}
+
+    def fill_in(self, session: Session, settings: MadeWith) -> Updates:
+        """Updates of the form to what is to be asked, as far as that can be."""
+        parts = {*self._refilled_parts().values()}
+        return {part: update for part, update in self.refill(session, {"asked": settings}).items() if part in parts}
 
     def look(self, session: Session, values: Sequence[Any]) -> str:
         """What is said above the result that is shown, for what is chosen now; nothing where there is none."""

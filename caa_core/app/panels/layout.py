@@ -117,12 +117,16 @@ def into_view(elem_id: str) -> str:
 }})"""
 
 
+# Opens a tab, and the one in it, by their ids (see `address.follow`).
+OPEN_TABS = """async (names) => {
+  await window.openTab?.(names);
+  window.scrollTo({ top: 0 });
+}"""
+
+
 def to_tab(*names: str) -> str:
-    """A script that opens a tab, and the one in it, by their ids (see `address.follow`)."""
-    return f"""async () => {{
-  await window.openTab?.({list(names)});
-  window.scrollTo({{ top: 0 }});
-}}"""
+    """A script that opens a tab, and the one in it, by their ids."""
+    return f"() => ({OPEN_TABS})({list(names)})"
 
 
 def folded(said: str, more: str, title: str = "More about it") -> str:

@@ -116,6 +116,20 @@ class Page:
         self.news.change(taken, None, list(outputs), **QUIET)
         self.restores.append(Restore(taken, (), outputs, WANTED))
 
+    def take_settings(
+        self, name: str, fill: Callable[[Session, dict[str, Any]], Updates], outputs: Sequence[Block]
+    ) -> None:
+        """Fill in by `fill` what the experiment of this name is to be asked, once it is there, if anything."""
+
+        @guarded
+        def filled(request: gr.Request) -> Updates:
+            session = self.session(request)
+            settings = session.settings.pop(name, None)
+            return (fill(session, settings) if settings else {}) or {outputs[0]: gr.skip()}
+
+        self.news.change(filled, None, list(outputs), **QUIET)
+        self.restores.append(Restore(filled, (), outputs, WANTED))
+
     def looks(self, look: Look) -> Callable[..., Any]:
         """The handler of an event of `look`."""
 

@@ -48,6 +48,7 @@ class SteerChat(Conversation):
     """Unsteered and steered answers."""
 
     name = "steer"
+    takes_settings = True
     labels: ClassVar[Mapping[str, str]] = {"unsteered": "Unsteered", "steered": f"Steered with {FIRST}"}
     marked_column = 1
 

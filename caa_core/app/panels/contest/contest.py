@@ -63,6 +63,7 @@ class ContestPanel(OfVoices[ContestChoice]):
     """The section; `measured_on` is what other sections ask with it: whose answers, and how the model is asked."""
 
     name = PANEL
+    takes_settings = True
     cache = CACHE
 
     def __init__(self, page: Page, voices: VoicesForm, asking: Mapping[str, Component]):

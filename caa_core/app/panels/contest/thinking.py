@@ -62,6 +62,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
     """The section; it takes the answers that the contest is measured on."""
 
     name = PANEL
+    takes_settings = True
     cache = CACHE
 
     def __init__(self, page: Page, voices: VoicesForm, contest: ContestPanel):

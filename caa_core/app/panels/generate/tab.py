@@ -200,6 +200,7 @@ class MethodComparison(Experiment[ExtractionRequest]):
     """Which method tells held-out answers apart."""
 
     name = COMPARISON
+    takes_settings = True
     unreadable = "The comparison that was kept cannot be read."
 
     def __init__(
@@ -231,6 +232,10 @@ class MethodComparison(Experiment[ExtractionRequest]):
         if run.found is None:
             return "Stopped. Nothing was compared."
         return f"Compared {len(METHODS)} methods on {run.found['num_pairs']} pairs."
+
+    def show_ready(self, session: Session, before: Plain) -> Updates:
+        """Nothing: what was made before is shown by the lesson, and here the vector."""
+        return {}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = _unpack(kept)

@@ -164,6 +164,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
     """The tab."""
 
     name = EVALUATION
+    takes_settings = True
     cache = Cache("measure-known", most=2)  # readings and controls, which are trimmed in themselves
     aside = ("map",)
     after_error = "It ended early; what had been measured is kept."

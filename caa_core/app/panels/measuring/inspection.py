@@ -82,6 +82,7 @@ class InspectionPanel(Experiment[InspectionChoice]):
     """The tab."""
 
     name = "views"
+    takes_settings = True
 
     def __init__(self, page: Page):
         with gr.Row():
