@@ -22,8 +22,9 @@ from caa_core.progress import finish
 from caa_core.steering.interventions import Positions
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
+from caa_core.vectors.method_comparison import compare
 from caa_core.vectors.vector import load_vector
-from presets.build_ready import CONTEST, NAMES, asked_of, drawn, fresh
+from presets.build_ready import CONTEST, NAMES, OF_LESSON, asked_of, drawn, fresh
 from tests.helpers.handlers import Handlers
 from tests.helpers.sizes import FULL
 from tests.helpers.waiting import until
@@ -51,7 +52,7 @@ def session():
     return Session()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OF_LESSON])
 def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, name):
     kept, one = ready(name, embedded), experiments[name]
     begins = one.settings(session, asked_of(one))
@@ -61,8 +62,8 @@ def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, 
 
 
 def test_they_are_small_and_of_the_embedded_model_alone(embedded, tiny_llama):
-    assert sum(ready_file(name).stat().st_size for name in NAMES) < 150_000
-    assert not any(ready(name, tiny_llama) for name in NAMES)
+    assert sum(ready_file(name).stat().st_size for name in (*NAMES, *OF_LESSON)) < 150_000
+    assert not any(ready(name, tiny_llama) for name in (*NAMES, *OF_LESSON))
 
 
 def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
@@ -107,6 +108,16 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     assert again["steer-unsteered"] == page["steer-unsteered"] and not again["steer-before"]
 
 
+def test_the_first_steps_of_the_lesson_wait_for_nothing(studio):
+    page, shown = Handlers(studio, name="learner"), []
+    for _ in range(7):
+        page.call("keep_prediction", "learn-result", learn_choice=0)
+        shown.append("Made before, on smollm2-135m in float32" in page["learn-result"])
+        page.call("step_on", "learn-score")
+    assert shown == [True] * 5 + [False, True]  # the sixth is asked of something else than Measure begins with
+    assert {*page.session.person.results} == {"learn"}
+
+
 def last_tokens(model, text, steers, positions, answer):
     """Ids of an answer, and log-probabilities [tokens, vocabulary] where each of them was to be written."""
     prompt, ids = ask(model.tokenizer, text), model.tokenizer(answer, add_special_tokens=False).input_ids
@@ -145,6 +156,17 @@ def test_the_vector_is_made_from_what_is_asked_for(experiments, embedded, sessio
     assert not made.differences(embedded)
     assert made.provenance.pairs_sha256 == request.pairs.pairs_sha256
     assert (made.provenance.method, list(made.layers)) == (request.method, request.layers_in(embedded.num_layers))
+
+
+def test_methods_of_the_lesson_are_what_a_run_finds(experiments, embedded, session):
+    kept, one = ready("generate-compare", embedded), experiments["generate-compare"]
+    request, layers = one.ask(session, asked_of(one)), kept["layers"] if FULL else [12]
+    found = finish(compare(embedded, request.pairs, layers, request.read))
+    methods = ("mean-difference", "single")  # which the lesson reads
+    for name in methods:
+        agree([kept["separations"][name][layer] for layer in layers], [vars(one) for one in found.separations[name]])
+    (line,) = (line for *pair, line in kept["cosines"] if {*pair} == {*methods})
+    agree([line[layer] for layer in layers], found.cosines[methods])
 
 
 def numbers(data):

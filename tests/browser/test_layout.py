@@ -18,6 +18,7 @@ TABS = {
     ("Measure", "Positions and cues"): ("study-run", "study-status"),
     ("Measure", "Open questions"): ("open-write", "open-status"),
     ("Look inside",): ("views-look", "views-status"),
+    ("Learn",): ("learn-predict", "learn-text"),
     ("Models",): ("model-load", "model-list"),
 }
 # Texts that are seen and written smaller than that, and paragraphs that are longer than so many letters.
