@@ -27,12 +27,16 @@ from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
 NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
-# What the lesson alone shows.
-OF_LESSON = ("generate-compare",)
+# What the lesson alone shows, and the experiment of each.
+OF_LESSON = {"generate-compare": "generate-compare", "lesson-verdict": "measure"}
 # Joy against gloom is no contest: neither moves the answers its way further than controls do. These two do, and the
 # model follows neither.
 CONTEST = {"vector_a": "formal", "layer_a": 14, "vector_b": "casual", "layer_b": 14, "contest": "formal"}
-OTHERWISE = {"compete": {**CONTEST, "question": "Tell me about the ocean."}, "compete-verdict": CONTEST}
+OTHERWISE = {
+    "compete": {**CONTEST, "question": "Tell me about the ocean."},
+    "compete-verdict": CONTEST,
+    "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
+}
 # Where the code and the data lie that numbers come from.
 COMPUTING = (
     *(f"caa_core/{room}" for room in ("data", "model", "steering", "vectors", "metrics", "measuring", "contest")),
@@ -53,15 +57,17 @@ def drawn(studio: Studio) -> dict[str, Experiment[Any]]:
     return {one.name: one for one in owners if isinstance(one, Experiment)}
 
 
-def asked_of(one: Experiment[Any]) -> dict[str, Any]:
-    """What an experiment is asked, by name: what its form holds at first, but for `OTHERWISE`."""
+def asked_of(one: Experiment[Any], name: str = "") -> dict[str, Any]:
+    """What an experiment is asked, by name: what its form holds at first, but for `OTHERWISE`. name: of what is made,
+    where that is not the experiment's.
+    """
     begins = {name: getattr(part, "value", None) for name, part in one.form.items()}
-    return begins | {name: value for name, value in OTHERWISE.get(one.name, {}).items() if name in begins}
+    return begins | {name: value for name, value in OTHERWISE.get(name or one.name, {}).items() if name in begins}
 
 
-def fresh(one: Experiment[Any]) -> dict[str, Any]:
+def fresh(one: Experiment[Any], name: str = "") -> dict[str, Any]:
     """What is kept of a run with what is asked."""
-    session, form = Session(), asked_of(one)
+    session, form = Session(), asked_of(one, name)
     if one.name == generate.PANEL:  # of which the vector is kept, which ships with its preset
         return {"asked": one.settings(session, form), "vector": generate.FIRST}
     try:
@@ -109,5 +115,5 @@ if __name__ == "__main__":
     studio = Studio(DEFAULT_MODEL, dtype="float32")
     made, experiments = papers(studio.model), drawn(studio)
     for name in sys.argv[1:] or (*NAMES, *OF_LESSON):
-        write(fresh(experiments[name]), made, name)
+        write(fresh(experiments[OF_LESSON.get(name, name)], name), made, name)
         print(f"{name}: made", flush=True)

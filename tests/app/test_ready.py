@@ -54,8 +54,8 @@ def session():
 
 @pytest.mark.parametrize("name", [*NAMES, *OF_LESSON])
 def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, name):
-    kept, one = ready(name, embedded), experiments[name]
-    begins = one.settings(session, asked_of(one))
+    kept, one = ready(name, embedded), experiments[OF_LESSON.get(name, name)]
+    begins = one.settings(session, asked_of(one, name))
     assert begins.keys() == kept["asked"].keys() - {MADE_BEFORE} and not differing(kept["asked"], begins)
     said = kept["asked"][MADE_BEFORE]
     assert (said["model"], said["dtype"]) == ("smollm2-135m", "float32") and len(said["commit"]) >= 7
@@ -114,7 +114,7 @@ def test_the_first_steps_of_the_lesson_wait_for_nothing(studio):
         page.call("keep_prediction", "learn-result", learn_choice=0)
         shown.append("Made before, on smollm2-135m in float32" in page["learn-result"])
         page.call("step_on", "learn-score")
-    assert shown == [True] * 5 + [False, True]  # the sixth is asked of something else than Measure begins with
+    assert shown == [True] * 7
     assert {*page.session.person.results} == {"learn"}
 
 
@@ -203,6 +203,18 @@ def test_cells_of_the_map_are_what_a_run_finds(experiments, embedded, session):
     if FULL:
         assert kept["verdict"]["text"].split(":")[0] == found["verdict"]["text"].split(":")[0]
         agree(kept["best"], found["best"])
+
+
+def test_letters_of_the_lesson_are_what_a_run_finds(experiments, embedded, session):
+    kept, one, name = ready("lesson-verdict", embedded)["found"], experiments["measure"], "lesson-verdict"
+    few = {} if FULL else {"multipliers": "1", "controls": "0"}
+    request = one.ask(session, asked_of(one, name) | few).request
+    found = finish(evaluate(embedded, request, load_vector(presets()["joy"].vector_file))).summary()
+    cells = {cell["multiplier"]: cell for cell in kept["cells"]}
+    for cell in found["cells"]:
+        agree(cells[cell["multiplier"]], cell)
+    if FULL:
+        assert kept["verdict"]["grade"] == found["verdict"]["grade"]
 
 
 def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, session):

@@ -301,7 +301,7 @@ CHECKS: dict[str, Check] = {
     "thinking": Check(
         "compete-reasoning",
         ("compete",),
-        "Compete, Can it reason its way to one voice?",
+        "Compete",
         "Think",
         {
             "moves": "Thinking changes who is followed, or how far",

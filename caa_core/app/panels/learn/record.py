@@ -95,15 +95,17 @@ def look(person: Person, model: SteerableModel, step: Step) -> tuple[Outcome | N
     neither, or it does not tell; then it is said why.
     """
     how, said = step.how, ""
-    own, before = person.results.get(how.experiment), ready(how.experiment, model)
+    own = person.results.get(how.experiment)
     if isinstance(own, dict):
         if not how.differs(own, step.settings):
             found = how.reading(own)
             return _outcome(found, own=True), "" if found.outcome else found.said
         said = "Your latest run there is of something else; fill in this step's settings and run it."
-    if before and not how.differs(before, step.settings):
-        was = before["asked"][MADE_BEFORE]
-        return _outcome(how.reading(before), own=False, made=f"{was['model']} in {was['dtype']}"), said
+    for name in (how.experiment, f"lesson-{step.check}"):
+        before = ready(name, model)
+        if before and not how.differs(before, step.settings):
+            was = before["asked"][MADE_BEFORE]
+            return _outcome(how.reading(before), own=False, made=f"{was['model']} in {was['dtype']}"), said
     return None, said
 
 

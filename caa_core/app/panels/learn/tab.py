@@ -20,6 +20,8 @@ from caa_core.errors import InputError
 NAME = "learn"
 PREDICT_FIRST = "Predict first: your prediction is kept, and then the experiment opens."
 OWN = "A lesson is a JSON file: download this one, change it, and load it here. What is wrong with it is said by step."
+# The button that was pressed is gone then; a phone scrolls there, too.
+TO_EXPERIMENT = f"() => document.querySelector('#{NAME}-go')?.focus()"
 GO = f"(names) => ({OPEN_TABS})(names.split(','))"
 
 
@@ -78,7 +80,8 @@ class Learn:
         page.restore(self.restore, self.whole)
         tab.select(self.look_again, None, self.shown, **QUIET)
         self.steps.select(self.choose, None, self.shown, **QUIET)
-        self.predict.click(self.keep_prediction, self.choice, self.shown, **QUIET)
+        kept = self.predict.click(self.keep_prediction, self.choice, self.shown, **QUIET)
+        kept.success(None, js=TO_EXPERIMENT, api_visibility="private")
         went = self.go.click(self.fill_in, page.vectors, page.vectors, **QUIET)
         went.success(None, self.places, js=GO, api_visibility="private")
         self.back.click(self.step_back, None, [self.steps, *self.shown], **QUIET)
