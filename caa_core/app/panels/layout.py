@@ -59,6 +59,11 @@ button.sm { font-weight: 400; }
 button.upload-container .wrap { flex-direction: row; min-height: 0; gap: 6px; padding: 30px 8px 0; font-size: 14px; }
 button.upload-container .icon-wrap { display: none; }
 
+/* What can be predicted stands one below the other; the ways to other steps are one line. */
+#learn-choice .wrap { flex-direction: column; align-items: stretch; }
+#learn-ways { align-items: center; }
+#learn-score { text-align: center; }
+
 .chosen { display: none !important; }
 #words { border: 0; }
 #tip { position: fixed; z-index: 1001; max-width: min(340px, 90vw); padding: 6px 10px; border-radius: 6px; }
