@@ -29,6 +29,7 @@ TABS = {
     "study": ("measure", "study-tab"),
     "open": ("measure", "measure-open-tab"),
     "views": ("views",),
+    "learn": ("learn",),
     "models": ("models",),
 }
 # Names in a link of what a form calls otherwise.

@@ -63,6 +63,13 @@ button.upload-container .icon-wrap { display: none; }
 #learn-choice .wrap { flex-direction: column; align-items: stretch; }
 #learn-ways { align-items: center; }
 #learn-score { text-align: center; }
+/* The list of steps: no label reaches over the edge, and what is to come can be read. */
+#learn-steps { padding: 0 48px; }
+#learn-steps .stepper-wrapper { padding: 4px 0 28px; margin: 0; }
+#learn-steps .step-title { display: none; }
+#learn-steps .step-label { color: var(--body-text-color-subdued); opacity: 1; }
+#learn-steps .active .step-label { color: var(--body-text-color); font-weight: 600; }
+#learn-about h4 { margin: 0; }
 
 .chosen { display: none !important; }
 #words { border: 0; }
@@ -72,6 +79,11 @@ button.upload-container .icon-wrap { display: none; }
 @media (hover: none) { .answers .message-buttons { opacity: .7; } }
 @media (max-width: 640px) {
   #intro p { display: none; }
+  #top { position: relative; }
+  #to-learn { position: absolute; top: 0; right: 0; }
+  #learn-steps { padding: 0; }
+  #learn-ways { flex-wrap: wrap; justify-content: space-between; }
+  #learn-score { order: 3; flex-basis: 100%; }
   #model-line { text-align: left; }
   /* What is chosen is one line, until somebody wants to change it. */
   .chosen { display: flex !important; flex-wrap: nowrap; align-items: center; gap: 8px; }
