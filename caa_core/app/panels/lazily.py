@@ -25,9 +25,10 @@ def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
     """
 
     def later(page: Page, tab: gr.Tab) -> Tab:
-        part, opened = page.part(), gr.State(False)
+        opened = gr.State(0)
+        part = page.part(opened)
         # Through the queue: otherwise gradio does not look whether a state has changed.
-        gr.on([one.select for one in (tab, shown_in) if one], lambda: True, None, opened, **QUIET)
+        gr.on([one.select for one in (tab, shown_in) if one], lambda drawn: drawn or 1, opened, opened, **QUIET)
 
         @gr.render(triggers=[opened.change], show_progress="hidden")
         def draw(request: gr.Request) -> None:

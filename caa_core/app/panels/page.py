@@ -63,7 +63,7 @@ class Page:
     line: says which model is loaded, and so changes with the model. vectors: a state that changes with the session's
     list of vectors. steer: the controls of the Steer tab, which others fill in, and which it renders. news: a state of
     this part alone that changes with either; `told` are those of all parts. restores: what is shown again once it is
-    known whose page it is. watches: what follows each choice.
+    known whose page it is. watches: what follows each choice. drawn: changes when a part is to be drawn anew.
     """
 
     studio: Studio
@@ -75,15 +75,16 @@ class Page:
     told: list[gr.State] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
+    drawn: gr.State | None = None
 
     def session(self, request: gr.Request) -> Session:
         """The session of who asks."""
         return visitor(self.studio, request)
 
-    def part(self) -> "Page":
-        """For a part of the page that is drawn later."""
+    def part(self, drawn: gr.State | None = None) -> "Page":
+        """For a part of the page that is drawn later, and anew whenever the number in `drawn` changes."""
         self.told.append(gr.State(0))
-        return replace(self, news=self.told[-1])
+        return replace(self, news=self.told[-1], drawn=drawn)
 
     def drawn_now(self) -> "Page":
         """The same, for one visitor."""

