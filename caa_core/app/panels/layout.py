@@ -67,8 +67,9 @@ button.upload-container .icon-wrap { display: none; }
 #learn-steps { padding: 0 48px; }
 #learn-steps .stepper-wrapper { padding: 4px 0 28px; margin: 0; }
 #learn-steps .step-title { display: none; }
+#learn-steps .step-button { opacity: 1; }
 #learn-steps .step-label { color: var(--body-text-color-subdued); opacity: 1; }
-#learn-steps .active .step-label { color: var(--body-text-color); font-weight: 600; }
+#learn-steps .active .step-label { color: var(--body-text-color); }
 #learn-about h4 { margin: 0; }
 
 .chosen { display: none !important; }
