@@ -690,11 +690,11 @@ def test_the_columns_are_what_single_runs_write(studio, page, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_before_anything_is_computed_there_is_a_sentence(page, kind):
-    last = page.run("explain", "compete-decomposition", compete_kind=kind, **VOICES)[-1]
+    page.run("explain", "compete-decomposition", compete_kind=kind, **VOICES)
     said = page["compete-decomposition"]
     assert said.startswith("**") and "relative strength" in said
     assert {"Same layer": "They ", "Different layers": "different layers"}.get(kind, "is no sum") in said
-    shown = {part: last[page.parts[part]].visible for part in ("compete-shared", "compete-apart")}
+    shown = {part: page.properties[page.parts[part]]["visible"] for part in ("compete-shared", "compete-apart")}
     assert shown == {"compete-shared": kind == KINDS[0], "compete-apart": kind in KINDS[:2]}
 
 
