@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -44,7 +45,9 @@ def agent(app):
             await here.initialize()
             return await use(here)
 
-    return lambda use, **headers: asyncio.run(session(use, headers))
+    # In a thread of its own, as the loop of a browser's driver may run in this one.
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda use, **headers: pool.submit(asyncio.run, session(use, headers)).result()
 
 
 def test_an_agent_lists_the_tools_with_their_arguments(agent):
