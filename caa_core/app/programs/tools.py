@@ -10,7 +10,7 @@ from gradio.blocks import Block
 from gradio.mcp import GradioMCPServer
 
 from caa_core.app.guards import visitor
-from caa_core.app.panels.common import check_request, guarded
+from caa_core.app.panels.common import check_request, guarded, recommended
 from caa_core.app.programs.endpoints import SAY, outcome
 from caa_core.app.sessions import Person, Session
 from caa_core.app.studio import Studio
@@ -193,8 +193,7 @@ class Tools:
     def _where(self, preset: Preset, layer: float | None) -> int:
         if layer is not None:
             return self.studio.model.check_layer(whole(layer, "The layer"))
-        own = preset.model == self.studio.model.name
-        return preset.layer if own else self.studio.model.num_layers * 2 // 5
+        return recommended(self.studio, preset.name)[0]
 
     def _model(self) -> dict[str, Any]:
         model = self.studio.model
