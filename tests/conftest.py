@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(config, items) -> None:
         items[:] = [item for item in items if item not in left_out]
     # What takes longest begins first, so that no process is alone with it at the end.
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (not item.get_closest_marker("browser"), -sizes[item.path]))
+    long = [{item.path for item in items if item.get_closest_marker(name)} for name in ("browser", "long")]
+    items.sort(key=lambda item: (*(item.path not in files for files in long), -sizes[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from caa_core.progress import Progress, finish
 from tests.helpers.models import make_tiny
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.long
+
 LONG = ("extract", "steer", "strength", "evaluate", "compete")
 
 

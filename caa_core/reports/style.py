@@ -52,6 +52,28 @@ ROW_HEIGHT, MOST_NUMBERS = 24, 150
 LONGEST_NAME = 40
 
 
+_AXIS = {
+    "title": {"font": {"size": TEXT}, "standoff": 15},
+    "gridcolor": "rgba(136,136,136,0.25)",
+    "zeroline": False,
+    "automargin": True,
+}
+# What all figures have in common, in place of plotly's own.
+LOOK = go.layout.Template(
+    layout={
+        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
+        "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": GREY, "size": TEXT},
+        "hovermode": "closest",
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    },
+    data={"heatmap": [{"colorbar": {"outlinewidth": 0}}]},
+)
+
+
 def cut(name: str) -> str:
     """Somebody's own words in a figure, which would take tags in them for its own."""
     return html.escape(name[:LONGEST_NAME], quote=False)
@@ -195,20 +217,9 @@ def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int
 
 def plain(figure: go.Figure, legend: bool = False, height: int = HEIGHT) -> go.Figure:
     """A figure that sits in a light page as in a dark one."""
-    figure.update_layout(
-        height=height,
-        showlegend=legend,
-        legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": GREY, "size": TEXT},
-    )
-    figure.update_xaxes(title_font_size=TEXT)
-    figure.update_yaxes(title_font_size=TEXT)
+    # All at once: plotly takes its time for each update.
+    figure.update_layout(template=LOOK, height=height, showlegend=legend)
     layers = sorted({x for trace in figure.data for x in trace.x if isinstance(x, int)})
     if 0 < len(layers) <= FEW:  # else there would be ticks at half a layer
         figure.update_xaxes(tickmode="array", tickvals=layers)
-    figure.update_xaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(136,136,136,0.25)", zeroline=False)
     return figure

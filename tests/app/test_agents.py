@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
 from caa_core.app import traffic
 from caa_core.app.programs.tools import TOOLS
-from tests.helpers.app import Served, client_of, get
+from tests.helpers.app import Served, client_of, get, post
 
 mcp = pytest.importorskip("mcp", reason="no mcp: pip install -r requirements-mcp.txt")
 # What each is called with, and what of the answer shows that it is one.
@@ -95,9 +94,9 @@ def test_only_one_way_in_is_open(app):
     assert get(f"{at}/").status_code == 405
     assert [get(f"{at}/{way}").status_code for way in ("sse", "schema", "http")] == [403, 403, 403]
     page = {"sec-fetch-site": "cross-site"}
-    assert httpx.post(f"{at}/", json={}, headers=page, timeout=300).status_code == 403
+    assert post(f"{at}/", json={}, headers=page).status_code == 403
 
 
 def test_there_is_no_server_unless_it_is_asked_for(tiny_app):
-    assert httpx.post(f"{tiny_app.url}gradio_api/mcp/", json={}, timeout=300).status_code == 403
+    assert post(f"{tiny_app.url}gradio_api/mcp/", json={}).status_code == 403
     assert not tiny_app.page.mcp_server

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
@@ -20,7 +19,7 @@ from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import presets
 from caa_core.measuring.inspection import align, as_prompt
 from caa_core.vectors.vector import load_vector
-from tests.helpers.app import PAIRS, App, client_of, get
+from tests.helpers.app import PAIRS, App, client_of, get, post
 from tests.helpers.places import ROOT
 
 
@@ -55,7 +54,7 @@ def answers(client, steer, **changes):
 
 def outcome(app, endpoint, data):
     """What comes of a call of somebody who writes the request by hand."""
-    call = httpx.post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data}, timeout=300)
+    call = post(f"{app.url}gradio_api/call/{endpoint}", json={"data": data})
     return get(f"{app.url}gradio_api/call/{endpoint}/{call.json()['event_id']}").text
 
 
@@ -216,9 +215,7 @@ def test_a_path_of_the_server_is_not_opened(tiny_app, pairs, uploaded):
     """The client uploads a file and names its copy; a stranger just names one."""
     path = str(pairs)
     if uploaded:
-        (path,) = httpx.post(
-            f"{tiny_app.url}gradio_api/upload", files={"files": pairs.read_bytes()}, timeout=300
-        ).json()
+        (path,) = post(f"{tiny_app.url}gradio_api/upload", files={"files": pairs.read_bytes()}).json()
     named = {"path": path, "meta": {"_type": "gradio.FileData"}}
     said = outcome(tiny_app, "extract", [named, "", "1", None, "", False, "auto", "mean-difference", ""])
     assert ("event: complete" in said and "safetensors" in said) == uploaded

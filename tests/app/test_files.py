@@ -4,7 +4,6 @@ import http.client
 import os
 from urllib.parse import urlparse
 
-import httpx
 import pytest
 
 from app import clean
@@ -13,7 +12,7 @@ from caa_core.app.files import Uploads, sweep
 from caa_core.app.owner import Tries
 from caa_core.errors import InputError
 from caa_core.limits import IDLE
-from tests.helpers.app import get
+from tests.helpers.app import get, post
 from tests.helpers.waiting import until
 
 
@@ -108,7 +107,7 @@ def test_what_is_old_goes_whatever_it_is_but_not_what_people_made(tmp_path):
 
 def upload(app, content, address="203.0.113.9"):
     files, asking = {"files": ("data.json", content)}, {"X-Forwarded-For": address}
-    return httpx.post(f"{app.url}gradio_api/upload", files=files, headers=asking, timeout=300)
+    return post(f"{app.url}gradio_api/upload", files=files, headers=asking)
 
 
 def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
@@ -145,7 +144,7 @@ def test_a_page_that_asks_with_too_many_files_is_refused_in_a_sentence(tiny_app,
         files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
         data = [*arguments[:2], *files, None][:4] + arguments[4:]
         asked = {"data": data, "fn_index": number, "session_hash": "who brings files"}
-        return httpx.post(f"{tiny_app.url}gradio_api/queue/join", json=asked, timeout=300)
+        return post(f"{tiny_app.url}gradio_api/queue/join", json=asked)
 
     assert ask(first).status_code == 200
     said = ask(first, second)

@@ -5,18 +5,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
 
-import httpx
 import pytest
 from huggingface_hub import constants
 
 from caa_core.limits import BODY_MB
-from tests.helpers.app import get
+from tests.helpers.app import get, request
 
 JOIN = {"data": ["Hi", ["joy:1:1"], None, "", "all", 2, 0, 0], "fn_index": 0, "session_hash": "somebody"}
 
 
 def post(app, path, **more):
-    return httpx.post(f"{app.url}gradio_api/{path}", timeout=300, **more)
+    return request("POST", f"{app.url}gradio_api/{path}", **more)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ def post(app, path, **more):
     ],
 )
 def test_what_the_page_has_no_use_for_is_closed(tiny_app, way, path):
-    assert httpx.request(way, f"{tiny_app.url}{path}", timeout=300).status_code == 403
+    assert request(way, f"{tiny_app.url}{path}").status_code == 403
 
 
 def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monkeypatch):
@@ -76,10 +75,10 @@ def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monke
 @pytest.mark.parametrize("host", ["", "app.example"])
 def test_other_sites_may_neither_read_nor_ask(tiny_app, host):
     foreign = {"Origin": "https://evil.example"} | ({"Host": host} if host else {})
-    said = httpx.get(f"{tiny_app.url}config", headers=foreign, timeout=300)
+    said = get(f"{tiny_app.url}config", headers=foreign)
     assert said.status_code == 200 and not [name for name in said.headers if name.startswith("access-control")]
     preflight = {**foreign, "Access-Control-Request-Method": "POST"}
-    said = httpx.options(f"{tiny_app.url}gradio_api/queue/join", headers=preflight, timeout=300)
+    said = request("OPTIONS", f"{tiny_app.url}gradio_api/queue/join", headers=preflight)
     assert not [name for name in said.headers if name.startswith("access-control")]
     for path in ("queue/join", "upload", "call/steer"):
         said = post(tiny_app, path, json=JOIN, headers={**foreign, "Sec-Fetch-Site": "cross-site"})

@@ -11,6 +11,8 @@ from gradio_client.exceptions import AppError
 from tests.helpers.app import PAIRS, App, client_of, get
 from tests.helpers.waiting import until
 
+pytestmark = pytest.mark.long
+
 LONG = {"prompt": "Tell me everything.", "steer": ["mine:1:1"], "max_new_tokens": 40}
 
 

@@ -29,6 +29,8 @@ from tests.helpers.handlers import Handlers
 from tests.helpers.sizes import FULL
 from tests.helpers.waiting import until
 
+pytestmark = pytest.mark.long
+
 # In nats, and of numbers beside their size.
 TIE = 0.01
 ROUNDING = 0.01

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.null_contests import on_model, simulate, simulate_arms
 
+pytestmark = pytest.mark.long
+
 RUNS = 100
 # Of each case, what is true of it.
 TRUE = {

@@ -4,7 +4,7 @@ import contextvars
 import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 from gradio.blocks import Block, BlockFunction, BlocksConfig
@@ -21,15 +21,15 @@ from caa_core.app.studio import Studio
 class Handlers:
     """The page of one person: its parts by element id, and its handlers by their names and what they write to.
 
-    All tabs are open. Parts hold what the page begins with, and then what handlers have written to them.
+    A tab is opened when one of its parts is first asked for. Parts hold what the page begins with, and then what
+    handlers have written to them.
     """
 
     def __init__(self, studio: Studio, page: gr.Blocks | None = None, name: str = "page"):
         self.studio, self.page = studio, page or build(studio)
         self.request = gr.Request(session_hash=name)
         self.blocks = SessionState(self.page).blocks_config
-        contextvars.copy_context().run(open_all, self.page, self.blocks, self.request)
-        self.parts = {part.elem_id: part for part in self.blocks.blocks.values() if part.elem_id}
+        self.parts = Parts(self.page, self.blocks, self.request)
         self.held: dict[Block, Any] = {}
         self.properties: defaultdict[Block, dict[str, Any]] = defaultdict(dict)
 
@@ -43,19 +43,21 @@ class Handlers:
 
     def handler(self, name: str, output: str, inputs: Iterable[Block] = ()) -> BlockFunction:
         """The handler of that name that takes some parts and writes to one, whatever calls it."""
-        found = [
-            fn
-            for fn in self.blocks.fns.values()
-            if (fn.name == name and self.parts[output] in fn.outputs and {*inputs} <= {*fn.inputs})
-            and fn.trigger_mode != "multiple"
-        ]
-        assert len({fn.fn for fn in found}) == 1
-        return found[0]
+        part = self.parts[output]
+
+        def found() -> list[BlockFunction]:
+            of_name = [fn for fn in self.blocks.fns.values() if fn.name == name and fn.trigger_mode != "multiple"]
+            return [fn for fn in of_name if part in fn.outputs and {*inputs} <= {*fn.inputs}]
+
+        if not found():  # it may be one of a tab that is closed
+            self.parts.open_all()
+        assert len({fn.fn for fn in found()}) == 1
+        return found()[0]
 
     def after(self, button: str, failed: bool = False) -> list[BlockFunction]:
         """What follows the handler of a button on its end, or after an error."""
-        functions = self.blocks.fns.values()
-        (first,) = (fn._id for fn in functions if (self.parts[button]._id, "click") in fn.targets)
+        part, functions = self.parts[button], self.blocks.fns.values()
+        (first,) = (fn._id for fn in functions if (part._id, "click") in fn.targets)
         return [fn for fn in functions if fn.trigger_after == first and fn.trigger_only_on_failure == failed]
 
     def call(self, name: str, output: str, **values: Any) -> Any:
@@ -77,6 +79,7 @@ class Handlers:
     @property
     def experiments(self) -> dict[str, Experiment]:
         """All that the page can run, by name."""
+        self.parts.open_all()
         owners = [getattr(fn.fn, "__self__", None) for fn in self.blocks.fns.values()]
         return {one.name: one for one in owners if isinstance(one, Experiment)}
 
@@ -113,10 +116,11 @@ class Handlers:
 
     def fill(self, section: str, label: str, value: Any) -> None:
         """Type into a part that has a label and no id of its own."""
+        inside = self.parts[section]
         (part,) = (
             part
             for part in self.blocks.blocks.values()
-            if getattr(part, "label", None) == label and self.parts[section] in ancestors(part)
+            if getattr(part, "label", None) == label and inside in ancestors(part)
         )
         self.held[part] = value
 
@@ -144,11 +148,45 @@ class Handlers:
                 self.held[part] = update
 
 
-def open_all(page: gr.Blocks, config: BlocksConfig, request: gr.Request) -> None:
-    """Open every tab for a visitor who has this much of the page."""
+class Parts(dict[str, Block]):
+    """Parts of a visitor's page by element id. Tabs are opened until the one that is asked for is there."""
+
+    # In which tab a part was found before, as every visitor's page has the same: that one is opened first.
+    tabs: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, page: gr.Blocks, config: BlocksConfig, request: gr.Request):
+        self.page, self.config, self.request = page, config, request
+        self.closed = [*range(len(page.renderables))]
+        self._note(config.blocks)
+
+    def __missing__(self, name: str) -> Block:
+        while name not in self and self.closed:
+            known = self.tabs.get(name)
+            self.open(known if known in self.closed else self.closed[0])
+        if name not in self:
+            raise KeyError(name)
+        return self[name]
+
+    def open(self, tab: int) -> None:
+        before = {*self.config.blocks}
+        contextvars.copy_context().run(_open, self.page, tab, self.config, self.request)
+        self.closed.remove(tab)
+        drawn = self.config.blocks.keys() - before
+        self.tabs |= dict.fromkeys(self._note(drawn), tab)
+
+    def open_all(self) -> None:
+        for tab in [*self.closed]:
+            self.open(tab)
+
+    def _note(self, drawn: Iterable[int]) -> list[str]:
+        new = {part.elem_id: part for part in map(self.config.blocks.get, drawn) if part and part.elem_id}
+        self.update(new)
+        return list(new)
+
+
+def _open(page: gr.Blocks, tab: int, config: BlocksConfig, request: gr.Request) -> None:
     LocalContext.blocks_config.set(config)
-    for one in page.renderables:
-        one.apply(request)
+    page.renderables[tab].apply(request)
 
 
 def sent(part: Block, value: Any) -> Any:

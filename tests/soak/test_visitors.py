@@ -20,6 +20,8 @@ from tests.helpers.handlers import Handlers
 from tests.helpers.models import save_tiny
 from tests.helpers.waiting import until
 
+pytestmark = pytest.mark.long
+
 MODEL = os.environ.get("CAA_SOAK_MODEL", "")
 VISITORS = int(os.environ.get("CAA_SOAK_VISITORS", "2"))
 FIRST = max(1, VISITORS // 10)  # after whom memory is looked at first
@@ -63,7 +65,7 @@ def on_the_page(app: Served, number: int, folder: Path) -> int:
 
 def as_a_program(app: Served, number: int, folder: Path) -> int:
     """The same by calls."""
-    client = Client(app.url, verbose=False, download_files=folder, httpx_kwargs={"timeout": 300})
+    client = Client(app.url, verbose=False, ssl_verify=False, download_files=folder, httpx_kwargs={"timeout": 300})
     path = folder / f"call {number}.json"
     path.write_text(json.dumps(rows(number)))
     client.predict(api_name="/extract", file=handle_file(path), name="mine", layers="1,2")

@@ -5,13 +5,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from typing import Any
 
 import gradio as gr
 from gradio.blocks import Blocks
 from gradio.components import FormComponent
 from gradio.context import LocalContext, get_blocks_context
 
-from caa_core.app.panels.common import QUIET, Updates, properties
+from caa_core.app.panels.common import QUIET, Updates, guarded, properties
 from caa_core.app.panels.page import Build, Page, Tab
 
 # Gradio counts its blocks without a lock, and drawing computes only.
@@ -27,8 +28,18 @@ def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:
     def later(page: Page, tab: gr.Tab) -> Tab:
         opened = gr.State(0)
         part = page.part(opened)
-        # Through the queue: otherwise gradio does not look whether a state has changed.
-        gr.on([one.select for one in (tab, shown_in) if one], lambda drawn: drawn or 1, opened, opened, **QUIET)
+
+        @guarded
+        def open_once(request: gr.Request) -> Any:
+            been = page.session(request).opened
+            if tab._id in been:
+                return gr.skip()
+            been.add(tab._id)
+            return 1
+
+        # Through the queue: otherwise gradio does not look whether a state has changed. The state is no input: from
+        # then on the browser would search the whole page for it at each message of any event.
+        gr.on([one.select for one in (tab, shown_in) if one], open_once, None, opened, **QUIET)
 
         @gr.render(triggers=[opened.change], show_progress="hidden")
         def draw(request: gr.Request) -> None:

@@ -1,5 +1,6 @@
 """What the tabs of the page are built with, and what they give back."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -93,9 +94,9 @@ class Page:
     def tell(self) -> None:
         """Let all parts know when the vectors or the model change."""
         # Of an event of something outside of it, gradio lets only the part hear that was drawn last.
-        all_parts = [self.news, *self.told]
+        all_parts, times = [self.news, *self.told], itertools.count(1)
         changes = [self.vectors.change, self.line.change]
-        gr.on(changes, lambda *counts: [count + 1 for count in counts], all_parts, all_parts, **QUIET)
+        gr.on(changes, lambda: [next(times)] * len(all_parts), None, all_parts, **QUIET)
 
     def restore(self, handler: Callable[[gr.Request], Updates], outputs: Sequence[Block], of: str = "") -> None:
         """Show by `handler` what the person had before a reload; `of` names the result that it shows."""

@@ -1,6 +1,5 @@
 """What is drawn at once, what is drawn when a tab is first opened, and how both show again what a person had."""
 
-import contextvars
 import json
 
 import gradio as gr
@@ -12,7 +11,7 @@ from caa_core.app.panels import steer
 from caa_core.app.panels.lazily import lazily, show_at_first
 from caa_core.app.panels.page import Page, Tab, draw_tabs
 from caa_core.app.studio import Studio
-from tests.helpers.handlers import Handlers, ancestors, open_all
+from tests.helpers.handlers import Handlers, Parts, ancestors
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +24,12 @@ def blocks(studio):
     return build(studio)
 
 
+def opened(page):
+    """A visitor's page with every tab opened."""
+    page.parts.open_all()
+    return page
+
+
 def test_the_first_page_is_light(blocks):
     config = blocks.get_config_file()
     assert len(config["components"]) < 250
@@ -32,7 +37,8 @@ def test_the_first_page_is_light(blocks):
 
 
 def test_no_event_lets_the_browser_copy_what_it_writes_to(studio, blocks):
-    ours = [fn for fn in Handlers(studio, blocks).blocks.fns.values() if fn.outputs and fn.api_visibility != "public"]
+    functions = opened(Handlers(studio, blocks)).blocks.fns.values()
+    ours = [fn for fn in functions if fn.outputs and fn.api_visibility != "public"]
     assert len(ours) > 100 and [fn.name for fn in ours if fn.show_progress_on != []] == []
 
 
@@ -45,7 +51,7 @@ def test_what_can_be_typed_into_can_be_typed_into_when_it_is_drawn_later(studio,
 
 def test_a_visitor_who_opens_every_tab_leaves_nothing_behind_in_the_page(studio, blocks):
     before = len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)
-    config = Handlers(studio, blocks, "somebody").blocks
+    config = opened(Handlers(studio, blocks, "somebody")).blocks
     assert len(config.blocks) > 2 * len(blocks.blocks)
     assert (len(blocks.temp_file_sets), len(blocks.blocks), len(blocks.fns), len(blocks.renderables)) == before
     assert len(SessionState(blocks).blocks_config.blocks) == len(blocks.blocks)
@@ -66,7 +72,7 @@ def test_a_tab_becomes_a_part_of_a_page_all_at_once(studio):
         draw_tabs(page, [("Title", "name", lazily(draw))])
     state = SessionState(blocks)
     config, functions = state.blocks_config, state.blocks_config.fns
-    contextvars.copy_context().run(open_all, blocks, config, gr.Request(session_hash="quick"))
+    Parts(blocks, config, gr.Request(session_hash="quick")).open_all()
     assert seen == [True]
     assert "late" in {part.elem_id for part in config.blocks.values()} and len(config.fns) == len(functions) + 1
 
@@ -79,9 +85,9 @@ def test_what_was_kept_and_cannot_be_read_is_said_and_the_rest_is_shown(studio, 
     page.run("run", "views-status", views_layer=1)
     page.run("run", "views-cost", views_layer=1)
     page.session.person.results["views"] = {"a": "nonsense"}
-    again = page.reloaded()
+    again = opened(page.reloaded())
     # What says how parts change is no part: gradio would draw it.
-    assert len(again.blocks.blocks) == len(Handlers(studio, blocks, "newcomer").blocks.blocks)
+    assert len(again.blocks.blocks) == len(opened(Handlers(studio, blocks, "newcomer")).blocks.blocks)
     nameless = [part for part in again.blocks.blocks.values() if isinstance(part, gr.Button) and part.value == "Run"]
     assert all(not all(around.visible for around in ancestors(part)) for part in nameless)
     assert said == [("The views that were kept cannot be read.", "That did not work")]

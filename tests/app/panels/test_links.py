@@ -1,6 +1,7 @@
 """Links that are copied on one page, and followed on another."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -40,6 +41,8 @@ def visit(tiny_app, said):
         said.clear()
         page = Handlers(tiny_app.studio, tiny_app.page, name)
         page.request = gr.Request(session_hash=name, query_params=given)
+        with suppress(KeyError):  # the tab that the address names, if there is one, is opened
+            page.parts[f"{given.get('tab')}-link-text"]
         page.call("enter", "steer-vector")
         return page
 
@@ -56,6 +59,7 @@ def held(page, values):
 
 
 def links(page):
+    page.parts.open_all()
     return {fn.fn.__self__ for fn in page.blocks.fns.values() if isinstance(getattr(fn.fn, "__self__", None), Linked)}
 
 
