@@ -9,7 +9,7 @@ import numpy as np
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.measuring.vector_controls import ground
 from caa_core.metrics.anti_steerability import AntiSteerable
-from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, ENOUGH_PROMPTS, NONE_SHOWN, UNDECIDED, grade
+from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, NONE_SHOWN, UNDECIDED, grade, too_few
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import SHARED, plain, restored
@@ -25,7 +25,8 @@ from caa_core.vectors.vector import SteeringVector
 
 NEW_TOKENS = 64
 
-SAID = {EFFECT: "An effect.", UNDECIDED: "Not decided.", NONE_SHOWN: "No effect is shown."}
+SAID = {EFFECT: "An effect, with the vector.", UNDECIDED: "Not decided.", NONE_SHOWN: "No effect is shown."}
+BACKWARDS = "A backwards effect, against the vector."
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Effect:
     kl: KL(unsteered ‖ steered) of the next token in nats, mean over the answers' tokens.
     repetition: share of the written tokens that end a run of four which the same text has had before.
     p: among random vectors and as many from shuffled labels of its own pairs, see `metrics.cross_fitting`; the layer
-        was chosen beforehand, for all of them. grade: what is said of it; empty below 8 prompts, or if never asked.
+        was chosen beforehand, for all of them. grade: what is said of it; empty where it was not judged. why: it was
+        not, as a part of a sentence; empty in what was measured before.
     anti_steerable: the prompts that are pushed against the multiplier's sign; None in what was measured before.
     """
 
@@ -54,6 +56,7 @@ class Effect:
     p: float | None = None
     grade: str = ""
     anti_steerable: AntiSteerable | None = None
+    why: str = ""
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -67,8 +70,8 @@ class Effect:
     def _said(self) -> str:
         """The grade in words; an effect against the vector is a backwards one."""
         if self.grade == EFFECT and self.effect.value * self.multiplier < 0:
-            return "A backwards effect."
-        return SAID.get(self.grade, "Not judged.")
+            return BACKWARDS
+        return SAID.get(self.grade, f"Not judged: {self.why}." if self.why else "Not judged.")
 
     @property
     def in_short(self) -> str:
@@ -110,7 +113,7 @@ def measure(
     size = mean_of(changes, items.prompts)
     p, direction = found.rank
     way = direction if multiplier > 0 else -direction
-    judged = len(set(items.prompts)) >= ENOUGH_PROMPTS
+    why = too_few(len(set(items.prompts))) or found.lacking
     unsteered, steered = yield from _written(model, items.pairs, steer)
     return Effect(
         layer=layer,
@@ -123,8 +126,9 @@ def measure(
         repetition=steered,
         repetition_unsteered=unsteered,
         p=p,
-        grade=grade(p, way, size, multiplier * found.value) if judged else "",
+        grade="" if why else grade(p, way, size, multiplier * found.value),
         anti_steerable=AntiSteerable.of(np.sign(multiplier) * changes, items.prompts).beside(found.wrong),
+        why=why,
     )
 
 

@@ -52,6 +52,15 @@ NOT_YET = "Not judged yet: the sweep is not finished."
 BOTH, POSITIVE, NEGATIVE, ALIKE, NEITHER = "both", "positive", "negative", "alike", "neither"
 ONLY_POSITIVE, ONLY_NEGATIVE = "only positive tried", "only negative tried"
 
+# What is said of a grade and, where it is an effect, of its direction.
+HEADLINES = {
+    (EFFECT, "with"): "An effect on this model, with the vector",
+    (EFFECT, "against"): "A backwards effect on this model, against the vector",
+    (NONE_SHOWN, ""): "No effect is shown on this model",
+    (UNDECIDED, ""): "Not decided",
+    ("", ""): "Not judged",
+}
+
 WAYS = {
     BOTH: "both ways: positive multipliers move it one way and negative ones the other",
     POSITIVE: "one way only: at positive multipliers",
@@ -87,8 +96,9 @@ class Verdict:
     without them. p: of T among them; None where there is none. exact: how far exact controls of each kind change the
     items, [least, most]. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not judged; effect: the same
     as True, None and False. direction: "with", "against", or "" where no effect is called one. ways: where it
-    holds, see `WAYS`. anti_steerable: the prompts that are pushed against the vector's direction; None in what was
-    kept before. told: what system prompts do beside it; None where that was not asked.
+    holds, see `WAYS`. why: it is not decided, or not judged, as a part of a sentence; empty in what was kept before.
+    anti_steerable: the prompts that are pushed against the vector's direction; None in what was kept before. told: what
+    system prompts do beside it; None where that was not asked.
     """
 
     layer: int
@@ -114,6 +124,20 @@ class Verdict:
     exact: tuple[tuple[float, float], ...] = ()
     anti_steerable: AntiSteerable | None = None
     told: BesidePrompts | None = None
+    why: str = ""
+
+    @property
+    def headline(self) -> str:
+        """Its grade and direction in a few words."""
+        return HEADLINES[self.grade, self.direction]
+
+    @property
+    def in_short(self) -> str:
+        """The headline, and where it holds or why it is none, in a sentence."""
+        if self.grade == EFFECT:
+            return f"{self.headline}, {WAYS[self.ways]}."
+        why = "vectors that should do nothing do as much" if self.grade == NONE_SHOWN else self.why
+        return f"{self.headline}: {why}." if why else f"{self.headline}."
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -161,7 +185,7 @@ def conclude(
         text = f"Not judged: 1 prompt is too few to choose on some and judge on others; give at least {ENOUGH_PROMPTS}."
         return Conclusion(None, None, text)
     estimated: FirstOrder | None = None
-    why = ""
+    no_estimate = ""
     if controls:
         name = key(model, swept.items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
         name += vector.provenance.read_position
@@ -171,16 +195,14 @@ def conclude(
                 known.first_order[name] = found.first_order(vector, controls)
             estimated = known.first_order[name]
         except NoEstimateError as error:
-            why = str(error)
+            no_estimate = str(error)
     estimates = estimated.own if estimated else seen(swept, halves)
     cells = judged_cells(swept, estimates, halves)
     reach: tuple[tuple[float, float], ...] = ()
     if estimated and exact:
         reach = yield from exact_controls(model, swept, vector, own, cells, halves, exact, known.changes)
     proposal = propose(swept, estimates, halves)
-    verdict = judge(swept, proposal, cells, halves, estimated, reach)
-    if why:
-        verdict = replace(verdict, grade=UNDECIDED, text=f"Not decided: {why} {_numbers(verdict)}")
+    verdict = judge(swept, proposal, cells, halves, estimated, reach, no_estimate)
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", own.name if own and estimated else "")
 
 
@@ -191,8 +213,12 @@ def judge(
     halves: Halves,
     found: FirstOrder | None,
     exact: tuple[tuple[float, float], ...] = (),
+    no_estimate: str = "",
 ) -> Verdict:
-    """The verdict by changes in the cells that were chosen, and by estimates; without these, figures alone."""
+    """The verdict by changes in the cells that were chosen, and by estimates; without these, figures alone.
+
+    no_estimate: why the model has none.
+    """
     items, indices = swept.items, [i for half in halves for i in half]
 
     def at(sign: int, given: bool = False) -> np.ndarray | None:
@@ -229,43 +255,41 @@ def judge(
         exact=exact,
         anti_steerable=wrong.beside(found.wrong) if found else wrong,
     )
-    return _graded(swept, verdict, found)
+    verdict, more = _graded(swept, verdict, found, no_estimate)
+    return replace(verdict, text=f"{verdict.in_short} {_numbers(verdict)}{more}")
 
 
-def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> Verdict:
-    """The verdict with its grade, and in words."""
-    numbers = _numbers(verdict)
-    if why := _not_judged(swept, verdict, found):
-        return replace(verdict, text=f"Not judged: {why} {numbers}")
-    assert found, "else it is not judged"
+def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None, no_estimate: str) -> tuple[Verdict, str]:
+    """The verdict with its grade, and what is said behind its numbers."""
+    if why := _not_judged(swept, verdict, found, no_estimate):
+        return replace(verdict, why=why), ""
+    if not found:
+        return replace(verdict, grade=UNDECIDED, why=no_estimate.rstrip(".")), ""
     p, direction = found.rank
     said = grade(p, direction, verdict.difference, _expected(swept, verdict), len(found.kinds))
     if said == EFFECT and not _beyond(verdict):
         said = UNDECIDED
     verdict = replace(verdict, grade=said, effect={EFFECT: True, UNDECIDED: None, NONE_SHOWN: False}[said])
     if said == EFFECT:
-        ways = _ways(verdict, direction)
-        verdict = replace(verdict, direction="with" if direction > 0 else "against", ways=ways)
-        kind = "An effect on this model, with" if direction > 0 else "A backwards effect on this model, against"
-        return replace(verdict, text=f"{kind} the vector, {WAYS[ways]}. {numbers}")
-    why = why_undecided(p, direction, verdict.difference, len(found.kinds), _beyond(verdict))
-    text = f"Not decided: {why}."
-    if said == NONE_SHOWN:
-        text = "No effect is shown on this model: vectors that should do nothing do as much."
-    if abs(verdict.as_given) >= LEAST and abs(verdict.difference.value) < abs(verdict.as_given) / 2:
-        numbers += f" In the letter order given it is {verdict.as_given:+.2f}: that is the letter, not the behaviour."
-    return replace(verdict, text=f"{text} {numbers}")
+        return replace(verdict, direction="with" if direction > 0 else "against", ways=_ways(verdict, direction)), ""
+    if said == UNDECIDED:
+        why = why_undecided(p, direction, verdict.difference, len(found.kinds), _beyond(verdict))
+        verdict = replace(verdict, why=why)
+    if abs(verdict.as_given) < LEAST or abs(verdict.difference.value) >= abs(verdict.as_given) / 2:
+        return verdict, ""
+    more = f" In the letter order given it is {verdict.as_given:+.2f}: that is the letter, not the behaviour."
+    return verdict, more
 
 
-def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None) -> str:
-    """Why there is a figure and no verdict."""
+def _not_judged(swept: Sweep, verdict: Verdict, found: FirstOrder | None, no_estimate: str) -> str:
+    """Why there is a figure and no verdict, as a part of a sentence; empty where there is one."""
     if few := too_few(verdict.prompts):
-        return f"{few}."
+        return few
     if swept.items.are_lettered and not any(swept.items.swapped):
-        return "no item could be asked in the other letter order, so the letter may be all there is."
-    if not found:
-        return "that takes controls beside it."
-    return found.lacking and f"{found.lacking}."
+        return "no item could be asked in the other letter order, so the letter may be all there is"
+    if found:
+        return found.lacking
+    return "" if no_estimate else "that takes controls beside it"
 
 
 def _expected(swept: Sweep, verdict: Verdict) -> float | None:

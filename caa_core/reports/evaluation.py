@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.told import CONTEXT, BesidePrompts, ToldChange
+from caa_core.measuring.verdict import Verdict
 from caa_core.metrics.by_item import RIGHT, UNCHANGED, ByItem, Item, ways
 from caa_core.metrics.by_item import WRONG as WRONG_WAY
 from caa_core.metrics.plain_data import restored
@@ -267,6 +268,14 @@ def _item_section(found: dict[str, Any], best: tuple[int, float] | None) -> list
     figure = item_dots(by_item, *best, found["measure"])
     title = f"Item by item, layer {best[0]}, × {best[1]:g}"
     return [Section(title, ON_ITEMS, figure=figure, heads=ITEM_HEADS, rows=items_in_words(by_item, *best))]
+
+
+def verdict_in(found: dict[str, Any]) -> Verdict | None:
+    """The verdict of an evaluation's summary; None where there is none, or it has no grade, as before there were any.
+    Raises InputError for anything else.
+    """
+    kept = found["verdict"]
+    return restored(Verdict, kept, "The measurement that was") if "grade" in kept else None
 
 
 def beside_prompts_in(found: dict[str, Any]) -> BesidePrompts | None:

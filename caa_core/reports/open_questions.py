@@ -12,7 +12,7 @@ from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_w
 from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.metrics.plain_data import plain as as_data
-from caa_core.reports.style import BLUE, GREY, PURPLE, SKY, error_bars, line, plain, safe_below
+from caa_core.reports.style import BLUE, GREY, PURPLE, SKY, error_bars, limit_at, line, plain
 from caa_core.reports.writing import Report, Section, aligned, cell
 
 LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95 %)", "voice heard (95 %)"]
@@ -93,8 +93,8 @@ def score_rows(scores: Sequence[LevelRating]) -> list[list[str]]:
 
 
 def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
-    """KL, perplexity and repetition against the multiplier, with the bounds up to which one counts as safe; and how far
-    the voice is heard, with its interval, where that can be read.
+    """KL, perplexity and repetition against the multiplier, with their limits; and how far the voice is heard, with its
+    interval, where that can be read.
     """
     levels = found.levels
     x = [level.multiplier for level in levels]
@@ -113,7 +113,7 @@ def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
         hover = f"× %{{x:g}}: {title} %{{y:.3g}}<extra></extra>"
         line(figure, x, numbers, colour, hovertemplate=hover, **where)
         if bound:
-            safe_below(figure, x, bound, **where)
+            limit_at(figure, x, bound, **where)
         figure.update_yaxes(title=axis, rangemode="tozero", **where)
     if heard:
         _points(figure, x, readings, row=2, col=2)

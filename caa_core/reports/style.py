@@ -199,8 +199,8 @@ def between_voices(figure: go.Figure, a: str, b: str, numbers: Sequence[float]) 
     figure.update_xaxes(range=[-far, far])
 
 
-def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:
-    """Mark the bound up to which a cost counts as safe, over the whole of x."""
+def limit_at(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:
+    """Mark the limit of a cost over the whole of x. A mean below it is not safe yet, which its interval has to say."""
     # A line of its own: plotly places a shape's words wrongly on a log scale.
     middle = (x[0] + x[-1]) / 2
     figure.add_scatter(
@@ -208,7 +208,7 @@ def safe_below(figure: go.Figure, x: Sequence[float], bound: float, **where: int
         y=[bound] * 3 + [None, 1.25 * bound],  # the last, which is not drawn, makes room for the words
         mode="lines+text",
         line=DOTTED,
-        text=["", "safe below", ""],  # in the middle, where what costs most at both ends is low
+        text=["", "limit", ""],  # in the middle, where what costs most at both ends is low
         textposition="top center",
         hoverinfo="skip",
         **where,

@@ -32,7 +32,7 @@ def test_looking_inside(page, tmp_path):
     assert json.loads(download(page, "views-data", tmp_path / "data.json").read_text())["vector"] == "joy"
 
     page.locator("#views-measure").click()
-    expect(page.locator("#views-cost")).to_contain_text("are safe")
+    expect(page.locator("#views-cost")).to_contain_text("nats of KL in the mean")
     expect(page.locator("#views-costs .js-plotly-plot")).to_be_visible()
     slide(page, "views-multiplier", 0)
     page.locator("#views-look").click()
@@ -40,7 +40,7 @@ def test_looking_inside(page, tmp_path):
 
     reload(page)
     tab(page, "Look inside")
-    expect(page.locator("#views-cost")).to_contain_text("are safe")
+    expect(page.locator("#views-cost")).to_contain_text("nats of KL in the mean")
     expect(page.locator("#views-costs .js-plotly-plot")).to_be_visible()
     expect(page.locator("#views-status")).to_contain_text("× 0")
     expect(alignment).to_contain_text(TEXT)

@@ -45,12 +45,19 @@ def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
     assert any(isinstance(event, Progress) for event in events)
     assert finish(measure(tiny_llama, PLANTED, planted, 3, -1.0, OWN)).grade == "effect"
     turned = finish(measure(tiny_llama, PLANTED, replace(planted, layers={3: -planted.at(3)}), 3, 1.0, OWN))
-    assert turned.grade == "effect" and str(turned).startswith("A backwards effect. On 8 held-out prompts")
+    assert turned.grade == "effect" and str(turned).startswith("A backwards effect, against the vector. On 8 ")
+    assert str(found).startswith("An effect, with the vector. On 8 held-out prompts")
+    assert "new prompts. An effect, with the vector. Price: " in found.in_short
     null = replace(planted, layers={3: random_vectors(planted.at(3), 3, seed=9)[2]})
     nothing = finish(measure(tiny_llama, PLANTED, null, 3, 1.0, OWN))
     assert nothing.grade == "none shown" and str(nothing).startswith("No effect is shown. On 8 held-out prompts")
     few = finish(measure(tiny_llama, replace(PLANTED, pairs=PLANTED.pairs[:7]), planted, 3, 1.0, OWN))
-    assert few.grade == "" and str(few).startswith("Not judged. On 7 held-out prompts")
+    needed = "Not judged: 7 prompts are too few for a verdict, which takes at least 8."
+    assert few.grade == "" and str(few).startswith(f"{needed} On 7 held-out prompts") and needed in few.in_short
+    own = replace(OWN, pairs=OWN.pairs[:5])
+    assert "Not judged: the vector was made from 5 prompts" in str(
+        finish(measure(tiny_llama, PLANTED, planted, 3, 1.0, own))
+    )
     json.dumps(found.summary(), allow_nan=False)
     assert f"{found.effect.value:+.2f} nats" in str(Effect.of(found.summary()))
 

@@ -11,5 +11,5 @@ def test_costs_have_the_unsteered_model_in_their_middle():
     assert list(perplexity.y) == [30, 20, None]
     # Behind the line a point that is not drawn makes room for its words.
     assert (list(kl_bound.y), list(bound.y)) == ([0.5] * 3 + [None, 0.625], [40] * 3 + [None, 50])
-    assert list(kl_bound.x) == [-1, 0.5, 2, None, 0.5] and kl_bound.text == ("", "safe below", "")
+    assert list(kl_bound.x) == [-1, 0.5, 2, None, 0.5] and kl_bound.text == ("", "limit", "")
     assert "nats" in figure.layout.yaxis.title.text and figure.layout.xaxis2.title.text == "multiplier"

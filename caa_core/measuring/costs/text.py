@@ -1,7 +1,8 @@
-"""What steering costs on ordinary text: perplexity and KL, at several multipliers, and the largest that is safe.
+"""What steering costs on ordinary text: perplexity and KL, at several multipliers, and up to which it costs little.
 
-A text is read in windows, each by itself behind the tokenizer's own first token, so that a step stays short however
-long the text is; the numbers of windows are pooled over their tokens.
+It is one text and has no interval, so that nothing is called safe by it. A text is read in windows, each by itself behind
+the tokenizer's own first token, so that a step stays short however long the text is; the numbers of windows are pooled
+over their tokens.
 """
 
 import math
@@ -29,7 +30,7 @@ NEUTRAL = PRESETS / "neutral.txt"
 WINDOW = 256
 MULTIPLIERS = (-2.0, -1.5, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.5, 2.0)
 MAX_TEXT = 1_000_000  # bytes
-# How many times the unsteered model's perplexity a multiplier may come to and count as safe.
+# How many times the unsteered model's perplexity a multiplier may come to and cost little.
 SAFE_PERPLEXITY = 2.0
 ALL = Positions("all")
 
@@ -62,36 +63,37 @@ class TextCosts:
         """From a `summary`. Raises InputError for anything else."""
         return restored(cls, kept, "The cost that was")
 
-    def is_safe(self, cost: TextCost) -> bool:
-        """Less than `SAFE_KL`, and less than `SAFE_PERPLEXITY` times the unsteered perplexity."""
+    def is_cheap(self, cost: TextCost) -> bool:
+        """In the mean less than `SAFE_KL`, and less than `SAFE_PERPLEXITY` times the unsteered perplexity."""
         return cost.kl < SAFE_KL and cost.perplexity < SAFE_PERPLEXITY * self.perplexity
 
     def summary(self) -> dict[str, Any]:
-        """As plain data, with the safe multipliers; what is not finite is None."""
-        safe = {"safe_multiplier": safe_multiplier(self), "safe_negative_multiplier": safe_multiplier(self, -1)}
-        return {**plain(self), **safe}
+        """As plain data, with how far `cheap_up_to` goes; what is not finite is None."""
+        ends = {"safe_multiplier": cheap_up_to(self), "safe_negative_multiplier": cheap_up_to(self, -1)}
+        return {**plain(self), **ends}
 
     def __str__(self) -> str:
-        up, down = safe_multiplier(self), safe_multiplier(self, -1)
+        up, down = cheap_up_to(self), cheap_up_to(self, -1)
         measured = [one.multiplier for one in self.steered]
-        beyond = ", and perhaps some beyond" if up == max(measured) or down == min(measured) else ""
+        beyond = ", and perhaps some beyond," if up == max(measured) or down == min(measured) else ""
+        which = f"multipliers from {down:g} to {up:g}{beyond}" if up or down else "none of the multipliers next to 0"
         return (
-            f"At layer {self.layer}, steered at every one of {self.tokens} tokens of neutral text, multipliers from "
-            f"{down:g} to {up:g} are safe{beyond}: each that was measured there costs less than {SAFE_KL:g} nats of KL "
-            f"and leaves the perplexity under {SAFE_PERPLEXITY:g} times the unsteered {self.perplexity:.1f}. "
-            "That is of this text alone, without an interval."
+            f"At layer {self.layer}, steered at every one of {self.tokens} tokens of neutral text, {which} cost less "
+            f"than {SAFE_KL:g} nats of KL in the mean and leave the perplexity under {SAFE_PERPLEXITY:g} times the "
+            f"unsteered {self.perplexity:.1f}. That is of this text alone, without an interval: what is safe is for "
+            "Measure to say."
         )
 
 
-def safe_multiplier(costs: TextCosts, sign: int = 1) -> float:
-    """The largest measured multiplier of that sign (1 or -1) that is safe, as all measured ones below it are.
+def cheap_up_to(costs: TextCosts, sign: int = 1) -> float:
+    """The largest measured multiplier of that sign (1 or -1) that costs little, as all measured ones below it do.
 
-    0 where none is.
+    0 where none does.
     """
     largest = 0.0
     for cost in sorted(costs.steered, key=lambda cost: abs(cost.multiplier)):
         if cost.multiplier * sign > 0:
-            if not costs.is_safe(cost):
+            if not costs.is_cheap(cost):
                 break
             largest = cost.multiplier
     return largest

@@ -7,7 +7,7 @@ import torch
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.costs import text as perplexity
-from caa_core.measuring.costs.text import TextCost, TextCosts, cost, neutral_text, safe_multiplier
+from caa_core.measuring.costs.text import TextCost, TextCosts, cheap_up_to, cost, neutral_text
 from caa_core.progress import finish
 from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import steered_logits
@@ -79,12 +79,12 @@ def costs(*rows):
     [
         ([(-2, 0.6, 25), (-1, 0.1, 21), (1, 0.2, 22), (2, 0.4, 30)], 2, -1),
         ([(1, 0.2, 22), (2, 0.4, 40)], 1, 0),  # twice the perplexity is not under twice
-        ([(1, 0.5, 22), (2, 0.1, 22)], 0, 0),  # nothing is safe above what is not
+        ([(1, 0.5, 22), (2, 0.1, 22)], 0, 0),  # nothing counts above what is dear
         ([(0, 0.0, 20)], 0, 0),
     ],
 )
-def test_the_safe_multiplier(rows, up, down):
-    assert (safe_multiplier(costs(*rows)), safe_multiplier(costs(*rows), -1)) == (up, down)
+def test_up_to_which_multiplier_it_costs_little(rows, up, down):
+    assert (cheap_up_to(costs(*rows)), cheap_up_to(costs(*rows), -1)) == (up, down)
 
 
 def test_the_summary_is_plain_data():
@@ -95,8 +95,17 @@ def test_the_summary_is_plain_data():
         TextCosts.of({"steered": 3})
     assert found["steered"][1] == {"multiplier": 1, "kl": 0.2, "perplexity": None}
     assert (found["safe_multiplier"], found["safe_negative_multiplier"]) == (0, -1)
-    assert "from -1 to 0 are safe:" in str(costs((-2, 0.9, 21), (-1, 0.1, 21), (1, 0.9, 21)))
-    assert "from -1 to 0 are safe, and perhaps some beyond" in str(costs((-1, 0.1, 21), (1, 0.9, 21)))
+
+
+def test_the_mean_of_one_text_calls_nothing_safe():
+    """Safe is a range in which every upper bound lies under the limit; one text has no interval."""
+    for rows, said in (
+        (((-2, 0.9, 21), (-1, 0.1, 21), (1, 0.9, 21)), "multipliers from -1 to 0 cost less than 0.5 nats of KL in the"),
+        (((-1, 0.1, 21), (1, 0.9, 21)), "from -1 to 0, and perhaps some beyond, cost less than"),
+        (((-1, 0.9, 21), (1, 0.9, 21)), "none of the multipliers next to 0 cost less than"),
+    ):
+        told = str(costs(*rows))
+        assert said in told and "are safe" not in told and "without an interval" in told
 
 
 def test_the_embedded_model_reads_the_neutral_text_and_steering_costs(embedded):
@@ -104,7 +113,7 @@ def test_the_embedded_model_reads_the_neutral_text_and_steering_costs(embedded):
     vector = load_vector(preset.vector_file).at(preset.layer)
     found = finish(cost(embedded, neutral_text(), vector, preset.layer, [0.5, 20]))
     assert found.tokens > 300 and 5 < found.perplexity < 40
-    assert safe_multiplier(found) == 0.5
+    assert cheap_up_to(found) == 0.5
     assert found.steered[1].perplexity > 2 * found.perplexity and found.steered[1].kl > found.steered[0].kl
 
 

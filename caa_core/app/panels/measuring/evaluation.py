@@ -1,7 +1,6 @@
 """Measure: what a vector does to test items at every layer and multiplier, beside controls, and what it costs."""
 
 import html
-import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +81,7 @@ from caa_core.reports.evaluation import (
     report_of,
     sweep_map,
     told_in_words,
+    verdict_in,
 )
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
@@ -89,19 +89,6 @@ FIRST = "joy"
 # In place of a preset: the items that were held out when the vector was made.
 OWN = "the vector's own held-out pairs"
 MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST, "Wrong way": WRONG, "Effect by cost": FRONT}
-VERDICTS = (
-    "An effect on this model, with the vector",
-    "A backwards effect on this model, against the vector",
-    "No effect is shown on this model",
-    "Not decided",
-    "Not judged yet",
-    "Not judged",
-    # Of what was kept before.
-    "An effect on this model",
-    "No effect on this model",
-)
-# Of a verdict that is said whole, in letters.
-LONGEST_VERDICT = 100
 ABOUT = folded(
     "Does a vector work on items that it was not made from? Each layer and multiplier becomes a cell of a map.",
     "It is judged where the other half of the items chose, beside controls that choose as it does.",
@@ -462,13 +449,13 @@ def _map(found: dict[str, Any], map_of: str) -> Any:
 
 def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     """The verdict in a few words, and what it rests on, folded; as Markdown."""
-    text, best = found["verdict"]["text"], found["best"]
-    start = next((start for start in VERDICTS if text.startswith(start)), "")
-    first, *lines = text.removeprefix(start).splitlines() or [""]
-    short, end, rest = (first, "", "") if len(first) <= LONGEST_VERDICT else _parted(first)
-    said = f"**{start}**{plain(short + end)}" if start else plain(short + end)
-    if best and found["verdict"].get("grade") == CALLED_EFFECT:
-        said += f" Best setting found: layer {best['layer']}, × {best['multiplier']:g}."
+    verdict, best = verdict_in(found), found["best"]
+    said, *lines = map(plain, found["verdict"]["text"].splitlines() or [""])
+    if verdict:
+        lines.insert(0, said)
+        said = f"**{verdict.headline}**{plain(verdict.in_short.removeprefix(verdict.headline))}"
+    if best and verdict and verdict.grade == CALLED_EFFECT:
+        said += f" Chosen on one half of the items: layer {best['layer']}, × {best['multiplier']:g}."
     said += f"\n\n{plain(found['vector'])}, tested on {found['items']} items of {plain(found['data'])}."
     unsteered = SweepCell.of(found["unsteered"])
     about = (
@@ -480,7 +467,7 @@ def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
         about += f", answer mass {unsteered.answer_mass:.2f}"
     if unsteered.matching is not None:
         about += f"; written {unsteered.matching} matching, {unsteered.not_matching} not, {unsteered.neither} neither"
-    more = [*map(plain, filter(None, [rest, *lines])), f"{about}."]
+    more = [*lines, f"{about}."]
     if found["skipped"]:
         more.append(f"Skipped, for one: {plain(found['skipped'][0][:300])}")
     return "\n\n".join([folded(said, "\n\n".join(more), "In numbers"), *_beside_prompts(found), *notes])
@@ -493,13 +480,3 @@ def _beside_prompts(found: dict[str, Any]) -> list[str]:
         return [plain(str(told))] if told else []
     table = markdown_table(TOLD_HEADS, told_in_words(told))
     return [folded("", f"{table}\n\n{CONTEXT}", "Beside system prompts")]
-
-
-def _parted(sentence: str) -> tuple[str, str, str]:
-    """What is said first, its end, and the rest."""
-    cut = re.compile("[:.;] ").search(sentence, 2)  # the first two may join it to the grade
-    return (
-        (sentence[: cut.start()], ".", sentence[cut.end()].upper() + sentence[cut.end() + 1 :])
-        if cut
-        else (sentence, "", "")
-    )
