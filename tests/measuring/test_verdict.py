@@ -19,6 +19,7 @@ from caa_core.measuring.vector_controls import FirstOrder, ground
 from caa_core.measuring.verdict import WAYS, Verdict, conclude, judge
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
+from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.grid import check_controls
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import restored
@@ -217,6 +218,8 @@ def test_a_model_without_backward_has_figures_and_no_verdict():
         "Not decided: There is no estimate for this model: tiny-llama cannot be differentiated"
     )
     assert found.verdict.difference.value > 0.5 and found.verdict.p is None
+    few = concluded(model, replace(PLANTED, pairs=PLANTED.pairs[:7]), planted)[1]
+    assert few.verdict.grade == "" and few.text.startswith("Not judged: 7 prompts are too few for a verdict, which takes ")
 
 
 def test_letters_that_cannot_be_swapped_are_not_judged(tiny_llama):
@@ -258,6 +261,23 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
     assert len(found.wrong.random) == 5 and 0 < found.wrong.random.mean() < 1
     assert stands_on.first_order(vector, 5).random.tolist() == found.random.tolist()
     assert stands_on.first_order(vector, 5, seed=1).random.tolist() != found.random.tolist()
+
+
+@pytest.mark.parametrize(
+    ("grade", "direction", "ways", "why", "said"),
+    [
+        ("effect", "with", "positive", "", "An effect on this model, with the vector, one way only: at positive multi"),
+        ("effect", "against", "both", "", "A backwards effect on this model, against the vector, both ways: positive"),
+        ("none shown", "", "", "", "No effect is shown on this model: vectors that should do nothing do as much."),
+        ("not decided", "", "", "its interval holds 0", "Not decided: its interval holds 0."),
+        ("not decided", "", "", "", "Not decided."),  # as before it was kept why
+        ("", "", "", "7 prompts are too few", "Not judged: 7 prompts are too few."),
+    ],
+)
+def test_a_verdict_in_short_is_made_of_its_grade_and_direction(grade, direction, ways, why, said):
+    size = Estimate(0.3, 0.1, 0.5)
+    verdict = Verdict(1, 1.0, None, 9, size, 0.3, None, None, 999, "m", "At length.", grade, direction, ways, why=why)
+    assert verdict.in_short.startswith(said) and verdict.in_short.startswith(verdict.headline)
 
 
 def test_exact_controls_are_measured_as_vectors_of_their_own_and_may_contradict(tiny_llama):

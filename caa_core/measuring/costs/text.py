@@ -1,8 +1,8 @@
 """What steering costs on ordinary text: perplexity and KL, at several multipliers, and up to which it costs little.
 
-It is one text and has no interval, so that nothing is called safe by it. A text is read in windows, each by itself behind
-the tokenizer's own first token, so that a step stays short however long the text is; the numbers of windows are pooled
-over their tokens.
+It is one text and has no interval, so that nothing is called safe by it. A text is read in windows, each by itself
+behind the tokenizer's own first token, so that a step stays short however long the text is; the numbers of windows are
+pooled over their tokens.
 """
 
 import math

@@ -249,7 +249,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.results: gr.Column(visible=True),
             self.details: gr.Accordion(visible=True),
             self.hint: gr.Markdown(visible=False),
-            self.verdict: _in_words(found, kept.get("notes") or form.get("notes") or []),
+            self.verdict: verdict_in_words(found, kept.get("notes") or form.get("notes") or []),
             self.map: _map(found, form.get("map") or "Effect"),
             self.at_layer: gr.Dropdown(there[0], value=chosen[0]),
             self.at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
@@ -447,7 +447,7 @@ def _map(found: dict[str, Any], map_of: str) -> Any:
     return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]))
 
 
-def _in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
+def verdict_in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     """The verdict in a few words, and what it rests on, folded; as Markdown."""
     verdict, best = verdict_in(found), found["best"]
     said, *lines = map(plain, found["verdict"]["text"].splitlines() or [""])

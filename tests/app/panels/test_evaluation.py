@@ -1,0 +1,33 @@
+"""What the page says of a verdict."""
+
+import pytest
+
+from caa_core.app.panels.common import plain
+from caa_core.app.panels.measuring.evaluation import verdict_in_words
+from caa_core.measuring.verdict import Verdict
+from caa_core.metrics.estimates import Estimate
+from tests.helpers.results import evaluation
+
+
+@pytest.mark.parametrize(
+    ("grade", "direction", "ways", "why"),
+    [
+        ("effect", "with", "both", ""),
+        ("effect", "against", "only positive tried", ""),
+        ("none shown", "", "", ""),
+        ("not decided", "", "", "its interval holds 0"),
+        ("", "", "", "7 prompts are too few"),
+    ],
+)
+def test_it_is_short_by_its_grade_and_direction_whatever_its_sentence_begins_with(grade, direction, ways, why):
+    size = Estimate(0.3, 0.1, 0.5)
+    found = Verdict(1, 1.0, None, 9, size, 0.3, None, None, 999, "m", "At length.", grade, direction, ways, why=why)
+    said = verdict_in_words(evaluation() | {"verdict": found.summary()}, [])
+    assert said.startswith(f"**{found.headline}**{plain(found.in_short.removeprefix(found.headline))}")
+    assert ("Chosen on one half of the items: layer 0, × 1." in said) == (grade == "effect")
+    assert "At length." in said
+
+
+def test_what_was_kept_before_there_were_grades_is_said_as_it_was():
+    said = verdict_in_words(evaluation() | {"verdict": {"effect": True, "text": "Yes: it does."}}, [])
+    assert said.startswith("Yes: it does.")
