@@ -133,6 +133,19 @@ class Replication:
             for (name, verdict), p in zip(judged, adjusted, strict=True)
         }
 
+    def concluded(self, one: Findings) -> str:
+        """What is concluded of a behaviour among the others: no effect is called one that is not told from controls
+        among so many.
+        """
+        p, grade = self.corrected.get(one.name, (0.0, ""))
+        if not one.verdict or one.verdict.grade != EFFECT or grade == EFFECT:
+            return one.conclusion
+        return (
+            f"Not decided: by itself it is told from vectors that should do nothing, but not among "
+            f"{len(self.corrected)} behaviours (p = {p:.2g}, Holm). "
+            f"{one.conclusion.removeprefix(one.verdict.in_short).lstrip()}"
+        )
+
     @property
     def screen(self) -> str:
         """What verdicts come to beside each other, in words; empty where there are not two."""
@@ -157,7 +170,7 @@ class Replication:
     def summary(self) -> dict[str, Any]:
         """As plain data."""
         return {
-            "behaviours": [found.summary() for found in self.findings],
+            "behaviours": [one.summary() | {"conclusion": self.concluded(one)} for one in self.findings],
             "corrected": {name: {"p": p, "grade": grade} for name, (p, grade) in self.corrected.items()},
             "asked": list(self.asked),
             "settings": self.settings,

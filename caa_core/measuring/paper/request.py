@@ -73,7 +73,7 @@ class PaperRequest(Request):
     layer: int | None = option(
         LAYER,
         parse=_perhaps("The layer"),
-        help="of multipliers, transfer and prompts; by default the best, chosen",
+        help="of multipliers, transfer and prompts; by default chosen on one half of the items",
         info="of multipliers, transfer and prompts",
         required=False,
     )

@@ -7,6 +7,7 @@ from caa_core.data.text import spans
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, Replication
 from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.cross_fitting import CONTROLS
 from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.plain_data import plain
 from caa_core.reports import markup
@@ -27,7 +28,7 @@ def report_of(found: Replication) -> Report:
         data=found.summary(),
         settings=_settings(found),
         provenance=_provenance(found),
-        text="\n\n".join([*map(_text, found.findings), *filter(None, [found.screen])]),
+        text="\n\n".join([*(_text(found, one) for one in found.findings), *filter(None, [found.screen])]),
     )
 
 
@@ -53,7 +54,7 @@ def _rows(found: Replication) -> list[dict[str, Any]]:
 def sections(found: Replication) -> list[Section]:
     """Words, figures and tables of all behaviours."""
     findings = found.findings
-    said = [f"{one.name}. {one.conclusion}{_before(one)}" for one in findings]
+    said = [f"{one.name}. {found.concluded(one)}{_before(one)}" for one in findings]
     parts = [Section("What was found", "\n\n".join([*said, *filter(None, [found.screen])]))]
     if found.asked[len(findings) :]:
         missing = ", ".join(found.asked[len(findings) :])
@@ -78,11 +79,11 @@ def section_of(one: Findings, figure: str) -> Section:
     return FIGURES[figure][1](one)
 
 
-def _text(one: Findings) -> str:
+def _text(found: Replication, one: Findings) -> str:
     """What the command line says of a behaviour."""
     cells = sorted(one.curve, key=lambda cell: cell.multiplier)
     numbers = [f"× {cell.multiplier:g}: {_both(cell).value:.2f}" for cell in cells]
-    return f"{one.name}, layer {one.layer}: {', '.join(numbers)}\n{one.conclusion}{_before(one)}"
+    return f"{one.name}, layer {one.layer}: {', '.join(numbers)}\n{found.concluded(one)}{_before(one)}"
 
 
 def _before(one: Findings) -> str:
@@ -276,11 +277,19 @@ def _settings(found: Replication) -> dict[str, Any]:
         "pairs of a behaviour": f"{asked['pairs']}, {drawn}" if asked["pairs"] else "all",
         "test items of a behaviour": f"{asked['items']}, {drawn}" if asked["items"] else "all",
         "vectors from both letter orders": "yes" if asked["letter_swap"] else "no",
-        "controls": f"{asked['controls']} random vectors of the same norm, as many from shuffled labels",
+        "controls": _controls(asked["controls"]),
         "answers written": "yes" if asked["counts"] else "no",
         "steered positions": asked["positions"],
         "answer cue": asked["cue"],
     }
+
+
+def _controls(drawn: int) -> str:
+    """Those of a verdict, and those that are measured and drawn."""
+    if not drawn:
+        return "none"
+    each = max(CONTROLS, drawn)
+    return f"{each} of each kind to first order; in figures {drawn} random vectors of the same norm, by exact passes"
 
 
 def _provenance(found: Replication) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caa_core.app.panels.learn.lesson import BUILT_IN, MOST_BYTES, STEPS, built_in, lesson_of, read_lesson
@@ -13,6 +14,8 @@ from caa_core.app.panels.learn.record import lesson_of_person, record_of
 from caa_core.app.panels.learn.tab import Learn
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
+from caa_core.metrics.by_item import ByItem, Item, SteeredItems
+from caa_core.metrics.plain_data import plain
 from tests.helpers.handlers import Handlers
 from tests.helpers.places import ROOT
 
@@ -175,6 +178,34 @@ def test_what_came_out_stays_when_the_tab_has_run_something_else(page):
 def test_what_cannot_be_read_says_nothing(check, kept):
     found = CHECKS[check].reading(kept)
     assert not found.outcome and "cannot be read" in found.said
+
+
+def measured(times, prompts=8, spread=0.0, best=True):
+    """A run of Measure in which twice the multiplier costs four times as much and does so many times as much."""
+    one = np.linspace(0.2, 0.6, prompts)
+    changes = {1.0: one, 2.0: times * one + spread * np.cos(np.arange(prompts) * np.pi)}
+    items = tuple(Item(i, i, f"{i}?", "yes", "no") for i in range(prompts))
+    cells = tuple(SteeredItems(3, m, tuple(values.tolist())) for m, values in changes.items())
+    found = {"cells": [{"layer": 3, "multiplier": m, "kl": 0.1 * m**2} for m in changes]}
+    found |= {"best": {"layer": 3} if best else None, "by_item": plain(ByItem(items, (0.0,) * prompts, cells))}
+    return {"found": found}
+
+
+@pytest.mark.parametrize(
+    ("run_of", "outcome", "said"),
+    [
+        (measured(2.0), "cost", "change +0.40 and +0.80, cost 0.10 and 0.40 nats (× 4.0)"),
+        (measured(6.0), "effect", "95 % interval +0."),
+        (measured(-2.0), "cost", "is -2.40 off"),
+        # The means alone would say that the cost grows more.
+        (measured(3.5, spread=3.0), "alike", "(95 % interval -"),
+        (measured(2.0, prompts=7), "", "Not judged: 7 prompts are too few for a verdict, which takes at least 8."),
+        (measured(2.0, best=False), "", "run it to its end"),
+    ],
+)
+def test_what_grows_more_is_said_with_an_interval(run_of, outcome, said):
+    found = CHECKS["price"].reading(run_of)
+    assert found.outcome == outcome and said in found.said
 
 
 def test_repeating_is_counted_in_runs_of_four_words():

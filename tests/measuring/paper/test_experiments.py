@@ -16,7 +16,7 @@ from caa_core.metrics.cross_fitting import EFFECT, NONE_SHOWN, UNDECIDED
 from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import Progress, finish
-from caa_core.reports.paper.report import report_of
+from caa_core.reports.paper.report import report_of, sections
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
@@ -204,8 +204,10 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
     (one, *_) = found.findings
 
     def named(name, p, grade):
-        verdict = Verdict(1, 1.0, None, 9, Estimate(0.3, 0.1, 0.5), 0.3, None, None, 999, "m", "", grade=grade, p=p)
-        return replace(one, name=name, verdict=verdict)
+        size = Estimate(0.3, 0.1, 0.5)
+        told = {"grade": grade, "direction": "with", "ways": "both"} if grade == EFFECT else {"grade": grade}
+        verdict = Verdict(1, 1.0, None, 9, size, 0.3, None, None, 999, "m", "", p=p, **told)
+        return replace(one, name=name, verdict=verdict, conclusion=f"{verdict.in_short} Numbers.")
 
     several = [named("a", 0.002, EFFECT), named("b", 0.03, EFFECT), named("c", 0.6, NONE_SHOWN)]
     few = replace(found, findings=(*several, replace(named("d", 0.9, ""), verdict=None)))
@@ -214,5 +216,11 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
     told = "a effect (p = 0.006), b not decided (p = 0.06), c none shown (p = 0.6)"
     assert few.screen == f"Corrected over these 3 behaviours (Holm): {told}."
     assert report_of(few).text.endswith(few.screen)
+    # And an effect is called one only where it is left of it.
+    left = "Not decided: by itself it is told from vectors that should do nothing, but not among 3 behaviours (p = 0.06, "
+    for told in (report_of(few).text, sections(few)[0].text):
+        assert told.count("An effect on this model") == 1 and f"{left}Holm). Numbers." in told
+    said = [each["conclusion"] for each in few.summary()["behaviours"]]
+    assert said[0] == several[0].conclusion and said[1].startswith(left) and said[2] == several[2].conclusion
     assert few.summary()["corrected"]["b"] == {"p": pytest.approx(0.06), "grade": UNDECIDED}
     assert replace(found, findings=(several[0],)).screen == ""

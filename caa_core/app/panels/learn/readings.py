@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from caa_core.contest.dominance import Contest
 from caa_core.errors import InputError
+from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, too_few
+from caa_core.metrics.estimates import mean_of
 from caa_core.vectors.method_comparison import Comparison, Separation
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 
@@ -22,8 +26,6 @@ SINGLE = "single"
 MOSTLY, LITTLE = 0.8, 0.3
 # Of four words in a row, the share that stood there before, from which a text is called repeating.
 REPEATS, IN_A_ROW = 0.2, 4
-# Ratios are called equal that differ by less than a tenth.
-EQUAL = 1.1
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,33 @@ def repeated(text: str) -> float:
 
 
 def price(run: Run) -> Reading:
-    """What twice the multiplier does to the effect and to its cost, at the layer where the smaller one does most."""
-    cells = {(cell["layer"], cell["multiplier"]): cell for cell in run["found"]["cells"]}
+    """What twice the multiplier does to the effect and to its cost, at the layer that Measure proposes: by the change
+    there less the smaller one's, times what the cost is multiplied with, which has an interval and no quotient.
+    """
+    found = run["found"]
+    cells = {(cell["layer"], cell["multiplier"]): cell for cell in found["cells"]}
     once = min((m for _, m in cells if m > 0 and any(other == 2 * m for _, other in cells)), default=None)
-    both = [layer for layer, m in cells if m == once and (layer, 2 * m) in cells] if once else []
-    if not both or once is None:
+    if once is None:
         return Reading("", "This run has no multiplier together with its double: try 1 and 2.")
-    layer = max(both, key=lambda layer: abs(cells[layer, once]["difference"]))
-    one, two = cells[layer, once], cells[layer, 2 * once]
-    more, dearer = (abs(two[name]) / abs(one[name]) for name in ("difference", "kl"))
-    outcome = "cost" if dearer > EQUAL * more else "effect" if more > EQUAL * dearer else "alike"
+    if not found["best"]:
+        return Reading("", "No layer is proposed yet: run it to its end.")
+    layer, by_item = found["best"]["layer"], ByItem.kept_in(found)
+    steered = [by_item.at(layer, m) if by_item else None for m in (once, 2 * once)]
+    if not by_item or None in steered:
+        return Reading("", "The items of these cells were not kept one by one: measure fewer layers.")
+    prompts = [item.prompt for item in by_item.items]
+    if few := too_few(len(set(prompts))):
+        return Reading("", f"Not judged: {few}.")
+    one, two = (np.array(values, float) - np.array(by_item.unsteered) for values in steered)
+    cost, more = (cells[layer, m]["kl"] for m in (once, 2 * once))
+    dearer = more / cost
+    beyond = mean_of(float(np.sign(one.mean())) * (two - dearer * one), prompts)
+    outcome = "alike" if not beyond.is_clear else "effect" if beyond.value > 0 else "cost"
     return Reading(
         outcome,
-        f"Layer {layer}, × {once:g} and × {2 * once:g}: change {one['difference']:+.2f} and {two['difference']:+.2f} "
-        f"(× {more:.1f}), cost {one['kl']:.2f} and {two['kl']:.2f} nats (× {dearer:.1f}).",
+        f"Layer {layer}, × {once:g} and × {2 * once:g}: change {one.mean():+.2f} and {two.mean():+.2f}, cost {cost:.2f} "
+        f"and {more:.2f} nats (× {dearer:.1f}). Beside {dearer:.1f} times the first change, the second is "
+        f"{beyond.value:+.2f} off (95 % interval {beyond.ends()}).",
     )
 
 
@@ -164,7 +179,7 @@ def contest(run: Run) -> Reading:
         return Reading("", f"Not judged: {few}.")
     deltas = f"{found.a} alone {found.delta_a.value:+.2f}, {found.b} alone {found.delta_b.value:+.2f}"
     said = f"Change towards {found.a}: {deltas}, both {found.delta_ab.value:+.2f} nats a token."
-    if found.dominance and found.additive is not None:
+    if found.contest and found.dominance and found.additive is not None:
         said += f" D = {found.dominance.value:.2f} where adding predicts {found.additive:.2f}."
     return Reading({1: "a", -1: "b", 0: "neither"}[found.leads] if found.contest else "none", said)
 
@@ -263,7 +278,7 @@ CHECKS: dict[str, Check] = {
         ("measure", "measure-layers-tab"),
         "Measure",
         "Measure",
-        {"cost": "The cost grows more", "alike": "Both grow alike", "effect": "The effect grows more"},
+        {"cost": "The cost grows more", "alike": "No difference is shown", "effect": "The effect grows more"},
         MEASURING,
         ("vector", "preset", "questions"),
         price,
