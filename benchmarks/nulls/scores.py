@@ -1,22 +1,28 @@
-"""What is said of a judge's scores, of readings, costs and right answers, where steering changes nothing, or costs as
-much as it may.
+"""What is said of a judge's scores, of readings and written answers, of what a model says itself, of costs and right
+answers, where steering changes nothing, or costs as much as it may.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
-from caa_core.measuring.answer_reader import Direction, Reader, Scale
+from caa_core.contest.self_report import SelfReport
+from caa_core.contest.written import ARMS, result_of
+from caa_core.measuring.answer_reader import VOICES, Direction, Reader, Scale
 from caa_core.measuring.costs.knowledge import levels_of
 from caa_core.measuring.judge import unblinded
 from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.measuring.sweep import RunScores
-from caa_core.metrics.estimates import SAFE_KL, auc
+from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
+from caa_core.metrics.estimates import SAFE_KL, Share, auc, mean_of
 
 MULTIPLIERS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 STEERED = tuple(m for m in MULTIPLIERS if m)
+
+# Shares of answers that are read as A's, B's, mixed and neither's.
+EVEN, LEANING = (0.3, 0.3, 0.1, 0.3), (0.7, 0.1, 0.1, 0.1)
 
 
 def simulate(runs: int, prompts: int, seed: int = 0) -> dict[str, float]:
@@ -54,7 +60,28 @@ def _trusted(random: np.random.Generator, prompts: int) -> bool:
     """Readings that have nothing to do with the answers."""
     positive = np.arange(2 * prompts) % 2 == 0
     found = auc(random.standard_normal(2 * prompts), positive, ~positive, np.arange(2 * prompts) // 2)
-    return Reader((Direction("", torch.ones(1), 0),), (Scale(0, 1),), None, {"A": found}, {}).trusted
+    return _reader({"A": found}, prompts).trusted
+
+
+def _follows(random: np.random.Generator, prompts: int, unsteered: Sequence[float], both: Sequence[float]) -> bool:
+    """Two answers to each question, of which so large shares are read as `VOICES`."""
+    shares = {arm: both if arm == "both" else unsteered for arm in ARMS}
+    reader = _reader({}, ENOUGH_PROMPTS)
+    by_arm = {
+        arm: [{"voice": VOICES[n], "repetition": 0.0, "kl": 0.0} for n in random.choice(4, 2 * prompts, p=share)]
+        for arm, share in shares.items()
+    }
+    return result_of(reader, ("A", "B"), 2, by_arm).follows != 0
+
+
+def _names(random: np.random.Generator, prompts: int) -> bool:
+    """What a model says of itself, which is for neither voice."""
+    said = mean_of(np.clip(random.normal(0.5, 0.2, prompts), 0, 1), within=(0, 1))
+    return SelfReport(said, said, 1.0, prompts, 0, 0, 0, "").names != 0
+
+
+def _reader(aucs: dict[str, Share], prompts: int) -> Reader:
+    return Reader((Direction("", torch.ones(1), 0),), (Scale(0, 1),), None, aucs, {}, prompts)
 
 
 def _costs(random: np.random.Generator, prompts: int) -> bool:
@@ -75,4 +102,10 @@ SENTENCES: dict[str, Callable[[np.random.Generator, int], bool]] = {
     "costs capability": _costs,
     "safe on such questions": _safe,
     "a reading is trusted": _trusted,
+    "answers follow a voice, though none leans": lambda random, prompts: _follows(random, prompts, EVEN, EVEN),
+    "answers follow a voice, though all lean alike": lambda random, prompts: _follows(
+        random, prompts, LEANING, LEANING
+    ),
+    "of answers that A moves": lambda random, prompts: _follows(random, prompts, EVEN, LEANING),
+    "the model names a voice": _names,
 }

@@ -50,7 +50,7 @@ class Decomposition:
             return "They cancel: next to nothing is left of the two, so both together is the unsteered model."
         left = f"{self.remains:.0%} of their added strength is left"
         if self.agreement > AGREES:
-            return f"They mostly agree: {left}. That is a sum, not a contest."
+            return f"They mostly agree: {left}, and that is mostly what both share."
         if self.agreement < -AGREES:
             return f"They mostly cancel: {left}. What both share outlives them."
         return f"They hardly touch: {left}, as of two directions that have little to do with each other."

@@ -42,6 +42,14 @@ class SelfReport:
     agree: int
     verdict: str
 
+    @property
+    def names(self) -> int:
+        """1 where the model names A, -1 where B, 0 where neither more than the other, or the prompts are too few."""
+        p = self.probability
+        if too_few(self.prompts) or abs(p.value - 0.5) < NAMED or p.low <= 0.5 <= p.high:
+            return 0
+        return 1 if p.value > 0.5 else -1
+
 
 def ask_which(
     model: SteerableModel, items: Items, names: tuple[str, str], voices: Sequence[Voice], scores: ThinkingScores
@@ -97,11 +105,9 @@ def _question(
 
 def _in_words(report: SelfReport, a: str, b: str) -> str:
     p, reader = report.probability, report.unsteered
-    named = "neither more than the other"
+    named = {1: a, -1: b, 0: "neither more than the other"}[report.names]
     if few := too_few(report.prompts):
         named = f"neither for certain, since {few}"
-    elif abs(p.value - 0.5) >= NAMED and not p.low <= 0.5 <= p.high:
-        named = a if p.value > 0.5 else b
     return (
         f"Asked which voice it followed, the model names {named}: p of {a} {p:.2f}; "
         f"unsteered, reading the same text, {reader.value:.2f}. It names the voice that was "

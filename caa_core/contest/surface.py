@@ -37,6 +37,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
 MOST_CELLS = 441
+NO_CONTROLS = "No controls stand beside it: whether a voice speaks is for the verdict to say."
 # Of what the cells show, a plane has to explain so much for its slope to be worth a number.
 STRAIGHT = 0.8
 
@@ -308,15 +309,22 @@ def _balance(cells: Sequence[SurfaceCell], axes: str) -> tuple[tuple[float, floa
 def _in_words(found: Surface) -> str:
     if found.straight is None:
         return f"Too few cells cost less than {SAFE_KL:g} nats to tell an exchange rate: take smaller multipliers."
+    if few := too_few(found.prompts):
+        weighs = f" {_weighs(found, found.rate)}." if found.rate else ""
+        return f"Whether the voices balance is not judged: {few}.{weighs}"
     if found.rate is None:
         return (
             "No balance found: one of the two does not pull its own way, or not surely, in the "
             f"{found.cheap} cells that cost less than {SAFE_KL:g} nats."
         )
-    a, b = (f"1 of {found.a}" if found.layer_a is not None else found.a), found.b
-    unit = f" of {b}" if found.layer_b is not None else f" times {b}"
-    text = f"{a} weighs {found.rate.value:.2f}{unit} ({found.rate.ends('.2f')})"
+    text = _weighs(found, found.rate)
     explained = f"{found.straight:.0%} of the {found.cheap} cells that cost less than {SAFE_KL:g} nats"
     if found.straight < STRAIGHT:
-        return f"{text} on the average, but a plane explains only {explained}: go by the line of balance."
-    return f"{text}. A plane explains {explained}."
+        return f"{text} on the average, but a plane explains only {explained}: go by the line of balance. {NO_CONTROLS}"
+    return f"{text}. A plane explains {explained}. {NO_CONTROLS}"
+
+
+def _weighs(found: Surface, rate: Estimate) -> str:
+    a, b = (f"1 of {found.a}" if found.layer_a is not None else found.a), found.b
+    unit = f" of {b}" if found.layer_b is not None else f" times {b}"
+    return f"{a} weighs {rate.value:.2f}{unit} ({rate.ends('.2f')})"

@@ -106,7 +106,10 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Crossed:
+    """apart: by how much A's words before B's answer lean to A more than B's before A's, W's numerator; p: of that."""
+
     w: Estimate | None
+    apart: Estimate
     p: float
 
 
@@ -225,7 +228,7 @@ class ThinkingSummary:
         ab, ba, aa, bb = by_prompt(self.items, np.stack([scores.by_item(row)[0] for row in cells]))
         apart = mean_of(aa - bb)
         w = estimate(_words_over_vector, ab, ba, aa, bb) if apart.is_clear and apart.value > 0 else None
-        return _Crossed(w, float(paired_p((ab - ba)[None])[0]))
+        return _Crossed(w, mean_of(ab - ba), float(paired_p((ab - ba)[None])[0]))
 
     def _crossed(self, scores: ThinkingScores, p: float) -> ArmResult:
         assert self.crossed, "it is known"
@@ -236,7 +239,7 @@ class ThinkingSummary:
             verdict = (
                 f"Words and answer under {self.a.name} cannot be told from both under {self.b.name}, so there is no W."
             )
-        elif p <= LEVEL:
+        elif p <= LEVEL and self.crossed.apart.is_clear:
             verdict = f"The {'words decide' if w.value > 0 else 'vectors decide'} more: W = {w}."
         else:
             verdict = f"Neither words nor vectors can be said to decide: W = {w}."

@@ -1,6 +1,6 @@
 """Which of two voices does a free answer follow? Written under each and both, read by the unsteered model."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -59,6 +59,16 @@ class WrittenResult:
     change: Estimate | None
 
     @property
+    def follows(self) -> int:
+        """1 where answers under both follow A, -1 where B, 0 where neither is said: the lead and the change against the
+        unsteered model both leave 0 out, the same way.
+        """
+        lead, moved = self.difference, self.change
+        if not (lead and moved and lead.is_clear and moved.is_clear) or too_few(self.questions):
+            return 0
+        return 0 if lead.value * moved.value < 0 else 1 if lead.value > 0 else -1
+
+    @property
     def verdict(self) -> str:
         """What it comes to, in words."""
         both = self.arms["both"].shares
@@ -70,11 +80,10 @@ class WrittenResult:
         if few := too_few(self.questions, "question"):
             return f"{found} {few}."
         numbers = f"A less B {self.difference}, against unsteered {self.change}. {found}"
-        lead, moved = (self.difference, self.change)
-        if not lead.is_clear:
+        if not self.difference.is_clear:
             return f"It is not shown that written answers follow one voice more than the other: {numbers}"
-        name = self.a if lead.value > 0 else self.b
-        if not (moved.is_clear and moved.value * lead.value > 0):
+        name = self.a if self.difference.value > 0 else self.b
+        if not self.follows:
             return f"Written answers lean to {name}, but no more than unsteered ones do: {numbers}"
         return f"Written answers follow {name}: {numbers}"
 
@@ -119,7 +128,7 @@ def follow(
         for place, (arm, voice) in enumerate(zip(ARMS, voices, strict=True)):
             unknown = {"kl": None} if voice.system else {}
             by_arm[arm] += [answer | unknown for answer in answers[place :: len(voices)]]
-        found = _result(reader, (a.name, b.name), samples, by_arm)
+        found = result_of(reader, (a.name, b.name), samples, by_arm)
         yield found
     return found
 
@@ -155,9 +164,10 @@ def row_under(model: SteerableModel, question: str, voice: Voice, positions: Pos
     return BatchRow(prompt, voice.steers, positions)
 
 
-def _result(
-    reader: Reader, names: tuple[str, str], samples: int, by_arm: dict[str, list[dict[str, Any]]]
+def result_of(
+    reader: Reader, names: tuple[str, str], samples: int, by_arm: Mapping[str, Sequence[dict[str, Any]]]
 ) -> WrittenResult:
+    """What the voices of answers come to that were read, by arm, question by question."""
     shares = {arm: _shares(answers, samples) for arm, answers in by_arm.items()}
     arms = {
         arm: WrittenArm(

@@ -8,7 +8,7 @@ the difference of their readings counts, the lean: 1 is typical of A's held-out 
 
 An answer is *neither* where no voice is heard, and else A's or B's by its lean, *mixed* where that is within a third of
 0. How well a reading separates held-out answers is its AUC; where that is under `TRUSTED`, or its interval does not
-leave chance out, no answer is given to anybody.
+leave chance out, or they are of too few prompts, no answer is given to anybody.
 """
 
 from collections.abc import Generator, Sequence
@@ -22,6 +22,7 @@ from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
+from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import Share, auc
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask, with_answer, with_prefill
@@ -97,7 +98,8 @@ class Reader:
 
     aucs: of held-out positive against negative answers by "A" and "B", and of A's against B's answers by "A against B";
     intervals are over prompts. accuracy: the share of A's, B's and plain ("neither") held-out answers that are read as
-    what they are, by the thresholds that were set on these same answers.
+    what they are, by the thresholds that were set on these same answers. prompts: to which a voice's held-out answers
+    are, of the voice that has the fewest.
     """
 
     directions: tuple[Direction, ...]
@@ -105,6 +107,7 @@ class Reader:
     lean: Scale | None
     aucs: dict[str, Share]
     accuracy: dict[str, float]
+    prompts: int
 
     @property
     def trusted(self) -> bool:
@@ -113,6 +116,8 @@ class Reader:
     @property
     def why_not_trusted(self) -> str:
         """Why no answer is given to a voice; empty where nothing stands against it."""
+        if few := too_few(self.prompts, "held-out prompt"):
+            return f"No voice is named: {few}."
         weak = {name: auc for name, auc in self.aucs.items() if auc.value < TRUSTED}
         few = {name: auc for name, auc in self.aucs.items() if name not in weak and not auc.low > CHANCE}
         why = [
@@ -226,18 +231,19 @@ def _calibrated(
     """From the labels of held-out answers and the numbers of their prompts, [answers], and what was read of them,
     [voices, answers].
     """
-    scales, aucs = [], {}
+    scales, aucs, count = [], {}, []
     for voice, line in zip("AB", projections, strict=False):
         there = labels == voice, labels == f"not {voice}"
         scales.append(Scale.of(*(line[mask] for mask in there)))
         aucs[voice] = auc(line, *there, prompts)
+        count.append(len(np.unique(prompts[there[0]])))
     lean = None
     if len(directions) == 2:
         difference = scales[0](projections[0]) - scales[1](projections[1])
         there = np.isin(labels, ("A", "A'")), np.isin(labels, ("B", "B'"))
         lean = Scale.of(*(difference[mask] for mask in there))
         aucs["A against B"] = auc(difference, *there, prompts)
-    reader = Reader(directions, tuple(scales), lean, aucs, {})
+    reader = Reader(directions, tuple(scales), lean, aucs, {}, min(count))
     read = np.array([reading.voice for reading in reader.judge(projections)])
     truth = np.array(["neither" if label.startswith("not") else label[0] for label in labels])
     accuracy = {voice: float((read[truth == voice] == voice).mean()) for voice in dict.fromkeys(truth.tolist())}

@@ -154,7 +154,13 @@ class KnowledgeRequest(Request):
     layer: int = option(LAYER, help="")
     multipliers: tuple[float, ...] = option(MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="")
     positions: Positions = option(POSITIONS, help="where the vector is added in the questions")
-    controls: int = option(CONTROLS, help="so many random vectors", off="")
+    controls: int = option(
+        CONTROLS,
+        label="Random vectors",
+        help="so many random vectors",
+        info="Of the same norm, beside each multiplier: how far they move right answers.",
+        off="",
+    )
 
     def __post_init__(self) -> None:
         if not all(pair.is_choice for pair in self.data.pairs):

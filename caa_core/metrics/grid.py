@@ -10,7 +10,7 @@ import numpy as np
 from caa_core.errors import InputError
 
 MAX_MULTIPLIERS = 101
-# Controls of each kind beside what is scored: as many as nothing is an effect without, and as many as may be.
+# Controls of each kind by exact passes: as many as there are by default, and as many as may be.
 CONTROLS, MOST_CONTROLS = 20, 1000
 
 

@@ -110,8 +110,7 @@ CONTROLS = Option(
     default=ENOUGH,
     parse=controls_of,
     help="so many random vectors, and so many shuffled",
-    info=f"Random vectors of the same norm, and as many from shuffled labels. With fewer than {ENOUGH} nothing is "
-    "called an effect.",
+    info="Random vectors of the same norm, and as many from shuffled labels.",
     flag="--control-seeds",
     metavar="N",
     off="no verdict, which needs them",

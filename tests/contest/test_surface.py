@@ -5,7 +5,7 @@ import torch
 
 from caa_core.contest.contest import compete
 from caa_core.contest.requests import SurfaceRequest
-from caa_core.contest.surface import layer_grid, surface, surface_of
+from caa_core.contest.surface import NO_CONTROLS, layer_grid, surface, surface_of
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_pairs
 from caa_core.errors import InputError
@@ -29,8 +29,18 @@ def test_the_planted_exchange_rate_is_found(found):
         surface.rate.value == pytest.approx(3, abs=0.15) and surface.rate.low < surface.rate.value < surface.rate.high
     )
     assert surface.straight > 0.99 and surface.cheap == len(STEPS) ** 2 - 1
-    assert surface.verdict.startswith("1 of A weighs 3.0")
+    assert surface.verdict.startswith("1 of A weighs 3.0") and surface.verdict.endswith(NO_CONTROLS)
     assert (surface.layer_a, surface.layer_b, surface.prompts) == (LAYER, LAYER, len(PROMPTS))
+
+
+def test_of_few_prompts_there_is_a_figure_and_no_verdict(planted):
+    model, items, toward, idle = planted
+    sides = voice("A", 3 * toward + idle[0]), voice("B", -toward + idle[1])
+    few = finish(surface(model, items.some(range(4)), *sides, STEPS, STEPS))
+    said = "Whether the voices balance is not judged: 4 prompts are too few for a verdict, which takes at least 8."
+    assert few.verdict.startswith(f"{said} 1 of A weighs 3.") and few.rate
+    opposed = finish(surface(model, items.some([0]), *sides, STEPS[:2], STEPS[:2]))
+    assert opposed.verdict == said.replace("4 prompts are", "1 prompt is")
 
 
 def test_the_voices_balance_on_a_line_of_that_slope(found):

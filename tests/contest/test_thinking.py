@@ -17,6 +17,8 @@ from caa_core.contest.thoughts import thinking_prompt, write_thoughts
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
+from caa_core.metrics.correction import paired_p
+from caa_core.metrics.estimates import mean_of
 from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
 from caa_core.progress import finish
@@ -195,6 +197,12 @@ def test_what_is_said_of_an_arm_is_corrected_for_the_others(planted):
         assert found["reread"].change.is_clear and found["reread"].change_p > 0.05
         assert "no change against direct is shown" in found["reread"].verdict
     assert found["crossed"].verdict.startswith("The words decide more: W = ")  # as sure as can be
+    # As sure by p alone, and its interval holds 0: one prompt goes far the other way.
+    lean = np.array([0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, -0.4])
+    known = Known(plan, arms, [lean, 0 * lean, 1 + 0.1 * spread, -1 - 0.1 * spread])
+    crossed = ThinkingSummary(model, items, a, b, SMALL, plan).result(known).arms["crossed"]
+    assert paired_p(lean[None])[0] < 0.05 / 8 and not mean_of(lean).is_clear
+    assert crossed.verdict.startswith("Neither words nor vectors can be said to decide: W = ")
 
 
 def test_thoughts_are_kept_beside_the_numbers(planted):

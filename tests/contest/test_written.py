@@ -36,11 +36,11 @@ def pairs(positive, negative):
     return [ContrastPair(prompt, positive, negative, line) for line, prompt in enumerate(PROMPTS, 1)]
 
 
-def reader(aucs=SURE, voices=2):
+def reader(aucs=SURE, voices=2, prompts=8):
     """Readings are projections as they are, and the lean half their difference."""
     directions = tuple(Direction(name, torch.ones(2), 0) for name in ("joy", "gloom")[:voices])
     known = {"A": aucs} if voices == 1 else {"A": SURE, "B": SURE, "A against B": aucs}
-    return Reader(directions, (Scale(0.0, 1.0),) * voices, Scale(0.0, 2.0) if voices == 2 else None, known, {})
+    return Reader(directions, (Scale(0.0, 1.0),) * voices, Scale(0.0, 2.0) if voices == 2 else None, known, {}, prompts)
 
 
 def test_a_reading_is_the_projection_of_the_answers_mean(tiny):
@@ -93,10 +93,11 @@ def test_no_voice_is_named_by_a_reading_that_cannot_tell():
     assert not poor.trusted and poor.judge(np.array([[2.0], [0.0]]))[0].voice is None
     assert "AUC under 0.8 for joy against gloom 0.79 (0.60 to 0.95)" in poor.why_not_trusted
     assert reader(Share(0.8, 0.6, 0.95)).why_not_trusted == ""
-    few = reader(Share(1.0, 0.48, 1.0))  # of five prompts
-    assert (
-        not few.trusted and "AUC not told from chance for joy against gloom 1.00 (0.48 to 1.00)" in few.why_not_trusted
-    )
+    wide = reader(Share(0.9, 0.48, 1.0))
+    assert not wide.trusted and "not told from chance for joy against gloom 0.90 (0.48 to" in wide.why_not_trusted
+    few = reader(Share(1.0, 0.59, 1.0), prompts=7)
+    said = "No voice is named: 7 held-out prompts are too few for a verdict, which takes at least 8."
+    assert not few.trusted and few.why_not_trusted == said
 
 
 def test_auc_of_known_cases():
@@ -128,8 +129,8 @@ def test_auc_and_its_interval_as_others_compute_them():
 
 def test_a_voice_that_is_planted_is_heard_and_one_that_is_turned_round_is_not():
     model = make_tiny("llama")
-    sixth = ContrastPair("And the rain?", "Joy, joy, joy!", "A plain answer.", 6)
-    data = HeldOut([*pairs("Joy, joy, joy!", "A plain answer."), sixth])
+    more = [ContrastPair(f"And the {what}?", "Joy, joy, joy!", "A plain answer.", 6) for what in ("rain", "sun", "sea")]
+    data = HeldOut([*pairs("Joy, joy, joy!", "A plain answer."), *more])
 
     def mean(prompt, answer):
         whole = with_answer(model.tokenizer, ask(model.tokenizer, prompt), answer)
@@ -140,7 +141,7 @@ def test_a_voice_that_is_planted_is_heard_and_one_that_is_turned_round_is_not():
     assert found.aucs["A"].value == 1 and found.accuracy == {"A": 1.0, "neither": 1.0}
     shouted = [dataclasses.replace(pair, prompt=f" {pair.prompt.upper()}") for pair in data.a]
     again = finish(calibrate(model, [Direction("joy", vector, 1)], HeldOut([*data.a, *shouted])))
-    assert again.aucs == found.aucs, "the same prompts again prove no more"
+    assert again.aucs == found.aucs and again.prompts == 8, "the same prompts again prove no more"
     turned = finish(calibrate(model, [Direction("joy", -vector, 1)], data))
     assert turned.aucs["A"].value == 0 and not turned.trusted and turned.accuracy == {}
 
@@ -166,7 +167,7 @@ def followed():
     data = HeldOut(pairs("Great!", "Fine."), pairs("Awful!", "Well."))
     directions = [voice.direction for voice in SIDES]
     trusted = dataclasses.replace(
-        finish(calibrate(model, directions, data)), aucs={"A": SURE, "B": SURE, "A against B": SURE}
+        finish(calibrate(model, directions, data)), aucs={"A": SURE, "B": SURE, "A against B": SURE}, prompts=8
     )
     events = []
     found = finish(follow(model, trusted, *SIDES, asked(samples=3, max_new_tokens=5, seed=7)), events.append)

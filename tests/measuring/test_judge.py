@@ -112,9 +112,11 @@ def test_scores_come_back_to_their_multipliers():
 
 
 def test_where_steering_changes_nothing_little_is_said():
-    """Of scores, right answers, costs at the limit and readings; small: what it counts is in docs/numbers.md."""
-    said = simulate(16, 8)
-    assert said.pop("of a score that is 3 higher") >= 0.4
+    """Of scores, right answers, costs at the limit, readings, written answers and what a model says of itself; small:
+    what it counts is in docs/numbers.md.
+    """
+    said = simulate(16, 12)
+    assert said.pop("of a score that is 3 higher") >= 0.4 and said.pop("of answers that A moves") >= 0.3
     assert max(said.values()) <= 0.25
 
 

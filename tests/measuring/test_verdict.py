@@ -219,7 +219,9 @@ def test_a_model_without_backward_has_figures_and_no_verdict():
     )
     assert found.verdict.difference.value > 0.5 and found.verdict.p is None
     few = concluded(model, replace(PLANTED, pairs=PLANTED.pairs[:7]), planted)[1]
-    assert few.verdict.grade == "" and few.text.startswith("Not judged: 7 prompts are too few for a verdict, which takes ")
+    assert few.verdict.grade == "" and few.text.startswith(
+        "Not judged: 7 prompts are too few for a verdict, which takes "
+    )
 
 
 def test_letters_that_cannot_be_swapped_are_not_judged(tiny_llama):

@@ -87,6 +87,21 @@ def test_controls_from_few_prompts_hold_the_vector_itself():
     assert p == pytest.approx(2 / 8, abs=0.07)
 
 
+@pytest.mark.parametrize("prompts", [6, 7, 8, 9])
+def test_coins_that_are_the_same_for_all_data_of_as_many_prompts_hold_the_error_rate(prompts):
+    """Of few prompts there are few ways to exchange labels, so that each comes several times, the vector's own too."""
+    random, coins, said = np.random.default_rng(prompts), sign_patterns(prompts, 999), []
+    for _ in range(400):
+        differences = random.standard_normal((prompts, 20)) + 0.7 * random.standard_normal(20)
+        labels = random.choice([-1.0, 1.0], (prompts, 1))
+        vector, slopes = (labels * differences).sum(0), random.standard_normal((2, 1, 20))
+        norm, shuffled = np.array([np.linalg.norm(vector)]), labels * differences
+        along, gram = (slopes @ shuffled.T), (shuffled @ shuffled.T)[None]
+        drawn = cross_fitted(shuffled_estimates(along, gram, norm, len(coins)))
+        said.append(two_sided(cross_fitted((slopes * vector).sum(-1)), [drawn])[0] <= 0.05)
+    assert 0.01 <= np.mean(said) <= 0.07
+
+
 @pytest.mark.parametrize(
     ("p", "direction", "size", "said"),
     [

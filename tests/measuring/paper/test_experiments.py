@@ -217,7 +217,9 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
     assert few.screen == f"Corrected over these 3 behaviours (Holm): {told}."
     assert report_of(few).text.endswith(few.screen)
     # And an effect is called one only where it is left of it.
-    left = "Not decided: by itself it is told from vectors that should do nothing, but not among 3 behaviours (p = 0.06, "
+    left = (
+        "Not decided: by itself it is told from vectors that should do nothing, but not among 3 behaviours (p = 0.06, "
+    )
     for told in (report_of(few).text, sections(few)[0].text):
         assert told.count("An effect on this model") == 1 and f"{left}Holm). Numbers." in told
     said = [each["conclusion"] for each in few.summary()["behaviours"]]

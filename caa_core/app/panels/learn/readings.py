@@ -149,8 +149,8 @@ def price(run: Run) -> Reading:
     outcome = "alike" if not beyond.is_clear else "effect" if beyond.value > 0 else "cost"
     return Reading(
         outcome,
-        f"Layer {layer}, × {once:g} and × {2 * once:g}: change {one.mean():+.2f} and {two.mean():+.2f}, cost {cost:.2f} "
-        f"and {more:.2f} nats (× {dearer:.1f}). Beside {dearer:.1f} times the first change, the second is "
+        f"Layer {layer}, × {once:g} and × {2 * once:g}: change {one.mean():+.2f} and {two.mean():+.2f}, cost "
+        f"{cost:.2f} and {more:.2f} nats (× {dearer:.1f}). Beside {dearer:.1f} times the first change, the second is "
         f"{beyond.value:+.2f} off (95 % interval {beyond.ends()}).",
     )
 
