@@ -6,6 +6,7 @@ from typing import Any
 from caa_core.app.sessions import Person
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import pairs_behind, preset_behind, presets
+from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 # The names under which they are kept, by the hash of what the vector was made from.
@@ -55,13 +56,15 @@ def unlike(person: Person, name: str, items_of: str, items: Dataset) -> str:
     if items_of and items_of != made:
         return f"These items are of {items_of}, and the vector {name} was made from {made or 'other data'}."
     own = pairs_of(person, vector) if vector else preset and preset.dataset()
-    known = {(pair.prompt, pair.positive, pair.negative) for pair in own.pairs} if own else set()
-    same = sum((pair.prompt, pair.positive, pair.negative) in known for pair in items.pairs)
+    made_from = own.pairs if own else ()
+    of = prompts_of([*made_from, *items.pairs])
+    known = set(of[: len(made_from)])
+    same = sum(prompt in known for prompt in of[len(made_from) :])
     if not same:
         return ""
     return (
-        f"The vector {name} was made from {same} of these {len(items.pairs)} items: what is measured on them looks "
-        "better than it is."
+        f"The vector {name} was made from the prompts of {same} of these {len(items.pairs)} items: what is measured on "
+        "them looks better than it is."
     )
 
 

@@ -65,7 +65,9 @@ class KnowledgeLevel:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What steering does to a test of knowledge at one layer. rows: the unsteered model's first."""
+    """What steering does to a test of knowledge at one layer. questions: what stands in the data twice counts once.
+    rows: the unsteered model's first.
+    """
 
     vector: str
     data: str
@@ -83,7 +85,7 @@ class Knowledge:
 
     @property
     def answers(self) -> bool:
-        """Whether the unsteered model answers better than chance, so that there is something to lose."""
+        """Whether the unsteered model is told from chance, so that there is something to lose."""
         return (
             not too_few(self.questions) and self.rows[0].accuracy.low > CHANCE and self.rows[0].probability.low > CHANCE
         )
@@ -103,8 +105,8 @@ class Knowledge:
             return f"Not judged: {few}. Unsteered: {unsteered}."
         if not self.answers:
             return (
-                "This test cannot show a loss: unsteered, the model answers no better than chance, so there is nothing "
-                f"to lose. {unsteered}."
+                "This test cannot show a loss: unsteered, the model is not shown to answer better than chance, so that "
+                f"there may be nothing to lose. {unsteered}."
             )
         return "\n".join([f"Unsteered: {unsteered}.", *(self._told(row) for row in self.rows[1:])])
 
@@ -162,7 +164,7 @@ def examine(
         vector=vector.name,
         data=request.data.name,
         layer=layer,
-        questions=len(baseline.paired),
+        questions=len(set(items.judged_prompts)),
         skipped=items.skipped,
         not_swapped=items.not_swapped,
         controls=controls,

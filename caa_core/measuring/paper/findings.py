@@ -151,7 +151,11 @@ class Replication:
         """What verdicts come to beside each other, in words; empty where there are not two."""
         if len(self.corrected) < 2:
             return ""
-        told = ", ".join(f"{name} {grade} (p = {p:.2g})" for name, (p, grade) in self.corrected.items())
+        which = {one.name: one.verdict.direction for one in self.findings if one.verdict}
+        said = {
+            name: f" {which[name]} the vector" if grade == EFFECT else "" for name, (_, grade) in self.corrected.items()
+        }
+        told = ", ".join(f"{name} {grade}{said[name]} (p = {p:.2g})" for name, (p, grade) in self.corrected.items())
         return f"Corrected over these {len(self.corrected)} behaviours (Holm): {told}."
 
     def pack(self) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""What the page says of a verdict."""
+"""What the page says of a verdict, and of items beside a vector."""
+
+from dataclasses import replace
 
 import pytest
 
+from caa_core.app.made_from import unlike
 from caa_core.app.panels.common import plain
 from caa_core.app.panels.measuring.evaluation import verdict_in_words
+from caa_core.app.sessions import Person
+from caa_core.data.presets import presets
 from caa_core.measuring.verdict import Verdict
 from caa_core.metrics.estimates import Estimate
 from tests.helpers.results import evaluation
@@ -31,3 +36,14 @@ def test_it_is_short_by_its_grade_and_direction_whatever_its_sentence_begins_wit
 def test_what_was_kept_before_there_were_grades_is_said_as_it_was():
     said = verdict_in_words(evaluation() | {"verdict": {"effect": True, "text": "Yes: it does."}}, [])
     assert said.startswith("Yes: it does.")
+
+
+def test_items_whose_prompts_a_vector_was_made_from_are_named():
+    """However they are written, and whatever is answered."""
+    joy = presets()["joy"]
+    made, held_out = joy.dataset().pairs[0], joy.test()
+    again = replace(made, prompt=f"  {made.prompt.upper()}", positive="Hooray!", negative="Well.")
+    items = replace(held_out, pairs=(*held_out.pairs[:2], again))
+    assert unlike(Person(), "joy", "", held_out) == ""
+    said = unlike(Person(), "joy", "", items)
+    assert said.startswith("The vector joy was made from the prompts of 1 of these 3 items: ")

@@ -65,7 +65,11 @@ def test_a_model_at_chance_has_nothing_to_lose(tiny_llama):
     p = [paired for row in found.rows[1:] for paired in (row.p_accuracy, row.p_probability)]
     assert len(p) == 4 and all(0 <= one <= 1 for one in p) and found.rows[0].p_accuracy is None
     assert not found.answers
-    assert str(found).startswith("This test cannot show a loss: unsteered, the model answers no better than chance")
+    assert str(found).startswith("This test cannot show a loss: unsteered, the model is not shown to answer")
+    twice = questions().first(4)
+    twice = replace(twice, pairs=twice.pairs + tuple(replace(pair, line=pair.line + 90) for pair in twice.pairs))
+    few = finish(examine(tiny_llama, request_for(twice, controls=0), vector(tiny_llama, 30.0)))
+    assert str(few).startswith("Not judged: 4 questions are too few for a verdict"), "the same again is no other one"
 
 
 def answered(multiplier, accuracy, change, random, probability=0.8, p=0.01):

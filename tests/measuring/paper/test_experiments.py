@@ -213,7 +213,7 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
     few = replace(found, findings=(*several, replace(named("d", 0.9, ""), verdict=None)))
     grades = {name: (round(p, 6), grade) for name, (p, grade) in few.corrected.items()}
     assert grades == {"a": (0.006, EFFECT), "b": (0.06, UNDECIDED), "c": (0.6, NONE_SHOWN)}
-    told = "a effect (p = 0.006), b not decided (p = 0.06), c none shown (p = 0.6)"
+    told = "a effect with the vector (p = 0.006), b not decided (p = 0.06), c none shown (p = 0.6)"
     assert few.screen == f"Corrected over these 3 behaviours (Holm): {told}."
     assert report_of(few).text.endswith(few.screen)
     # And an effect is called one only where it is left of it.
