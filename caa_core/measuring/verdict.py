@@ -71,6 +71,16 @@ WAYS = {
     ONLY_NEGATIVE: "at negative multipliers; no others were tried",
 }
 
+BRIEFLY = {
+    BOTH: "both ways",
+    POSITIVE: "at positive multipliers alone",
+    NEGATIVE: "at negative multipliers alone",
+    ALIKE: "at both signs of the multiplier alike",
+    NEITHER: "though not clear at either sign",
+    ONLY_POSITIVE: "at positive multipliers, the only ones tried",
+    ONLY_NEGATIVE: "at negative multipliers, the only ones tried",
+}
+
 
 @dataclass
 class KeptNumbers:
@@ -133,7 +143,12 @@ class Verdict:
 
     @property
     def in_short(self) -> str:
-        """The headline, and where it holds or why it is none, in a sentence."""
+        """The headline, and where it holds or why it is none, in few words."""
+        return f"{self.headline}, {BRIEFLY[self.ways]}." if self.grade == EFFECT else self.sentence
+
+    @property
+    def sentence(self) -> str:
+        """The same, with which its text begins."""
         if self.grade == EFFECT:
             return f"{self.headline}, {WAYS[self.ways]}."
         why = "vectors that should do nothing do as much" if self.grade == NONE_SHOWN else self.why
@@ -256,7 +271,7 @@ def judge(
         anti_steerable=wrong.beside(found.wrong) if found else wrong,
     )
     verdict, more = _graded(swept, verdict, found, no_estimate)
-    return replace(verdict, text=f"{verdict.in_short} {_numbers(verdict)}{more}")
+    return replace(verdict, text=f"{verdict.sentence} {_numbers(verdict)}{more}")
 
 
 def _graded(swept: Sweep, verdict: Verdict, found: FirstOrder | None, no_estimate: str) -> tuple[Verdict, str]:

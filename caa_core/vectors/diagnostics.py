@@ -137,8 +137,8 @@ class Diagnostics:
             return "Whether it will steer is not judged: its pairs do not differ."
         if self.grade == NOT_LIKELY:
             return (
-                "It is not likely to steer: its pairs do not point one way, no more than with their sides exchanged by "
-                f"coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in something "
+                "It is not likely to steer: its pairs are not shown to point one way, no more than with their sides "
+                f"exchanged by coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in something "
                 "else each time?"
             )
         text = f"It may steer: its pairs point one way (p = {self.p:.2g})."

@@ -9,6 +9,7 @@ import torch
 from caa_core.cli.main import main
 from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.contest.runs import run_thinking
+from caa_core.contest.self_report import SelfReport
 from caa_core.contest.thinking import think
 from caa_core.contest.thinking_arms import ARMS, ArmPlan
 from caa_core.contest.thinking_results import ThinkingSummary
@@ -18,7 +19,7 @@ from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.metrics.correction import paired_p
-from caa_core.metrics.estimates import mean_of
+from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
 from caa_core.progress import finish
@@ -203,6 +204,21 @@ def test_what_is_said_of_an_arm_is_corrected_for_the_others(planted):
     crossed = ThinkingSummary(model, items, a, b, SMALL, plan).result(known).arms["crossed"]
     assert paired_p(lean[None])[0] < 0.05 / 8 and not mean_of(lean).is_clear
     assert crossed.verdict.startswith("Neither words nor vectors can be said to decide: W = ")
+
+
+@pytest.mark.parametrize(
+    ("probability", "prompts", "names"),
+    [
+        ((0.7, 0.6, 0.8), 8, 1),
+        ((0.3, 0.2, 0.4), 8, -1),
+        ((0.7, 0.45, 0.9), 8, 0),
+        ((0.515, 0.51, 0.52), 8, 0),  # next to nothing
+        ((0.7, 0.6, 0.8), 7, 0),
+    ],
+)
+def test_a_model_names_a_voice_where_its_probability_is_told_from_one_half(probability, prompts, names):
+    found = Estimate(*probability)
+    assert SelfReport(found, found, 1.0, prompts, 0, 0, 0, "").names == names
 
 
 def test_thoughts_are_kept_beside_the_numbers(planted):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_questions, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import VOICES, Direction, HeldOut, Reader, Scale, calibrate, held_out
-from caa_core.metrics.estimates import Share, auc
+from caa_core.metrics.estimates import Estimate, Share, auc
 from caa_core.model.prompts import ask, with_answer
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
@@ -23,6 +24,7 @@ from caa_core.steering.interventions import Steer
 from caa_core.vectors.extraction import preset_vector
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import residuals
+from tests.helpers.results import written
 
 PROMPTS = ("How are you?", "What is rain?", "Tell me a story.", "Where is the sea?", "Who sings?")
 SURE = Share(0.9, 0.8, 1.0)
@@ -98,6 +100,31 @@ def test_no_voice_is_named_by_a_reading_that_cannot_tell():
     few = reader(Share(1.0, 0.59, 1.0), prompts=7)
     said = "No voice is named: 7 held-out prompts are too few for a verdict, which takes at least 8."
     assert not few.trusted and few.why_not_trusted == said
+
+
+ALIKE = (1.0, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("difference", "change", "questions", "follows", "said"),
+    [
+        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 8, 1, "Written answers follow joy: A less B +0.50"),
+        ((-0.5, -0.8, -0.2), (-0.4, -0.7, -0.1), 8, -1, "Written answers follow gloom: A less B -0.50"),
+        ((0.5, 0.2, 0.8), (0.1, -0.2, 0.4), 8, 0, "Written answers lean to joy, but no more than unsteered ones do"),
+        ((0.5, 0.2, 0.8), (-0.4, -0.7, -0.1), 8, 0, "Written answers lean to joy, but no more than unsteered ones do"),
+        ((0.1, -0.2, 0.4), (0.4, 0.1, 0.7), 8, 0, "It is not shown that written answers follow one voice more than"),
+        (ALIKE, ALIKE, 8, 0, "It is not shown that written answers follow one voice more than"),
+        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 7, 0, "Under both, written answers are read as joy 0.50"),
+    ],
+)
+def test_written_answers_follow_where_lead_and_change_are_both_told_from_nothing(
+    difference, change, questions, follows, said
+):
+    changed = {"difference": Estimate(*difference), "change": Estimate(*change), "questions": questions}
+    found = dataclasses.replace(WrittenResult.of(written()), a="joy", b="gloom", **changed)
+    assert found.follows == follows and found.verdict.startswith(said)
+    few = "7 questions are too few for a verdict, which takes at least 8." in found.verdict
+    assert few == (questions == 7)
 
 
 def test_auc_of_known_cases():

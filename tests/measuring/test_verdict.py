@@ -16,7 +16,7 @@ from caa_core.measuring.proposal import Proposal, judged_cells, judged_halves, p
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
 from caa_core.measuring.vector_controls import FirstOrder, ground
-from caa_core.measuring.verdict import WAYS, Verdict, conclude, judge
+from caa_core.measuring.verdict import BRIEFLY, WAYS, Verdict, conclude, judge
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
 from caa_core.metrics.estimates import Estimate
@@ -268,8 +268,8 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
 @pytest.mark.parametrize(
     ("grade", "direction", "ways", "why", "said"),
     [
-        ("effect", "with", "positive", "", "An effect on this model, with the vector, one way only: at positive multi"),
-        ("effect", "against", "both", "", "A backwards effect on this model, against the vector, both ways: positive"),
+        ("effect", "with", "positive", "", "An effect on this model, with the vector, at positive multipliers alone."),
+        ("effect", "against", "both", "", "A backwards effect on this model, against the vector, both ways."),
         ("none shown", "", "", "", "No effect is shown on this model: vectors that should do nothing do as much."),
         ("not decided", "", "", "its interval holds 0", "Not decided: its interval holds 0."),
         ("not decided", "", "", "", "Not decided."),  # as before it was kept why
@@ -279,7 +279,8 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
 def test_a_verdict_in_short_is_made_of_its_grade_and_direction(grade, direction, ways, why, said):
     size = Estimate(0.3, 0.1, 0.5)
     verdict = Verdict(1, 1.0, None, 9, size, 0.3, None, None, 999, "m", "At length.", grade, direction, ways, why=why)
-    assert verdict.in_short.startswith(said) and verdict.in_short.startswith(verdict.headline)
+    assert verdict.in_short == said and said.startswith(verdict.headline)
+    assert BRIEFLY.keys() == WAYS.keys()
 
 
 def test_exact_controls_are_measured_as_vectors_of_their_own_and_may_contradict(tiny_llama):

@@ -136,7 +136,7 @@ def test_what_cannot_steer_is_called_so_before_anything_is_steered():
     for sides in (planted(24, 0.0, seed=1), exchanged(good)):
         found = told(sides)
         assert found.grade == "not likely" and found.p > 0.05 and not found.more_pairs_help
-        assert str(found).startswith("It is not likely to steer: its pairs do not point one way")
+        assert str(found).startswith("It is not likely to steer: its pairs are not shown to point one way")
     same = told(np.zeros((2, 8, 100)))
     assert (same.grade, str(same)[:60]) == ("", "Whether it will steer is not judged: its pairs do not differ")
     few = told(planted(7, 9.0))

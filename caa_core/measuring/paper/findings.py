@@ -143,7 +143,7 @@ class Replication:
         return (
             f"Not decided: by itself it is told from vectors that should do nothing, but not among "
             f"{len(self.corrected)} behaviours (p = {p:.2g}, Holm). "
-            f"{one.conclusion.removeprefix(one.verdict.in_short).lstrip()}"
+            f"{one.conclusion.removeprefix(one.verdict.sentence).lstrip()}"
         )
 
     @property

@@ -18,6 +18,7 @@ from caa_core.metrics.by_item import ByItem, Item, SteeredItems
 from caa_core.metrics.plain_data import plain
 from tests.helpers.handlers import Handlers
 from tests.helpers.places import ROOT
+from tests.helpers.results import contest
 
 # What a run takes besides what its step asks for, so that it is soon done.
 SMALL = {
@@ -206,6 +207,13 @@ def measured(times, prompts=8, spread=0.0, best=True):
 def test_what_grows_more_is_said_with_an_interval(run_of, outcome, said):
     found = CHECKS["price"].reading(run_of)
     assert found.outcome == outcome and said in found.said
+
+
+def test_dominance_is_said_of_a_contest_alone():
+    run_of = {**contest(count=8), "contest": True}
+    assert " D = 0.50" in CHECKS["contest"].reading(run_of).said
+    found = CHECKS["contest"].reading({**run_of, "contest": False})
+    assert found.outcome == "none" and "D = " not in found.said
 
 
 def test_repeating_is_counted_in_runs_of_four_words():

@@ -207,7 +207,7 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
         size = Estimate(0.3, 0.1, 0.5)
         told = {"grade": grade, "direction": "with", "ways": "both"} if grade == EFFECT else {"grade": grade}
         verdict = Verdict(1, 1.0, None, 9, size, 0.3, None, None, 999, "m", "", p=p, **told)
-        return replace(one, name=name, verdict=verdict, conclusion=f"{verdict.in_short} Numbers.")
+        return replace(one, name=name, verdict=verdict, conclusion=f"{verdict.sentence} Numbers.")
 
     several = [named("a", 0.002, EFFECT), named("b", 0.03, EFFECT), named("c", 0.6, NONE_SHOWN)]
     few = replace(found, findings=(*several, replace(named("d", 0.9, ""), verdict=None)))
