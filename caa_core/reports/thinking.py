@@ -151,7 +151,8 @@ def _thought(thought: dict[str, Any]) -> str:
 def budget_line(found: dict[str, Any]) -> str:
     """The sample, which is the same for all arms."""
     thinking = found["thinking"]
-    return f"{thinking['prompts']} prompts, {ThinkingRequest(**thinking['budget'])}; the same for all arms, beside which no controls stand."
+    budget = ThinkingRequest(**thinking["budget"])
+    return f"{thinking['prompts']} prompts, {budget}; the same for all arms, beside which no controls stand."
 
 
 def verdicts(found: dict[str, Any]) -> list[str]:

@@ -138,8 +138,8 @@ class Diagnostics:
         if self.grade == NOT_LIKELY:
             return (
                 "It is not likely to steer: its pairs are not shown to point one way, no more than with their sides "
-                f"exchanged by coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in something "
-                "else each time?"
+                f"exchanged by coins (p = {self.p:.2g}). Are both sides exchanged in some pairs, or do they differ in "
+                "something else each time?"
             )
         text = f"It may steer: its pairs point one way (p = {self.p:.2g})."
         if self.nearer and self.more_pairs_help:
