@@ -20,6 +20,9 @@ def test_presets_are_listed_and_described(call):
     found = call("list_presets")
     assert found["model"]["layers"] == 4
     assert [one["name"] for one in found["presets"]] == [*presets()]
+    assert all(one["shown"].startswith("Tested on 18 new prompts. ") for one in found["presets"])
+    said = {one["name"]: one["shown"] for one in found["presets"]}
+    assert "An effect, with the vector." in said["joy"] and "Not decided." in said["french"]
     joy = call("describe_preset", preset="joy")
     assert joy.items() >= next(one for one in found["presets"] if one["name"] == "joy").items()
     assert len(joy["examples"]) == 3 and joy["pairs"] == len(presets()["joy"].dataset().pairs)

@@ -208,12 +208,12 @@ def _preset(name: str) -> Preset:
 
 def _in_short(preset: Preset) -> dict[str, Any]:
     shown = Effect.of(preset.measured).in_short if preset.measured else "Not measured."
-    best = {"model": preset.model, "layer": preset.layer, "multiplier": preset.multiplier}
+    where = {"model": preset.model, "layer": preset.layer, "multiplier": preset.multiplier}
     return {
         "name": preset.name,
         "description": preset.description,
         "opposes": preset.opposes,
-        "best_on": best,
+        "recommended": where,
         "shown": shown,
     }
 
