@@ -63,20 +63,20 @@ HEADLINES = {
 
 WAYS = {
     BOTH: "both ways: positive multipliers move it one way and negative ones the other",
-    POSITIVE: "one way only: at positive multipliers",
-    NEGATIVE: "one way only: at negative multipliers",
+    POSITIVE: "shown one way only: at positive multipliers",
+    NEGATIVE: "shown one way only: at negative multipliers",
     ALIKE: "though both signs of the multiplier move it the same way",
-    NEITHER: "though not clear at either sign of the multiplier by itself",
+    NEITHER: "though shown at neither sign of the multiplier by itself",
     ONLY_POSITIVE: "at positive multipliers; no others were tried",
     ONLY_NEGATIVE: "at negative multipliers; no others were tried",
 }
 
 BRIEFLY = {
     BOTH: "both ways",
-    POSITIVE: "at positive multipliers alone",
-    NEGATIVE: "at negative multipliers alone",
+    POSITIVE: "shown at positive multipliers alone",
+    NEGATIVE: "shown at negative multipliers alone",
     ALIKE: "at both signs of the multiplier alike",
-    NEITHER: "though not clear at either sign",
+    NEITHER: "though shown at neither sign alone",
     ONLY_POSITIVE: "at positive multipliers, the only ones tried",
     ONLY_NEGATIVE: "at negative multipliers, the only ones tried",
 }
