@@ -268,7 +268,13 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
 @pytest.mark.parametrize(
     ("grade", "direction", "ways", "why", "said"),
     [
-        ("effect", "with", "positive", "", "An effect on this model, with the vector, shown at positive multipliers alone."),
+        (
+            "effect",
+            "with",
+            "positive",
+            "",
+            "An effect on this model, with the vector, shown at positive multipliers alone.",
+        ),
         ("effect", "against", "both", "", "A backwards effect on this model, against the vector, both ways."),
         ("none shown", "", "", "", "No effect is shown on this model: vectors that should do nothing do as much."),
         ("not decided", "", "", "its interval holds 0", "Not decided: its interval holds 0."),
