@@ -21,14 +21,14 @@ from caa_core.contest.contest import interactions_with, measure_voices, same_cos
 from caa_core.contest.dominance import Contest, ahead_of, beside_second_voices, by_prompt, conclude
 from caa_core.contest.speaking import EFFECT, by_controls, mean_gradients, voice_ground
 from caa_core.contest.thinking_arms import ARMS
-from caa_core.contest.thinking_results import corrected_so_far, product_apart
+from caa_core.contest.thinking_results import product_apart
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
 from caa_core.data.presets import find_contest, presets
 from caa_core.measuring.requests import FEWEST
 from caa_core.measuring.vector_controls import FirstOrder, Ground
 from caa_core.metrics.controls import random_vectors
-from caa_core.metrics.correction import paired_p
+from caa_core.metrics.correction import corrected_so_far, paired_p
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL, sign_patterns, two_sided
 from caa_core.metrics.estimates import mean_of
 from caa_core.metrics.items import Items, choose_items

@@ -26,7 +26,7 @@ from caa_core.contest.thinking_arms import (
 from caa_core.contest.thinking_scores import ThinkingScores
 from caa_core.contest.thoughts import corrections, thought_text
 from caa_core.contest.voice import Voice
-from caa_core.metrics.correction import holm, paired_p
+from caa_core.metrics.correction import corrected_so_far, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate, estimate, mean_of
 from caa_core.metrics.items import Items
@@ -287,11 +287,6 @@ class ThinkingSummary:
         if p > LEVEL or not change.is_clear:
             return f"no change against direct is shown ({change}; p = {p:.2g} after correction)"
         return f"towards {self.a.name if change.value > 0 else self.b.name} against direct ({change}; p = {p:.2g})"
-
-
-def corrected_so_far(p: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
-    """After Holm, of a list of `count` of which the rest is not known yet; what comes to be known makes no p larger."""
-    return holm([*p, *[1.0] * (count - len(p))])[: len(p)]
 
 
 def product_apart(changes: np.ndarray, before: np.ndarray) -> np.ndarray:

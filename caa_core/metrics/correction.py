@@ -23,6 +23,11 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
+def corrected_so_far(p: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
+    """After Holm, of a list of `count` of which the rest is not known yet; what comes to be known makes no p larger."""
+    return holm([*p, *[1.0] * (count - len(p))])[: len(p)]
+
+
 def among_controls(found: np.ndarray, kinds: Sequence[np.ndarray]) -> np.ndarray:
     """Adjusted p, both ways, of statistics [tests] of one vector among those of controls of each kind [controls,
     tests]: the larger of the kinds' shares of controls of which the furthest of all tests is at least as far.

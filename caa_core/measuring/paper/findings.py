@@ -11,7 +11,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.inspection import Alignment
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.verdict import Proposal, Verdict
-from caa_core.metrics.correction import holm
+from caa_core.metrics.correction import corrected_so_far
 from caa_core.metrics.cross_fitting import EFFECT, LEVEL, UNDECIDED
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.vectors.geometry import Scatter
@@ -121,13 +121,18 @@ class Replication:
         return middle if shared else None
 
     @property
+    def to_come(self) -> int:
+        """How many behaviours were asked for and are not measured yet."""
+        return max(0, len(self.asked) - len(self.findings))
+
+    @property
     def corrected(self) -> dict[str, tuple[float, str]]:
-        """By behaviour with a graded verdict its p, corrected over all of these (Holm), and the grade that it leaves:
-        an effect that is not told from controls among so many is not decided.
+        """By behaviour with a graded verdict its p, corrected over all of these and those that are still to come (Holm),
+        and the grade that it leaves: an effect that is not told from controls among so many is not decided.
         """
         judged = [(one.name, one.verdict) for one in self.findings if one.verdict and one.verdict.grade]
         judged = [(name, verdict) for name, verdict in judged if verdict.p is not None]
-        adjusted = holm([verdict.p or 0.0 for _, verdict in judged]).tolist()
+        adjusted = corrected_so_far([verdict.p or 0.0 for _, verdict in judged], len(judged) + self.to_come).tolist()
         return {
             name: (p, UNDECIDED if verdict.grade == EFFECT and p > LEVEL else verdict.grade)
             for (name, verdict), p in zip(judged, adjusted, strict=True)
@@ -142,7 +147,7 @@ class Replication:
             return one.conclusion
         return (
             f"Not decided: by itself it is told from vectors that should do nothing, but not among "
-            f"{len(self.corrected)} behaviours (p = {p:.2g}, Holm). "
+            f"{len(self.corrected) + self.to_come} behaviours (p = {p:.2g}, Holm). "
             f"{one.conclusion.removeprefix(one.verdict.sentence).lstrip()}"
         )
 
@@ -156,7 +161,8 @@ class Replication:
             name: f" {which[name]} the vector" if grade == EFFECT else "" for name, (_, grade) in self.corrected.items()
         }
         told = ", ".join(f"{name} {grade}{said[name]} (p = {p:.2g})" for name, (p, grade) in self.corrected.items())
-        return f"Corrected over these {len(self.corrected)} behaviours (Holm): {told}."
+        more = f" and {self.to_come} to come" if self.to_come else ""
+        return f"Corrected over these {len(self.corrected)} behaviours{more} (Holm): {told}."
 
     def pack(self) -> dict[str, Any]:
         """All of it as plain data; `unpack` reads it back."""

@@ -225,4 +225,12 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
     said = [each["conclusion"] for each in few.summary()["behaviours"]]
     assert said[0] == several[0].conclusion and said[1].startswith(left) and said[2] == several[2].conclusion
     assert few.summary()["corrected"]["b"] == {"p": pytest.approx(0.06), "grade": UNDECIDED}
-    assert replace(found, findings=(several[0],)).screen == ""
+    # What is said while others are still to come stays.
+    alone = replace(found, findings=(several[1],), asked=("b", "a", "c"))
+    assert alone.screen == "" and alone.corrected["b"] == (pytest.approx(0.09), UNDECIDED)
+    assert alone.concluded(several[1]).startswith("Not decided: by itself") and "among 3 beh" in report_of(alone).text
+    two = replace(alone, findings=(several[0], several[1]))
+    assert two.screen.startswith(
+        "Corrected over these 2 behaviours and 1 to come (Holm): a effect with the vector (p = "
+    )
+    assert replace(found, findings=(several[1],), asked=("b",)).concluded(several[1]) == several[1].conclusion
