@@ -1,6 +1,5 @@
 """What an experiment with thoughts says of two voices, by arm, as far as its answers are scored."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any

@@ -127,7 +127,7 @@ class Replication:
 
     @property
     def corrected(self) -> dict[str, tuple[float, str]]:
-        """By behaviour with a graded verdict its p, corrected over all of these and those that are still to come (Holm),
+        """By behaviour with a graded verdict its p, corrected over these and those that are still to come (Holm),
         and the grade that it leaves: an effect that is not told from controls among so many is not decided.
         """
         judged = [(one.name, one.verdict) for one in self.findings if one.verdict and one.verdict.grade]
