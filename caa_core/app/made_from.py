@@ -63,8 +63,8 @@ def unlike(person: Person, name: str, items_of: str, items: Dataset) -> str:
     if not same:
         return ""
     return (
-        f"The vector {name} was made from the prompts of {same} of these {len(items.pairs)} items: what is measured on "
-        "them looks better than it is."
+        f"The vector {name} was made from {same} of these {len(items.pairs)} items, or their prompts: what is measured "
+        "on them looks better than it is."
     )
 
 

@@ -116,8 +116,8 @@ class Reader:
     @property
     def why_not_trusted(self) -> str:
         """Why no answer is given to a voice; empty where nothing stands against it."""
-        if few := too_few(self.prompts, "held-out prompt"):
-            return f"No voice is named: {few}."
+        if lacking := too_few(self.prompts, "held-out prompt"):
+            return f"No voice is named: {lacking}."
         weak = {name: auc for name, auc in self.aucs.items() if auc.value < TRUSTED}
         few = {name: auc for name, auc in self.aucs.items() if name not in weak and not auc.low > CHANCE}
         why = [

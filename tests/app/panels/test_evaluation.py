@@ -46,4 +46,4 @@ def test_items_whose_prompts_a_vector_was_made_from_are_named():
     items = replace(held_out, pairs=(*held_out.pairs[:2], again))
     assert unlike(Person(), "joy", "", held_out) == ""
     said = unlike(Person(), "joy", "", items)
-    assert said.startswith("The vector joy was made from the prompts of 1 of these 3 items: ")
+    assert said.startswith("The vector joy was made from 1 of these 3 items, or their prompts: ")
