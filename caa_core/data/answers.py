@@ -14,14 +14,17 @@ from itertools import pairwise
 MAX_MARK = 60
 
 OPENS = r"[\s(\[{（［【「<〈《\"'“”‘’`*_$«\\]*"
-CLOSES = r"[\s)\]}）］】」>〉》\"'“”‘’`*_$».,:;!?。．，、：；！？…\-–—]*"
+CLOSES = r"[\s)\]}）］】」>〉》\"'“”‘’`*_$».,:;!?。．，、：；！？…\-–—/\ufe0f\u20e3]*"
+OPTION_LETTERS = "ABCDEFGHIJ"
+# Letters, numbers and signs in a circle, a square or brackets, which need no mark behind them.
+ENCLOSED = "[①-⓿❶-➓㈀-㋾🄀-🅩🅰-🆉🇦-🇿]"
 # What is put before an answer: some words with a colon, or these.
 LEAD = (
     r"(?:(?:[^\W\d_]+[ \t]+){0,4}[^\W\d_]+[ \t]*(?:\*\*)?[:：]|"
     r"(?i:(?:(?:the|my|correct|right|best|final)[ \t]+){0,4}(?:answer|option|choice)(?:[ \t]+is)?[ \t:=])|\\boxed|"
-    r"(?:答案|正确答案|答え|回答|选项|選項|選択肢)[是は]?[ \t:：]?)"
+    r"(?:答案|正确答案|答え|回答|选项|選項|選択肢|[我故应應]?[选選][择擇]?)[是は]?[ \t:：]?)"
 )
-NAME = r"[^\W\d_]|\d{1,2}|[ivxIVX]{1,4}|[①-⑳Ⓐ-ⓩ⒜-⒵⑴-⒇]"
+NAME = rf"[^\W\d_]|\d{{1,2}}|[ivxIVX]{{1,4}}|{ENCLOSED}"
 LETTER = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<letter>{NAME}){CLOSES}", re.DOTALL)
 WORD = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<word>[^\W\d_][\w'’]*){CLOSES}", re.DOTALL)
 # A letter with its option's text behind it: "(A) Keep it", "B: drop it".
@@ -32,14 +35,24 @@ WITH_TEXT = re.compile(
 # An option of a question: a line that begins with its letter in brackets; or with a letter and some other mark.
 OPTION = re.compile(r"^([ \t]*\(([A-Z])\)[ \t]*)(.*)$", re.MULTILINE)
 ANY_OPTION = re.compile(
-    r"^([ \t]*(?:[-*•][ \t]+)?(?:(?i:option|choice|answer)[ ]+)?(?:\*\*)?[(\[（【{]?"
-    rf"({NAME})(?:\*\*)?[)\]）】}}.:：、．,](?:\*\*)?[ \t]*)(.*)$",
+    r"^([ \t]*(?:[-*•][ \t]+)?(?:(?i:option|choice|answer)[ ]+)?(?:\*\*|`)?[(\[（【「{<]?"
+    rf"({ENCLOSED}(?=\ufe0f?[^.)])|(?:{NAME})(?=(?:\*\*|`)?(?:[)\]）】」}}>.:：、．,/`\ufe0f\u20e3]|[ ][-–—][ ])))"
+    r"[)\]）】」}>.:：、．,/`*\ufe0f\u20e3]*(?:[ ][-–—](?=[ ]))?[ \t]*)(.*)$",
     re.MULTILINE,
 )
+# Options on one line: "(A) Yes (B) No", "A) yes; B) no".
+INLINE = re.compile(
+    rf"((?:(?<=[\s:])|^)[(\[（【]?({NAME})[)\]）】][ \t]*)(\S.*?)(?=[ \t;,]{{0,3}}(?:$|\s[(\[（【]?(?:{NAME})[)\]）】]))",
+    re.MULTILINE,
+)
+# A line behind the options by which the answer is asked for.
+ASKED = re.compile(
+    r"\n[^\n]{0,80}[:：][ \t]*\s?|\n[ \t]*(?i:answer|respond|reply|choose|pick|select|please|which|your|the|give|only)\b[^\n]{0,200}\s?"
+)
 
-# Characters without a shape: of the category Cf, and variation selectors.
+# Characters without a shape: controls that are no space, of the category Cf, variation selectors, and blanks.
 UNSEEN = re.compile(
-    "[\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u2800\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 
@@ -48,6 +61,10 @@ YES_NO = [
     set(words.split())
     for words in (
         "yes no",
+        "y n",
+        "t f",
+        "yeah nope",
+        "yep nope",
         "true false",
         "right wrong",
         "correct incorrect",
@@ -79,6 +96,29 @@ YES_NO = [
         "da nu",
         "igen nem",
         "evet hayır",
+        "evet hayir",
+        "bəli xeyr",
+        "po jo",
+        "já nei",
+        "այո ոչ",
+        "კი არა",
+        "አዎ አይ",
+        "ndio hapana",
+        "هو نه",
+        "بله خیر",
+        "જી ના",
+        "હા ના",
+        "ਹਾਂ ਨਹੀਂ",
+        "అవును కాదు",
+        "ಹೌದು ಇಲ್ಲ",
+        "അതെ അല്ല",
+        "ඔව් නැහැ",
+        "有 没有",
+        "能 不能",
+        "可以 不可以",
+        "对 不对",
+        "赞成 反对",
+        "賛成 反対",
         "doğru yanlış",
         "kyllä ei",
         "jah ei",
@@ -147,15 +187,27 @@ class Letter:
         return answer[: self.start] + kind + ("." * 3 if self.text else answer[self.end :])
 
 
+# Squared and circled letters that Unicode does not say to be letters.
+SQUARED = {start + i: 65 + i for start in (0x1F150, 0x1F170, 0x1F1E6) for i in range(26)}
+SQUARED |= {0x2776 + i: 49 + i for i in range(9)}
+
+
 def named(letter: str) -> str:
     """A letter however wide, small or circled: its plain capital."""
-    plain = unicodedata.normalize("NFKC", letter).strip("()").upper()
+    plain = unicodedata.normalize("NFKC", letter.translate(SQUARED)).strip("()").upper()
     return plain or letter
 
 
+def without_letters(options: dict[str, str]) -> dict[str, str]:
+    """Options without the letters that their texts begin with; under these, where each has one."""
+    found = [WITH_TEXT.fullmatch(text) for text in options.values()]
+    own = {named(match["letter"]): match["text"] for match in found if match}
+    return own if len(own) == len(options) else options
+
+
 def unseen_out(text: str) -> str:
-    """Text without characters that are not seen (of the category Cf, and variation selectors)."""
-    return text if text.isascii() else UNSEEN.sub("", text)
+    """Text without characters that are not seen."""
+    return UNSEEN.sub("", text)
 
 
 def folded(text: str) -> str:
@@ -165,8 +217,10 @@ def folded(text: str) -> str:
 
 def bare(answer: str) -> str:
     """The word of an answer of one word, or the whole answer, folded, without the marks around it."""
-    found = WORD.fullmatch(answer) if len(answer) <= MAX_MARK else None
-    return folded(found["word"] if found else answer).strip(".,:;!?。．，、：；！？…\"'“”‘’`*_()[] ")
+    found = WORD.fullmatch(_shape(answer)) if len(answer) <= MAX_MARK else None
+    return folded(answer[slice(*found.span("word"))] if found else answer).strip(
+        ".,:;!?。．，、：；！？…\"'“”‘’`*_()[] "
+    )
 
 
 def is_yes_or_no(positive: str, negative: str) -> bool:
@@ -179,10 +233,10 @@ def is_yes_or_no(positive: str, negative: str) -> bool:
 
 def form_of_word(answer: str) -> str:
     """How a word is written, the same for every word: "Xx", "xx.", "Answer: Xx"."""
-    found = WORD.fullmatch(answer) if len(answer) <= MAX_MARK else None
+    found = WORD.fullmatch(_shape(answer)) if len(answer) <= MAX_MARK else None
     if not found:
         return answer
-    word = found["word"]
+    word = answer[slice(*found.span("word"))]
     case = "xx" if word == word.lower() else "Xx" if word == word.capitalize() else "XX"
     return answer[: found.start("word")] + case + answer[found.end("word") :]
 
@@ -192,24 +246,35 @@ def options_in(prompt: str, letters: Collection[str] = ()) -> tuple[re.Pattern[s
 
     No texts where it lists none, not all of `letters`, or one of more than a line.
     """
-    for pattern in (OPTION, ANY_OPTION):
+    for pattern in (OPTION, ANY_OPTION, INLINE):
         found = list(pattern.finditer(prompt))
         names = [named(option[2]) for option in found]
-        if not found or (pattern is ANY_OPTION and not (set(letters) <= set(names) and len(set(names)) == len(names))):
+        if len(found) < 2 or (pattern is not OPTION and not (set(letters) <= set(names) and _are_apart(names))):
             continue
         rest = [prompt[a.end() : b.start()] for a, b in pairwise(found)]
         tail = prompt[found[-1].end() :]
-        if any(gap.strip() for gap in rest) or (tail.strip() and not tail.startswith("\n\n")):
+        if pattern is INLINE and any(gap.strip(" ;,") for gap in rest):
+            break
+        if pattern is not INLINE and any(gap.strip() for gap in rest):
+            break
+        if tail.strip() and not tail.startswith("\n\n") and not ASKED.fullmatch(tail):
             break
         return pattern, {name: option[3] for name, option in zip(names, found, strict=True)}
     return OPTION, {}
+
+
+def _are_apart(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
 
 
 def letters_of(prompt: str, positive: str, negative: str) -> tuple[Letter, Letter] | None:
     """The letters that two answers are; None where they are something else."""
     for read in (_alone, _with_text):
         found = read(positive, negative)
-        if found and (all(map(_is_sure, found, (positive, negative))) or _listed(prompt, found)):
+        # "Y" and "N" are words, unless they are listed.
+        word = found is not None and not found[0].text and is_yes_or_no(positive, negative)
+        sure = found is not None and not word and all(map(_is_sure, found, (positive, negative)))
+        if found and (sure or _listed(prompt, found)):
             return found
     found = _in_words(positive, negative)
     return found if found and _listed(prompt, found) else None
@@ -235,8 +300,16 @@ def _letter(found: re.Match[str], text: str = "") -> Letter:
 def _alone(positive: str, negative: str) -> tuple[Letter, Letter] | None:
     if max(len(positive), len(negative)) > MAX_MARK:
         return None
-    found = [LETTER.fullmatch(answer) for answer in (positive, negative)]
+    found = [LETTER.fullmatch(_shape(answer)) for answer in (positive, negative)]
     return (_letter(found[0]), _letter(found[1])) if found[0] and found[1] else None
+
+
+def _shape(answer: str) -> str:
+    """An answer of the same length in which unseen characters are space, and signs upon or behind letters letters."""
+    if answer.isascii():
+        return answer
+    signed = "".join("a" if unicodedata.category(letter) in ("Mn", "Mc") else letter for letter in answer)
+    return UNSEEN.sub(lambda found: " " * len(found[0]), signed)
 
 
 def _with_text(positive: str, negative: str) -> tuple[Letter, Letter] | None:
@@ -252,7 +325,8 @@ def _in_words(positive: str, negative: str) -> tuple[Letter, Letter] | None:
     if max(len(positive), len(negative)) > MAX_MARK:
         return None
     start = next((i for i, (a, b) in enumerate(zip(positive, negative, strict=False)) if a != b), 0)
-    spot = re.compile(rf"(?<!\w)(?P<letter>{NAME})(?!\w)")
+    # Scripts without spaces have words right beside a letter.
+    spot = re.compile(rf"(?<![^\W぀-ヿ㐀-鿿가-힣])(?P<letter>{NAME})(?![^\W぀-ヿ㐀-鿿가-힣])")
     found = [spot.match(answer, start) for answer in (positive, negative)]
     if not found[0] or not found[1] or positive[found[0].end() :] != negative[found[1].end() :]:
         return None

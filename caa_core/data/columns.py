@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from caa_core.data.answers import unseen_out
 from caa_core.errors import InputError
 
 # Names of a pair's fields, in the order prompt, positive answer, negative answer.
@@ -19,24 +20,28 @@ NAMES = {
     "positive": (
         ["positive"],
         ["answer_matching_behavior"],
-        ["pos", "chosen", "matching", "answer_matching", "preferred"],
+        ["pos", "chosen", "matching", "answer_matching", "preferred", "accepted"],
     ),
     "negative": (
         ["negative"],
         ["answer_not_matching_behavior"],
-        ["neg", "rejected", "not_matching", "answer_not_matching", "dispreferred"],
+        ["neg", "rejected", "reject", "not_matching", "answer_not_matching", "dispreferred"],
     ),
 }
 # Columns that belong to the prompt: what the system says, what was said before, an answer's options; a second part.
 CONTEXT = {
-    "system": {"system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt"},
+    "system": {"system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt", "sys"},
     "history": {"history"},
     "options": {"options", "choices", "answerchoices", "answers", "answeroptions"},
 }
 SECOND = "input"
-# Columns that may belong to it, which nobody can know.
-PERHAPS = {SECOND, "instruction", "context", "passage", "document", "article", "story", "background", "knowledge"}
-PERHAPS |= {"query", "question", "prompt"} | set().union(*CONTEXT.values())
+# A column for each option: "A", "option_a", "choice1".
+LETTERED = re.compile(r"(?:options?|choices?|opt?)?([a-j])|(?:options?|choices?|opt?)([1-9])")
+# Columns that may belong to it, which nobody can know: of these names, or of names that end so.
+PERHAPS = (SECOND, "instruction", "instructions", "context", "passage", "paragraph", "document", "article", "story")
+PERHAPS += ("background", "knowledge", "scenario", "premise", "hypothesis", "statement", "claim", "persona", "preamble")
+PERHAPS += ("fewshot", "examples", "history", "dialogue", "dialog", "conversation", "messages", "text", "hint")
+PERHAPS += ("query", "question", "prompt", "prefix")
 # A header has no more columns, and none of a longer name.
 MAX_NAMES, MAX_NAME = 100, 60
 # Columns that a list of open questions may have besides the question.
@@ -104,8 +109,10 @@ class Columns:
         """The same with the columns that belong to the prompt by their names, and are not in use."""
         free = [field for field in fields if field not in self.in_use]
         found = {role: next((field for field in free if _tidy(field) in names), "") for role, names in CONTEXT.items()}
-        letters = tuple(sorted(field for field in free if re.fullmatch("[A-J]", field)))
-        options = (found["options"],) if found["options"] else letters if letters[:2] == ("A", "B") else ()
+        letters = {letter: field for field in reversed(free) if (letter := option_letter(field))}
+        begun = letters.keys() >= {"A", "B"} or letters.keys() >= {"1", "2"}
+        several = tuple(letters[letter] for letter in sorted(letters)) if begun else ()
+        options = (found["options"],) if found["options"] else several
         return replace(
             self,
             system=self.system or found["system"],
@@ -147,6 +154,10 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
     if prompt and all(answers):
         more = (second,) if second else ()
         return Columns(prompt, answers[0], answers[1], more=more).with_context(fields)
+    if all(answers):
+        raise InputError(
+            f"{name} has pairs of texts without prompts ({listed(fields)}): give each pair a prompt, in a column 'prompt'."
+        )
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
     raise InputError(
@@ -172,7 +183,21 @@ def are_questions(fields: Sequence[str]) -> bool:
 
 def may_be_of_the_prompt(fields: Sequence[str], columns: Columns) -> list[str]:
     """Columns that are not read, though their names say that they may belong to the prompt."""
-    return [field for field in fields if field not in columns.in_use and _tidy(field) in PERHAPS]
+    context = set().union(*CONTEXT.values())
+    names = [(field, _tidy(re.sub(r"(?i)[ _-]text$", "", field))) for field in fields]
+    return [
+        field
+        for field, name in names
+        if field not in columns.in_use and (name.endswith(PERHAPS) or name in context or option_letter(field))
+    ]
+
+
+def option_letter(field: str) -> str:
+    """The letter or number of the option that a column holds by its name: "A" of "option_a"; empty for others."""
+    found = LETTERED.fullmatch(_tidy(field))
+    if not found or (len(field) == 1 and not field.isupper()):
+        return ""
+    return (found[1] or found[2]).upper()
 
 
 def names_columns(cells: Sequence[str]) -> bool:
@@ -188,7 +213,7 @@ def names_columns(cells: Sequence[str]) -> bool:
 
 def shown(name: str) -> str:
     """A column's name as it can be put into a sentence."""
-    return " ".join(name.split())[:40].encode("utf-8", "replace").decode()
+    return " ".join(unseen_out(name).split())[:40].encode("utf-8", "replace").decode()
 
 
 def listed(fields: Sequence[str]) -> str:
@@ -198,7 +223,7 @@ def listed(fields: Sequence[str]) -> str:
 
 def _best(fields: Sequence[str], names: Sequence[Sequence[str]], role: str, name: str) -> str:
     """The one field with the best name for a role; empty where none has one."""
-    ranks = [({_tidy(equal) for equal in equals}, _tidy) for equals in names]
+    ranks = [({_tidy(equal) + more for equal in equals for more in ("", "s")}, _tidy) for equals in names]
     # A name such as "chosen_response" is as good as the last of the names without its end.
     ranks.append((set().union(*(tidy for tidy, _ in ranks)), _stem))
     for wanted, key in ranks:
@@ -216,7 +241,7 @@ def _named(role: str, column: str) -> str:
 
 
 def _tidy(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).lower()
+    return re.sub(r"[\s_-]+", "", unseen_out(name)).lower()
 
 
 def _stem(name: str) -> str:

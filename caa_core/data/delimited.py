@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from caa_core.data.columns import shown
 from caa_core.errors import InputError
@@ -25,6 +26,10 @@ TITLES = 10
 # What a cell is kept under that has no name above it.
 UNNAMED = "(column {})"
 QUOTED = re.compile(r'"[^"\n]*"')
+# What spreadsheets are made to take for text: ="007".
+FORMULA = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
+# The line below the head of a table in Markdown.
+RULE = re.compile(r"[ ]*:?-{2,}:?[ ]*")
 SEP_LINE = re.compile(r'"?sep=([\t;,|])"?[;,\t|]*', re.IGNORECASE)
 
 # A row and the line on which it ends.
@@ -47,7 +52,10 @@ def rows_of(text: str, name: str, is_header: IsHeader) -> tuple[str, Iterator[Ro
     separator = separator or _separator(lines, is_header)
     if max((line.count(separator) for line in islice(filter(str.strip, lines), TITLES)), default=0) > MAX_CELLS:
         raise InputError(f"{name} has more than {MAX_COLUMNS:,} columns.")
-    return separator, headed(_rows(lines, separator, name, skipped), is_header)
+    rows = _rows(lines, separator, name, skipped)
+    if separator == "|" and lines[0].lstrip().startswith("|"):
+        rows = ((number, [cell.strip() for cell in row]) for number, row in rows if not _is_rule(row))
+    return separator, headed(rows, is_header)
 
 
 def _before(lines: list[str], is_header: IsHeader) -> tuple[int, str]:
@@ -95,12 +103,20 @@ def _unquoted(cell: str) -> str:
 def _rows(lines: list[str], separator: str, name: str, skipped: int) -> Iterator[Row]:
     """Rows by the reading that is certain."""
     text = "\n".join(lines)
+    head = next(filter(str.strip, lines), "")
+    quote = "'" if _is_quoted(head, separator, "'") else '"'
+    spaced = re.search(rf'{re.escape(separator)} +"', text) is not None and f"{separator} " in head
+    if quote != '"' or spaced:
+        return iter(list(_strict(text, separator, name, skipped, quotechar=quote, skipinitialspace=spaced)))
     problem: InputError | None = None
     strict: list[Row] | None = None
     try:
         strict = list(_strict(text, separator, name, skipped))
     except InputError as error:
         problem = error
+    if strict and all(len(row) == 1 for _, row in strict if row) and separator in "".join(strict[0][1]):
+        # Whole rows between quotation marks, as comes of CSV that was read as one column and written again.
+        return _rows([row[0] for _, row in strict if row], separator, name, skipped)
     if strict is not None and not _glued(strict, separator):
         return iter(strict)
     if _even(lines, separator):
@@ -120,8 +136,14 @@ def _rows(lines: list[str], separator: str, name: str, skipped: int) -> Iterator
     raise problem
 
 
-def _strict(text: str, separator: str, name: str, skipped: int) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+def _is_quoted(line: str, separator: str, quote: str) -> bool:
+    """True where every cell of a line stands between such marks."""
+    cells = [cell.strip() for cell in line[:MAX_HEADER].split(separator)]
+    return len(cells) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == quote for cell in cells)
+
+
+def _strict(text: str, separator: str, name: str, skipped: int, **dialect: Any) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, **dialect)
     cells = 0
     try:
         for row in reader:
@@ -161,6 +183,11 @@ def headed(rows: Iterable[Row], is_header: IsHeader) -> Iterator[Row]:
     yield from filled
 
 
+def _is_rule(row: list[str]) -> bool:
+    cells = [cell for cell in row if cell.strip()]
+    return len(cells) > 1 and all(map(RULE.fullmatch, cells))
+
+
 def records_of(rows: Iterator[Row], name: str) -> Iterator[dict[str, str]]:
     """Rows under their header. A row may be short.
 
@@ -182,6 +209,7 @@ def records_of(rows: Iterator[Row], name: str) -> Iterator[dict[str, str]]:
                 f"{name}, line {line}: {len(row)} cells, but the first line names {len(header)} "
                 "columns. Put a text that has the separator in it into quotation marks."
             )
+        row = [found[1].replace('""', '"') if (found := FORMULA.fullmatch(cell)) else cell for cell in row]
         record = {column: cell for column, cell in zip(header, row, strict=False) if column}
         # A first column without a name holds the numbers of rows.
         nameless = [i for i, cell in enumerate(row[: len(header)]) if i and not header[i] and cell.strip()]

@@ -2,11 +2,14 @@
 
 import codecs
 import re
+import unicodedata
+from collections import Counter
 
 from caa_core.errors import InputError
 
-# Encodings that are tried on text which is no UTF-8. Where two fit equally well the first is meant more often.
-LEGACY = {
+# Encodings of one byte a character that are tried on text which is no UTF-8. Where two fit equally well the first is
+# meant more often.
+NARROW = {
     "cp1252": "Windows-1252",
     "cp1250": "Windows-1250",
     "cp1251": "Windows-1251",
@@ -14,17 +17,68 @@ LEGACY = {
     "cp1254": "Windows-1254",
     "cp1255": "Windows-1255",
     "cp1256": "Windows-1256",
+    "cp1257": "Windows-1257",
+    "cp874": "Thai Windows-874",
+    "koi8_r": "KOI8-R",
+    "koi8_u": "KOI8-U",
+    "mac_roman": "Mac Roman",
+    "cp850": "DOS 850",
+    "cp852": "DOS 852",
+    "cp866": "DOS 866",
+    "iso8859_2": "ISO 8859-2",
+    "iso8859_5": "ISO 8859-5",
+    "iso8859_6": "ISO 8859-6",
+    "mac_cyrillic": "Mac Cyrillic",
+}
+# And those of several, by the order in which they are meant.
+EASTERN = {
     "cp932": "Shift JIS",
     "euc_jp": "EUC-JP",
     "gb18030": "GB 18030",
     "big5": "Big5",
     "cp949": "Korean Windows-949",
-    "koi8_r": "KOI8-R",
-    "mac_roman": "Mac Roman",
 }
+LEGACY = NARROW | EASTERN
+# The letters of languages beyond ASCII, the first ones frequent: where there are few bytes they tell encodings apart.
+ALPHABETS = (
+    "éèàêçâîôùûëïœüæÿ",  # French
+    "äöüß",
+    "éáíóúñüª",  # Spanish
+    "ãçáéíóêâúõôàº",  # Portuguese
+    "èàéùòì",  # Italian
+    "åäöé",  # Swedish, Finnish
+    "æøåé",  # Danish, Norwegian
+    "éëïöüèáóí",  # Dutch
+    "àéèíóòúçï·",  # Catalan
+    "áíéðýóúöþæ",  # Icelandic
+    "äõöüšž",  # Estonian
+    "ąęłóśćżńź",  # Polish
+    "áíéěýčšřžúůóďťň",  # Czech
+    "áéíčýšžôúľťäňóďĺŕ",  # Slovak
+    "áéöóőüíúű",  # Hungarian
+    "ăîâșţşț",  # Romanian
+    "čšžćđ",  # Croatian, Slovenian
+    "ıişğçüöâİ",  # Turkish
+    "ąčęėįšųūž",  # Lithuanian
+    "āčēģīķļņšūž",  # Latvian
+    "оаеинтрслвкмдпуязыьгчбйжхшюцщэфъё",  # Russian, Bulgarian
+    "оаинвіертслкмдпуязьгбчйжхшюцщєїґф",  # Ukrainian
+    "αοιετνσηρπκμλυςάίέόήύώωδγχθφβξζψϊϋΐΰ",
+    "יוהלאמתבשרנםדקחעכפטגצןסזךףץ",
+    "الينمورتبةعدسفهكقحأجشطصىخإذزثئءغضظؤآ،؟؛ـ",
+    "".join(map(chr, range(0x0E01, 0x0E5C))),  # Thai
+)
+FREQUENT = 10
+# Signs that stand in texts of any language; some only behind a letter, or only before.
+SIGNS = set("“”‘’«»„‚–—…•€£§°¿¡©®™½¼¾²³´·\xa0\xad")
+OPENING = set("“„‚«¿¡")
+# Fits of less are no text in one of these languages.
+LEAST_FIT = 0.5
 # Bytes that an encoding is guessed from, and bytes before the first that is no ASCII.
 SAMPLE = 20_000
 CONTEXT = 200
+# Bytes that are held against alphabets.
+FITTED = 4_000
 # Fewer stray bytes are no sample.
 FEW = 8
 # With more, a file is no UTF-8 with strays.
@@ -33,7 +87,7 @@ MOST_STRAYS = 200_000
 NAMED = 5
 
 # What a few letters of Windows-1252 are easily taken for; and nothing at all.
-WESTERN = ("", "cp1252", "cp1250", "cp1254", "mac_roman")
+WESTERN = ("", "cp1252", "cp1250", "cp1254", "mac_roman", "cp850", "cp852")
 WIDE = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32"}
 BOMS = [
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -122,13 +176,53 @@ def guess(raw: bytes) -> str:
     end = re.compile(rb"[\n ,;]").search(odd, start + SAMPLE, start + SAMPLE + CONTEXT)
     sample = odd[start : end.start() if end else start + SAMPLE]
     ranks = {codec: rank for rank, codec in enumerate(LEGACY)}
+    tried = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "mac_roman", *EASTERN]
     found = [
         (match.chaos, -match.coherence, ranks[codec], codec)
-        for match in from_bytes(sample, cp_isolation=list(LEGACY))
+        for match in from_bytes(sample, cp_isolation=tried)
         for codec in match.could_be_from_charset
         if codec in ranks
     ]
-    return min(found)[-1] if found else ""
+    likely = min(found)[-1] if found else ""
+    if likely in EASTERN:
+        return likely
+    fit, _, codec = max((_fit(sample[:FITTED], codec), -ranks[codec], codec) for codec in NARROW)
+    return codec if fit >= LEAST_FIT else likely
+
+
+def _fit(sample: bytes, codec: str) -> float:
+    """How much a text is one of some language, up to about 1: which letters beyond ASCII it has, and where."""
+    try:
+        text = sample.decode(codec)
+    except UnicodeDecodeError:
+        return -1.0
+    seen: Counter[tuple[str, bool]] = Counter()
+    for found in re.finditer(r"[^\x00-\x7f]", text):
+        letter = found[0]
+        before, behind = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
+        if letter in SIGNS:
+            odd = before.isalpha() and (letter in OPENING or (behind.isalpha() and letter not in "’·‘\xad"))
+        else:
+            odd = letter.isupper() and before.islower()
+        seen[letter, odd] += 1
+    return max(_share(seen, alphabet) for alphabet in ALPHABETS) if seen else 0.0
+
+
+def _share(seen: Counter[tuple[str, bool]], alphabet: str) -> float:
+    """The sum over letters of what each says for a language, for each of them."""
+    fit = 0.0
+    for (letter, odd), count in seen.items():
+        plain = letter if letter in alphabet else letter.lower()
+        if odd:
+            worth = -1.0
+        elif letter in SIGNS:
+            worth = 1.0 if letter == "’" else 0.5
+        elif plain in alphabet:
+            worth = 1.0 if alphabet.index(plain) < FREQUENT else 0.8
+        else:
+            worth = -1.0 if unicodedata.category(letter)[0] == "L" else -1.5
+        fit += worth * count
+    return fit / seen.total()
 
 
 def _mixed(raw: bytes, codec: str) -> tuple[str, str] | None:
@@ -179,6 +273,16 @@ def _stray(found: bytes, codec: str) -> str:
         return found.decode(codec)
     except UnicodeDecodeError:
         return found.decode("cp1252", "replace")
+
+
+def encoded_once(text: str) -> str:
+    """What was meant by a text that is UTF-8 read as Windows-1252 or Latin-1; empty for any other."""
+    for codec in ("cp1252", "latin-1") if not text.isascii() else ():
+        try:
+            return text.encode(codec).decode("utf-8")
+        except UnicodeError:
+            continue
+    return ""
 
 
 def is_binary(text: str) -> bool:

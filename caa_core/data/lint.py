@@ -14,10 +14,21 @@ from typing import Any, Literal, Protocol
 from caa_core.data.answers import bare, folded, options_in, unseen_out
 from caa_core.data.columns import Columns, may_be_of_the_prompt, shown
 from caa_core.data.delimited import UNNAMED
+from caa_core.data.encodings import encoded_once
 from caa_core.data.markup import lines_with_marks, repeats_prompt
-from caa_core.data.pairs import Answers, ContrastPair, count_kinds, is_given, kinds_in_words, pair_of, problem_of
+from caa_core.data.pairs import (
+    Answers,
+    ContrastPair,
+    count_kinds,
+    has_options_left_out,
+    is_given,
+    kinds_in_words,
+    pair_of,
+    problem_of,
+)
 from caa_core.data.tables import Table
 from caa_core.data.text import clean
+from caa_core.errors import InputError
 from caa_core.limits import CUT
 
 # An answer that stands for the behaviour in more than this share of the pairs is carried by the vector.
@@ -41,6 +52,11 @@ NAMELESS = re.compile(re.escape(UNNAMED).replace(r"\{\}", r"\d+"))
 TOO_LONG = "longer than the model's context"
 
 NO_TOKEN = "letters that are no token of their own"
+
+REFUSED = "conversations that the model's template refuses"
+
+# What programs write where nothing is.
+NOTHING = {"nan", "null", "n/a", "#n/a", "#value!", "#ref!", "#name?", "<na>", "undefined"}
 
 MANY = "more than two options"
 
@@ -152,22 +168,25 @@ def lint(
     pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
     lettered = [pair for pair in pairs if pair.is_lettered]
     looked_at = _looked_at(pairs)
-    cuts = [tokens.cut(pair) for pair in looked_at] if tokens else []
+    cuts, refused = _cuts(looked_at, tokens) if tokens else ([], [])
     unread = {
         TOO_LONG: [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length],
         NO_TOKEN: [cut.line for cut in cuts if not cut.parts],
+        REFUSED: refused,
     }
     many = [pair.line for pair in lettered if len(pair.options) > 2]
     copies = _copies(pairs)
     findings = chain(
         _problems(problems),
-        _left_out(table, columns),
+        _left_out(table, columns, pairs),
         _glued(table),
-        _encodings(table),
+        _encodings(table, pairs),
+        _nothing(pairs),
         _marks(pairs, tokens.special if tokens else ()),
         _kinds(pairs, bool(tokens)),
         _twice(pairs, copies),
         _finding(TOO_LONG, unread[TOO_LONG], "The model cannot read them.", "cut or drop them", "truncate", "drop"),
+        _finding(REFUSED, refused, "Its turns come in an order that it does not take.", "drop them", "drop"),
         _finding(NO_TOKEN, unread[NO_TOKEN], "They cannot be told apart at any token.", "drop", "drop"),
         _letter_tokens(cuts),
         _not_cut(pairs[len(looked_at) :] if tokens else []),
@@ -180,7 +199,7 @@ def lint(
     return LintReport(
         format=f"{table.kind} with {columns}",
         pairs=len(table.records),
-        usable=len(pairs) - len({*unread[TOO_LONG], *unread[NO_TOKEN]}),
+        usable=len(pairs) - len(set().union(*unread.values())),
         letters=dict(Counter(pair.mark for pair in lettered)),
         more_than_two_options=len(many),
         duplicates=len(copies),
@@ -197,11 +216,26 @@ def _balance(pairs: list[ContrastPair], lettered: list[ContrastPair]) -> Iterato
     yield from _often(pairs)
 
 
-def _encodings(table: Table) -> Iterator[Finding]:
-    """Bytes that are not in the encoding of the rest."""
+def _encodings(table: Table, pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Bytes that are not in the encoding of the rest, and texts that were encoded twice."""
     if ", but " in table.encoding:
         why = f"The file was read as {table.encoding}."
         yield Finding("lines in another encoding", (), why, "look at these lines, and save the file as UTF-8")
+    twice = {pair.line: again for pair in pairs if (again := next(filter(None, map(encoded_once, _texts(pair))), ""))}
+    why = f"They are UTF-8 that was read as another encoding: '{clean(next(iter(twice.values()), '')[:40])}' was meant."
+    yield from _finding("letters that were encoded twice", twice, why, "save the file again from its source", "drop")
+
+
+def _nothing(pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Cells in which a program says that there is none."""
+    parts = ((pair.line, (pair.prompt, pair.positive, pair.negative)) for pair in pairs)
+    lines = (line for line, texts in parts if any(text.strip().lower() in NOTHING for text in texts))
+    why = "Programs write 'nan' or 'null' where a cell was empty, and it would be read as a text."
+    yield from _finding("texts that say that nothing is there", lines, why, "fill them in, or drop them", "drop")
+
+
+def _texts(pair: ContrastPair) -> tuple[str, ...]:
+    return (pair.prompt, pair.positive, pair.negative, pair.negative_prompt, pair.system)
 
 
 def _marks(pairs: list[ContrastPair], special: Collection[str]) -> Iterator[Finding]:
@@ -218,14 +252,22 @@ def _marks(pairs: list[ContrastPair], special: Collection[str]) -> Iterator[Find
 def _twice(pairs: list[ContrastPair], copies: list[int]) -> Iterator[Finding]:
     """Pairs that say the same as another, its opposite, or nothing."""
     yield from _finding("the same pair again", copies, "They count twice in the mean.", "drop the later ones", "drop")
-    sides = [_sides(pair) for pair in pairs]
-    there = set(sides)
-    lines = (pair.line for pair, (a, b) in zip(pairs, sides, strict=True) if a != b and (b, a) in there)
+    sides = [(_sides(pair), _content(pair)) for pair in pairs]
+    there = {one for both in sides for one in both}
+    lines = (
+        pair.line for pair, both in zip(pairs, sides, strict=True) if any(a != b and (b, a) in there for a, b in both)
+    )
     why = "In the mean the two cancel each other."
     yield from _finding("the opposite of another pair", lines, why, "drop both, or the one that is wrong", "drop")
-    lines = (pair.line for pair in pairs if not pair.negative_prompt and _seen(pair.positive) == _seen(pair.negative))
-    why = "To a reader both answers are the same; to the model the vector would mean these characters."
-    yield from _finding("answers that differ only in characters that are not seen", lines, why, "drop them", "drop")
+    alike = [pair for pair in pairs if _seen(pair.positive) == _seen(pair.negative)]
+    why = "To a reader both {} are the same; to the model the vector would mean these characters."
+    for what, some in (
+        ("answers", [pair for pair in alike if not pair.negative_prompt]),
+        ("prompts", [pair for pair in alike if _seen(pair.negative_prompt) == _seen(pair.prompt)]),
+    ):
+        lines = (pair.line for pair in some)
+        unseen = f"{what} that differ only in characters that are not seen"
+        yield from _finding(unseen, lines, why.format(what), "drop them", "drop")
     lines = (pair.line for pair in pairs if pair.is_choice and pair.mark == pair.other_mark)
     why = "They are written in two ways, and say the same, so there is nothing to contrast."
     yield from _finding("answers that are the same letter or word", lines, why, "correct or drop them", "drop")
@@ -240,12 +282,33 @@ def _sides(pair: ContrastPair) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The texts of either side of a pair, by which near copies are the same."""
     before = (folded(pair.system), *(folded(text) for _, text in pair.history))
     prompts = (pair.prompt, pair.negative_prompt or pair.prompt)
-    answers = (pair.positive, pair.negative)
+    answers = (pair.mark, pair.other_mark) if pair.is_choice else (pair.positive, pair.negative)
     positive, negative = (
         (*before, folded(prompt).rstrip(".,:;!?… "), folded(answer))
         for prompt, answer in zip(prompts, answers, strict=True)
     )
     return positive, negative
+
+
+def _content(pair: ContrastPair) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The same of a question whose options are known: the question without them, and what each letter stands for."""
+    pattern, options = pair.listed
+    if not pair.letters or {pair.mark, pair.other_mark} - options.keys():
+        return _sides(pair)
+    asked = folded(pattern.sub("", pair.prompt))
+    positive, negative = ((asked, folded(options[letter])) for letter in (pair.mark, pair.other_mark))
+    return positive, negative
+
+
+def _cuts(pairs: list[ContrastPair], tokens: PairTokens) -> tuple[list[Cut], list[int]]:
+    """Pairs in tokens, and the lines of those that cannot be rendered."""
+    cuts, refused = [], []
+    for pair in pairs:
+        try:
+            cuts.append(tokens.cut(pair))
+        except InputError:
+            refused.append(pair.line)
+    return cuts, refused
 
 
 def _looked_at(pairs: list[ContrastPair]) -> list[ContrastPair]:
@@ -284,8 +347,12 @@ def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
         yield from _finding(problem, lines, "No pair can be made of them.", "drop them", "drop")
 
 
-def _left_out(table: Table, columns: Columns) -> Iterator[Finding]:
-    """Columns whose names say that they may belong to the prompt."""
+def _left_out(table: Table, columns: Columns, pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Columns whose names say that they may belong to the prompt, and options that no answer is one of."""
+    read = {pair.line: pair for pair in pairs} if columns.options else {}
+    lines = (n for n, record in table.records if n in read and has_options_left_out(record, columns, read[n]))
+    why = "Its answers are none of them, or it is not certain which, so the question is read without them."
+    yield from _finding("options that are not read", lines, why, "write the option's letter as the answer", "drop")
     for column in may_be_of_the_prompt(table.fields, columns):
         if any(is_given(record.get(column)) for _, record in table.records):
             why = "What stands in it may belong to the prompt, and is left out."
@@ -370,10 +437,14 @@ def _words(pairs: list[ContrastPair]) -> Iterator[Finding]:
 
 
 def _often(pairs: list[ContrastPair]) -> Iterator[Finding]:
-    """One text, in whatever form, that is the positive answer of most pairs."""
-    marks = {pair.line: bare(pair.positive) for pair in pairs if pair.kind_of_answers == "text"}
+    """One text, in whatever form, that is the positive answer of most pairs; letters and words alone are looked at
+    elsewhere.
+    """
+    marks = {pair.line: bare(pair.positive) for pair in pairs if pair.kind_of_answers in ("text", "word")}
+    text = {pair.line for pair in pairs if pair.kind_of_answers == "text"}
     for mark, count in Counter(marks.values()).most_common(1):
-        if count >= OFTEN and (share := count / len(pairs)) > LETTER_SHARE:
+        among_text = any(marks[line] == mark for line in text)
+        if among_text and count >= OFTEN and (share := count / len(pairs)) > LETTER_SHARE:
             short = f"{mark[:40]}..." if len(mark) > 40 else mark
             why = f"'{clean(short)}' is the matching answer in {share:.0%}, so the vector also means that."
             lines = (line for line, found in marks.items() if found == mark)

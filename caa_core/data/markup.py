@@ -8,31 +8,47 @@ from caa_core.data.messages import ROLES, Turn
 from caa_core.data.pairs import ContrastPair
 
 NAME = r"[^\W\d_]{1,20}"
-# What begins a turn, with the role's name: ChatML, Llama 3, Gemma, Zephyr and Phi, DeepSeek, Llama 4, hh-rlhf.
+# What begins a turn, with the role's name: ChatML (Phi-4's and Kimi's too), Llama 3 and 4 and Granite, gpt-oss, Gemma,
+# Zephyr and Phi and DeepSeek, Command R, EXAONE, OpenChat, hh-rlhf, Alpaca, Vicuna, Mistral.
 HEADS = (
-    rf"<\|im_start\|>[ ]?(?P<chatml>{NAME})[^\n<]{{0,40}}\n?",
-    rf"<\|(?:start_header_id|header_start)\|>(?P<llama>{NAME})<\|(?:end_header_id|header_end)\|>\s{{0,4}}",
-    rf"<start_of_turn>(?P<gemma>{NAME})\n?",
-    r"<[|｜](?P<zephyr>(?i:user|assistant|system))[|｜]>\n?",
-    r"(?:^|\n\n)(?P<hh>Human|Assistant):[ ]?",
+    rf"<\|im_start\|>[ ]?(?P<chatml>{NAME})[^\n<]{{0,40}}(?:<\|im_sep\|>|\n?)",
+    rf"<\|im_(?P<kimi>user|assistant|system)\|>{NAME}<\|im_middle\|>",
+    rf"<\|(?:start_header_id|header_start|start_of_role)\|>(?P<llama>{NAME})"
+    r"<\|(?:end_header_id|header_end|end_of_role)\|>\s{0,4}",
+    rf"<\|start\|>(?P<oss>{NAME})(?:<\|channel\|>{NAME})?<\|message\|>",
+    rf"(?:<start_of_turn>|<\|turn>|<seed:bos>|\]~b\])(?P<gemma>{NAME})\n?",
+    r"(?:<[|｜]|\[\|)(?:hy_)?(?P<zephyr>(?i:user|assistant|system|prompter|bot))(?:[|｜]>|\|\]):?\n?",
+    r"(?:<\|START_OF_TURN_TOKEN\|>)?<\|(?P<command>USER|CHATBOT|SYSTEM)_TOKEN\|>",
+    r"<extra_id_[01]>(?P<nemotron>System|User|Assistant)\n",
+    r"GPT4 Correct (?P<openchat>User|Assistant):[ ]?",
+    r"(?:^|\n\n)(?P<hh>Human|User|Assistant):[ ]?",
+    r"\n(?P<dialogue>Assistant):[ ]?",
     r"(?:^|\n)### ?(?P<alpaca>Instruction|Input|Response|Human|User|Assistant|System):[ ]?\n?",
     r"(?:^|\n|[ ]|(?<=>))(?P<vicuna>USER|ASSISTANT):[ ]?",
+    r"(?P<told>\[SYSTEM_PROMPT\])[ ]?",
     r"(?P<asked>\[INST\])[ ]?",
     r"[ ]?(?P<said>\[/INST\])[ ]?",
 )
 HEAD = re.compile("|".join(HEADS))
+OTHER_ROLES = {"[/inst]": "assistant", "response": "assistant", "[system_prompt]": "system"}
 # Marks without a role: ends of turns, beginnings and ends of a sequence, and whatever else looks like them.
 MARK = re.compile(
-    r"<[|｜][^\s<>|｜]{1,40}[|｜]>|</?(?:start|end)_of_turn>|<(?:start|end)_of_turn>|</?s>|<<?/?SYS>>|<(?:bos|eos)>|\[/?INST\]"
+    r"<[|｜][^\s<>|｜]{1,40}[|｜]>|</?(?:start|end)_of_turn>|<(?:start|end)_of_turn>|</?s>|<<?/?SYS>>|<(?:bos|eos|pad|unk)>|"
+    r"\[/?(?:INST|SYSTEM_PROMPT)\]|<\|turn>|<turn\|>|\[\|[a-z]{1,20}\|\]|<[A-Z]{1,20}_TOKEN>|\[gMASK\]|<(?:sop|eoh|eoa)>|"
+    r"<extra_id_[01]>(?=[A-Z])|<seed:[be]os>|\]~b\]|\[e~\["
 )
 SYSTEM = re.compile(r"<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
 HH = ("\n\nHuman:", "\n\nAssistant:", "ASSISTANT:")
-ALPACA = re.compile(r"^### ?(?:Instruction|Response|Human|Assistant):", re.MULTILINE)
+ALPACA = re.compile(r"^### ?(?:Instruction|Response|Human|User|Assistant):", re.MULTILINE)
+# A prompt of turns that ends where the assistant's begins.
+DIALOGUE = re.compile(r"\s{0,4}(?:Human|User):.*\nAssistant:\s{0,4}", re.DOTALL)
 
 
 def has_marks(text: str, special: Collection[str] = ()) -> bool:
     """Whether a text holds marks of a chat template, or one of a tokenizer's `special` tokens."""
-    marked = ("<" in text or "[" in text) and MARK.search(text)
+    marked = (("<" in text or "[" in text) and MARK.search(text)) or (
+        "\nAssistant:" in text and DIALOGUE.fullmatch(text)
+    )
     # At the beginning of a text "Human:" may be just a word.
     return (
         bool(marked) or ("### " in text and bool(ALPACA.search(text))) or any(mark in text for mark in (*HH, *special))
@@ -84,7 +100,7 @@ def _turns(text: str, special: Collection[str]) -> tuple[str, list[Turn]]:
 
 def _role(head: re.Match[str]) -> str:
     name = head[head.lastgroup or 0].lower()
-    return {"[/inst]": "assistant", "response": "assistant"}.get(name) or ROLES.get(name, "user")
+    return OTHER_ROLES.get(name) or ROLES.get(name, "user")
 
 
 def _bare(text: str, special: Collection[str]) -> str:

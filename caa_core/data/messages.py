@@ -4,6 +4,8 @@ Read are TRL's layouts (a prompt beside lists, an explicit or implicit prompt, h
 (`conversations`, `history`), of ms-swift (`messages` with a rejected answer) and of OpenAI (preferred output).
 """
 
+import ast
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -25,13 +27,19 @@ ROLES = {
     "ai": "assistant",
 }
 # Names of the fields that hold a conversation's beginning, its better and its worse end.
-BEFORE = ("prompt", "messages", "conversations", "conversation", "input", "context", "question")
-BETTER = ("chosen", "preferred_output", "chosen_messages", "chosen_response", "positive")
+BEFORE = ("prompt", "messages", "conversations", "conversation", "contents", "dialog", "dialogue", "input", "context")
+BEFORE += ("question",)
+BETTER = ("chosen", "preferred_output", "chosen_messages", "chosen_conversations", "chosen_response", "positive")
 ASKED = ("prompt", "question", "query", "instruction")
-WORSE = ("rejected", "non_preferred_output", "rejected_messages", "rejected_response", "negative")
+WORSE = ("rejected", "non_preferred_output", "rejected_messages", "rejected_conversations", "rejected_response")
+WORSE += ("negative",)
 # The marks of hh-rlhf, at the beginning or behind an empty line.
-HH = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
+HH = re.compile(r"(?:^|\r?\n\r?\n)(Human|Assistant):[ ]?")
 MAX_TURNS = 1000
+# A cell in which messages are written as JSON, or as Python and NumPy show them.
+WRITTEN = re.compile(r"\s*[\[{][\s\[{]*[\"'](?:role|from|content|value|messages|parts)[\"']\s*:")
+BETWEEN = re.compile(r"\}\s*\n\s*\{")
+MAX_WRITTEN = 100_000
 
 Record = dict[str, Any]
 
@@ -40,8 +48,9 @@ def turns_of(value: Any) -> list[Turn] | None:
     """A list of messages, or one message, as turns; None for what is none.
 
     A message has `role` and `content`, or `from` and `value`; contents may be lists of parts of text. A list of pairs
-    of texts is what was asked and answered, in turns.
+    of texts is what was asked and answered, in turns. A text may be such a list, as JSON or as Python writes it.
     """
+    value = _written(value) if isinstance(value, str) else value
     if isinstance(value, dict):
         value = value["messages"] if isinstance(value.get("messages"), list) else [value]
     if not isinstance(value, list) or not value or len(value) > MAX_TURNS:
@@ -52,10 +61,32 @@ def turns_of(value: Any) -> list[Turn] | None:
     return None if None in turns else [turn for turn in turns if turn]
 
 
+def _written(text: str) -> Any:
+    """Messages that a text holds; None for any other text."""
+    return _plain_data(text) if WRITTEN.match(text) else None
+
+
+def listed_in(text: str) -> Any:
+    """The list or the object that a text holds, such as a cell of a list that was written as CSV; None for others."""
+    return _plain_data(text) if text.lstrip()[:1] in ("[", "{") else None
+
+
+def _plain_data(text: str) -> Any:
+    if len(text) > MAX_WRITTEN:
+        return None
+    for read in (json.loads, ast.literal_eval, lambda shown: ast.literal_eval(BETWEEN.sub("}, {", shown))):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return None
+
+
 def _turn(item: Any) -> Turn | None:
     if not isinstance(item, dict):
         return None
-    role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    role = item.get("role", item.get("from"))
+    content = item.get("content", item.get("value", item.get("parts")))
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
         texts = [part.get("text") for part in content if part.get("type", "text") == "text"]
         if len(texts) < len(content) or not all(isinstance(text, str) for text in texts):
@@ -92,6 +123,9 @@ def plain(record: Record) -> Record | None:
     else:
         begun, good = (turns_of(record[before]) or [] if before else []), _said(record[better])
     bad = _said(record[worse])
+    # Some sets repeat all of the better conversation beside it.
+    if better and begun and begun[-1] in (*(good or ())[-1:], *(bad or ())[-1:]):
+        begun = begun[:-1]
     if good is None or bad is None or not (before or len(good) > 1 or len(bad) > 1 or _is_list(record[worse])):
         return None
     asked = _joined(begun, good[:-1], bad[:-1], record)
@@ -122,7 +156,12 @@ def _ranked(record: Record) -> Record:
 
 
 def _is_list(value: Any) -> bool:
-    return not isinstance(value, str)
+    return not isinstance(value, str) or _written(value) is not None
+
+
+def holds_turns(record: Record) -> bool:
+    """Whether a record has conversations where answers are looked for."""
+    return any(turns_of_text(record.get(name)) or turns_of(record.get(name)) for name in (*BETTER, *WORSE))
 
 
 def _said(value: Any) -> list[Turn] | None:

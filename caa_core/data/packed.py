@@ -17,6 +17,10 @@ OTHERS = {
     b"\x28\xb5\x2f\xfd": "is packed with zstd; unpack it, or pack it with gzip",
     b"7z\xbc\xaf\x27\x1c": "is a 7z archive; unpack it",
     b"Rar!": "is a RAR archive; unpack it",
+    b"\x80\x03": "is a pickle, which can carry code; save it as JSON",
+    b"GGUF": "is a GGUF file, which holds numbers and no texts",
+    b"\x93NUMPY": "is an array of NumPy, which holds numbers and no texts",
+    b"{\\rtf": "is rich text (RTF); save what is in it as a table (CSV)",
     b"%PDF": "is a PDF; save what is in it as a table (CSV)",
     b"ARROW1": "is an Arrow file; save it as Parquet",
     b"SQLite format 3\x00": "is a database; export its table as CSV",
@@ -24,6 +28,15 @@ OTHERS = {
     b"\x80\x04": "is a pickle, which can carry code; save it as JSON",
     b"\x80\x05": "is a pickle, which can carry code; save it as JSON",
     b"version https://git-lfs": "is only a pointer to a file in Git LFS; fetch it with 'git lfs pull'",
+}
+# Where a tar archive says that it is one.
+TAR = slice(257, 262)
+# What else is a zip: by the first part of a path in it.
+DOCUMENTS = {
+    "word": "a Word document",
+    "ppt": "a presentation",
+    "Index": "a document of Numbers or Pages",
+    "content.xml": "an OpenDocument text",
 }
 ENTRY = b"PK\x01\x02"
 MAX_ENTRIES = 1000
@@ -60,6 +73,8 @@ def unpacked(raw: bytes, name: str, depth: int = DEPTH) -> bytes:
     """
     if other := next((said for start, said in OTHERS.items() if raw.startswith(start)), ""):
         raise InputError(f"{name} {other}.")
+    if raw[TAR] == b"ustar":
+        raise InputError(f"{name} is a tar archive; unpack it.")
     if is_workbook(raw) or not raw.startswith((GZIP, ZIP)):
         return raw
     if not depth:
@@ -92,8 +107,9 @@ def _unzip(raw: bytes, name: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             infos = [info for info in archive.infolist() if not _is_beside(info)]
-            if any(info.filename == "word/document.xml" for info in infos):
-                raise InputError(f"{name} is a Word document; save what is in it as a table (CSV).")
+            first = {info.filename.split("/")[0] for info in infos}
+            if kind := next((kind for part, kind in DOCUMENTS.items() if part in first), ""):
+                raise InputError(f"{name} is {kind}; save what is in it as a table (CSV).")
             if len(infos) != 1:
                 names = ", ".join(" ".join(info.filename.split())[:60] for info in infos[:5]) or "none"
                 raise InputError(f"{name} is a zip file of {len(infos)} files ({names}); give the one with the pairs.")

@@ -16,9 +16,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from caa_core.data.answers import Letter, bare, form_of_word, is_yes_or_no, letters_of, named, options_in
-from caa_core.data.columns import PAPER_FIELDS, PROMPT_FIELDS, TEXT_FIELDS, Columns, prompt_column, shown
-from caa_core.data.messages import Turn, as_messages, turns_of
+from caa_core.data.answers import (
+    OPTION_LETTERS,
+    Letter,
+    bare,
+    folded,
+    form_of_word,
+    is_yes_or_no,
+    letters_of,
+    named,
+    options_in,
+    unseen_out,
+    without_letters,
+)
+from caa_core.data.columns import (
+    PAPER_FIELDS,
+    PROMPT_FIELDS,
+    TEXT_FIELDS,
+    Columns,
+    option_letter,
+    prompt_column,
+    shown,
+)
+from caa_core.data.messages import Turn, as_messages, listed_in, turns_of
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS
@@ -399,9 +419,9 @@ def _problem(value: Any, column: str) -> str:
         if isinstance(value, list) and len(value) > 1 and all(as_text(item) is not None for item in value):
             return f"the field '{column}' holds {len(value)} texts in a list: choose one"
         if turns_of(value):
-            return f"the field '{column}' is part of conversations that are not the same up to their last answers"
+            return f"the field '{column}' is part of conversations that are not two answers, in text, to the same beginning"
         return f"the field '{column}' is not text"
-    if text is None or not text.strip():
+    if text is None or not unseen_out(text).strip():
         return f"the field '{column}' is missing or empty"
     if len(text) > MAX_FIELD:
         return f"the field '{column}' is longer than {MAX_FIELD} characters"
@@ -443,31 +463,55 @@ def _history(record: dict[str, Any], columns: Columns) -> tuple[Turn, ...]:
 
 
 def _options(record: dict[str, Any], columns: Columns) -> dict[str, str]:
-    """An answer's options by letter: an object, lists of letters and texts, texts in order, or a column a letter."""
+    """An answer's options by letter: an object, lists of letters and texts, texts in order, one text that lists them, or
+    a column a letter. Options without text are none.
+    """
     if len(columns.options) > 1:
-        found: Any = {column: record.get(column) for column in columns.options if is_given(record.get(column))}
+        found: Any = {option_letter(column): record.get(column) for column in columns.options}
     else:
         found = record.get(columns.options[0]) if columns.options else None
+    if isinstance(found, str):
+        found = options_in(found)[1] or listed_in(found)
     if isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("text", "label")):
         found = dict(zip(map(str, found["label"]), found["text"], strict=False))
     if isinstance(found, list):
-        if all(isinstance(item, dict) for item in found):
-            found = {str(item.get("label", item.get("letter"))): item.get("text") for item in found}
-        else:
-            found = dict(zip("ABCDEFGHIJ", found, strict=False))
-    if not isinstance(found, dict) or not all(isinstance(text, str) and text.strip() for text in found.values()):
+        named_ones = [_option(item) for item in found]
+        found = dict(
+            one or (letter, item) for letter, one, item in zip(OPTION_LETTERS, named_ones, found, strict=False)
+        )
+    if not isinstance(found, dict):
         return {}
-    options = {named(str(letter).strip(" ().:")): text.strip() for letter, text in found.items()}
-    return {letter: " ".join(text.split()) for letter, text in options.items() if len(letter) == 1}
+    given = {str(letter): as_text(text) for letter, text in found.items() if is_given(text)}
+    options = {named(letter.strip(" ().:")): " ".join(text.split()) for letter, text in given.items() if text}
+    whole = len(options) == len(given) > 1 and all(len(letter) == 1 for letter in options)
+    return without_letters(options) if whole else {}
+
+
+def _option(item: Any) -> tuple[str, Any] | None:
+    """Letter and text of an option that is an object; None for a text."""
+    if not isinstance(item, dict):
+        return None
+    if len(item) == 1:
+        return next(iter(item.items()))
+    letter = next((item[key] for key in ("label", "letter", "key", "id", "option", "name") if key in item), "")
+    return str(letter), next((item[key] for key in ("text", "value", "content", "answer") if key in item), None)
+
+
+def has_options_left_out(record: dict[str, Any], columns: Columns, pair: ContrastPair) -> bool:
+    """Whether a record has options that its pair does not."""
+    texts = _options(record, columns).values()
+    given = any(is_given(record.get(column)) for column in columns.options)
+    return given and not (texts and all(text in " ".join(pair.prompt.split()) for text in texts))
 
 
 def _with_options(prompt: str, answers: tuple[str, str], options: dict[str, str]) -> tuple[str, tuple[str, str]]:
-    """A question with its options behind it, and the letters that answer it; as they are for other answers."""
+    """A question with its options behind it, and the letters, or the texts, that answer it; as they are for others."""
     lines = "\n".join(f"({letter}) {text}" for letter, text in options.items())
     asked = prompt if options_in(prompt, options)[1] else f"{prompt.rstrip()}\n\n{lines}"
     letters = letters_of(lines, *answers)
     if letters is None or not {letter.name for letter in letters} <= options.keys():
-        return prompt, answers
+        texts = set(map(folded, options.values()))
+        return (asked if {folded(answer) for answer in answers} <= texts else prompt), answers
     return asked, (f"({letters[0].name})", f"({letters[1].name})")
 
 

@@ -25,6 +25,8 @@ def records_in(value: Any, name: str, depth: int = MAX_DEPTH) -> list[Any]:
         return _of_list(value, name)
     if not isinstance(value, dict):
         return [value]
+    if _rows_of_the_hub(value.get("rows")):
+        return [row["row"] for row in value["rows"]]
     if (wrapped := _wrapped(value)) is not None and depth:
         return records_in(wrapped, name, depth - 1)
     columns = _split(value) or _columns(value, name)
@@ -39,7 +41,18 @@ def records_in(value: Any, name: str, depth: int = MAX_DEPTH) -> list[Any]:
     return [value]
 
 
+def _rows_of_the_hub(rows: Any) -> bool:
+    """True for the rows that the hub's dataset server gives, each beside its number."""
+    return (
+        isinstance(rows, list)
+        and bool(rows)
+        and all(isinstance(row, dict) and "row_idx" in row and isinstance(row.get("row"), dict) for row in rows)
+    )
+
+
 def _of_list(items: list[Any], name: str) -> list[Any]:
+    if items and all(isinstance(item, list) and len(item) == 1 and isinstance(item[0], dict) for item in items):
+        return [item[0] for item in items]
     if items and all(isinstance(item, list) for item in items):
         head = items[0]
         if all(isinstance(cell, str) for cell in head) and names_columns(head):
@@ -59,12 +72,26 @@ def _zipped(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def _wrapped(record: dict[str, Any]) -> Any:
-    """The one list, or the one object, that an object wraps; None where it wraps none."""
+    """The one list of objects, or the one object, that an object wraps beside what tells of it; None for no such."""
+    if any(key in (*BETTER, *WORSE) for key in record):
+        return None
     lists = [value for value in record.values() if isinstance(value, list)]
-    if len(lists) == 1 and (len(record) == 1 or any(isinstance(item, dict) for item in lists[0])):
-        return None if any(key in (*BETTER, *WORSE) for key in record) else lists[0]
-    inner = next(iter(record.values())) if len(record) == 1 else None
-    return inner if isinstance(inner, dict) else None
+    objects = [items for items in lists if _objects(items)]
+    if len(record) == 1 and lists:
+        return lists[0]
+    if len(objects) == 1 and (len(list(filter(None, lists))) == 1 or names_columns(list(_first_object(objects[0])))):
+        return objects[0]
+    inner = [value for value in record.values() if isinstance(value, dict)]
+    return inner[0] if (len(inner) == 1 and not lists and _wraps(inner[0])) or len(record) == len(inner) == 1 else None
+
+
+def _first_object(items: list[Any]) -> dict[str, Any]:
+    return next(item for item in items if isinstance(item, dict))
+
+
+def _wraps(inner: dict[str, Any]) -> bool:
+    """Whether an object is more than what tells of a list: it holds some itself."""
+    return any(isinstance(value, list) for value in inner.values())
 
 
 def _split(record: dict[str, Any]) -> list[Any] | None:

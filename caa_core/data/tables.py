@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.data import delimited, messages, packed, parquet
-from caa_core.data.columns import Columns, are_questions, match_columns, names_columns, shown
+from caa_core.data.columns import Columns, are_questions, listed, match_columns, names_columns, shown
 from caa_core.data.encodings import decode
 from caa_core.data.messages import turns_of
 from caa_core.data.shapes import records_in
@@ -36,10 +36,15 @@ FORMATS = "JSON, JSON Lines, CSV, TSV, Parquet or an Excel workbook"
 # What is no table: comments before JSON, YAML, pages.
 COMMENTED = re.compile(r"\s*+(?://[^\n]*+\n\s*+|/\*(?:[^*]++|\*(?!/))*+\*/\s*+|#[^\n]*+\n\s*+)++[\[{]")
 YAML = re.compile(
-    r"\s*+(?:#[^\n]*+\n\s*+|---[^\n]*+\n\s*+)*+"
-    r"(?:-[ ]+[\w\"']+:(?:[ ]|\n)|\w++:[ ]*+[|>]?-?[ ]*+\n[ ]*+(?:-|\w++:)[ ])"
+    r"\s*+(?:#[^\n]*+\n\s*+|(?:---|%YAML)[^\n]*+\n\s*+)*+(?:"
+    r"(?:prompt|question|positive|negative):[ ][^\n]*+\n[ ]*+(?:prompt|question|positive|negative):[ ]|"
+    r"(?:\w++:[ ][^\n,;|\t]*+\n\s*+)*+(?:"
+    r"-[ ]+[\w\"']+:(?:[ ]|\n)|\w++:[ ]*+[|>]?-?[ ]*+\n[ ]*+(?:-[ \n]|\w++:[ ])))"
 )
-MARKED_UP = re.compile(r"\s*<(?:\?xml|!doctype|html)", re.IGNORECASE)
+TOML = re.compile(r"\s*+\[\[?[A-Za-z_][\w.-]*+\]\]?\s*+\n\s*+\w++\s*+=")
+MARKED_UP = re.compile(r"\s*<(?:\?xml|!doctype|html|table|(\w+)>\s*<\w)", re.IGNORECASE)
+# As chats show code.
+FENCED = re.compile(r"\s*```\w*\n(.*)\n```\s*", re.DOTALL)
 
 Record = tuple[int, dict[str, Any]]
 
@@ -107,11 +112,18 @@ class Table:
                 return self._suited(match_columns(fields, self.name))
             except InputError as error:
                 refused = error
+        if any(messages.holds_turns(record) for _, record in self.records):
+            raise InputError(
+                f"{self.name} has conversations in {listed(self.fields)}, and in none are there two answers, in text, to "
+                "the same beginning."
+            ) from refused
         raise InputError(f"{refused}{self._about_header}") from refused
 
     @property
     def _about_header(self) -> str:
         """What to say of a first line that names nothing."""
+        if self.format == "CSV" and len(self.fields) == 1 and names_columns(re.split(r"[^\w ]+", self.fields[0])):
+            return " No separator is known in its first line: commas, semicolons, tabs and bars (|) are."
         texts = [field for field in self.fields if len(field.split()) > 2 or field[-1:] in ".!?。？！"]
         if self.format.startswith("JSON") or not texts:
             return ""
@@ -242,15 +254,21 @@ def _bytes(path: Path, most: int = -1) -> bytes:
 
 def _records(text: str, name: str) -> tuple[str, list[Record]]:
     """Name of the format and records; numbered by line in JSON Lines, by item otherwise."""
-    start = text.lstrip()[0]
-    if start in "[{" and text.count("[") + text.count("{") > MAX_BRACKETS:
+    if fenced := FENCED.fullmatch(text):
+        text = fenced[1]
+    start = text.lstrip()[:1]
+    if start and start in "[{" and text.count("[") + text.count("{") > MAX_BRACKETS:
         raise InputError(f"{name} has too many lists in it. Split it, or keep the pairs you need.")
+    if TOML.match(text):
+        raise InputError(f"{name} seems to be TOML, which is not read: save it as JSON.")
     if start == "[":
         return "JSON", _numbered(records_in(_json(text, name), name), name)
     if start == "{":
         return _objects(text, name)
     _refuse(text, name)
     separator, rows = delimited.rows_of(text, name, names_columns)
+    if "\n" not in text.strip() and not names_columns(delimited.cells_of(text.strip(), separator)):
+        raise InputError(f"{name} has no pairs in it: its one line is neither JSON nor the head of a table.")
     return ("TSV" if separator == "\t" else "CSV"), _numbered(delimited.records_of(rows, name), name)
 
 

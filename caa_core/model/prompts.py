@@ -129,7 +129,7 @@ def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: st
         system: the system prompt; none is sent where it is empty (some templates then put in one of their own).
 
     Raises:
-        InputError: the user's message is empty.
+        InputError: the user's message is empty, or the template refuses the turns.
     """
     if not turns[-1]["content"].strip():
         raise InputError("The prompt is empty; say something to the model.")
@@ -153,12 +153,20 @@ def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) ->
         text = _templated(tokenizer, messages)
         if not system or (_letters(system) in _letters(text) and text != _templated(tokenizer, turns)):
             return text
-    except TemplateError:
+    except TemplateError as error:
         if not system:
-            raise
+            raise _refused(error) from error
     # Templates without a system role refuse it (Gemma's) or leave it out: they take it as the first words of the user.
     first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
-    return _templated(tokenizer, [first, *turns[1:]])
+    try:
+        return _templated(tokenizer, [first, *turns[1:]])
+    except TemplateError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: TemplateError) -> InputError:
+    """A template that does not take turns in this order, say."""
+    return InputError(f"The model's chat template refuses this conversation: {' '.join(str(error).split())[:200]}.")
 
 
 def _letters(text: str) -> str:

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from caa_core.data.packed import ENTRY
-from caa_core.data.text import clean, file_name, spans
+from caa_core.data.text import clean, file_name
 from caa_core.errors import InputError
 from caa_core.limits import HERE
 from caa_core.vectors.recipe import Recipe
@@ -33,6 +33,7 @@ from caa_core.vectors.vector import (
     assemble,
     check_size,
     load_vector,
+    without_zeros,
 )
 
 # What the page offers to download; a folder of .pt files is written where the name has no ending.
@@ -60,6 +61,15 @@ PLAIN_TENSOR = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | 
 }
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+
+# What is not read: by its beginning, what to say of it.
+SAVE_EACH = "save each layer with torch.save, as vec_layer_<layer>_<model>.pt"
+OTHERS = {
+    b"\x1f\x8b": "is packed with gzip; unpack it",
+    b"version https://": "is only a pointer to a file in Git LFS; fetch it with 'git lfs pull'",
+    b"\x93NUMPY": f"is an array of NumPy, which does not say its layer: {SAVE_EACH}",
+    b"\x80": f"is a pickle, which can carry code: {SAVE_EACH}",
+}
 
 LAYER_NUMBER = "(0|[1-9][0-9]{0,3})"
 
@@ -106,6 +116,8 @@ def _read(paths: Sequence[Path]) -> SteeringVector:
         return _pt(path.name, start, source)
     if start[8:9] == b"{":
         return load_vector(path)
+    if other := next((said for begins, said in OTHERS.items() if start.startswith(begins)), ""):
+        raise InputError(f"{source} {other}.")
     raise InputError(f"{source} is not a steering vector: a safetensors, GGUF or .pt file or a zip of .pt is read.")
 
 
@@ -212,7 +224,10 @@ def _zip(path: Path, source: str) -> SteeringVector:
         named = [(re.split(r"[/\\]", info.filename)[-1], info) for info in infos]
         pts = [(name, info) for name, info in named if name.endswith(".pt") and not name.startswith(".")]
         if not pts:
-            raise InputError(f"{source} is a zip file without .pt files of a steering vector.")
+            held = ", ".join(clean(name)[:60] for name, _ in named[:3]) or "nothing"
+            raise InputError(
+                f"{source} is a zip file without .pt files of a steering vector: it holds {held}. Unpack it, or {SAVE_EACH}."
+            )
         check_size(len(pts), 0, source)
         for name, info in pts:
             _check_pt_size(clean(name), info.file_size)
@@ -253,7 +268,7 @@ def _pt(name: str, data: bytes, source: str) -> SteeringVector:
     if not HIDDEN_STATES.search(name) or len(tensor) < 2:
         raise InputError(f"{source} {_rows_of(tensor)}")
     check_size(len(tensor) - 1, 0, source)
-    return _assembled(dict(enumerate(tensor[1:])), {}, source)
+    return assemble(*without_zeros(dict(enumerate(tensor[1:])), {}), source)
 
 
 def _rows_of(tensor: torch.Tensor) -> str:
@@ -262,15 +277,6 @@ def _rows_of(tensor: torch.Tensor) -> str:
         f"does not hold one vector but {len(tensor)}, and does not say of which layers. Where row 0 is the embedding "
         "and row L + 1 layer L, name it <trait>_response_avg_diff.pt; else save each as vec_layer_<layer>_<model>.pt."
     )
-
-
-def _assembled(layers: dict[int, torch.Tensor], metadata: dict[str, str], source: str) -> SteeringVector:
-    """A vector of the layers that are not zero, unless all are."""
-    zero = [layer for layer, vector in layers.items() if not vector.any()]
-    if 0 < len(zero) < len(layers):
-        layers = {layer: vector for layer, vector in layers.items() if layer not in zero}
-        metadata = {**metadata, "operations": f"without {spans(zero)}, which the file has as zero"}
-    return assemble(layers, metadata, source)
 
 
 def _of_layers(files: Iterable[tuple[str, bytes]], source: str, name: str = "") -> SteeringVector:
@@ -294,7 +300,7 @@ def _of_layers(files: Iterable[tuple[str, bytes]], source: str, name: str = "") 
     if len(models) > 1:
         raise InputError(f"{source} holds vectors of two models: {' and '.join(map(repr, sorted(models)[:2]))}.")
     model = next(iter(models), "")
-    return _assembled(layers, {"name": name or model, "model": model}, source)
+    return assemble(*without_zeros(layers, {"name": name or model, "model": model}), source)
 
 
 def _tensor(source: str, data: bytes) -> torch.Tensor:
@@ -323,8 +329,8 @@ def _tensor(source: str, data: bytes) -> torch.Tensor:
         found = torch.load(anew, weights_only=True, map_location="cpu")
         # A few bytes can be stretched to a tensor of any size: nothing is computed before its size is known.
         plain = isinstance(found, torch.Tensor) and found.layout == torch.strided and found.device.type == "cpu"
-        if plain and found.ndim == 2 and 1 in found.shape:
-            found = found.reshape(-1) if found.numel() <= MAX_HIDDEN else found
+        if plain and found.ndim > 1 and 0 < found.numel() == max(found.shape) <= MAX_HIDDEN:
+            found = found.reshape(-1)
         whole = plain and found.ndim == 2 and found.numel() * found.element_size() <= len(data)
         one = plain and found.ndim == 1 and found.numel() <= MAX_HIDDEN
         sized = (one or whole) and found.numel() > 0 and found.shape[-1] <= MAX_HIDDEN
@@ -378,7 +384,7 @@ def _gguf(path: Path, source: str) -> SteeringVector:
         layers = dict(_direction(tensor, source) for tensor in reader.tensors)
     ours = {key.removeprefix(PAPERS): value for key, value in said.items() if key.startswith(PAPERS)}
     hint = next((said[key] for key in (f"{kind}.model_hint", "controlvector.model_hint") if key in said), "")
-    return _assembled(layers, ours or {"model": hint}, source)
+    return assemble(*without_zeros(layers, ours or {"model": hint}), source)
 
 
 def _direction(tensor: gguf.ReaderTensor, source: str) -> tuple[int, torch.Tensor]:
@@ -390,7 +396,7 @@ def _direction(tensor: gguf.ReaderTensor, source: str) -> tuple[int, torch.Tenso
         values = gguf.quants.dequantize(values, kind)
     elif values.dtype.kind != "f" and not kind.name.startswith("I"):
         raise InputError(f"{where}: its numbers are quantized ({kind.name}), which is not read: write them as F32.")
-    if values.ndim == 2 and 1 in values.shape:
+    if values.ndim > 1 and values.size == max(values.shape):
         values = values.reshape(-1)
     if values.ndim != 1 or values.dtype.kind != "f" or values.size > MAX_HIDDEN:
         shape = " x ".join(map(str, tensor.shape))

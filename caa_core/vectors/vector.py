@@ -203,7 +203,7 @@ def load_vector(path: Path) -> SteeringVector:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "format" not in metadata or metadata["format"] == "pt":
-                return assemble(_plain_layers(file, source), {}, source)
+                return assemble(*without_zeros(_plain_layers(file, source), {}), source)
             if metadata["format"] != FORMAT:
                 raise _not_ours(file, source)
             version = clean(metadata.get("format_version", ""))
@@ -264,6 +264,19 @@ def assemble(layers: dict[int, torch.Tensor], metadata: Mapping[str, str], sourc
     norms, shares = (_numbers(metadata, name, layers, source) for name in ("residual_norms", "letter_share"))
     told = _diagnostics(metadata, layers, source)
     return SteeringVector(name, dict(sorted(layers.items())), norms, _provenance(metadata, source), shares, told)
+
+
+def without_zeros(
+    layers: dict[int, torch.Tensor], metadata: dict[str, str]
+) -> tuple[dict[int, torch.Tensor], dict[str, str]]:
+    """The layers that are not zero, unless all are; the metadata say which were, by which tools mean that there is
+    none.
+    """
+    zero = [layer for layer, vector in layers.items() if not vector.any()]
+    if not 0 < len(zero) < len(layers):
+        return layers, metadata
+    said = f"without {spans(zero)}, which the file has as zero"
+    return {n: vector for n, vector in layers.items() if n not in zero}, {**metadata, "operations": said}
 
 
 def _layer(key: str, source: str) -> int:
