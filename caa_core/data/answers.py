@@ -42,12 +42,14 @@ ANY_OPTION = re.compile(
 )
 # Options on one line: "(A) Yes (B) No", "A) yes; B) no".
 INLINE = re.compile(
-    rf"((?:(?<=[\s:])|^)[(\[（【]?({NAME})[)\]）】][ \t]*)(\S.*?)(?=[ \t;,]{{0,3}}(?:$|\s[(\[（【]?(?:{NAME})[)\]）】]))",
+    rf"((?:(?<=[\s:])|^)[(\[（【]?({NAME})[)\]）】][ \t]*)"
+    rf"(\S.*?)(?=[ \t;,]{{0,3}}(?:$|\s[(\[（【]?(?:{NAME})[)\]）】]))",
     re.MULTILINE,
 )
 # A line behind the options by which the answer is asked for.
 ASKED = re.compile(
-    r"\n[^\n]{0,80}[:：][ \t]*\s?|\n[ \t]*(?i:answer|respond|reply|choose|pick|select|please|which|your|the|give|only)\b[^\n]{0,200}\s?"
+    r"\n[^\n]{0,80}[:：][ \t]*\s?|"
+    r"\n[ \t]*(?i:answer|respond|reply|choose|pick|select|please|which|your|the|give|only)\b[^\n]{0,200}\s?"
 )
 
 # Characters without a shape: controls that are no space, of the category Cf, variation selectors, and blanks.

@@ -156,7 +156,8 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
         return Columns(prompt, answers[0], answers[1], more=more).with_context(fields)
     if all(answers):
         raise InputError(
-            f"{name} has pairs of texts without prompts ({listed(fields)}): give each pair a prompt, in a column 'prompt'."
+            f"{name} has pairs of texts without prompts ({listed(fields)}): "
+            "give each pair a prompt, in a column 'prompt'."
         )
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")

@@ -59,6 +59,7 @@ ALPHABETS = (
     "ăîâșţşț",  # Romanian
     "čšžćđ",  # Croatian, Slovenian
     "ıişğçüöâİ",  # Turkish
+    "éèäöüáíóñàçßêãâåøæõôîûùòìúëïœÿýðþ",  # several of the above
     "ąčęėįšųūž",  # Lithuanian
     "āčēģīķļņšūž",  # Latvian
     "оаеинтрслвкмдпуязыьгчбйжхшюцщэфъё",  # Russian, Bulgarian
@@ -203,7 +204,9 @@ def _fit(sample: bytes, codec: str) -> float:
         if letter in SIGNS:
             odd = before.isalpha() and (letter in OPENING or (behind.isalpha() and letter not in "’·‘\xad"))
         else:
-            odd = letter.isupper() and before.islower()
+            # Other scripts than the Latin stand in words of their own.
+            beside = letter >= "Ͱ" and (before + behind).isascii() and any(map(str.isalpha, before + behind))
+            odd = beside or (letter.isupper() and before.islower())
         seen[letter, odd] += 1
     return max(_share(seen, alphabet) for alphabet in ALPHABETS) if seen else 0.0
 

@@ -160,8 +160,10 @@ def _is_list(value: Any) -> bool:
 
 
 def holds_turns(record: Record) -> bool:
-    """Whether a record has conversations where answers are looked for."""
-    return any(turns_of_text(record.get(name)) or turns_of(record.get(name)) for name in (*BETTER, *WORSE))
+    """Whether a record has conversations, or objects that may be such, where answers are looked for."""
+    values = [record.get(name) for name in (*BETTER, *WORSE)]
+    objects = (isinstance(item, dict) for value in values for item in (value if isinstance(value, list) else [value]))
+    return any(objects) or any(turns_of_text(value) or turns_of(value) for value in values)
 
 
 def _said(value: Any) -> list[Turn] | None:

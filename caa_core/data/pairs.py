@@ -419,7 +419,7 @@ def _problem(value: Any, column: str) -> str:
         if isinstance(value, list) and len(value) > 1 and all(as_text(item) is not None for item in value):
             return f"the field '{column}' holds {len(value)} texts in a list: choose one"
         if turns_of(value):
-            return f"the field '{column}' is part of conversations that are not two answers, in text, to the same beginning"
+            return f"the field '{column}' is part of conversations that are not two answers to the same beginning"
         return f"the field '{column}' is not text"
     if text is None or not unseen_out(text).strip():
         return f"the field '{column}' is missing or empty"
@@ -463,8 +463,8 @@ def _history(record: dict[str, Any], columns: Columns) -> tuple[Turn, ...]:
 
 
 def _options(record: dict[str, Any], columns: Columns) -> dict[str, str]:
-    """An answer's options by letter: an object, lists of letters and texts, texts in order, one text that lists them, or
-    a column a letter. Options without text are none.
+    """An answer's options by letter: an object, lists of letters and texts, texts in order, a text that lists them,
+    or a column a letter. Options without text are none.
     """
     if len(columns.options) > 1:
         found: Any = {option_letter(column): record.get(column) for column in columns.options}
@@ -475,10 +475,7 @@ def _options(record: dict[str, Any], columns: Columns) -> dict[str, str]:
     if isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("text", "label")):
         found = dict(zip(map(str, found["label"]), found["text"], strict=False))
     if isinstance(found, list):
-        named_ones = [_option(item) for item in found]
-        found = dict(
-            one or (letter, item) for letter, one, item in zip(OPTION_LETTERS, named_ones, found, strict=False)
-        )
+        found = dict(_option(item) or (letter, item) for letter, item in zip(OPTION_LETTERS, found, strict=False))
     if not isinstance(found, dict):
         return {}
     given = {str(letter): as_text(text) for letter, text in found.items() if is_given(text)}

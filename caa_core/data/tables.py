@@ -41,7 +41,7 @@ YAML = re.compile(
     r"(?:\w++:[ ][^\n,;|\t]*+\n\s*+)*+(?:"
     r"-[ ]+[\w\"']+:(?:[ ]|\n)|\w++:[ ]*+[|>]?-?[ ]*+\n[ ]*+(?:-[ \n]|\w++:[ ])))"
 )
-TOML = re.compile(r"\s*+\[\[?[A-Za-z_][\w.-]*+\]\]?\s*+\n\s*+\w++\s*+=")
+TOML = re.compile(r"\s*+\[\[?[A-Za-z_][\w.-]*+\]\]?[ ]*+\n\s*+\w++[ ]*+=")
 MARKED_UP = re.compile(r"\s*<(?:\?xml|!doctype|html|table|(\w+)>\s*<\w)", re.IGNORECASE)
 # As chats show code.
 FENCED = re.compile(r"\s*```\w*\n(.*)\n```\s*", re.DOTALL)
@@ -114,18 +114,20 @@ class Table:
                 refused = error
         if any(messages.holds_turns(record) for _, record in self.records):
             raise InputError(
-                f"{self.name} has conversations in {listed(self.fields)}, and in none are there two answers, in text, to "
-                "the same beginning."
+                f"{self.name} has conversations in {listed(self.fields)}, and in none are there two answers to one "
+                "beginning, all in text."
             ) from refused
         raise InputError(f"{refused}{self._about_header}") from refused
 
     @property
     def _about_header(self) -> str:
         """What to say of a first line that names nothing."""
-        if self.format == "CSV" and len(self.fields) == 1 and names_columns(re.split(r"[^\w ]+", self.fields[0])):
+        if self.format.startswith("JSON"):
+            return ""
+        if len(self.fields) == 1 and names_columns(re.split(r"[^\w ]+", self.fields[0])):
             return " No separator is known in its first line: commas, semicolons, tabs and bars (|) are."
         texts = [field for field in self.fields if len(field.split()) > 2 or field[-1:] in ".!?。？！"]
-        if self.format.startswith("JSON") or not texts:
+        if not texts:
             return ""
         return " The first line seems to be no header, since it holds texts: put one above it that names the columns."
 

@@ -226,7 +226,8 @@ def _zip(path: Path, source: str) -> SteeringVector:
         if not pts:
             held = ", ".join(clean(name)[:60] for name, _ in named[:3]) or "nothing"
             raise InputError(
-                f"{source} is a zip file without .pt files of a steering vector: it holds {held}. Unpack it, or {SAVE_EACH}."
+                f"{source} is a zip file without .pt files of a steering vector: it holds {held}. "
+                f"Unpack it, or {SAVE_EACH}."
             )
         check_size(len(pts), 0, source)
         for name, info in pts:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caa_core.data.answers import bare, folded, is_yes_or_no, letters_of
+from caa_core.data.answers import bare, folded, form_of_word, is_yes_or_no, letters_of, options_in
 from caa_core.data.lint import lint
 from caa_core.data.pairs import ContrastPair, pairs_of
 from caa_core.data.repair import choose, mend
@@ -25,7 +25,8 @@ LISTED = [
     ["가", "나", "다", "라"],
     list("甲乙丙丁"),
 ]
-LISTED += [["i", "ii", "iii", "iv"], list("①②③④")]
+LISTED += [["i", "ii", "iii", "iv"], list("①②③④"), list("🅰🅱🅲🅳"), list("❶❷❸❹"), list("㉠㉡㉢㉣"), list("कखगघ")]
+LISTED += [["1️⃣", "2️⃣", "3️⃣", "4️⃣"]]
 FORMS = [
     "({})",
     "{}.",
@@ -40,8 +41,10 @@ FORMS = [
     "（{}）",
     "{}、",
 ]
+FORMS += ["{}/", "\u200b{}", "故选{}", "我选择{}。"]
 FORMS += ["Option {}", "Antwort: {}", "答案是{}。", r"\boxed{{{}}}", "Final answer: **{}**"]
 OPTIONS = ["Option {}: {}", "({}) {}", " {}) {}", "{}. {}", "**{}.** {}", "- {}: {}", "[{}] {}", "{}、{}", "（{}）{}"]
+OPTIONS += ["{} - {}", "<{}> {}", "`{}` {}", "「{}」{}", "{}/ {}"]
 
 
 def question(names, option, texts=("Keep it", "Drop it")):
@@ -52,6 +55,31 @@ def question(names, option, texts=("Keep it", "Drop it")):
 def test_letters_are_known_by_their_form(names, form):
     letters = letters_of("Go on?", form.format(names[1]), form.format(names[0]))
     assert letters and [letter.written for letter in letters] == [names[1], names[0]]
+
+
+@pytest.mark.parametrize("names", ["①②", "❶❷", "㉠㉡", "🅰🅱", ["1️⃣", "2️⃣"]])
+@pytest.mark.parametrize("option", ["{} {}", "{}{}", "({}) {}"])
+def test_enclosed_letters_need_no_mark(names, option):
+    pair = ContrastPair(question(names, option), names[0], names[1], 1)
+    assert pair.is_lettered and pair.swapped().swapped() == pair
+
+
+ON_A_LINE = ["Go on? (A) Keep it (B) Drop it", "Go on? A) Keep it; B) Drop it", "Choices: (A) Keep it, (B) Drop it"]
+LISTS = [question("AB", form) + end for form in ("({}) {}", "{}. {}") for end in ("\nAnswer:", "\n答案：", "\n\nSo?")]
+
+
+@pytest.mark.parametrize("prompt", [*ON_A_LINE, *LISTS, question("AB", "{}. {}") + "\nAnswer with A or B."])
+def test_options_on_one_line_and_before_what_asks_for_them(prompt):
+    pair = ContrastPair(prompt, "A", "B", 1)
+    assert pair.options == {"A": "Keep it", "B": "Drop it"}
+    assert pair.swapped().prompt == prompt.replace("Keep", "-").replace("Drop", "Keep").replace("-", "Drop")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Is it (A) Keep it", "A) only", "A. one, B. two", question("AB", "{}. {}") + "\nAnd so on."]
+)
+def test_what_is_no_list_of_options(prompt):
+    assert options_in(prompt, "AB")[1] == {}
 
 
 @pytest.mark.parametrize("form", ["({})", "{}.", "{})", "Answer: {}"])
@@ -107,17 +135,35 @@ def test_text_is_no_letter(prompt, positive, negative):
     assert letters_of(prompt, positive, negative) is None
 
 
-def test_words_around_a_listed_letter():
-    assert letters_of(question("AB", "{}. {}"), "I choose B", "I choose A")
+@pytest.mark.parametrize("form", ["I choose {}", "{} is correct", "정답은 {}입니다.", "答えは{}です。", "我觉得是{}吧"])
+def test_words_around_a_listed_letter(form):
+    assert letters_of(question("AB", "{}. {}"), form.format("B"), form.format("A"))
+    assert letters_of("Go on?", form.format("B"), form.format("A")) is None
 
 
 YES_NO = [("Yes.", "No"), ("TRUE", "false"), ("Ja!", "Nein."), ("**Sí**", "No"), ("Да", "Нет"), ("はい。", "いいえ。")]
+YES_NO += [
+    ("Y", "N"),
+    ("t", "f"),
+    ("ใช่", "ไม่ใช่"),
+    ("ஆம்", "இல்லை"),
+    ("EVET", "HAYIR"),
+    ("对", "不对"),
+    ("Ndiyo", "Hapana"),
+]
 YES_NO += [("Answer: Yes", "Answer: No"), ("نعم", "لا"), ("(Yes)", "(No)"), ("हाँ", "नहीं")]
 
 
 @pytest.mark.parametrize(("positive", "negative"), YES_NO)
 def test_words_for_yes_and_no(positive, negative):
     assert is_yes_or_no(positive, negative) and not is_yes_or_no(positive, "Perhaps")
+    assert letters_of("Go on?", positive, negative) is None
+
+
+@pytest.mark.parametrize("words", ["हाँ नहीं", "ใช่ ไม่ใช่", "ஆம் இல்லை", "نَعَم لا", "Sí No"])
+def test_signs_upon_letters_are_no_other_form(words):
+    a, b = words.split()
+    assert form_of_word(f"**{a}**") == form_of_word(f"**{b}**") != form_of_word(a)
 
 
 def test_what_is_folded():
@@ -192,6 +238,11 @@ def test_one_answer_that_matches_too_often(report, words):
     rest = [text(f"{i}!", f"Text number {i}", "Another text") for i in range(4)]
     assert found(report([*often, *rest])[0])["one answer matches too often"] == tuple(range(1, 8))
     assert "one answer matches too often" not in found(report([*often, *rest, *rest])[0])
+
+
+def test_one_answer_that_matches_in_pairs_of_several_kinds(report):
+    words = [text(f"{i}?", "Yes", ("No", "Never", "Not at all")[i % 3]) for i in range(9)]
+    assert found(report(words)[0])["one answer matches too often"] == tuple(range(1, 10))
 
 
 def test_letters_that_are_none_of_the_options(report):

@@ -24,6 +24,8 @@ from caa_core.errors import InputError
         ("query chosen chosen_score rejected chosen_response", ("query", "chosen", "rejected"), "query as prompt"),
         ("instruction Positive-Answer negative_response", ("instruction", "Positive-Answer", "negative_response"), ""),
         ("input matching not_matching", ("input", "matching", "not_matching"), "input as prompt"),
+        ("Prompts positives negatives", ("Prompts", "positives", "negatives"), "Prompts as prompt"),
+        ("\ufeffprompt accepted reject", ("\ufeffprompt", "accepted", "reject"), "prompt, accepted as positive"),
         (
             "positive_prompt negative_prompt",
             ("positive_prompt", "", "", "negative_prompt"),
@@ -51,6 +53,7 @@ def test_columns_are_matched_by_what_they_are_called(fields, columns, words):
         (["prompt", "positive"], "has the fields prompt, positive; needed are prompt, positive, negative"),
         (["positive_prompt", "prompt"], "needed are"),
         (["answer", "text"], "needed are"),
+        (["pos", "neg"], r"pairs of texts without prompts \(pos, neg\): give each pair a prompt"),
         ([], r"\(none\)"),
         (["Question", "category"], "questions without pairs of answers"),
         (["\ud800" * 99, "b"], r"has the fields \?{40}, b"),

@@ -110,6 +110,29 @@ def test_marks_within_a_text_as_programs_write_them(read, separator):
     assert cells(table) == rows
 
 
+def quoted(row, mark, separator):
+    return separator.join(f"{mark}{cell.replace(mark, 2 * mark)}{mark}" for cell in row)
+
+
+@pytest.mark.parametrize("separator", [";", "|", ","])
+def test_other_ways_to_quote(read, separator):
+    rows = [[f"It's one{separator} two", 'She said "yes"', "'"], *ROWS[1:]]
+    assert cells(read("\n".join(quoted(row, "'", separator) for row in [NAMES, *rows]))) == rows
+    spaced = "\n".join(quoted(row, '"', f"{separator} ") for row in rows)
+    assert cells(read(f"{separator} ".join(NAMES) + "\n" + spaced)) == rows
+    whole = [quoted(row, '"', separator) for row in rows]
+    again = "\n".join(quoted([line], '"', separator) for line in [separator.join(NAMES), *whole])
+    assert cells(read(again)) == rows
+    formulas = "\n".join(separator.join(f'="{cell}"' for cell in row) for row in ROWS[1:])
+    assert cells(read(separator.join(NAMES) + "\n" + formulas)) == ROWS[1:]
+
+
+def test_a_table_of_markdown(read):
+    table = "\n".join("| " + " | ".join(row) + " |" for row in [NAMES, [":--", "---", "--:"], *ROWS])
+    assert cells(read(table)) == ROWS
+    assert cells(read("prompt,positive,negative\n--,---,----\na,b,c"))[0] == ["--", "---", "----"]
+
+
 def test_lines_are_told_as_they_are_in_the_file(read):
     with pytest.raises(InputError, match="line 5: 4 cells, but the first line names 3 columns"):
         read("# one\nsep=;\nprompt;positive;negative\na;b;c\na;b;c;d\n")

@@ -120,6 +120,41 @@ def test_columns_pairs_of_prompts_and_encodings(report, tmp_path):
     assert lint(read_table(tmp_path / "data.csv")).format.startswith("CSV (read as Windows-1252) with prompt")
 
 
+@pytest.mark.parametrize("name", ["context", "additional_context", "Persona", "few_shot", "user input", "sys_history"])
+def test_columns_that_may_belong_to_the_prompt_are_said(report, name):
+    items = [{**text(f"{i}?"), name: "Some words.", "prompt_id": "7", "category": "so", "model": "x"} for i in range(2)]
+    assert found(report(items)).keys() & {f"the column '{n}' is not read" for n in items[0]} == {
+        f"the column '{name}' is not read"
+    }
+
+
+def test_cells_in_which_a_program_says_nothing(report):
+    items = [
+        text("One?"),
+        text("Two?", "nan", "It is."),
+        text("Three?", "So!", "#N/A"),
+        text("Four?", "None", "It is."),
+    ]
+    assert found(report(items))["texts that say that nothing is there"] == (2, 3)
+
+
+def test_letters_that_were_encoded_twice(report):
+    items = [text("One?", "Très bien, ça va – là", "À côté"), text("Two?", "TrÃ¨s bien", "Là"), text("Ã‰tÃ©?")]
+    looked = report(items)
+    assert found(looked)["letters that were encoded twice"] == (2, 3) and "'Très bien'" in looked.findings[0].why
+
+
+def test_conversations_that_a_template_refuses_are_named(report):
+    tokenizer = make_tokenizer()
+    alternate = (
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('no') }}"
+    )
+    tokenizer.chat_template = f"{alternate}{{% endif %}}{{% endfor %}}{tokenizer.chat_template}"
+    turns = [{"role": "assistant", "content": "Hello"}]
+    looked = report([text("One?"), {**text("Two?"), "history": turns}], tokens=ModelTokens(tokenizer, 1000))
+    assert looked.usable == 1 and found(looked)["conversations that the model's template refuses"] == (2,)
+
+
 def test_columns_that_are_not_read_are_said(report):
     record = {"context": "Some context.", "question": "Why?", "chosen": "Because!", "rejected": "No."}
     looked = report([record, {**record, "question": "How?"}])

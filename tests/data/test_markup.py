@@ -36,6 +36,42 @@ TEMPLATES = {
     ),
     "Zephyr": ("<|system|>\n{}</s>\n", "<|user|>\n{}</s>\n", "<|assistant|>\n{}", "</s>"),
     "DeepSeek": ("<｜begin▁of▁sentence｜><|system|>{}", "<｜User｜>{}", "<｜Assistant｜>{}", "<｜end▁of▁sentence｜>"),
+    "Mistral": ("[SYSTEM_PROMPT]{}[/SYSTEM_PROMPT]", "[INST]{}", "[/INST]{}", "</s>"),
+    "gpt-oss": (
+        "<|start|>system<|message|>{}<|end|>",
+        "<|start|>user<|message|>{}<|end|>",
+        "<|start|>assistant<|channel|>final<|message|>{}",
+        "<|return|>",
+    ),
+    "Granite": (
+        "<|start_of_role|>system<|end_of_role|>{}<|end_of_text|>\n",
+        "<|start_of_role|>user<|end_of_role|>{}<|end_of_text|>\n",
+        "<|start_of_role|>assistant<|end_of_role|>{}",
+        "<|end_of_text|>",
+    ),
+    "Command R": (
+        "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{}",
+        "<|END_OF_TURN_TOKEN|>",
+    ),
+    "Kimi": (
+        "<|im_system|>system<|im_middle|>{}<|im_end|>",
+        "<|im_user|>user<|im_middle|>{}<|im_end|>",
+        "<|im_assistant|>assistant<|im_middle|>{}",
+        "<|im_end|>",
+    ),
+    "Phi-4": (
+        "<|im_start|>system<|im_sep|>{}<|im_end|>",
+        "<|im_start|>user<|im_sep|>{}<|im_end|>",
+        "<|im_start|>assistant<|im_sep|>{}",
+        "<|im_end|>",
+    ),
+    "Gemma's later": ("<|turn>system\n{}<turn|>\n", "<|turn>user\n{}<turn|>\n", "<|turn>model\n{}", "<turn|>"),
+    "EXAONE": ("[|system|]{}[|endofturn|]\n", "[|user|]{}\n", "[|assistant|]{}", "[|endofturn|]"),
+    "OpenChat": (None, "GPT4 Correct User: {}<|end_of_turn|>", "GPT4 Correct Assistant: {}", "<|end_of_turn|>"),
+    "dialogue": (None, "User: {}\n", "Assistant: {}", ""),
+    "Solar": (None, "### User:\n{}\n\n", "### Assistant:\n{}", ""),
     "Alpaca": (None, "### Instruction:\n{}\n\n", "### Response:\n{}", ""),
     "Vicuna": (None, "USER: {} ", "ASSISTANT: {}", "</s>"),
     "hh-rlhf": (None, "\n\nHuman: {}", "\n\nAssistant: {}", ""),
@@ -53,16 +89,16 @@ def test_marks_are_taken_off_and_what_they_told_is_kept(template):
     bare = ContrastPair("How was it?", "Glorious!", "Fine.", 1, system="Be short." if system else "")
     assert without_marks(pair) == bare
     answers = (assistant.format(words) + end for words in ("Glorious!", "Fine."))
-    if template not in ("hh-rlhf", "Llama 2", "Alpaca"):
+    if template not in ("hh-rlhf", "Llama 2", "Alpaca", "Solar", "dialogue"):
         assert without_marks(ContrastPair("How was it?", *answers, 1)) == ContrastPair(
             "How was it?", "Glorious!", "Fine.", 1
         )
 
 
-@pytest.mark.parametrize("template", [name for name in ALL if name != "Llama 2"])
+@pytest.mark.parametrize("template", [name for name in ALL if name not in ("Llama 2", "dialogue")])
 def test_turns_that_marks_tell_of_are_turns(template):
     _, user, assistant, end = TEMPLATES[template]
-    before = user.format("Hello") + assistant.format("Hi") + end + "\n\n" * (template in ("ChatML", "Alpaca"))
+    before = user.format("Hello") + assistant.format("Hi") + end + "\n\n" * (template in ("ChatML", "Alpaca", "Solar"))
     pair = ContrastPair(before + user.format("How was it?") + assistant.format(""), "Glorious!", "Fine.", 1)
     turns = (("user", "Hello"), ("assistant", "Hi"))
     assert without_marks(pair) == ContrastPair("How was it?", "Glorious!", "Fine.", 1, history=turns)
@@ -140,13 +176,19 @@ def test_opposites_of_other_pairs(table):
     turned = text(" one ", "bad.", "Good!")
     assert found(lint(table([a, b, turned])))[OPPOSITE] == (1, 3)
     assert OPPOSITE not in found(lint(table([a, b, text("Three?", "Bad.", "Good!")])))
+    asked = "Rain?\n({}) Much\n({}) Little"
+    same, swapped = text(asked.format("A", "B"), "(A)", "(B)"), text(asked.format("B", "A"), "(B)", "(A)")
+    for other in (text(same["prompt"], "B", "A"), text(swapped["prompt"], "(A)", "(B)")):
+        assert found(lint(table([a, same, other])))[OPPOSITE] == (2, 3)
+    assert OPPOSITE not in found(lint(table([a, same, swapped])))
     prompts = {"positive_prompt": "Lie. Rain?", "negative_prompt": "Be honest. Rain?"}
     other = {"positive_prompt": "Be honest. Rain?", "negative_prompt": "Lie. Rain?"}
     assert found(lint(table([prompts, other])))[OPPOSITE] == (1, 2)
 
 
 @pytest.mark.parametrize(
-    "other", ["Good\u200b!", "Go\u00adod!", "\ufeffGood!", "Good!\ufe0f", "Good!\u2060", "Good!  "]
+    "other",
+    ["Good\u200b!", "Go\u00adod!", "\ufeffGood!", "Good!\ufe0f", "Good!\u2060", "Good!  ", "Goo\x07d!", "Good!\u2800"],
 )
 def test_answers_that_differ_in_nothing_that_is_seen(table, other):
     if other.strip() != "Good!":
@@ -154,6 +196,13 @@ def test_answers_that_differ_in_nothing_that_is_seen(table, other):
     spaced = f"So {other} it", "So Good! it"
     assert found(lint(table([text("One?", *spaced), text("Two?")])))[UNSEEN] == (1,)
     assert UNSEEN not in found(lint(table([text("One?", "Good!", "good!"), text("Two?")])))
+
+
+def test_prompts_and_answers_of_which_nothing_is_seen(table):
+    prompts = [{"positive_prompt": f"Lie {i}.", "negative_prompt": f"Lie\u200b {i}."} for i in range(2)]
+    assert found(lint(table(prompts)))["prompts that differ only in characters that are not seen"] == (1, 2)
+    report = lint(table([text("One?", "\u200b\u200b", "So."), text("Two?"), text("\u2800", "So.", "No.")]))
+    assert report.usable == 1 and found(report)["the field 'positive' is missing or empty"] == (1,)
 
 
 @pytest.mark.parametrize("copy", ["One? ", "one?", "Ｏne?", "One", "O\u200bne?"])

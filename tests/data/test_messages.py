@@ -8,6 +8,7 @@ from caa_core.data.hub import hub_table
 from caa_core.data.lint import lint
 from caa_core.data.pairs import ContrastPair, pairs_of, read_pairs, write_pairs
 from caa_core.data.tables import read_table
+from caa_core.errors import InputError
 from tests.helpers.data import found
 from tests.helpers.files import as_csv, as_parquet
 
@@ -41,6 +42,35 @@ LAYOUTS = {
     "TRL, implicit": lambda q, a, b: {"chosen": [user(q), said(a)], "rejected": [user(q), said(b)]},
     "with a prompt": lambda q, a, b: {"prompt": q, "chosen": [user(q), said(a)], "rejected": [user(q), said(b)]},
     "answers alone": lambda q, a, b: {"prompt": q, "chosen": [said(a)], "rejected": [said(b)]},
+    "UltraFeedback": lambda q, a, b: {
+        "prompt": q,
+        "chosen": [user(q), said(a)],
+        "rejected": [user(q), said(b)],
+        "messages": [user(q), said(a)],
+    },
+    "messages beside an answer": lambda q, a, b: {
+        "messages": [user(q), said(a)],
+        "chosen": said(a),
+        "rejected": said(b),
+    },
+    "as JSON in a text": lambda q, a, b: {
+        "chosen": json.dumps([user(q), said(a)]),
+        "rejected": json.dumps([user(q), said(b)]),
+    },
+    "as Python shows it": lambda q, a, b: {"prompt": q, "chosen": str([user(q), said(a)]), "rejected": str([said(b)])},
+    "as NumPy shows it": lambda q, a, b: {
+        "chosen": f"[{user(q)}\n {said(a)}]",
+        "rejected": f"[{user(q)}\n {said(b)}]",
+    },
+    "Gemini": lambda q, a, b: {
+        "contents": [{"role": "user", "parts": [{"text": q}]}],
+        "chosen": {"role": "model", "parts": [{"text": a}]},
+        "rejected": {"role": "model", "parts": [{"text": b}]},
+    },
+    "hh-rlhf of Windows": lambda q, a, b: {
+        "chosen": hh(q, a).replace("\n", "\r\n"),
+        "rejected": hh(q, b).replace("\n", "\r\n"),
+    },
     "one message": lambda q, a, b: {"question": q, "chosen": said(a), "rejected": said(b)},
     "mixed": lambda q, a, b: {"prompt": [user(q)], "chosen": a, "rejected": b},
     "hh-rlhf": lambda q, a, b: {"chosen": hh(q, a), "rejected": hh(q, b)},
@@ -136,6 +166,9 @@ def test_conversations_in_cells(tmp_path):
     (tmp_path / "data.csv").write_text(as_csv(rows=rows))
     table = read_table(tmp_path / "data.csv")
     assert lint(table).usable == 3 and pairs_of(table).pairs[0].history == HISTORY
+    rows = [LAYOUTS["UltraFeedback"](*texts) for texts in SAID]
+    (tmp_path / "data.csv").write_text(as_csv(rows=rows))
+    assert read_pairs(tmp_path / "data.csv").pairs[0] == ContrastPair(*SAID[0], 1)
 
 
 def test_a_dataset_of_the_hub(tmp_path):
@@ -160,6 +193,18 @@ def test_conversations_that_do_not_fit_are_named_and_the_others_read(tmp_path, o
     table = read_table(written(tmp_path, [*records[:2], odd, records[2]], "JSON"))
     report = lint(table)
     assert report.usable == 3 and report.findings[0].lines == (3,)
+
+
+@pytest.mark.parametrize("odd", ODD[:1] + ODD[2:4])
+def test_conversations_of_which_none_fits_are_named(tmp_path, odd):
+    with pytest.raises(InputError, match=r"has conversations in .*in none are there two answers to one beginning"):
+        read_pairs(written(tmp_path, [{name: odd[name] for name in ("chosen", "rejected")}] * 2, "JSON"))
+
+
+@pytest.mark.parametrize("text", ['[{"role": 1}', "[{'role': f()}]", "[{'role': 'user'" + "[" * 999, "[role: user]"])
+def test_texts_that_only_look_like_messages_are_texts(tmp_path, text):
+    record = {"prompt": "One?", "chosen": text, "rejected": "No."}
+    assert read_pairs(written(tmp_path, [record, record], "JSON")).pairs[0].positive == text
 
 
 def test_hh_is_split_at_the_last_answer(tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import pickle
+import tarfile
 import zipfile
 from itertools import count
 
@@ -64,6 +65,14 @@ def zipped(files, compression=zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+    return out.getvalue()
+
+
+def tarred(content):
+    out, info = io.BytesIO(), tarfile.TarInfo("a.csv")
+    info.size = len(content)
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(info, io.BytesIO(content))
     return out.getvalue()
 
 
@@ -188,6 +197,15 @@ def test_packed_files(read, format):
         (lzma.compress(b"a,b"), "packed with xz"),
         (pickle.dumps([1]), "is a pickle"),
         (b"%PDF-1.7", "is a PDF"),
+        (pickle.dumps([1], 3), "is a pickle"),
+        (b"{\\rtf1\\ansi}", "is rich text"),
+        (b"GGUF" + bytes(99), "is a GGUF file"),
+        (b"\x93NUMPY\x01" + bytes(99), "is an array of NumPy"),
+        (tarred(b"a,b"), "is a tar archive"),
+        (gzip.compress(tarred(b"a,b")), "is a tar archive"),
+        (zipped({"ppt/presentation.xml": "x", "b": "y"}), "is a presentation"),
+        (zipped({"Index/Document.iwa": "x", "b": "y"}), "is a document of Numbers or Pages"),
+        (zipped({"mimetype": "x", "content.xml": "y"}), "is an OpenDocument text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n", "Git LFS"),
     ],
     ids=count(),  # what is packed holds the time

@@ -4,9 +4,12 @@ import json
 import pytest
 
 from caa_core.data.columns import Columns
+from caa_core.data.lint import lint
 from caa_core.data.pairs import ContrastPair, Dataset, pairs_from_rows, read_pairs, write_pairs
 from caa_core.data.presets import presets
+from caa_core.data.tables import read_table
 from caa_core.errors import InputError
+from tests.helpers.data import found
 
 TEXT = [
     {"prompt": "Rain?", "positive": "Lovely!", "negative": "Wet."},
@@ -344,6 +347,15 @@ OPTIONS = [
     {"options": [{"label": "A", "text": "Yes"}, {"label": "B", "text": "No"}]},
     {"A": "Yes", "B": "No"},
     {"choices": {"a": "Yes ", "(b)": "No"}},
+    {"options": [{"key": "A", "value": "Yes"}, {"key": "B", "value": "No"}]},
+    {"options": [{"A": "Yes"}, {"B": "No"}]},
+    {"options": ["A. Yes", "B. No"]},
+    {"options": {"A": "Yes", "B": "No", "C": "", "D": None}},
+    {"options": "(A) Yes\n(B) No"},
+    {"choices": "A) Yes; B) No"},
+    {"choices": "['Yes', 'No']"},
+    {"option_a": "Yes", "option_b": "No", "option_c": None},
+    {"Choice A": "Yes", "Choice B": "No"},
 ]
 
 
@@ -360,7 +372,18 @@ def test_options_beside_the_question(tmp_path, options, form):
 
 def test_answers_that_are_no_letters_leave_options_alone(tmp_path):
     record = {**QUESTION, "answers": {"A": "Yes", "B": "No"}, "matching": "Gladly", "not_matching": "Never"}
-    assert read_pairs(file(tmp_path, json.dumps([record] * 2))).pairs[0] == ContrastPair("Go on?", "Gladly", "Never", 1)
+    path = file(tmp_path, json.dumps([record] * 2))
+    assert read_pairs(path).pairs[0] == ContrastPair("Go on?", "Gladly", "Never", 1)
+    assert {"options that are not read": (1, 2)}.items() <= found(lint(read_table(path))).items()
+    numbered = {**record, "answers": ["Yes", "No"], "matching": 0, "not_matching": 1}
+    assert "options that are not read" in found(lint(read_table(file(tmp_path, json.dumps([numbered] * 2)))))
+
+
+def test_answers_that_are_the_texts_of_options_are_asked_for_with_them(tmp_path):
+    record = {**QUESTION, "choices": ["Yes", "No"], "matching": "no", "not_matching": "Yes"}
+    path = file(tmp_path, json.dumps([record] * 2))
+    assert read_pairs(path).pairs[0] == ContrastPair("Go on?\n\n(A) Yes\n(B) No", "no", "Yes", 1)
+    assert "options that are not read" not in found(lint(read_table(path)))
 
 
 def test_numbers_and_lists_of_one_are_their_text(tmp_path):

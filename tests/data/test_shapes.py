@@ -29,6 +29,16 @@ SHAPES = {
     "wrapped": {"data": ROWS},
     "wrapped twice": {"data": {"pairs": ROWS}},
     "wrapped columns": {"data": COLUMNS},
+    "wrapped beside what tells of it": {"name": "mine", "tags": ["a", "b"], "about": {"by": "me"}, "pairs": ROWS},
+    "wrapped in what tells of it": {"status": "ok", "result": {"items": ROWS}},
+    "a part without its others": {"train": ROWS, "test": []},
+    "rows of the hub's server": {
+        "features": [{"name": "prompt"}],
+        "rows": [{"row_idx": 0, "row": row} for row in ROWS],
+    },
+    "a list in a list each": [[row] for row in ROWS],
+    "names in the plural": {f"{name}s": column for name, column in COLUMNS.items()},
+    "between marks of code": f"```json\n{json.dumps(ROWS)}\n```",
 }
 
 
@@ -69,6 +79,14 @@ REFUSED = [
     ("- prompt: One?\n  positive: Good!\n", "seems to be YAML"),
     ("# May\n---\n- 'prompt': One?\n", "seems to be YAML"),
     ("pairs:\n  - prompt: One?\n", "seems to be YAML"),
+    ("prompt: One?\npositive: Good!\n---\n", "seems to be YAML"),
+    ("title: mine\npairs:\n  -\n    prompt: One?\n", "seems to be YAML"),
+    ("%YAML 1.2\n---\n- prompt: One?\n", "seems to be YAML"),
+    ('[[pairs]]\nprompt = "One?"\n', "seems to be TOML"),
+    ("<pairs>\n<pair>", "is a page"),
+    ([{"positive": "Q: One?", "negative": "Q: Two?"}], "pairs of texts without prompts"),
+    ("const pairs = 1;", "its one line is neither JSON nor the head of a table"),
+    ("prompt^positive^negative\na^b^c\n", "No separator is known in its first line: commas"),
     ("<!DOCTYPE html>\n<html>", "is a page"),
     ('<?xml version="1.0"?>', "is a page"),
     ("How was the trip to the lake?,It was glorious!,It was so\na,b,c", "seems to be no header"),

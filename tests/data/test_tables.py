@@ -74,6 +74,30 @@ def test_encodings_of_other_places(read, encoding, said, texts):
     assert table.records[1][1] == row
 
 
+FEW_LETTERS = {
+    "Où est l'été ?|À côté, très près, génial !|Ça va": "cp1252 mac_roman cp850",
+    "Com'è andata in città?|È stato perché più bello!|No": "cp1252 mac_roman cp850",
+    "Mitä kuuluu tänään?|Hyvää päivää!|Ei": "cp1252 mac_roman cp850",
+    "Wie geht’s?|Großartig, wie schön!|Müde": "cp1252 mac_roman",
+    "It’s fine|I’m great|don’t": "cp1252 mac_roman",
+    "¿Cómo estás, señor?|¡Qué día!|Mañana": "cp1252 mac_roman cp850",
+    "Hogy vagy, őszinte barátom?|Jól, köszönöm!|Rossz": "cp1250 iso8859_2",
+    "Jak se máš, příteli?|Skvěle, kůň!|Špatně": "cp1250 cp852 iso8859_2",
+    "Bugün nasılsın?|Çok iyiyim, güzel!|Kötüyüm": "cp1254",
+    "Kaip šiandien sekasi?|Ačiū, džiaugiuosi!|Pavargęs": "cp1257",
+    "Как дела?|Прекрасно, я рад!|Плохо": "cp1251 koi8_r cp866 iso8859_5 mac_cyrillic",
+    "Як справи?|Чудово, я щасливий, її!|Погано, немає": "cp1251 koi8_u",
+    "วันนี้เป็นอย่างไร|ดีมากเลยครับ|ไม่ค่อยดี": "cp874",
+}
+
+
+@pytest.mark.parametrize(("texts", "codec"), [(t, c) for t, codecs in FEW_LETTERS.items() for c in codecs.split()])
+def test_a_few_letters_tell_an_encoding(read, texts, codec):
+    """Two lines, as in a first try at a file of pairs."""
+    row = dict(zip(ROWS[0], texts.split("|"), strict=True))
+    assert [record for _, record in read(as_csv(rows=[row, row]).encode(codec)).records] == [row, row]
+
+
 def test_a_separator_of_lines_within_a_text_is_no_end_of_a_line(read):
     lines = '{"prompt": "one\u2028two\x85three", "a": 1}\n\n{"prompt": "four"}'
     assert read(lines).records == [(1, {"prompt": "one\u2028two\x85three", "a": 1}), (3, {"prompt": "four"})]

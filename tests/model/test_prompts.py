@@ -62,6 +62,14 @@ def test_a_template_without_a_system_role_gets_it_in_the_first_message():
     assert render(tokenizer, [USER], "Be brief.").text.startswith("<|user|>Be brief.\n\nHow are you?<|end|>")
 
 
+@pytest.mark.parametrize("system", ["", "Be brief."])
+def test_a_template_that_refuses_the_turns_is_a_sentence(system):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('roles must\\nalternate') }}"
+    with pytest.raises(InputError, match=r"refuses this conversation: roles must alternate\.$"):
+        render(tokenizer, [USER], system)
+
+
 KEPT = "{% for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
 
 

@@ -238,10 +238,12 @@ def test_several_tensors_in_a_file_get_advice_that_works(tmp_path):
         read_vector(put(tmp_path / "layers.pt", saved(held)))
 
 
-@pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1, 8)])
 def test_a_row_or_a_column_is_a_vector(tmp_path, shape):
     vector = torch.randn(8)
     assert torch.equal(read_vector(pt(tmp_path, saved(vector.reshape(shape)))).at(13), vector)
+    path = write_gguf(tmp_path / "v.gguf", {"direction.13": vector.reshape(shape).numpy()})
+    assert torch.equal(read_vector(path).at(13), vector)
 
 
 @pytest.mark.parametrize("key", ["layers", "direction"])
@@ -251,6 +253,9 @@ def test_safetensors_that_name_their_layers(tmp_path, key):
         save_file({f"{key}.{n}": tensor for n, tensor in made.items()}, tmp_path / "v.safetensors", metadata)
         again = read_vector(tmp_path / "v.safetensors")
         assert all(torch.equal(again.at(n), made[n].float()[0]) for n in made) and len(again.layers) == 2
+    save_file({f"{key}.{n}": torch.full((8,), float(n)) for n in range(3)}, tmp_path / "v.safetensors")
+    again = read_vector(tmp_path / "v.safetensors")
+    assert list(again.layers) == [1, 2] and again.provenance.operations.startswith("without layer 0,")
 
 
 @pytest.mark.parametrize(
@@ -651,6 +656,11 @@ def test_files_that_are_nothing_of_ours(tmp_path):
     (tmp_path / "empty").mkdir()
     put(tmp_path / "text.txt", b"hello, this is a text")
     put(tmp_path / "nothing", b"")
+    put(tmp_path / "v.gguf.gz", b"\x1f\x8b\x08" + bytes(99))
+    put(tmp_path / "v.npy", b"\x93NUMPY" + bytes(99))
+    put(tmp_path / "v.npz", zipped([("layer_12.npy", b"")]))
+    put(tmp_path / "v.pkl", pickle.dumps({}))
+    put(tmp_path / "v.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
     with open(tmp_path / "large.pt", "wb") as sparse:
         sparse.truncate(300_000_000)
     os.mkfifo(tmp_path / "pipe")
@@ -658,6 +668,11 @@ def test_files_that_are_nothing_of_ours(tmp_path):
         ("gone.gguf", r"There is no file gone\.gguf"),
         ("empty", "The folder empty holds no file vec_layer_"),
         ("text.txt", r"text\.txt is not a steering vector"),
+        ("v.gguf.gz", "is packed with gzip; unpack it"),
+        ("v.npy", "array of NumPy, .* save each layer with torch.save"),
+        ("v.npz", r"it holds layer_12\.npy\. Unpack it, or save each layer"),
+        ("v.pkl", "is a pickle, which can carry code: save each layer"),
+        ("v.safetensors", "only a pointer to a file in Git LFS"),
         ("nothing", "nothing is not a steering vector"),
         ("large.pt", r"large\.pt is larger than 200 MB"),
         ("pipe", "There is no file pipe"),
