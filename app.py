@@ -42,7 +42,7 @@ from caa_core.app.programs import endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public, serves_agents
-from caa_core.model.machine import trim
+from caa_core.model.machine import open_more, trim
 
 TITLE = "CAA Studio"
 INTRO = (
@@ -212,6 +212,7 @@ def main(opening: Opening) -> None:
     CAA_LIBRARY, for an app that is not public; a server of tools for agents: CAA_MCP.
     """
     logs.setup()
+    open_more()
     if serves_agents() and not find_spec("mcp"):
         sys.exit("CAA_MCP is set, but the package mcp is not here: pip install -r requirements-mcp.txt")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # there is nothing to lose yet
@@ -246,6 +247,9 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),
         max_file_size=f"{UPLOAD_MB.value}mb",
+        # Whatever the machine's settings ask for: servers beside this one would take what is refused here.
+        ssr_mode=False,
+        num_workers=0,
         run_history=False,  # it would ask the hub for whoever asks, with the owner's token
         enable_monitoring=False,
         mcp_server=serves_agents(),

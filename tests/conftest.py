@@ -121,6 +121,9 @@ def _served(model: str, dtype: str = "") -> "Iterator[Served]":
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAA_DTYPE", dtype)
+        # What some machines set for all apps of gradio.
+        patch.setenv("GRADIO_SSR_MODE", "true")
+        patch.setenv("GRADIO_NUM_WORKERS", "1")
         app = Served(model)
     yield app
     app.close()

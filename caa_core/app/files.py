@@ -79,12 +79,14 @@ class Uploads:
                 with contextlib.suppress(OSError):
                     self._files.setdefault(path, Upload(address, max(os.path.getsize(path), LEAST)))
 
-    def broke_off(self, number: int, size: int) -> None:
-        """Of what was let in no more than so many bytes came, which may lie there until they go by age."""
+    def broke_off(self, number: int, size: int, files: int = 1) -> None:
+        """Of what was let in no more than so many bytes of so many files came, which may lie there until they go by
+        age.
+        """
         with self._lock:
             if number in self._coming:
                 since, address, _ = self._coming[number]
-                self._coming[number] = since, address, max(size, LEAST)
+                self._coming[number] = since, address, max(size, LEAST * files, LEAST)
 
     @property
     def are_used(self) -> bool:

@@ -4,6 +4,7 @@ gradio fetches addresses that are given to it in place of files, keeps copies of
 any other site drive it, and prints what a handler raised with paths and all that was sent.
 """
 
+import ipaddress
 import logging
 import os
 import re
@@ -15,7 +16,9 @@ from typing import Any
 import gradio as gr
 from gradio import routes
 from gradio.blocks import Block
+from gradio.route_utils import GradioMultiPartParser
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,7 +82,7 @@ class Fence:
 
 def _refusal(scope: Scope, for_agents: bool) -> JSONResponse | None:
     """What is answered to a request that is not let in. for_agents: whether they are."""
-    headers, path = Headers(scope=scope), scope["path"]
+    headers, path = Headers(scope=scope), path_of(scope)
     by_agent = for_agents and path.rstrip("/") == AGENTS
     if CLOSED.search(path) and not by_agent:
         return JSONResponse({"detail": "Not offered here."}, 403)
@@ -91,11 +94,18 @@ def _refusal(scope: Scope, for_agents: bool) -> JSONResponse | None:
     if headers.get("sec-fetch-site") == "cross-site":
         return JSONResponse({"detail": "Another site may not use this app in your name."}, 403)
     length = headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
+    # In pieces it would be as long as it likes, whatever it says beside.
+    if not (length.isascii() and length.isdigit()) or "transfer-encoding" in headers:
         return JSONResponse({"detail": "Say how long the request is."}, 411)
     if path.rstrip("/") != UPLOAD and int(length) > BODY_MB.value * 1_000_000:
         return JSONResponse({"detail": f"A request may have {BODY_MB.value} MB; upload what is longer."}, 413)
     return None
+
+
+def path_of(scope: Scope) -> str:
+    """The path by which a request finds its route: without the root path that proxies take off, or leave there."""
+    path, root = str(scope["path"]), str(scope.get("root_path") or "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def visitor(studio: Studio, request: gr.Request) -> Session:
@@ -112,8 +122,23 @@ def address_of(headers: Mapping[str, str], peer: str) -> str:
     proxy on this machine already.
     """
     proxies = PROXIES.value or bool(os.environ.get("SPACE_ID"))
-    said = headers.get("x-forwarded-for", "").split(",") if proxies else []
-    return said[-proxies].strip() if proxies and len(said) >= proxies else peer
+    # Some proxies write a line of their own behind that of the visitor.
+    lines = headers.getlist("x-forwarded-for") if isinstance(headers, Headers) else [headers.get("x-forwarded-for", "")]
+    said = [word for line in lines for word in line.split(",")] if proxies else []
+    return _of_one(said[-proxies].strip() if proxies and len(said) >= proxies else peer)
+
+
+def _of_one(address: str) -> str:
+    """An address without its port; of version 6 all that one customer has of, which is the first half."""
+    port = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", address)
+    plain = (port[1] or port[2]) if port else address
+    try:
+        known = ipaddress.ip_address(plain)
+    except ValueError:
+        return plain
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((int(known), 64), strict=False))
 
 
 def settings(studio: Studio) -> dict[str, Any]:
@@ -139,5 +164,14 @@ def install_guards() -> None:
             raise gr.Error("There is no such file here; upload it again.", print_exception=False)
         return await take(self, url_or_file_path)
 
+    begin = GradioMultiPartParser.on_headers_finished
+
+    def begin_file(self: GradioMultiPartParser) -> None:
+        begin(self)
+        # A field would be held in memory, and a file of another name lie in the folder unnoted.
+        if self._current_part.file is None or self._current_part.field_name != "files":
+            raise MultiPartException("Upload nothing but files, each as 'files'.")
+
+    GradioMultiPartParser.on_headers_finished = begin_file  # type: ignore[method-assign]
     Block.async_move_resource_to_block_cache = take_file  # type: ignore[method-assign]
     traceback.print_exc = lambda *_, **__: log.error("a request failed", exc_info=True)

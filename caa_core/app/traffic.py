@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caa_core.app.guards import AGENTS, UPLOAD, address_of
+from caa_core.app.guards import AGENTS, UPLOAD, address_of, path_of
 from caa_core.app.sessions import Sessions
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
@@ -43,6 +43,8 @@ BODIES = 8
 # Who lets so many messages lie without ever having listened is told no more.
 UNTOLD = 100
 LEAST_BODY = 20_000
+# Letters in the name of a page, which is kept as long as anything of it.
+NAME = 200
 # How long a body may be on its way, and an upload.
 SECONDS_TO_COME, SECONDS_TO_UPLOAD = 60, 900
 # Lists and objects in a body: they take fifty times the memory of their text.
@@ -83,11 +85,11 @@ class Traffic:
             await self.app(scope, receive, send)
         elif page := _page_of_stream(scope):
             await self._listen(self.streams, STREAMS, scope, receive, send, page)
-        elif scope["path"].rstrip("/") == PROGRESS:
+        elif (path := path_of(scope).rstrip("/")) == PROGRESS:
             await self._listen(self.watching, WATCHED, scope, receive, send)
-        elif scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD:
+        elif scope["method"] == "POST" and path == UPLOAD:
             await self._upload(scope, receive, send)
-        elif scope["method"] == "POST" and scope["path"].rstrip("/") == AGENTS:
+        elif scope["method"] == "POST" and path == AGENTS:
             await self._listen(self.calling, CALLED, _as_asked(scope), receive, send, within=self._ask)
         elif scope["method"] == "POST":
             await self._ask(scope, receive, send)
@@ -120,12 +122,13 @@ class Traffic:
         except InputError as error:
             await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
             return
-        said, came = b"", 0
+        said, came, begun = b"", 0, 0
 
         async def counted() -> Message:
-            nonlocal came
+            nonlocal came, begun
             message = await receive()
-            came += len(message.get("body", b""))
+            part = message.get("body", b"")
+            came, begun = came + len(part), begun + part.count(b"filename")
             return message
 
         async def answer(message: Message) -> None:
@@ -144,7 +147,7 @@ class Traffic:
                 async with asyncio.timeout(SECONDS_TO_UPLOAD):
                     await self.app(scope, counted, answer)
         finally:
-            self.uploads.broke_off(number, came)
+            self.uploads.broke_off(number, came, begun)
 
     def _refused_files(self, scope: Scope, body: bytes) -> JSONResponse | None:
         """Note which files a page's parts hold, by the events that it sends."""
@@ -200,7 +203,7 @@ def _as_asked(scope: Scope) -> Scope:
 
 def _page_of_stream(scope: Scope) -> str:
     """Whose page a stream tells what comes of its events, or that the app is there; "" for other requests."""
-    match scope["path"].removeprefix("/gradio_api").strip("/").split("/"):
+    match path_of(scope).removeprefix("/gradio_api").strip("/").split("/"):
         case ["queue", "data"]:
             return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
         case ["heartbeat", page]:
@@ -258,6 +261,12 @@ def _again(body: bytes, receive: Receive) -> Receive:
 def _refusal(scope: Scope, body: bytes) -> JSONResponse | None:
     if body.count(b"[") + body.count(b"{") > BRACKETS:
         return JSONResponse({"detail": "There are too many lists in it."}, 413)
+    if (
+        len(body) > LEAST_BODY
+        and isinstance(asked := _plain(body), dict)
+        and len(str(asked.get("session_hash"))) > NAME
+    ):
+        return JSONResponse({"detail": "No page has so long a name."}, 413)
     address, waiting = _address(scope), list(scope["app"].get_blocks()._queue.event_ids_to_events.values())
     mine = [event for event in waiting if address_of_event(event) == address]
     for events, share in ((waiting, 1), (mine, 2)):

@@ -8,7 +8,7 @@ import pytest
 
 from app import clean
 from app import sweep as sweep_sessions
-from caa_core.app.files import Uploads, sweep
+from caa_core.app.files import LEAST, Uploads, sweep
 from caa_core.app.owner import Tries
 from caa_core.errors import InputError
 from caa_core.limits import IDLE
@@ -122,9 +122,13 @@ def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     for name, value in {"Content-Type": kind, "Content-Length": "400000", "X-Forwarded-For": "203.0.113.9"}.items():
         connection.putheader(name, value)
     connection.endheaders()
+    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\nx\r\n'
+    connection.send(b"".join(part % number for number in range(10)))
     until(lambda: tiny_app.studio.uploads._coming)
     assert upload(tiny_app, b"y" * 200_000).status_code == 413
     connection.close()
+    # Each file that it began counts, since each takes room in the folder.
+    until(lambda: [size for *_, size in tiny_app.studio.uploads._coming.values()] == [10 * LEAST])
     until(lambda: upload(tiny_app, b"y" * 200_000).status_code == 200)
     said = upload(tiny_app, b"x" * 600_000)
     assert said.status_code == 413 and "no room for more files" in said.text
@@ -132,6 +136,17 @@ def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
     clean(tiny_app.studio, tiny_app.page)
     assert not os.path.exists(path) and get(shown).status_code in (403, 404)
+
+
+@pytest.mark.parametrize("more", [{"data": {"files": "x" * 1000}}, {"files": {"other": ("a.json", b"[1]")}}])
+def test_nothing_but_files_is_uploaded(tiny_app, more):
+    """A field would lie in memory, and a file of another name in the folder, and nobody would note it."""
+    folder = tiny_app.page.app.uploaded_file_dir
+    before = set(os.listdir(folder))
+    files = {"files": ("data.json", b"[2]")} if "data" in more else {}
+    said = httpx.post(f"{tiny_app.url}gradio_api/upload", timeout=300, **({"files": files} | more))
+    assert said.status_code == 400 and "nothing but files" in said.text
+    assert set(os.listdir(folder)) == before
 
 
 def test_a_page_that_asks_with_too_many_files_is_refused_in_a_sentence(tiny_app, monkeypatch, tmp_path):

@@ -7,7 +7,9 @@ from urllib.parse import urlparse
 
 import pytest
 from huggingface_hub import constants
+from starlette.datastructures import Headers
 
+from caa_core.app.guards import address_of
 from caa_core.limits import BODY_MB
 from tests.helpers.app import get, request
 
@@ -42,6 +44,20 @@ def post(app, path, **more):
 )
 def test_what_the_page_has_no_use_for_is_closed(tiny_app, way, path):
     assert request(way, f"{tiny_app.url}{path}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("way", "path"),
+    [("GET", "gradio_api/runs"), ("GET", "monitoring"), ("POST", "gradio_api/process_recording"), ("GET", "login")],
+)
+def test_a_root_path_that_a_proxy_left_opens_nothing(tiny_app, monkeypatch, way, path):
+    monkeypatch.setattr(tiny_app.page.app, "root_path", "/studio")
+    assert get(f"{tiny_app.url}studio/config").status_code == 200
+    assert httpx.request(way, f"{tiny_app.url}studio/{path}", timeout=300).status_code == 403
+
+
+def test_no_server_stands_beside_the_app(tiny_app):
+    assert not tiny_app.page.ssr_mode and tiny_app.page._static_worker_pool is None
 
 
 def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monkeypatch):
@@ -107,6 +123,27 @@ def test_where_somebody_asks_from_is_not_what_they_say(tiny_app, monkeypatch, pr
     assert tiny_app.studio.session(said.json()["event_id"]).address == address
 
 
+ROUTER = (b"x-forwarded-for", b"192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("lines", "address"),
+    [
+        ([(b"x-forwarded-for", b"6.6.6.6"), ROUTER], "192.0.2.7"),
+        ([(b"x-forwarded-for", b"6.6.6.6, 192.0.2.7:51234")], "192.0.2.7"),
+        ([(b"x-forwarded-for", b"2001:db8:1:2:aaaa::1")], "2001:db8:1:2::/64"),
+        ([(b"x-forwarded-for", b"[2001:db8:1:2:bbbb::2]:443")], "2001:db8:1:2::/64"),
+        ([(b"x-forwarded-for", b"::ffff:192.0.2.7")], "192.0.2.7"),
+        ([(b"x-forwarded-for", b"2001:db8:1:2::/64")], "2001:db8:1:2::/64"),
+        ([(b"x-forwarded-for", b"unknown")], "unknown"),
+        ([], "2001:db8:5:6::/64"),
+    ],
+)
+def test_who_writes_lines_or_changes_addresses_is_one(monkeypatch, lines, address):
+    monkeypatch.setenv("CAA_PROXIES", "1")
+    assert address_of(Headers(raw=lines), "2001:db8:5:6::9") == address
+
+
 def test_a_browser_is_told_what_the_page_may_do(tiny_app):
     told = get(tiny_app.url).headers
     policy = dict(line.strip().split(" ", 1) for line in told["content-security-policy"].split(";"))
@@ -117,7 +154,11 @@ def test_a_browser_is_told_what_the_page_may_do(tiny_app):
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({"Content-Length": str(BODY_MB.alone * 1_000_000 + 1)}, 413), ({"Transfer-Encoding": "chunked"}, 411)],
+    [
+        ({"Content-Length": str(BODY_MB.alone * 1_000_000 + 1)}, 413),
+        ({"Transfer-Encoding": "chunked"}, 411),
+        ({"Content-Length": "3", "Transfer-Encoding": "chunked"}, 411),
+    ],
 )
 def test_a_request_that_is_too_long_is_refused_before_it_is_read(tiny_app, headers, status):
     """None of its body is sent here, so nobody could have read it."""

@@ -128,6 +128,7 @@ def test_what_waits_for_one_address_has_a_bound_in_number_and_bytes(app, monkeyp
     monkeypatch.setattr(traffic, "BODIES", 8)
     lists = stranger.client.post("queue/join", content=b'{"data":[' + b"[]," * 200_000 + b"[]]}")
     assert lists.status_code == 413
+    assert stranger.steer("a long name " * 3_000) == 413
 
 
 def test_what_is_on_its_way_from_one_address_has_a_bound(app, monkeypatch):

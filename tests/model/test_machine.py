@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from caa_core.errors import InputError
@@ -5,6 +8,7 @@ from caa_core.model import machine
 from caa_core.model.loading import load
 from caa_core.model.machine import best_device, check_disk, check_memory, fits, free_memory, gigabytes, memory_needed
 from tests.helpers.models import save_tiny
+from tests.helpers.places import ROOT
 
 
 def test_memory_grows_with_parameters_and_width():
@@ -65,6 +69,20 @@ def test_room_on_the_disk(tmp_path):
     check_disk(tmp_path, 1000, "CAA_CACHE")
     with pytest.raises(InputError, match=r"1000000.2 GB of room .* or set CAA_CACHE to a folder on another disk"):
         check_disk(tmp_path, 10**15, "CAA_CACHE")
+
+
+FEW_OPEN = """
+import resource
+from caa_core.model import machine
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+machine.open_more()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(most, machine.ENOUGH_OPEN), most)
+"""
+
+
+def test_more_connections_than_usual_can_be_open():
+    subprocess.run([sys.executable, "-c", FEW_OPEN], check=True, cwd=ROOT)
 
 
 def test_the_device_can_be_set(monkeypatch):

@@ -117,6 +117,9 @@ def bodies(stranger: Stranger) -> None:
         yield start
         raise OSError("broken off")
 
+    fields = {"files": "x" * 20_000_000}
+    for _ in range(TIMES):
+        assert stranger.client.post("gradio_api/upload", data=fields, files={"a": b"x"}).status_code in (400, 413)
     for path in ("upload", "queue/join"):
         for _ in range(3 * TIMES):
             with suppress(OSError):
