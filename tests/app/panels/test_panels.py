@@ -571,6 +571,10 @@ def test_one_vector_on_both_sides_is_refused(page):
     for panel in ("compete-status", "compete-verdict-said"):
         with pytest.raises(gr.Error, match="A and B are the same vector"):
             page.run("run", panel, compete_b_vector="joy")
+    # Nor under another name.
+    page.run("run", "generate-about", generate_layers="1")
+    with pytest.raises(gr.Error, match="A and B are the same vector"):
+        page.run("run", "compete-status", compete_b_vector="my joy", compete_a_layer=1, compete_b_layer=1)
     # What is the same for any two is not said.
     page.run("explain", "compete-decomposition", compete_b_vector="gloom", compete_b_multiplier=1)
     assert "squared norms" not in page["compete-decomposition"]

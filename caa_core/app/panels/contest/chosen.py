@@ -4,6 +4,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from torch.nn.functional import cosine_similarity
+
 from caa_core.app.made_from import pairs_of
 from caa_core.app.panels.common import misfits
 from caa_core.app.panels.conversation import Voices, caption
@@ -29,6 +31,9 @@ NO_SUM = {
     TOLD: "A vector against a prompt is no sum: what comes of both has to be tried.",
     BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added from those words on.",
 }
+ONE_VOICE = "A and B are the same vector: choose two."
+# Vectors whose cosine is more are one.
+ALIKE = 0.9999
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,12 @@ class Chosen:
         return self.kind == DIFFERENT or (self.kind == SAME and self.multiplier_a != self.multiplier_b)
 
 
+def _are_one(a: SteeringVector, b: SteeringVector) -> bool:
+    """Whether two vectors are one under two names: at each layer that both have they point the same way."""
+    both = a.layers.keys() & b.layers.keys() if a.hidden_size == b.hidden_size else set()
+    return bool(both) and all(cosine_similarity(a.at(n), b.at(n), dim=0) > ALIKE for n in both)
+
+
 @dataclass(frozen=True)
 class Voicing:
     """Makes voices of what is chosen: on the worker, since vectors may have to be made first."""
@@ -88,9 +99,11 @@ class Voicing:
     ) -> Generator[Progress, None, tuple[Voice, Voice]]:
         """The two voices, where both are vectors. Raises InputError for one vector on both sides."""
         if chosen.is_one_voice:
-            raise InputError("A and B are the same vector: choose two.")
+            raise InputError(ONE_VOICE)
         vector_a = yield from self.studio.vector(model, session, chosen.vector_a)
         vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
+        if chosen.multiplier_a * chosen.multiplier_b > 0 and _are_one(vector_a, vector_b):
+            raise InputError(ONE_VOICE)
         layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
         a = self._voice(session, vector_a, chosen.layer_a, chosen.multiplier_a)
         b = self._voice(session, vector_b, layer_b, chosen.multiplier_b)
