@@ -129,7 +129,13 @@ class Table:
         texts = [field for field in self.fields if len(field.split()) > 2 or field[-1:] in ".!?。？！"]
         if not texts:
             return ""
-        return " The first line seems to be no header, since it holds texts: put one above it that names the columns."
+        alone = (
+            " A list of texts without prompts makes no pairs: give each pair a prompt." if len(self.fields) < 3 else ""
+        )
+        return (
+            " The first line seems to be no header, since it holds texts: put one above it that names the columns."
+            + alone
+        )
 
     @cached_property
     def _without_text(self) -> set[str]:

@@ -53,6 +53,7 @@ NAMED = {
     "json_comments.json": "begins with a comment",
     "lists_positive_negative.json": "two lists of texts without prompts",
     "lists_compliant.json": "two lists of texts without prompts",
+    "positive_lines.txt": "texts without prompts",
     "class_data.json": "lists of texts without prompts",
     "strings_only.json": "texts without prompts",
     "rows_without_names.json": "rows without the names",

@@ -90,6 +90,7 @@ REFUSED = [
     ("<!DOCTYPE html>\n<html>", "is a page"),
     ('<?xml version="1.0"?>', "is a page"),
     ("How was the trip to the lake?,It was glorious!,It was so\na,b,c", "seems to be no header"),
+    ("So glorious!\nAnd so it was!", "no header, .* texts without prompts makes no pairs: give each pair a prompt"),
     ("It was glorious, every minute!\nSo it was!", "seems to be no header"),
 ]
 
