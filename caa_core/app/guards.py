@@ -76,6 +76,8 @@ class Fence:
                 MutableHeaders(scope=message).update(self.headers)
             await send(message)
 
+        # Parts of files gradio reads by 4 kB, each in a thread, and sends with the headers that were asked with.
+        scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
         refused = _refusal(scope, self.for_agents)
         await (refused or self.app)(scope, receive, answer)
 

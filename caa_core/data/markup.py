@@ -75,7 +75,7 @@ def without_marks(pair: ContrastPair, special: Collection[str] = ()) -> Contrast
         negative=negative,
         negative_prompt=other,
         system="\n\n".join(filter(None, (pair.system, system, *said))),
-        history=(*pair.history, *history),
+        history=(*((role, _bare(text, special) or text) for role, text in pair.history), *history),
     )
 
 
@@ -141,6 +141,10 @@ def lines_with_marks(pairs: Sequence[ContrastPair], special: Collection[str]) ->
     return [
         pair.line
         for pair in pairs
-        for texts in ((pair.prompt, pair.positive, pair.negative, pair.negative_prompt, pair.system),)
-        if any(has_marks(text, special if any(letter in text for letter in begins) else ()) for text in texts)
+        if any(has_marks(text, special if any(map(text.__contains__, begins)) else ()) for text in _texts(pair))
     ]
+
+
+def _texts(pair: ContrastPair) -> tuple[str, ...]:
+    before = (text for _, text in pair.history)
+    return (pair.prompt, pair.positive, pair.negative, pair.negative_prompt, pair.system, *before)

@@ -15,6 +15,8 @@ TEXT = "I love␣<b>sunny</b> days.⏎"
 
 def test_looking_inside(page, tmp_path):
     tab(page, "Look inside")
+    # A figure that is not there yet cannot be saved.
+    expect(page.locator("#views-lens-png")).to_be_hidden()
     fill(page.locator("#views-text textarea"), "I love <b>sunny</b> days.\nAnd you?")
     page.locator("#views-look").click()
     alignment = page.locator("#views-alignment")

@@ -147,6 +147,15 @@ def test_marks_are_found_and_taken_off_without_a_model(table):
     assert stripped.name == "mine (1 stripped)" and found(lint(stripped.table())) == {}
 
 
+def test_marks_in_what_was_said_before_are_found_too(table):
+    turns = [{"role": "user", "content": "[INST] Hello [/INST]"}, {"role": "assistant", "content": "Hi</s>"}]
+    items = [{**text("One?"), "history": turns}, text("Two?")]
+    report = lint(table(items))
+    assert found(report) == {"marks of a chat template in the texts": (1,)}
+    stripped = mend(table(items), report, choose(report, ["strip"]))
+    assert stripped.pairs[0].history == (("user", "Hello"), ("assistant", "Hi"))
+
+
 def test_special_tokens_of_any_tokenizer_are_marks(table):
     tokenizer = make_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["@@end@@"]})

@@ -4,9 +4,12 @@ import plotly.graph_objects as go
 import pytest
 
 from caa_core.metrics.estimates import Estimate
+from caa_core.reports.markup import colour
 from caa_core.reports.style import (
+    BLUE,
     DIVERGING,
     MOST_NUMBERS,
+    ORANGE,
     PALE,
     band,
     between_voices,
@@ -58,6 +61,15 @@ def test_what_is_not_sure_is_pale_and_says_its_number():
     heat = heat_map([0, 1], [0], [[0.8, 0.8]], (0, 1), DIVERGING, "unit", [[True, False]]).data[0]
     assert list(heat.z[0]) == pytest.approx([0.8, 0.5 + PALE * 0.3])
     assert list(heat.text[0]) == ["0.80", "0.80"]
+
+
+def test_a_colour_means_the_same_in_maps_and_in_texts():
+    """Blue along a vector, or more of its behaviour; orange against it, or less."""
+    assert (DIVERGING[0][1], DIVERGING[-1][1]) == (ORANGE, BLUE)
+    for drawn, value in ((BLUE, 1), (ORANGE, -1)):
+        red, _, blue = (int(drawn[i : i + 2], 16) for i in (1, 3, 5))
+        beside = [int(part) for part in colour(value, 1).removeprefix("rgba(").split(",")[:3]]
+        assert (red < blue) is (beside[0] < beside[2]) is (value > 0)
 
 
 def test_between_two_voices_there_is_room_for_every_number():
