@@ -24,7 +24,8 @@ LEAD = (
     r"(?i:(?:(?:the|my|correct|right|best|final)[ \t]+){0,4}(?:answer|option|choice)(?:[ \t]+is)?[ \t:=])|\\boxed|"
     r"(?:答案|正确答案|答え|回答|选项|選項|選択肢|[我故应應]?[选選][择擇]?)[是は]?[ \t:：]?)"
 )
-NAME = rf"[^\W\d_]|\d{{1,2}}|[ivxIVX]{{1,4}}|{ENCLOSED}"
+# A letter, of which Persian writes the first out; a number, also in Roman ones.
+NAME = rf"الف|[^\W\d_]|\d{{1,2}}|[ivxIVX]{{1,4}}|{ENCLOSED}"
 LETTER = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<letter>{NAME}){CLOSES}", re.DOTALL)
 WORD = re.compile(rf"(?:{OPENS}{LEAD})?{OPENS}(?P<word>[^\W\d_][\w'’]*){CLOSES}", re.DOTALL)
 # A letter with its option's text behind it: "(A) Keep it", "B: drop it".

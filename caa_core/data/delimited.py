@@ -204,6 +204,8 @@ def records_of(rows: Iterator[Row], name: str) -> Iterator[dict[str, str]]:
     if twice := next((cell for i, cell in enumerate(named) if cell in named[:i]), ""):
         raise InputError(f"{name} has two columns that are called '{shown(twice)}'.")
     for line, row in rows:
+        if row[: len(first[1])] == first[1]:
+            continue  # files that were put one behind the other
         if any(cell.strip() for cell in row[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(row)} cells, but the first line names {len(header)} "

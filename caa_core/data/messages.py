@@ -61,6 +61,11 @@ def turns_of(value: Any) -> list[Turn] | None:
     return None if None in turns else [turn for turn in turns if turn]
 
 
+def history_of(value: Any) -> list[Turn] | None:
+    """Earlier turns as `turns_of` reads them; a text may hold a list of what was asked and answered, too."""
+    return turns_of(listed_in(value) if isinstance(value, str) else value)
+
+
 def _written(text: str) -> Any:
     """Messages that a text holds; None for any other text."""
     return _plain_data(text) if WRITTEN.match(text) else None
@@ -123,9 +128,8 @@ def plain(record: Record) -> Record | None:
     else:
         begun, good = (turns_of(record[before]) or [] if before else []), _said(record[better])
     bad = _said(record[worse])
-    # Some sets repeat all of the better conversation beside it.
-    if better and begun and begun[-1] in (*(good or ())[-1:], *(bad or ())[-1:]):
-        begun = begun[:-1]
+    if better and begun and begun[-1][0] == "assistant":
+        begun = _to_the_question(begun, record)
     if good is None or bad is None or not (before or len(good) > 1 or len(bad) > 1 or _is_list(record[worse])):
         return None
     asked = _joined(begun, good[:-1], bad[:-1], record)
@@ -140,6 +144,16 @@ def plain(record: Record) -> Record | None:
         system = f"{rest['system']}\n\n{system}"
     more = ({"system": system} if system else {}) | ({"history": history} if history else {})
     return {**said, **{name: value for name, value in rest.items() if name not in said}, **more}
+
+
+def _to_the_question(begun: list[Turn], record: Record) -> list[Turn]:
+    """A conversation that ends with an answer, up to what is asked: what comes next, where that stands beside it, or
+    what was answered there, which some sets repeat and others have a third answer to.
+    """
+    asked = next((record[name].strip() for name in ASKED if isinstance(record.get(name), str)), "")
+    if asked and asked not in begun[-2:][0][1]:
+        return [*begun, ("user", asked)]
+    return begun[:-1]
 
 
 def _ranked(record: Record) -> Record:

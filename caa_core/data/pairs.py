@@ -38,7 +38,7 @@ from caa_core.data.columns import (
     prompt_column,
     shown,
 )
-from caa_core.data.messages import Turn, as_messages, listed_in, turns_of
+from caa_core.data.messages import Turn, as_messages, history_of, listed_in, turns_of
 from caa_core.data.tables import Table, read_table
 from caa_core.errors import InputError
 from caa_core.limits import ROWS
@@ -394,7 +394,8 @@ def problem_of(record: dict[str, Any], columns: Columns) -> str:
     for column in filter(None, (*columns.more, columns.system)):
         if is_given(record.get(column)) and (problem := _problem(record[column], column)):
             return problem
-    if columns.history and is_given(record.get(columns.history)) and not _history(record, columns):
+    before = record.get(columns.history)
+    if columns.history and is_given(before) and before != "[]" and not _history(record, columns):
         return f"the field '{shown(columns.history)}' is no list of messages, or of questions with their answers"
     if not prompts_differ and len({_text(record, column) for column in answers}) < 2:
         return f"both {'answers' if answers else 'prompts'} are the same, so there is nothing to contrast"
@@ -457,7 +458,7 @@ def pair_of(record: dict[str, Any], columns: Columns, line: int) -> ContrastPair
 
 
 def _history(record: dict[str, Any], columns: Columns) -> tuple[Turn, ...]:
-    turns = turns_of(record.get(columns.history)) or []
+    turns = history_of(record.get(columns.history)) or []
     usable = sum(len(text) for _, text in turns) <= MAX_FIELD and not any(SURROGATE.search(text) for _, text in turns)
     return tuple(turns) if usable and all(role in ("user", "assistant") for role, _ in turns) else ()
 

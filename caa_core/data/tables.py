@@ -18,7 +18,7 @@ from typing import Any
 from caa_core.data import delimited, messages, packed, parquet
 from caa_core.data.columns import Columns, are_questions, listed, match_columns, names_columns, shown
 from caa_core.data.encodings import decode
-from caa_core.data.messages import turns_of
+from caa_core.data.messages import history_of
 from caa_core.data.shapes import records_in
 from caa_core.errors import InputError
 from caa_core.limits import APART, FILE_MB, HERE, ROWS
@@ -147,7 +147,7 @@ class Table:
         """Columns without a system or a history that holds something else throughout."""
         if columns.system in self._without_text:
             columns = replace(columns, system="")
-        if columns.history and not any(turns_of(record.get(columns.history)) for _, record in self.records):
+        if columns.history and not any(history_of(record.get(columns.history)) for _, record in self.records):
             columns = replace(columns, history="")
         return columns
 

@@ -127,6 +127,10 @@ def test_other_ways_to_quote(read, separator):
     assert cells(read(separator.join(NAMES) + "\n" + formulas)) == ROWS[1:]
 
 
+def test_files_that_were_put_one_behind_the_other(read):
+    assert cells(read(lines(ROWS[1:], ",") + "\n\n" + lines(ROWS[1:], ","))) == ROWS[1:] * 2
+
+
 def test_a_table_of_markdown(read):
     table = "\n".join("| " + " | ".join(row) + " |" for row in [NAMES, [":--", "---", "--:"], *ROWS])
     assert cells(read(table)) == ROWS

@@ -53,6 +53,13 @@ LAYOUTS = {
         "chosen": said(a),
         "rejected": said(b),
     },
+    "a third answer": lambda q, a, b: {"messages": [user(q), said("So so.")], "chosen": a, "rejected": [said(b)]},
+    "a third answer beside": lambda q, a, b: {
+        "prompt": q,
+        "chosen": [user(q), said(a)],
+        "rejected": [user(q), said(b)],
+        "messages": [user(q), said("So so.")],
+    },
     "as JSON in a text": lambda q, a, b: {
         "chosen": json.dumps([user(q), said(a)]),
         "rejected": json.dumps([user(q), said(b)]),
@@ -124,6 +131,19 @@ BEHIND = {
         "messages": [role("system", "Be short."), *BEFORE, user(q), said(a)],
         "rejected_response": b,
     },
+    "turns beside a prompt": lambda q, a, b: {
+        "conversation": [role("system", "Be short."), *BEFORE],
+        "prompt": q,
+        "chosen": said(a),
+        "rejected": said(b),
+    },
+    "turns in a text": lambda q, a, b: {
+        "system": "Be short.",
+        "history": str([[turn["content"] for turn in BEFORE]]),
+        "instruction": q,
+        "chosen": a,
+        "rejected": b,
+    },
 }
 BEFORE = [role(*turn) for turn in HISTORY]
 
@@ -169,6 +189,14 @@ def test_conversations_in_cells(tmp_path):
     rows = [LAYOUTS["UltraFeedback"](*texts) for texts in SAID]
     (tmp_path / "data.csv").write_text(as_csv(rows=rows))
     assert read_pairs(tmp_path / "data.csv").pairs[0] == ContrastPair(*SAID[0], 1)
+
+
+def test_no_turns_in_a_cell_are_none(tmp_path):
+    rows = [{**BEHIND["turns in a text"](*texts), "history": "[]"} for texts in SAID]
+    (tmp_path / "data.csv").write_text(
+        as_csv(rows=rows[:1] + [BEHIND["turns in a text"](*texts) for texts in SAID[1:]])
+    )
+    assert [len(pair.history) for pair in read_pairs(tmp_path / "data.csv").pairs] == [0, 2, 2]
 
 
 def test_a_dataset_of_the_hub(tmp_path):
