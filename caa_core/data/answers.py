@@ -50,7 +50,8 @@ INLINE = re.compile(
 # A line behind the options by which the answer is asked for.
 ASKED = re.compile(
     r"\n[^\n]{0,80}[:：][ \t]*\s?|"
-    r"\n[ \t]*(?i:answer|respond|reply|choose|pick|select|please|which|your|the|give|only)\b[^\n]{0,200}\s?"
+    r"\n[ \t]*(?i:(?:(?:the|your|my|correct|best|final) ){0,2}(?:answer|choice)|respond|reply|choose|pick|select|please)\b"
+    r"[^\n]{0,200}\s?"
 )
 
 # Characters without a shape: controls that are no space, of the category Cf, variation selectors, and blanks.

@@ -19,6 +19,7 @@ from caa_core.data.markup import lines_with_marks, repeats_prompt
 from caa_core.data.pairs import (
     Answers,
     ContrastPair,
+    as_text,
     count_kinds,
     has_options_left_out,
     is_given,
@@ -349,15 +350,25 @@ def _problems(problems: list[tuple[int, str]]) -> Iterator[Finding]:
 
 def _left_out(table: Table, columns: Columns, pairs: list[ContrastPair]) -> Iterator[Finding]:
     """Columns whose names say that they may belong to the prompt, and options that no answer is one of."""
-    read = {pair.line: pair for pair in pairs} if columns.options else {}
-    lines = (n for n, record in table.records if n in read and has_options_left_out(record, columns, read[n]))
+    read = {pair.line: pair for pair in pairs}
+    lines = (
+        n
+        for n, record in table.records
+        if columns.options and n in read and has_options_left_out(record, columns, read[n])
+    )
     why = "Its answers are none of them, or it is not certain which, so the question is read without them."
     yield from _finding("options that are not read", lines, why, "write the option's letter as the answer", "drop")
     for column in may_be_of_the_prompt(table.fields, columns):
-        if any(is_given(record.get(column)) for _, record in table.records):
+        if any(n in read and _is_elsewhere(record.get(column), read[n]) for n, record in table.records):
             why = "What stands in it may belong to the prompt, and is left out."
             mend = f"name it as a part of the prompt (--columns '{shown(columns.prompt)}+{shown(column)},...')"
             yield Finding(f"the column '{shown(column)}' is not read", (), why, mend)
+
+
+def _is_elsewhere(value: Any, pair: ContrastPair) -> bool:
+    """Whether a cell holds something that the pair does not say itself."""
+    said = as_text(value)
+    return is_given(value) and (said is None or not any(said.strip() in text for text in _texts(pair)))
 
 
 def _glued(table: Table) -> Iterator[Finding]:

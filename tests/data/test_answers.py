@@ -76,7 +76,7 @@ def test_options_on_one_line_and_before_what_asks_for_them(prompt):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["Is it (A) Keep it", "A) only", "A. one, B. two", question("AB", "{}. {}") + "\nAnd so on."]
+    "prompt", ["Is it (A) Keep it", "A) only", "A. one, B. two", question("AB", "{}. {}") + "\nthe other way."]
 )
 def test_what_is_no_list_of_options(prompt):
     assert options_in(prompt, "AB")[1] == {}

@@ -126,6 +126,8 @@ def test_columns_that_may_belong_to_the_prompt_are_said(report, name):
     assert found(report(items)).keys() & {f"the column '{n}' is not read" for n in items[0]} == {
         f"the column '{name}' is not read"
     }
+    repeated = [{**item, name: item["prompt"]} for item in items]
+    assert found(report(repeated)) == {}
 
 
 def test_cells_in_which_a_program_says_nothing(report):
