@@ -41,16 +41,19 @@ ANY_OPTION = re.compile(
     r"[)\]）】」}>.:：、．,/`*\ufe0f\u20e3]*(?:[ ][-–—](?=[ ]))?[ \t]*)(.*)$",
     re.MULTILINE,
 )
-# Options on one line: "(A) Yes (B) No", "A) yes; B) no".
+# Options on one line: "(A) Yes (B) No", "A) yes; B) no", "(A) yes or (B) no".
+OR = r"(?:or|and|oder|ou|или)"
 INLINE = re.compile(
     rf"((?:(?<=[\s:])|^)[(\[（【]?({NAME})[)\]）】][ \t]*)"
-    rf"(\S.*?)(?=[ \t;,]{{0,3}}(?:$|\s[(\[（【]?(?:{NAME})[)\]）】]))",
+    rf"(\S.*?)(?=[ \t;,]{{0,3}}(?:$|(?:\s{OR})?\s[(\[（【]?(?:{NAME})[)\]）】]))",
     re.MULTILINE,
 )
+# What may stand between two options of a line, and of a list.
+BESIDE, BELOW = re.compile(rf"[ \t;,]{{0,3}}(?:\s{OR})?\s*"), re.compile(r"\s*")
 # A line behind the options by which the answer is asked for.
 ASKED = re.compile(
     r"\n[^\n]{0,80}[:：][ \t]*\s?|"
-    r"\n[ \t]*(?i:(?:(?:the|your|my|correct|best|final) ){0,2}(?:answer|choice)|respond|reply|choose|pick|select|please)\b"
+    r"\n[ \t]*(?i:(?:(?:the|your|my|correct|best|final) ){0,2}(?:answer|choice)|respond|reply|choose|pick|please)\b"
     r"[^\n]{0,200}\s?"
 )
 
@@ -257,9 +260,7 @@ def options_in(prompt: str, letters: Collection[str] = ()) -> tuple[re.Pattern[s
             continue
         rest = [prompt[a.end() : b.start()] for a, b in pairwise(found)]
         tail = prompt[found[-1].end() :]
-        if pattern is INLINE and any(gap.strip(" ;,") for gap in rest):
-            break
-        if pattern is not INLINE and any(gap.strip() for gap in rest):
+        if any(not (BESIDE if pattern is INLINE else BELOW).fullmatch(gap) for gap in rest):
             break
         if tail.strip() and not tail.startswith("\n\n") and not ASKED.fullmatch(tail):
             break

@@ -65,6 +65,7 @@ def test_enclosed_letters_need_no_mark(names, option):
 
 
 ON_A_LINE = ["Go on? (A) Keep it (B) Drop it", "Go on? A) Keep it; B) Drop it", "Choices: (A) Keep it, (B) Drop it"]
+ON_A_LINE += ["Go on? (A) Keep it or (B) Drop it"]
 LISTS = [question("AB", form) + end for form in ("({}) {}", "{}. {}") for end in ("\nAnswer:", "\n答案：", "\n\nSo?")]
 
 
