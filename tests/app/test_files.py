@@ -115,7 +115,7 @@ def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     (path,) = upload(tiny_app, b"[1]").json()
     shown = f"{tiny_app.url}gradio_api/file={path}"
     for part in ("bytes=0-1", "bytes=1-2-3"):  # is sent whole
-        said = httpx.get(shown, headers={"Range": part, "X-Mine": "mine"}, timeout=300)
+        said = get(shown, headers={"Range": part, "X-Mine": "mine"})
         assert (said.status_code, said.content) == (200, b"[1]") and "x-mine" not in said.headers
     # One that breaks off takes no more room than what came of it.
     connection = http.client.HTTPConnection(urlparse(tiny_app.url).netloc, timeout=300)
@@ -146,7 +146,7 @@ def test_nothing_but_files_is_uploaded(tiny_app, more):
     folder = tiny_app.page.app.uploaded_file_dir
     before = set(os.listdir(folder))
     files = {"files": ("data.json", b"[2]")} if "data" in more else {}
-    said = httpx.post(f"{tiny_app.url}gradio_api/upload", timeout=300, **({"files": files} | more))
+    said = post(f"{tiny_app.url}gradio_api/upload", **({"files": files} | more))
     assert said.status_code == 400 and "nothing but files" in said.text
     assert set(os.listdir(folder)) == before
 

@@ -53,7 +53,7 @@ def test_what_the_page_has_no_use_for_is_closed(tiny_app, way, path):
 def test_a_root_path_that_a_proxy_left_opens_nothing(tiny_app, monkeypatch, way, path):
     monkeypatch.setattr(tiny_app.page.app, "root_path", "/studio")
     assert get(f"{tiny_app.url}studio/config").status_code == 200
-    assert httpx.request(way, f"{tiny_app.url}studio/{path}", timeout=300).status_code == 403
+    assert request(way, f"{tiny_app.url}studio/{path}").status_code == 403
 
 
 def test_no_server_stands_beside_the_app(tiny_app):
