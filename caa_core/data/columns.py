@@ -38,7 +38,17 @@ SECOND = "input"
 # A column for each option: "A", "option_a", "choice1".
 LETTERED = re.compile(r"(?:options?|choices?|opt?)?([a-j])|(?:options?|choices?|opt?)([1-9])")
 # Columns that may belong to it, which nobody can know: of these names, or of names that end so.
-PERHAPS = (SECOND, "instruction", "instructions", "context", "passage", "paragraph", "document", "article", "story")
+PERHAPS: tuple[str, ...] = (
+    SECOND,
+    "instruction",
+    "instructions",
+    "context",
+    "passage",
+    "paragraph",
+    "document",
+    "article",
+    "story",
+)
 PERHAPS += ("background", "knowledge", "scenario", "premise", "hypothesis", "statement", "claim", "persona", "preamble")
 PERHAPS += ("fewshot", "examples", "history", "dialogue", "dialog", "conversation", "messages", "text", "hint")
 PERHAPS += ("query", "question", "prompt", "prefix")

@@ -27,11 +27,27 @@ ROLES = {
     "ai": "assistant",
 }
 # Names of the fields that hold a conversation's beginning, its better and its worse end.
-BEFORE = ("prompt", "messages", "conversations", "conversation", "contents", "dialog", "dialogue", "input", "context")
+BEFORE: tuple[str, ...] = (
+    "prompt",
+    "messages",
+    "conversations",
+    "conversation",
+    "contents",
+    "dialog",
+    "dialogue",
+    "input",
+    "context",
+)
 BEFORE += ("question",)
 BETTER = ("chosen", "preferred_output", "chosen_messages", "chosen_conversations", "chosen_response", "positive")
 ASKED = ("prompt", "question", "query", "instruction")
-WORSE = ("rejected", "non_preferred_output", "rejected_messages", "rejected_conversations", "rejected_response")
+WORSE: tuple[str, ...] = (
+    "rejected",
+    "non_preferred_output",
+    "rejected_messages",
+    "rejected_conversations",
+    "rejected_response",
+)
 WORSE += ("negative",)
 # The marks of hh-rlhf, at the beginning or behind an empty line.
 HH = re.compile(r"(?:^|\r?\n\r?\n)(Human|Assistant):[ ]?")
