@@ -207,7 +207,8 @@ class Session:
     `seen` is when it was last used or left, in seconds of the clock of `Sessions`. `shown` is with what each result was
     made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
     name of the tab, until it has; `settings` is what an experiment is to be asked, by its name, until it is filled in.
-    `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number.
+    `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number;
+    `asked` is when what is shown of some choices was asked for, see `Page.follow`.
     """
 
     person: Person = field(default_factory=Person)
@@ -216,6 +217,7 @@ class Session:
     wanted: dict[str, str] = field(default_factory=dict)
     link: Link | None = None
     opened: set[int] = field(default_factory=set)
+    asked: dict[int, float] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: float = 0.0
     left: bool = False

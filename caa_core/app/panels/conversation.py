@@ -255,7 +255,7 @@ class Conversation(Experiment[ConversationRequest]):
         cleared = buttons[CLEAR].click(
             self.clear, None, [*parts, cleared_away, buttons[BACK]], cancels=[*self.began], **QUIET
         )
-        cleared.then(self._empty, None, parts, **QUIET)
+        cleared.then(self.clear_again, None, parts, **QUIET)
         buttons[BACK].click(self.bring_back, cleared_away, [*parts, buttons[BACK]], **QUIET)
         self.cleared_away = cleared_away
 
@@ -452,6 +452,13 @@ class Conversation(Experiment[ConversationRequest]):
         kept = session.person.results.get(self.name)
         session.person.forget(self.name)
         return {**self._empty(), self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
+
+    @guarded
+    def clear_again(self, request: gr.Request) -> Updates:
+        """Take away what came to the page meanwhile, unless it is of a chat that has begun again or was brought back."""
+        session = self.page.session(request)
+        goes_on = self.name in session.running or self.name in session.person.results
+        return {self.exchanges: gr.skip()} if goes_on else self._empty()
 
     @guarded
     def bring_back(self, request: gr.Request, kept: Plain | None) -> Updates:

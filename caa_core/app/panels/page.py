@@ -1,7 +1,8 @@
 """What the tabs of the page are built with, and what they give back."""
 
+import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -141,17 +142,51 @@ class Page:
 
         return looking
 
+    def follow(
+        self,
+        changes: Sequence[Callable[..., Any]],
+        handler: Callable[..., Any],
+        parts: Sequence[Component],
+        places: Sequence[Block],
+        **wiring: Any,
+    ) -> None:
+        """Let a handler, which takes the request first, say in some places what some parts come to, whenever one of
+        `changes` happens. One choice changes several parts, and what was asked for by the first change may come last:
+        it is not shown over what came of a later one.
+        """
+        asked = gr.Number(visible=False)  # when the browser asked, in ms since it opened the page
+
+        def is_late(request: gr.Request, when: float | None) -> bool:
+            known = self.session(request).asked
+            known[asked._id] = latest = max(when or 0.0, known.get(asked._id, 0.0))
+            return when is not None and when < latest
+
+        @guarded
+        def once(request: gr.Request, *values: Any) -> Any:
+            *held, when = values
+            return {places[0]: gr.skip()} if is_late(request, when) else handler(request, *held)
+
+        @guarded
+        def several(request: gr.Request, *values: Any) -> Iterator[Any]:
+            *held, when = values
+            updates = iter(()) if is_late(request, when) else handler(request, *held)
+            yield from itertools.takewhile(lambda _: not is_late(request, when), updates)
+
+        following = several if inspect.isgeneratorfunction(handler) else once
+        following.__name__ = handler.__name__
+        now = "(...values) => [...values.slice(0, -1), performance.now()]"
+        gr.on(changes, following, [*parts, asked], list(places), js=now, **wiring, **LATEST)
+
     def watching(self) -> None:
         """Let all that is watched be looked at, by one event of all parts."""
         parts = list(dict.fromkeys(part for watch in self.watches for part in watch.parts))
 
-        @guarded
         def look(request: gr.Request, *values: Any) -> Updates:
             return self._looked(self.session(request), dict(zip(parts, values, strict=True)))
 
         if parts:
             changes = [part.change for part in parts]  # type: ignore[attr-defined]  # all parts of forms have it
-            gr.on(changes, look, parts, [watch.place for watch in self.watches], queue=False, **LATEST)
+            self.follow(changes, look, parts, [watch.place for watch in self.watches], queue=False)
 
     def _looked(self, session: Session, held: Mapping[Any, Any]) -> Updates:
         return {watch.place: watch.look(session, [held[part] for part in watch.parts]) for watch in self.watches}

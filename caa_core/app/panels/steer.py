@@ -104,7 +104,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **LATEST)
     vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
     page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
-    gr.on([page.blocks.load, vector.change, layer.change, multiplier.change], measure, chosen, measure_line, **LATEST)
+    changes = [page.blocks.load, vector.change, layer.change, multiplier.change]
+    page.follow(changes, measure, chosen, [measure_line])
     return Tab([vector], [layer])
 
 

@@ -565,6 +565,25 @@ def test_all_pairs_make_the_vector_where_that_is_asked_for(page, tmp_path):
     assert re.fullmatch(r"Made \*\*all\*\* from 20 pairs\. *", page["generate-status"])
 
 
+def test_what_comes_late_of_an_earlier_choice_is_not_shown_over_a_later_one(page):
+    """By when the browser asked, in whatever order it arrives, and while the vectors are made."""
+    explain = page.handler("explain", "compete-decomposition")
+    told = [page[part.elem_id] if part.elem_id else None for part in explain.inputs]
+    place = explain.inputs.index(page.parts["compete-a-vector"])
+
+    def asked(vector, when):
+        values = [*told[:-1], when]
+        values[place] = vector
+        return explain.fn(page.request, *values)
+
+    first = asked("joy", 1.0)
+    assert page.parts["compete-a"] in next(first)  # what it is called, before anything is made
+    (*_, last) = asked("formal", 3.0)
+    assert "Cosine" in last[page.parts["compete-decomposition"]]
+    assert list(first) == [] and list(asked("joy", 2.0)) == []
+    assert list(asked("joy", 4.0))
+
+
 def test_one_vector_on_both_sides_is_refused(page):
     page.run("explain", "compete-decomposition", compete_b_vector="joy")
     assert page["compete-decomposition"] == "A and B are the same vector: choose two."
@@ -637,6 +656,7 @@ def test_a_cleared_chat_can_be_brought_back(page):
     page.call("clear", "steer-status")
     assert page["steer-steered"] == [] and not page.can_be_pressed(page.parts["steer-retry"])
     page.call("bring_back", "steer-status")
+    page.call("clear_again", "steer-status")  # which follows the first, and may come late
     assert (page["steer-steered"], page["steer-status"]) == (shown, said)
     again = page.reloaded()
     again.call("enter", "steer-steered")
