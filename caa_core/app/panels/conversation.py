@@ -455,7 +455,7 @@ class Conversation(Experiment[ConversationRequest]):
 
     @guarded
     def clear_again(self, request: gr.Request) -> Updates:
-        """Take away what came to the page meanwhile, unless it is of a chat that has begun again or was brought back."""
+        """Take away what came to the page meanwhile, unless that is of a chat that was begun or brought back since."""
         session = self.page.session(request)
         goes_on = self.name in session.running or self.name in session.person.results
         return {self.exchanges: gr.skip()} if goes_on else self._empty()
