@@ -57,7 +57,7 @@ def test_a_root_path_that_a_proxy_left_opens_nothing(tiny_app, monkeypatch, way,
 
 
 def test_no_server_stands_beside_the_app(tiny_app):
-    assert not tiny_app.page.ssr_mode and tiny_app.page._static_worker_pool is None
+    assert not tiny_app.page.ssr_mode and getattr(tiny_app.page, "_static_worker_pool", None) is None
 
 
 def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monkeypatch):
