@@ -266,9 +266,10 @@ def sweep(studio: Studio, page: gr.Blocks) -> None:
     """Free what is kept of pages to which nobody is expected to come back, and end jobs for which nobody waits."""
     states = page.app.state_holder
     assert isinstance(states, traffic.States)
-    for closed in studio.sessions.sweep():
+    asking = states.asking()
+    for closed in studio.sessions.sweep(asking):
         states.forget(closed)
-    states.forget_unknown(studio.sessions)
+    states.forget_unknown(studio.sessions, asking)
 
 
 def clean(studio: Studio, page: gr.Blocks) -> None:

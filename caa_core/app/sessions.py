@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -418,14 +418,15 @@ class Sessions:
             if page and (session := self._pages.get(page)):
                 session.seen, session.left = self._clock(), True
 
-    def sweep(self) -> list[str]:
+    def sweep(self, asking: Collection[str] = ()) -> list[str]:
         """Forget pages that are gone for good, and free what people had who have no others; end jobs that nobody waits
-        for any more, and those that have run too long. Returns those pages.
+        for any more, and those that have run too long. Returns those pages. asking: pages that have just asked for
+        something, of which nobody knows here yet.
         """
         with self._lock:
             now = self._clock()
             self._end_jobs(now)
-            over = [page for page, session in self._pages.items() if session.is_over(now)]
+            over = [page for page, session in self._pages.items() if session.is_over(now) and page not in asking]
             for page in over:
                 self._pages.pop(page).person.without_page(page)
             remain = {id(session.person) for session in self._pages.values()}

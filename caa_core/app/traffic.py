@@ -9,6 +9,7 @@ import datetime
 import json
 import random
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -391,11 +392,18 @@ class States(StateHolder):
             self.session_data[session_id] = _State(self.blocks)
         return super().__getitem__(session_id)
 
-    def forget_unknown(self, sessions: Sessions) -> None:
+    def asking(self) -> set[str]:
+        """Pages whose events wait or are worked on."""
+        queue = self.blocks._queue
+        waiting = (event for line in list(queue.event_queue_per_concurrency_id.values()) for event in list(line.queue))
+        at_work = (event for events in list(queue.active_jobs) for event in events or ())
+        return {event.session_hash for event in (*waiting, *at_work)}
+
+    def forget_unknown(self, sessions: Sessions, asking: Collection[str] = ()) -> None:
         """Free what is kept under names that nobody has used lately, and whose page is gone, or never was one."""
         before = datetime.datetime.now() - datetime.timedelta(seconds=GRACE.value)
         for page, used in list(self.time_last_used.items()):
-            if used < before and not sessions.expects(page):
+            if used < before and not sessions.expects(page) and page not in asking:
                 self.forget(page)
 
     def forget(self, page: str) -> None:

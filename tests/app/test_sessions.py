@@ -184,6 +184,7 @@ def test_a_client_that_never_says_goodbye_is_forgotten_too(sessions, clock):
     sessions.of("program").keep(vector())
     sessions.of("busy").jobs["call"] = Forever()
     clock.now += IDLE.value + 1
+    assert sessions.sweep(asking={"program"}) == []  # it has come back just now
     assert sessions.sweep() == ["program"]
     assert sessions.kept == 1
 

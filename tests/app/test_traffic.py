@@ -1,5 +1,6 @@
 """One who asks for as much as they can, and others who are served meanwhile; what goes on when nobody listens."""
 
+import datetime
 import http.client
 import json
 import select
@@ -196,6 +197,12 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
 
     for address in [STRANGER] * 9 + [SCHOOL] * 2 + [SOMEBODY]:
         asks(address)
+    states = traffic.States(blocks)
+    assert states.asking() == {"page"}
+    states["page"]
+    states.time_last_used["page"] = datetime.datetime.min
+    states.forget_unknown(Sessions(), states.asking())
+    assert "page" in states
     traffic.take_turns(queue, Sessions())
     queue.broadcast_estimations("any")  # to pages that are gone
     came = []
@@ -205,6 +212,11 @@ def test_one_address_has_half_of_the_threads_and_who_has_fewest_is_next():
     assert came == [STRANGER, SCHOOL, SOMEBODY, STRANGER, SCHOOL, STRANGER]
     queue.active_jobs[4] = None
     assert queue.get_events() is None and len(line.queue) == 6
+    line.queue.clear()
+    assert states.asking() == {"page"}
+    queue.active_jobs = [None]
+    states.forget_unknown(Sessions(), states.asking())
+    assert "page" not in states
 
 
 @pytest.mark.parametrize("listens", [False, True])
