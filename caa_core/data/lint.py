@@ -6,7 +6,7 @@ It never changes data. Each finding names lines, says why it matters, and how it
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import accumulate, chain
 from typing import Any, Literal, Protocol
@@ -94,6 +94,14 @@ class Finding:
         return f"{self.what}{where}. {self.why} Mend: {self.mend}."
 
 
+QUESTIONS = Finding(
+    "open questions without pairs",
+    (),
+    "They have no answers to contrast; they serve for reading what a steered model writes.",
+    "use them as prompts",
+)
+
+
 @dataclass(frozen=True)
 class LintReport:
     """What a file is.
@@ -160,9 +168,7 @@ def lint(
         InputError: the file has neither pairs nor questions.
     """
     if not columns and table.has_questions:
-        why = "They have no answers to contrast; they serve for reading what a steered model writes."
-        finding = Finding("open questions without pairs", (), why, "use them as prompts")
-        return LintReport(f"{table.kind}, open questions", 0, 0, {}, 0, 0, (finding,), {})
+        return LintReport(f"{table.kind}, open questions", 0, 0, {}, 0, 0, (QUESTIONS,), {})
     columns = table.match_columns(columns)
     problems = [(line, problem_of(record, columns)) for line, record in table.records]
     broken = {line for line, problem in problems if problem}
@@ -180,15 +186,11 @@ def lint(
     findings = chain(
         _problems(problems),
         _left_out(table, columns, pairs),
-        _glued(table),
-        _encodings(table, pairs),
-        _nothing(pairs),
+        _written(table, pairs),
         _marks(pairs, tokens.special if tokens else ()),
         _kinds(pairs, bool(tokens)),
         _twice(pairs, copies),
-        _finding(TOO_LONG, unread[TOO_LONG], "The model cannot read them.", "cut or drop them", "truncate", "drop"),
-        _finding(REFUSED, refused, "Its turns come in an order that it does not take.", "drop them", "drop"),
-        _finding(NO_TOKEN, unread[NO_TOKEN], "They cannot be told apart at any token.", "drop", "drop"),
+        _unread(unread),
         _letter_tokens(cuts),
         _not_cut(pairs[len(looked_at) :] if tokens else []),
         _finding(MANY, many, "The pair contrasts two; the others are only read.", "drop them", "drop"),
@@ -208,6 +210,23 @@ def lint(
         letter_tokens=dict(Counter(cut.letter for cut in cuts if cut.letter).most_common()),
         kinds=kinds_in_words(count_kinds(pairs)),
     )
+
+
+def _unread(unread: Mapping[str, list[int]]) -> Iterator[Finding]:
+    """Pairs of which the model can make nothing."""
+    yield from _finding(
+        TOO_LONG, unread[TOO_LONG], "The model cannot read them.", "cut or drop them", "truncate", "drop"
+    )
+    why = "Its turns come in an order that it does not take."
+    yield from _finding(REFUSED, unread[REFUSED], why, "drop them", "drop")
+    yield from _finding(NO_TOKEN, unread[NO_TOKEN], "They cannot be told apart at any token.", "drop", "drop")
+
+
+def _written(table: Table, pairs: list[ContrastPair]) -> Iterator[Finding]:
+    """Cells that were written otherwise than was meant."""
+    yield from _glued(table)
+    yield from _encodings(table, pairs)
+    yield from _nothing(pairs)
 
 
 def _balance(pairs: list[ContrastPair], lettered: list[ContrastPair]) -> Iterator[Finding]:
