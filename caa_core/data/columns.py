@@ -192,6 +192,11 @@ def are_questions(fields: Sequence[str]) -> bool:
     return bool(have & prompts) and have <= prompts | LABELS
 
 
+def may_answer(field: str) -> bool:
+    """Whether a column is called as one of answers is."""
+    return any(_best([field], NAMES[role], role, "") for role in ("positive", "negative"))
+
+
 def may_be_of_the_prompt(fields: Sequence[str], columns: Columns) -> list[str]:
     """Columns that are not read, though their names say that they may belong to the prompt."""
     context = set().union(*CONTEXT.values())

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from caa_core.data.columns import may_answer
 from caa_core.errors import InputError
 from caa_core.limits import ROWS
 
@@ -129,15 +130,20 @@ def _cell(value: Any) -> str:
 
 
 def columns_of(raw: bytes) -> dict[str, list[Any]]:
-    """The columns that `read` takes, read here and now. Raises InputError, its sentence without a subject."""
+    """The columns that `read` takes, and numbers that answer, here and now. Raises InputError without a subject."""
     import pyarrow as pa
+    from pyarrow import types
     from pyarrow.parquet import ParquetFile
 
     limits = {"thrift_string_size_limit": MAX_UNPACKED, "thrift_container_size_limit": MAX_CELLS}
     try:
         file = ParquetFile(pa.BufferReader(raw), arrow_extensions_enabled=False, pre_buffer=False, **limits)
         _check(file.metadata)
-        texts = [field.name for field in file.schema_arrow if _holds_text(field.type)]
+        texts = [
+            field.name
+            for field in file.schema_arrow
+            if _holds_text(field.type) or (may_answer(field.name) and types.is_integer(field.type))
+        ]
         if not texts:
             raise InputError("is a Parquet file without a column of text.")
         if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):

@@ -41,6 +41,13 @@ def test_text_columns_and_missing_cells():
     assert read(raw, "data") == [{"a": "x", "b": "y"}, {"a": None, "b": "y"}]
 
 
+def test_numbers_that_answer_are_read():
+    raw = packed({"question": ["x\n1. a\n2. b"], "answer_matching_behavior": [2], "not_matching": [1], "score": [7]})
+    assert read(raw, "data") == [
+        {"question": "x\n1. a\n2. b", "answer_matching_behavior": 2, "not_matching": 1},
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
