@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from caa_core.contest.contest import compete
 from caa_core.contest.requests import SurfaceRequest
-from caa_core.contest.surface import NO_CONTROLS, layer_grid, surface, surface_of
+from caa_core.contest.surface import NO_CONTROLS, _corrected, layer_grid, surface, surface_of
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_pairs
 from caa_core.errors import InputError
@@ -123,6 +124,17 @@ def test_layers_are_corrected_for_being_many(planted):
 
 def _at(one, layers):
     return [one.with_steer(vector=one.vector.at(layer), layer=layer) for layer in layers]
+
+
+def test_who_is_ahead_and_what_is_beyond_adding_are_corrected_for_all_crossings():
+    """Under two crossings A is ahead, and both do more than a sum; each by itself is told from 0, and both are not."""
+    moved = 0.26 + np.linspace(-0.4, 0.4, 8)
+    alone = np.stack([np.ones(8), -np.ones(8)])
+    crossing = np.concatenate([alone, moved[None]])
+    by = np.concatenate([np.zeros((1, 8)), alone, alone[1:]])  # B at two layers
+    (single, one), (both, two) = (_corrected(by, [crossing] * count, [1, count]) for count in (1, 2))
+    assert 0.025 < single[0].ahead <= 0.05 and one[0] == pytest.approx(single[0].ahead)
+    assert [p.ahead for p in both] == pytest.approx([2 * single[0].ahead] * 2) and two == pytest.approx(2 * one[0])
 
 
 def test_what_is_kept_comes_back(planted, found):

@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from benchmarks.nulls.scores import simulate
@@ -247,3 +248,16 @@ def test_what_a_judge_takes():
         Judge("https://judge.example/v1", "a\nb", "m")
     with pytest.raises(InputError, match="Describe the behaviour"):
         finish(judge_all(Judge("https://judge.example/v1", KEY, "m"), " ", REPLIES))
+
+
+def test_changes_at_several_multipliers_are_corrected_for_being_several():
+    """Each by itself is told from 0, by its interval and its p."""
+    questions = [f"{number}?" for number in range(8)]
+    places = [(question, m) for question in questions for m in (-1.0, 0.0, 1.0)]
+    replies = [Reply(question, m, "text", 9, 0.0, 9.0, 0.1) for question, m in places]
+    moved = dict(zip(questions, 1.3 + np.linspace(-2, 2, 8), strict=True))
+    both = {place: 5 + moved[question] * (m != 0) for place, (question, m) in enumerate(places)}
+    alone = {place: score for place, score in both.items() if places[place][1] >= 0}
+    (_, one), (down, _, up) = unblinded(replies, alone), unblinded(replies, both)
+    assert one.is_clear and 0.025 < one.p <= 0.05 and up.change == one.change
+    assert up.p == down.p == pytest.approx(2 * one.p) and not up.is_clear and up.change.is_clear

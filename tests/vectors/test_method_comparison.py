@@ -12,7 +12,7 @@ from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.progress import finish
 from caa_core.reports.vectors import best_method
-from caa_core.vectors.method_comparison import Comparison, _aucs, compare, compared, separation
+from caa_core.vectors.method_comparison import Comparison, Separation, _aucs, compare, compared, separation
 from caa_core.vectors.methods import METHODS
 from tests.helpers.data import LETTERS, TEXTS
 
@@ -89,6 +89,21 @@ def test_a_method_that_is_better_than_each_other_one_is_called_best():
     assert best_method(Comparison("planted", 40, 10, "last", (0,), {}, two)) == "mean-difference"
     before = {name: [replace(one, aucs=()) for one in line] for name, line in two.items()}
     assert best_method(Comparison("planted", 40, 10, "last", (0,), {}, before)) == ""
+
+
+def test_what_is_told_alone_is_not_told_among_many():
+    """A method from each of three others, and a layer of several from chance."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(10)
+    line = random.normal(0.7, 0.05, 10)
+    ahead = line + 0.0235 + 0.02 * (noise - noise.mean()) / noise.std(ddof=1)
+    folds = {name: ahead if name == "mean-difference" else line for name in METHODS}
+    found = Comparison("some", 400, 10, "last", (0,), {}, {n: [separation(line, 400)] for n, line in folds.items()})
+    p = [p for pair, p in found.differences().items() if "mean-difference" in pair]
+    assert len(p) == 3 and all(0.01 < one <= 0.05 for one in p) and best_method(found) == ""
+    one = Separation(0.75, 0.1, 10, 200)
+    several = Comparison("some", 200, 10, "last", tuple(range(4)), {}, {"pca": [one] * 4})
+    assert one.low > 0.5 and not several.surely("pca")
 
 
 def test_a_behaviour_is_separated_and_noise_is_not(tiny_llama):

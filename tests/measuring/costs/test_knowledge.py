@@ -4,14 +4,25 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from caa_core.cli.main import main
 from caa_core.errors import InputError
-from caa_core.measuring.costs.knowledge import OWN, Knowledge, KnowledgeLevel, examine, find_questions, questions
+from caa_core.measuring.costs.knowledge import (
+    OWN,
+    Knowledge,
+    KnowledgeLevel,
+    examine,
+    find_questions,
+    levels_of,
+    questions,
+)
 from caa_core.measuring.requests import KnowledgeRequest
+from caa_core.measuring.sweep import RunScores
 from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.correction import paired_p
 from caa_core.metrics.estimates import Estimate
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
@@ -149,3 +160,14 @@ def test_cost_on_the_command_line(capsys, tmp_path):
     for wrong, message in ((["--text", str(text)], "cannot be read as a text"), (["--data", "joy"], "no test of know")):
         assert main([*given, "--multipliers=1", "--control-seeds", "1", *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_losses_are_corrected_over_both_measures_at_all_multipliers():
+    """The probability of the right answer is told from the unsteered one by itself, and is not among several."""
+    lost = 0.065 + np.linspace(-0.1, 0.1, 8)
+    raw = float(paired_p(-lost[None])[0])
+    before, after = (RunScores(value, value, np.ones(8), np.zeros(8)) for value in (np.full(8, 0.9), 0.9 - lost))
+    for multipliers in ((1.0,), (-1.0, 1.0)):
+        _, *rows = levels_of(before, {m: [after] for m in multipliers}, range(8))
+        assert raw <= 0.05 and all(row.probability_change.high < 0 and not row.costs for row in rows)
+        assert [row.p_probability for row in rows] == pytest.approx([2 * len(rows) * raw] * len(rows))
