@@ -208,7 +208,7 @@ class Session:
     made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
     name of the tab, until it has; `settings` is what an experiment is to be asked, by its name, until it is filled in.
     `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number;
-    `asked` is when what is shown of some choices was asked for, see `Page.follow`.
+    `asked` is when what is shown of some choices was asked for, see `Page.latest`.
     """
 
     person: Person = field(default_factory=Person)

@@ -142,7 +142,7 @@ class Page:
 
         return looking
 
-    def follow(
+    def latest(
         self,
         changes: Sequence[Callable[..., Any]],
         handler: Callable[..., Any],
@@ -172,10 +172,10 @@ class Page:
             updates = iter(()) if is_late(request, when) else handler(request, *held)
             yield from itertools.takewhile(lambda _: not is_late(request, when), updates)
 
-        following = several if inspect.isgeneratorfunction(handler) else once
-        following.__name__ = handler.__name__
+        called = several if inspect.isgeneratorfunction(handler) else once
+        called.__name__ = handler.__name__
         now = "(...values) => [...values.slice(0, -1), performance.now()]"
-        gr.on(changes, following, [*parts, asked], list(places), js=now, **wiring, **LATEST)
+        gr.on(changes, called, [*parts, asked], list(places), js=now, **wiring, **LATEST)
 
     def watching(self) -> None:
         """Let all that is watched be looked at, by one event of all parts."""
@@ -186,7 +186,7 @@ class Page:
 
         if parts:
             changes = [part.change for part in parts]  # type: ignore[attr-defined]  # all parts of forms have it
-            self.follow(changes, look, parts, [watch.place for watch in self.watches], queue=False)
+            self.latest(changes, look, parts, [watch.place for watch in self.watches], queue=False)
 
     def _looked(self, session: Session, held: Mapping[Any, Any]) -> Updates:
         return {watch.place: watch.look(session, [held[part] for part in watch.parts]) for watch in self.watches}

@@ -105,7 +105,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
     page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
     changes = [page.blocks.load, vector.change, layer.change, multiplier.change]
-    page.follow(changes, measure, chosen, [measure_line])
+    page.latest(changes, measure, chosen, [measure_line])
     return Tab([vector], [layer])
 
 

@@ -124,7 +124,7 @@ class VoicesForm:
         self.columns, self.shared, self.contest = columns, columns[-1], contest
         parts = list(self.parts.values())
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
-        self.page.follow(changes, self.explain, parts, [self.table, self.apart, *columns[1:]])
+        self.page.latest(changes, self.explain, parts, [self.table, self.apart, *columns[1:]])
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
         swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
         self.kind.change(self.swap, [self.kind, self.a.layer, self.b.layer], swapped, **LATEST)
