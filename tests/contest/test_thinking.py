@@ -206,6 +206,23 @@ def test_what_is_said_of_an_arm_is_corrected_for_the_others(planted):
     assert crossed.verdict.startswith("Neither words nor vectors can be said to decide: W = ")
 
 
+def test_who_speaks_and_who_is_ahead_are_corrected_for_all_arms(planted):
+    """In one arm A is ahead, and in one B speaks, by intervals and p of their own, and not among all arms."""
+    model, items, a, b = planted
+    spread, moved = np.linspace(-0.4, 0.4, 8), 0.26 + np.linspace(-0.4, 0.4, 8)
+    strong = 1 + 0.1 * spread
+    arms = {arm.name: np.stack([0 * spread, spread, -spread, spread]) for arm in ARMS}
+    arms["filler"], arms["reread"] = np.array(
+        [[0 * spread, strong, b, both] for b, both in ((-strong, moved), (-moved, spread))]
+    )
+    plan = ArmPlan((items.pairs[0],), (0,), ("",) * 4, 1, 0, {(items.pairs[0].prompt, 0, x): (1,) for x in range(4)})
+    crossed = [spread, -spread, 1 + spread, -1 - spread]
+    found = ThinkingSummary(model, items, a, b, SMALL, plan).result(Known(plan, arms, crossed)).arms
+    assert 0.025 < paired_p(moved[None])[0] <= 0.05 and mean_of(moved).is_clear
+    assert found["filler"].followed == "neither" and found["filler"].dominance.is_clear
+    assert found["reread"].verdict.startswith("Only A is shown to move the answers its way")
+
+
 @pytest.mark.parametrize(
     ("probability", "prompts", "names"),
     [
