@@ -148,6 +148,17 @@ def test_estimates_are_the_slopes_of_what_is_measured(echo):
         assert slope == pytest.approx(row.estimate, rel=0.1, abs=0.01)
 
 
+def test_p_is_corrected_over_all_arms_and_layers(echo):
+    """The same arm among more of them has a larger p, of the same estimate."""
+    few = {"multipliers": [1], "positions": ["all"], "reads": ["last"], "cues": ["none"], "controls": 1}
+    null = replace(EXCLAIMED, pairs=tuple(replace(pair, positive="a", negative="o") for pair in ONE_TOKEN))
+    alone, many = (finish(study(echo, asked(null, EXCLAIMED, layers, **few))).rows for layers in ([2], [1, 2, 3]))
+    among = {(row.arm, row.layer): row for row in many}
+    pairs = [(row, among[row.arm, row.layer]) for row in alone]
+    assert all(one.estimate == pytest.approx(other.estimate, rel=1e-4) for one, other in pairs)
+    assert all(other.p >= one.p for one, other in pairs) and any(other.p > one.p + 0.01 for one, other in pairs)
+
+
 def test_a_planted_null_is_said_in_plain_words(echo):
     null = replace(EXCLAIMED, pairs=tuple(replace(pair, positive="a", negative="o") for pair in ONE_TOKEN))
     found = finish(study(echo, asked(null, EXCLAIMED, [3], positions=["all"], reads=["last"])))
