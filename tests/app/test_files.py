@@ -169,7 +169,8 @@ def test_a_page_that_asks_with_too_many_files_is_refused_in_a_sentence(tiny_app,
     assert not os.path.exists(first) and not os.path.exists(second)
     (third,) = upload(tiny_app, b"z" * 600_000).json()
     assert ask(third).status_code == 200 and os.path.exists(third)
-    # With the person goes what they brought.
+    # With the person goes what they brought, once what they asked for has been worked on.
+    until(lambda: "who brings files" not in tiny_app.page.app.state_holder.asking())
     monkeypatch.setenv("CAA_GRACE_SECONDS", "0")
     tiny_app.studio.sessions.leave("who brings files")
 

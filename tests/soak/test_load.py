@@ -26,6 +26,8 @@ from caa_core.data.presets import Preset, presets
 from caa_core.vectors.vector import SteeringVector, load_vector
 from tests.helpers.app import App, get
 
+pytestmark = pytest.mark.long
+
 CLIENTS = int(os.environ.get("CAA_LOAD_CLIENTS", "3"))
 SECONDS = float(os.environ.get("CAA_LOAD_SECONDS", "0"))
 MODEL = os.environ.get("CAA_LOAD_MODEL", "")

@@ -31,6 +31,8 @@ from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import save_tiny
 
+pytestmark = pytest.mark.long
+
 JOBS = int(os.environ.get("CAA_SOAK_JOBS", "50"))
 MODEL = os.environ.get("CAA_SOAK_MODEL", "")
 AT_ONCE = 3  # run in turns
