@@ -1,5 +1,6 @@
 """The app through its named endpoints, as a program uses it."""
 
+import asyncio
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from caa_core.measuring.inspection import align, as_prompt
 from caa_core.vectors.vector import load_vector
 from tests.helpers.app import PAIRS, App, client_of, get, post
 from tests.helpers.places import ROOT
+from tests.helpers.waiting import until
 
 
 @pytest.fixture
@@ -220,6 +222,13 @@ def test_a_path_of_the_server_is_not_opened(tiny_app, pairs, uploaded):
     said = outcome(tiny_app, "extract", [named, "", "1", None, "", False, "auto", "mean-difference", ""])
     assert ("event: complete" in said and "safetensors" in said) == uploaded
     assert ("event: error" in said) == (not uploaded)
+
+
+def test_an_idle_app_looks_seldom_whether_somebody_asks(tiny_app, monkeypatch):
+    slept, sleep = [], asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds, *more: (slept.append(seconds), sleep(seconds, *more))[1])
+    until(lambda: len(slept) > 20)
+    assert min(filter(None, slept)) >= 0.01
 
 
 def test_health_is_said_in_counts(tiny_app):
