@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from caa_core.app.opening.links import TABS
 from tests.helpers.browser import choose, fill, slide, tab
 
 pytestmark = pytest.mark.browser
@@ -34,21 +35,37 @@ def test_a_link_opens_for_somebody_else_as_it_was_and_back_goes_a_tab_back(page,
     expect(other.locator("#steer-layer input[type=number]")).to_have_value("2")
     expect(other.locator("#steer-multiplier input[type=number]")).to_have_value("1.5")
     expect(other.locator("#steer-steered")).to_contain_text("Steered with french")
-    assert other.url == link
+    expect(other).to_have_url(link)
 
     tab(other, "Measure", "Open questions")
-    assert other.url == f"{tiny_app.url}?tab=open"
+    expect(other).to_have_url(f"{tiny_app.url}?tab=open")
     tab(other, "Models")
-    assert other.url == f"{tiny_app.url}?tab=models"
+    expect(other).to_have_url(f"{tiny_app.url}?tab=models")
     other.go_back()
     expect(other.locator("#open-vector")).to_be_visible()
     other.go_back()
     expect(other.locator("#measure-vector")).to_be_visible()
     other.go_back()
     expect(other.locator("#steer-prompt")).to_be_visible()
-    assert other.url == link
+    expect(other).to_have_url(link)
     other.go_forward()
     expect(other.locator("#measure-vector")).to_be_visible()
+
+
+def test_of_two_tabs_that_are_asked_for_at_once_the_last_is_opened(page):
+    """As by going back twice: the first waits until the tab around it is seen."""
+    tab(page, "Models")
+    page.evaluate(
+        """async ([first, last]) => {
+            const begun = openTab(first);
+            const inner = () => document.querySelector('[role=tabpanel] [role=tab]')?.offsetParent;
+            while (!inner()) await new Promise(requestAnimationFrame);
+            await Promise.all([openTab(last), begun]);
+        }""",
+        [TABS["open"], TABS["measure"]],
+    )
+    expect(page.locator("#measure-vector")).to_be_visible()
+    expect(page.locator("#open-vector")).to_be_hidden()
 
 
 def test_a_tab_that_is_drawn_later_opens_with_what_the_link_says(visits, tiny_app):

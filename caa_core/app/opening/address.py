@@ -39,18 +39,21 @@ def follow(titles: Mapping[str, str]) -> str:
     const there = buttons().filter((button) => button.classList.contains('selected')).map(id);
     return names.find((name) => tabs[name].every((one) => there.includes(one)));
   }};
-  let opening = false;
+  let opening = false, asked = 0, opened = 0;
   window.openTab = async (path) => {{
+    const mine = ++asked;
     for (const one of path) {{
       const there = () => buttons().find((button) => id(button) === one);
       for (let wait = 0; wait < 50 && !there(); wait++) await new Promise((later) => setTimeout(later, 100));
+      if (mine !== asked) return;  // another was asked for while this one was waited for
       there()?.click();
     }}
   }};
   const open = async (name) => {{
+    const mine = ++opened;
     opening = true;
     await window.openTab(tabs[name]);
-    setTimeout(() => {{ opening = false; }}, 0);
+    setTimeout(() => {{ if (mine === opened) opening = false; }}, 0);
   }};
   const tell = () => {{
     if (window.parent === window || !around) return;
