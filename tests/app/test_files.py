@@ -12,7 +12,7 @@ from caa_core.app.files import LEAST, Uploads, sweep
 from caa_core.app.owner import Tries
 from caa_core.errors import InputError
 from caa_core.limits import IDLE
-from tests.helpers.app import get, post
+from tests.helpers.app import Served, get, post
 from tests.helpers.waiting import until
 
 
@@ -110,15 +110,25 @@ def upload(app, content, address="203.0.113.9"):
     return post(f"{app.url}gradio_api/upload", files=files, headers=asking)
 
 
-def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
+@pytest.fixture
+def own_app(tiny_folder, tmp_path, monkeypatch):
+    """One in whose folder nobody else's files lie."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("CAA_DTYPE", "float32")
+    app = Served(tiny_folder)
+    yield app
+    app.close()
+
+
+def test_uploads_have_a_quota_and_the_app_deletes_them(own_app, monkeypatch):
     monkeypatch.setenv("CAA_MAX_UPLOADS_MB", "1")
-    (path,) = upload(tiny_app, b"[1]").json()
-    shown = f"{tiny_app.url}gradio_api/file={path}"
+    (path,) = upload(own_app, b"[1]").json()
+    shown = f"{own_app.url}gradio_api/file={path}"
     for part in ("bytes=0-1", "bytes=1-2-3"):  # is sent whole
         said = get(shown, headers={"Range": part, "X-Mine": "mine"})
         assert (said.status_code, said.content) == (200, b"[1]") and "x-mine" not in said.headers
     # One that breaks off takes no more room than what came of it.
-    connection = http.client.HTTPConnection(urlparse(tiny_app.url).netloc, timeout=300)
+    connection = http.client.HTTPConnection(urlparse(own_app.url).netloc, timeout=300)
     connection.putrequest("POST", "/gradio_api/upload")
     kind = "multipart/form-data; boundary=b"
     for name, value in {"Content-Type": kind, "Content-Length": "400000", "X-Forwarded-For": "203.0.113.9"}.items():
@@ -126,17 +136,17 @@ def test_uploads_have_a_quota_and_the_app_deletes_them(tiny_app, monkeypatch):
     connection.endheaders()
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\nx\r\n'
     connection.send(b"".join(part % number for number in range(10)))
-    until(lambda: tiny_app.studio.uploads._coming)
-    assert upload(tiny_app, b"y" * 200_000).status_code == 413
+    until(lambda: own_app.studio.uploads._coming)
+    assert upload(own_app, b"y" * 200_000).status_code == 413
     connection.close()
     # Each file that it began counts, since each takes room in the folder.
-    until(lambda: 10 * LEAST in [size for *_, size in tiny_app.studio.uploads._coming.values()])
-    until(lambda: upload(tiny_app, b"y" * 200_000).status_code == 200)
-    said = upload(tiny_app, b"x" * 600_000)
+    until(lambda: 10 * LEAST in [size for *_, size in own_app.studio.uploads._coming.values()])
+    until(lambda: upload(own_app, b"y" * 200_000).status_code == 200)
+    said = upload(own_app, b"x" * 600_000)
     assert said.status_code == 413 and "no room for more files" in said.text
-    assert upload(tiny_app, b"x" * 300_000, "198.51.100.1").status_code == 200
+    assert upload(own_app, b"x" * 300_000, "198.51.100.1").status_code == 200
     monkeypatch.setenv("CAA_IDLE_SECONDS", "0")
-    clean(tiny_app.studio, tiny_app.page)
+    clean(own_app.studio, own_app.page)
     assert not os.path.exists(path) and get(shown).status_code in (403, 404)
 
 
