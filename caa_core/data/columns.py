@@ -38,7 +38,7 @@ SECOND = "input"
 # A column for each option: "A", "option_a", "choice1".
 LETTERED = re.compile(r"(?:options?|choices?|opt?)?([a-j])|(?:options?|choices?|opt?)([1-9])")
 # Columns that may belong to it, which nobody can know: of these names, or of names that end so.
-PERHAPS: tuple[str, ...] = (
+PERHAPS = (
     SECOND,
     "instruction",
     "instructions",
@@ -48,10 +48,29 @@ PERHAPS: tuple[str, ...] = (
     "document",
     "article",
     "story",
+    "background",
+    "knowledge",
+    "scenario",
+    "premise",
+    "hypothesis",
+    "statement",
+    "claim",
+    "persona",
+    "preamble",
+    "fewshot",
+    "examples",
+    "history",
+    "dialogue",
+    "dialog",
+    "conversation",
+    "messages",
+    "text",
+    "hint",
+    "query",
+    "question",
+    "prompt",
+    "prefix",
 )
-PERHAPS += ("background", "knowledge", "scenario", "premise", "hypothesis", "statement", "claim", "persona", "preamble")
-PERHAPS += ("fewshot", "examples", "history", "dialogue", "dialog", "conversation", "messages", "text", "hint")
-PERHAPS += ("query", "question", "prompt", "prefix")
 # A header has no more columns, and none of a longer name.
 MAX_NAMES, MAX_NAME = 100, 60
 # Columns that a list of open questions may have besides the question.

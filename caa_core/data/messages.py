@@ -27,7 +27,7 @@ ROLES = {
     "ai": "assistant",
 }
 # Names of the fields that hold a conversation's beginning, its better and its worse end.
-BEFORE: tuple[str, ...] = (
+BEFORE = (
     "prompt",
     "messages",
     "conversations",
@@ -37,18 +37,18 @@ BEFORE: tuple[str, ...] = (
     "dialogue",
     "input",
     "context",
+    "question",
 )
-BEFORE += ("question",)
 BETTER = ("chosen", "preferred_output", "chosen_messages", "chosen_conversations", "chosen_response", "positive")
 ASKED = ("prompt", "question", "query", "instruction")
-WORSE: tuple[str, ...] = (
+WORSE = (
     "rejected",
     "non_preferred_output",
     "rejected_messages",
     "rejected_conversations",
     "rejected_response",
+    "negative",
 )
-WORSE += ("negative",)
 # The marks of hh-rlhf, at the beginning or behind an empty line.
 HH = re.compile(r"(?:^|\r?\n\r?\n)(Human|Assistant):[ ]?")
 MAX_TURNS = 1000
