@@ -1,8 +1,7 @@
 """What strangers, other sites and gradio's own conveniences are kept from."""
 
 import http.client
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlparse
 
 import pytest
@@ -12,6 +11,7 @@ from starlette.datastructures import Headers
 from caa_core.app.guards import address_of
 from caa_core.limits import BODY_MB
 from tests.helpers.app import get, request
+from tests.helpers.serving import served_by, url_of
 
 JOIN = {"data": ["Hi", ["joy:1:1"], None, "", "all", 2, 0, 0], "fn_index": 0, "session_hash": "somebody"}
 
@@ -70,21 +70,15 @@ def test_nobody_makes_the_app_ask_the_hub_with_its_owner_s_token(tiny_app, monke
 
         do_POST = do_PUT = do_HEAD = do_GET
 
-        def log_message(self, *_):
-            pass
-
-    hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_owner")
     theirs = {"x-gradio-history-bucket": "owner/bucket", "x-forwarded-for": "127.0.0.1"}
-    get(f"{tiny_app.url}gradio_api/run-history/buckets")
-    post(tiny_app, "run-history/connect", json={"bucket_id": "owner/bucket"}, headers=theirs)
-    said = post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers=theirs)
-    event = said.json()["event_id"]
-    assert "event: complete" in get(f"{tiny_app.url}gradio_api/call/steer/{event}").text
-    hub.shutdown()
-    hub.server_close()
+    with served_by(Hub) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", url_of(hub))
+        get(f"{tiny_app.url}gradio_api/run-history/buckets")
+        post(tiny_app, "run-history/connect", json={"bucket_id": "owner/bucket"}, headers=theirs)
+        said = post(tiny_app, "call/steer", json={"data": JOIN["data"]}, headers=theirs)
+        event = said.json()["event_id"]
+        assert "event: complete" in get(f"{tiny_app.url}gradio_api/call/steer/{event}").text
     assert asked == []
 
 

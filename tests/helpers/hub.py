@@ -3,12 +3,12 @@
 import hashlib
 import json
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from huggingface_hub import constants
 
 from tests.helpers.models import save_tiny
+from tests.helpers.serving import served_by, url_of
 
 COMMIT = "0123456789012345678901234567890123456789"
 
@@ -17,7 +17,7 @@ class Hub:
     """A server with the hub's addresses: models as {hub id: {file: bytes}}. It notes the ranges that were asked for."""
 
     def __init__(self, models, monkeypatch):
-        self.models, self.ranges = models, []
+        self.models, self.ranges, self.monkeypatch = models, [], monkeypatch
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,22 +36,17 @@ class Hub:
                 if body:
                     self.wfile.write(content)
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        address = f"http://127.0.0.1:{self.server.server_port}"
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", address)
+        self.serving = served_by(Handler)
 
     def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        address = url_of(self.serving.__enter__())
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, address)
+        self.monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        self.monkeypatch.setattr(constants, "ENDPOINT", address)
         return self
 
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+    def __exit__(self, *error):
+        self.serving.__exit__(*error)
 
     def find(self, path, wanted):
         path = path.split("?")[0]

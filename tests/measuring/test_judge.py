@@ -1,8 +1,7 @@
 import json
 import logging
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from caa_core.measuring.judge import (
 )
 from caa_core.measuring.open_questions import Reply
 from caa_core.progress import finish
+from tests.helpers.serving import served_by, url_of
 
 KEY = "sk-only-for-the-judge"
 REPLIES = [
@@ -51,16 +51,10 @@ def server():
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.asked, running.says, running.status, running.raw = [], None, 200, b""
-    running.address = f"http://127.0.0.1:{running.server_port}/v1"
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with served_by(Handler) as running:
+        running.asked, running.says, running.status, running.raw = [], None, 200, b""
+        running.address = f"{url_of(running)}/v1"
+        yield running
 
 
 def test_a_judge_scores_every_answer_blind(server):

@@ -2,8 +2,7 @@ import base64
 import hashlib
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pytest
@@ -15,6 +14,7 @@ from caa_core.errors import InputError
 from caa_core.vectors.formats import write_vector
 from caa_core.vectors.hub import available, pull_vector, push_vector
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
+from tests.helpers.serving import served_by, url_of
 
 TOKEN = "hf_aSecretThatIsNeverShown"
 COMMIT = "0" * 40
@@ -129,20 +129,14 @@ class Answers(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     file = tmp_path_factory.mktemp("files") / "joy.gguf"
     write_vector(VECTOR, file)
     Answers.files[file.name] = file.read_bytes()
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}"
-    running.shutdown()
-    running.server_close()
+    with served_by(Answers) as running:
+        yield url_of(running)
 
 
 @pytest.fixture
