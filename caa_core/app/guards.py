@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from caa_core.app.opening import statuses
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.limits import BODY_MB, PROXIES, asking, serves_agents
@@ -144,13 +145,13 @@ def _of_one(address: str) -> str:
 
 
 def settings(studio: Studio) -> dict[str, Any]:
-    """What FastAPI needs to know: the address at which the app says how it is."""
+    """What FastAPI needs to know: what is served beside gradio, and in its place."""
 
     def health(_: Any) -> JSONResponse:
         said = studio.health
         return JSONResponse(said, 200 if said["status"] == "ok" else 503, {"Cache-Control": "no-store"})
 
-    return {"routes": [Route("/health", health)]}
+    return {"routes": [Route("/health", health), *statuses.routes()]}
 
 
 def install_guards() -> None:

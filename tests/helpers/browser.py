@@ -81,6 +81,8 @@ def typed(page: Page, box: str, text: str) -> None:
 
 
 def slide(page: Page, slider: str, value: float) -> None:
+    """Once what was chosen before has brought its own values."""
+    settled(page)
     box = page.locator(f"#{slider} input[type=number]")
     fill(box, value)
     box.press("Enter")
