@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from caa_core.contest.dominance import Contest, beside_second_voices, by_prompt, conclude
+from caa_core.contest.decomposition import less_shared
+from caa_core.contest.dominance import Contest, apart_of, beside_second_voices, by_prompt, conclude
 from caa_core.contest.speaking import rank_voices
 from caa_core.contest.voice import Voice
 from caa_core.measuring.requests import FEWEST
@@ -54,11 +55,16 @@ def compete(
     """
     voices = [Voice("unsteered"), a, b, a.beside(b)]
     against = [Voice("self-test", (one, replace(one, multiplier=-one.multiplier))) for one in a.steers + b.steers]
-    m, kl = yield from measure_voices(model, items, [*voices, *against], system)
+    apart = less_shared(a, b)
+    m, kl = yield from measure_voices(model, items, [*voices, *against, *apart], system)
+    behind = len(voices) + len(against)
     ranked = yield from rank_voices(model, items, (a, b), controls, system)
     found = conclude(items, a, b, m[:4], kl[:4], ranked)
     if against:
-        found = replace(found, self_test=float(np.abs(m[4:] - m[0]).max()))
+        found = replace(found, self_test=float(np.abs(m[4:behind] - m[0]).max()))
+    if apart:
+        by_itself = apart_of(items, m[[0, behind, behind + 1]], kl[behind:])
+        found = replace(found, apart_a=by_itself[0], apart_b=by_itself[1])
     if written:
         found = replace(found, repetition=(yield from _repetition(model, items, voices, system, written)))
     if second_voices and len(a.steers) == len(b.steers) == 1 and found.leads:

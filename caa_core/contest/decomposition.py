@@ -118,6 +118,21 @@ def without_shared(a: Voice, b: Voice) -> tuple[Voice, Voice]:
     return _opposed(a, b), _opposed(b, a)
 
 
+def less_shared(a: Voice, b: Voice) -> tuple[Voice, ...]:
+    """As `without_shared`, each for itself, however little both together would be. None where these are no two vectors
+    that can be subtracted, or share next to nothing.
+    """
+    if not (a.is_vector and b.is_vector):
+        return ()
+    try:
+        apart = _opposed(a, b), _opposed(b, a)
+    except InputError:
+        return ()
+    taken = [(one.steer.vector - whole.steer.vector).norm() for one, whole in zip(apart, (a, b), strict=True)]
+    whole_norms = [one.steer.vector.norm() for one in (a, b)]
+    return apart if all(part > CANCELS * norm for part, norm in zip(taken, whole_norms, strict=True)) else ()
+
+
 def _opposed(voice: Voice, other: Voice) -> Voice:
     layer = voice.steer.layer
     own = _only(voice, layer)

@@ -31,6 +31,19 @@ from caa_core.metrics.estimates import by_prompt as means_by_prompt
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 
+# Why there is none, by which way each voice by itself is shown to move the answers.
+NO_CONTEST = {
+    (1, 1): "{a} and {b} cannot be told apart",
+    (0, 0): "neither {a} nor {b} is shown to move the answers its own way",
+    (1, 0): "only {a} is shown to move the answers its own way",
+    (0, 1): "only {b} is shown to move the answers its own way",
+    (1, -1): "both voices push the answers towards {a}",
+    (-1, 1): "both voices push the answers towards {b}",
+    (-1, 0): "{a} pushes the answers the wrong way",
+    (0, -1): "{b} pushes the answers the wrong way",
+    (-1, -1): "both voices push the answers the wrong way",
+}
+
 
 @dataclass(frozen=True)
 class Alone:
@@ -53,6 +66,14 @@ class Alone:
         beside = (float(shuffled[0][0]), float(shuffled[0][1])) if shuffled else None
         name = voice.pairs.name if beside and voice.pairs else ""
         return cls((float(random[0]), float(random[1])), beside, len(found.random), name)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What a voice does without what both vectors share: its change of m, and what it costs, KL in nats."""
+
+    change: Estimate = field(metadata=FLAT)
+    kl: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,8 @@ class Contest:
     the largest change of m under a voice's vector and its opposite at once, which has to be 0. kl: KL(unsteered ‖ X) in
     nats for A, B and both; None where X is a system prompt or a prefill. repetition: of answers written unsteered,
     under A, B and both (see `sampling.repetition`). rows: m of each item under each of them. anti_steerable_a,
-    anti_steerable_b: the prompts that each voice alone pushes the other's way; None in what was kept before.
+    anti_steerable_b: the prompts that each voice alone pushes the other's way; None in what was kept before. cancels:
+    whether next to nothing is left of the two vectors' sum. apart_a, apart_b: what sets them apart, each by itself.
     """
 
     a: str
@@ -109,6 +131,28 @@ class Contest:
     interaction_p: float | None = None
     anti_steerable_a: AntiSteerable | None = None
     anti_steerable_b: AntiSteerable | None = None
+    cancels: bool = False
+    apart_a: Apart | None = None
+    apart_b: Apart | None = None
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence, for somebody who has read nothing else."""
+        a, b = self.a, self.b
+        if self.cancels:
+            return f"No contest: {a} and {b} cancel, and next to nothing is left of the two."
+        if few := too_few(self.prompts):
+            return f"{few}."
+        if self.leads:
+            return f"The model follows {self.followed} when both voices speak at once."
+        if self.contest:
+            return f"Not decided: when both voices speak at once, neither {a} nor {b} is shown to win."
+        return f"No contest: {NO_CONTEST[self.ways].format(a=a, b=b)}."
+
+    @property
+    def ways(self) -> tuple[int, int]:
+        """Which way each voice by itself is shown to move the answers, as `VoiceGrade.way`."""
+        return (self.voice_a.way if self.voice_a else 0, self.voice_b.way if self.voice_b else 0)
 
     @property
     def more_than_added(self) -> bool:
@@ -159,7 +203,8 @@ def measured(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray) ->
     changes = by[1:] - by[0]
     delta_a, delta_b, delta_ab = means_of(changes)
     apart = mean_of(changes[0] - changes[1])
-    told = apart.is_clear and apart.value > 0 and not _cancels(a, b)
+    cancels = _cancels(a, b)
+    told = apart.is_clear and apart.value > 0 and not cancels
     kl_a, kl_b, kl_ab = (float(nats) if math.isfinite(nats) else None for nats in kl[1:4].mean(1))
     return Contest(
         a=a.name,
@@ -181,6 +226,7 @@ def measured(items: Items, a: Voice, b: Voice, m: np.ndarray, kl: np.ndarray) ->
         ahead=mean_of(ahead_of(changes)),
         anti_steerable_a=AntiSteerable.of(changes[0], range(by.shape[1])),
         anti_steerable_b=AntiSteerable.of(-changes[1], range(by.shape[1])),
+        cancels=cancels,
     )
 
 
@@ -213,7 +259,7 @@ def judge_contest(found: Contest, a: Voice, b: Voice, p: ContestPs, ranked: Rank
         anti_steerable_a=_wrong_beside(found.anti_steerable_a, a, ranked[0], 1),
         anti_steerable_b=_wrong_beside(found.anti_steerable_b, b, ranked[1], -1),
     )
-    return replace(found, verdict=_in_words(found, _cancels(a, b)))
+    return replace(found, verdict=_in_words(found))
 
 
 def _wrong_beside(
@@ -235,6 +281,12 @@ def beside_second_voices(found: Contest, interactions: np.ndarray) -> Contest:
         interaction_p=float(p),
     )
     return replace(found, verdict=_in_words(found))
+
+
+def apart_of(items: Items, m: np.ndarray, kl: np.ndarray) -> list[Apart]:
+    """What voices do by themselves, by m, [1 + voices, items], unsteered and under each, and KL, [voices, items]."""
+    unsteered, *others = by_prompt(items, m)
+    return [Apart(mean_of(one - unsteered), float(cost.mean())) for one, cost in zip(others, kl, strict=True)]
 
 
 def ahead_of(changes: np.ndarray) -> np.ndarray:
@@ -278,22 +330,18 @@ def _rows(items: Items, m: np.ndarray) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _in_words(found: Contest, cancels: bool = False) -> str:
-    """Which voice is followed, first of all; then in numbers."""
-    if cancels:
-        return f"{found.a} and {found.b} cancel: next to nothing is left of their sum, so there is no contest."
-    if few := too_few(found.prompts):
-        return f"{few}."
+def _in_words(found: Contest) -> str:
+    """The headline; what it means and why, in numbers."""
+    if found.cancels or too_few(found.prompts):
+        return found.headline
     if not found.contest or not found.dominance:
-        return _no_contest(found)
+        return f"{found.headline} {_of_voices(found)}"
     if not found.leads:
-        said = "Neither voice is shown to be followed: each alone moves the answers its way, but with both at once it "
-        said += "cannot be told which of them is ahead."
+        said = "Each alone moves the answers its own way; of both at once it cannot be told which is ahead."
     else:
         other = found.b if found.leads > 0 else found.a
-        said = f"The model follows {found.followed}: with both voices at once its answers move as {found.followed} "
-        said += f"alone moves them, rather than as {other} does."
-    said += f" D = {found.dominance:.2f}; adding the two predicts {found.additive:.2f}."
+        said = f"Its answers then move as {found.followed} alone moves them, rather than as {other} does."
+    said = f"{found.headline} {said} D = {found.dominance:.2f}; adding the two predicts {found.additive:.2f}."
     return " ".join(filter(None, [said, _beyond(found), _without_controls(found)]))
 
 
@@ -325,30 +373,13 @@ def _without_controls(found: Contest) -> str:
     return f"{' and '.join(bare)} {are} judged without controls: by intervals over prompts alone."
 
 
-def _no_contest(found: Contest) -> str:
-    """Why it is none."""
+def _of_voices(found: Contest) -> str:
+    """What each does by itself, and both do."""
     assert found.voice_a and found.voice_b, "they were judged"
-    a, b = found.a, found.b
-    said = {
-        (1, 1): "The two voices cannot be told apart",
-        (0, 0): "Neither voice is shown to move the answers its way",
-        (1, 0): f"Only {a} is shown to move the answers its way",
-        (0, 1): f"Only {b} is shown to move the answers its way",
-        (1, -1): f"Both voices push the answers the same way, towards {a}",
-        (-1, 1): f"Both voices push the answers the same way, towards {b}",
-        (-1, 0): f"{a} pushes the answers the wrong way",
-        (0, -1): f"{b} pushes the answers the wrong way",
-        (-1, -1): "Both voices push the answers the wrong way",
-    }[found.voice_a.way, found.voice_b.way]
     added = found.delta_a.value + found.delta_b.value
-    return " ".join(
-        [
-            f"{said}, so there is no contest.",
-            _of_voice(a, found.delta_a, found.voice_a, found.alone_a),
-            _of_voice(b, found.delta_b, found.voice_b, found.alone_b),
-            f"Together they come to {found.delta_ab}, where adding them predicts {added:+.2f}.",
-        ]
-    )
+    alone_a = _of_voice(found.a, found.delta_a, found.voice_a, found.alone_a)
+    alone_b = _of_voice(found.b, found.delta_b, found.voice_b, found.alone_b)
+    return f"{alone_a} {alone_b} Together they come to {found.delta_ab}, where adding them predicts {added:+.2f}."
 
 
 def _of_voice(name: str, change: Estimate, grade: VoiceGrade, alone: Alone | None) -> str:

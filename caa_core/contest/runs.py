@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from caa_core.contest.contest import WRITTEN_PROMPTS, compete
+from caa_core.contest.decomposition import less_shared
 from caa_core.contest.dominance import Contest
 from caa_core.contest.requests import ContestRequest, SurfaceRequest, ThinkingRequest, WrittenRequest
 from caa_core.contest.surface import layer_grid, surface
@@ -58,7 +59,8 @@ def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> lis
     asked, ends = letters_of(request.data)
     stages: list[Stage] = [("items checked", 0.01 * asked)]
     told = dict.fromkeys((voice.system, voice.prefill) for voice in (Voice("unsteered"), a, b, a.beside(b)))
-    stages += [("items scored", asked + ends * (4 + len(a.steers) + len(b.steers)) / len(told)) for _ in told]
+    voices = 4 + len(a.steers) + len(b.steers) + len(less_shared(a, b))
+    stages += [("items scored", asked + ends * voices / len(told)) for _ in told]
     controlled = [voice for voice in (a, b) if request.controls and voice.vector and len(voice.steers) == 1]
     if controlled:
         stages.append(("gradients", asked + PASSES * ends))

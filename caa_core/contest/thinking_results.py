@@ -317,7 +317,7 @@ def _overall(a: str, b: str, prompts: int, arms: dict[str, ArmResult]) -> str:
     if few := too_few(prompts):
         return f"{few}."
     if not direct.dominance:
-        return f"Without a thought there is no contest that thinking could settle: {direct.verdict}"
+        return f"Without a thought there is nothing that thinking could settle. {direct.verdict}"
     before = f"Without a thought {_follows(direct)} (D = {direct.dominance})"
     if not (steered.dominance and steered.change):
         return f"{before}; with one no contest is shown. {steered.verdict}"

@@ -7,6 +7,7 @@ import torch
 
 from caa_core.cli.main import main
 from caa_core.contest.contest import compete, same_cosine
+from caa_core.contest.decomposition import less_shared
 from caa_core.contest.dominance import Contest, conclude
 from caa_core.contest.speaking import by_prompts
 from caa_core.contest.voice import Voice
@@ -42,31 +43,48 @@ def test_two_voices_that_add(planted):
     assert found.additive == pytest.approx(found.dominance.value, abs=0.02)
     assert abs(found.interaction.value) < 0.05 * found.delta_a.value and found.control_count == 39
     assert not found.more_than_added and "Nothing is shown beyond what adding them predicts" in found.verdict
-    assert found.verdict.startswith("The model follows A: with both voices at once its answers move as A alone moves ")
+    assert found.headline == "The model follows A when both voices speak at once."
+    assert found.verdict.startswith(
+        f"{found.headline} Its answers then move as A alone moves them, rather than as B does."
+    )
 
 
 def test_the_sides_may_be_exchanged(planted):
     *_, toward, idle = planted
     found = contest(planted, toward + idle[0], -3 * toward + idle[1], controls=0)
     assert found.dominance.value == pytest.approx(-0.5, abs=0.05)
-    assert found.verdict.startswith("The model follows B: ") and "A and B are judged without controls" in found.verdict
+    assert (
+        found.verdict.startswith("The model follows B when ") and "A and B are judged without controls" in found.verdict
+    )
 
 
 def test_what_is_no_contest_says_what_it_is(planted):
     *_, toward, idle = planted
     for a, b, said in (
-        (toward, -toward, "cancel"),
-        (toward, toward + idle[0], "Both voices push the answers the same way, towards A"),
-        (-toward, -toward + idle[0], "Both voices push the answers the same way, towards B"),
-        (-toward, toward + idle[0], "Both voices push the answers the wrong way"),
+        (toward, -toward, "No contest: A and B cancel, and next to nothing is left of the two."),
+        (toward, toward + idle[0], "No contest: both voices push the answers towards A."),
+        (-toward, -toward + idle[0], "No contest: both voices push the answers towards B."),
+        (-toward, toward + idle[0], "No contest: both voices push the answers the wrong way."),
     ):
         found = contest(planted, a, b, controls=0)
         assert not found.contest and said in found.verdict
     silent = contest(planted, toward, torch.zeros_like(toward), controls=0)
-    assert silent.verdict.startswith("Only A is shown to move the answers its way, so there is no contest.")
+    assert silent.verdict.startswith("No contest: only A is shown to move the answers its own way. Δ of A")
     assert silent.dominance.value == pytest.approx(1)
     nobody = contest(planted, toward, -toward, multiplier=0.0, controls=0)
-    assert nobody.verdict.startswith("Neither voice is shown to move the answers its way") and nobody.dominance is None
+    assert nobody.headline == "No contest: neither A nor B is shown to move the answers its own way."
+    assert nobody.verdict.startswith(nobody.headline) and nobody.dominance is None
+
+
+def test_what_sets_each_apart_is_measured_by_itself(planted):
+    model, items, toward, idle = planted
+    a, b = of_vector("A", 2 * toward + idle[0]), of_vector("B", idle[0])
+    found = finish(compete(model, items, a, b, controls=0, second_voices=0))
+    for one, alone in zip((found.apart_a, found.apart_b), less_shared(a, b), strict=True):
+        by_itself = finish(compete(model, items, alone, b, controls=0, second_voices=0))
+        assert one.change.value == pytest.approx(by_itself.delta_a.value, abs=1e-5)
+        assert one.kl == pytest.approx(by_itself.kl[0], abs=1e-5)
+    assert found.apart_a.change.value == pytest.approx(found.delta_a.value / 2, rel=0.05) and found.apart_a.kl > 0
 
 
 def test_a_vector_against_itself_changes_nothing(planted):
@@ -251,7 +269,7 @@ def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
     assert finish(compete(model, items, a, b, controls=0, second_voices=0)).contest  # without controls
     found = finish(compete(model, items, a, b))
     assert not found.contest and (found.voice_b.grade, found.voice_b.way) == ("none shown", 0)
-    assert found.verdict.startswith("Only A is shown to move the answers its way, so there is no contest. Δ of A is ")
+    assert found.verdict.startswith("No contest: only A is shown to move the answers its own way. Δ of A is ")
     assert "Δ of B is" in found.verdict and "of 999 vectors at random 95 % lie within" in found.verdict
     assert found.controls is None  # second voices are asked where one is followed
 

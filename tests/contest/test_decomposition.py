@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from caa_core.contest.decomposition import decompose, same_strength, shared_part, without_shared
+from caa_core.contest.decomposition import decompose, less_shared, same_strength, shared_part, without_shared
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -105,3 +105,11 @@ def test_without_what_both_share():
     assert own.relative_strength == pytest.approx(2**0.5 / 10)
     with pytest.raises(InputError, match="nothing would be left"):
         without_shared(voice(3.0, 1.0), b=voice(1.0, 0.0))
+
+
+def test_what_sets_each_apart_is_there_where_both_together_would_cancel():
+    own, other = less_shared(voice(3.0, 1.0, multiplier=2.0), voice(3.0, -1.0, multiplier=2.0))
+    assert own.steer.vector.tolist() == [0.0, 1.0] and other.steer.vector.tolist() == [0.0, -1.0]
+    assert (own.steer.multiplier, own.relative_strength) == (2.0, pytest.approx(0.2))
+    assert less_shared(voice(3.0, 1.0), voice(-3.0, -1.0)) == ()  # they share nothing
+    assert less_shared(voice(3.0, 1.0), Voice("words", system="Be brief.")) == ()

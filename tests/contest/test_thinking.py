@@ -150,7 +150,7 @@ def test_a_voice_that_moves_answers_alone(planted):
         arm = found.arms[name]
         assert arm.dominance is None and arm.change is None and arm.disagreements == 0
         assert arm.delta_ab.value == pytest.approx(0, abs=1e-6)
-        assert arm.verdict.startswith("Neither voice is shown to move the answers its way, so there is no contest.")
+        assert arm.verdict.startswith("No contest: neither A nor B is shown to move the answers its own way.")
     assert found.arms["crossed"].w.value == pytest.approx(-1, abs=0.02)
     assert found.arms["crossed"].verdict.startswith("The vectors decide more: W = -1.00")
     assert found.arms["direct"].verdict.startswith("The model follows A: D = +0.5")
@@ -220,7 +220,7 @@ def test_who_speaks_and_who_is_ahead_are_corrected_for_all_arms(planted):
     found = ThinkingSummary(model, items, a, b, SMALL, plan).result(Known(plan, arms, crossed)).arms
     assert 0.025 < paired_p(moved[None])[0] <= 0.05 and mean_of(moved).is_clear
     assert found["filler"].followed == "neither" and found["filler"].dominance.is_clear
-    assert found["reread"].verdict.startswith("Only A is shown to move the answers its way")
+    assert found["reread"].verdict.startswith("No contest: only A is shown to move the answers its own way.")
 
 
 @pytest.mark.parametrize(
