@@ -22,20 +22,38 @@ from caa_core.app.panels.measuring import evaluation, inspection
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.data.presets import PRESETS
+from caa_core.data.presets import PRESETS, presets
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
 NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
-# What the lesson alone shows, and the experiment of each.
+# What the lesson alone shows, and contests that are one click away; with the experiment of each.
 OF_LESSON = {"generate-compare": "generate-compare", "lesson-verdict": "measure"}
+OF_CONTESTS = {
+    f"{kind}-{a}": experiment
+    for a in ("confident", "french", "joy", "refusal")
+    for kind, experiment in (("contest", "compete-verdict"), ("answers", "compete"))
+}
+OTHERS = OF_LESSON | OF_CONTESTS
+
+
+def contest_of(a: str, **more: Any) -> dict[str, Any]:
+    """A preset against the one that it opposes, as its choice on the page fills it in: at the layer of its card."""
+    preset = presets()[a]
+    return {"vector_a": a, "layer_a": preset.layer, "vector_b": preset.opposes, "layer_b": preset.layer, **more}
+
+
 # Joy against gloom is no contest: neither moves the answers its way further than controls do. These two do, and the
 # model follows neither.
-CONTEST = {"vector_a": "formal", "layer_a": 14, "vector_b": "casual", "layer_b": 14, "contest": "formal"}
+FORMAL = contest_of("formal", contest="formal")
 OTHERWISE = {
-    "compete": {**CONTEST, "question": "Tell me about the ocean."},
-    "compete-verdict": CONTEST,
+    "compete": {**FORMAL, "question": "Tell me about the ocean."},
+    "compete-verdict": FORMAL,
     "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
+    **{
+        name: contest_of(a := name.partition("-")[2], contest=a, question=presets()[a].prompts[0])
+        for name in OF_CONTESTS
+    },
 }
 # Where the code and the data lie that numbers come from.
 COMPUTING = (
@@ -114,6 +132,6 @@ def write(found: dict[str, Any], made: dict[str, str], name: str) -> None:
 if __name__ == "__main__":
     studio = Studio(DEFAULT_MODEL, dtype="float32")
     made, experiments = papers(studio.model), drawn(studio)
-    for name in sys.argv[1:] or (*NAMES, *OF_LESSON):
-        write(fresh(experiments[OF_LESSON.get(name, name)], name), made, name)
+    for name in sys.argv[1:] or (*NAMES, *OTHERS):
+        write(fresh(experiments[OTHERS.get(name, name)], name), made, name)
         print(f"{name}: made", flush=True)

@@ -1,5 +1,6 @@
 """A contest between two voices as figures, tables, and a report."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from caa_core.contest.dominance import Alone, Contest
 from caa_core.contest.speaking import VoiceGrade
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.reports import surface, thinking, tokens, written
-from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, between_voices, cut, error_bars, plain
+from caa_core.reports.markup import escaped
+from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, cut, error_bars, faint, plain
 from caa_core.reports.writing import Report, Section
 
 ROWS = {
@@ -28,6 +30,27 @@ WRONG = "prompts pushed the wrong way"
 
 # The controls are estimates, as the column before them is.
 TABLE = ["voice", "Δ, nats a token (95 %)", "to first order", *RANGE, "p", WRONG, "KL, nats", "repetition"]
+
+# How far to either side the gauge goes at least, in units of D: a little further than what a voice does alone.
+ENDS_AT = 1.15
+GAUGE_STYLE = (
+    "<style>.caa-gauge{font-size:14px;line-height:1.4;margin:4px 0}"
+    ".caa-gauge .ends{position:relative;height:22px}"
+    ".caa-gauge .ends span{position:absolute;max-width:34%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;"
+    "font-weight:600}"
+    ".caa-gauge .ends span:nth-child(2){font-weight:400}"
+    ".caa-gauge .bar{position:relative;height:24px;border-radius:12px;overflow:hidden;"
+    f"background:linear-gradient(to right,{faint(BLUE, 0.7)},{faint(GREY, 0.12)},{faint(ORANGE, 0.7)})}}"
+    f".caa-gauge.none .bar{{background:{faint(GREY, 0.18)}}}"
+    ".caa-gauge i{position:absolute;font-style:normal}"
+    f".caa-gauge .tick{{top:0;bottom:0;border-left:1px dashed {GREY}}}"
+    f".caa-gauge .interval{{top:8px;height:8px;border-radius:4px;background:{GREEN}}}"
+    ".caa-gauge :is(.found,.added){top:0;line-height:24px;transform:translateX(-50%)}"
+    f".caa-gauge .found{{font-size:24px;color:{GREEN};-webkit-text-stroke:1.5px white;paint-order:stroke}}"
+    ".caa-gauge .added{font-size:16px}"
+    ".caa-gauge .key{display:flex;flex-wrap:wrap;gap:0 18px;margin-top:4px}"
+    "</style>"
+)
 
 
 # What else there may be beside a contest, by its name there.
@@ -63,14 +86,16 @@ def _sections(contest: Contest) -> list[Section]:
     test = "" if contest.self_test is None else f"Self-test, v against −v: m changes by {contest.self_test:.2g}."
     rows = [[_signed(row[name]) for name in ROWS] for row in contest.rows]
     return [
-        Section("Verdict", f"{contest.verdict}\n{test}", figure=dominance_gauge(contest)),
+        Section("Verdict", f"{contest.verdict}\n{test}", markup=gauge(contest)),
         Section("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
         Section("Item by item", heads=list(ROWS.values()), rows=rows),
     ]
 
 
 def table_of(found: Contest) -> list[list[str]]:
-    """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost."""
+    """Rows under the heads of `TABLE`: what each voice does alone, and both, beside their controls, and the cost; below
+    them what sets the two apart.
+    """
     kl = ["", *("not known" if value is None else f"{value:.2f}" for value in found.kl)]
     written = [f"{share:.0%}" for share in found.repetition] if found.repetition else [""] * 4
     moved: list[tuple[str, str, Alone | None, VoiceGrade | None, AntiSteerable | None]] = [
@@ -79,9 +104,13 @@ def table_of(found: Contest) -> list[list[str]]:
         (found.b, str(found.delta_b), found.alone_b, found.voice_b, found.anti_steerable_b),
         ("both", str(found.delta_ab), None, None, None),
     ]
-    return [
+    rows = [
         [name, change, *_beside(alone, grade), wrong.brief if wrong else "", nats, share]
         for (name, change, alone, grade, wrong), nats, share in zip(moved, kl, written, strict=True)
+    ]
+    apart = [(name, one) for name, one in ((found.a, found.apart_a), (found.b, found.apart_b)) if one]
+    return rows + [
+        [f"{name} less what both share", str(one.change), *[""] * 5, f"{one.kl:.2f}", ""] for name, one in apart
     ]
 
 
@@ -133,41 +162,74 @@ def voices_apart(contest: Contest) -> go.Figure:
     )
     figure.add_vline(0, line=DOTTED)
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="Δ: towards B's answers ← nats a token → towards A's answers")
+    # A is on the left here too.
+    figure.update_xaxes(title="Δ: towards A's answers ← nats a token → towards B's answers", autorange="reversed")
     return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)
 
 
-def dominance_gauge(contest: Contest) -> go.Figure | None:
-    """Dominance with its interval between what B alone does (-1) and what A alone does (+1); None without a contest."""
+def gauge(contest: Contest) -> str:
+    """The verdict as HTML: where both voices at once are, from what A does alone (left) over neither to what B does
+    alone (right), with its interval and what adding the two predicts. Without a contest nothing is marked.
+    """
+    found = contest.dominance if contest.contest else None
+    marked = [number for number in _ends(contest) if math.isfinite(number)] if found else []
+    far = max([ENDS_AT, *(abs(number) + 0.05 for number in marked)])
+
+    def place(dominance: float) -> str:
+        return f"{50 - 50 * dominance / far:.1f}%"
+
+    ends = (
+        (1.0, f"as {contest.a} alone"),
+        (0.0, "neither" if found else "no contest"),
+        (-1.0, f"as {contest.b} alone"),
+    )
+    names = "".join(
+        f'<span style="left:{place(at)};transform:translateX(-{place(at)})">{escaped(said)}</span>' for at, said in ends
+    )
+    marks = "".join(f'<i class="tick" style="left:{place(at)}"></i>' for at, _ in ends)
+    key = ""
+    if found:
+        if found.has_interval:
+            right = f"{100 - float(place(found.low)[:-1]):.1f}%"
+            marks += f'<i class="interval" style="left:{place(found.high)};right:{right}"></i>'
+        key = f"<span><b>◆</b> both at once: D = {found}</span>"
+        if contest.additive is not None:
+            marks += f'<i class="added" style="left:{place(contest.additive)}">✕</i>'
+            key += f"<span><b>✕</b> adding the two predicts {contest.additive:+.2f}</span>"
+        marks += f'<i class="found" style="left:{place(found.value)}">◆</i>'
+    told = escaped(f"{contest.headline} {_ends_in_words(contest)}")
+    kind = "" if found else " none"
+    return (
+        f'{GAUGE_STYLE}<div class="caa-gauge{kind}"><div role="img" aria-label="{told}"><div class="ends">{names}</div>'
+        f'<div class="bar">{marks}</div></div><div class="key">{key}</div></div>'
+    )
+
+
+def _ends(contest: Contest) -> list[float]:
+    """Numbers that the gauge has to reach."""
+    found, added = contest.dominance, contest.additive
+    return [*((found.value, found.low, found.high) if found else ()), *(() if added is None else (added,))]
+
+
+def _ends_in_words(contest: Contest) -> str:
+    """What the gauge shows, for who does not see it."""
     if not (contest.contest and contest.dominance):
-        return None
-    found = contest.dominance
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[found.low, found.high] if found.has_interval else [],
-        y=[0, 0] if found.has_interval else [],
-        mode="lines",
-        line={"color": GREEN, "width": 10},
-        name="95 % interval",
+        return "Nothing is marked."
+    added = "" if contest.additive is None else f"; adding the two predicts {contest.additive:+.2f}"
+    return f"D = {contest.dominance}, where 1 is {contest.a} alone and -1 {contest.b} alone{added}."
+
+
+def in_brief(contest: Contest) -> str:
+    """What came of it, in two or three words."""
+    if contest.contest:
+        return f"{contest.followed} ahead"
+    return {(1, 0): f"only {contest.a} is heard", (0, 1): f"only {contest.b} is heard", (0, 0): "neither is heard"}.get(
+        contest.ways, "no contest"
     )
-    figure.add_scatter(
-        x=[found.value],
-        y=[0],
-        mode="markers",
-        name="dominance D",
-        marker={"color": GREEN, "symbol": "diamond", "size": 18, "line": {"color": "white", "width": 2}},
-        hovertemplate=f"D = {found}<extra></extra>",
-    )
-    figure.add_scatter(
-        x=[contest.additive],
-        y=[0],
-        mode="markers",
-        name="D₀, as adding predicts",
-        marker={"color": GREY, "symbol": "x-thin-open", "size": 14, "line": {"width": 3}},
-        hovertemplate="D₀ = %{x:+.2f}<extra></extra>",
-    )
-    ends = [found.low, found.high, *([contest.additive] if contest.additive is not None else [])]
-    between_voices(figure, f"as A alone: {cut(contest.a)}", f"as B alone: {cut(contest.b)}", ends)
-    figure.update_xaxes(title="dominance D")
-    figure.update_yaxes(visible=False, range=[-1, 1])
-    return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)
+
+
+def how_much(contest: Contest) -> tuple[bool, float]:
+    """How much of a contest it is, to sort by: whether it is one, and by how many nats a token the weaker voice moves
+    the answers its own way.
+    """
+    return contest.contest, min(contest.delta_a.value, -contest.delta_b.value)

@@ -192,11 +192,13 @@ def heat_map(
 
 
 def between_voices(figure: go.Figure, a: str, b: str, numbers: Sequence[float]) -> None:
-    """An axis of dominance, from what B does alone (-1) to what A does alone (+1), with room for some numbers."""
+    """An axis of dominance, from what A does alone (+1, on the left) to what B does alone (-1), with room for some
+    numbers.
+    """
     far = max([1.3, *(abs(number) + 0.2 for number in numbers if math.isfinite(number))])
     for place, words in ((-1, b), (0, ""), (1, a)):
         figure.add_vline(place, line=DOTTED, annotation_text=words, annotation_position="top")
-    figure.update_xaxes(range=[-far, far])
+    figure.update_xaxes(range=[far, -far])
 
 
 def limit_at(figure: go.Figure, x: Sequence[float], bound: float, **where: int) -> None:

@@ -27,6 +27,15 @@ def report_of(found: dict[str, Any]) -> Report:
     )
 
 
+def in_brief(found: TokenVoices) -> str:
+    """Which voice is ahead, in a line."""
+    count, ahead = len(found.tokens), sum(lead > 0 for lead in found.lead)
+    a, *b = (track.name for track in found.tracks)
+    if not b:
+        return f"Along {a} at {ahead} of {count} tokens."
+    return f"{a} is ahead at {ahead} of {count} tokens, {b[0]} at {sum(lead < 0 for lead in found.lead)}."
+
+
 def voices_by_token(found: TokenVoices) -> go.Figure:
     """How far each token of an answer is aligned with A and with B."""
     figure = go.Figure()

@@ -25,7 +25,7 @@ from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
 from caa_core.vectors.method_comparison import compare
 from caa_core.vectors.vector import load_vector
-from presets.build_ready import CONTEST, NAMES, OF_LESSON, asked_of, drawn, fresh
+from presets.build_ready import FORMAL, NAMES, OF_CONTESTS, OTHERS, asked_of, drawn, fresh
 from tests.helpers.handlers import Handlers
 from tests.helpers.sizes import FULL
 from tests.helpers.waiting import until
@@ -55,9 +55,9 @@ def session():
     return Session()
 
 
-@pytest.mark.parametrize("name", [*NAMES, *OF_LESSON])
+@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
 def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, name):
-    kept, one = ready(name, embedded), experiments[OF_LESSON.get(name, name)]
+    kept, one = ready(name, embedded), experiments[OTHERS.get(name, name)]
     begins = one.settings(session, asked_of(one, name))
     assert begins.keys() == kept["asked"].keys() - {MADE_BEFORE} and not differing(kept["asked"], begins)
     said = kept["asked"][MADE_BEFORE]
@@ -65,8 +65,8 @@ def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, 
 
 
 def test_they_are_small_and_of_the_embedded_model_alone(embedded, tiny_llama):
-    assert sum(ready_file(name).stat().st_size for name in (*NAMES, *OF_LESSON)) < 150_000
-    assert not any(ready(name, tiny_llama) for name in (*NAMES, *OF_LESSON))
+    assert sum(ready_file(name).stat().st_size for name in (*NAMES, *OTHERS)) < 150_000
+    assert not any(ready(name, tiny_llama) for name in (*NAMES, *OTHERS))
 
 
 def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
@@ -87,7 +87,7 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     assert page.session.person.has_nothing  # no files either
     # Compete's form is that of a contest that is one.
     assert [page[f"compete-{part}"] for part in ("a-vector", "b-vector", "verdict-contest")] == [
-        CONTEST[name] for name in ("vector_a", "vector_b", "contest")
+        FORMAL[name] for name in ("vector_a", "vector_b", "contest")
     ]
     assert ready("compete-verdict", studio.model)["contest"]
     # What is chosen otherwise is said, as of one's own; and the map does what one's own does.
@@ -131,10 +131,10 @@ def last_tokens(model, text, steers, positions, answer):
     return torch.tensor(ids), logits_of(model, streams[0, 0]).log_softmax(-1)
 
 
-@pytest.mark.parametrize("name", ["steer", "compete"])
+@pytest.mark.parametrize("name", ["steer", "compete", *(name for name in OF_CONTESTS if "answers" in name)])
 def test_answers_are_those_that_greedy_decoding_writes(experiments, embedded, session, name):
-    one, (exchange,) = experiments[name], ready(name, embedded)["exchanges"]
-    asked = one.ask(session, asked_of(one))
+    one, (exchange,) = experiments[OTHERS.get(name, name)], ready(name, embedded)["exchanges"]
+    asked = one.ask(session, asked_of(one, name))
     voices = finish(one.prepare(embedded, session, asked.form))
     assert exchange["question"] == asked.prompt and not asked.temperature
     assert exchange["captions"][: len(voices.captions)] == list(voices.captions)
@@ -235,11 +235,12 @@ def test_letters_of_the_lesson_are_what_a_run_finds(experiments, embedded, sessi
         assert kept["verdict"]["grade"] == found["verdict"]["grade"]
 
 
-def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, session):
-    kept, one = ready("compete-verdict", embedded), experiments["compete-verdict"]
-    asked = one.ask(session, asked_of(one))
+@pytest.mark.parametrize("name", ["compete-verdict", *(name for name in OF_CONTESTS if "contest" in name)])
+def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, session, name):
+    kept, one = ready(name, embedded), experiments["compete-verdict"]
+    asked = one.ask(session, asked_of(one, name))
     a, b = finish(one.voices.voicing.both(embedded, session, asked.voices))
-    few = {"data": asked.request.data.first(4), "controls": 0, "second_voices": 0, "written_tokens": 0}
+    few = {"data": asked.request.data.first(2), "controls": 0, "second_voices": 0, "written_tokens": 0}
     found = finish(run(embedded, asked.request if FULL else replace(asked.request, **few), a, b))
     agree(kept["rows"][: len(found["rows"])], found["rows"])
     if FULL:

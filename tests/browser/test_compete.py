@@ -34,6 +34,11 @@ def open_thinking(page, prompts):
     expect(page.locator(f"#{THINKING}-prompts input[type=number]")).to_have_value(str(prompts))
 
 
+def measured_on(page):
+    """Open, or fold, what the voices are measured on."""
+    unfold(page, "What is measured", "#compete-measured-on")
+
+
 def test_two_vectors_in_four_columns(page):
     tab(page, "Compete")
     table = page.locator("#compete-decomposition")
@@ -58,6 +63,7 @@ def test_two_vectors_in_four_columns(page):
     expect(text).to_be_visible()
     expect(text.locator("span")).not_to_have_count(0)
     expect(page.locator("#compete-tokens-lines .js-plotly-plot")).to_contain_text("token of the answer")
+    expect(page.locator("#compete-tokens > button")).to_contain_text("is ahead at")
     # At one layer and other multipliers, what both share is a column of its own.
     choose(page, "compete-kind", "Same layer")
     slide(page, "compete-b-multiplier", 0.5)
@@ -70,9 +76,13 @@ def test_a_preset_brings_its_opposite_and_words_can_be_a_voice(page):
     tab(page, "Compete")
     choose(page, "compete-a-vector", "formal (preset)")
     expect(page.locator("#compete-b-vector input")).to_have_value("casual (preset)")
+    measured_on(page)
     expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
-    choose(page, "compete-a-vector", "joy (preset)")
+    # A click brings all of a contest that is ready.
+    page.locator("#compete-ready").get_by_text("joy against gloom").click()
     expect(page.locator("#compete-b-vector input")).to_have_value("gloom (preset)")
+    expect(page.locator("#compete-verdict-contest input")).to_have_value("joy against gloom")
+    measured_on(page)
 
 
 def test_a_thought_is_shown_apart_from_its_answer(page):
@@ -92,27 +102,32 @@ def test_a_thought_is_shown_apart_from_its_answer(page):
 def test_two_voices_come_to_a_verdict(page, tmp_path):
     tab(page, "Compete")
     choose(page, "compete-a-vector", "formal (preset)")
-    expect(page.locator("#compete-verdict-contest input")).to_have_value("formal against casual")
     rows = json.loads((presets()["formal"].folder / "contest.json").read_text())[:8]
     (tmp_path / "eight.json").write_text(json.dumps(rows))
+    measured_on(page)
     page.locator("#compete-verdict-file input[type=file]").set_input_files(tmp_path / "eight.json")
     slide(page, "compete-verdict-second-voices", 0)
     page.locator("#compete-verdict-measure").click()
     said = page.locator("#compete-verdict-said")
-    expect(said).to_contain_text(re.compile("followed|follows|no contest"))
+    expect(said).to_contain_text(re.compile("The model follows|Not decided|No contest"))
     expect(said).to_contain_text("8 items of eight, 8 prompts")
+    expect(page.locator("#compete-verdict-gauge .bar")).to_be_visible()
+    unfold(page, "The verdict in numbers")
     expect(page.locator("#compete-verdict-apart")).to_contain_text("nats a token")
     unfold(page, "Item by item")
     expect(page.locator("#compete-verdict-table")).to_contain_text("m with both")
     found = json.loads(download(page, "compete-verdict-json", tmp_path / "contest.json").read_text())
     assert len(found["rows"]) == 8 and found["alone_a"]["shuffled_from"] == "formal" and found["controls"] is None
-    expect(page.locator("#compete-verdict-gauge")).to_be_visible(visible=found["contest"])
+    expect(page.locator("#compete-verdict-gauge .found")).to_have_count(int(found["contest"]))
     choose(page, "compete-a-vector", "joy (preset)")
     page.locator("#compete-verdict-file").get_by_label("Clear").click()
+    unfold(page, "The verdict in numbers")
+    measured_on(page)
 
 
 def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     tab(page, "Compete")
+    measured_on(page)
     page.locator("#compete-verdict-file input[type=file]").set_input_files(four_items(tmp_path))
     unfold(page, "Surface: when do the voices")
     for letter in "ab":
@@ -146,12 +161,14 @@ def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
 def test_which_voice_written_answers_follow(page, tmp_path):
     (tmp_path / "asked.json").write_text(json.dumps([{"question": question} for question in ASKED]))
     tab(page, "Compete")
+    unfold(page, "Which voice do written answers follow?", "#compete-written")
     page.locator("#compete-written-settings button").first.click()
     page.locator("#compete-written-questions input[type=file]").set_input_files(tmp_path / "asked.json")
     fill(page.locator("#compete-written-samples input[type=number]"), 1)
     page.locator("#compete-written-write").click()
     # What a random model writes cannot be told apart.
     expect(page.locator("#compete-written-said")).to_contain_text("No voice is named")
+    expect(page.locator("#compete-written > button")).to_contain_text("No voice is named")
     expect(page.locator("#compete-written-said")).to_contain_text("joy against gloom")
     expect(page.locator("#compete-written-numbers")).to_contain_text("unsteered")
 
@@ -209,6 +226,7 @@ def test_all_of_it_is_there_after_a_reload(page, tmp_path):
     unfold(page, "Surface: when do the voices")
     expect(page.locator("#compete-surface-said")).to_contain_text("4 items of four")
     expect(page.locator("#compete-surface-map .js-plotly-plot .heatmaplayer image")).to_have_count(1)
+    unfold(page, "Which voice do written answers follow?", "#compete-written")
     expect(page.locator("#compete-written-said")).to_contain_text("AUC")
     open_thinking(page, 2)
     expect(page.locator(f"#{THINKING}-said")).to_contain_text("too few for a verdict")

@@ -28,7 +28,7 @@ def only_page(visits, embedded_app):
     [
         ("Generate vectors", "generate-before", "#generate-plot .js-plotly-plot"),
         ("Compete", "compete-before", "#compete-both .bot.message"),
-        ("Compete", "compete-verdict-made", "#compete-verdict-apart .js-plotly-plot"),
+        ("Compete", "compete-verdict-made", "#compete-verdict-gauge .found"),
         ("Measure", "measure-made", "#measure-map .js-plotly-plot"),
         ("Look inside", "views-made", "#views-alignment"),
         ("Steer", "steer-before", "#steer-steered .bot.message"),

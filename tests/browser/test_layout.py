@@ -12,7 +12,7 @@ LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 TABS = {
     ("Steer",): ("steer-write", "steer-columns"),
     ("Generate vectors",): ("generate-make", "generate-kind"),
-    ("Compete",): ("compete-write", "compete-columns"),
+    ("Compete",): ("compete-b-multiplier", "compete-verdict-measure", "compete-write", "compete-columns"),
     ("Measure", "Layers and multipliers"): ("measure-run", "measure-status"),
     ("Measure", "Several behaviours"): ("behaviours-run", "behaviours-status"),
     ("Measure", "Positions and cues"): ("study-run", "study-status"),

@@ -1,9 +1,11 @@
+import re
 from dataclasses import replace
 
 import pytest
 
-from caa_core.contest.dominance import Contest
-from caa_core.reports.contest import dominance_gauge, report_of, table_of, voices_apart
+from caa_core.contest.dominance import Apart, Contest
+from caa_core.contest.speaking import VoiceGrade
+from caa_core.reports.contest import gauge, how_much, in_brief, report_of, table_of, voices_apart
 from tests.helpers import results
 from tests.helpers.results import files
 
@@ -47,9 +49,53 @@ def test_both_stand_beside_what_adding_the_voices_predicts():
     assert not any("<script" in trace.name for trace in figure.data)
 
 
-def test_without_a_contest_there_is_no_gauge():
-    assert dominance_gauge(Contest.of(results.contest() | {"contest": False})) is None
-    gauge = dominance_gauge(Contest.of(results.contest()))
-    assert gauge.data[0].x == pytest.approx((0.4, 0.6)) and gauge.layout.xaxis.range == (-1.3, 1.3)
-    alone = dominance_gauge(Contest.of(results.contest(results.ALONE)))
-    assert not alone.data[0].x and alone.data[1].x == (results.ALONE,) and alone.layout.xaxis.range == (-1.3, 1.3)
+def shares(drawn, what):
+    """Where marks of a gauge begin, or end, in percent of its width."""
+    return [
+        float(found)
+        for found in re.findall(rf'class="{what}" style="left:([\d.]+)%(?:;right:([\d.]+)%)?', drawn)[0]
+        if found
+    ]
+
+
+def test_the_gauge_goes_from_a_over_neither_to_b():
+    found = replace(Contest.of(results.contest()), prompts=8)
+    drawn = gauge(found)
+    assert re.findall(r"<span style=[^>]*>([^<]*)</span>", drawn) == [
+        "as joy alone",
+        "neither",
+        "as &lt;script&gt;alert(1)&lt;/script&gt; alone",
+    ]
+    # 1.15 to either side: D = 0.5 (0.4 to 0.6) lies left of the middle, where A is.
+    assert shares(drawn, "found") == shares(drawn, "added") == [pytest.approx(50 - 50 * 0.5 / 1.15, abs=0.06)]
+    assert shares(drawn, "interval") == pytest.approx([50 - 50 * 0.6 / 1.15, 50 + 50 * 0.4 / 1.15], abs=0.06)
+    assert "both at once: D = +0.50 (+0.40 to +0.60)" in drawn and "adding the two predicts +0.50" in drawn
+    (told,) = re.findall('role="img" aria-label="([^"]*)"', drawn)
+    assert told.startswith(
+        "The model follows joy when both voices speak at once. D = +0.50 (+0.40 to +0.60), where 1 is"
+    )
+    far = gauge(replace(found, dominance=results.around(-4.0, 1.0)))
+    assert shares(far, "found") == [pytest.approx(50 + 50 * 4 / 5.05, abs=0.06)] and shares(far, "interval")[1] > 0
+
+
+def test_a_gauge_marks_nothing_that_is_not_there():
+    alone = gauge(Contest.of(results.contest(results.ALONE)))
+    assert 'class="interval"' not in alone and 'class="found"' in alone
+    nothing = gauge(replace(Contest.of(results.contest()), contest=False))
+    assert "no contest" in nothing and not any(f'class="{what}"' in nothing for what in ("found", "interval", "added"))
+
+
+def test_contests_are_sorted_by_how_much_of_one_they_are_and_say_what_came_of_them():
+    ahead = replace(Contest.of(results.contest()), b="gloom")
+    louder = replace(ahead, delta_a=results.around(0.9), ahead=results.around(0.0), ahead_p=0.7)
+    silent = VoiceGrade("none shown", 0, "controls", 0.5)
+    one = replace(ahead, contest=False, delta_a=results.around(5.0), delta_b=results.around(-5.0), voice_b=silent)
+    none = replace(one, voice_a=silent, delta_a=results.around(0.1))
+    assert sorted([none, one, ahead, louder], key=how_much, reverse=True) == [louder, ahead, one, none]
+    said = ["neither ahead", "joy ahead", "only joy is heard", "neither is heard"]
+    assert [in_brief(found) for found in (louder, ahead, one, none)] == said
+
+
+def test_what_sets_them_apart_stands_below_the_sum():
+    found = replace(Contest.of(results.contest()), apart_a=Apart(results.around(0.3), 0.125))
+    assert table_of(found)[4:] == [["joy less what both share", "+0.30 (+0.20 to +0.40)", *[""] * 5, "0.12", ""]]

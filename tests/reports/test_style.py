@@ -75,7 +75,7 @@ def test_a_colour_means_the_same_in_maps_and_in_texts():
 def test_between_two_voices_there_is_room_for_every_number():
     figure = go.Figure(go.Scatter(x=[0], y=[0]))
     between_voices(figure, "as A", "as B", [-2.0, math.nan])
-    assert figure.layout.xaxis.range == (-2.2, 2.2)
+    assert figure.layout.xaxis.range == (2.2, -2.2)
     assert [note.text for note in figure.layout.annotations] == ["as B", "", "as A"]
 
 

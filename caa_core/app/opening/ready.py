@@ -24,6 +24,15 @@ def ready_file(name: str) -> Path:
     return PRESETS / "ready" / f"{name}.json"
 
 
+@cache
+def contests() -> dict[str, tuple[str, str]]:
+    """Of contests that ship: the results of their verdict and of their answers, by the preset that is voice A."""
+    files = ["compete-verdict", *sorted(file.stem for file in (PRESETS / "ready").glob("contest-*.json"))]
+    of = {(shipped(file) or {})["asked"]["vector_a"]: file for file in files}
+    answers = {"compete-verdict": "compete"}
+    return {name: (file, answers.get(file) or file.replace("contest", "answers")) for name, file in of.items()}
+
+
 def ready(name: str, model: "SteerableModel") -> dict[str, Any] | None:
     """The result of the experiment of that name that was made before on these weights; None where none was."""
     kept = shipped(name)

@@ -14,7 +14,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from caa_core.app.forms import control
-from caa_core.app.panels.common import QUIET, Updates, beside, check_request, going, guarded, plain, visible
+from caa_core.app.panels.common import QUIET, Updates, added, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import into_view
 from caa_core.app.panels.made_with import in_words
@@ -218,19 +218,22 @@ class Conversation(Experiment[ConversationRequest]):
         with gr.Row(elem_classes="ask"):
             self.question.render()
             self.buttons = {name: self._button(name) for name in (WRITE, STOP)}
-        think = gr.Checkbox(
-            False,
-            label="Think aloud first",
-            container=False,
-            visible=self.thinks,
-            elem_id=f"{self.name}-think",
-        )
-        self.suggestions = gr.Dataset(
-            components=[self.question],
-            samples=[[prompt] for prompt in prompts],
-            label="Examples",
-            elem_classes="suggestions",
-        )
+        with gr.Row(elem_classes="suggested"):
+            self.suggestions = gr.Dataset(
+                components=[self.question],
+                samples=[[prompt] for prompt in prompts],
+                label="Examples",
+                elem_classes="suggestions",
+            )
+            think = gr.Checkbox(
+                False,
+                label="Think aloud first",
+                container=False,
+                visible=self.thinks,
+                scale=0,
+                min_width=160,
+                elem_id=f"{self.name}-think",
+            )
         self.suggestions.click(lambda sample: sample[0], self.suggestions, self.question, **QUIET)
         status, columns = self._draw_columns()
         buttons = self.buttons
@@ -377,11 +380,14 @@ class Conversation(Experiment[ConversationRequest]):
         there: Updates = {self.exchanges: exchanges, self.before: "", self.buttons[BACK]: HIDDEN}
         return {**there, **updates, **self._offered(exchanges)}
 
-    def show_ready(self, session: Session, before: Plain) -> Updates:
-        """In the columns alone: no chat goes on from it."""
+    def show_before(self, session: Session, before: Plain) -> Updates:
+        """In the columns alone, which are read from their beginning: no chat goes on from it."""
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
         columns = self._columns(_unpack(before["exchanges"], len(self.chatbots)))
-        return {**self.refill_ready(session, before), **columns, self.before: made}
+        return {**added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False))), self.before: made}
+
+    def waiting(self) -> Updates:
+        return {**super().waiting(), **dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))}
 
     def _columns(self, exchanges: Sequence[Exchange]) -> Updates:
         return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}

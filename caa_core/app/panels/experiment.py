@@ -292,8 +292,12 @@ class Experiment(Generic[Asked]):
 
     def show_ready(self, session: Session, before: Plain) -> Updates:
         """Updates that show what was made before, of which there are no files, and fill in what it was made with."""
+        return {**self.refill_ready(session, before), **self.show_before(session, before)}
+
+    def show_before(self, session: Session, before: Plain) -> Updates:
+        """Updates that show what was made before, whatever is chosen."""
         shown = self.show_part(session, before, self.asked(before) or {})
-        return {**self.refill_ready(session, before), **shown, **self._not_yet(), **self._said(session, before)}
+        return {**shown, **self._not_yet(), **self._said(session, before)}
 
     def refill_ready(self, session: Session, before: Plain) -> Updates:
         """Updates of the form to what was made before, where it begins with something else."""

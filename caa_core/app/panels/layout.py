@@ -45,6 +45,11 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 #measure-look { align-self: center; }
 /* What cannot be had yet is not there. */
 .file:disabled { display: none; }
+/* What is offered is beside its name. */
+.suggested { align-items: center; }
+/* The verdict with its button. */
+.card { padding: 12px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
+.card h4 { margin: 0; font-size: var(--text-lg); }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
@@ -52,7 +57,7 @@ button.sm { font-weight: 400; }
 .code { contain: inline-size; }
 .code code { font-size: var(--text-md); }
 .answers .message-row.panel { position: relative; padding: 8px 14px !important; margin: 0; }
-.answers .message-wrap > .message-row:first-of-type { padding-top: 36px !important; }
+.answers label.float { position: static; }
 .answers .message-buttons { position: absolute !important; right: 6px; top: 6px; margin: 0 !important; opacity: 0; }
 .answers .message-row:is(:hover, :focus-within) .message-buttons { opacity: 1; }
 /* A place for a file is one line below its label. */
@@ -99,6 +104,8 @@ button.upload-container .icon-wrap { display: none; }
   /* Columns stay beside each other; further ones are a swipe away. */
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
+  /* Prompt and answers come before the verdict. */
+  #compete-verdict { order: 1; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
 }

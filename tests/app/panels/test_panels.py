@@ -19,6 +19,9 @@ from caa_core.app.made_from import MADE_FROM
 from caa_core.app.owner import Tries
 from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
+from caa_core.app.panels.contest.contest import ContestPanel
+from caa_core.app.panels.contest.surface import SurfacePanel
+from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import NOTHING
 from caa_core.app.panels.generate.pairs import Draft
 from caa_core.app.panels.measuring.evaluation import OWN
@@ -284,11 +287,11 @@ def test_one_session_does_not_take_all_turns(studio, page, monkeypatch):
 
 
 def test_two_voices_come_to_a_verdict(page, tmp_path):
-    """A vector against itself leaves nothing, and no gauge is drawn; what the model is told is a voice too."""
+    """A vector against itself leaves nothing, and the gauge marks nothing; what the model is told is a voice too."""
     few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 0}
-    updates = page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
-    assert "cancel: next to nothing is left" in page["compete-verdict-said"]
-    assert not page.text(updates, "compete-verdict-gauge")
+    page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
+    assert "#### No contest: joy and joy cancel, and next to nothing is left" in page["compete-verdict-said"]
+    assert "no contest" in page["compete-verdict-gauge"] and 'class="found"' not in page["compete-verdict-gauge"]
     weak = {"compete_kind": "Vector against prompt", "compete_a_multiplier": 0.1}
     page.run("explain", "compete-decomposition", **weak)
     assert "against a prompt is no sum" in page["compete-decomposition"]
@@ -735,8 +738,14 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
     asked |= {"compete_surface_of_a": "0,1", "compete_surface_of_b": "0,0.25"}
     page.run("run", "compete-surface-said", **asked)
     reloaded = page.reloaded()
-    for part in ("compete-verdict-said", "compete-surface-said"):
+    for part in ("compete-verdict-said", "compete-verdict-gauge", "compete-surface-said"):
         assert reloaded[part] == page[part]
+    # The sections are folded, and say in a line what came of them.
+    for section in ("compete-verdict-details", "compete-surface"):
+        title, _, line = reloaded.parts[section].label.partition(" · ")
+        assert title in (ContestPanel.title, SurfacePanel.title) and line and not reloaded.parts[section].open
+    assert reloaded.parts["compete-verdict-details"].visible
+    assert reloaded.parts["compete-reasoning"].label == ThinkingPanel.title
     # A cell goes into the sliders, and only a cell.
     kind, at_a, at_b, a, b = page.call(
         "choose", "compete-a-multiplier", compete_surface_at_a=1, compete_surface_at_b=0.25

@@ -21,12 +21,7 @@ from caa_core.vectors.vector import SteeringVector
 
 SAME, DIFFERENT = "Same layer", "Different layers"
 TOLD, BEGUN = "Vector against prompt", "Vector against words"
-KINDS = {
-    SAME: "Two vectors at one layer are one sum: what is left of them is known before anything is computed.",
-    DIFFERENT: "Two vectors at different layers are not one sum: what comes of both has to be tried.",
-    TOLD: "Voice A is a vector. Voice B is what the model is told before your prompt.",
-    BEGUN: "Voice A is a vector. Voice B is how the answer already begins, and the model goes on from there.",
-}
+KINDS = [SAME, DIFFERENT, TOLD, BEGUN]
 NO_SUM = {
     TOLD: "A vector against a prompt is no sum: what comes of both has to be tried.",
     BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added from those words on.",

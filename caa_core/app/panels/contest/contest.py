@@ -8,15 +8,13 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
-from gradio.components import Component
 
 from caa_core.app.as_code import AsCode, Here, Named, Side
 from caa_core.app.as_code import contest as contest_code
-from caa_core.app.forms import control
-from caa_core.app.panels.common import Updates, download_buttons, markdown_table, plain, report_downloads
+from caa_core.app.panels.common import Updates, added, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, TOLD, Chosen
-from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
-from caa_core.app.panels.controls import as_code, begin_and_stop, file_picker, source_of, words_table
+from caa_core.app.panels.contest.form import OfVoices, VoicesForm
+from caa_core.app.panels.controls import as_code, begin_and_stop, source_of, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
@@ -25,12 +23,11 @@ from caa_core.app.sessions import Session
 from caa_core.contest.dominance import Contest
 from caa_core.contest.requests import ContestRequest
 from caa_core.contest.runs import KEPT, run
-from caa_core.data.presets import find_contest, presets
+from caa_core.data.presets import find_contest
 from caa_core.limits import PAIRS, PROMPT
-from caa_core.measuring.requests import FEWEST
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.contest import ROWS, TABLE, dominance_gauge, report_of, table_of, voices_apart
+from caa_core.reports.contest import ROWS, TABLE, gauge, in_brief, report_of, table_of, voices_apart
 
 PANEL = "compete-verdict"
 # What was measured before is shared by the sections.
@@ -48,6 +45,11 @@ MEANING = (
     "and its cosine to A. KL is how far the model is from itself unsteered. Repetition is the share of written tokens "
     "that repeat a run of four."
 )
+NOT_YET = (
+    "#### Which voice does the model follow?\n\n"
+    "Press *Measure*: how much likelier do A, B and both at once make answers of each?"
+)
+ONE_ANSWER = "A single answer may well go another way."
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
 
@@ -60,48 +62,55 @@ class ContestChoice:
 
 
 class ContestPanel(OfVoices[ContestChoice]):
-    """The section; `measured_on` is what other sections ask with it: whose answers, and how the model is asked."""
+    """The verdict and its button. `details`, drawn where they are rendered, are a section of their own.
+
+    `measured_on` is what other sections ask with it: whose answers, and how the model is asked.
+    """
 
     name = PANEL
+    title = "The verdict in numbers"
     takes_settings = True
     cache = CACHE
 
-    def __init__(self, page: Page, voices: VoicesForm, asking: Mapping[str, Component]):
-        """asking: the system prompt and the steered positions."""
+    def __init__(self, page: Page, voices: VoicesForm):
         self.voices = voices
-        gr.Markdown(f"### Which voice does the model follow?\n{ABOUT}")
-        with gr.Row(elem_classes="ask"):
-            choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
-            self.answers = gr.Dropdown(
-                choices, value=FIRST[0], label="Answers of A and of B", elem_id=f"{PANEL}-contest", min_width=200
-            )
-            file = file_picker("or yours: prompt, a, b", f"{PANEL}-file", min_width=200)
-            look = {"minimum": 0, "maximum": 2 * FEWEST, "step": FEWEST, "elem_id": f"{PANEL}-second-voices"}
-            second_voices = control(ContestRequest, "second_voices", min_width=160, **look)
-            start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop")
-        status = gr.Markdown(elem_id=f"{PANEL}-status")
-        shown = self._draw_result()
-        self.measured_on = {"contest": self.answers, "file": file, **asking}
-        form = {**voices.parts, **self.measured_on, "second_voices": second_voices}
-        as_code(page.studio, PANEL, form, written_as_code)
-        super().__init__(page, form, [start], stop, status, shown)
+        with gr.Column(elem_id=PANEL, elem_classes="card"):
+            with gr.Row(elem_classes="ask"):
+                with gr.Column(min_width=240), gr.Column() as self.results:
+                    self.said = gr.Markdown(NOT_YET, elem_id=f"{PANEL}-said")
+                    self.gauge = gr.HTML(elem_id=f"{PANEL}-gauge")
+                start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop")
+            status = gr.Markdown(elem_id=f"{PANEL}-status")
+        shown = [self.results, self.said, self.gauge, *self._draw_details()]
+        asking = {name: voices.settings[name] for name in ("system", "positions")}
+        second_voices = voices.measured_on["second_voices"]
+        self.measured_on = {name: voices.measured_on[name] for name in ("contest", "file")} | asking
+        super().__init__(
+            page,
+            {**voices.parts, **self.measured_on, "second_voices": second_voices},
+            [start],
+            stop,
+            status,
+            shown,
+        )
 
-    def _draw_result(self) -> list[Block]:
-        with gr.Column(visible=False) as self.results:
-            self.said = gr.Markdown(elem_id=f"{PANEL}-said")
-            with gr.Row(equal_height=False):
-                with gr.Column(visible=False, min_width=300) as self.gauge_box:
-                    self.gauge = figure("Dominance", f"{PANEL}-gauge")
-                with gr.Column(min_width=300):
-                    self.apart = figure("Each voice", f"{PANEL}-apart")
+    def _draw_details(self) -> list[Block]:
+        with gr.Accordion(self.title, open=False, visible=False, render=False, elem_id=f"{PANEL}-details") as section:
+            self.section = section
+            gr.Markdown(ABOUT)
+            self.words = gr.Markdown(elem_id=f"{PANEL}-words")
+            self.apart = figure("Each voice", f"{PANEL}-apart")
             self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
             with gr.Accordion("Item by item", open=False, elem_id=f"{PANEL}-items"):
                 widths: list[str | int] = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
                 self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
             with gr.Row():
                 self.downloads = download_buttons(PANEL, FORMATS)
-        figures = [self.gauge_box, self.gauge, self.apart]
-        return [self.results, self.said, *figures, self.numbers, self.table, *self.downloads.values()]
+        return [self.words, self.apart, self.numbers, self.table, *self.downloads.values(), self.section]
+
+    def draw_code(self) -> None:
+        """Draw what is chosen as code, folded."""
+        as_code(self.studio, PANEL, self.form, written_as_code)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ContestChoice:
         return ContestChoice(Chosen.of(form), request_of(form, form["second_voices"]))
@@ -126,16 +135,27 @@ class ContestPanel(OfVoices[ContestChoice]):
         return self._drawn(kept, Contest.of(kept))
 
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
-        gauge = dominance_gauge(contest)
+        said, numbers = in_parts(contest)
+        rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {ONE_ANSWER}"
+        brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
-            self.results: gr.Column(visible=True),
-            self.said: _words(contest, kept["provenance"]["data"]),
-            self.gauge_box: gr.Column(visible=gauge is not None),
-            self.gauge: gauge,
+            self.said: f"#### {plain(said)}\n\n{plain(rests)}",
+            self.gauge: gauge(contest),
+            **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
+            self.words: "\n\n".join(map(plain, filter(None, [numbers, MEANING]))),
             self.apart: voices_apart(contest),
             self.numbers: _numbers(contest),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
         }
+
+
+def in_parts(found: Contest) -> tuple[str, str]:
+    """The verdict's first sentence, and the rest of it."""
+    if found.verdict.startswith(found.headline):
+        return found.headline, found.verdict.removeprefix(found.headline).strip()
+    # Kept verdicts had other first sentences, and a colon before the numbers.
+    head, *numbers = re.split(r"(?:: |(?<=\.) )(?=D = |Δ of )", found.verdict, maxsplit=1)
+    return head, " ".join(numbers)
 
 
 def request_of(form: Mapping[str, Any], second_voices: float = 0) -> ContestRequest:
@@ -159,15 +179,6 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
         b = Side(begin=(voices.begins or "").strip())
     data = Named(Path(form["file"]).name, is_file=True) if form["file"] else Named(form["contest"])
     return contest_code(here, a, b, data, form, without_shared=voices.apart and voices.may_part)
-
-
-def _words(found: Contest, data: str) -> str:
-    """The verdict, its numbers below it, and what it rests on."""
-    # Kept verdicts had a colon between the two.
-    head, *numbers = re.split(r"(?:: |(?<=\.) )(?=D = |Δ of )", found.verdict, maxsplit=1)
-    rests = f"{found.items} items of {data}, {found.prompts} prompts. A single answer may well go another way."
-    more = "\n\n".join([*map(plain, numbers), MEANING])
-    return folded(f"#### {plain(head)}\n\n{plain(rests)}", more, "In numbers, and what they mean")
 
 
 def _numbers(found: Contest) -> str:

@@ -1,12 +1,14 @@
 """The controls of the two voices in the Compete tab, and in numbers what their sum is before anything runs."""
 
 import html
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 from gradio.components import Component
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     LATEST,
     MULTIPLIERS,
@@ -23,7 +25,7 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
-from caa_core.app.panels.controls import VoiceControls, link_button, voice_controls
+from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, voice_controls
 from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
@@ -31,24 +33,38 @@ from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.contest.decomposition import AGREES, Decomposition, decompose, same_strength, shared_part
+from caa_core.contest.decomposition import AGREES, Decomposition, decompose, less_shared, same_strength, shared_part
+from caa_core.contest.requests import ContestRequest
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
+from caa_core.measuring.requests import FEWEST
 from caa_core.metrics.grid import whole
 
 FIRST = ("joy", "gloom")
 SHARING = "Opposites share much where both were made against the same plain answers. "
-# Of a name above a column.
-LONGEST = 30
+WHOLE = "Both voices are taken whole: at one layer, equally strong, nothing would be left of what sets them apart."
+# Of a name above a column, and of what a section's title says.
+LONGEST, LONGEST_LINE = 30, 100
+SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
 # B begins so many layers above A where they are to speak at different ones.
 APART = 6
 
 
 class OfVoices(Experiment[Asked]):
-    """An experiment of the two voices that are chosen."""
+    """An experiment of the two voices that are chosen. What has a `title` is a folded `section`, whose title says in
+    one line what came of it.
+    """
 
     voices: "VoicesForm"
+    title: ClassVar[str] = ""
+    section: gr.Accordion
+
+    def headed(self, said: str) -> Updates:
+        """Update of the section's title: the first sentence of what is said."""
+        line = visible(SENTENCE.split(said, maxsplit=1)[0])
+        line = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
+        return {self.section: gr.Accordion(label=f"{self.title} · {line}" if line else self.title)}
 
     def unused(self, form: Mapping[str, Any]) -> Collection[str]:
         return {*super().unused(form), *Chosen.unused(form)}
@@ -75,7 +91,7 @@ class LinkedVoices(Linked):
 
 class VoicesForm:
     """Two voices to choose, and their decomposition beside them. `parts`: what is chosen, by the names of `Chosen`.
-    `settings`: what there is to set about writing, by name.
+    `settings`: what there is to set about writing, by name; `measured_on`: on what the two are measured, and how.
     """
 
     def __init__(self, page: Page, panel: str):
@@ -83,11 +99,10 @@ class VoicesForm:
         self.page, self.studio, self.voicing = page, page.studio, Voicing(page.studio)
         with choices(panel) as line:
             self._draw_voices()
-            self.kind = gr.Dropdown(
-                list(KINDS), value=SAME, label="Kind of contest", info=KINDS[SAME], elem_id="compete-kind"
-            )
+            self.kind = gr.Dropdown(KINDS, value=SAME, label="Kind of contest", elem_id="compete-kind")
             self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
             self.settings = writing_settings(panel)
+            self.measured_on = _measured_on()
             self.link = link_button(panel)
         self.parts: dict[str, Component] = {
             "vector_a": self.a.vector,
@@ -114,22 +129,25 @@ class VoicesForm:
         self.begins = gr.Textbox(
             opposite.begins, label="How the answer begins (voice B)", lines=2, visible=False, elem_id="compete-begins"
         )
-        self.apart = gr.Checkbox(False, label="Without what both share", visible=False, elem_id="compete-apart")
+        info = "Each voice less what both share."
+        self.apart = gr.Checkbox(False, label="Only what sets them apart", info=info, elem_id="compete-apart")
         self.equal = gr.Button("Make B as strong as A", size="sm", elem_id="compete-equal")
 
-    def wire(self, tab: gr.Tab, contest: gr.Dropdown, columns: Sequence[gr.Chatbot]) -> None:
-        """Let the parts follow each other. contest: whose answers are measured, which follow voice A. columns: of
-        nobody, A, B, both, and what both share.
+    def wire(self, tab: gr.Tab, columns: Sequence[gr.Chatbot]) -> None:
+        """Let the parts follow each other: whose answers are measured follows voice A. columns: of nobody, A, B, both,
+        and what both share.
         """
-        self.columns, self.shared, self.contest = columns, columns[-1], contest
+        self.columns, self.shared, self.contest = columns, columns[-1], self.measured_on["contest"]
         parts = list(self.parts.values())
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
         self.page.latest(changes, self.explain, parts, [self.table, self.apart, *columns[1:]])
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
         swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
         self.kind.change(self.swap, [self.kind, self.a.layer, self.b.layer], swapped, **LATEST)
+        asked = [self.apart, self.kind, self.a.multiplier, self.b.multiplier]
+        self.apart.input(self.part, asked, self.kind, **QUIET)
         self.page.take_up("compete", self._wanted, [self.a.vector, self.a.layer])
-        brought = [self.a.layer, self.b.vector, self.b.layer, self.told, self.begins, contest]
+        brought = [self.a.layer, self.b.vector, self.b.layer, self.told, self.begins, self.contest]
         self.a.vector.input(self.follow_a, [self.a.vector, self.b.layer, self.kind], brought, **LATEST)
         self.b.vector.input(self.follow_b, self.b.vector, [self.told, self.begins], **QUIET)
 
@@ -140,7 +158,8 @@ class VoicesForm:
         names = zip(self.columns[1:], _names(chosen), strict=False)
         try:
             # What is known before the vectors have come.
-            yield {self.apart: gr.Checkbox(visible=chosen.may_part), **{c: gr.Chatbot(label=name) for c, name in names}}
+            vectors = chosen.kind in (SAME, DIFFERENT)
+            yield {self.apart: gr.Checkbox(visible=vectors), **{c: gr.Chatbot(label=name) for c, name in names}}
             job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
             for progress in events(session, "compete-explain", job):
                 yield {self.table: going("Making the vectors", progress)}
@@ -148,6 +167,8 @@ class VoicesForm:
                 return
             a, b = job.result
             table = _table(a, b) if b.vector else _table_beside_words(a, NO_SUM[chosen.kind])
+            if chosen.apart and vectors and not chosen.may_part:
+                table = f"{WHOLE} {table}"
             share = b.vector and shared_part(a, b) is not None
             yield {self.table: table, self.shared: gr.Chatbot(visible=bool(share))}
         except InputError as error:  # a slider or a text on its way is no mistake to shout about
@@ -191,6 +212,11 @@ class VoicesForm:
         return {self.told: presets()[name].told, self.begins: presets()[name].begins}
 
     @guarded
+    def part(self, apart: bool, kind: str, by_a: float, by_b: float) -> Any:
+        """What sets them apart is asked of two layers, where nothing would be left of it at one."""
+        return DIFFERENT if apart and kind == SAME and by_a == by_b else gr.skip()
+
+    @guarded
     def swap(self, kind: str, at_a: float, at_b: float) -> Updates:
         """Show what belongs to a contest of that kind, and hide the rest."""
         at_b = _layer_of_b(self.studio, kind, at_a, at_b)
@@ -200,7 +226,6 @@ class VoicesForm:
         """Updates that show what belongs to a contest of that kind, and hide the rest."""
         vectors = kind in (SAME, DIFFERENT)
         return {
-            self.kind: gr.Dropdown(info=KINDS.get(kind, "")),
             self.b.layer: gr.Slider(visible=kind == DIFFERENT),
             self.b.multiplier: gr.Slider(visible=vectors),
             self.equal: gr.Button(visible=vectors),
@@ -232,6 +257,20 @@ def _in_one_line(chosen: Chosen) -> str:
     return html.escape(said, quote=False)
 
 
+def _measured_on() -> dict[str, Component]:
+    """Whose answers the two voices are measured on, and whether it is asked if they are more than a sum."""
+    with gr.Accordion("What is measured", open=False, elem_id="compete-measured-on"):
+        choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
+        look = {"minimum": 0, "maximum": 2 * FEWEST, "step": FEWEST, "elem_id": "compete-verdict-second-voices"}
+        return {
+            "contest": gr.Dropdown(
+                choices, value=FIRST[0], label="Answers of A and of B", elem_id="compete-verdict-contest"
+            ),
+            "file": file_picker("or yours: prompt, a, b", "compete-verdict-file"),
+            "second_voices": control(ContestRequest, "second_voices", **look),
+        }
+
+
 def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:
     controls = voice_controls(studio, f"Voice {letter}", f"compete-{letter.lower()}", first, (layer, 1.0))
     controls.layer.visible = letter == "A"  # at the same layer there is one
@@ -254,6 +293,8 @@ def _table(a: Voice, b: Voice) -> str:
         ("norm of what is added", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
         ("relative strength", *(_number(voice.relative_strength) for voice in (a, b))),
     ]
+    if apart := less_shared(a, b):
+        rows.append(("of what sets them apart", *(_number(voice.relative_strength) for voice in apart)))
     lines = [markdown_table(["", f"A: {plain(a.name)}", f"B: {plain(b.name)}"], rows), ""]
     lines.append(f"Cosine between A and B: **{parts.cosine:.2f}**. {SHARING if parts.cosine > AGREES else ''}")
     if parts.remains is not None and parts.norm_a and parts.norm_b:

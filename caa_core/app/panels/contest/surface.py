@@ -42,7 +42,7 @@ ABOUT = folded(
 # So many layers are tried of each voice, spread over the model.
 TRIED = 5
 LAYER_AXES = ("layer_a", "layer_b")
-TO_COLUMNS = "() => document.querySelector('#compete-kind').scrollIntoView({ behavior: 'smooth' })"
+TO_COLUMNS = "() => document.querySelector('#compete-a-multiplier').scrollIntoView({ behavior: 'smooth' })"
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,13 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
     """The section; the answers, what the model is told and the steered positions are the contest's."""
 
     name = PANEL
+    title = "Surface: when do the voices balance?"
     cache = CACHE
     aside = ("map",)
 
     def __init__(self, page: Page, voices: VoicesForm, contest: ContestPanel):
         self.voices = voices
-        with gr.Accordion("Surface: when do the voices balance?", open=False, elem_id=PANEL):
+        with gr.Accordion(self.title, open=False, elem_id=PANEL) as self.section:
             gr.Markdown(ABOUT)
             with gr.Row(elem_classes="ask"):
                 over, axes = _axes(page.studio.model.num_layers)
@@ -93,7 +94,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
             **contest.measured_on,
             **voices.parts,
         }
-        shown = [self.results, self.said, self.map_of, self.map, *self.at, *self.downloads.values()]
+        shown = [self.results, self.said, self.map_of, self.map, *self.at, *self.downloads.values(), self.section]
         super().__init__(page, form, [start], stop, status, shown)
         self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _figure(_found(kept), map_of)})
         a, b = voices.a, voices.b
@@ -129,6 +130,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
         return {
             self.results: gr.Column(visible=True),
             self.said: f"{words}{result.prompts} prompts.",
+            **self.headed(result.verdict),
             self.map_of: gr.Radio(visible=crossed),
             self.map: _figure(result, form.get("map", "")),
             **{

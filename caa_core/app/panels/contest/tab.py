@@ -8,6 +8,7 @@ import gradio as gr
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import ContestPanel
 from caa_core.app.panels.contest.form import FIRST, LinkedVoices, OfVoices, VoicesForm
+from caa_core.app.panels.contest.ready import ReadyContests
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import TokenByToken
@@ -47,19 +48,22 @@ class ContestChat(OfVoices[ConversationRequest], Conversation):
 
 def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
+    ready = ReadyContests(page)
     with gr.Row():
         form = VoicesForm(page, ContestChat.name)
         with gr.Column(scale=3):
+            contest = ContestPanel(page, form)
             conversation = ContestChat(page, form)
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
+    contest.section.render()
     TokenByToken(page, form, conversation)
-    asking = {name: form.settings[name] for name in ("system", "positions")}
-    contest = ContestPanel(page, form, asking)
     SurfacePanel(page, form, contest)
-    WrittenPanel(page, form, asking)
+    WrittenPanel(page, form)
     ThinkingPanel(page, form, contest)
-    form.wire(tab, contest.answers, conversation.chatbots)
+    contest.draw_code()
+    form.wire(tab, conversation.chatbots)
+    ready.wire(form, contest, conversation)
     options = {**ContestRequest.options(), **ConversationRequest.options()}
     LinkedVoices(page, form, {**contest.form, **conversation.form}, options)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])

@@ -62,12 +62,13 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
     """The section; it takes the answers that the contest is measured on."""
 
     name = PANEL
+    title = "Can it reason its way to one voice?"
     takes_settings = True
     cache = CACHE
 
     def __init__(self, page: Page, voices: VoicesForm, contest: ContestPanel):
         self.voices = voices
-        with gr.Accordion("Can it reason its way to one voice?", open=False, elem_id=PANEL):
+        with gr.Accordion(self.title, open=False, elem_id=PANEL) as self.section:
             gr.Markdown(ABOUT)
             with gr.Row(elem_classes="ask"):
                 budget = _budget()
@@ -92,7 +93,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
                 names = {ending: name.replace("Items", "Arms") for ending, name in FORMATS.items()}
                 self.downloads = download_buttons(PANEL, names)
         shown = [self.results, self.said, self.figure_box, self.figure, self.table, self.prompt, self.thoughts]
-        return [*shown, self.row, *self.downloads.values()]
+        return [*shown, self.row, *self.downloads.values(), self.section]
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ThinkingChoice:
         thinking = ThinkingRequest.parse(**ThinkingRequest.chosen(form))
@@ -114,6 +115,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
         return {
             self.results: gr.Column(visible=True),
             self.said: "\n\n".join(words if first else words[1:]),
+            **self.headed(first),
             self.figure_box: gr.Column(visible=drawn is not None),
             self.figure: drawn,
             self.table: arm_rows(kept),

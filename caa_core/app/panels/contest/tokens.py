@@ -21,7 +21,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
 from caa_core.reports import markup
-from caa_core.reports.tokens import voices_by_token
+from caa_core.reports.tokens import in_brief, voices_by_token
 
 PANEL = "compete-tokens"
 ABOUT = folded(
@@ -44,11 +44,12 @@ class TokenByToken(OfVoices[TokensChoice]):
     """The section: reads what the columns have written, whenever they have."""
 
     name = PANEL
+    title = "Token by token: where the voice changes"
     heavy = False
 
     def __init__(self, page: Page, voices: VoicesForm, conversation: Conversation):
         self.voices, self.column = voices, conversation.marked_column
-        with gr.Accordion("Token by token: where the voice changes", open=False, elem_id=PANEL):
+        with gr.Accordion(self.title, open=False, elem_id=PANEL) as self.section:
             gr.Markdown(ABOUT)
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             with gr.Column() as results:
@@ -57,7 +58,9 @@ class TokenByToken(OfVoices[TokensChoice]):
                     self.lines = figure("Alignment with each voice", f"{PANEL}-lines")
                     self.data = gr.DownloadButton("Data (JSON)", size="sm", scale=0, elem_id=f"{PANEL}-data")
         form = {"exchanges": conversation.exchanges, "system": voices.settings["system"], **voices.parts}
-        super().__init__(page, form, [], None, status, [results, self.text, self.drawing, self.lines, self.data])
+        super().__init__(
+            page, form, [], None, status, [results, self.text, self.drawing, self.lines, self.data, self.section]
+        )
         for written in conversation.began:
             self.starts_by(written.success, self.run)
 
@@ -105,6 +108,7 @@ class TokenByToken(OfVoices[TokensChoice]):
         shown = markup.coloured(found.tokens, lead, [f"{i}: {title}" for i, title in enumerate(titles, 1)], largest)
         return {
             self.text: markup.scale(largest, names) + shown,
+            **self.headed(in_brief(found)),
             self.drawing: gr.Column(visible=True),
             self.lines: voices_by_token(found),
             self.data: json_download(session, "token by token", kept),

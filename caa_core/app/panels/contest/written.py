@@ -64,29 +64,31 @@ class WrittenPanel(OfVoices[WrittenChoice]):
     """The section."""
 
     name = PANEL
+    title = "Which voice do written answers follow?"
     # Each result holds all of its answers, so that few are kept beside the last.
     cache = Cache("compete-written-known", 2)
 
-    def __init__(self, page: Page, voices: VoicesForm, asking: Mapping[str, Component]):
-        """asking: the system prompt and the steered positions."""
+    def __init__(self, page: Page, voices: VoicesForm):
         self.voices = voices
-        gr.Markdown(f"### Which voice do written answers follow?\n{ABOUT}")
-        with gr.Row(elem_classes="ask"):
-            preset = gr.Dropdown(
-                [(f"{name} and {preset.opposes}", name) for name, preset in presets().items()],
-                value=FIRST[0],
-                label="Questions about",
-                elem_id=f"{PANEL}-preset",
-                min_width=180,
-            )
-            look = {"minimum": 1, "maximum": MOST_SAMPLES, "step": 1, "elem_id": f"{PANEL}-samples", "min_width": 160}
-            samples = control(WrittenRequest, "samples", **look)
-            start, stop = begin_and_stop("Write and read", f"{PANEL}-write", f"{PANEL}-stop")
-        more = _more_settings()
-        status = gr.Markdown(elem_id=f"{PANEL}-status")
-        shown = self._draw_result()
+        with gr.Accordion(self.title, open=False, elem_id=PANEL) as self.section:
+            gr.Markdown(ABOUT)
+            with gr.Row(elem_classes="ask"):
+                preset = gr.Dropdown(
+                    [(f"{name} and {preset.opposes}", name) for name, preset in presets().items()],
+                    value=FIRST[0],
+                    label="Questions about",
+                    elem_id=f"{PANEL}-preset",
+                    min_width=180,
+                )
+                look = {"minimum": 1, "maximum": MOST_SAMPLES, "step": 1, "elem_id": f"{PANEL}-samples"}
+                samples = control(WrittenRequest, "samples", min_width=160, **look)
+                start, stop = begin_and_stop("Write and read", f"{PANEL}-write", f"{PANEL}-stop")
+            more = _more_settings()
+            status = gr.Markdown(elem_id=f"{PANEL}-status")
+            shown = self._draw_result()
+        asking = {name: voices.settings[name] for name in ("system", "positions")}
         form = {"preset": preset, "samples": samples, **more, **asking, **voices.parts}
-        super().__init__(page, form, [start], stop, status, shown)
+        super().__init__(page, form, [start], stop, status, [*shown, self.section])
         # The questions follow voice A.
         voices.a.vector.input(lambda name: name if name in presets() else gr.skip(), voices.a.vector, preset, **QUIET)
 
@@ -146,6 +148,7 @@ class WrittenPanel(OfVoices[WrittenChoice]):
         return {
             self.results: gr.Column(visible=True),
             self.said: _words(found),
+            **self.headed(found.verdict),
             self.figure_box: gr.Column(visible=drawn is not None),
             self.figure: drawn,
             self.numbers: _numbers(found),

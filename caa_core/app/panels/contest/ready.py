@@ -1,0 +1,75 @@
+"""Contests that are chosen with one click, most of a contest first, each with what came of it before."""
+
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+import gradio as gr
+
+from caa_core.app.opening.ready import contests, ready, shipped
+from caa_core.app.panels.common import QUIET, Updates, added, guarded, recommended
+from caa_core.app.panels.contest.chosen import SAME, Chosen
+from caa_core.app.panels.contest.form import OfVoices, VoicesForm
+from caa_core.app.panels.page import Page
+from caa_core.contest.dominance import Contest
+from caa_core.data.presets import presets
+from caa_core.model.loading import SteerableModel
+from caa_core.reports.contest import how_much, in_brief
+
+
+@cache
+def in_order() -> dict[str, Contest]:
+    """What came of each on the embedded model, by the preset that is voice A; most of a contest first."""
+    found = {name: Contest.of(shipped(verdict) or {}) for name, (verdict, _) in contests().items()}
+    return dict(sorted(found.items(), key=lambda one: how_much(one[1]), reverse=True))
+
+
+def labels(model: SteerableModel) -> list[str]:
+    """What is said of each: what came of it, where that was on this model."""
+    measured = {name for name, (verdict, _) in contests().items() if ready(verdict, model)}
+    return [
+        f"{name} against {presets()[name].opposes}" + (f": {in_brief(found)}" if name in measured else "")
+        for name, found in in_order().items()
+    ]
+
+
+class ReadyContests:
+    """Their buttons."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.offered = gr.Dataset(
+            components=[gr.Textbox(render=False)],
+            samples=[[name] for name in in_order()],
+            sample_labels=labels(page.studio.model),
+            label="Ready contests",
+            elem_id="compete-ready",
+            elem_classes="suggestions",
+        )
+
+    def wire(self, voices: VoicesForm, *shown_in: OfVoices[Any]) -> None:
+        """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
+        self.voices, self.shown_in = voices, shown_in
+        parts = [*voices.parts.values(), voices.contest, *voices.seen(SAME)]
+        outputs = dict.fromkeys([*parts, *(part for one in shown_in for part in one.outputs)])
+        self.offered.click(self.choose, self.offered, list(outputs), **QUIET)
+        relabelled = self.page.news.change
+        relabelled(lambda: gr.Dataset(sample_labels=labels(self.page.studio.model)), None, self.offered, **QUIET)
+
+    @guarded
+    def choose(self, request: gr.Request, sample: list[str]) -> Updates:
+        session, (name,) = self.page.session(request), sample
+        updates: Updates = self._filled(name)
+        for one, file in zip(self.shown_in, contests()[name], strict=True):
+            before = ready(file, self.page.studio.model)
+            # What somebody has written stays, and what is being measured comes.
+            if before and one.name not in session.running and (one.says_settings or not one.kept_of(session.person)):
+                updates = added(updates, one.show_before(session, before))
+        return updates
+
+    def _filled(self, name: str) -> Updates:
+        """Updates of the voices."""
+        other, (layer, _) = presets()[presets()[name].opposes], recommended(self.page.studio, name)
+        chosen = Chosen(name, layer, 1.0, other.name, layer, 1.0, SAME, other.told, other.begins, False)
+        values: Updates = {self.voices.parts[one.name]: getattr(chosen, one.name) for one in fields(chosen)}
+        return added({**values, self.voices.contest: name}, self.voices.seen(SAME))

@@ -1,0 +1,54 @@
+"""The tab Compete, by its handlers: contests that are ready, what is said first, and what sets two voices apart."""
+
+import secrets
+from dataclasses import replace
+
+import pytest
+
+from caa_core.app.panels.contest.chosen import DIFFERENT, SAME
+from caa_core.app.panels.contest.contest import in_parts
+from caa_core.contest.dominance import Contest
+from caa_core.data.presets import presets
+from tests.helpers import results
+from tests.helpers.handlers import Handlers
+
+
+@pytest.fixture
+def page(tiny_app):
+    """The page of somebody new."""
+    return Handlers(tiny_app.studio, tiny_app.page, secrets.token_hex(8))
+
+
+def test_a_verdict_of_before_is_shown_with_its_own_words():
+    found = Contest.of(results.contest())
+    assert in_parts(found) == ("The model follows joy.", "")
+    said = "Neither voice is shown to be followed: each alone moves the answers its way"
+    assert in_parts(replace(found, verdict=f"{said}: D = 0.1.")) == (said, "D = 0.1.")
+    judged = replace(found, prompts=8)
+    assert in_parts(replace(judged, verdict=f"{judged.headline} And more.")) == (judged.headline, "And more.")
+
+
+def test_a_ready_contest_is_one_click_away(page):
+    """On another model than that on which they were measured, nothing is said of them, and none is shown."""
+    offered = page.parts["compete-ready"]
+    assert offered.sample_labels == [f"{name} against {presets()[name].opposes}" for (name,) in offered.samples]
+    assert {name for (name,) in offered.samples} == {"formal", "french", "joy", "confident", "refusal"}
+    said = page["compete-verdict-said"]
+    page.call("choose", "compete-verdict-said", compete_ready=["french"])
+    names = ("a-vector", "b-vector", "kind", "a-multiplier", "b-multiplier", "verdict-contest", "told")
+    held = ["french", "german", SAME, 1.0, 1.0, "french", presets()["german"].told]
+    assert [page[f"compete-{name}"] for name in names] == held
+    assert page["compete-verdict-said"] == said and "Press *Measure*" in said
+
+
+def test_what_sets_two_voices_apart_is_asked_of_two_layers(page):
+    """At one layer, equally strong, nothing would be left of it."""
+    page.call("part", "compete-kind", compete_apart=True)
+    assert page["compete-kind"] == DIFFERENT
+    page.run("explain", "compete-decomposition", compete_kind=SAME, compete_apart=True)
+    assert page["compete-decomposition"].startswith("Both voices are taken whole")
+    assert "of what sets them apart" in page["compete-decomposition"]
+    page.fill("compete-settings", "New tokens", 8)
+    page.run("run", "compete-status", compete_apart=True, compete_kind=DIFFERENT, compete_a_layer=1, compete_b_layer=2)
+    (exchange,) = page.session.person.results["compete"]["exchanges"]
+    assert exchange["captions"][1].startswith("joy without what both share")
