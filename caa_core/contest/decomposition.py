@@ -53,7 +53,7 @@ class Decomposition:
             return f"They mostly agree: {left}, and that is mostly what both share."
         if self.agreement < -AGREES:
             return f"They mostly cancel: {left}. What both share outlives them."
-        return f"They hardly touch: {left}, as of two directions that have little to do with each other."
+        return f"They are nearly independent: together they are {self.remains:.0%} as strong as both added."
 
 
 def decompose(a: Voice, b: Voice) -> Decomposition:

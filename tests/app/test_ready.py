@@ -11,15 +11,17 @@ from statistics import fmean
 import pytest
 import torch
 
-from caa_core.app.opening.ready import MADE_BEFORE, ready, ready_file
+from caa_core.app.opening.ready import MADE_BEFORE, contests, ready, ready_file
 from caa_core.app.panels.made_with import differing
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import run
 from caa_core.data.presets import presets
 from caa_core.measuring.evaluation import evaluate
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
+from caa_core.reports.contest import how_much
 from caa_core.steering.interventions import Positions
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
@@ -104,11 +106,38 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     assert page["measure-items"]
     # No chat goes on from what was there before.
     page.fill("steer-settings", "New tokens", 8)
+    assert page.properties[page.parts["steer-steered"]]["autoscroll"] is False
     page.run("run", "steer-status")
+    assert page.properties[page.parts["steer-steered"]]["autoscroll"]  # what is written is followed
     assert page["steer-before"] == "" and [one["role"] for one in page["steer-unsteered"]] == ["user", "assistant"]
     again = page.reloaded()
     again.call("enter", "steer-steered")
     assert again["steer-unsteered"] == page["steer-unsteered"] and not again["steer-before"]
+
+
+def test_contests_that_are_ready_bring_what_came_of_them(studio):
+    page = Handlers(studio, name="chooser")
+    offered = page.parts["compete-ready"]
+    sizes = [how_much(Contest.of(ready(contests()[name][0], studio.model))) for (name,) in offered.samples]
+    assert len(sizes) == 5 and sizes == sorted(sizes, reverse=True) and sizes[0][0]
+    said = "ahead|only .* is heard|neither is heard|no contest"
+    assert all(re.fullmatch(rf".* against .*: .*({said})", label) for label in offered.sample_labels)
+    assert page.parts["compete-both"].autoscroll is False  # answers are read from their beginning
+    for name in ("french", "joy"):
+        verdict, answers = (ready(kind, studio.model) for kind in contests()[name])
+        page.call("choose", "compete-verdict-said", compete_ready=[name])
+        assert (page["compete-a-vector"], page["compete-verdict-contest"]) == (name, name)
+        assert (
+            Contest.of(verdict).headline in page["compete-verdict-said"]
+            and "Made before" in page["compete-verdict-made"]
+        )
+        (exchange,) = answers["exchanges"]
+        assert [page[f"compete-{column}"][-1]["content"] for column in ("a", "b")] == [*exchange["answers"][1:3]]
+    # What somebody has written stays.
+    page.session.person.remember("compete", {"exchanges": answers["exchanges"]})
+    written = page["compete-both"]
+    page.call("choose", "compete-verdict-said", compete_ready=["french"])
+    assert page["compete-a-vector"] == "french" and page["compete-both"] == written
 
 
 def test_the_first_steps_of_the_lesson_wait_for_nothing(studio):

@@ -40,7 +40,7 @@ def test_the_two_parts_make_the_sum():
     ("b", "said"),
     [
         ((3.0, -1.0), "mostly agree"),
-        ((1.0, -3.0), "hardly touch"),
+        ((1.0, -3.0), "nearly independent"),
         ((-3.0, 1.5), "mostly cancel"),
         ((-3.0, -1.01), "They cancel"),
     ],

@@ -142,7 +142,7 @@ class ContestPanel(OfVoices[ContestChoice]):
             self.said: f"#### {plain(said)}\n\n{plain(rests)}",
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
-            self.words: "\n\n".join(map(plain, filter(None, [numbers, MEANING]))),
+            self.words: folded("", "\n\n".join([plain(numbers), MEANING]), "In full, and what the numbers mean"),
             self.apart: voices_apart(contest),
             self.numbers: _numbers(contest),
             self.table: [[_rounded(row[name]) for name in ROWS] for row in contest.rows],
