@@ -27,7 +27,7 @@ from starlette.middleware import Middleware
 from caa_core.app import files, guards, traffic
 from caa_core.app.library import Library
 from caa_core.app.opening import address, logs
-from caa_core.app.panels import glossary, models, steer
+from caa_core.app.panels import glossary, models
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
@@ -38,6 +38,8 @@ from caa_core.app.panels.made_with import take_link
 from caa_core.app.panels.measuring import inspection
 from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
+from caa_core.app.panels.steer import look, strip
+from caa_core.app.panels.steer import tab as steer
 from caa_core.app.programs import endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
@@ -245,7 +247,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         opening.close()
     page.launch(
         theme=THEME,
-        css=CSS + LAYOUT + glossary.LOOK + address.LOOK,
+        css=CSS + LAYOUT + look.LOOK + strip.LOOK + glossary.LOOK + address.LOOK,
         footer_links=["api"],
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),

@@ -28,6 +28,7 @@ from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.options import (
     COUNTS,
     CUE,
+    FACTORS,
     LAYERS,
     LETTER_SWAP,
     METHOD,
@@ -219,6 +220,7 @@ def steer(
     max_new_tokens: int = NEW_TOKENS.default,
     temperature: float = TEMPERATURE.default,
     seed: int = SEED.default,
+    factors: Sequence[float] | str = FACTORS.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
     """Answer a prompt twice in one batch, without vectors and with them.
@@ -232,6 +234,7 @@ def steer(
         system: what the model is told.
         positions: which tokens are steered; see `steering.interventions.Positions`.
         temperature: 0 is greedy.
+        factors: also with what is added so many times as strong; the answers are in `by_factor`.
 
     Raises:
         InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
@@ -244,13 +247,15 @@ def steer(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
+        factors=factors,
     )
     added = []
     for source, layer, multiplier in steers:
         vector = yield from _vector(model, source, [model.check_layer(layer)])
         added.append(Steer(vector.at(layer), layer, multiplier))
     rendered = ask(model.tokenizer, asked.prompt, asked.system)
-    return (yield from side_by_side(model, rendered, tuple(added), asked.positions, asked.decoding))
+    how = asked.positions, asked.decoding, asked.factors
+    return (yield from side_by_side(model, rendered, tuple(added), *how))
 
 
 @_to_its_end

@@ -11,11 +11,13 @@ import sys
 from typing import Any
 
 from caa_core.data.presets import Preset, presets
-from caa_core.measuring.effect import measure
+from caa_core.measuring.costs.gauge import measure_gauge
+from caa_core.measuring.effect import by_layer, measure
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
 from caa_core.progress import finish
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import SteeringVector
 
 
 def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
@@ -24,18 +26,33 @@ def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
     vector.save(preset.vector_file)
     work = measure(quick, preset.test(), vector, preset.layer, preset.multiplier, preset.dataset())
     effect = finish(work)
-    write_card(preset, effect.summary())
+    write_card(preset, measured=effect.summary())
     print(f"{preset.name}: {effect}", flush=True)
+    look_at(quick, preset, vector)
 
 
-def write_card(preset: Preset, measured: dict[str, Any]) -> None:
+def look_at(model: SteerableModel, preset: Preset, vector: SteeringVector) -> None:
+    """Put on the card what the vector's multipliers cost at the card's layer, and what it does at each layer."""
+    gauge = finish(measure_gauge(model, preset.test(), vector, preset.layer))
+    write_card(preset, doses=[vars(dose) for dose in gauge.doses])
+    effects = finish(by_layer(model, preset.test(), vector))
+    write_card(preset, by_layer=[effects[layer] for layer in range(model.num_layers)])
+    print(f"{preset.name}: {gauge.summary()}", flush=True)
+
+
+def write_card(preset: Preset, **found: Any) -> None:
     """Put numbers on a card, as precise as they are read."""
     card = preset.folder / "card.json"
-    fields = json.loads(card.read_text(encoding="utf-8"))
-    fields["measured"] = {
-        key: round(value, 4) if isinstance(value, float) else value for key, value in measured.items()
-    }
+    fields = {**json.loads(card.read_text(encoding="utf-8")), **{name: _rounded(one) for name, one in found.items()}}
     card.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {name: _rounded(one) for name, one in found.items()}
+    if isinstance(found, list):
+        return [_rounded(one) for one in found]
+    return round(found, 4) if isinstance(found, float) else found
 
 
 if __name__ == "__main__":

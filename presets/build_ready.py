@@ -14,12 +14,12 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.opening.ready import MADE_BEFORE, ready_file
-from caa_core.app.panels import steer
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.measuring import evaluation, inspection
 from caa_core.app.panels.page import Page
+from caa_core.app.panels.steer import tab as steer
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.presets import PRESETS, presets

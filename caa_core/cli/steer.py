@@ -6,13 +6,12 @@ from typing import Any
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import load_model, vector_for
 from caa_core.errors import InputError
-from caa_core.measuring.costs.answers import scaled
 from caa_core.measuring.costs.strength import check_asked, strength
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import ask
 from caa_core.progress import finish, tell
 from caa_core.steering.generation import side_by_side
-from caa_core.steering.interventions import Steer, parse_steer
+from caa_core.steering.interventions import Steer, parse_steer, scaled
 
 
 def steer(options: argparse.Namespace) -> tuple[Any, str]:
@@ -33,8 +32,11 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
             raise InputError(str(found))
         steers = [*scaled(tuple(steers), found.factor)]
     prompt = ask(model.tokenizer, asked.prompt, asked.system)
-    result = finish(side_by_side(model, prompt, tuple(steers), asked.positions, asked.decoding)).summary()
-    text = f"--- unsteered\n{result['unsteered']}\n\n--- steered\n{result['steered']}"
+    answers = finish(side_by_side(model, prompt, tuple(steers), asked.positions, asked.decoding, asked.factors))
+    result = answers.summary()
+    parts = {"unsteered": answers.unsteered, "steered": answers.steered}
+    parts |= {f"steered × {factor:g}": one for factor, one in answers.by_factor.items()}
+    text = "\n\n".join(f"--- {name}\n{one.text}" for name, one in parts.items())
     if not found:
         return result, text
     added = [f"{source}:{one.layer}:{one.multiplier:.4g}" for (source, *_), one in zip(specs, steers, strict=True)]

@@ -29,7 +29,9 @@ class Preset:
     `layer` and `multiplier` are recommended for the model `model` (a catalogue key); `opposes` names the preset that
     pulls the other way, and `prompts` are good first things to say. `told` asks for the behaviour in words, and
     `also_told` in other ones, fixed before anything was measured; `begins` is how such an answer could begin.
-    `measured` is what the vector does to held-out prompts there, under the names of `effect.Effect`.
+    `measured` is what the vector does to held-out prompts there, under the names of `effect.Effect`; `doses` what its
+    multipliers cost there, under the names of `costs.gauge.Dose`; `by_layer` what it does at each layer from 0, in nats
+    a token for a multiplier of 1, to first order. Where something was not measured they are empty.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Preset:
     also_told: tuple[str, ...] = ()
     begins: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    doses: tuple[dict[str, Any], ...] = ()
+    by_layer: tuple[float, ...] = ()
 
     @property
     def wordings(self) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def presets() -> dict[str, Preset]:
 
 def _preset(card: Path) -> Preset:
     fields = json.loads(card.read_text(encoding="utf-8"))
-    lists = {name: tuple(fields[name]) for name in ("prompts", "also_told")}
+    lists = {name: tuple(fields.get(name, ())) for name in ("prompts", "also_told", "doses", "by_layer")}
     return Preset(name=card.parent.name, **{**fields, **lists})
 
 

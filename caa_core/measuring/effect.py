@@ -1,4 +1,6 @@
-"""What a vector does at one layer and multiplier to items that it was not made from, beside controls; what it costs."""
+"""What a vector does at one layer and multiplier to items that it was not made from, beside controls; what it costs;
+and what it does to them at every layer, to first order.
+"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from caa_core.data.pairs import ContrastPair, Dataset
-from caa_core.measuring.vector_controls import ground
+from caa_core.measuring.vector_controls import ground, group_weights
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cross_fitting import CONTROLS, EFFECT, NONE_SHOWN, UNDECIDED, grade, too_few
 from caa_core.metrics.estimates import Estimate, mean_of
@@ -18,6 +20,7 @@ from caa_core.model.prompts import ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
+from caa_core.steering.gradients import gradients
 from caa_core.steering.interventions import Steer
 from caa_core.steering.sampling import repetition
 from caa_core.steering.scoring import score
@@ -130,6 +133,23 @@ def measure(
         anti_steerable=AntiSteerable.of(np.sign(multiplier) * changes, items.prompts).beside(found.wrong),
         why=why,
     )
+
+
+def by_layer(
+    model: SteerableModel, data: Dataset, vector: SteeringVector
+) -> Generator[Progress, None, dict[int, float]]:
+    """What a vector does to the preference for the matching answers at each of its layers, to first order: nats a token
+    for a multiplier of 1, mean over the pairs. Yields `Progress`.
+
+    Raises:
+        NoEstimateError: the model cannot be differentiated.
+        InputError: nothing of the data can be measured.
+    """
+    items, layers = (yield from choose_items(model, data)), [*vector.layers]
+    asked, of = items.both_orders()
+    weights = group_weights([range(len(items.pairs))], of)
+    slopes = (yield from gradients(model, asked, weights, layers))[0]
+    return {layer: float(slope @ vector.at(layer)) for layer, slope in zip(layers, slopes, strict=True)}
 
 
 def _written(

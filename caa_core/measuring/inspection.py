@@ -15,7 +15,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import InspectionRequest
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Prompt, ask
+from caa_core.model.prompts import Prompt, ask, with_prefill
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Positions, Steer
@@ -162,10 +162,14 @@ def as_prompt(model: SteerableModel, text: str, chat: bool = True) -> Prompt:
     prompt = ask(model.tokenizer, text) if chat else as_it_is
     if not text.strip() or not prompt.ids:
         raise InputError("The text is empty; write something to look at.")
+    _check_length(model, prompt)
+    return prompt
+
+
+def _check_length(model: SteerableModel, prompt: Prompt) -> None:
     limit = min(MAX_TOKENS, model.context_length)
     if len(prompt.ids) > limit:
         raise InputError(f"The text has {len(prompt.ids):,} tokens; {limit:,} are looked at here at most. Shorten it.")
-    return prompt
 
 
 def align(model: SteerableModel, prompt: Prompt, vector: torch.Tensor, layer: int) -> Alignment:
@@ -181,6 +185,18 @@ def align(model: SteerableModel, prompt: Prompt, vector: torch.Tensor, layer: in
     cosines = projections / stream.norm(dim=-1)
     texts = token_texts(model.tokenizer, prompt.ids)
     return Alignment(layer, texts, projections.tolist(), cosines.tolist())
+
+
+def align_answer(model: SteerableModel, prompt: Prompt, answer: str, vector: torch.Tensor, layer: int) -> Alignment:
+    """The same of an answer alone, which is read behind its prompt.
+
+    Raises:
+        InputError: there is no such layer, or both are longer than is looked at here.
+    """
+    both = with_prefill(model.tokenizer, prompt, answer)
+    _check_length(model, both)
+    found, start = align(model, both, vector, layer), both.length
+    return Alignment(layer, found.tokens[start:], found.projections[start:], found.cosines[start:])
 
 
 def predict(

@@ -17,6 +17,9 @@ from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.read_position import RULES as READ_RULES
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS, method_named
 
+# Answers beside each other that differ in how strong what is added is.
+MOST_FACTORS = 16
+
 
 def text(typed: str) -> str:
     """Text without the space around it."""
@@ -33,6 +36,14 @@ def layers_text(typed: str | Sequence[int]) -> str:
 def multipliers_of(typed: str | Sequence[float]) -> tuple[float, ...]:
     """Distinct multipliers in rising order."""
     return tuple(parse_multipliers(typed) if isinstance(typed, str) else check_multipliers(typed))
+
+
+def factors_of(typed: str | Sequence[float]) -> tuple[float, ...]:
+    """Factors of what is added, in rising order; none where nothing was typed."""
+    found = multipliers_of(typed) if len(typed) else ()
+    if len(found) > MOST_FACTORS:
+        raise InputError(f"{len(found)} factors are too many; {MOST_FACTORS} at most.")
+    return found
 
 
 def positions_of(typed: str | Positions) -> Positions:
@@ -149,6 +160,12 @@ TEMPERATURE = Option(
     parse=lambda typed: number(typed, "The temperature"),
     help="0 (the default) is greedy",
     info="0: always the likeliest token",
+)
+FACTORS = Option(
+    label="Factors",
+    default="",
+    parse=factors_of,
+    help="also with what is added so many times as strong, all in one batch: such as --factors=0,0.5,1,1.5,2",
 )
 SEED = Option(label="Seed", default=GREEDY.seed, parse=lambda typed: whole(typed, "The seed"))
 LETTER_SWAP = Option(

@@ -6,6 +6,7 @@ from functools import cached_property
 from caa_core.data.pairs import Dataset
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.options import (
+    FACTORS,
     LAYERS,
     LETTER_SWAP,
     METHOD,
@@ -56,6 +57,7 @@ class SteeringRequest(Request):
     max_new_tokens: int = option(NEW_TOKENS)
     temperature: float = option(TEMPERATURE)
     seed: int = option(SEED)
+    factors: tuple[float, ...] = option(FACTORS)
 
     def __post_init__(self) -> None:
         Decoding(self.max_new_tokens, self.temperature, self.seed)

@@ -5,7 +5,7 @@ its rows leave when they are done. Whose turn it is makes the next step for all.
 """
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import Prompt, text_of
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer, scaled
 from caa_core.steering.pair_rows import keys_and_values
 from caa_core.steering.passes import steered_logits
 from caa_core.steering.plan import Plan
@@ -271,26 +271,39 @@ def _no_room() -> InputError:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """An answer without vectors and one with them."""
+    """An answer without vectors and one with them; and by factor, with them so many times as strong."""
 
     unsteered: Completion
     steered: Completion
+    by_factor: Mapping[float, Completion] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Texts and token ids."""
+        strip = [{"factor": factor, "text": one.text, "tokens": one.ids} for factor, one in self.by_factor.items()]
         return {
             "unsteered": self.unsteered.text,
             "steered": self.steered.text,
             "unsteered_tokens": self.unsteered.ids,
             "steered_tokens": self.steered.ids,
+            **({"by_factor": strip} if strip else {}),
         }
 
 
 def side_by_side(
-    model: SteerableModel, prompt: Prompt, steers: tuple[Steer, ...], positions: Positions, decoding: Decoding
+    model: SteerableModel,
+    prompt: Prompt,
+    steers: tuple[Steer, ...],
+    positions: Positions,
+    decoding: Decoding,
+    factors: Sequence[float] = (),
 ) -> Generator[list[Completion], None, SideBySide]:
-    """Answer one prompt twice in one batch, without and with `steers`. See `generate`."""
-    return SideBySide(*(yield from generate(model, [BatchRow(prompt), BatchRow(prompt, steers, positions)], decoding)))
+    """Answer one prompt in one batch without and with `steers`, and with these times each of some factors. See
+    `generate`.
+    """
+    rows = [BatchRow(prompt), BatchRow(prompt, steers, positions)]
+    rows += [BatchRow(prompt, scaled(steers, factor), positions) for factor in factors]
+    unsteered, steered, *strip = yield from generate(model, rows, decoding)
+    return SideBySide(unsteered, steered, dict(zip(factors, strip, strict=True)))
 
 
 def _fits(model: SteerableModel, steer: Steer) -> None:

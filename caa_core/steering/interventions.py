@@ -5,6 +5,7 @@ one rule holds for a whole prompt, for a cached decoding step of one token, and 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,11 @@ class Steer:
     vector: "torch.Tensor"
     layer: int
     multiplier: float
+
+
+def scaled(steers: Sequence[Steer], factor: float) -> tuple[Steer, ...]:
+    """The same additions so many times as strong."""
+    return tuple(Steer(steer.vector, steer.layer, factor * steer.multiplier) for steer in steers)
 
 
 def parse_steer(spec: str) -> tuple[str, int, float]:

@@ -31,6 +31,7 @@ PROMISED = {
         "max_new_tokens": 80,
         "temperature": 0,
         "seed": 0,
+        "factors": "",
     },
     "/views": {
         "text": REQUIRED,

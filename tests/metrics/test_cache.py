@@ -82,6 +82,7 @@ REQUESTS = {
         "max_new_tokens": 8,
         "temperature": 0.5,
         "seed": 1,
+        "factors": "0,2",
     },
     PaperRequest: {
         "layers": "2",

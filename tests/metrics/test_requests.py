@@ -95,6 +95,7 @@ ABOUT = {
         (ExtractionRequest, {"method": "magic"}, "no method 'magic'"),
         (ExtractionRequest, {"read": "nowhere"}, "no read position 'nowhere'"),
         (SteeringRequest, {"temperature": 11}, "The temperature must be between"),
+        (SteeringRequest, {"factors": range(17)}, "17 factors are too many; 16 at most"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),
         (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),

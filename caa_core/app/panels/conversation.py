@@ -17,7 +17,7 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, added, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import into_view
-from caa_core.app.panels.made_with import in_words
+from caa_core.app.panels.made_with import MadeWith, in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Running, Session
 from caa_core.contest.voice import Voice
@@ -330,7 +330,7 @@ class Conversation(Experiment[ConversationRequest]):
         self, model: SteerableModel, session: Session, asked: ConversationRequest, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         voices = yield from self.prepare(model, session, asked.form)
-        before, started = _pack(asked.exchanges), time.monotonic()
+        before, started = pack(asked.exchanges), time.monotonic()
 
         def packed(written: list[Said]) -> Plain:
             columns = [*written, *written[-1:] * (len(self.labels) - len(written))]
@@ -345,7 +345,7 @@ class Conversation(Experiment[ConversationRequest]):
                 tuple(said.done for said in columns),
                 whole,
             )
-            return {"exchanges": [*before, *_pack([now])], "said": written, "seconds": time.monotonic() - started}
+            return {"exchanges": [*before, *pack([now])], "said": written, "seconds": time.monotonic() - started}
 
         whole = False
         written, marked = yield from showing(_write(model, voices, asked, self.marked_column), packed)
@@ -373,7 +373,7 @@ class Conversation(Experiment[ConversationRequest]):
                 person.remember(self.name, kept)
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
-        exchanges = _unpack(kept["exchanges"], len(self.chatbots))
+        exchanges = unpack(kept["exchanges"], len(self.chatbots))
         updates = self._columns(exchanges)
         if "marked" in kept:
             updates[self.marked] = kept["marked"]
@@ -383,8 +383,9 @@ class Conversation(Experiment[ConversationRequest]):
     def show_before(self, session: Session, before: Plain) -> Updates:
         """In the columns alone, which are read from their beginning: no chat goes on from it."""
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
-        columns = self._columns(_unpack(before["exchanges"], len(self.chatbots)))
-        return {**added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False))), self.before: made}
+        columns = self._columns(unpack(before["exchanges"], len(self.chatbots)))
+        shown_first = added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False)))
+        return {**self.refill_ready(session, before), **shown_first, self.before: made}
 
     def waiting(self) -> Updates:
         return {**super().waiting(), **dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))}
@@ -488,17 +489,33 @@ class Conversation(Experiment[ConversationRequest]):
     def _restored(self, session: Session, kept: Plain) -> Updates:
         return {**self.show(session, kept, {}), self.status: kept.get("status", "")}
 
+    def exchanges_of(self, session: Session) -> tuple[Exchange, ...]:
+        """The chat as it is kept. Raises InputError where that cannot be read."""
+        return self.unpacked(session.person.results.get(self.name))
+
+    def unpacked(self, kept: Any) -> tuple[Exchange, ...]:
+        """A chat that was kept. Raises InputError where that cannot be read."""
+        return unpack(kept["exchanges"] if isinstance(kept, dict) else kept or (), len(self.chatbots))
+
+    def take(self, session: Session, exchanges: Sequence[Exchange], asked: MadeWith, said: str) -> Updates:
+        """Updates that show a chat in place of this one, which is kept from now on. asked: what its last answers were
+        written with. said: what the status says of it.
+        """
+        kept = {"asked": asked, "exchanges": pack(exchanges), "status": said}
+        session.person.remember(self.name, kept)
+        return {**self._restored(session, kept), self.question: "", self.marked: []}
+
     def _empty(self) -> Updates:
         empty: Updates = {self.exchanges: (), self.before: "", self.status: "", self.marked: []}
         return {**empty, **self._columns(()), **self._offered(())}
 
 
-def _pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
+def pack(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
     """A chat as plain data."""
     return [asdict(exchange) for exchange in exchanges]
 
 
-def _unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
+def unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
     """The chat again. Raises InputError for what was not one of so many columns."""
 
     def texts(one: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -539,7 +556,7 @@ def _write(
     ended = asked.begun.done[: len(columns)] if asked.begun else (False,) * len(columns)
     there = [c for c in range(len(columns)) if not ended[c]]
     begins = [begun[c] or columns[c][2] for c in there]
-    rows = [_row(model, asked, c, columns[c], words) for c, words in zip(there, begins, strict=True)]
+    rows = [row_of(model, asked, c, columns[c], words) for c, words in zip(there, begins, strict=True)]
     thoughts: list[tuple[int, ...]] = [()] * len(rows)
     if asked.think:
         thoughts = yield from _thoughts(model, rows, asked.decoding)
@@ -562,7 +579,7 @@ def _write(
     return said(texts), None if row is None else _mark(model, rows[row], texts[row])
 
 
-def _row(
+def row_of(
     model: SteerableModel,
     asked: ConversationRequest,
     column: int,

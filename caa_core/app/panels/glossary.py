@@ -79,7 +79,21 @@ TOOLTIPS = f"""() => {{
   new MutationObserver(later).observe(document.querySelector('.gradio-container'),
     {{ childList: true, subtree: true, characterData: true }});
   later();
+  const show = (text, x, top, bottom) => {{
+    tip.hidden = !text;
+    if (!text) return;
+    tip.textContent = text;
+    tip.style.left = `${{Math.max(8, Math.min(x, innerWidth - tip.offsetWidth - 12))}}px`;
+    tip.style.top = `${{bottom + tip.offsetHeight < innerHeight ? bottom : top - tip.offsetHeight}}px`;
+  }};
+  // What is behind some words of the page's own is a part of them.
+  const tell = (told) => {{
+    const box = told?.getBoundingClientRect();
+    show(told?.querySelector('.unseen').textContent, box?.left, box?.top - 6, box?.bottom + 6);
+  }};
   const look = (event) => {{
+    const told = event.target.closest?.('[data-tip]');
+    if (told) return tell(told);
     const at = document.caretPositionFromPoint
       ? document.caretPositionFromPoint(event.clientX, event.clientY)
       : document.caretRangeFromPoint(event.clientX, event.clientY);
@@ -89,15 +103,11 @@ TOOLTIPS = f"""() => {{
       found = [...node.data.matchAll(pattern)].find(
         (match) => match.index <= offset && offset <= match.index + match[0].length);
     const key = found && Object.keys(said).find((word) => word.toLowerCase() === found[0].toLowerCase());
-    tip.hidden = !key;
-    if (!key) return;
-    tip.textContent = said[key];
-    tip.style.left = `${{Math.max(8, Math.min(event.clientX, innerWidth - tip.offsetWidth - 12))}}px`;
-    const below = event.clientY + 18;
-    tip.style.top = `${{below + tip.offsetHeight < innerHeight ? below : event.clientY - tip.offsetHeight - 12}}px`;
+    show(said[key], event.clientX, event.clientY - 12, event.clientY + 18);
   }};
   document.addEventListener('pointermove', look);
   document.addEventListener('click', look);
+  document.addEventListener('focusin', (event) => tell(event.target.closest('[data-tip]')));
   document.addEventListener('keydown', (event) => {{ if (event.key === 'Escape') tip.hidden = true; }});
   document.addEventListener('scroll', () => {{ tip.hidden = true; }}, true);
 }}"""

@@ -80,7 +80,8 @@ button.upload-container .icon-wrap { display: none; }
 .chosen { display: none !important; }
 #words { border: 0; }
 #tip { position: fixed; z-index: 1001; max-width: min(340px, 90vw); padding: 6px 10px; border-radius: 6px; }
-#tip { font-size: 14px; line-height: 1.4; background: #1e293b; color: white; pointer-events: none; }
+#tip { font-size: 14px; line-height: 1.4; white-space: pre-line; pointer-events: none; }
+#tip { background: #1e293b; color: white; }
 
 @media (hover: none) { .answers .message-buttons { opacity: .7; } }
 @media (max-width: 640px) {

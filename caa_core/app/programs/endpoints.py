@@ -119,7 +119,8 @@ class Endpoints:
         """Answer a prompt without and with vectors.
 
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
-        uploaded vector_file. Returns texts, token ids, and notes on vectors that may not fit this model.
+        uploaded vector_file. factors such as "0,0.5,1,1.5,2" ask for more answers, steered so many times as strongly.
+        Returns texts, token ids, and notes on vectors that may not fit this model.
         """
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
@@ -136,7 +137,8 @@ class Endpoints:
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers.append(Steer(vector.at(layer), layer, multiplier))
             rendered = ask(model.tokenizer, asked.prompt, asked.system)
-            answers = yield from side_by_side(model, rendered, tuple(steers), asked.positions, asked.decoding)
+            how = asked.positions, asked.decoding, asked.factors
+            answers = yield from side_by_side(model, rendered, tuple(steers), *how)
             return {**answers.summary(), "notes": notes}
 
         return outcome(session, self.studio.run(work, session), progress)

@@ -17,7 +17,7 @@ from caa_core.model.prompts import Answer, render_pair
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, in_halves
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.interventions import Positions, scaled
 from caa_core.steering.pair_rows import PairRow, check_attention_mask, inputs_of
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at, watch
 from caa_core.steering.plan import Plan
@@ -42,11 +42,6 @@ def answers_on(model: SteerableModel, pairs: Sequence[ContrastPair]) -> list[Ans
     if not found:
         raise InputError(f"No plain answer is short enough for {model.name}.")
     return found
-
-
-def scaled(steers: Steers, factor: float) -> Steers:
-    """The same additions so many times as strong."""
-    return tuple(Steer(steer.vector, steer.layer, factor * steer.multiplier) for steer in steers)
 
 
 def token_costs(

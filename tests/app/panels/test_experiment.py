@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from caa_core.app.panels import steer
 from caa_core.app.panels.common import properties
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.made_with import NOT_KNOWN
 from caa_core.app.panels.page import Page
+from caa_core.app.panels.steer import tab as steer
 from caa_core.app.sessions import Person
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError

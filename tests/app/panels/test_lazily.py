@@ -7,9 +7,9 @@ import pytest
 from gradio.state_holder import SessionState
 
 from app import build
-from caa_core.app.panels import steer
 from caa_core.app.panels.lazily import lazily, show_at_first
 from caa_core.app.panels.page import Page, Tab, draw_tabs
+from caa_core.app.panels.steer import tab as steer
 from caa_core.app.studio import Studio
 from tests.helpers.handlers import Handlers, Parts, ancestors
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from caa_core.app.panels import steer
 from caa_core.app.panels.measuring import scoring
 from caa_core.app.panels.measuring.open_questions import OpenQuestionsPanel
 from caa_core.app.panels.page import Page
+from caa_core.app.panels.steer import tab as steer
 from caa_core.app.studio import Studio
 from caa_core.progress import Progress
 

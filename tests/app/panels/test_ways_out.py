@@ -16,6 +16,7 @@ WRONG = "wrong.json"
 # What is asked of each, so that it is soon done, and what cannot be.
 ASKED = {
     "steer": ({"layer": 1, "max_new_tokens": 8}, {"question": "   "}),
+    "steer-strip": ({"layer": 1, "max_new_tokens": 8}, {"question": "   "}),
     "compete": ({**VOICES, "max_new_tokens": 8}, {"vector_b": "joy"}),
     "compete-tokens": ({}, {"vector_a": "no such"}),
     "compete-verdict": ({**VOICES, "second_voices": 0}, {"file": WRONG}),

@@ -10,6 +10,7 @@ from caa_core.app.panels.controls import VoiceControls
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
+from caa_core.app.panels.steer.known import papers
 from caa_core.app.sessions import Session
 from caa_core.measuring.costs.text import TextCosts, neutral_cost
 from caa_core.metrics.grid import whole
@@ -47,7 +48,7 @@ class CostPanel(Experiment[tuple[str, int]]):
         vector = yield from self.studio.vector(model, session, name)
         check_fit(model, vector)
         found = yield from neutral_cost(model, vector.at(layer), layer)
-        return {"vector": name, **found.summary()}
+        return {"vector": name, **papers(model, vector), **found.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = TextCosts.of(kept)

@@ -11,6 +11,7 @@ from caa_core.app.panels.controls import VoiceControls, multiplier_at, run_butto
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded, to_tab
 from caa_core.app.panels.page import Page
+from caa_core.app.panels.steer.known import papers
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
@@ -72,7 +73,8 @@ class StrengthPanel(Experiment[StrengthChoice]):
         check_fit(model, vector)
         steers = (Steer(vector.at(asked.layer), asked.layer, asked.way),)
         found = yield from strength(model, steers, asked.nats, asked.positions)
-        return {"vector": asked.vector, "layer": asked.layer, "way": asked.way, **found.summary()}
+        choice = {"vector": asked.vector, "layer": asked.layer, "way": asked.way}
+        return {**choice, **papers(model, vector), **found.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Strength.of(kept)

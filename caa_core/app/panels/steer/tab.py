@@ -1,5 +1,6 @@
 """Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
 
+import html
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ import gradio as gr
 from caa_core.app.as_code import AsCode, Here, steering
 from caa_core.app.panels.common import (
     LATEST,
+    Updates,
     events,
     going,
     guarded,
@@ -23,6 +25,10 @@ from caa_core.app.panels.conversation import Conversation, ConversationRequest, 
 from caa_core.app.panels.layout import choices
 from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page, Tab
+from caa_core.app.panels.steer.coloured import LABEL, MEANS, ColouredAnswer
+from caa_core.app.panels.steer.known import effects_of, gauge_of
+from caa_core.app.panels.steer.look import effect_by_layer, strength_in_words
+from caa_core.app.panels.steer.strip import StripPanel
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.contest.voice import Voice
@@ -32,6 +38,7 @@ from caa_core.measuring.effect import Effect
 from caa_core.model.catalog import CATALOG
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
+from caa_core.vectors.vector import SteeringVector
 
 FIRST = "joy"
 # Of a name above a column.
@@ -72,27 +79,28 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             vector.render()
             card = gr.Markdown(_card(FIRST), elem_id="steer-card")
             layer.render()
+            effect = gr.HTML(elem_id="steer-effect", padding=False)
             multiplier.render()
-            measure_line = gr.Markdown(elem_id="steer-strength")
+            gauge = gr.HTML(elem_id="steer-strength", padding=False)
+            switch = gr.Checkbox(False, label=LABEL, info=MEANS, elem_id="steer-coloured")
             settings = writing_settings(SteerChat.name)
             copies = link_button(SteerChat.name)
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
+            ColouredAnswer(page, conversation, switch)
+            StripPanel(page, conversation)
             as_code(studio, SteerChat.name, conversation.form, written_as_code)
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
 
     @guarded
-    def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[str]:
+    def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[Updates]:
         session = page.session(request)
         job = studio.run(lambda model: studio.vector(model, session, name), session)
         for progress in events(session, "steer-measure", job):
-            yield going("Making the vector", progress)
-        if job.stopped:
-            return
-        try:
-            yield strength(job.result, int(layer), multiplier)
-        except InputError as error:  # a layer on the way of the slider is no mistake to shout about
-            yield plain(str(error))
+            yield {gauge: going("Making the vector", progress)}
+        if not job.stopped:
+            found = known(studio.model, session, name, job.result, int(layer), multiplier)
+            yield dict(zip((gauge, effect), found, strict=True))
 
     @guarded
     def choose(request: gr.Request, name: str) -> tuple[int, float, gr.Dataset]:
@@ -104,9 +112,21 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **LATEST)
     vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
     page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
-    changes = [page.blocks.load, vector.change, layer.change, multiplier.change]
-    page.latest(changes, measure, chosen, [measure_line])
+    # Something may have been measured meanwhile, in another tab.
+    changes = [page.blocks.load, tab.select, vector.change, layer.change, multiplier.change]
+    page.latest(changes, measure, chosen, [gauge, effect])
     return Tab([vector], [layer])
+
+
+def known(
+    model: SteerableModel, session: Session, name: str, vector: SteeringVector, layer: int, multiplier: float
+) -> tuple[str, str]:
+    """What is known of a vector at a layer and a multiplier, and of what it does by layer, as HTML."""
+    curve = effect_by_layer(effects_of(session, model, name, vector), layer, model.num_layers)
+    try:
+        return strength_in_words(vector, layer, multiplier, gauge_of(session, model, name, vector, layer)), curve
+    except InputError as error:  # a layer on the way of the slider is no mistake to shout about
+        return html.escape(visible(str(error))), curve
 
 
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:

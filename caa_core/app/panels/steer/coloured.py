@@ -1,0 +1,86 @@
+"""The steered answer coloured in its column: how far each of its tokens points along the vector it was written with."""
+
+import html
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from caa_core.app.panels.common import LATEST, QUIET, check_fit, events, guarded
+from caa_core.app.panels.conversation import Conversation, Exchange, shown, turns
+from caa_core.app.panels.page import Page
+from caa_core.app.sessions import Session
+from caa_core.measuring.inspection import Alignment, align_answer
+from caa_core.metrics.grid import whole
+from caa_core.model.loading import SteerableModel
+from caa_core.model.prompts import render
+from caa_core.progress import Progress
+from caa_core.reports.markup import colour
+
+STEERED = 1  # of the columns
+LABEL, MEANS = "Colour the steered answer", "Blue: along the vector; orange: against it."
+
+
+class ColouredAnswer:
+    """A switch that colours the last answer in a chat's steered column, once it is written. Nothing is coloured while
+    tokens come.
+    """
+
+    def __init__(self, page: Page, chat: Conversation, switch: gr.Checkbox):
+        self.page, self.chat = page, chat
+        column = chat.chatbots[STEERED]
+        switch.change(self.switched, switch, column, **LATEST)
+        for written in chat.began:
+            written.then(self.written, switch, column, **QUIET)
+
+    @guarded
+    def switched(self, request: gr.Request, on: bool) -> Any:
+        """The column, coloured or plain."""
+        session = self.page.session(request)
+        asked, exchanges = self._there(session)
+        if not exchanges or self.chat.name in session.running:
+            return gr.skip()
+        return self._coloured(session, asked, exchanges) if on else shown(exchanges, STEERED)
+
+    @guarded
+    def written(self, request: gr.Request, on: bool) -> Any:
+        """The column coloured, where that is switched on."""
+        return self.switched(request, on) if on else gr.skip()
+
+    def _there(self, session: Session) -> tuple[Mapping[str, Any], tuple[Exchange, ...]]:
+        """With what the chat's last answer was written, and the chat; the one made before, where there is no other."""
+        kept = self.chat.kept(session)
+        asked = self.chat.asked(kept) if isinstance(kept, dict) else None
+        return asked or {}, self.chat.unpacked(kept) if asked else ()
+
+    def _coloured(self, session: Session, asked: Mapping[str, Any], exchanges: tuple[Exchange, ...]) -> Any:
+        def work(model: SteerableModel) -> Generator[Progress, None, Alignment]:
+            vector = yield from self.page.studio.vector(model, session, asked["vector"])
+            check_fit(model, vector)
+            layer = model.check_layer(whole(asked["layer"], "The layer"))
+            *before, last = exchanges
+            history = [*turns(before, STEERED), *turns([last], STEERED)[:1]]
+            prompt = render(model.tokenizer, history, asked.get("system") or "")
+            return align_answer(model, prompt, last.answers[STEERED], vector.at(layer), layer)
+
+        if not exchanges[-1].answers[STEERED]:
+            return gr.skip()
+        job = self.page.studio.run(work, session)
+        for _ in events(session, f"{self.chat.name}-coloured", job):
+            pass
+        if job.stopped or self.chat.name in session.running:
+            return gr.skip()
+        *messages, answer = shown(exchanges, STEERED)
+        return [*messages, {**answer, "content": as_html(job.result)}]
+
+
+def as_html(found: Alignment) -> str:
+    """An answer with each token on its colour."""
+    largest = max(map(abs, found.projections))
+    tokens = zip(found.tokens, found.projections, found.cosines, strict=True)
+    spans = "".join(
+        f'<span style="background:{colour(along, largest)};border-radius:3px" '
+        f'title="projection {along:+.2f}, cosine {cosine:+.3f}">{html.escape(token)}</span>'
+        for token, along, cosine in tokens
+    )
+    return f'<span class="along-vector">{spans}</span>'

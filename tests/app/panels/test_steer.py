@@ -1,0 +1,162 @@
+"""Steer: what is known of a vector before it is used, five multipliers beside each other, the answer in colours."""
+
+import html
+import re
+import secrets
+
+import gradio as gr
+import pytest
+
+from caa_core.app.panels.steer.known import effects_of, gauge_of
+from caa_core.app.panels.steer.strip import GONE_ON, multipliers_around
+from caa_core.measuring.inspection import align
+from caa_core.model.prompts import Prompt, ask
+from caa_core.progress import finish
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.interventions import Steer
+from tests.helpers.handlers import Handlers
+
+QUESTION = {"steer_prompt": "My <b>question</b>?", "steer_layer": 1, "steer_multiplier": 2}
+
+
+@pytest.fixture
+def page(tiny_app):
+    """The page of somebody new, whose answers are short."""
+    page = Handlers(tiny_app.studio, tiny_app.page, secrets.token_hex(8))
+    page.fill("steer-settings", "New tokens", 8)
+    return page
+
+
+def known(page, **chosen):
+    """What stands along both sliders."""
+    page.run("measure", "steer-strength", **chosen)
+    return page["steer-strength"], page["steer-effect"]
+
+
+def run(page, name, **asked):
+    """Run an experiment with what is asked by the names of its form."""
+    one = page.experiments[name]
+    page.held |= {one.form[part]: value for part, value in asked.items()}
+    list(page.start(one))
+    return one
+
+
+def test_of_most_vectors_nothing_is_known_but_how_large_they_are(page):
+    strength, effect = known(page, steer_layer=1, steer_multiplier=1.5)
+    assert effect == "" and "bands" not in strength
+    assert re.search(
+        r"Push: \d+% of the model.s own signal.*Relative strength \d\.\d\d: ‖1\.5 · v‖", html.unescape(strength)
+    )
+
+
+def test_what_was_measured_stands_along_the_sliders(page):
+    run(page, "measure", layers="1,2", multipliers="-1,1", limit=4, controls=0)
+    found = page.session.person.results["measure"]["found"]
+    strength, effect = known(page, steer_layer=1, steer_multiplier=1)
+    slopes = dict.fromkeys((1, 2), 0.0)
+    for cell in found["cells"]:
+        slopes[cell["layer"]] += cell["difference"] / cell["multiplier"] / 2
+    assert f"here {slopes[1]:+.2f} nats a token" in effect or f"here {slopes[1]:+.2f}." in effect
+    assert "as measured on 4 items of joy (held out)" in effect and effect.count("<circle") == 1
+    assert "bands" in strength and "Measured on 4 items of joy (held out) at × -1, 1" in strength
+    # Where it was not measured there is no mark, and no word; nor for another vector.
+    strength, effect = known(page, steer_layer=3, steer_multiplier=1)
+    assert "bands" not in strength and "polyline" in effect and "<circle" not in effect
+    strength, effect = known(page, steer_layer=1, steer_vector="gloom")
+    assert "bands" not in strength and effect == ""
+
+
+def test_a_cost_counts_for_its_vector_and_layer(page, tiny_app):
+    run(page, "views-cost", vector="joy", layer=1)
+    strength, effect = known(page, steer_layer=1, steer_multiplier=0.2)
+    word = re.search(r"<b><span data-tip tabindex=\"0\">(\w[\w ]*)<", strength)[1]
+    assert word in ("Light", "Good", "Strong", "Breaks the text") and "Measured on neutral text" in strength
+    assert "Safe" not in strength and effect == ""  # of one text there is no interval
+    assert "bands" not in known(page, steer_layer=2)[0]
+    # A vector of the same name that is another one is not taken for it.
+    model, vector = tiny_app.studio.model, tiny_app.vector("gloom")
+    assert gauge_of(page.session, model, "joy", vector, 1) is None
+    assert effects_of(page.session, model, "joy", vector) is None
+
+
+def test_nothing_added_and_no_such_layer_are_said(page):
+    run(page, "views-cost", vector="joy", layer=1)
+    assert "Nothing is added" in known(page, steer_layer=1, steer_multiplier=0)[0]
+    page.session.keep(page.studio.run(lambda model: page.studio.vector(model, page.session, "joy")).wait())
+    run(page, "generate", layers="1", limit=4, name="short")
+    assert "has no layer 2" in known(page, steer_vector="short", steer_layer=2)[0]
+
+
+def texts_of(strip):
+    return [html.unescape(text) for text in re.findall(r"<p>(.*?)</p>", strip, re.DOTALL)]
+
+
+def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
+    run(page, "steer-strip", question="My question?", layer=1, multiplier=2, max_new_tokens=8)
+    model, vector = tiny_app.studio.model, tiny_app.vector("joy")
+    prompt = ask(model.tokenizer, "My question?")
+    alone = [
+        finish(generate(model, [BatchRow(prompt, (Steer(vector.at(1), 1, m),) if m else ())], Decoding(8)))[0].text
+        for m in (0, 1, 2, 3, 4)
+    ]
+    assert texts_of(page["steer-strip"]) == alone and len(set(alone)) > 1
+    assert multipliers_around(0.0) == (-2, -1, 0, 1, 2)
+
+
+def take(page, place):
+    """Updates of choosing the answer at a place."""
+    chosen = gr.SelectData(None, {"index": place, "value": str(place)})
+    updates = page.experiments["steer-strip"].take(page.request, chosen)
+    page._hold(updates, [*updates])
+    return updates
+
+
+def test_one_is_taken_and_the_chat_goes_on_from_it(page, capsys):
+    page.run("run", "steer-status", **QUESTION)
+    first = page["steer-unsteered"]
+    run(page, "steer-strip", layer=1, multiplier=2)  # of the question that was asked last
+    written = texts_of(page["steer-strip"])
+    take(page, 3)
+    assert page["steer-multiplier"] == 3
+    assert page["steer-steered"][-1]["content"] == html.escape(written[3], quote=False)
+    assert page["steer-unsteered"] == first and len(page.session.person.results["steer"]["exchanges"]) == 1
+    again = page.reloaded()
+    again.call("enter", "steer-steered")
+    assert again["steer-steered"] == page["steer-steered"] and again["steer-multiplier"] == 3
+    assert texts_of(again["steer-strip"]) == written
+    page.run("run", "steer-status", steer_prompt="And?", steer_layer=1, steer_multiplier=3)
+    assert len(page.session.person.results["steer"]["exchanges"]) == 2
+    taken = take(page, 1)
+    assert GONE_ON in capsys.readouterr().out
+    assert len(page.session.person.results["steer"]["exchanges"]) == 2 and len(taken) == 3
+    with pytest.raises(gr.Error, match="no such answer"):
+        take(page, 5)
+
+
+def test_the_steered_answer_is_coloured_by_how_far_it_points_along_the_vector(page, tiny_app):
+    page.run("run", "steer-status", **QUESTION)
+    plain = page["steer-steered"]
+    page.call("switched", "steer-steered", steer_coloured=True)
+    *before, coloured = page["steer-steered"]
+    assert before == plain[:-1]
+    text = re.sub("<[^>]*>", "", coloured["content"])
+    assert html.unescape(text) == html.unescape(plain[-1]["content"])
+    model, vector = tiny_app.studio.model, tiny_app.vector("joy")
+    answer = page.session.person.results["steer"]["exchanges"][0]["answers"][1]
+    prompt = ask(model.tokenizer, QUESTION["steer_prompt"])
+    ids = (*prompt.ids, *model.tokenizer(answer, add_special_tokens=False).input_ids)
+    found = align(model, Prompt("", ids), vector.at(1), 1)
+    titles = re.findall(r"projection ([+-][\d.]+), cosine", coloured["content"])
+    assert [float(one) for one in titles] == pytest.approx(found.projections[prompt.length :], abs=0.006)
+    # What is written next is coloured in its turn, and can be had plain.
+    page.run("run", "steer-status", steer_prompt="And?", steer_layer=1)
+    page.call("written", "steer-steered", steer_coloured=True)
+    assert "along-vector" in page["steer-steered"][-1]["content"]
+    page.call("switched", "steer-steered", steer_coloured=False)
+    assert "along-vector" not in str(page["steer-steered"])
+    assert page.call("written", "steer-steered", steer_coloured=False) == gr.skip()
+
+
+def test_what_cannot_be_coloured_stays_as_it_is(page):
+    assert page.call("switched", "steer-steered", steer_coloured=True) == gr.skip()
