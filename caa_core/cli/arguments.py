@@ -147,6 +147,11 @@ def _steer(parser: argparse.ArgumentParser) -> None:
         metavar="NATS",
         help="as strong as so many nats of KL a token allow: multipliers keep their signs and proportions alone",
     )
+    parser.add_argument(
+        "--projections",
+        action="store_true",
+        help="also how far each token of the steered answer, read by the unsteered model, points along each vector",
+    )
     add_options(parser, SteeringRequest)
 
 
@@ -242,6 +247,12 @@ def _cost(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="NATS",
         help="also the smallest multiplier that costs so much KL a token",
+    )
+    parser.add_argument(
+        "--gauge",
+        default="",
+        metavar="TEST",
+        help="also a word for each multiplier, from light to breaks the text, by such pairs and answers to them",
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="plain text; by default the neutral one that ships")
     parser.add_argument(

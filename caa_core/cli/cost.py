@@ -5,7 +5,9 @@ from typing import Any
 
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model, vector_for
+from caa_core.data.presets import find_test_pairs
 from caa_core.measuring.costs import text as neutral
+from caa_core.measuring.costs.gauge import MULTIPLIERS, measure_gauge
 from caa_core.measuring.costs.knowledge import OWN, examine, find_questions
 from caa_core.measuring.costs.strength import check_asked, strength
 from caa_core.measuring.requests import KnowledgeRequest
@@ -16,6 +18,7 @@ from caa_core.steering.interventions import Steer
 def cost(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure a text, and a test where one is given."""
     data = find_questions(options.data or OWN, columns_of(options))
+    pairs = find_test_pairs(options.gauge) if options.gauge else None
     request = KnowledgeRequest.parse(data=data, **typed(options, KnowledgeRequest))
     steps = request.multipliers if options.multipliers else neutral.MULTIPLIERS
     if options.strength is not None:
@@ -31,6 +34,11 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
         strong = finish(strength(model, steers, options.strength, request.positions), tell)
         result["strength"] = strong.summary()
         lines.append(str(strong))
+    if pairs:
+        asked = model, pairs, vector, request.layer
+        gauge = finish(measure_gauge(*asked, request.multipliers if options.multipliers else MULTIPLIERS), tell)
+        result["gauge"] = gauge.summary()
+        lines.append(str(gauge))
     if options.data:
         found = finish(examine(model, request, vector), tell)
         result["test"] = found.summary()

@@ -7,6 +7,7 @@ from caa_core.cli.arguments import typed
 from caa_core.cli.common import load_model, vector_for
 from caa_core.errors import InputError
 from caa_core.measuring.costs.strength import check_asked, strength
+from caa_core.measuring.inspection import align_answer
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import ask
 from caa_core.progress import finish, tell
@@ -36,6 +37,9 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
     result = answers.summary()
     parts = {"unsteered": answers.unsteered, "steered": answers.steered}
     parts |= {f"steered × {factor:g}": one for factor, one in answers.by_factor.items()}
+    if options.projections:
+        read = [align_answer(model, prompt, answers.steered.text, one.vector, one.layer) for one in steers]
+        result["projections"] = [vars(one) for one in read]
     text = "\n\n".join(f"--- {name}\n{one.text}" for name, one in parts.items())
     if not found:
         return result, text

@@ -32,6 +32,7 @@ PROMISED = {
         "temperature": 0,
         "seed": 0,
         "factors": "",
+        "projections": False,
     },
     "/views": {
         "text": REQUIRED,

@@ -116,6 +116,26 @@ def test_steer_is_as_strong_as_a_cost_allows(folder, capsys):
     assert json.loads(run(capsys, *asked, *plainly)[1]).items() < found.items()
 
 
+def test_steer_answers_at_several_strengths_and_says_how_far_it_points_along(folder, capsys):
+    asked = ["steer", "--model", folder, "--dtype", "float32", "--prompt", "x", "--max-new-tokens", 9, "--json"]
+    status, printed, _ = run(capsys, *asked, "--steer", "joy:2:2", "--factors=0,1,-1", "--projections")
+    found = json.loads(printed)
+    by_factor = {one["factor"]: one["text"] for one in found["by_factor"]}
+    assert status == 0 and by_factor == {
+        -1.0: json.loads(run(capsys, *asked, "--steer", "joy:2:-2")[1])["steered"],
+        0.0: found["unsteered"],
+        1.0: found["steered"],
+    }
+    (read,) = found["projections"]
+    assert "".join(read["tokens"]) == found["steered"] and len(read["projections"]) == len(read["tokens"])
+
+
+def test_cost_has_a_word_for_each_multiplier(folder, capsys):
+    asked = ["cost", "--model", folder, "--vector", "joy", "--layer", 1, "--gauge", "joy", "--multipliers=-1,0.01"]
+    status, printed, _ = run(capsys, *asked, "--json")
+    assert status == 0 and [one["word"] for one in json.loads(printed)["gauge"]["doses"]][1] == "light"
+
+
 def test_lint_says_what_a_file_is(capsys, tmp_path, folder):
     status, printed, _ = run(capsys, "lint", "joy", "--json")
     assert status == 0

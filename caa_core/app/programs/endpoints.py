@@ -28,7 +28,7 @@ from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.costs.text import neutral_cost
 from caa_core.measuring.evaluation import Evaluation, evaluate
-from caa_core.measuring.inspection import inspect
+from caa_core.measuring.inspection import align_answer, inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.grid import whole
 from caa_core.metrics.requests import Request
@@ -120,7 +120,8 @@ class Endpoints:
 
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
         uploaded vector_file. factors such as "0,0.5,1,1.5,2" ask for more answers, steered so many times as strongly.
-        Returns texts, token ids, and notes on vectors that may not fit this model.
+        With projections comes how far each token of the steered answer points along each vector, as the unsteered
+        model reads it. Returns texts, token ids, and notes on vectors that may not fit this model.
         """
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
@@ -139,7 +140,9 @@ class Endpoints:
             rendered = ask(model.tokenizer, asked.prompt, asked.system)
             how = asked.positions, asked.decoding, asked.factors
             answers = yield from side_by_side(model, rendered, tuple(steers), *how)
-            return {**answers.summary(), "notes": notes}
+            answer, read = answers.steered.text, steers if options["projections"] else []
+            found = [vars(align_answer(model, rendered, answer, one.vector, one.layer)) for one in read]
+            return {**answers.summary(), **({"projections": found} if found else {}), "notes": notes}
 
         return outcome(session, self.studio.run(work, session), progress)
 
@@ -341,6 +344,7 @@ def _steer_arguments() -> dict[str, Block]:
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
         "vector_file": _file("vector_file"),
         **_options(SteeringRequest, *SteeringRequest.options()),
+        "projections": gr.Checkbox(False, label="projections"),
     }
 
 

@@ -56,7 +56,9 @@ class Tools:
     @guarded
     def describe_preset(self, request: gr.Request, preset: str, progress: gr.Progress = SAY) -> dict[str, Any]:
         """Tell all of one behaviour: its card, example pairs that its vector is made from, and its vector in numbers by
-        layer (norm; relative strength beside the residual stream; how well held-out pairs are told apart).
+        layer (norm; relative strength beside the residual stream; how well held-out pairs are told apart). Of the
+        card, doses are what its multipliers cost at its layer (KL in nats, with the upper end of its interval; the
+        share of the text that repeats itself), and by_layer what the vector does at each layer to first order.
 
         Args:
             preset: a name of list_presets.
@@ -66,6 +68,7 @@ class Tools:
         pairs = found.dataset().pairs
         examples = [{"prompt": p.prompt, "positive": p.positive, "negative": p.negative} for p in pairs[:EXAMPLES]]
         card = {"prompts": [*found.prompts], "system_prompt": found.told, "measured": found.measured}
+        card |= {"doses": [*found.doses], "by_layer": [*found.by_layer]}
         about = {**_in_short(found), **card, "pairs": len(pairs), "examples": examples}
         return {"model": self._model(), **about, "vector": vector.summary()}
 

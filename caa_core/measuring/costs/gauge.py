@@ -68,6 +68,11 @@ class Gauge:
         doses = [{**vars(dose), "word": self.word(dose.multiplier)} for dose in self.doses]
         return {"doses": doses, "safe": plain(self.safe)}
 
+    def __str__(self) -> str:
+        said = ", ".join(f"× {dose.multiplier:g} {self.word(dose.multiplier)}" for dose in self.doses)
+        safe = "none" if self.safe in (None, (0.0, 0.0)) else "{:g} to {:g}".format(*self.safe or ())
+        return f"{said}. Safe multipliers: {safe}."
+
     def word(self, multiplier: float) -> str:
         """How strong a multiplier is: LIGHT, GOOD, STRONG or BREAKS; empty further out than was measured."""
         side, at = self._sides[multiplier > 0], abs(multiplier)
