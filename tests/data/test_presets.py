@@ -8,6 +8,7 @@ import torch
 
 from caa_core.data.presets import behaviour_of, find_pairs, find_table, find_test_pairs, pairs_behind, presets
 from caa_core.errors import InputError
+from caa_core.measuring.costs.gauge import MULTIPLIERS, Gauge
 from caa_core.measuring.effect import Effect
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
@@ -102,13 +103,22 @@ def test_a_card_says_what_was_measured_on_held_out_prompts(name):
     fallen = {"french": "not decided", "german": "not decided", "hedging": "none shown"}
     assert found.grade == fallen.get(name, "effect") and (found.p <= 0.05) is (name not in fallen)
     assert found.kl > 0 and 0 <= found.repetition <= 1
+    gauge = Gauge.of(preset.doses)
+    assert [dose.multiplier for dose in gauge.doses] == [*MULTIPLIERS] and len(preset.by_layer) == 30
+    assert all(0 < dose.kl < dose.high and 0 <= dose.repetition <= 1 for dose in gauge.doses)
+    assert gauge.safe and gauge.breaking([-4.0, 4.0]) == [-4.0, 4.0]
 
 
 @pytest.mark.parametrize("name", PRESETS if FULL else ["joy"])
 def test_the_numbers_of_a_card_come_out_again(embedded, name):
     preset = presets()[name]
-    direction = load_vector(preset.vector_file).at(preset.layer)
-    scores = finish(score(embedded, preset.test().pairs, [(Steer(direction, preset.layer, preset.multiplier),)]))
+    direction, step = load_vector(preset.vector_file).at(preset.layer), 0.05
+    dose = next(one for one in preset.doses if one["multiplier"] == 1)
+    runs = [(Steer(direction, preset.layer, m),) for m in (preset.multiplier, dose["multiplier"], step, -step)]
+    scores = finish(score(embedded, preset.test().pairs, runs))
+    slope = (scores.preference[3] - scores.preference[4]).mean().item() / (2 * step)
+    assert slope == pytest.approx(preset.by_layer[preset.layer], rel=0.1, abs=0.02)
+    assert scores.kl[2].mean().item() == pytest.approx(dose["kl"], rel=0.1)
     assert (scores.preference[1] - scores.preference[0]).mean().item() == pytest.approx(
         preset.measured["effect"], abs=0.05
     )

@@ -16,9 +16,12 @@ DEPTH = {LIGHT: 0.08, GOOD: 0.22, STRONG: 0.55, BREAKS: 1.0}
 TALL = 34
 NOTHING = "nothing is added"
 LOOK = """
-/* As a slider is laid out, with its ends left out. */
-.along { display: flex; align-items: center; gap: var(--size-2); }
-.along > span { visibility: hidden; height: 0; }
+/* As a slider is laid out, whose ends take as much room. */
+#steer-effect, #steer-strength { margin: 0 calc(var(--spacing-xl) + 2px + var(--block-border-width)); }
+.along { display: flex; align-items: center; gap: var(--size-2); font-size: var(--text-sm); }
+.along > span { visibility: hidden; height: 0; margin: 0 var(--size-0-5); }
+.along > span:first-child { margin-left: 0; }
+@media (max-width: 480px) { .along > span { display: none; } }
 /* A slider's thumb keeps half its width from the ends of the track. */
 .along > :not(span) { flex: 1; min-width: 0; margin: 0 8px; }
 .along .bands { position: relative; height: 10px; border-radius: 5px; overflow: hidden; }
