@@ -385,7 +385,7 @@ class Conversation(Experiment[ConversationRequest]):
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
         columns = self._columns(unpack(before["exchanges"], len(self.chatbots)))
         shown_first = added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False)))
-        return {**self.refill_ready(session, before), **shown_first, self.before: made}
+        return {**shown_first, self.before: made}
 
     def waiting(self) -> Updates:
         return {**super().waiting(), **dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))}
