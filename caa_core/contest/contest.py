@@ -81,7 +81,8 @@ def interactions_with(
     """I of A with each of other voices, [others, prompts], by exact passes. by: m of each prompt unsteered and under A,
     [2, prompts]. Yields `Progress`.
     """
-    m, _ = yield from measure_voices(model, items, [*others, *(a.beside(other) for other in others)], system)
+    voices = [*others, *(a.beside(other) for other in others)]
+    m, _ = yield from measure_voices(model, items, voices, system, costs=False)
     alone, both = np.split(by_prompt(items, m), 2)
     return both - alone - by[1] + by[0]
 
@@ -99,12 +100,12 @@ def same_cosine(a: Steer, b: Steer, count: int) -> list[Steer]:
 
 
 def measure_voices(
-    model: SteerableModel, items: Items, voices: Sequence[Voice], system: str = ""
+    model: SteerableModel, items: Items, voices: Sequence[Voice], system: str = "", costs: bool = True
 ) -> Generator[Progress, None, tuple[np.ndarray, np.ndarray]]:
     """m and KL of every item under every voice, [voices, items] each. Yields `Progress`.
 
     System prompt and prefill are part of the prompt, so each takes a pass of its own; the KL against a model that has
-    another prompt is not known, and NaN.
+    another prompt is not known, and NaN, and so it is without `costs`.
     """
     asked, of_item = items.both_orders()
     count = len(items.pairs)
@@ -114,7 +115,8 @@ def measure_voices(
         alike = [i for i, voice in enumerate(voices) if (voice.system, voice.prefill) == (own_system, prefill)]
         whole = "\n".join(filter(None, (system, own_system)))
         cue = Cue(" ".join(filter(None, (prefill.strip(), items.cue.words))), items.cue.instruction)
-        scores = yield from score(model, asked, [voices[i].steers for i in alike], items.positions, cue, whole)
+        steers = [voices[i].steers for i in alike]
+        scores = yield from score(model, asked, steers, items.positions, cue, whole, costs)
         found = scores.preference[1:].double().numpy()
         m[alike] = found[:, :count]
         m[np.ix_(alike, there)] = (found[:, there] + found[:, count:]) / 2

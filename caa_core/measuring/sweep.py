@@ -211,7 +211,12 @@ def sweep(
 
 
 def score_runs(
-    model: SteerableModel, items: Items, runs: Sequence[Steers], counts: bool = False, system: str = ""
+    model: SteerableModel,
+    items: Items,
+    runs: Sequence[Steers],
+    counts: bool = False,
+    system: str = "",
+    costs: bool = True,
 ) -> Generator[Progress, None, list[RunScores]]:
     """Score all items in both letter orders, unsteered and under each of `runs`: a `RunScores` for each, the unsteered
     first. Yields `Progress`.
@@ -219,9 +224,10 @@ def score_runs(
     Args:
         counts: whether answers are written too.
         system: a system prompt before every item, for the scores; nothing is written under one.
+        costs: whether the KL is wanted; NaN without.
     """
     asked, _ = items.both_orders()
-    scores = yield from score(model, asked, runs, items.positions, items.cue, system)
+    scores = yield from score(model, asked, runs, items.positions, items.cue, system, costs)
     written = list((yield from _written(model, items, runs))) if counts else ()
     return readings_of(items, scores, written)
 

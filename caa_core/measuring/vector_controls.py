@@ -288,7 +288,7 @@ def _moved(
     parts = []
     for cell, half in zip(cells, halves, strict=True):
         runs = [(Steer(one[cell.layer], cell.layer, m),) for one in controls for m in cell.multipliers]
-        baseline, *scores = yield from score_runs(model, swept.items.some(half), runs)
+        baseline, *scores = yield from score_runs(model, swept.items.some(half), runs, costs=False)
         changes = np.array([one.paired - baseline.paired for one in scores])
         signs = np.sign(cell.multipliers)
         parts.append((changes.reshape(len(controls), len(signs), -1) * signs[:, None]).mean(1))

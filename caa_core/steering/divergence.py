@@ -4,13 +4,32 @@ import math
 
 import torch
 
+# Rows of logits whose exponentials are summed together on a CPU: so many stay in a core's cache.
+ROWS = 4
 
-def kl_divergence(unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
+
+def log_sums(logits: torch.Tensor) -> torch.Tensor:
+    """log of the sum of exponentials over the vocabulary, [...] of logits [..., vocabulary]: what log-probabilities are
+    less than logits. torch's own writes as many numbers anew as it reads.
+    """
+    if logits.device.type != "cpu":
+        return logits.logsumexp(-1)
+    rows, ones = logits.flatten(0, -2), logits.new_ones(logits.shape[-1])
+    parts = []
+    for part in rows.split(ROWS):
+        most = part.amax(-1, keepdim=True)
+        parts.append(((part - most).exp_() @ ones).log_() + most[:, 0])
+    return torch.cat(parts).view(logits.shape[:-1])
+
+
+def kl_divergence(unsteered: torch.Tensor, steered: torch.Tensor, sums: torch.Tensor | None = None) -> torch.Tensor:
     """KL(unsteered ‖ steered) in nats, [places, runs], of log-probabilities [places, vocabulary] and [places, runs,
-    vocabulary].
+    vocabulary]; of `steered` logits where their `log_sums` [places, runs] are given.
 
     What rounding leaves below 0 is 0. Where the model's numbers have overflowed to NaN, it is infinite.
     """
     probability = unsteered.exp()[..., None]
-    apart = torch.bmm(unsteered[:, None], probability) - torch.bmm(steered, probability)
-    return apart[..., 0].clamp(min=0).nan_to_num(nan=math.inf, posinf=math.inf)
+    apart = (torch.bmm(unsteered[:, None], probability) - torch.bmm(steered, probability))[..., 0]
+    if sums is not None:
+        apart += sums
+    return apart.clamp(min=0).nan_to_num(nan=math.inf, posinf=math.inf)

@@ -112,8 +112,9 @@ def _differentiated(
         additions = [torch.where(mask, one[:, None], 0.0).to(model.dtype) for one in added]
         try:
             logits = differentiable_logits_at(model, inputs, additions, *map(list, zip(*places, strict=True)))
-            parts = torch.split(logits.log_softmax(-1)[:, None], [len(item.columns) for item in items])
-            answers = [answers_of(item, logp)[:2] for item, logp in zip(items, parts, strict=True)]
+            sizes = [len(item.columns) for item in items]
+            parts = zip(items, logits[:, None].split(sizes), logits.logsumexp(-1)[:, None].split(sizes), strict=True)
+            answers = [answers_of(*part)[:2] for part in parts]
             torch.autograd.backward(torch.stack([positive - negative for positive, negative in answers]).sum())
         except Exception as error:  # each kernel without a backward pass fails in its own way
             if out_of_memory(error):

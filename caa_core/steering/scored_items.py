@@ -117,10 +117,14 @@ def _read_rows(
     return [(padded(keys), padded(values)) for keys, values in keys_and_values(cache)]
 
 
-def answers_of(item: ScoredItem, logp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positive, negative and mass [runs] of one item, from log-probabilities [places, runs, vocabulary]."""
-    positive, negative = (logp[places, :, tokens] for places, tokens in item.answers)
+def answers_of(
+    item: ScoredItem, logits: torch.Tensor, sums: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positive, negative and mass [runs] of one item, from logits [places, runs, vocabulary] and their `log_sums`
+    [places, runs].
+    """
+    positive, negative = (logits[places, :, tokens] - sums[places] for places, tokens in item.answers)
     if not item.choice:
-        return positive.mean(0), negative.mean(0), logp.new_full(logp.shape[1:2], torch.nan)
+        return positive.mean(0), negative.mean(0), sums.new_full(sums.shape[1:], torch.nan)
     mass = (positive[:-1].sum(0) + torch.logaddexp(positive[-1], negative[-1])).exp()
     return positive[-1], negative[-1], mass

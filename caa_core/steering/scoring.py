@@ -17,7 +17,7 @@ from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, RenderedPair
 from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
-from caa_core.steering.divergence import kl_divergence
+from caa_core.steering.divergence import kl_divergence, log_sums
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.pair_rows import KeysAndValues, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import UnsteeredPass, steered_logits_at, unsteered_logits_at
@@ -37,7 +37,7 @@ class Scores:
     positive, negative: log-probability in nats a token, of the answer's own tokens; for multiple-choice items, of the
     token at which the answers part. mass: for multiple-choice items the probability, from the end of the prompt, of
     writing either answer up to and including that token; NaN for free text. kl: KL(unsteered ‖ run) of the next token
-    in nats, mean over the answers' positions.
+    in nats, mean over the answers' positions; NaN where it was not asked.
     """
 
     positive: torch.Tensor
@@ -63,18 +63,20 @@ def score(
     positions: Positions = AFTER_PROMPT,
     cue: Cue = NO_CUE,
     system: str = "",
+    costs: bool = True,
 ) -> Generator[Progress, None, Scores]:
     """Score every pair unsteered and under each of `runs`. Yields `Progress` over the items.
 
     Args:
         cue: what leads to the answers; its words are the assistant's, and given.
         system: a system prompt before every item; it is there in the unsteered run too.
+        costs: whether the KL is wanted, which goes over the whole vocabulary; controls do without.
 
     Raises:
         InputError: what `check` raises.
     """
     items = [ScoredItem.of(model, pair, positions, cue, system) for pair in pairs]
-    return (yield from _scored(model, items, runs, [positions] * len(runs)))
+    return (yield from _scored(model, items, runs, [positions] * len(runs), costs))
 
 
 def score_rendered(
@@ -96,7 +98,11 @@ def score_rendered(
 
 
 def _scored(
-    model: SteerableModel, items: Sequence[ScoredItem], runs: Sequence[Steers], positions: Sequence[Positions]
+    model: SteerableModel,
+    items: Sequence[ScoredItem],
+    runs: Sequence[Steers],
+    positions: Sequence[Positions],
+    costs: bool = True,
 ) -> Generator[Progress, None, Scores]:
     check_attention_mask(model)
     found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
@@ -107,7 +113,7 @@ def _scored(
     def together(batch: list[int]) -> Iterator[Progress]:
         chosen = [items[i] for i in batch]
         prefix = yield from read_prefixes(model, chosen, beginning, progress)
-        for share, numbers in PlanBatch(model, chosen, prefix, positions, runs).numbers():
+        for share, numbers in PlanBatch(model, chosen, prefix, positions, runs, costs=costs).numbers():
             found[:, torch.tensor(share)[:, None], torch.tensor(batch)[None]] = numbers
             yield progress.advance(0, len(share) * sum(item.tail for item in chosen))
         progress.advance(len(batch), 0)
@@ -130,7 +136,7 @@ class PlanBatch:
     """Items whose plans go through the model together, behind a prefix that is read already.
 
     logp: log-probabilities of the unsteered model [places, vocabulary], once `numbers` has begun. against: those from
-    which the KL is counted in place of them, of the same tokens behind other ones.
+    which the KL is counted in place of them, of the same tokens behind other ones. costs: whether it is counted.
     """
 
     def __init__(
@@ -141,9 +147,10 @@ class PlanBatch:
         positions: Sequence[Positions],
         runs: Sequence[Steers],
         against: torch.Tensor | None = None,
+        costs: bool = True,
     ):
         self.model, self.items, self.prefix, self.positions, self.runs = model, items, prefix, positions, runs
-        self.against = against
+        self.against, self.costs = against, costs
         self.width = max(item.tail for item in items)
         # The runs that add nothing, 0 being the unsteered one, and the others by the layer at which they begin.
         self.unsteered = [0]
@@ -156,20 +163,32 @@ class PlanBatch:
         """Numbers of runs, 0 being the unsteered one, and what `_numbers` says of them."""
         unsteered = unsteered_logits_at(self.model, self._inputs(1), *self._places(1), list(self.steered))
         self.logp = logp = unsteered.logits.log_softmax(-1)
-        against = logp if self.against is None else self.against
-        yield self.unsteered, _numbers(self.items, against, logp[:, None]).expand(-1, len(self.unsteered), -1)
+        nothing = logp.new_zeros(len(logp), 1)
+        yield self.unsteered, self._numbers(logp[:, None], nothing).expand(-1, len(self.unsteered), -1)
         places = sum(len(item.columns) for item in self.items)
         copies = min(budget(self.model) // (len(self.items) * self.width), LOGITS // (places * logp.shape[-1]))
         for runs in self.steered.values():
             for first in range(0, len(runs), max(1, copies)):
                 share = runs[first : first + max(1, copies)]
-                yield share, _numbers(self.items, against, self._steered(share, unsteered))
+                logits = self._steered(share, unsteered)
+                yield share, self._numbers(logits, log_sums(logits))
 
     def _steered(self, share: Sequence[int], unsteered: UnsteeredPass) -> torch.Tensor:
-        """Log-probabilities [places, runs, vocabulary] of runs that begin at the same layer."""
+        """Logits [places, runs, vocabulary] of runs that begin at the same layer."""
         plan = self._plan(share)
         places = self._places(len(share))
-        return steered_logits_at(self.model, self._inputs(len(share)), plan, unsteered, *places).log_softmax(-1)
+        return steered_logits_at(self.model, self._inputs(len(share)), plan, unsteered, *places)
+
+    def _numbers(self, logits: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+        """[4, runs, items]: positive, negative, mass and KL, from logits [places, runs, vocabulary] and their
+        `log_sums` [places, runs].
+        """
+        against = self.logp if self.against is None else self.against
+        kl = kl_divergence(against, logits, sums) if self.costs else torch.full_like(sums, torch.nan)
+        sizes = [len(item.columns) for item in self.items]
+        parts = zip(self.items, *(numbers.split(sizes) for numbers in (logits, sums, kl)), strict=True)
+        found = [torch.stack([*answers_of(item, *own), cost.mean(0)]) for item, *own, cost in parts]
+        return torch.stack(found, dim=-1).cpu()
 
     def _plan(self, share: Sequence[int]) -> Plan:
         """One of the plan's rows for every item and, within it, for each of some runs."""
@@ -196,14 +215,3 @@ class PlanBatch:
             for copy in range(copies)
         ]
         return [r for r, _ in places], [column for _, column in places]
-
-
-def _numbers(items: Sequence[ScoredItem], unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
-    """[4, runs, items]: positive, negative, mass and KL.
-
-    unsteered: log-probabilities [places, vocabulary]; steered: [places, runs, vocabulary].
-    """
-    kl = kl_divergence(unsteered, steered)
-    sizes = [len(item.columns) for item in items]
-    parts = zip(items, torch.split(steered, sizes), torch.split(kl, sizes), strict=True)
-    return torch.stack([torch.stack([*answers_of(item, logp), kl.mean(0)]) for item, logp, kl in parts], dim=-1).cpu()

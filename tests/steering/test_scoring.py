@@ -10,6 +10,7 @@ from caa_core.errors import InputError
 from caa_core.model.prompts import Cue, ask_pair, render_pair
 from caa_core.progress import finish
 from caa_core.steering import batching
+from caa_core.steering.divergence import kl_divergence, log_sums
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.scoring import score
 from tests.helpers.data import LETTERS, TEXTS
@@ -113,6 +114,28 @@ def test_multiplier_0_costs_nothing_and_changes_nothing(tiny_llama):
     found = finish(score(tiny_llama, TEXTS.pairs, [nothing]))
     assert torch.equal(found.positive[0], found.positive[1])
     assert found.kl.abs().max() < 1e-6
+
+
+def test_whoever_asks_for_no_costs_gets_the_same_answers(tiny_llama, steers_of_llama):
+    for data in (TEXTS, LETTERS):
+        whole = finish(score(tiny_llama, data.pairs, [steers_of_llama]))
+        found = finish(score(tiny_llama, data.pairs, [steers_of_llama], costs=False))
+        assert torch.equal(found.preference, whole.preference)
+        assert found.kl.isnan().all() and (whole.kl[1] > 0).all()
+
+
+def test_sums_over_the_vocabulary_are_those_of_torch():
+    logits = 40 * torch.randn(3, 5, 70, generator=torch.Generator().manual_seed(0))
+    logits[0, 0, 0], logits[1, 2] = torch.nan, 1e5
+    found, expected = log_sums(logits), logits.logsumexp(-1)
+    assert torch.allclose(found, expected, equal_nan=True) and found.isnan().sum() == 1
+
+
+def test_what_overflows_costs_without_end():
+    logits = torch.zeros(1, 2, 8)
+    logits[0, 1, 0] = torch.inf
+    kl = kl_divergence(torch.zeros(1, 8).log_softmax(-1), logits, log_sums(logits))
+    assert kl.tolist() == [[pytest.approx(0, abs=1e-6), torch.inf]]
 
 
 def test_many_runs_and_small_batches_are_the_same(tiny_llama, monkeypatch):
