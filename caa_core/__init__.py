@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from caa_core.api import (
         compete,
         contest_pairs,
+        estimate,
         evaluate,
         extract,
         load,
@@ -41,6 +42,7 @@ __all__ = [
     "SteeringVector",
     "compete",
     "contest_pairs",
+    "estimate",
     "evaluate",
     "extract",
     "load",

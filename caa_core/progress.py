@@ -283,6 +283,20 @@ def each(work: Generator[Event, None, Result], change: Callable[[Event], Shown])
         work.close()
 
 
+def progress_of(work: Generator[Progress | Part, None, Result]) -> Generator[Progress, None, Result]:
+    """Run `work` and say how far it has come, and nothing of what it yields of its result."""
+    try:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            if isinstance(event, Progress):
+                yield event
+    finally:
+        work.close()
+
+
 def finish(work: Generator[Event, None, Result], on_event: Callable[[Event], object] = lambda event: None) -> Result:
     """Run `work` to its end here and now and return its result."""
     while True:

@@ -164,6 +164,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "--made-from", metavar="DATA", help="the pairs that the vector was made from, if not a preset's"
     )
     add_options(parser, EvaluationRequest, prompts={"default": True})
+    estimate = "only what it would do at each layer to first order, which takes seconds"
+    parser.add_argument("--estimate", action="store_true", help=estimate)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first so many items")
     _add_out(parser, "an .html report, or all numbers as .json or .csv")
 

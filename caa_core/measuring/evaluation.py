@@ -10,14 +10,18 @@ import numpy as np
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
+from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
 from caa_core.measuring.sweep import Place, RunScores, Sweep, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
-from caa_core.measuring.vector_controls import FirstOrder
-from caa_core.measuring.verdict import NOT_YET, Conclusion, KeptNumbers, conclude
+from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
+from caa_core.measuring.verdict import NOT_YET, Conclusion, Estimated, KeptNumbers, conclude, conclude_early, estimate
 from caa_core.metrics.anti_steerability import WrongShares
 from caa_core.metrics.by_item import ByItem
+from caa_core.metrics.cross_fitting import CONTROLS, chosen
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.items import choose_items
+from caa_core.metrics.plain_data import restored
 from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
@@ -35,12 +39,15 @@ MOST_CONTROLS = 20  # verdicts of which the controls are kept
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A sweep, what is concluded from it, and the settings and papers that make it repeatable."""
+    """A sweep, what is concluded from it, and the settings and papers that make it repeatable. map: what was estimated
+    before anything was measured; None where nothing was.
+    """
 
     swept: Sweep
     conclusion: Conclusion
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    map: EstimateMap | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints."""
@@ -53,9 +60,21 @@ class Evaluation:
             "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
             "shuffled_from": found.shuffled_from,
             "by_item": self._by_item(best).summary(),
+            "estimate": self.map and self.map.summary(),
+            "unlike_estimate": self._unlike_estimate(),
             "settings": self.settings,
             "provenance": self.provenance,
         }
+
+    def _unlike_estimate(self) -> list[dict[str, Any]]:
+        """Cells that do otherwise than their layer's estimate says, and how."""
+        slope = 0.25 if self.swept.items.are_choices else 1.0  # log odds change a probability by a quarter at most
+        found = []
+        for cell in self.swept.cells:
+            estimated = self.map.at(cell.layer) if self.map and cell.layer is not None else None
+            if estimated and (how := estimated.unlike(cell.difference, slope * cell.multiplier)):
+                found.append({"layer": cell.layer, "multiplier": cell.multiplier, "how": how})
+        return found
 
     def _by_item(self, best: Place | None) -> ByItem:
         swept = self.swept
@@ -63,18 +82,44 @@ class Evaluation:
         return ByItem.of(swept.items, swept.baseline.paired, steered, best)
 
 
+# What an evaluation yields: how far it is, what is estimated, what was measured so far.
+EvaluationEvent = Progress | EstimateMap | Evaluation
+
+
 def evaluate(
     model: SteerableModel, request: EvaluationRequest, vector: SteeringVector, known: KeptNumbers | None = None
-) -> Generator[Progress | Evaluation, None, Evaluation]:
-    """Choose the items, sweep, and conclude: all that `evaluate` on the command line does. See `sweep`, `conclude`.
+) -> Generator[EvaluationEvent, None, Evaluation]:
+    """Choose the items, estimate, sweep, and conclude: all that `evaluate` on the command line does. See `estimate`,
+    `sweep`, `conclude`.
 
-    Yields `Progress`, and the evaluation as far as it has come, which has no verdict. What is in `known` is not
-    computed again, and what is computed is put in.
+    Yields `Progress`, the estimates, and the evaluation as far as it has come: layers in the order of what they are
+    estimated to do, and the verdict as soon as those are there on which it is given. What is in `known` is not computed
+    again, and what is computed is put in.
     """
     own = request.made_from or pairs_behind(vector.provenance)
     layers = request.layers_of(vector, model.num_layers)
-    work = _evaluate(model, request, vector, own, KeptNumbers() if known is None else known)
-    return (yield from in_stages(work, plan_of(request, layers, model.num_layers, own)))
+    known = KeptNumbers() if known is None else known
+    work: Generator[EvaluationEvent, None, Evaluation] = _evaluate(model, request, vector, own, known)
+    staged: Generator[EvaluationEvent, None, Evaluation]
+    staged = in_stages(work, plan_of(request, layers, model.num_layers, own))
+    return (yield from staged)
+
+
+def estimate_only(
+    model: SteerableModel, request: EvaluationRequest, vector: SteeringVector
+) -> Generator[Progress | EstimateMap, None, EstimateMap]:
+    """What `evaluate` says before it measures anything. Yields `Progress`, and the map as far as it has come.
+
+    Raises:
+        InputError: the model cannot be differentiated, or what `choose_items` raises.
+    """
+    own = request.made_from or pairs_behind(vector.provenance)
+    layers = sorted({*request.layers_of(vector, model.num_layers)})
+    items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
+    found = yield from estimate(model, items, vector, layers, own, request.controls or CONTROLS)
+    if not found.map:
+        raise InputError(found.why)
+    return found.map
 
 
 def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, own: Dataset | None) -> list[Stage]:
@@ -88,10 +133,12 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
     cells = asked + ends * len(request.multipliers) * above
     if request.counts and request.data.kind_of_answers != "text":
         cells += WRITTEN * len(request.data.pairs) * len(request.multipliers) * len(layers)
-    stages = [("items checked", 0.01 * asked), ("cells", cells)]
+    stages: list[Stage] = [("items checked", 0.01 * asked)]
     if request.controls:
-        stages.append(("gradients", asked + PASSES * ends))
+        few = min(1.0, FIRST_ITEMS / len(request.data.pairs))
+        stages += [("gradients", share * (asked + PASSES * ends)) for share in (few, 1 - few)]
         stages += pair_stages(own) if own else []
+    stages.append(("cells", cells))
     if request.exact_controls:
         stages.append(("items scored", asked + 4 * request.exact_controls * ends))
     if request.beside_prompts:  # read behind nothing and behind each wording, of which each is steered too
@@ -105,27 +152,50 @@ def _evaluate(
     vector: SteeringVector,
     own: Dataset | None,
     known: KeptNumbers,
-) -> Generator[Progress | Evaluation, None, Evaluation]:
+) -> Generator[EvaluationEvent, None, Evaluation]:
     layers = request.layers_of(vector, model.num_layers)
     settings = request.settings() | {"layers": layers}
-    provenance = {
-        **model.provenance,
-        "data": request.data.name,
-        "data_sha256": request.data.sha256,
-        "vector": {name: value for name, value in asdict(vector.provenance).items() if value},
-    }
+    provenance = provenance_of(model, request.data, vector)
     items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
+    numbers, estimated = sorted({*layers}), Estimated()
+    if request.controls and any(request.multipliers) and all(judged_halves(items)):
+        estimated = yield from estimate(model, items, vector, numbers, own, request.controls, known)
+        if estimated.map:
+            yield estimated.map
     waiting = Conclusion(None, None, NOT_YET)
-    work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings)
-    swept = yield from showing(work, lambda found: Evaluation(found, waiting, settings, provenance))
-    yield Evaluation(swept, waiting, settings, provenance)
+
+    def so_far(found: Sweep) -> Evaluation:
+        early = None if request.exact_controls else conclude_early(found, estimated, numbers, own)
+        return Evaluation(found, early or waiting, settings, provenance, estimated.map)
+
+    first = _best_first(estimated, numbers)
+    work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings, first)
+    swept = yield from showing(work, so_far)
+    whole = so_far(swept)
+    yield whole
     conclusion = yield from conclude(model, swept, vector, own, request.controls, request.exact_controls, known)
+    whole = replace(whole, conclusion=conclusion)
     if request.beside_prompts and (verdict := conclusion.verdict):
-        yield Evaluation(swept, conclusion, settings, provenance)
+        yield whole
         wordings = wordings_for(request, vector, own)
         told = yield from beside_prompts(model, swept, vector, verdict.cells, *wordings, known.readings)
-        conclusion = replace(conclusion, verdict=replace(verdict, told=told))
-    return Evaluation(swept, conclusion, settings, provenance)
+        whole = replace(whole, conclusion=replace(conclusion, verdict=replace(verdict, told=told)))
+    return whole
+
+
+def provenance_of(model: SteerableModel, data: Dataset, vector: SteeringVector) -> dict[str, Any]:
+    """What is measured of a vector depends on."""
+    known = {name: value for name, value in asdict(vector.provenance).items() if value}
+    return {**model.provenance, "data": data.name, "data_sha256": data.sha256, "vector": known}
+
+
+def _best_first(estimated: Estimated, layers: Sequence[int]) -> list[int]:
+    """The layers that a verdict is given on, and the others by how far they are estimated to reach."""
+    if not estimated.first_order or not estimated.map:
+        return []
+    judged = [layers[i] for i in chosen(estimated.first_order.own)]
+    others = sorted(estimated.map.layers, key=lambda one: -abs(one.value))
+    return list(dict.fromkeys([*judged, *(one.layer for one in others)]))
 
 
 def pack(known: KeptNumbers) -> dict[str, Any]:
@@ -135,6 +205,7 @@ def pack(known: KeptNumbers) -> dict[str, Any]:
         key: [*map(_text, (found.own, found.random, found.shuffled)), found.prompts, *_shares(found.wrong)]
         for key, found in [*known.first_order.items()][-MOST_CONTROLS:]
     }
+    maps = {key: found.summary() for key, found in [*known.maps.items()][-MOST_CONTROLS:]}
     readings = {key: [_text(part) for part in vars(reading).values()] for key, reading in known.readings.items()}
     room, latest = KEPT, []
     for key, parts in reversed(readings.items()):
@@ -142,7 +213,7 @@ def pack(known: KeptNumbers) -> dict[str, Any]:
         if room < 0:
             break
         latest.append((key, parts))
-    return {"readings": dict(reversed(latest)), "first_order": estimates, "changes": changes}
+    return {"readings": dict(reversed(latest)), "first_order": estimates, "changes": changes, "maps": maps}
 
 
 def unpack(kept: Any) -> KeptNumbers:
@@ -152,9 +223,12 @@ def unpack(kept: Any) -> KeptNumbers:
         # What was kept before has controls by exact passes under another rule, which nothing asks for.
         estimates = {str(key): _estimates(*parts) for key, parts in kept.get("first_order", {}).items()}
         changes = {str(key): np.array([*map(list, found)], float) for key, found in kept["changes"].items()}
+        maps = {
+            str(key): restored(EstimateMap, one, "An estimate that was") for key, one in kept.get("maps", {}).items()
+        }
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("What was kept of earlier measurements cannot be read.") from error
-    return KeptNumbers(readings, estimates, changes)
+    return KeptNumbers(readings, estimates, changes, maps)
 
 
 def _shares(found: WrongShares | None) -> list[str | None]:

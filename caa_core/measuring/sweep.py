@@ -163,6 +163,7 @@ def sweep(
     multipliers: Sequence[float],
     counts: bool = True,
     known: MutableMapping[str, RunScores] | None = None,
+    first: Sequence[int] = (),
 ) -> Generator[Progress | Sweep, None, Sweep]:
     """Measure every layer at every multiplier. Yields `Progress`, and after each chunk of layers the `Sweep` so far.
 
@@ -170,6 +171,7 @@ def sweep(
         counts: whether answers are written too (choices only), which costs as much again as scoring them, or more.
         known: readings of earlier sweeps by all that they depend on: what is in it is not measured again, and what is
             measured is put in.
+        first: layers in the order in which they are measured, before the others.
 
     Raises:
         InputError: a layer that model or vector do not have, no multiplier or too many, a vector of another size.
@@ -196,7 +198,7 @@ def sweep(
         progress.done = len(readings)
     yield progress
     missing = [layer for layer in layers if baseline is None or any((layer, m) not in readings for m in multipliers)]
-    for chunk in _chunks(missing):
+    for chunk in _chunks(sorted(missing, key=lambda layer: first.index(layer) if layer in first else len(first))):
         wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
         cost = sum(model.num_layers - layer for layer, _ in wanted)
         work = score_runs(model, items, [(steers[cell],) for cell in wanted], counts)

@@ -16,6 +16,7 @@ from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, random_controls
 from caa_core.metrics.cross_fitting import (
     CONTROLS,
+    ENOUGH_PROMPTS,
     at_chosen,
     cross_fitted,
     random_estimates,
@@ -23,11 +24,12 @@ from caa_core.metrics.cross_fitting import (
     sign_patterns,
     two_sided,
 )
+from caa_core.metrics.estimate_map import EstimateMap, layer_estimates
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress
+from caa_core.progress import Progress, progress_of
 from caa_core.steering.activations import read_all
-from caa_core.steering.gradients import gradients
+from caa_core.steering.gradients import check_gradients, gradients
 from caa_core.steering.interventions import Steer
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.extraction import check_room
@@ -44,6 +46,12 @@ MOST_NUMBERS = 50_000_000
 ENOUGH_LABELS = 6
 
 SEED = 1  # other ones than the estimates' controls
+
+PREFERENCE = "preference, nats a token"
+LOG_ODDS = "log odds of the matching answer"
+
+# Items from which there is a first map.
+FIRST_ITEMS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +105,19 @@ class Ground:
     """What any vector's estimates are made of: the mean gradient of each half of the items at each layer, [2, layers,
     hidden_size], or of all items, [1, layers, hidden_size]; and the pairs whose labels are shuffled for controls, where
     these are known. by_prompt: the gradients of the items' first prompts, [prompts, layers, hidden_size], and which
-    half each belongs to, where they were asked for.
+    half each belongs to, where they were asked for. read: of how many items; None for all.
     """
 
     layers: tuple[int, ...]
     slopes: torch.Tensor
     differences: "PairDifferences | None"
     by_prompt: tuple[torch.Tensor, np.ndarray] | None = None
+    read: int | None = None
+
+    @property
+    def prompts(self) -> int:
+        """Of the pairs whose labels are shuffled."""
+        return self.differences.value.shape[1] if self.differences else 0
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
         """Estimates of a vector and of `count` controls of each kind."""
@@ -117,8 +131,7 @@ class Ground:
             there = [at_chosen(one[..., :rows, :], one[..., rows:, :], self.by_prompt[1]) for one in drawn]
             shares = [wrong_shares(changes) for changes in there]
             wrong = WrongShares(float(shares[0]), *shares[1:])
-        prompts = self.differences.value.shape[1] if self.differences else 0
-        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), prompts, wrong=wrong)
+        return FirstOrder(own, cross_fitted(random), cross_fitted(shuffled), self.prompts, wrong=wrong)
 
     def by_layer(self, vector: SteeringVector, count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
         """Where nothing is chosen: estimates over both halves of a vector, [layers], and of `count` controls of each
@@ -127,6 +140,24 @@ class Ground:
         """
         own, *kinds = (estimates.mean(-2) for estimates in self._drawn(self.slopes, vector, count, seed))
         return own, [kind for kind in kinds if len(kind)]
+
+    def map_of(self, vector: SteeringVector, items: Items, count: int) -> EstimateMap:
+        """The estimate at every layer beside `count` controls of each kind that there is. There is p where all items
+        were read and there are enough controls of both kinds.
+        """
+        own, kinds = self.by_layer(vector, count)
+        read = items.judged_prompts[: self.read]
+        enough = self.read is None and count >= CONTROLS and self.prompts >= ENOUGH_LABELS
+        return EstimateMap(
+            vector=vector.name,
+            data=items.name,
+            measure=LOG_ODDS if items.are_choices else PREFERENCE,
+            items=len(read),
+            of=len(items.judged),
+            prompts=len(set(read)),
+            controls=count,
+            layers=layer_estimates(self.layers, own, kinds, enough and len(set(read)) >= ENOUGH_PROMPTS),
+        )
 
     def _drawn(
         self, slopes: torch.Tensor, vector: SteeringVector, count: int, seed: int
@@ -155,19 +186,45 @@ def ground(
     Raises:
         NoEstimateError: the model cannot be differentiated.
     """
-    halves = judged_halves(items)
+    return (yield from progress_of(growing_ground(model, items, vector, layers, own)))
+
+
+def growing_ground(
+    model: SteerableModel, items: Items, vector: SteeringVector, layers: Sequence[int], own: Dataset | None
+) -> Generator[Progress | Ground, None, Ground]:
+    """`ground`, which also yields what it is from the first few items, before the model's gradients were held against
+    exact changes, and from all of them, before the vector's own pairs were read.
+    """
+    halves, first = judged_halves(items), items.judged[:FIRST_ITEMS]
     prompts = items_by_prompt(items.judged, items.judged_prompts, len(layers) * model.hidden_size)
-    found = yield from _gradients(model, items, layers, [*halves, *prompts])
-    differences = (yield from differences_of(model, vector, layers, own)) if own else None
+    asked, of = items.both_orders()
+    weights = group_weights([*halves, *prompts, first], of)
+
+    def read(places: list[int]) -> Generator[Progress, None, torch.Tensor]:
+        pairs = [asked[place] for place in places]
+        return gradients(model, pairs, weights[:, places], layers, items.positions, items.cue, checked=False)
+
+    begun = [place for place, item in enumerate(of) if item in first]
+    found = yield from read(begun)
+    yield Ground(tuple(layers), found[-1:], None, read=len(first))
+    yield from check_gradients(model, [asked[place] for place in begun], items.positions, items.cue)
+    if rest := [place for place in range(len(asked)) if place not in begun]:
+        found += yield from read(rest)
     half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts], dtype=int)
-    return Ground(tuple(layers), found[:2], differences, (found[2:], half_of))
+    whole = Ground(tuple(layers), found[:2], None, (found[2:-1], half_of))
+    if not own:
+        return whole
+    yield whole
+    return replace(whole, differences=(yield from differences_of(model, vector, layers, own)))
 
 
 def slopes_of(model: SteerableModel, items: Items, layers: Sequence[int]) -> Generator[Progress, None, torch.Tensor]:
     """The mean gradient of each half of the items at each layer, [2, layers, hidden_size]. Yields `Progress`; raises
     NoEstimateError where the model cannot be differentiated.
     """
-    return (yield from _gradients(model, items, layers, judged_halves(items)))
+    asked, of = items.both_orders()
+    weights = group_weights(judged_halves(items), of)
+    return (yield from gradients(model, asked, weights, layers, items.positions, items.cue))
 
 
 def items_by_prompt(indices: Sequence[int], prompts: Sequence[int], size: int) -> list[list[int]]:
@@ -178,15 +235,6 @@ def items_by_prompt(indices: Sequence[int], prompts: Sequence[int], size: int) -
     for index, prompt in zip(indices, prompts, strict=True):
         found.setdefault(prompt, []).append(index)
     return [*found.values()][: min(MOST_PROMPTS, MOST_NUMBERS // size)]
-
-
-def _gradients(
-    model: SteerableModel, items: Items, layers: Sequence[int], groups: Sequence[Sequence[int]]
-) -> Generator[Progress, None, torch.Tensor]:
-    """The mean gradient of each group of items, and over letter orders: [groups, layers, hidden_size]."""
-    asked, of = items.both_orders()
-    weights = group_weights(groups, of)
-    return (yield from gradients(model, asked, weights, layers, items.positions, items.cue))
 
 
 class PairDifferences:

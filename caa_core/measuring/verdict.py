@@ -25,7 +25,7 @@ from caa_core.measuring.proposal import (
 )
 from caa_core.measuring.sweep import RunScores, Sweep
 from caa_core.measuring.told import BesidePrompts
-from caa_core.measuring.vector_controls import FirstOrder, exact_controls, ground
+from caa_core.measuring.vector_controls import FirstOrder, exact_controls, growing_ground
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import (
@@ -34,14 +34,17 @@ from caa_core.metrics.cross_fitting import (
     ENOUGH_PROMPTS,
     NONE_SHOWN,
     UNDECIDED,
+    chosen,
     grade,
     too_few,
     why_undecided,
 )
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.estimates import LEAST, Estimate, mean_of, middle
+from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import SHARED, plain
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress
+from caa_core.progress import Progress, progress_of, showing
 from caa_core.steering.gradients import NoEstimateError
 from caa_core.vectors.vector import SteeringVector
 
@@ -86,12 +89,14 @@ BRIEFLY = {
 class KeptNumbers:
     """What earlier evaluations found, each under a name for all that it depends on.
 
-    readings: of cells. first_order: of a vector and its controls. changes: by exact controls, [kinds, controls].
+    readings: of cells. first_order: of a vector and its controls; maps: of all layers beside them. changes: by exact
+    controls, [kinds, controls].
     """
 
     readings: dict[str, RunScores] = field(default_factory=dict)
     first_order: dict[str, FirstOrder] = field(default_factory=dict)
     changes: dict[str, np.ndarray] = field(default_factory=dict)
+    maps: dict[str, EstimateMap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,18 +204,10 @@ def conclude(
     if not all(halves):
         text = f"Not judged: 1 prompt is too few to choose on some and judge on others; give at least {ENOUGH_PROMPTS}."
         return Conclusion(None, None, text)
-    estimated: FirstOrder | None = None
-    no_estimate = ""
+    found = Estimated()
     if controls:
-        name = key(model, swept.items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
-        name += vector.provenance.read_position
-        try:
-            if name not in known.first_order or not known.first_order[name].wrong:  # as in what was kept before
-                found = yield from ground(model, swept.items, vector, layers, own)
-                known.first_order[name] = found.first_order(vector, controls)
-            estimated = known.first_order[name]
-        except NoEstimateError as error:
-            no_estimate = str(error)
+        found = yield from progress_of(estimate(model, swept.items, vector, layers, own, controls, known))
+    estimated, no_estimate = found.first_order, found.why
     estimates = estimated.own if estimated else seen(swept, halves)
     cells = judged_cells(swept, estimates, halves)
     reach: tuple[tuple[float, float], ...] = ()
@@ -219,6 +216,56 @@ def conclude(
     proposal = propose(swept, estimates, halves)
     verdict = judge(swept, proposal, cells, halves, estimated, reach, no_estimate)
     return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", own.name if own and estimated else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """What a vector and its controls do to first order, at each layer too; where there is none, why."""
+
+    first_order: FirstOrder | None = None
+    map: EstimateMap | None = None
+    why: str = ""
+
+
+def estimate(
+    model: SteerableModel,
+    items: Items,
+    vector: SteeringVector,
+    layers: Sequence[int],
+    own: Dataset | None,
+    controls: int = CONTROLS,
+    known: KeptNumbers | None = None,
+) -> Generator[Progress | EstimateMap, None, Estimated]:
+    """One pass forwards and backwards an item. Yields `Progress`, and the map as far as it has come: by the first few
+    items, by all, and then beside controls from shuffled labels. Arguments are those of `conclude`.
+    """
+    known = known or KeptNumbers()
+    name = key(model, items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
+    name += vector.provenance.read_position
+    kept = known.first_order.get(name)
+    if kept and kept.wrong and name in known.maps:  # both were not kept at first
+        return Estimated(kept, known.maps[name])
+    try:
+        work = growing_ground(model, items, vector, layers, own)
+        found = yield from showing(work, lambda part: part.map_of(vector, items, controls))
+    except NoEstimateError as error:
+        return Estimated(why=str(error))
+    known.first_order[name] = found.first_order(vector, controls)
+    known.maps[name] = found.map_of(vector, items, controls)
+    return Estimated(known.first_order[name], known.maps[name])
+
+
+def conclude_early(swept: Sweep, estimated: Estimated, layers: Sequence[int], own: Dataset | None) -> Conclusion | None:
+    """What `conclude` says of a whole sweep over `layers` without exact controls, once those that the halves chose are
+    there; None before, or where nothing was estimated.
+    """
+    halves, found = judged_halves(swept.items), estimated.first_order
+    if not found or not all(halves) or not {layers[i] for i in chosen(found.own)} <= {*layers_of(swept)}:
+        return None
+    there = replace(found, own=found.own[:, [layers.index(layer) for layer in layers_of(swept)]])
+    proposal = propose(swept, there.own, halves)
+    verdict = judge(swept, proposal, judged_cells(swept, there.own, halves), halves, there)
+    return Conclusion(proposal, verdict, f"{verdict}\n{proposal}", own.name if own else "")
 
 
 def judge(

@@ -1,6 +1,7 @@
 """An evaluation as a map, a table in words, and a report."""
 
 import html
+import math
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
@@ -12,6 +13,7 @@ from caa_core.measuring.told import CONTEXT, BesidePrompts, ToldChange
 from caa_core.measuring.verdict import Verdict
 from caa_core.metrics.by_item import RIGHT, UNCHANGED, ByItem, Item, ways
 from caa_core.metrics.by_item import WRONG as WRONG_WAY
+from caa_core.metrics.estimate_map import EstimateMap, LayerEstimate
 from caa_core.metrics.plain_data import restored
 from caa_core.reports.style import (
     BLUE,
@@ -22,7 +24,9 @@ from caa_core.reports.style import (
     NATS,
     ORANGE,
     PROBABILITY,
+    PURPLE,
     ROW_HEIGHT,
+    band,
     heat_map,
     plain,
 )
@@ -75,6 +79,8 @@ PRINTED = (
 # Of one item: by line, since several may have one prompt.
 ITEM_HEADS = ["line", "prompt", "matching answer", "other answer", "unsteered", "steered", "change", "pushed"]
 
+ESTIMATED = ("layer", "× 1 to first order", "random", "shuffled labels", "p, corrected")
+
 TOLD_HEADS = ["", "change (95 %)", "prompts that go the other way (95 %)", "KL, nats"]
 
 PUSHED = {RIGHT: (BLUE, "circle"), WRONG_WAY: (ORANGE, "diamond"), UNCHANGED: (GREY, "x")}
@@ -96,6 +102,7 @@ def report_of(found: dict[str, Any]) -> Report:
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
     sections.append(Section("Effect against cost", BY_COST, figure=effect_by_cost(cells, unsteered)))
+    sections += _estimate_section(found, cells)
     sections += _told_section(found)
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
     sections += _item_section(found, best)
@@ -115,6 +122,90 @@ def report_of(found: dict[str, Any]) -> Report:
         provenance=provenance | vector,
         text=_text(found),
     )
+
+
+def estimate_report(found: EstimateMap, settings: dict[str, Any], provenance: dict[str, Any]) -> Report:
+    """Of estimates alone. Its CSV has a row a layer."""
+    data, name = found.summary(), f"{found.vector} on {found.data}, to first order"
+    rows = [{key: value for key, value in one.items() if not isinstance(value, list)} for one in data["layers"]]
+    for row, one in zip(rows, found.layers, strict=True):
+        for kind, ends in (("random", one.random), ("shuffled", one.shuffled)):
+            row.pop(kind, None)
+            row |= {f"{kind}_low": ends and ends[0], f"{kind}_high": ends and ends[1]}
+    of = {key: value for key, value in provenance.items() if key != "vector"}
+    vector = {f"vector: {key}": value for key, value in provenance["vector"].items()}
+    return Report(
+        name=name,
+        title=name,
+        sections=[Section("Estimates", str(found), figure=estimate_figure(found))],
+        rows=[{**row, "model": provenance["model"], "vector": found.vector, "data": found.data} for row in rows],
+        data={**data, "settings": settings, "provenance": provenance},
+        settings=settings,
+        provenance={**of, **versions(), **vector},
+        text="\n".join([*aligned(ESTIMATED, *map(_estimated, found.layers)), str(found)]),
+    )
+
+
+def _estimated(one: LayerEstimate) -> list[Any]:
+    bands = ["" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}" for ends in (one.random, one.shuffled)]
+    return [one.layer, f"{one.value:+.3f}", *bands, "" if one.p is None else f"{one.p:.3g}"]
+
+
+def _estimate_section(found: dict[str, Any], cells: Sequence[SweepCell]) -> list[Section]:
+    estimated = EstimateMap.kept_in(found)
+    if not estimated:
+        return []
+    text = "\n".join(filter(None, [str(estimated), unlike_estimate(found)]))
+    return [Section("To first order", text, figure=estimate_figure(estimated, cells))]
+
+
+def unlike_estimate(found: dict[str, Any]) -> str:
+    """Which cells of an evaluation's summary do otherwise than estimated, as a sentence; empty where none does."""
+    unlike = found.get("unlike_estimate") or []
+    cells = [f"layer {cell['layer']} × {cell['multiplier']:g} {cell['how']}" for cell in unlike]
+    return f"Measured otherwise than estimated: {', '.join(cells)}." if cells else ""
+
+
+def no_figure(why: str) -> go.Figure:
+    """A figure that says why there is none."""
+    figure = go.Figure().add_annotation(text=why, showarrow=False)
+    return plain(figure.update_xaxes(visible=False).update_yaxes(visible=False))
+
+
+def estimate_figure(found: EstimateMap, cells: Sequence[SweepCell] = ()) -> go.Figure:
+    """The estimate at every layer above what 95 % of each kind of controls do; of free text also what was measured at a
+    multiplier of 1, which has the same unit.
+    """
+    figure, layers = go.Figure(), [one.layer for one in found.layers]
+    for kind, colour, name in (("shuffled", PURPLE, "shuffled labels"), ("random", GREY, "random vectors")):
+        ends = [getattr(one, kind) or (math.nan, math.nan) for one in found.layers]
+        if any(getattr(one, kind) for one in found.layers):
+            low, high = zip(*ends, strict=True)
+            band(figure, layers, low, high, colour, name=f"95 % of {found.controls} {name}")
+    told = ["diamond" if one.is_told else "circle" for one in found.layers]
+    figure.add_scatter(
+        x=layers,
+        y=[one.value for one in found.layers],
+        mode="lines+markers",
+        line={"color": BLUE},
+        marker={"symbol": told, "size": [9 if one.is_told else 5 for one in found.layers]},
+        name="to first order",
+        hovertemplate="layer %{x}: %{y:+.3f}<extra></extra>",
+    )
+    exact = [cell for cell in cells if cell.multiplier == 1 and cell.preference is not None]
+    if exact:
+        figure.add_scatter(
+            x=[cell.layer for cell in exact],
+            y=[cell.difference.value for cell in exact],
+            mode="markers",
+            marker={"color": ORANGE, "symbol": "x", "size": 9},
+            name="measured, × 1",
+            hovertemplate="layer %{x}: %{y:+.3f}<extra></extra>",
+        )
+    figure.add_hline(0, line=DOTTED)
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title=f"{found.measure.replace(', ', ',<br>')},<br>for a multiplier of 1")
+    return plain(figure, legend=True, height=HEIGHT)
 
 
 def sweep_map(
@@ -352,8 +443,8 @@ def _text(found: dict[str, Any]) -> str:
     if found["counted_as_zero"]:
         lines.append(f"{found['counted_as_zero']} items whose matching letter is neither A nor B count as 0.")
     lines += [f"Skipped. {reason}" for reason in found["skipped"]]
-    told = beside_prompts_in(found)
-    return "\n".join([*lines, found["verdict"]["text"], *([str(told)] if told else [])])
+    told, unlike = beside_prompts_in(found), unlike_estimate(found)
+    return "\n".join([*lines, found["verdict"]["text"], *filter(None, [unlike]), *([str(told)] if told else [])])
 
 
 def _printed(cell: SweepCell) -> list[Any]:

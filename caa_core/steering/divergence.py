@@ -16,7 +16,7 @@ def log_sums(logits: torch.Tensor) -> torch.Tensor:
         return logits.logsumexp(-1)
     rows, ones = logits.flatten(0, -2), logits.new_ones(logits.shape[-1])
     parts = []
-    for part in rows.split(ROWS):
+    for part in torch.split(rows, ROWS):
         most = part.amax(-1, keepdim=True)
         parts.append(((part - most).exp_() @ ones).log_() + most[:, 0])
     return torch.cat(parts).view(logits.shape[:-1])

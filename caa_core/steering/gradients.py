@@ -49,6 +49,7 @@ def gradients(
     positions: Positions = AFTER_PROMPT,
     cue: Cue = NO_CUE,
     system: str = "",
+    checked: bool = True,
 ) -> Generator[Progress, None, torch.Tensor]:
     """Weighted sums of the pairs' gradients: [sums, layers, hidden_size], float32, on the CPU.
 
@@ -57,13 +58,15 @@ def gradients(
     Args:
         weights: [sums, pairs]; the unit matrix gives every pair's own gradient.
         system: a system prompt before every pair.
+        checked: whether a model's gradients are held against exact changes before, see `check_gradients`.
 
     Raises:
         NoEstimateError: this model cannot be differentiated.
         InputError: what `scoring.check` raises.
     """
     check_attention_mask(model)
-    yield from check_gradients(model, pairs, positions, cue)
+    if checked:
+        yield from check_gradients(model, pairs, positions, cue)
     items = [ScoredItem.of(model, pair, positions, cue, system) for pair in pairs]
     found = torch.zeros(len(weights), len(layers), model.hidden_size, dtype=torch.float32)
     progress = Progress(len(items), "gradients", sum(item.split + PASSES * item.tail for item in items))
@@ -113,7 +116,8 @@ def _differentiated(
         try:
             logits = differentiable_logits_at(model, inputs, additions, *map(list, zip(*places, strict=True)))
             sizes = [len(item.columns) for item in items]
-            parts = zip(items, logits[:, None].split(sizes), logits.logsumexp(-1)[:, None].split(sizes), strict=True)
+            both = logits[:, None], logits.logsumexp(-1)[:, None]
+            parts = zip(items, *(torch.split(numbers, sizes) for numbers in both), strict=True)
             answers = [answers_of(*part)[:2] for part in parts]
             torch.autograd.backward(torch.stack([positive - negative for positive, negative in answers]).sum())
         except Exception as error:  # each kernel without a backward pass fails in its own way

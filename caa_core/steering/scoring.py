@@ -186,7 +186,7 @@ class PlanBatch:
         against = self.logp if self.against is None else self.against
         kl = kl_divergence(against, logits, sums) if self.costs else torch.full_like(sums, torch.nan)
         sizes = [len(item.columns) for item in self.items]
-        parts = zip(self.items, *(numbers.split(sizes) for numbers in (logits, sums, kl)), strict=True)
+        parts = zip(self.items, *(torch.split(numbers, sizes) for numbers in (logits, sums, kl)), strict=True)
         found = [torch.stack([*answers_of(item, *own), cost.mean(0)]) for item, *own, cost in parts]
         return torch.stack(found, dim=-1).cpu()
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from caa_core.measuring.evaluation import KEPT, Evaluation, evaluate, pack, unpa
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import RunScores
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import finish
+from caa_core.steering.gradients import gradients
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.helpers.data import A_HEAVY, TEXTS
+from tests.helpers.data import A_HEAVY, PLANTED, TEXTS
+from tests.helpers.vectors import towards
 
 
 @pytest.fixture
@@ -31,10 +35,13 @@ def passes(tiny_llama, monkeypatch):
 
 
 def ways(question, model, vector, known):
-    """The evaluation at its end, and as it was shown on the way."""
+    """The evaluation at its end, and as it was shown on the way, after its maps of estimates."""
     shown = []
     found = finish(evaluate(model, question, vector, known), shown.append)
-    return found, [event for event in shown if isinstance(event, Evaluation)]
+    shown = [event for event in shown if isinstance(event, Evaluation | EstimateMap)]
+    maps = [event for event in shown if isinstance(event, EstimateMap)]
+    assert shown[: len(maps)] == maps
+    return found, shown[len(maps) :]
 
 
 @pytest.mark.parametrize("data", [A_HEAVY, TEXTS], ids=["letters", "texts"])
@@ -42,7 +49,10 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     question = EvaluationRequest.parse(data=data, multipliers="-1,1", made_from=TEXTS)
     whole, shown = ways(question, tiny_llama, vector, KeptNumbers())
     assert [len(found.swept.cells) for found in shown] == [4, 8, 8]
-    assert {found.conclusion.text for found in shown} == {NOT_YET} and whole.conclusion.verdict
+    # The verdict is there with the layers that it is given on, which are measured first.
+    assert {found.conclusion.text for found in shown} == {whole.conclusion.text} and whole.conclusion.verdict
+    judged = {cell.layer for cell in whole.conclusion.verdict.cells}
+    assert judged <= {cell.layer for cell in shown[0].swept.cells}
     needed = len(passes)
 
     # Stopped after the first layers, kept as text, and begun again.
@@ -66,7 +76,7 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     known = unpack(json.loads(json.dumps(pack(known))))
     again, _ = ways(question, tiny_llama, vector, known)
     assert not passes
-    assert again.conclusion.text == resumed.conclusion.text
+    assert again.conclusion.text == resumed.conclusion.text and again.map == resumed.map
 
     # What was kept before there were shares of prompts is estimated anew.
     old = pack(known)
@@ -81,6 +91,35 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
     passes.clear()
     ways(EvaluationRequest.parse(data=data, multipliers="-1,1", controls=1000), tiny_llama, vector, known)
     assert passes
+
+
+def test_a_map_of_estimates_comes_before_anything_is_measured(tiny_llama):
+    """By a few items beside random vectors, by all, and beside shuffled labels; each is a mean of the items' own."""
+    vector, own = towards(tiny_llama, "!", ".", 2.0), replace(PLANTED, pairs=PLANTED.pairs[:6])
+    question = EvaluationRequest.parse(data=PLANTED, multipliers="1", made_from=own)
+    shown = []
+    found = finish(evaluate(tiny_llama, question, vector), shown.append)
+    few, every, last = [event for event in shown if isinstance(event, EstimateMap)]
+    assert last == found.map and EstimateMap.kept_in(json.loads(json.dumps(found.summary()))) == last
+    assert [(one.items, one.of, one.layers[0].shuffled is None) for one in (few, every, last)] == [
+        (4, 8, True),
+        (8, 8, True),
+        (8, 8, False),
+    ]
+    gradient = finish(gradients(tiny_llama, PLANTED.pairs, torch.full((1, 8), 1 / 8), [*vector.layers]))[0]
+    expected = [float(gradient[i] @ vector.at(layer)) for i, layer in enumerate(vector.layers)]
+    assert [one.value for one in last.layers] == pytest.approx(expected, rel=1e-3)
+    assert last.furthest.is_told and few.furthest.p is None
+    assert f"to first order, by 8 items, it reaches furthest beside its controls at layer {last.furthest.layer}: +" in (
+        str(last).lower()
+    )
+    assert "by the first 4 of 8 items" in str(few) and "It says nothing about what it costs" in str(few)
+
+
+def test_without_controls_there_is_no_map_and_no_early_verdict(tiny_llama, vector):
+    question = EvaluationRequest.parse(data=TEXTS, multipliers="1", controls=0)
+    found, shown = ways(question, tiny_llama, vector, KeptNumbers())
+    assert found.map is None and {one.conclusion.text for one in shown} == {NOT_YET}
 
 
 @pytest.mark.parametrize(

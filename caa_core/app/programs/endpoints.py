@@ -27,7 +27,7 @@ from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
 from caa_core.measuring.costs.text import neutral_cost
-from caa_core.measuring.evaluation import Evaluation, evaluate
+from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.inspection import align_answer, inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.grid import whole
@@ -204,7 +204,7 @@ class Endpoints:
         data = items_of(data_file, options["data"], options["columns"], limit)
         asked = EvaluationRequest.parse(data=data, **EvaluationRequest.chosen(options))
 
-        def work(model: SteerableModel) -> Generator[Progress | Evaluation, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[EvaluationEvent, None, dict[str, Any]]:
             steering = yield from self.studio.vector(model, given, vector)
             own = pairs_of(session.person, steering)
             found = yield from evaluate(model, replace(asked, made_from=own), steering)

@@ -21,7 +21,7 @@ from caa_core.contest.voice import Voice
 from caa_core.data.presets import Preset, presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
-from caa_core.measuring.evaluation import Evaluation, evaluate
+from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.grid import number, whole
 from caa_core.metrics.vector_requests import SteeringRequest
@@ -143,7 +143,7 @@ class Tools:
         data = found.test().first(count)
         asked = EvaluationRequest.parse(data=data, layers=[at], multipliers=[-times, times], counts=False)
 
-        def work(model: SteerableModel) -> Generator[Progress | Evaluation, None, dict[str, Any]]:
+        def work(model: SteerableModel) -> Generator[EvaluationEvent, None, dict[str, Any]]:
             vector = yield from self._vector(model, found)
             measured = (yield from evaluate(model, asked, vector)).summary()
             kept = ("measure", "items", "unsteered", "cells", "best")

@@ -54,16 +54,17 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_test_pairs, pairs_behind, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
-from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
+from caa_core.measuring.evaluation import Evaluation, EvaluationEvent, evaluate, pack, unpack
 from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
 from caa_core.measuring.told import CONTEXT
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import EFFECT as CALLED_EFFECT
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.grid import number, whole
 from caa_core.model.loading import SteerableModel
-from caa_core.progress import Progress, showing
+from caa_core.progress import Progress, each
 from caa_core.reports.evaluation import (
     COST,
     EFFECT,
@@ -76,11 +77,14 @@ from caa_core.reports.evaluation import (
     beside_prompts_in,
     cells_in_words,
     effect_by_cost,
+    estimate_figure,
     item_dots,
     items_in_words,
+    no_figure,
     report_of,
     sweep_map,
     told_in_words,
+    unlike_estimate,
     verdict_in,
 )
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
@@ -88,6 +92,7 @@ from caa_core.steering.interventions import AFTER_PROMPT, Positions
 FIRST = "joy"
 # In place of a preset: the items that were held out when the vector was made.
 OWN = "the vector's own held-out pairs"
+ESTIMATED = "Estimate"
 MAPS = {"Effect": EFFECT, "As asked": VALUE, "Cost (KL)": COST, "Wrong way": WRONG, "Effect by cost": FRONT}
 ABOUT = folded(
     "Does a vector work on items that it was not made from? Each layer and multiplier becomes a cell of a map.",
@@ -99,7 +104,8 @@ MAPS_MORE = folded(
     "*Effect*: change against the unsteered model, over both letter orders where items have letters. *As asked*: in "
     "the order given, letter and all. *Cost*: how far the distribution moves. *Wrong way*: the share of prompts "
     "pushed against the multiplier's sign. *Effect by cost*: a point a cell; the line joins those of which none that "
-    "costs no more does more, on these items. All maps of one measure have one scale.",
+    "costs no more does more, on these items. *Estimate*: what was estimated at every layer before anything was "
+    "measured, with what controls do. All maps of one measure have one scale.",
     "What the maps show",
 )
 ITEM_WIDTHS: list[str | int] = [60, "30%", "20%", "20%", 90, 90, 80, 100]
@@ -152,7 +158,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
 
     name = EVALUATION
     takes_settings = True
-    cache = Cache("measure-known", most=2)  # readings and controls, which are trimmed in themselves
+    cache = Cache("measure-known", most=4)  # the kinds of numbers of `pack`, which are trimmed in themselves
     aside = ("map",)
     after_error = "It ended early; what had been measured is kept."
     unreadable = "The measurement that was kept cannot be read."
@@ -174,7 +180,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                 with gr.Column(visible=False) as self.results:
                     self.verdict = gr.Markdown(elem_id="measure-verdict")
                     self.map_of = gr.Radio(
-                        list(MAPS), value="Effect", label="Map of", info=MAPS_INFO, elem_id="measure-shown"
+                        [*MAPS, ESTIMATED], value="Effect", label="Map of", info=MAPS_INFO, elem_id="measure-shown"
                     )
                     gr.Markdown(MAPS_MORE)
                     self.map = gr.Plot(label="Layers and multipliers", elem_id="measure-map", show_label=False)
@@ -229,16 +235,27 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         keep_items(session.person, asked.request.data)
         numbers, notes = _numbers(known), [*filter(None, [asked.note]), *misfits(model, vector)]
 
-        def packed(found: Evaluation) -> Plain:
-            return {"notes": notes, "found": found.summary()}
+        def packed(event: EvaluationEvent) -> Progress | Plain:
+            if isinstance(event, Progress):
+                return event
+            return {"notes": notes, "found" if isinstance(event, Evaluation) else "estimate": event.summary()}
 
         request = replace(asked.request, made_from=pairs_of(session.person, vector))
         try:
-            return packed((yield from showing(evaluate(model, request, vector, numbers), packed)))
+            found = yield from each(evaluate(model, request, vector, numbers), packed)
+            return {"notes": notes, "found": found.summary()}
         finally:
             known.update(pack(numbers))
 
+    def keep(self, run: Run[EvaluationChoice], found: Plain) -> Plain:
+        """What was measured before stays until there is something measured in its place."""
+        if "found" in found:
+            return super().keep(run, found)
+        return {"asked": self.settings(run.session, run.form), **found}
+
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
+        if "found" not in kept:
+            return self._show_estimate(kept)
         found = kept["found"]
         best = found["best"]
         cells = [SweepCell.of(cell) for cell in found["cells"]]
@@ -257,11 +274,26 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.items: gr.Column(visible=False),  # until they are asked for
         }
 
+    def _show_estimate(self, kept: Plain) -> Updates:
+        """What is there before anything is measured."""
+        estimated = EstimateMap.kept_in(kept)
+        assert estimated, "it is what was kept"
+        said = [f"**Estimated, not measured yet.** {plain(str(estimated))}", *map(plain, kept["notes"])]
+        return {
+            self.results: gr.Column(visible=True),
+            self.hint: gr.Markdown(visible=False),
+            self.verdict: "\n\n".join(said),
+            self.map: estimate_figure(estimated),
+            self.items: gr.Column(visible=False),
+        }
+
     def files(self, session: Session, kept: Plain) -> Updates:
+        if "found" not in kept:
+            return {}
         return report_downloads(self.downloads, session, report_of(kept["found"]))
 
     def ended(self, run: Run[EvaluationChoice], stopped: bool) -> str:
-        if not run.found:
+        if not run.found or "found" not in run.found:
             return "Stopped before anything was measured."
         found = run.found["found"]
         there = len(found["cells"])
@@ -442,6 +474,9 @@ def _kind(data: Dataset, studio: Studio) -> str:
 def _map(found: dict[str, Any], map_of: str) -> Any:
     best, shown = found["best"], MAPS.get(map_of, EFFECT)
     cells, unsteered = [SweepCell.of(cell) for cell in found["cells"]], SweepCell.of(found["unsteered"])
+    if map_of == ESTIMATED:
+        estimated = EstimateMap.kept_in(found)
+        return estimate_figure(estimated, cells) if estimated else no_figure("Nothing was estimated: measure again.")
     if shown == FRONT:
         return effect_by_cost(cells, unsteered)
     return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]))
@@ -451,6 +486,7 @@ def verdict_in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     """The verdict in a few words, and what it rests on, folded; as Markdown."""
     verdict, best = verdict_in(found), found["best"]
     said, *lines = map(plain, found["verdict"]["text"].splitlines() or [""])
+    lines += [plain(apart)] if (apart := unlike_estimate(found)) else []
     if verdict:
         lines.insert(0, said)
         said = f"**{verdict.headline}**{plain(verdict.in_short.removeprefix(verdict.headline))}"
