@@ -377,6 +377,20 @@ def test_evaluate_says_what_the_function_says(folder, capsys, tmp_path):
     assert [one["told"] for one in found["verdict"]["told"]["wordings"]] == [*presets()["joy"].wordings]
 
 
+def test_estimates_alone_are_those_of_the_whole(folder, capsys, tmp_path):
+    out = tmp_path / "estimates.csv"
+    arguments = ["evaluate", "--model", folder, "--dtype", "float32", "--data", "joy", "--limit", 4, "--vector", "joy"]
+    status, printed, progress = run(capsys, *arguments, "--layers", "1-2", "--estimate", "--json", "--out", out)
+    assert status == 0 and "cells" not in progress
+    found = json.loads(printed)
+    assert [one["layer"] for one in found["layers"]] == [1, 2] and found["settings"]["controls"] == 999
+    assert len(out.read_text().splitlines()) == 3
+    whole = json.loads(run(capsys, *arguments, "--layers", "1-2", "--multipliers", "1", "--json")[1])
+    for one, other in zip(whole["estimate"]["layers"], found["layers"], strict=True):
+        assert [one["value"], *one["shuffled"]] == pytest.approx([other["value"], *other["shuffled"]], abs=1e-5)
+    assert "First order: the slope at multiplier 0." in found["text"]
+
+
 def test_evaluate_takes_presets_and_says_what_it_left_out(folder, capsys, tmp_path):
     out = tmp_path / "cells.csv"
     arguments = ["evaluate", "--model", folder, "--data", "joy", "--vector", "joy", "--layers", 2, "--out", out]

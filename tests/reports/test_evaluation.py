@@ -1,6 +1,7 @@
 import pytest
 
 from caa_core.measuring.sweep import SweepCell
+from caa_core.metrics.estimate_map import EstimateMap, LayerEstimate
 from caa_core.metrics.plain_data import plain
 from caa_core.reports.evaluation import (
     COST,
@@ -9,6 +10,8 @@ from caa_core.reports.evaluation import (
     WRONG,
     cells_in_words,
     effect_by_cost,
+    estimate_figure,
+    estimate_report,
     front,
     item_dots,
     items_in_words,
@@ -35,6 +38,60 @@ def test_json_holds_all_of_it_and_csv_the_cells(tmp_path):
     assert float(rows[2]["probability"]) == 0.75 and {row["vector"] for row in rows} == {"'=1+1"}
     assert page.count("Plotly.newPlot(") == 6 and "transformers" in page and "vector: method" in page
     assert float(rows[2]["anti_steerable"]) == 0.25 and float(rows[2]["anti_steerable_high"]) == 0.45
+
+
+ESTIMATES = EstimateMap(
+    vector=results.HOSTILE,
+    data="joy",
+    measure="preference, nats a token",
+    items=8,
+    of=8,
+    prompts=8,
+    controls=999,
+    layers=(
+        LayerEstimate(2, 0.4, (-0.1, 0.1), (-0.2, 0.2), 0.002),
+        LayerEstimate(10, -0.05, (-0.1, 0.1), None, 0.9),
+    ),
+)
+
+
+def test_estimates_stand_above_what_controls_do_and_beside_what_was_measured(tmp_path):
+    measured = [cell(2, m, **TEXT | {"difference": around(0.45)}) for m in (1.0, 2.0)]
+    *bands, line, exact = estimate_figure(ESTIMATES, measured).data
+    assert [trace.name for trace in bands if trace.showlegend is not False] == [
+        "95 % of 999 shuffled labels",
+        "95 % of 999 random vectors",
+    ]
+    assert list(line.y) == [0.4, -0.05] and list(line.marker.symbol) == ["diamond", "circle"]
+    assert (list(exact.x), list(exact.y)) == ([2], [0.45])
+    assert len(estimate_figure(ESTIMATES, CELLS).data) == len(bands) + 1  # a probability has another unit
+    data, rows, page = files(estimate_report(ESTIMATES, *results.RUN.values()), tmp_path)
+    assert EstimateMap.kept_in({"estimate": data}) == ESTIMATES
+    assert [(row["layer"], row["random_low"], row["shuffled_high"]) for row in rows] == [
+        ("2", "-0.1", "0.2"),
+        ("10", "-0.1", ""),
+    ]
+    assert page.count("Plotly.newPlot(") == 1 and "Layers told from vectors that should do nothing" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "multiplier", "how"),
+    [
+        (0.4, 1.0, ""),
+        (-0.4, 1.0, "the other way"),
+        (0.4, -1.0, "the other way"),
+        (0.9, 1.0, "more than 2 times as far"),
+        (-0.05, 1.0, ""),  # not clear of 0
+        (0.3, 0.0, ""),
+    ],
+)
+def test_a_cell_that_does_otherwise_than_estimated_is_said(change, multiplier, how):
+    assert ESTIMATES.layers[0].unlike(around(change), multiplier) == how
+    unlike = [{"layer": 2, "multiplier": multiplier, "how": how}] if how else []
+    report = report_of(FOUND | {"estimate": ESTIMATES.summary(), "unlike_estimate": unlike})
+    said = f"Measured otherwise than estimated: layer 2 × {multiplier:g} {how}."
+    assert (said in report.text) == bool(how)
+    assert "To first order" in [section.title for section in report.sections]
 
 
 def test_the_front_joins_cells_of_which_none_that_costs_no_more_does_more():

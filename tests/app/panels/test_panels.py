@@ -23,6 +23,7 @@ from caa_core.app.panels.contest.contest import ContestPanel
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import NOTHING
+from caa_core.app.panels.experiment import Run
 from caa_core.app.panels.generate.pairs import Draft
 from caa_core.app.panels.measuring.evaluation import OWN
 from caa_core.app.studio import Studio
@@ -32,6 +33,7 @@ from caa_core.contest.dominance import Contest
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
+from caa_core.measuring.evaluation import unpack
 from caa_core.model.prompts import render, with_prefill
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
@@ -301,12 +303,31 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
     assert page["compete-b"][-1] != page["compete-unsteered"][-1]
 
 
+def test_estimates_are_shown_before_anything_is_measured_and_not_kept(page):
+    one, session = page.experiments["measure"], page.session
+    form = {name: page.held.get(part, getattr(part, "value", None)) for name, part in one.form.items()}
+    bands = {"random": [-0.1, 0.1], "shuffled": None, "p": None}
+    estimate = {"vector": "joy", "data": "joy", "measure": "nats", "items": 4, "of": 18, "prompts": 4, "controls": 999}
+    part = {"notes": ["<b>A note</b>"], "estimate": estimate | {"layers": [{"layer": 1, "value": 0.3, **bands}]}}
+    kept = one.keep(Run(session, form, one.ask(session, form)), part)
+    assert one.name not in session.person.results
+    shown = one.show(session, kept, form)
+    assert shown[one.verdict].startswith("**Estimated, not measured yet.** To first order, by the first 4 of 18 items")
+    assert "<b>" not in shown[one.verdict] and shown[one.map].data[-1].y == (0.3,)
+    run = Run(session, form, one.ask(session, form), kept)
+    assert one.ended(run, True) == "Stopped before anything was measured." and not one.files(session, kept)
+
+
 def test_the_paper_s_figures_of_what_was_measured(page):
     with pytest.raises(gr.Error, match="Measure under Layers and multipliers first"):
         page.run("run", "paper-said", paper_which="Effect by layer")
     asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1"}
     page.run("run", "measure-verdict", **asked)
     assert page["measure-status"].startswith("Measured 4 of 4 cells")
+    page.call("again", "measure-map", measure_shown="Estimate")
+    assert page["measure-map"].data[-1].name == "measured, × 1"
+    known = unpack(page.session.person.results["measure-known"])  # all of it, to go on from
+    assert known.readings and known.first_order and known.maps
     report = page.session.path("joy on joy (held out)", ".html").read_text()
     assert "heatmap" in report and "model_fingerprint" in report
     page.run("run", "paper-said", paper_which="Effect by layer", measure_layer=2)
