@@ -265,6 +265,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     page._queue.pending_messages_per_session = traffic.Messages(studio.sessions)
     page._queue.sleep_when_free = SECONDS_BETWEEN_LINES
     traffic.take_turns(page._queue, studio.sessions)
+    traffic.spare_parts(page)
     return page
 
 

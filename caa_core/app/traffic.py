@@ -11,15 +11,18 @@ import random
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio import routes
+from gradio.blocks import Block, BlockFunction
 from gradio.queueing import Event, Queue
 from gradio.server_messages import EstimationMessage
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import is_prop_update
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -367,6 +370,48 @@ class _State(SessionState):
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         pass
+
+
+def spare_parts(page: gr.Blocks) -> None:
+    """Let an update leave alone what it does not change. gradio makes each part that an event writes to anew with each
+    of its updates, those that it leaves as they are too, which takes longer than all else that it does for one.
+    """
+    whole = page.postprocess_data
+
+    async def spared(block_fn: BlockFunction, predictions: Any, state: SessionState | None) -> list[Any]:
+        outputs, values = list(block_fn.outputs), predictions
+        if isinstance(values, dict) and (values == gr.skip() or any(isinstance(part, Block) for part in values)):
+            values = [values.get(part, gr.skip()) for part in outputs]
+        if not isinstance(values, list | tuple) or len(values) != len(outputs) or len(outputs) < 2 or block_fn.batch:
+            return await whole(block_fn, predictions, state)
+        same = [_same(part, value, state) for part, value in zip(outputs, values, strict=True)]
+        rest = [i for i, update in enumerate(same) if update is None]
+        if len(rest) == len(outputs):
+            return await whole(block_fn, predictions, state)
+        found: list[Any] = [*same]
+        if rest:
+            others = copy(block_fn)
+            others.outputs = [outputs[i] for i in rest]
+            given = [values[i] for i in rest]
+            for i, update in zip(rest, await whole(others, given if len(rest) > 1 else given[0], state), strict=True):
+                found[i] = update
+        return found
+
+    page.postprocess_data = spared  # type: ignore[method-assign]
+
+
+def _same(part: Block, value: Any, state: SessionState | None) -> dict[str, Any] | None:
+    """What is sent for an update that changes nothing of a part as its page has it; None for others."""
+    if part.stateful or not (is_prop_update(value) or isinstance(value, Block)):
+        return None
+    asked = value.constructor_args if isinstance(value, Block) else value
+    asked = {name: one for name, one in asked.items() if name not in ("__type__", "render")}
+    if "value" in asked or (asked and isinstance(part, gr.HTML)):  # for which more is done
+        return None
+    now = state[part._id].constructor_args if state and part._id in state else {}
+    if not all(isinstance(one, bool | int | float | str) and now.get(name) == one for name, one in asked.items()):
+        return None
+    return {"__type__": "update", **asked}
 
 
 def forget_progress() -> None:

@@ -1,5 +1,6 @@
 """One who asks for as much as they can, and others who are served meanwhile; what goes on when nobody listens."""
 
+import asyncio
 import datetime
 import http.client
 import json
@@ -14,6 +15,7 @@ import pytest
 from gradio import routes
 from gradio.queueing import Event, EventQueue
 from gradio.server_messages import EstimationMessage, ProcessStartsMessage
+from gradio.state_holder import SessionState
 from starlette.requests import Request
 
 from app import sweep
@@ -266,3 +268,38 @@ def test_a_page_that_was_seen_once_costs_little_and_is_forgotten(app, monkeypatc
     assert states["seen once"] and "seen once" in states
     until(forgotten)
     assert "seen once" not in app.page._queue.pending_messages_per_session
+
+
+def test_an_update_leaves_alone_what_it_does_not_change():
+    """What is sent is what gradio sends; but only parts that change are made anew."""
+    with gr.Blocks() as page, gr.Blocks() as plain:
+        pass
+    parts = {}
+    for blocks in (page, plain):
+        with blocks:
+            text, said, go, other = gr.Textbox("a"), gr.HTML("b"), gr.Button("c"), gr.Button("d", interactive=False)
+            go.click(lambda: None, None, [text, said, go, other])
+        parts[blocks] = text, said, go, other
+    traffic.spare_parts(page)
+    states = {blocks: SessionState(blocks) for blocks in parts}
+
+    def updated(blocks, *values):
+        (fn,) = blocks.fns.values()
+        by_part = {part: value for part, value in zip(parts[blocks], values, strict=True) if value is not None}
+        found = asyncio.run(blocks.postprocess_data(fn, by_part, states[blocks]))
+        found[1].pop("props", None)  # where gradio names the kind of update again for HTML
+        return found, [states[blocks].blocks_config.blocks[part._id] for part in parts[blocks]]
+
+    before, _ = (updated(blocks, "x", None, None, None)[1] for blocks in (page, plain))
+    for values, made in [
+        (lambda: ("y", None, None, None), set()),
+        (lambda: ("y", gr.skip(), gr.update(visible=False), gr.Button(interactive=False)), {2}),
+        (lambda: ("y", None, gr.update(visible=False), gr.Button(interactive=True)), {3}),
+        (lambda: (gr.update(value="w", lines=2), gr.update(visible=False), gr.update(visible=True), None), {0, 1, 2}),
+    ]:
+        (found, after), (expected, _) = updated(page, *values()), updated(plain, *values())
+        assert found == expected
+        assert {i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old is not new} == made
+        before = after
+    (fn,) = page.fns.values()
+    assert asyncio.run(page.postprocess_data(fn, gr.skip(), states[page])) == [gr.skip()] * 4

@@ -1,0 +1,88 @@
+"""What the server itself does for an update of the page while two answers are written, beside gradio as it comes.
+
+`python -m benchmarks.updates`. It is the time of the processor of all threads but the one that runs the model; the
+embedded model, in turns within one app.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import gradio as gr
+import psutil
+from gradio.components import State
+
+from app import launch
+from caa_core.app.studio import Studio
+from caa_core.model.catalog import DEFAULT_MODEL
+
+# In a process of its own, so that its time is not counted: asks, and counts what comes.
+VISITOR = """
+import json, sys, urllib.request
+url, asked = sys.argv[1] + "gradio_api/queue/", json.loads(sys.argv[2])
+head = {"Content-Type": "application/json"}
+urllib.request.urlopen(urllib.request.Request(url + "join?", json.dumps(asked).encode(), head)).read()
+updates = 0
+for line in urllib.request.urlopen(url + "data?session_hash=" + asked["session_hash"]):
+    message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+    updates += message.get("msg") == "process_generating"
+    if message.get("msg") == "process_completed":
+        print(updates if message["success"] else 0)
+        break
+"""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    page = launch(Studio(DEFAULT_MODEL, say=lambda _: None))
+    ways: dict[str, Callable[..., Any]] = {
+        "here": page.postprocess_data,
+        "gradio as it comes": lambda *given: gr.Blocks.postprocess_data(page, *given),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(-1, options.rounds):
+        for name, way in ways.items():
+            page.postprocess_data = way  # type: ignore[method-assign]
+            seconds = _an_update(page, f"{name} {number}")
+            if number >= 0:  # the first makes what is made once
+                found[name].append(seconds)
+    print("| the server's own work for an update | median of", options.rounds, "|\n|---|---:|")
+    for name, rounds in found.items():
+        print(f"| {name} | {1000 * median(rounds):.1f} ms |")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _an_update(page: gr.Blocks, visitor: str) -> float:
+    """Seconds of the processor for one of the updates of an answer that is written for a visitor."""
+    (fn, *_) = (fn for fn in page.fns.values() if _of_steer(fn.fn))
+    data = [None if isinstance(part, State) else getattr(part, "value", None) for part in fn.inputs]
+    asked = {"data": data, "fn_index": fn._id, "session_hash": visitor.replace(" ", "-")}
+    command = [sys.executable, "-c", VISITOR, str(page.local_url), json.dumps(asked)]
+    before = _seconds()
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    return (_seconds() - before) / int(said.stdout)
+
+
+def _of_steer(function: Any) -> bool:
+    return getattr(getattr(function, "__self__", None), "name", "") == "steer" and function.__name__ == "run"
+
+
+def _seconds() -> float:
+    """Of all threads but the one that runs the model, and those that compute for it."""
+    (model,) = (one.native_id for one in threading.enumerate() if one.name == "caa-worker")
+    ours = {one.native_id for one in threading.enumerate()} - {model}
+    return sum(one.user_time + one.system_time for one in psutil.Process().threads() if one.id in ours)
+
+
+if __name__ == "__main__":
+    main()
