@@ -11,7 +11,7 @@ import torch
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.progress import finish
-from caa_core.vectors.diagnostics import MAY, Diagnostics, Measured, PromptSides, diagnose
+from caa_core.vectors.diagnostics import MAY, NOTHING_KNOWN, Diagnostics, Known, Measured, PromptSides, diagnose
 
 HIDDEN, LAYER, RUNS = 100, 5, 1000
 
@@ -40,7 +40,7 @@ def true_reliability(prompts: int, push: float) -> float:
     return push**2 / (push**2 + HIDDEN / prompts)
 
 
-def told(sides: np.ndarray, copies: int = 1) -> Diagnostics:
+def told(sides: np.ndarray, copies: int = 1, known: Known = NOTHING_KNOWN) -> Diagnostics:
     """What is said of them at one layer, where each pair stands in the data so many times; they come in two batches."""
     count = sides.shape[1]
     pairs = [ContrastPair(f"{i}. Say?", "yes", "no", i) for _ in range(copies) for i in range(count)]
@@ -48,7 +48,7 @@ def told(sides: np.ndarray, copies: int = 1) -> Diagnostics:
     read = torch.from_numpy(np.tile(sides, (1, copies, 1))).float()
     for batch in (list(range(3)), list(range(3, count * copies))):
         collected(batch, *read[:, None, batch])
-    return finish(diagnose(collected, [LAYER]))
+    return finish(diagnose(collected, [LAYER], known))
 
 
 def row(prompts: int, push: float, half_exchanged: bool, runs: int = RUNS) -> list[str]:

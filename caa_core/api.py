@@ -50,10 +50,10 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import SideBySide, side_by_side
 from caa_core.steering.interventions import Positions, Steer
-from caa_core.vectors.extraction import extract as _extract
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
 from caa_core.vectors.formats import write_vector as _write_vector
+from caa_core.vectors.known_directions import make as _make
 from caa_core.vectors.vector import SteeringVector
 
 # Contrast pairs, or what finds them: a preset's name, "hub:owner/name", or a file.
@@ -207,7 +207,7 @@ def extract(
     how = {"layers": layers, "read": read, "method": method, "letter_swap": letter_swap, "name": name}
     asked = ExtractionRequest.parse(given=given, **how)
     numbers = asked.layers_in(model.num_layers)
-    return (yield from _extract(model, asked.pairs, numbers, asked.name, asked.read, asked.method))
+    return (yield from _make(model, asked.pairs, numbers, asked.name, asked.read, asked.method))
 
 
 @_to_its_end

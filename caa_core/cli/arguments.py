@@ -260,6 +260,11 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="TEST", help="A/B questions whose matching answers are right; 'knowledge': those that ship"
     )
+    parser.add_argument(
+        "--refusals",
+        action="store_true",
+        help="also how many harmless and harmful requests it refuses",
+    )
 
 
 def _open(parser: argparse.ArgumentParser) -> None:

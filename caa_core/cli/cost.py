@@ -1,4 +1,4 @@
-"""The command `cost`: what steering does to ordinary text, and to right answers."""
+"""The command `cost`: what steering does to ordinary text, to right answers, and to refusals."""
 
 import argparse
 from typing import Any
@@ -9,8 +9,9 @@ from caa_core.data.presets import find_test_pairs
 from caa_core.measuring.costs import text as neutral
 from caa_core.measuring.costs.gauge import MULTIPLIERS, measure_gauge
 from caa_core.measuring.costs.knowledge import OWN, examine, find_questions
+from caa_core.measuring.costs.refusals import count_refusals
 from caa_core.measuring.costs.strength import check_asked, strength
-from caa_core.measuring.requests import KnowledgeRequest
+from caa_core.measuring.requests import KnowledgeRequest, RefusalsRequest
 from caa_core.progress import finish, tell
 from caa_core.steering.interventions import Steer
 
@@ -43,6 +44,10 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
         found = finish(examine(model, request, vector), tell)
         result["test"] = found.summary()
         lines.append(str(found))
+    if options.refusals:
+        counted = finish(count_refusals(model, RefusalsRequest.parse(**typed(options, RefusalsRequest)), vector), tell)
+        result["refusals"] = counted.summary()
+        lines.append(str(counted))
     return result, "\n".join(lines)
 
 

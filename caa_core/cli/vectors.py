@@ -14,9 +14,10 @@ from caa_core.model.catalog import CATALOG
 from caa_core.progress import finish, tell
 from caa_core.reports.vectors import best_in_words, best_method
 from caa_core.steering.read_position import ReadPosition
-from caa_core.vectors import extraction, method_comparison
+from caa_core.vectors import method_comparison
 from caa_core.vectors.formats import check_target, read_vector, write_vector
 from caa_core.vectors.hub import pull_vector, push_vector
+from caa_core.vectors.known_directions import make
 from caa_core.vectors.recipe import Recipe
 from caa_core.vectors.vector import SteeringVector
 
@@ -34,8 +35,8 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
     check_target(options.out)
     model = load_model(options)
     layers = asked.layers_in(model.num_layers)
-    work = extraction.extract(model, asked.pairs, layers, asked.name, asked.read, asked.method)
-    return _made(finish(work, tell), options.out)
+    work = make(model, asked.pairs, layers, asked.name, asked.read, asked.method)
+    return made(finish(work, tell), options.out)
 
 
 def run(options: argparse.Namespace) -> tuple[Any, str]:
@@ -48,12 +49,12 @@ def run(options: argparse.Namespace) -> tuple[Any, str]:
         raise InputError(f"The recipe's model, {recipe.model}, is none of the list: name it with --model.")
     options.model = options.model or recipe.model
     model = load_model(options)
-    work = extraction.extract(model, pairs, [*recipe.norms], recipe.name, read, recipe.method)
+    work = make(model, pairs, [*recipe.norms], recipe.name, read, recipe.method)
     vector = finish(work, tell)
-    return _made(vector, options.out, recipe.differences(model, vector))
+    return made(vector, options.out, recipe.differences(model, vector))
 
 
-def _made(vector: SteeringVector, out: Path, *said: str) -> tuple[Any, str]:
+def made(vector: SteeringVector, out: Path, *said: str) -> tuple[Any, str]:
     """What is said of a vector that was made, once it is written; `said`: before anything else."""
     notes = [*said, *write_vector(vector, out)]
     result = vector.summary() | {"file": str(out), "notes": notes}
@@ -76,7 +77,9 @@ def _told(row: dict[str, Any]) -> str:
     """How far the pairs agree at a layer, where that was judged."""
     names = (("reliability", "reliability"), ("auc", "AUC held out"))
     found = ((label, row[name]["value"]) for name, label in names if name in row)
-    return "".join(f"   {label} {value:.2f}" for label, value in found if value is not None)
+    told = "".join(f"   {label} {value:.2f}" for label, value in found if value is not None)
+    along = ((name, one["value"]) for name, one in row.get("overlap", {}).items())
+    return told + "".join(f"   along {name} {value:+.2f}" for name, value in along if value is not None)
 
 
 def compare(options: argparse.Namespace) -> tuple[Any, str]:

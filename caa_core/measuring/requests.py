@@ -171,6 +171,16 @@ class KnowledgeRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefusalsRequest(Request):
+    """How refusals are counted. controls: random vectors of the same norm beside each multiplier; 0 for none."""
+
+    layer: int = option(LAYER, help="")
+    multipliers: tuple[float, ...] = option(MULTIPLIERS, default="1", info="")
+    positions: Positions = option(POSITIONS)
+    controls: int = option(CONTROLS, default=9, label="Random vectors", info="Of the same norm.", off="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenQuestionsRequest(Request):
     """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
 

@@ -11,7 +11,8 @@ from caa_core.metrics.correction import holm
 from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, HEIGHT, SKY, band, error_bars, line, look, plain
-from caa_core.vectors.diagnostics import LayerDiagnostics, Measured
+from caa_core.vectors.diagnostics import LETTER, REFUSAL, Measured
+from caa_core.vectors.known_directions import overlaps
 from caa_core.vectors.method_comparison import Comparison
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 from caa_core.vectors.vector import SteeringVector
@@ -32,10 +33,22 @@ DIAGNOSTICS = {
 }
 
 
-def norms_by_layer(vector: SteeringVector) -> go.Figure:
+# Of directions that are known.
+ALONG = {REFUSAL: "Along refusal", LETTER: "Along the letter"}
+# Height of a row of what was measured, in pixels.
+ROW = 280
+
+Panel = tuple[str, str, float, Mapping[int, Measured]]
+NOTHING: Mapping[str, SteeringVector] = {}
+
+
+def norms_by_layer(vector: SteeringVector, known: Mapping[str, SteeringVector] = NOTHING) -> go.Figure:
     """Norm of the vector and its relative strength (norm over the median residual norm), against the layer; the share
-    of the letter, where the vector was made in both letter orders; and below, where its pairs were looked at, how far
-    they agree, with intervals as bars and what 95 % of controls lie within as a grey band.
+    of the letter, where the vector was made in both letter orders; below, where its pairs were looked at, how far they
+    agree, and how far it lies along directions that are known, with intervals as bars and what 95 % of controls lie
+    within as a grey band.
+
+    known: directions to which a vector is held whose diagnostics have none.
     """
     layers = list(vector.layers)
     panels: list[tuple[str, str, list[float | None], str]] = [
@@ -45,28 +58,41 @@ def norms_by_layer(vector: SteeringVector) -> go.Figure:
     if vector.letter_share:
         shares = [vector.letter_share.get(n) for n in layers]
         panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, GREY))
-    told = vector.diagnostics.layers if vector.diagnostics else {}
-    rows, columns = (2, max(len(panels), len(DIAGNOSTICS))) if told else (1, len(panels))
-    titles = [panel[0] for panel in panels] + [""] * (columns - len(panels))
-    titles += [title for title, _, _ in DIAGNOSTICS.values()] if told else []
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.13)
+    below = _below(vector, known)
+    named = [[title for title, *_ in panels], *([title for title, *_ in row] for row in below)]
+    widest = max(map(len, named))
+    titles = [title for row in named for title in [*row, *[""] * (widest - len(row))]]
+    figure = make_subplots(rows=1 + len(below), cols=widest, subplot_titles=titles, horizontal_spacing=0.13)
     for column, (title, axis, numbers, colour) in enumerate(panels, 1):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
         line(figure, layers, numbers, colour, hovertemplate=hover, row=1, col=column)
         figure.update_yaxes(title=axis, row=1, col=column, rangemode="tozero")
-    for column, (name, (_, axis, nothing)) in enumerate(DIAGNOSTICS.items() if told else (), 1):
-        _diagnosed(figure, column, told, name)
-        figure.add_hline(nothing, line=DOTTED, row=2, col=column)
-        figure.update_yaxes(title=axis, row=2, col=column)
+    for row, several in enumerate(below, 2):
+        for column, (_, axis, nothing, found) in enumerate(several, 1):
+            _measured(figure, (row, column), found)
+            figure.add_hline(nothing, line=DOTTED, row=row, col=column)
+            figure.update_yaxes(title=axis, row=row, col=column)
     figure.update_xaxes(title="layer")
-    return plain(figure, height=rows * HEIGHT)
+    return plain(figure, height=HEIGHT + ROW * len(below))
 
 
-def _diagnosed(figure: go.Figure, column: int, told: Mapping[int, LayerDiagnostics], name: str) -> None:
-    """One of the diagnostics by layer, above what controls come to."""
-    found = {layer: getattr(one, name) for layer, one in told.items() if getattr(one, name).value is not None}
+def _below(vector: SteeringVector, known: Mapping[str, SteeringVector]) -> list[list[Panel]]:
+    """The rows of panels of what was measured, each with its title, axis, and what there is where nothing is."""
+    told = vector.diagnostics.layers if vector.diagnostics else {}
+    agreement: list[Panel] = [
+        (title, axis, nothing, {layer: getattr(one, name) for layer, one in told.items()})
+        for name, (title, axis, nothing) in DIAGNOSTICS.items()
+    ]
+    along: list[Panel] = [(ALONG[name], "cosine", 0.0, found) for name, found in overlaps(vector, known).items()]
+    return [row for row in (agreement if told else [], along) if row]
+
+
+def _measured(figure: go.Figure, at: tuple[int, int], by_layer: Mapping[int, Measured]) -> None:
+    """Numbers by layer, above what controls come to, in a row and column."""
+    row, column = at
+    found = {layer: one for layer, one in by_layer.items() if one.value is not None}
     ends = [one.controls or (math.nan, math.nan) for one in found.values()]
-    band(figure, [*found], [low for low, _ in ends], [high for _, high in ends], GREY, row=2, col=column)
+    band(figure, [*found], [low for low, _ in ends], [high for _, high in ends], GREY, row=row, col=column)
     figure.add_scatter(
         x=[*found],
         y=[one.value for one in found.values()],
@@ -75,7 +101,7 @@ def _diagnosed(figure: go.Figure, column: int, told: Mapping[int, LayerDiagnosti
         line={"color": GREEN},
         hovertext=[str(one) for one in found.values()],
         hovertemplate="layer %{x}: %{hovertext}<extra></extra>",
-        row=2,
+        row=row,
         col=column,
     )
 

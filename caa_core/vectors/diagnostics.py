@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ TIE = 1e-5
 # Parts that are held out in turns, and prompts of each, at least.
 FOLDS, IN_A_FOLD = 10, 4
 
+# How far a vector has to lie along a known direction (cosine; 0.2 is 4 % of its squared norm) for it to be said.
+OVERLAP = 0.2
+
 # How much nearer twice as many pairs have to bring a vector (in cosine) to that of endless pairs to be worth it.
 NEARER = 0.05
 
@@ -40,24 +43,55 @@ MAY, NOT_LIKELY = "may steer", "not likely"
 
 NAMES = ("agreement", "reliability", "d_prime", "auc")
 
+# Directions that are known on a model, in words; and what is said of a vector along or against one.
+REFUSAL, LETTER = "refusal", "letter"
+NAMED = {REFUSAL: "refusal", LETTER: "the letter, the earlier one less the later"}
+PARTS = {
+    (REFUSAL, True): "A part of it is refusal: the model may decline more than before, see Refusals in Look inside",
+    (REFUSAL, False): "A part of it goes against refusal: the model may decline less, see Refusals in Look inside",
+    (LETTER, True): "A part of it is the letter and not the behaviour: use both letter orders",
+    (LETTER, False): "A part of it is the letter and not the behaviour: use both letter orders",
+}
+
 
 @dataclass(frozen=True)
 class Measured:
     """A number with its 95 % interval over prompts (jackknife), and what 95 % of controls lie within: the same pairs
-    with the sides of each prompt exchanged or not by a coin. None where there is none.
+    with the sides of each prompt exchanged or not by a coin, or what `beside` says. None where there is none.
     """
 
     value: float | None
     low: float | None
     high: float | None
     controls: tuple[float, float] | None
+    beside: str = "labels exchanged"
 
     def __str__(self) -> str:
         if self.value is None:
             return "none"
         parts = [] if self.low is None else [f"95 % interval {self.low:.2f} to {self.high:.2f}"]
-        parts += [f"labels exchanged {self.controls[0]:.2f} to {self.controls[1]:.2f}"] if self.controls else []
+        parts += [f"{self.beside} {self.controls[0]:.2f} to {self.controls[1]:.2f}"] if self.controls else []
         return f"{self.value:.2f} ({'; '.join(parts)})" if parts else f"{self.value:.2f}"
+
+
+@dataclass(frozen=True)
+class Overlap(Measured):
+    """Cosine of the pairs' mean difference to a known direction. Its controls are what two halves of the same prompts,
+    drawn by coins, differ by, whichever side an answer is on: the same texts, and nothing of the behaviour.
+    """
+
+    beside: str = "halves of the prompts"
+
+    @property
+    def is_said(self) -> bool:
+        """Whether it is large, clear of 0, and further than its controls."""
+        if self.value is None or self.low is None or self.high is None or not self.controls:
+            return False
+        clear = self.low > 0 or self.high < 0
+        return clear and abs(self.value) >= OVERLAP and not self.controls[0] <= self.value <= self.controls[1]
+
+
+M = TypeVar("M", bound=Measured)
 
 
 @dataclass(frozen=True)
@@ -83,12 +117,13 @@ class Diagnostics:
     """Of a vector. prompts: that its pairs have; layers: none where these are fewer than `ENOUGH`.
 
     p: that of the largest agreement over the layers, each in its controls' spread, among the same of `CONTROLS`
-    exchanges of labels.
+    exchanges of labels. overlap: with directions that are known on the model, by their names and layers.
     """
 
     prompts: int
     p: float | None = None
     layers: Mapping[int, LayerDiagnostics] = field(default_factory=dict)
+    overlap: Mapping[str, Mapping[int, Overlap]] = field(default_factory=dict)
 
     @property
     def best(self) -> int | None:
@@ -147,7 +182,15 @@ class Diagnostics:
                 " More pairs would help: twice as many would bring its cosine to the vector of endless pairs from "
                 f"{self.nearer[0]:.2f} to {self.nearer[1]:.2f}, as the halves say."
             )
-        return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers."
+        return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers.{self._parts}"
+
+    @property
+    def _parts(self) -> str:
+        """What known directions are a part of it, at the best layer; a sentence each, behind a space."""
+        best = -1 if self.best is None else self.best
+        found = {name: by_layer[best] for name, by_layer in self.overlap.items() if best in by_layer}
+        said = {name: one.value for name, one in found.items() if one.is_said and one.value is not None}
+        return "".join(f" {PARTS[name, cosine > 0]} (cosine {cosine:+.2f})." for name, cosine in said.items())
 
     @property
     def numbers(self) -> str:
@@ -159,6 +202,7 @@ class Diagnostics:
             f"At layer {self.best}, where they agree best: cosine of a pair's difference to their mean "
             f"{found.agreement}; agreement of two halves of the pairs, corrected to all of them, {found.reliability}; "
             f"of pairs held out, AUC {found.auc} and d′ {found.d_prime}."
+            + "".join(f" Along {NAMED[name]}: {by_layer[self.best]}." for name, by_layer in self.overlap.items())
         )
 
     def __str__(self) -> str:
@@ -166,14 +210,22 @@ class Diagnostics:
 
     def at(self, layer: int) -> dict[str, Any]:
         """A layer's numbers as plain data; none where they are not known."""
-        return asdict(self.layers[layer]) if layer in self.layers else {}
+        if layer not in self.layers:
+            return {}
+        overlap = {name: asdict(by_layer[layer]) for name, by_layer in self.overlap.items() if layer in by_layer}
+        return {**asdict(self.layers[layer]), **({"overlap": overlap} if overlap else {})}
 
     def packed(self) -> str:
         """As JSON, for a file."""
         rows = {
             str(layer): [_listed(getattr(one, name)) for name in NAMES] for layer, one in sorted(self.layers.items())
         }
-        return json.dumps({"prompts": self.prompts, "p": self.p, "names": NAMES, "layers": rows})
+        along = {
+            name: {str(layer): _listed(one) for layer, one in sorted(by_layer.items())}
+            for name, by_layer in self.overlap.items()
+        }
+        kept = {"prompts": self.prompts, "p": self.p, "names": NAMES, "layers": rows}
+        return json.dumps({**kept, **({"overlap": along} if along else {})})
 
     @classmethod
     def unpacked(cls, text: str, layers: Collection[int]) -> "Diagnostics":
@@ -183,7 +235,13 @@ class Diagnostics:
             rows = {layer: kept["layers"][str(layer)] for layer in sorted(layers) if str(layer) in kept["layers"]}
             found = {layer: LayerDiagnostics(*map(_unlisted, row)) for layer, row in rows.items()}
             p = None if kept["p"] is None else _number(kept["p"])
-            return cls(int(kept["prompts"]), p, found)
+            along = kept.get("overlap", {})  # what was kept before has none
+            overlap = {
+                name: {layer: _unlisted(along[name][str(layer)], Overlap) for layer in found}
+                for name in NAMED
+                if name in along
+            }
+            return cls(int(kept["prompts"]), p, found, overlap)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise InputError("its diagnostics are not what was measured of pairs") from error
 
@@ -192,10 +250,10 @@ def _listed(found: Measured) -> list[float | None]:
     return [found.value, found.low, found.high, *(found.controls or (None, None))]
 
 
-def _unlisted(kept: Sequence[Any]) -> Measured:
+def _unlisted(kept: Sequence[Any], kind: type[M] = Measured) -> M:  # type: ignore[assignment]
     value, low, high, *controls = (None if number is None else _number(number) for number in kept)
     below, above = controls
-    return Measured(value, low, high, None if below is None or above is None else (below, above))
+    return kind(value, low, high, None if below is None or above is None else (below, above))
 
 
 def _number(kept: Any) -> float:
@@ -203,6 +261,11 @@ def _number(kept: Any) -> float:
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
+
+
+# Directions by their names and layers.
+Known = Mapping[str, Mapping[int, torch.Tensor]]
+NOTHING_KNOWN: Known = {}
 
 
 class PromptSides:
@@ -241,20 +304,52 @@ def _folds(dataset: Dataset, of: Sequence[int], kept: Sequence[int]) -> np.ndarr
     return found
 
 
-def diagnose(sides: PromptSides, layers: Sequence[int]) -> Generator[Progress, None, Diagnostics]:
-    """Look through all layers that were read. Yields `Progress`, one a layer."""
+def diagnose(
+    sides: PromptSides, layers: Sequence[int], known: Known = NOTHING_KNOWN
+) -> Generator[Progress, None, Diagnostics]:
+    """Look through all layers that were read. Yields `Progress`, one a layer.
+
+    Args:
+        known: directions [hidden_size], by their names and layers, to which cosines are taken.
+    """
     kept = len(sides.fold_of)
     if kept < ENOUGH:
         return Diagnostics(sides.prompts)
     signs = np.concatenate([np.ones((1, kept)), _exchanges(kept)])
     progress = Progress(len(layers), "layers looked through", len(layers))
     found, agreements = {}, []
-    for layer, positive, negative in zip(layers, sides.positive, sides.negative, strict=True):
-        at = PairGeometry.of(positive.double().numpy(), negative.double().numpy(), sides.fold_of)
+    overlap: dict[str, dict[int, Overlap]] = {name: {} for name in known}
+    for layer, *both in zip(layers, sides.positive, sides.negative, strict=True):
+        positive, negative = (side.double().numpy() for side in both)
+        at = PairGeometry.of(positive, negative, sides.fold_of)
         found[layer], agreement = at.diagnostics(signs, sides.prompts / kept)
         agreements.append(agreement)
+        for name, by_layer in known.items():
+            overlap[name][layer] = overlap_with(by_layer[layer].double().numpy(), positive, negative, signs[1:])
         yield progress.advance(1, 1)
-    return Diagnostics(sides.prompts, _p_of_largest(np.stack(agreements, axis=1)), found)
+    return Diagnostics(sides.prompts, _p_of_largest(np.stack(agreements, axis=1)), found, overlap)
+
+
+@np.errstate(all="ignore")
+def overlap_with(direction: np.ndarray, positive: np.ndarray, negative: np.ndarray, signs: np.ndarray) -> Overlap:
+    """Cosine of the mean difference of both sides, [prompts, hidden_size] each, to a direction [hidden_size].
+
+    signs: which half each prompt is in, [controls, prompts].
+    """
+    unit = direction / np.linalg.norm(direction)
+    differences, middles = positive - negative, (positive + negative) / 2
+    middles = middles - middles.mean(0)
+    halves = signs - signs.mean(1, keepdims=True)  # halves of unlike sizes differ by their means all the same
+    total = differences.sum(0)
+    without = total - differences
+    found = np.concatenate([_cosines(total[None], unit), _cosines(halves @ middles, unit)])
+    one = _measured(found, _cosines(without, unit), lambda cosines: cosines.clip(-1, 1))
+    return Overlap(one.value, one.low, one.high, one.controls)
+
+
+def _cosines(rows: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    found: np.ndarray = rows @ unit / np.linalg.norm(rows, axis=1)
+    return found
 
 
 def _exchanges(prompts: int) -> np.ndarray:

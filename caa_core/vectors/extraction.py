@@ -6,7 +6,7 @@ negative answer. Other methods are in :mod:`caa_core.vectors.methods`, read posi
 :mod:`caa_core.steering.activations`.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,9 +18,12 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import Collect, read_all
 from caa_core.steering.read_position import ReadPosition
-from caa_core.vectors.diagnostics import PromptSides, diagnose
+from caa_core.vectors.diagnostics import NOTHING_KNOWN, Known, PromptSides, diagnose
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
+
+# What gives directions that are known on a model.
+Know = Callable[[SteerableModel], Generator[Progress, None, Known]]
 
 AUTOMATIC = ReadPosition()
 # Numbers that may be kept of what is read at all pairs and layers (4 bytes each).
@@ -35,6 +38,7 @@ def extract(
     read: ReadPosition = AUTOMATIC,
     method: str = MEAN_DIFFERENCE,
     also: Sequence[Collect] = (),
+    know: Know | None = None,
 ) -> Generator[Progress, None, SteeringVector]:
     """One direction for each layer, from all pairs. Yields `Progress` over the pairs; returns the vector.
 
@@ -43,6 +47,8 @@ def extract(
         read: where the residual stream is read.
         method: a name of `methods.METHODS`; "single" reads the first pair only.
         also: what else is handed all that is read.
+        know: gives directions to which its diagnostics hold it; asked once the pairs are read, which may fail. See
+            `known_directions`.
 
     Raises:
         InputError: a layer that the model does not have, a pair that cannot be read there or is too long, or answers
@@ -69,7 +75,8 @@ def extract(
     position = read.of(dataset)
     for layer, direction in zip(layers, directions, strict=True):
         _check_direction(direction, model, layer, f"Read at '{position}', the answers of {dataset.name}")
-    diagnostics = yield from diagnose(sides, layers)
+    known = (yield from know(model)) if know else NOTHING_KNOWN
+    diagnostics = yield from diagnose(sides, layers, known)
     return SteeringVector(
         name or dataset.name,
         {layer: directions[i].clone() for i, layer in enumerate(layers)},

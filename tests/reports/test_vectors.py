@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from caa_core.reports.vectors import comparison_in_words, cosines_by_layer, norms_by_layer, separations_by_layer
-from caa_core.vectors.diagnostics import Diagnostics, LayerDiagnostics, Measured
+from caa_core.vectors.diagnostics import Diagnostics, LayerDiagnostics, Measured, Overlap
 from caa_core.vectors.method_comparison import Comparison, Separation
 from caa_core.vectors.vector import Provenance, SteeringVector
 
@@ -42,6 +42,24 @@ def test_how_far_pairs_agree_stands_below_beside_controls():
     bands = [list(t.y) for t in figure.data if t.yaxis == agreement.yaxis and t.mode == "lines"]
     assert bands == [[0.1, 0.1], [0.3, 0.3]]
     assert "0.50 (95 % interval 0.40 to 0.60; labels exchanged 0.10 to 0.30)" in agreement.hovertext
+
+
+def test_overlap_with_known_directions_stands_below_beside_controls():
+    one = Overlap(0.4, 0.3, 0.5, (-0.1, 0.2))
+    told = Diagnostics(20, 0.01, {1: LayerDiagnostics(*[Measured(0.5, None, None, None)] * 4)}, {"refusal": {1: one}})
+    known = {name: SteeringVector(name, LAYERS, {}, Provenance()) for name in ("refusal", "letter")}
+    figure = norms_by_layer(SteeringVector("v", LAYERS, {}, Provenance(), diagnostics=told), known)
+    assert [title.text for title in figure.layout.annotations if title.text.startswith("Along")] == [
+        "Along refusal",
+        "Along the letter",
+    ]
+    refusal, letter = [trace for trace in figure.data if trace.hovertext is not None][3:]
+    assert (list(refusal.y), list(letter.y)) == ([0.4], [pytest.approx(1.0)] * 2)
+    assert "0.40 (95 % interval 0.30 to 0.50; halves of the prompts -0.10 to 0.20)" in refusal.hovertext
+    assert "random directions" in letter.hovertext[0]
+    # A vector that nothing is known of but itself is held to them too.
+    alone = norms_by_layer(SteeringVector("v", LAYERS, {}, Provenance()), known)
+    assert len([trace for trace in alone.data if trace.hovertext is not None]) == 2
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import torch
 from scipy.stats import norm
 
 from benchmarks.diagnostics import exchanged, planted, told, true_reliability
+from caa_core.app.panels.generate.vectors import about
+from caa_core.cli.vectors import made
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.progress import finish
@@ -17,10 +19,12 @@ from caa_core.vectors.diagnostics import (
     PromptSides,
     aucs,
     d_primes,
+    overlap_with,
     reliability,
 )
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector, write_vector
+from caa_core.vectors.known_directions import make
 from caa_core.vectors.vector import load_vector
 from tests.helpers.data import A_HEAVY, PLANTED
 
@@ -144,6 +148,57 @@ def test_what_cannot_steer_is_called_so_before_anything_is_steered():
     assert str(few) == "Whether it will steer is not judged: 7 prompts are too few, which takes at least 8."
 
 
+HALF_EXCHANGED = replace(
+    PLANTED,
+    pairs=tuple(
+        replace(pair, positive=pair.negative, negative=pair.positive) if i % 2 else pair
+        for i, pair in enumerate(PLANTED.pairs)
+    ),
+)
+WORDS = [
+    "tree",
+    "seven",
+    "run",
+    "cold",
+    "of",
+    "blue",
+    "why",
+    "ten",
+    "sat",
+    "map",
+    "so",
+    "jam",
+    "at",
+    "fog",
+    "pin",
+    "us",
+]
+NOISE = replace(
+    PLANTED,
+    pairs=tuple(
+        replace(pair, positive=WORDS[2 * i], negative=WORDS[2 * i + 1]) for i, pair in enumerate(PLANTED.pairs)
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (PLANTED, "It may steer: its pairs point one way"),
+        (HALF_EXCHANGED, "It is not likely to steer: its pairs are not shown to point one way"),
+        (NOISE, "It is not likely to steer: its pairs are not shown to point one way"),
+        (PLANTED.first(7), "Whether it will steer is not judged: 7 prompts are too few"),
+    ],
+    ids=["sound", "half exchanged", "noise", "few"],
+)
+def test_who_makes_a_vector_is_told_whether_it_can_steer(tiny_llama, tmp_path, data, said):
+    """On the page and on the command line, out of the pairs themselves."""
+    vector = finish(make(tiny_llama, data, [1, 2]))
+    assert said in about(vector, [])
+    found, words = made(vector, tmp_path / "v.safetensors")
+    assert said in words and found["diagnostics"]["text"] == str(vector.diagnostics)
+
+
 def test_noise_is_said_to_point_one_way_in_one_of_twenty():
     found = [told(planted(10, 0.0, seed)).grade == "may steer" for seed in range(200)]
     assert np.mean(found) < 0.09
@@ -176,8 +231,9 @@ def test_a_sample_of_the_prompts_stands_for_all_of_them():
 
 @pytest.mark.parametrize("data", [A_HEAVY.in_both_letter_orders(), PLANTED], ids=["letters", "texts"])
 def test_a_vector_has_them_of_what_was_read_and_keeps_them_in_its_file(tiny_llama, data, tmp_path):
-    vector = finish(extract(tiny_llama, data, [1, 2]))
+    vector = finish(make(tiny_llama, data, [1, 2]))
     found = vector.diagnostics
+    assert set(found.overlap) == {"refusal", "letter"}
     assert list(found.layers) == [1, 2] and 0 < found.p <= 1
     alone = [finish(extract(tiny_llama, replace(data, pairs=(pair, pair)), [1, 2])).at(2) for pair in data.pairs]
     lines = [pair.line for pair in data.pairs]
@@ -211,3 +267,62 @@ def test_files_from_before_and_hostile_ones(tiny_llama, tmp_path):
     ):
         with pytest.raises(InputError, match="its diagnostics are not"):
             Diagnostics.unpacked(text, [1])
+
+
+def drawn_halves(prompts, count=199):
+    return np.random.default_rng(0).choice([-1.0, 1.0], (count, prompts))
+
+
+@pytest.mark.parametrize("cosine", [0.6, -0.6])
+def test_a_planted_part_along_a_known_direction_has_its_cosine(cosine):
+    """Differences of which the mean lies at a known angle to it, beside halves of prompts."""
+    along, across = np.eye(100)[:2]
+    apart = 3 * (cosine * along + np.sqrt(1 - cosine**2) * across)
+    found = []
+    for seed in range(20):
+        positive, negative = planted(40, 0.0, seed)
+        found.append(overlap_with(5 * along, positive + apart / 2, negative - apart / 2, drawn_halves(40)))
+    # Noise in 100 directions, of variance 1 / 40 each, makes the vector longer.
+    true = 3 * cosine / np.sqrt(9 + 100 / 40)
+    assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.02)
+    assert np.mean([one.low <= true <= one.high for one in found]) >= 0.85
+    assert all(one.is_said and one.controls[0] < 0 < one.controls[1] for one in found)
+    # Sides exchanged, it points the other way; and halves of the prompts are what they were.
+    positive, negative = planted(40, 3.0)
+    one, other = (
+        overlap_with(along, *sides, drawn_halves(40)) for sides in ((positive, negative), (negative, positive))
+    )
+    assert (other.value, other.controls) == (pytest.approx(-one.value), pytest.approx(one.controls))
+
+
+def test_what_has_no_part_along_a_known_direction_is_said_to_have_one_in_few():
+    """The push lies across; and where prompts vary most along it, so do their halves."""
+    across = np.eye(100)[7]
+    found = [overlap_with(across, *planted(20, 4.0, seed), drawn_halves(20)) for seed in range(100)]
+    assert np.mean([one.is_said for one in found]) <= 0.05
+    topics = np.random.default_rng(1).normal(0, 30, (20, 1)) * across
+    positive, negative = planted(20, 4.0)
+    wide = overlap_with(across, positive + topics, negative + topics, drawn_halves(20))
+    assert wide.controls[0] < -0.7 and wide.controls[1] > 0.7 and not wide.is_said
+
+
+def test_parts_of_a_vector_are_named_in_its_sentence_and_kept_in_its_file():
+    directions = {"refusal": torch.eye(100)[0], "letter": -torch.eye(100)[0]}
+    found = told(planted(24, 6.0), known={name: {5: one} for name, one in directions.items()})
+    assert found.overlap["refusal"][5].value == pytest.approx(-found.overlap["letter"][5].value) and found.best == 5
+    assert "A part of it is refusal: the model may decline more than before" in found.said
+    assert "A part of it is the letter and not the behaviour" in found.said
+    assert (
+        f"Along refusal: {found.overlap['refusal'][5]}." in found.numbers and "halves of the prompts" in found.numbers
+    )
+    assert Diagnostics.unpacked(found.packed(), [5]) == found
+    assert found.at(5)["overlap"]["letter"]["value"] == found.overlap["letter"][5].value
+    away = told(planted(24, 6.0), known={"refusal": {5: -torch.eye(100)[0]}})
+    assert "goes against refusal: the model may decline less" in away.said
+    for name in ("refusal", "another"):
+        broken = json.loads(found.packed()) | {"overlap": {name: 5}}
+        if name == "another":
+            assert Diagnostics.unpacked(json.dumps(broken), [5]).overlap == {}
+            continue
+        with pytest.raises(InputError, match="its diagnostics are not"):
+            Diagnostics.unpacked(json.dumps(broken), [5])

@@ -39,8 +39,8 @@ from caa_core.progress import Progress
 from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
-from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
+from caa_core.vectors.known_directions import make
 
 # How far a call has come, and how long it waits for its turn, is in its client's status.
 SAY = gr.Progress()
@@ -98,7 +98,7 @@ class Endpoints:
         layers = asked.layers_in(self.studio.model.num_layers)
         PAIRS.check(len(asked.pairs.pairs))
         how = layers, asked.name, asked.read, asked.method
-        job = self.studio.run(lambda model: extract(model, asked.pairs, *how), session, heavy=True)
+        job = self.studio.run(lambda model: make(model, asked.pairs, *how), session, heavy=True)
         vector = outcome(session, job, progress)
         kept = session.vectors[session.keep(vector)]
         keep_pairs(session.person, asked.pairs)

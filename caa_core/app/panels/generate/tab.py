@@ -32,8 +32,8 @@ from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines_by_layer, separations_by_layer
-from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import FORMATS
+from caa_core.vectors.known_directions import make
 from caa_core.vectors.method_comparison import Comparison, Separation, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
 from caa_core.vectors.splits import kept_apart
@@ -174,7 +174,7 @@ class Making(VectorMaking[MakingChoice]):
     ) -> Generator[Progress, None, Plain]:
         how = asked.request
         layers = how.layers_in(model.num_layers)
-        return {"vectors": [(yield from extract(model, how.pairs, layers, how.name, how.read, how.method))]}
+        return {"vectors": [(yield from make(model, how.pairs, layers, how.name, how.read, how.method))]}
 
     def keep(self, run: Run[MakingChoice], found: Plain) -> Plain:
         kept = super().keep(run, found)

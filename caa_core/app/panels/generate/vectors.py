@@ -36,6 +36,7 @@ from caa_core.reports.vectors import norms_by_layer
 from caa_core.vectors import arithmetic
 from caa_core.vectors.formats import FORMATS, read_vector, write_vector
 from caa_core.vectors.hub import available, pull_vector, push_vector
+from caa_core.vectors.known_directions import at_hand
 from caa_core.vectors.vector import SteeringVector, load_vector
 
 # A tenth of the relative strength at which the presets are used, which is 0.22 to 0.43.
@@ -162,7 +163,7 @@ class Vectors:
             self.saving: gr.Row(visible=True),
             self.drawing: gr.Column(visible=True),
             self.about: about(vector, misfits(self.studio.model, vector)),
-            self.plot: norms_by_layer(vector),
+            self.plot: norms_by_layer(vector, at_hand(self.studio.model)),
             self.format: format,
             self.download: gr.DownloadButton(value=str(path), interactive=True),
             self.note: " ".join(map(plain, notes)),
@@ -173,7 +174,7 @@ class Vectors:
 
     def show_ready(self, vector: SteeringVector, said: str) -> Updates:
         """Updates that show a vector that is nobody's, and what is said of it."""
-        drawn = {self.drawing: gr.Column(visible=True), self.plot: norms_by_layer(vector)}
+        drawn = {self.drawing: gr.Column(visible=True), self.plot: norms_by_layer(vector, at_hand(self.studio.model))}
         return {self.before: said, self.about: about(vector, []), **drawn}
 
     def wire(self) -> None:

@@ -16,7 +16,7 @@ from caa_core.measuring.costs.text import TextCosts, neutral_cost
 from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.cost import costs_by_multiplier
+from caa_core.reports.costs.text import costs_by_multiplier
 
 ABOUT = (
     "KL and perplexity on a page of neutral prose that ships with the app, steered at every token, at several "

@@ -22,6 +22,7 @@ from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.measuring.cost import CostPanel
 from caa_core.app.panels.measuring.knowledge import KnowledgePanel
+from caa_core.app.panels.measuring.refusals import RefusalsPanel
 from caa_core.app.panels.measuring.strength import StrengthPanel
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
@@ -123,6 +124,7 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 CostPanel(page, form.voice, [measure, look], stop, cost)
                 StrengthPanel(page, form.voice, form.positions)
                 KnowledgePanel(page, form.voice.vector, form.voice.layer, form.positions)
+                RefusalsPanel(page, form.voice, form.positions)
         asked = {**vars(form.voice), "positions": form.positions, "how": form.how, "text": text}
         shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
         shown += [self.lens, self.layers, self.words]

@@ -21,7 +21,7 @@ from caa_core.measuring.costs.knowledge import Knowledge, examine, questions
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.reports.knowledge import capability_by_multiplier
+from caa_core.reports.costs.knowledge import capability_by_multiplier
 
 ABOUT = folded(
     "Does steering cost right answers? Forty plain A/B questions, or a test of your own.",

@@ -1,6 +1,6 @@
 from caa_core.measuring.costs.knowledge import Knowledge, KnowledgeLevel
 from caa_core.metrics.estimates import Estimate
-from caa_core.reports.knowledge import capability_by_multiplier
+from caa_core.reports.costs.knowledge import capability_by_multiplier
 
 
 def level(multiplier, accuracy, random=None):

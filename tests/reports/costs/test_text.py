@@ -1,7 +1,7 @@
 import math
 
 from caa_core.measuring.costs.text import TextCost, TextCosts
-from caa_core.reports.cost import costs_by_multiplier
+from caa_core.reports.costs.text import costs_by_multiplier
 
 
 def test_costs_have_the_unsteered_model_in_their_middle():
