@@ -1,6 +1,8 @@
 """Make anew what ships with each preset: its vector for the embedded model, and the numbers on its card.
 
-    python -m presets.build [NAME ...]
+    python -m presets.build [--diagnostics] [NAME ...]
+
+With --diagnostics the vectors stay as they are, and only what their pairs say of them is made anew.
 
 Vectors are made in float32, so that they come out the same on every machine but for rounding. What they do is measured
 in bfloat16, in which most people run them.
@@ -8,6 +10,7 @@ in bfloat16, in which most people run them.
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from caa_core.data.presets import Preset, presets
@@ -16,14 +19,21 @@ from caa_core.measuring.effect import by_layer, measure
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
 from caa_core.progress import finish
+from caa_core.vectors.diagnostics import LETTER, REFUSAL
 from caa_core.vectors.extraction import extract
-from caa_core.vectors.vector import SteeringVector
+from caa_core.vectors.known_directions import LETTER_FILE, letter_pairs, make
+from caa_core.vectors.vector import SteeringVector, load_vector
+
+# How far a vector that is made again may lie from the one that ships, beside its norm.
+ALIKE = 1e-3
 
 
 def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
     """Write the preset's vector, and put the effect on its held-out test pairs into its card."""
     vector = finish(extract(exact, preset.dataset(), name=preset.name))
     vector.save(preset.vector_file)
+    if preset.name == REFUSAL:
+        finish(extract(exact, letter_pairs(), name=LETTER)).save(LETTER_FILE)
     work = measure(quick, preset.test(), vector, preset.layer, preset.multiplier, preset.dataset())
     effect = finish(work)
     write_card(preset, measured=effect.summary())
@@ -38,6 +48,16 @@ def look_at(model: SteerableModel, preset: Preset, vector: SteeringVector) -> No
     effects = finish(by_layer(model, preset.test(), vector))
     write_card(preset, by_layer=[effects[layer] for layer in range(model.num_layers)])
     print(f"{preset.name}: {gauge.summary()}", flush=True)
+
+
+def diagnose(exact: SteerableModel, preset: Preset) -> None:
+    """Put what its pairs say into the preset's vector, whose numbers stay as they are."""
+    ready, made = load_vector(preset.vector_file), finish(make(exact, preset.dataset(), name=preset.name))
+    apart = [layer for layer in made.layers if (made.at(layer) - ready.at(layer)).norm() > ALIKE * ready.norm(layer)]
+    if apart:
+        raise SystemExit(f"{preset.name} has changed at layers {apart}: make the vector anew.")
+    replace(ready, diagnostics=made.diagnostics).save(preset.vector_file)
+    print(f"{preset.name}: {made.diagnostics}", flush=True)
 
 
 def write_card(preset: Preset, **found: Any) -> None:
@@ -55,7 +75,18 @@ def _rounded(found: Any) -> Any:
     return round(found, 4) if isinstance(found, float) else found
 
 
+def main(names: list[str], diagnostics_alone: bool) -> None:
+    """Of all presets that are named."""
+    exact = load(DEFAULT_MODEL, "float32")
+    if not diagnostics_alone:
+        quick = load(DEFAULT_MODEL, "bfloat16")
+        for name in names:
+            build(exact, quick, presets()[name])
+    # Once all vectors are there, since they are held to one of them.
+    for name in names:
+        diagnose(exact, presets()[name])
+
+
 if __name__ == "__main__":
-    models = load(DEFAULT_MODEL, "float32"), load(DEFAULT_MODEL, "bfloat16")
-    for name in sys.argv[1:] or presets():
-        build(*models, presets()[name])
+    given = [name for name in sys.argv[1:] if name != "--diagnostics"]
+    main(given or [*presets()], "--diagnostics" in sys.argv)

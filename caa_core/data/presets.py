@@ -80,7 +80,18 @@ class Preset:
 
     def questions(self) -> tuple[str, ...]:
         """Open questions, which it shares with the one it opposes."""
-        files = (PRESETS / name / "open.json" for name in (self.name, self.opposes))
+        return self._shared("open.json")
+
+    def reworded(self) -> Dataset:
+        """The held-out pairs with their prompts in other words, which it shares with the one it opposes."""
+        test = self.test()
+        both = zip(test.pairs, self._shared("reworded.json"), strict=True)
+        pairs = tuple(replace(pair, prompt=prompt) for pair, prompt in both)
+        return replace(test, name=f"{self.name} (held out, in other words)", pairs=pairs)
+
+    def _shared(self, name: str) -> tuple[str, ...]:
+        """Texts that are kept once for two that oppose each other."""
+        files = (PRESETS / preset / name for preset in (self.name, self.opposes))
         return tuple(json.loads(next(file for file in files if file.exists()).read_text(encoding="utf-8")))
 
 

@@ -14,6 +14,7 @@ from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.known_directions import LETTER_FILE, letter_pairs, make
 from caa_core.vectors.vector import Provenance, load_vector
 from tests.helpers.sizes import FULL
 
@@ -70,6 +71,16 @@ def test_a_behaviour_is_asked_for_in_three_wordings(name):
     assert not set.intersection(*(runs(told) for told in wordings))
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_held_out_prompts_are_kept_in_other_words(name):
+    test, reworded = presets()[name].test(), presets()[name].reworded()
+    for one, other in zip(test.pairs, reworded.pairs, strict=True):
+        assert one == replace(other, prompt=one.prompt)
+        assert not runs(one.prompt) & runs(other.prompt) and set(words(one.prompt)) != set(words(other.prompt))
+    prompts = {pair.prompt for part in (presets()[name].dataset(), test) for pair in part.pairs}
+    assert len({pair.prompt for pair in reworded.pairs} - prompts) == len(test.pairs)
+
+
 def test_data_are_of_the_preset_whose_they_are():
     for data in (find_pairs("joy:ab").first(2), find_test_pairs("joy")):
         assert behaviour_of(data.sha256).name == "joy"
@@ -84,12 +95,25 @@ def test_the_ready_vector_equals_a_fresh_extraction(embedded, name):
     assert ready.provenance.dataset_sha256 == preset.dataset().sha256
     assert not ready.differences(embedded)
     layers = None if name == "joy" else [3, preset.layer] if FULL else [3]
-    fresh = finish(extract(embedded, preset.dataset(), layers, name))
+    fresh = finish(make(embedded, preset.dataset(), layers, name))
     for layer, direction in fresh.layers.items():
         assert torch.cosine_similarity(ready.at(layer), direction, dim=0) > 0.99999
         assert ready.norm(layer) == pytest.approx(direction.norm().item(), rel=1e-3)
         assert ready.residual_norms[layer] == pytest.approx(fresh.residual_norms[layer], rel=1e-3)
     assert fresh.provenance == ready.provenance
+    assert ready.diagnostics.grade == "may steer" and set(ready.diagnostics.overlap) == {"refusal", "letter"}
+    for layer, one in fresh.diagnostics.layers.items():
+        assert one.reliability.value == pytest.approx(ready.diagnostics.layers[layer].reliability.value, abs=1e-3)
+        for along, by_layer in fresh.diagnostics.overlap.items():
+            assert by_layer[layer].value == pytest.approx(ready.diagnostics.overlap[along][layer].value, abs=1e-3)
+
+
+def test_the_ready_letter_direction_equals_a_fresh_one(embedded):
+    ready = load_vector(LETTER_FILE)
+    assert not ready.differences(embedded) and len(ready.layers) == embedded.num_layers
+    fresh = finish(extract(embedded, letter_pairs(), [3, 20]))
+    for layer, direction in fresh.layers.items():
+        assert torch.cosine_similarity(ready.at(layer), direction, dim=0) > 0.99999
 
 
 @pytest.mark.parametrize("name", PRESETS)

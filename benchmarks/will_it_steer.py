@@ -1,0 +1,408 @@
+"""Do the numbers that are given of a vector before anything is steered predict what it does? And does it do the same
+where the same is asked otherwise?
+
+`python -m benchmarks.will_it_steer [FOLDER]` measures the vectors of all presets and, where a folder with the CAA
+paper's data is given, of its behaviours, keeps what it measured in will_it_steer.json, and writes
+docs/will-it-steer.md; with --again it writes that out of what was kept. The unit is the vector: intervals draw vectors
+again.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import presets
+from caa_core.measuring.paper.behaviours import find_behaviours
+from caa_core.measuring.proposal import judged_halves
+from caa_core.measuring.vector_controls import slopes_of
+from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.correction import holm, paired_p
+from caa_core.metrics.cross_fitting import LEVEL, chosen, cross_fitted
+from caa_core.metrics.estimates import ROUNDING, Estimate, by_prompt, mean_of, middle
+from caa_core.metrics.items import Items, choose_items
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel, load
+from caa_core.progress import Progress, finish
+from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import score
+from caa_core.vectors.diagnostics import NAMES
+from caa_core.vectors.known_directions import make
+from caa_core.vectors.vector import SteeringVector
+
+HERE = Path(__file__).parent
+KEPT, REPORT = HERE / "will_it_steer.json", HERE.parent / "docs" / "will-it-steer.md"
+
+# How strong every vector is made at every layer, beside the median residual norm there; presets are used at 0.2 to 0.4.
+STRENGTH = 0.25
+# Random vectors of the same norm beside each; pairs and items of the paper's behaviours, drawn with a seed.
+CONTROLS, PAIRS, ITEMS, SEED = 3, 60, 25, 0
+# A role that has nothing to do with any behaviour, fixed before anything was measured.
+ROLE = "You are the keeper of a lighthouse on a small island."
+PLAIN, IN_A_ROLE, REWORDED, BARE = "as it is", "in a role", "in other words", "without the template"
+ASKED = (PLAIN, IN_A_ROLE, REWORDED, BARE)
+
+RESAMPLES = 1999
+# Half the width of an interval beyond which it cannot be told.
+WIDE = 0.3
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a vector is made from, what it is measured on, and the same items in other words where there are any."""
+
+    name: str
+    pairs: Dataset
+    test: Dataset
+    reworded: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a vector of `STRENGTH` does under one way to ask.
+
+    changes: of each prompt, in the vector's direction, in nats a token (of lettered answers log odds). random: the mean
+    change under each random vector. kl: in nats.
+    """
+
+    changes: tuple[float, ...]
+    random: tuple[float, ...]
+    kl: float
+
+    @property
+    def effect(self) -> Estimate:
+        return mean_of(np.array(self.changes))
+
+    @property
+    def standardised(self) -> float:
+        """The mean over the spread of prompts, which has no unit."""
+        return float(np.mean(self.changes) / np.std(self.changes, ddof=1))
+
+    @property
+    def right_way(self) -> float:
+        """Of the prompts that move, the share that goes the vector's way."""
+        moved = np.array([change for change in self.changes if abs(change) > ROUNDING])
+        return float((moved > 0).mean()) if len(moved) else 0.5
+
+    @property
+    def holds(self) -> bool:
+        """Whether it moves answers the vector's way, further than each random vector moves them."""
+        return self.effect.low > 0 and self.effect.value > max(map(abs, self.random), default=0.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A vector: what was said of it before (`told`, by name), and what was measured, by way to ask."""
+
+    name: str
+    texts: bool
+    grade: str
+    p: float | None
+    layers: tuple[int, ...]
+    told: dict[str, float]
+    measured: dict[str, Measured]
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "Row":
+        parts = {
+            way: Measured(tuple(one["changes"]), tuple(one["random"]), one["kl"])
+            for way, one in kept["measured"].items()
+        }
+        return cls(**{**kept, "layers": tuple(kept["layers"]), "measured": parts})
+
+
+def sources(folder: str = "") -> Iterator[Source]:
+    """All presets, and the paper's behaviours."""
+    for name, preset in presets().items():
+        yield Source(name, preset.dataset(), preset.test(), preset.reworded())
+    for one in find_behaviours([folder]) if folder else ():
+        some = one.sample(PAIRS, ITEMS, SEED)
+        yield Source(one.name, some.pairs.in_both_letter_orders(), some.test)
+
+
+def half_exchanged(source: Source) -> Source:
+    """The same with the sides of every second pair exchanged: no vector that steers can come of it."""
+    pairs = tuple(
+        replace(pair, positive=pair.negative, negative=pair.positive) if i % 2 else pair
+        for i, pair in enumerate(source.pairs.pairs)
+    )
+    return Source(f"{source.name}, half exchanged", replace(source.pairs, pairs=pairs), source.test)
+
+
+def measured(model: SteerableModel, source: Source, ways: Sequence[str] = ASKED) -> Generator[Any, None, Row]:
+    """Make a vector, note what is said of it, and measure it. Yields `Progress`."""
+    vector = yield from make(model, source.pairs, name=source.name)
+    items = yield from choose_items(model, source.test)
+    layers = list(vector.layers)
+    directions = torch.stack([_strong(vector, layer) for layer in layers])
+    slopes = yield from slopes_of(model, items, layers)
+    estimates = (slopes * directions).sum(-1).double().numpy()
+    # Each half is measured where the other one chose.
+    places = [layers[index] for index in chosen(estimates)[::-1]]
+    found = {}
+    for way in ways:
+        if way == REWORDED and not source.reworded:
+            continue
+        asked, system, under = items, "", model
+        if way == REWORDED and source.reworded:
+            asked = yield from choose_items(model, source.reworded)
+        if way == IN_A_ROLE:
+            system = ROLE
+        if way == BARE:
+            under = without_template(model)
+        if len(asked.pairs) == len(items.pairs):
+            found[way] = yield from _under(under, asked, vector, places, system)
+    told = _told(vector) | {"estimate": float(cross_fitted(estimates))}
+    said = vector.diagnostics
+    assert said
+    return Row(source.name, not items.are_choices, said.grade, said.p, tuple(places), told, found)
+
+
+def without_template(model: SteerableModel) -> SteerableModel:
+    """The same model, which renders prompts as a base model's."""
+    tokenizer = copy.copy(model.tokenizer)
+    tokenizer.chat_template = None
+    return replace(model, tokenizer=tokenizer)
+
+
+def _strong(vector: SteeringVector, layer: int) -> torch.Tensor:
+    """Its direction at a layer, as strong as all are made."""
+    return torch.nn.functional.normalize(vector.at(layer), dim=0) * STRENGTH * vector.residual_norms[layer]
+
+
+def _told(vector: SteeringVector) -> dict[str, float]:
+    """What is said of a vector, at the layer where its pairs agree best."""
+    said = vector.diagnostics
+    assert said and said.best is not None
+    at = said.layers[said.best]
+    numbers = {name: getattr(at, name).value for name in NAMES}
+    numbers |= {f"|cosine to {name}|": abs(by_layer[said.best].value or 0.0) for name, by_layer in said.overlap.items()}
+    numbers["relative strength at × 1"] = vector.relative_strength(said.best) or 0.0
+    return {name: float(value or 0.0) for name, value in numbers.items()}
+
+
+def _under(
+    model: SteerableModel, items: Items, vector: SteeringVector, places: Sequence[int], system: str
+) -> Generator[Progress, None, Measured]:
+    """Both halves of the items, each at its layer."""
+    changes, costs, prompts = [], [], []
+    for half, layer in zip(judged_halves(items), places, strict=True):
+        some, direction = items.some(half), _strong(vector, layer)
+        asked, of = some.both_orders()
+        everyone = [direction, *random_vectors(direction, CONTROLS, SEED + layer)]
+        runs = [(Steer(one, layer, sign),) for one in everyone for sign in (1.0, -1.0)]
+        scores = yield from score(model, asked, runs, items.positions, items.cue, system)
+        both = scores.preference[1:].double().numpy().reshape(len(everyone), 2, len(asked))
+        changes.append(by_prompt((both[:, 0] - both[:, 1]) / 2, of))
+        costs.append(float(scores.kl[1:3].mean()))
+        prompts += [items.prompts[i] for i in half]
+    own, *others = by_prompt(np.concatenate(changes, axis=1), prompts)
+    return Measured(tuple(map(float, own)), tuple(float(one.mean()) for one in others), float(np.mean(costs)))
+
+
+@np.errstate(all="ignore")
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Rank correlations [...] of numbers [..., vectors]; NaN where one of the two is the same for all."""
+    off = [ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1))]
+    found: np.ndarray = (off[0] * off[1]).sum(-1) / np.sqrt((off[0] ** 2).sum(-1) * (off[1] ** 2).sum(-1))
+    return found
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A rank correlation over vectors with its 95 % interval, vectors drawn again; and what 95 % of orders drawn at
+    random come to.
+    """
+
+    rho: Estimate
+    by_chance: tuple[float, float]
+
+    @property
+    def said(self) -> str:
+        if not self.rho.has_interval or self.rho.high - self.rho.low > 2 * WIDE:
+            return "cannot tell"
+        return "predicts it" if self.rho.low > 0 else "predicts the opposite" if self.rho.high < 0 else "none shown"
+
+
+def prediction(x: Sequence[float], y: Sequence[float]) -> Prediction:
+    """Of numbers that are given of each vector, and what was measured of it."""
+    drawn, (one, other) = np.random.default_rng(0), np.array([x, y], float)
+    again = drawn.integers(len(one), size=(RESAMPLES, len(one)))
+    orders = drawn.permuted(np.tile(other, (RESAMPLES, 1)), axis=1)
+    found = spearman(one[again], other[again]), spearman(np.broadcast_to(one, orders.shape), orders)
+    ends, chance = (middle(rhos) or (np.nan, np.nan) for rhos in found)
+    return Prediction(Estimate(float(spearman(one, other)), *ends), chance)
+
+
+def coverage(count: int, correlation: float, runs: int = 200) -> float:
+    """How often the interval holds the rank correlation that so many draws of two normal numbers come from."""
+    drawn = np.random.default_rng(1)
+    true = 6 / np.pi * np.arcsin(correlation / 2)
+    held = []
+    for _ in range(runs):
+        x = drawn.standard_normal(count)
+        y = correlation * x + np.sqrt(1 - correlation**2) * drawn.standard_normal(count)
+        rho = prediction(x, y).rho
+        held.append(rho.low <= true <= rho.high)
+    return float(np.mean(held))
+
+
+OUTCOMES = {
+    "effect over its spread": lambda one: one.standardised,
+    "share pushed the right way": lambda one: one.right_way,
+    "effect": lambda one: one.effect.value,
+}
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *rows))
+
+
+def predictions(rows: Sequence[Row], outcome: str) -> str:
+    """How well each number predicts an outcome over some vectors, in Markdown."""
+    found = [OUTCOMES[outcome](row.measured[PLAIN]) for row in rows]
+    lines = []
+    for name in rows[0].told:
+        one = prediction([row.told[name] for row in rows], found)
+        low, high = one.by_chance
+        lines.append([name, f"{one.rho.value:+.2f}", one.rho.ends(), f"{low:+.2f} to {high:+.2f}", one.said])
+    heads = ["said before", f"rank correlation with the {outcome}", "95 %", "orders drawn at random", ""]
+    return _table(heads, lines)
+
+
+def each_vector(rows: Sequence[Row]) -> str:
+    """What was said of each, and what it does, in Markdown."""
+    lines = []
+    for row in rows:
+        one = row.measured[PLAIN]
+        p = "none" if row.p is None else f"{row.p:.3g}"
+        numbers = [f"{row.told[name]:.2f}" for name in NAMES]
+        reach = max(map(abs, one.random), default=0.0)
+        own = [
+            f"{one.effect.value:+.2f} ({one.effect.ends()})",
+            f"{reach:.2f}",
+            f"{one.right_way:.0%}",
+            f"{one.kl:.2f}",
+        ]
+        layers = " and ".join(map(str, dict.fromkeys(row.layers)))
+        lines.append([row.name, row.grade or "not judged", p, *numbers, layers, *own])
+    heads = ["vector", "said", "p", *NAMES, "layer", "effect (95 %)", "random vectors, at most", "right way", "KL"]
+    return _table(heads, lines)
+
+
+def ways(rows: Sequence[Row]) -> str:
+    """The effect under each way to ask, and whether it differs from that as it is; corrected over the table (Holm)."""
+    pairs = [(row, way) for row in rows for way in ASKED[1:] if way in row.measured]
+    differences = [np.array(row.measured[way].changes) - np.array(row.measured[PLAIN].changes) for row, way in pairs]
+    raw = [paired_p(one[None])[0] for one in differences]
+    p = dict(zip(((row.name, way) for row, way in pairs), holm(raw), strict=True))
+    lines = []
+    for row in rows:
+        cells = [row.name]
+        for way in ASKED:
+            one = row.measured.get(way)
+            mark = " *" if p.get((row.name, way), 1.0) <= LEVEL else ""
+            cells.append(f"{one.effect.value:+.2f} ({one.effect.ends()}){mark}" if one else "")
+        lines.append(cells)
+    return _table(["vector", *ASKED], lines)
+
+
+def held(rows: Sequence[Row]) -> str:
+    """Of the vectors that move answers their way as the items are, how many do so under each other way to ask."""
+    there = [row for row in rows if row.measured[PLAIN].holds]
+    parts = []
+    for way in ASKED[1:]:
+        some = [row for row in there if way in row.measured]
+        kept = [row.measured[way].effect.value / row.measured[PLAIN].effect.value for row in some]
+        if some:
+            many = sum(row.measured[way].holds for row in some)
+            parts.append(f"{way}: {many} of {len(some)}, with {np.median(kept):.2f} times the effect (median)")
+    return f"{len(there)} of {len(rows)} vectors move answers their way as the items are. Of these, " + "; ".join(parts)
+
+
+def report(rows: Sequence[Row], broken: Sequence[Row], model: str) -> str:
+    """All of it, in Markdown."""
+    texts, lettered = [row for row in rows if row.texts], [row for row in rows if not row.texts]
+    said = [row.grade == "may steer" for row in rows]
+    caught = sum(row.grade == "not likely" for row in broken)
+    still = sum(row.measured[PLAIN].holds for row in broken)
+    wrong = [
+        f"{row.name} ({row.grade or 'not judged'})"
+        for row, may in zip(rows, said, strict=True)
+        if may != row.measured[PLAIN].holds
+    ]
+    tables = {
+        f"All {len(rows)} vectors": [(rows, "effect over its spread"), (rows, "share pushed the right way")],
+        f"The {len(texts)} vectors from texts alone": [(texts, "effect")],
+    }
+    parts = [HEAD.format(model=model, strength=STRENGTH, presets=len(texts), behaviours=len(lettered), role=ROLE)]
+    parts += ["## What was said, and what it does", each_vector(rows)]
+    parts.append(
+        f"{sum(said)} of {len(rows)} are said to be ones that may steer. Said otherwise than measured: "
+        f"{', '.join(wrong) or 'none'}."
+    )
+    parts.append(
+        f"With the sides of every second pair exchanged, {caught} of {len(broken)} presets' vectors are called not "
+        f"likely to steer; {still} of them move answers their way.\n\n{each_vector(broken)}"
+    )
+    parts.append("## How well does each number predict it?")
+    for title, several in tables.items():
+        parts += [f"### {title}", *(predictions(some, outcome) for some, outcome in several)]
+    held_at = ", ".join(f"{coverage(len(rows), r):.0%} at {r:g}" for r in (0.0, 0.5, 0.8))
+    parts.append(
+        f"Of two normal numbers of {len(rows)} vectors these intervals hold the true rank correlation in {held_at}."
+    )
+    parts += ["## Does it hold where the same is asked otherwise?", ways(rows), f"{held(rows)}."]
+    return "\n\n".join(parts) + "\n"
+
+
+HEAD = """# Will it steer? What is said before, and what is measured
+
+Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets} presets and of {behaviours} behaviours
+of the CAA paper on {model}, each at {strength:g} times the median residual norm. The unit is the vector. What is said
+of it is taken at the layer where its pairs agree best. What it does is measured on items that it was not made from,
+each half of them at the layer that the other half chose by first-order estimates: the mean change at × 1 and × −1 in
+the vector's direction, in nats a token of texts, in log odds of letters (both letter orders). Intervals of an effect
+are over prompts; those of a rank correlation come of drawing vectors again, and where they are wider than ± 0.3, it is
+said that it cannot be told. *estimate* is the first-order one, out of the same items.
+
+*In a role*: behind the system prompt “{role}” *In other words*: the presets' second wordings of the same prompts.
+*Without the template*: prompts as a base model gets them. Layers are those of the items as they are. A * marks an
+effect that differs from that of the items as they are (Holm, over the table)."""
+
+
+def main() -> None:
+    """Measure, or take what was kept, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", default="")
+    parser.add_argument("--again", action="store_true", help="write the report out of what was kept")
+    options = parser.parse_args()
+    if not options.again:
+        model = load(DEFAULT_MODEL)
+        kept: dict[str, Any] = {
+            "model": f"{model.name} ({str(model.dtype).removeprefix('torch.')})",
+            "rows": [],
+            "broken": [],
+        }
+        for source in sources(options.folder):
+            kept["rows"].append(asdict(finish(measured(model, source))))
+            if source.reworded:
+                kept["broken"].append(asdict(finish(measured(model, half_exchanged(source), [PLAIN]))))
+            print(source.name, file=sys.stderr, flush=True)
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    rows, broken = ([Row.of(row) for row in kept[name]] for name in ("rows", "broken"))
+    REPORT.write_text(report(rows, broken, kept["model"]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
