@@ -17,7 +17,7 @@ from typing import Any
 
 from caa_core.data.packed import count_entries
 from caa_core.data.pairs import Dataset, pairs_of
-from caa_core.data.presets import PRESETS, find_pairs, find_test_pairs, presets
+from caa_core.data.presets import PRESETS, behaviour_of, find_pairs, find_test_pairs, presets
 from caa_core.data.tables import read_tables
 from caa_core.data.text import clean
 from caa_core.errors import InputError
@@ -71,6 +71,19 @@ class Behaviour:
     instructions: Instructions | None = None
     vector: SteeringVector | None = None
     made_from: bool = True
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """System prompts that ask for it, to stand beside its vector: a preset's, those that ship for its name, or the
+        one of its instructions; none without any.
+        """
+        if preset := behaviour_of(self.test.sha256):
+            return preset.wordings
+        if not self.instructions:
+            return ()
+        shipped = find_instructions(self.name)
+        same = shipped is not None and shipped.positive == self.instructions.positive
+        return (self.instructions.positive, *(_also_shipped().get(self.name, ()) if same else ()))
 
     def sample(self, pairs: int | None = None, items: int | None = None, seed: int | None = None) -> "Behaviour":
         """With so many pairs and test items only: the first ones, or drawn with a seed. See `Dataset.first`."""
@@ -181,10 +194,19 @@ def find_instructions(name: str) -> Instructions | None:
     return _shipped().get(name.partition(":")[0])
 
 
-@cache
 def _shipped() -> dict[str, Instructions]:
-    found = json.loads((PRESETS / INSTRUCTIONS_FILE).read_text(encoding="utf-8"))
-    return {name: Instructions.of(texts, name) for name, texts in found.items()}
+    return {name: Instructions.of(texts, name) for name, texts in _shipped_file().items()}
+
+
+def _also_shipped() -> dict[str, tuple[str, ...]]:
+    """Other wordings of what instructions ask for, where there are any."""
+    return {name: tuple(texts.get("also", ())) for name, texts in _shipped_file().items()}
+
+
+@cache
+def _shipped_file() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PRESETS / INSTRUCTIONS_FILE).read_text(encoding="utf-8"))
+    return found
 
 
 def _behaviours_of(source: str) -> list[Behaviour]:

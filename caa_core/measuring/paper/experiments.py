@@ -21,6 +21,7 @@ from caa_core.measuring.paper.stages import (
     JUDGED,
     PARTS,
     SIDES,
+    TOLD,
     VECTOR,
     WRITTEN,
     Stages,
@@ -28,7 +29,8 @@ from caa_core.measuring.paper.stages import (
     prompt_part,
 )
 from caa_core.measuring.paper.vectors import BehaviourVectors, make_vectors
-from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, SweepCell, score_runs
+from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, Sweep, SweepCell, score_runs
+from caa_core.measuring.told import beside_prompts
 from caa_core.measuring.verdict import Conclusion, conclude
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import random_controls
@@ -68,7 +70,7 @@ def replicate(
     progress = Progress(PARTS * len(behaviours), "parts", sum(costs))
     found: list[Findings] = []
     for behaviour, cost in zip(behaviours, costs, strict=True):
-        name = key(model, behaviour, settings)
+        name = key(model, behaviour, settings, behaviour.wordings)
         if name in known:
             found.append(Findings.unpack(known[name]))
             progress.resumed += cost
@@ -173,7 +175,18 @@ class _Experiments:
         controls = max(CONTROLS, self.request.controls) if self.request.judges else 0
         work = conclude(self.model, swept, self.vectors.vector, own, controls)
         concluded = yield from self.stages.run(JUDGED, work)
+        concluded = yield from self._beside_prompts(swept, concluded)
         return _Choice(concluded.proposal.layer if concluded.proposal else fallback, concluded)
+
+    def _beside_prompts(self, swept: Sweep, concluded: Conclusion) -> Generator[Progress, None, Conclusion]:
+        """With what system prompts for the behaviour do on the items of its verdict, where some are known."""
+        verdict, wordings = concluded.verdict, self.behaviour.wordings
+        if not (verdict and wordings and self._wants(PROMPTS)):
+            return concluded
+        vector, name = self.vectors.vector, self.behaviour.name
+        work = beside_prompts(self.model, swept, vector, verdict.cells, name, wordings, {})
+        told = yield from self.stages.run(TOLD, work)
+        return replace(concluded, verdict=replace(verdict, told=told), text=f"{concluded.text}\n{told}")
 
     def score_at(self, choice: _Choice) -> Generator[Progress, None, None]:
         """Score all that is still wanted once the layer is chosen."""

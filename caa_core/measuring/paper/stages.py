@@ -7,9 +7,9 @@ from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.request import LAYERS, MULTIPLIERS, PROMPTS, PaperRequest
 from caa_core.progress import Progress, within
 
-PARTS = 7  # of the work on one behaviour
+PARTS = 8  # of the work on one behaviour
 VECTOR, ITEMS, BY_LAYER, AT_LAYER = "vector", "items", "effect by layer", "multipliers, controls, transfer"
-JUDGED, WRITTEN = "verdict", "answers written"
+JUDGED, WRITTEN, TOLD = "verdict", "answers written", "beside system prompts"
 SIDES = POSITIVE, NEGATIVE = "positive", "negative"
 
 
@@ -58,11 +58,13 @@ def _shares(behaviour: Behaviour, request: PaperRequest) -> dict[str, float]:
     written = request.counts and MULTIPLIERS in request.experiments
     by_layer = LAYERS in request.experiments or request.layer is None
     prompts = bool(behaviour.instructions) and PROMPTS in request.experiments
+    told = by_layer and request.judges and PROMPTS in request.experiments
     return {
         VECTOR: pairs,
         ITEMS: 0.01 * items,
         BY_LAYER: items + 60 * ends if by_layer else 0,
         JUDGED: pairs + items + 10 * ends if by_layer and request.judges else 0,
+        TOLD: (items + ends) * (1 + 2 * len(behaviour.wordings)) if told and behaviour.wordings else 0,
         AT_LAYER: items + 150 * ends,
         WRITTEN: 10 * items if written else 0,
         **{prompt_part(side): items + 3 * ends if prompts else 0 for side in SIDES},

@@ -161,3 +161,17 @@ def test_no_zip_at_all(tmp_path):
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + b"\0" * 90)
     with pytest.raises(InputError, match="not a zip file"):
         behaviours_of_files([tmp_path / "b.zip"])
+
+
+def test_three_wordings_ask_for_each_behaviour_that_is_known(folder):
+    joy, questions = find_behaviours(["joy"])[0], find_behaviours(["joy:ab"])[0]
+    assert joy.wordings == questions.wordings == presets()["joy"].wordings
+    (folder / "sycophancy").mkdir(exist_ok=True)
+    for name in ("generate_dataset.json", "test_dataset_ab.json"):
+        (folder / "sycophancy" / name).write_bytes((folder / "agreeing" / name).read_bytes())
+    found = {one.name: one.wordings for one in find_behaviours([str(folder)])}
+    assert len(set(found["sycophancy"])) == 3 and found["sycophancy"][0] == find_instructions("sycophancy").positive
+    assert found["agreeing"] == ()
+    told = {"positive": "Agree.", "negative": "Disagree."}
+    (folder / "sycophancy" / "instructions.json").write_text(json.dumps(told))
+    assert {one.name: one.wordings for one in find_behaviours([str(folder)])}["sycophancy"] == ("Agree.",)

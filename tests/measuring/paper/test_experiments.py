@@ -234,3 +234,23 @@ def test_verdicts_on_several_behaviours_are_corrected_over_all_of_them(found):
         "Corrected over these 2 behaviours and 1 to come (Holm): a effect with the vector (p = "
     )
     assert replace(found, findings=(several[1],), asked=("b",)).concluded(several[1]) == several[1].conclusion
+
+
+def test_a_verdict_says_what_system_prompts_do_beside_it(tiny_llama, found, vector):
+    """Those that ask for the behaviour, on the verdict's own items; none where none are known."""
+    one, other = found.findings
+    told = one.verdict.told
+    assert [wording.told for wording in told.wordings] == [TOLD.positive] and str(told) in one.conclusion
+    request = EvaluationRequest.parse(
+        data=ONE.test,
+        multipliers=[-1, 1],
+        counts=False,
+        made_from=ONE.pairs.in_both_letter_orders(),
+        told=[TOLD.positive],
+    )
+    expected = finish(evaluate(tiny_llama, request, vector)).conclusion.verdict.told
+    for mine, theirs in ((told.vector, expected.vector), *zip(told.wordings, expected.wordings, strict=True)):
+        for part in ("alone", "together"):
+            mean, same = (getattr(each, part, each).difference.value for each in (mine, theirs))
+            assert mean == pytest.approx(same, abs=1e-5)
+    assert other.verdict.told is None
