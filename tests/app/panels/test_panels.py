@@ -33,6 +33,7 @@ from caa_core.contest.dominance import Contest
 from caa_core.data.pairs import write_pairs
 from caa_core.data.presets import find_pairs, presets
 from caa_core.errors import InputError
+from caa_core.measuring.costs import refusals
 from caa_core.measuring.evaluation import unpack
 from caa_core.model.prompts import render, with_prefill
 from caa_core.steering.decoding import Decoding
@@ -412,6 +413,16 @@ def test_the_capability_check_is_one_click_and_says_where_there_is_nothing_to_lo
     write_pairs(presets()["joy"].test(), tmp_path / "texts.json")
     with pytest.raises(gr.Error, match="is no test of knowledge"):
         page.run("run", "capability-said", views_layer=1, capability_file=str(tmp_path / "texts.json"))
+
+
+def test_refusals_are_counted_by_one_click(page, monkeypatch):
+    monkeypatch.setattr(refusals, "NEW_TOKENS", 2)
+    page.run("run", "refusals-said", views_vector="gloom", views_layer=2, views_multiplier=1.5)
+    assert page["refusals-said"].startswith("**gloom**: Unsteered, refused: harmless 0% of 20")
+    assert "Layer 2, × 1.5: no change is shown in how many harmful requests are refused" in page["refusals-said"]
+    assert "Cosine to the refusal direction at layer 2" in page["refusals-said"]
+    found = json.loads(Path(page["refusals-data"]).read_text())
+    assert (found["controls"], len(found["answers"]), list(found["overlap"])) == (9, 80, ["0", "1", "2", "3"])
 
 
 def test_a_multiplier_that_was_found_by_its_cost_goes_on_to_steer(page):
