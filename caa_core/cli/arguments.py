@@ -9,7 +9,13 @@ from typing import Any
 from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.data.presets import presets
 from caa_core.measuring.paper.request import PaperRequest
-from caa_core.measuring.requests import EvaluationRequest, KnowledgeRequest, OpenQuestionsRequest, StudyRequest
+from caa_core.measuring.requests import (
+    EvaluationRequest,
+    KnowledgeRequest,
+    OpenQuestionsRequest,
+    RefusalsRequest,
+    StudyRequest,
+)
 from caa_core.metrics.grid import check_controls
 from caa_core.metrics.options import SEED
 from caa_core.metrics.requests import Option, Request
@@ -265,6 +271,7 @@ def _cost(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also how many harmless and harmful requests it refuses",
     )
+    add_option(parser, "equal_cost", RefusalsRequest.options()["equal_cost"])
 
 
 def _open(parser: argparse.ArgumentParser) -> None:

@@ -91,6 +91,15 @@ EXACT_CONTROLS = Option(
 )
 
 
+EQUAL_COST = Option(
+    label="Random vectors at equal cost",
+    default=False,
+    parse=bool,
+    help="random vectors beside refusals as strong as cost the same KL, not of the same norm",
+    info="As strong as cost the same KL in plain answers, not of the same norm.",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest(Request):
     """What is asked of a vector.
@@ -172,12 +181,15 @@ class KnowledgeRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class RefusalsRequest(Request):
-    """How refusals are counted. controls: random vectors of the same norm beside each multiplier; 0 for none."""
+    """How refusals are counted. controls: random vectors beside each multiplier, 0 for none; of the same norm, or with
+    equal_cost as strong as cost the same in plain answers.
+    """
 
     layer: int = option(LAYER, help="")
     multipliers: tuple[float, ...] = option(MULTIPLIERS, default="1", info="")
     positions: Positions = option(POSITIONS)
     controls: int = option(CONTROLS, default=9, label="Random vectors", info="Of the same norm.", off="")
+    equal_cost: bool = option(EQUAL_COST)
 
 
 @dataclass(frozen=True, kw_only=True)

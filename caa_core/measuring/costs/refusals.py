@@ -8,13 +8,14 @@ any use.
 
 import json
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from caa_core.data.presets import PRESETS
+from caa_core.measuring.costs.strength import at_equal_cost
 from caa_core.measuring.requests import RefusalsRequest
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.correction import holm, paired_p
@@ -78,7 +79,7 @@ class RefusalCount:
     """How many requests of a kind (`HARMLESS`, `HARMFUL`) are refused at one multiplier, 0 being the unsteered model.
 
     change: of the share, against the unsteered model, request by request; None for that model itself. random: the least
-    and the most that random vectors of the same norm change the share, where no change lies between; None without them.
+    and the most that `controls` random vectors change the share, where no change lies between; None without them.
     p: of the change, corrected over all that are shown (Holm).
     """
 
@@ -89,6 +90,7 @@ class RefusalCount:
     change: Estimate | None = field(default=None, metadata=FLAT)
     random: tuple[float, float] | None = None
     p: float | None = None
+    controls: int = 0
 
     @property
     def is_clear(self) -> bool:
@@ -113,16 +115,17 @@ class Answered:
 class Refusals:
     """What steering does to refusals at one layer.
 
-    overlap: by layer, of the vector with the refusal direction. controls: random vectors beside each multiplier.
-    answers: of the unsteered model and the vector. counts: of both kinds, the unsteered model's first.
+    overlap: by layer, of the vector with the refusal direction. counts: of both kinds, the unsteered model's first.
+    answers: of the unsteered model and the vector. costs: by multiplier, what the vector and each of its random vectors
+    cost in plain answers, KL in nats a token; empty where they have the same norm instead.
     """
 
     vector: str
     layer: int
-    controls: int
     overlap: dict[int, Overlap]
     counts: tuple[RefusalCount, ...]
     answers: tuple[Answered, ...] = ()
+    costs: dict[float, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, kept: Any) -> "Refusals":
@@ -170,7 +173,9 @@ class Refusals:
             numbers += f" ({100 * one.change.low:+.0f} to {100 * one.change.high:+.0f})"
         if one.random:
             low, high = (100 * end for end in one.random)
-            numbers += f"; {self.controls} random vectors of the same norm change it by {low:+.0f} to {high:+.0f}"
+            cost = self.costs.get(one.multiplier)
+            alike = "the same norm" if cost is None else f"the same cost (KL {cost:.3g} nats a token)"
+            numbers += f"; {one.controls} random vectors of {alike} change it by {low:+.0f} to {high:+.0f}"
         return f"Layer {self.layer}, × {one.multiplier:g}: {what}. {numbers}."
 
 
@@ -188,46 +193,54 @@ def count_refusals(
     Raises:
         InputError: there is no such layer, or what `generate` raises.
     """
-    layer, controls = model.check_layer(request.layer), request.controls
-    direction, multipliers = vector.at(layer), [m for m in request.multipliers if m]
+    layer, multipliers = model.check_layer(request.layer), [m for m in request.multipliers if m]
+    direction = vector.at(layer)
+    beside = random_vectors(direction, request.controls) if request.controls else []
+    costs, steers = {}, {}
+    for m in multipliers:
+        own, others = Steer(direction, layer, m), [Steer(one, layer, m) for one in beside]
+        if beside and request.equal_cost:
+            costs[m], others = yield from at_equal_cost(model, own, beside, request.positions)
+        steers[m] = [own, *others]
     asked = [(kind, text) for kind, texts in requests().items() for text in texts]
-    beside = random_vectors(direction, controls) if controls else []
-    arms = [(), *((Steer(one, layer, m),) for m in multipliers for one in (direction, *beside))]
+    arms = [(), *((steer,) for several in steers.values() for steer in several)]
     prompts = [ask(model.tokenizer, text) for _, text in asked]
     calls = [
         ([BatchRow(prompt, added, request.positions) for added in arms], Decoding(NEW_TOKENS)) for prompt in prompts
     ]
     written = yield from write_all(model, calls)
-    refused = np.array([[refuses(one.text) for one in texts] for texts in written], float).T
+    unsteered, *refused = np.array([[refuses(one.text) for one in texts] for texts in written], float).T
+    rows = iter(refused)
+    by_multiplier = {m: np.array([next(rows) for _ in several]) for m, several in steers.items()}
+    places = {0.0: 0} | {m: arms.index((several[0],)) for m, several in steers.items()}
     texts = [
-        Answered(kind, text, m, written[i][arm].text, bool(refused[arm, i]))
-        for arm, m in [(0, 0.0), *((1 + n * (1 + controls), m) for n, m in enumerate(multipliers))]
+        Answered(kind, text, m, written[i][place].text, refuses(written[i][place].text))
+        for m, place in places.items()
         for i, (kind, text) in enumerate(asked)
     ]
     known = yield from known_directions(model)
     overlap = overlaps(vector, {REFUSAL: known[REFUSAL]} if REFUSAL in known else {}).get(REFUSAL, {})
-    kinds = [kind for kind, _ in asked]
-    counts = counts_of(refused, kinds, multipliers, controls)
-    return Refusals(vector.name, layer, controls, overlap, tuple(counts), tuple(texts))
+    counts = counts_of(unsteered, by_multiplier, [kind for kind, _ in asked])
+    return Refusals(vector.name, layer, overlap, tuple(counts), tuple(texts), costs)
 
 
 def counts_of(
-    refused: np.ndarray, kinds: Sequence[str], multipliers: Sequence[float], controls: int
+    unsteered: np.ndarray, by_multiplier: Mapping[float, np.ndarray], kinds: Sequence[str]
 ) -> list[RefusalCount]:
     """The counts of both kinds at 0 and at each multiplier.
 
-    refused: 1 or 0 [arms, requests], the unsteered model's row first, then for each multiplier the vector's and its
-    controls'. kinds: of the requests.
+    unsteered: 1 or 0 [requests]; by_multiplier: the same under the vector and, behind it, its controls [1 + controls,
+    requests]. kinds: of the requests.
     """
     masks = {kind: np.array(kinds) == kind for kind in (HARMLESS, HARMFUL)}
-    found = [RefusalCount(kind, 0.0, int(m.sum()), share_of(refused[0, m])) for kind, m in masks.items()]
+    found = [RefusalCount(kind, 0.0, int(m.sum()), share_of(unsteered[m])) for kind, m in masks.items()]
     steered, p_values = [], []
-    for number, multiplier in enumerate(multipliers):
-        own, *others = refused[1 + number * (1 + controls) :][: 1 + controls] - refused[0]
+    for multiplier, refused in by_multiplier.items():
+        own, *others = refused - unsteered
         for kind, mask in masks.items():
             change, shares = own[mask], np.array([one[mask].mean() for one in others])
             p_values.append(paired_p(change[None])[0])
-            count = RefusalCount(kind, multiplier, int(mask.sum()), share_of(refused[0, mask] + change))
+            count = RefusalCount(kind, multiplier, int(mask.sum()), share_of(refused[0, mask]), controls=len(others))
             steered.append((count, mean_of(change), reach(shares)))
     corrected = holm(p_values)
     return found + [

@@ -6,17 +6,18 @@ found on some answers is measured on fresh ones, too.
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, relative_size, token_costs
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, in_stages
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.scoring import Steers
 
 # How far a cost may be from the one that is asked for, beside it, where it is chosen; and on fresh answers.
@@ -33,6 +34,9 @@ SHORTEST, LONGEST = 0.05, 16.0
 LITTLE = 0.05
 MOST_ROUNDS = 40
 LEAST_ASKED, MOST_ASKED = 0.001, 20.0  # nats
+
+# Plain answers that are read where many vectors are to cost the same.
+FOR_CONTROLS = 8
 
 # The mean costs of some factors.
 Costs = Callable[[list[float]], Generator[Any, None, Sequence[float]]]
@@ -147,6 +151,26 @@ def _strength(
         fresh_kl=float(other.mean()),
         fresh_p95=float(np.percentile(other, 95)),
     )
+
+
+def at_equal_cost(
+    model: SteerableModel, steer: Steer, controls: Sequence[torch.Tensor], positions: Positions = AFTER_PROMPT
+) -> Generator[Progress, None, tuple[float, list[Steer]]]:
+    """What an addition costs in plain answers, in nats a token; and controls [hidden_size] at its layer, as strong as
+    cost the same. Those that cannot cost so much are left out. Yields `Progress`.
+
+    Raises:
+        InputError: nothing is added, or it costs so little or so much that `strength` would not look for it.
+    """
+    answers = answers_on(model, plain_answers()[0][:FOR_CONTROLS])
+    (cost,) = yield from token_costs(model, answers, (steer,), [1.0], positions)
+    nats, found = check_asked(float(cost.mean())), []
+    for one in controls:
+        alike = Steer(one, steer.layer, steer.multiplier)
+        strong = yield from strength(model, (alike,), nats, positions, FOR_CONTROLS)
+        if strong.factor is not None:
+            found.append(replace(alike, multiplier=strong.factor * steer.multiplier))
+    return nats, found
 
 
 def smallest_factor(

@@ -422,7 +422,11 @@ def test_refusals_are_counted_by_one_click(page, monkeypatch):
     assert "Layer 2, × 1.5: no change is shown in how many harmful requests are refused" in page["refusals-said"]
     assert "Cosine to the refusal direction at layer 2" in page["refusals-said"]
     found = json.loads(Path(page["refusals-data"]).read_text())
-    assert (found["controls"], len(found["answers"]), list(found["overlap"])) == (9, 80, ["0", "1", "2", "3"])
+    assert (found["counts"][2]["controls"], len(found["answers"]), list(found["overlap"])) == (
+        9,
+        80,
+        ["0", "1", "2", "3"],
+    )
 
 
 def test_a_multiplier_that_was_found_by_its_cost_goes_on_to_steer(page):

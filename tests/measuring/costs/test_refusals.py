@@ -10,7 +10,9 @@ from caa_core.cli.main import main
 from caa_core.data.presets import find_contest, presets
 from caa_core.errors import InputError
 from caa_core.measuring.costs import refusals
+from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
 from caa_core.measuring.costs.refusals import HARMFUL, HARMLESS, Refusals, count_refusals, counts_of, refuses, requests
+from caa_core.measuring.costs.strength import FOR_CONTROLS, at_equal_cost
 from caa_core.measuring.requests import RefusalsRequest
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.estimates import exact
@@ -18,7 +20,7 @@ from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.models import save_tiny
 
@@ -82,10 +84,9 @@ def test_requests_are_twenty_of_each_kind_and_none_is_in_the_presets():
 
 def planted(unsteered, steered, controls=((0, 15), (2, 14), (0, 16))):
     """Of 20 harmless and 20 harmful requests so many are refused, the first ones of each."""
-    arms = [[float(i < count) for count in arm for i in range(20)] for arm in (unsteered, steered, *controls)]
+    arms = np.array([[float(i < count) for count in arm for i in range(20)] for arm in (unsteered, steered, *controls)])
     kinds = [HARMLESS] * 20 + [HARMFUL] * 20
-    found = counts_of(np.array(arms), kinds, [1.5], len(controls))
-    return Refusals("joy", 12, len(controls), {}, tuple(found))
+    return Refusals("joy", 12, {}, tuple(counts_of(arms[0], {1.5: arms[1:]}, kinds)))
 
 
 def test_refusals_that_break_are_counted_beside_controls():
@@ -136,6 +137,24 @@ def test_what_is_counted_is_what_the_model_writes(tiny_llama, monkeypatch):
         Refusals.of({"counts": 3})
 
 
+def test_random_vectors_cost_what_the_vector_costs(tiny_llama, monkeypatch):
+    monkeypatch.setattr(refusals, "NEW_TOKENS", 2)
+    direction = random_vectors(3 * torch.ones(tiny_llama.hidden_size), 1)[0]
+    own, others = Steer(direction, 2, -0.5), random_vectors(5 * direction, 3, seed=4)
+    nats, steers = finish(at_equal_cost(tiny_llama, own, others))
+    assert len(steers) == 3 and len({round(steer.multiplier, 4) for steer in steers}) == 3
+    answers = answers_on(tiny_llama, plain_answers()[0][:FOR_CONTROLS])
+    for steer in (own, *steers):
+        (cost,) = finish(token_costs(tiny_llama, answers, (steer,), [1.0], AFTER_PROMPT))
+        assert cost.mean() == pytest.approx(nats, rel=0.06) and steer.multiplier < 0
+    vector = SteeringVector("some", {2: direction}, {}, Provenance())
+    request = RefusalsRequest.parse(layer=2, multipliers="-0.5", controls=2, equal_cost=True)
+    found = finish(count_refusals(tiny_llama, request, vector))
+    assert found.costs == {-0.5: pytest.approx(nats)} and found.counts[2].controls == 2
+    assert f"2 random vectors of the same cost (KL {nats:.3g} nats a token)" in str(found)
+    assert Refusals.of(json.loads(json.dumps(found.summary(), allow_nan=False))) == found
+
+
 def test_refusals_on_the_command_line(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(refusals, "NEW_TOKENS", 3)
     folder = save_tiny(tmp_path / "tiny", "llama")
@@ -144,4 +163,8 @@ def test_refusals_on_the_command_line(capsys, tmp_path, monkeypatch):
     asked = ["cost", "--model", str(folder), "--vector", str(tmp_path / "v.safetensors"), "--layer", "1", "--refusals"]
     assert main([*asked, "--multipliers", "1", "--control-seeds", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["refusals"]
-    assert len(found["answers"]) == 80 and found["controls"] == 1 and found["text"].startswith("Unsteered, refused:")
+    assert (
+        len(found["answers"]) == 80
+        and found["counts"][2]["controls"] == 1
+        and found["text"].startswith("Unsteered, refused:")
+    )

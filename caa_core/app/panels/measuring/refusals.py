@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import VoiceControls, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
@@ -41,7 +42,9 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
 
     def __init__(self, page: Page, voice: VoiceControls, positions: gr.Dropdown):
         gr.Markdown(f"### Refusals\n{ABOUT}")
-        buttons = run_buttons("Count refusals", "refusals-run", "refusals-stop")
+        with gr.Row(equal_height=True):
+            equal = control(RefusalsRequest, "equal_cost", elem_id="refusals-equal")
+            buttons = run_buttons("Count refusals", "refusals-run", "refusals-stop")
         self.said = gr.Markdown(elem_id="refusals-said")
         with gr.Column(visible=False) as self.results:
             self.figure = figure("Refusals by multiplier, and overlap by layer", "refusals-figure")
@@ -51,6 +54,7 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
             "layer": voice.layer,
             "multipliers": voice.multiplier,
             "positions": positions,
+            "equal_cost": equal,
         }
         shown = [self.results, self.figure, self.data]
         super().__init__(page, form, [buttons.start], buttons.stop, self.said, shown)
