@@ -233,7 +233,7 @@ class Prediction:
         return "predicts it" if self.rho.low > 0 else "predicts the opposite" if self.rho.high < 0 else "none shown"
 
 
-def prediction(x: Sequence[float], y: Sequence[float]) -> Prediction:
+def prediction(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Prediction:
     """Of numbers that are given of each vector, and what was measured of it."""
     drawn, (one, other) = np.random.default_rng(0), np.array([x, y], float)
     again = drawn.integers(len(one), size=(RESAMPLES, len(one)))
@@ -340,7 +340,7 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str) -> str:
         for row, may in zip(rows, said, strict=True)
         if may != row.measured[PLAIN].holds
     ]
-    tables = {
+    tables: dict[str, list[tuple[Sequence[Row], str]]] = {
         f"All {len(rows)} vectors": [(rows, "effect over its spread"), (rows, "share pushed the right way")],
         f"The {len(texts)} vectors from texts alone": [(texts, "effect")],
     }
