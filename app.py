@@ -25,6 +25,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from caa_core.app import files, guards, traffic
+from caa_core.app.keys.classrooms import Rules
 from caa_core.app.library import Library
 from caa_core.app.opening import address, logs
 from caa_core.app.panels import glossary, models
@@ -33,7 +34,9 @@ from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT, to_tab
 from caa_core.app.panels.lazily import lazily
+from caa_core.app.panels.learn import board, class_tab, in_class
 from caa_core.app.panels.learn import tab as learn
+from caa_core.app.panels.learn.class_file import read_class
 from caa_core.app.panels.made_with import take_link
 from caa_core.app.panels.measuring import inspection
 from caa_core.app.panels.measuring import tab as measuring
@@ -45,6 +48,7 @@ from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public, serves_agents
 from caa_core.model.machine import open_more, trim
+from caa_core.progress import tell
 
 TITLE = "CAA Studio"
 INTRO = (
@@ -58,6 +62,7 @@ TABS = (
     ("Measure", "measure", measuring.build),
     ("Look inside", "views", lazily(inspection.build)),
     ("Learn", "learn", lazily(learn.build)),
+    ("Class", "class", lazily(class_tab.build)),
     ("Models", "models", lazily(models.build)),
 )
 STARTED_ANEW = (
@@ -116,6 +121,7 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 #model-list :is(th, td) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
 .papers ul { margin: 0; }
+#class-line { border-left: 4px solid #2585C2; padding-left: .6em; }
 body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
 .tab-wrapper { contain: inline-size; }
@@ -159,15 +165,10 @@ def build(studio: Studio) -> gr.Blocks:
             reload = gr.Button("Reload", size="sm", min_width=90, scale=0, elem_id="started-anew-reload")
             reload.click(None, js="() => location.reload()", api_visibility="private")
         not_kept = gr.Markdown(NOT_KEPT, visible=False, elem_id="not-kept", container=True)
+        room = gr.Markdown(visible=False, elem_id="class-line")
         # What a page holds comes back with each question, from a page that another run of the app has served too.
         served_by = gr.Textbox(studio.run_id, visible=False, elem_id="served-by")
-        with gr.Row(elem_id="top"):
-            with gr.Column(scale=5, min_width=340):
-                gr.Markdown(f"# {TITLE}\n{INTRO}", elem_id="intro")
-            with gr.Column(scale=2, min_width=340):
-                line = gr.Markdown(models.describe(studio), elem_id="model-line")
-            to_learn = gr.Button("Learn", size="sm", scale=0, min_width=80, elem_id="to-learn")
-            to_learn.click(None, js=to_tab("learn"), api_visibility="private")
+        line = _draw_top(studio)
         key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
         page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
         page.attach(draw_tabs(page, TABS))
@@ -183,8 +184,12 @@ def build(studio: Studio) -> gr.Blocks:
             """Find out whose page it is, and show what they had."""
             lost = {not_kept: gr.Markdown(visible=True)} if known and not studio.sessions.knows(known) else {}
             found = {key: studio.sessions.enter(request.session_hash, known), line: models.describe(studio)}
-            take_link(studio, studio.session(request.session_hash), getattr(request, "query_params", {}))
-            return found | lost | restored.handler(request, *values)
+            session, query = page.session(request), getattr(request, "query_params", {})
+            take_link(studio, session, query)
+            said = in_class.join(studio, session, query)
+            page.session(request)  # whose limits are lower from now on
+            of_class = {room: gr.Markdown(said, visible=True)} if said else {}
+            return found | lost | of_class | restored.handler(request, *values)
 
         @guarded
         def look(request: gr.Request, shown: str, run_id: str) -> Updates:
@@ -198,7 +203,7 @@ def build(studio: Studio) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
 
-        entered = blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, *restored.outputs], **QUIET)
+        entered = blocks.load(enter, [key, *restored.inputs], [key, line, not_kept, room, *restored.outputs], **QUIET)
         titles = {str(tab.id): str(tab.label) for tab in blocks.blocks.values() if isinstance(tab, gr.Tab)}
         # Once a tab can be drawn with what the link says.
         entered.then(None, js=address.follow(titles), api_visibility="private")
@@ -210,11 +215,23 @@ def build(studio: Studio) -> gr.Blocks:
     return blocks
 
 
+def _draw_top(studio: Studio) -> gr.Markdown:
+    """Draw the header. Gives the line that says which model is loaded."""
+    with gr.Row(elem_id="top"):
+        with gr.Column(scale=5, min_width=340):
+            gr.Markdown(f"# {TITLE}\n{INTRO}", elem_id="intro")
+        with gr.Column(scale=2, min_width=340):
+            line = gr.Markdown(models.describe(studio), elem_id="model-line")
+        to_learn = gr.Button("Learn", size="sm", scale=0, min_width=80, elem_id="to-learn")
+        to_learn.click(None, js=to_tab("learn"), api_visibility="private")
+    return line
+
+
 def main(opening: Opening) -> None:
     """Load the model and serve until told to end; `opening` serves until then.
 
     Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
-    CAA_LIBRARY, for an app that is not public; a server of tools for agents: CAA_MCP.
+    CAA_LIBRARY, for an app that is not public; a server of tools for agents: CAA_MCP; the file of a class: CAA_CLASS.
     """
     logs.setup()
     open_more()
@@ -226,8 +243,11 @@ def main(opening: Opening) -> None:
     os.environ["GRADIO_TEMP_DIR"] = folder
     try:
         library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
+        given = read_class(Path(os.environ["CAA_CLASS"])) if os.environ.get("CAA_CLASS") else None
         opening.say("The model is being loaded ...")
-        studio = Studio(MODEL, say=opening.say, library=library)
+        studio = Studio((given and given[0].model) or MODEL, say=opening.say, library=library)
+        if given:
+            hold(studio, *given)
         serve(studio, opening)
     except InputError as error:
         sys.exit(str(error))
@@ -247,7 +267,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         opening.close()
     page.launch(
         theme=THEME,
-        css=CSS + LAYOUT + look.LOOK + strip.LOOK + glossary.LOOK + address.LOOK,
+        css=CSS + LAYOUT + look.LOOK + strip.LOOK + glossary.LOOK + address.LOOK + board.LOOK,
         footer_links=["api"],
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),
@@ -269,8 +289,16 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     return page
 
 
+def hold(studio: Studio, rules: Rules, key: str) -> None:
+    """Hold the class of a file, and say how it is joined and seen: the terminal is its teacher's."""
+    studio.hold(rules, key)
+    tell(f"The class {rules.code} is held for {rules.hours:g} hours: ?class={rules.code} behind the page's address.")
+    tell(f"Its teacher sees it in the tab Class, with the key {key}")
+
+
 def sweep(studio: Studio, page: gr.Blocks) -> None:
     """Free what is kept of pages to which nobody is expected to come back, and end jobs for which nobody waits."""
+    studio.classes.sweep()
     states = page.app.state_holder
     assert isinstance(states, traffic.States)
     asking = states.asking()

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,12 +37,16 @@ def owner_key() -> str:
     return os.environ.get("CAA_OWNER_KEY", "")
 
 
-def check_owner(key: str) -> None:
-    """Raises InputError on a public app for everybody who does not have its owner's key."""
+def check_owner(key: str, do: str = "load another model") -> None:
+    """Raises InputError on a public app for everybody who does not have its owner's key; do: what they may not."""
     given, right = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (key, owner_key()))
     # Digests, since how long the comparison of texts takes tells how long they are.
     if is_public() and not (owner_key() and hmac.compare_digest(given, right)):
-        raise InputError("This app is open to strangers: only its owner may load another model.")
+        raise InputError(f"This app is open to strangers: only its owner may {do}.")
+
+
+# For whom the thread at hand asks: limits that are lower for them than for others, by variable.
+lowered: ContextVar[Mapping[str, int]] = ContextVar("lowered", default={})  # noqa: B039  # nobody writes to it
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,13 @@ class Limit:
 
     @property
     def value(self) -> int:
-        """The number that counts. Raises InputError where the variable does not hold one."""
+        """The number that counts: the app's, or a lower one for who asks. Raises InputError where the variable does not
+        hold one.
+        """
+        return min(self._of_all, lowered.get().get(self.variable, self._of_all))
+
+    @property
+    def _of_all(self) -> int:
         said = os.environ.get(self.variable, "").strip()
         if not said:
             return self.public if is_public() else self.alone
@@ -96,6 +106,9 @@ ADDITIONS = Limit("CAA_MAX_ADDITIONS", "vectors added at once", 100, 20)
 GRACE = Limit("CAA_GRACE_SECONDS", "seconds that a session outlives its last page", 900, 900)
 IDLE = Limit("CAA_IDLE_SECONDS", "seconds that a session stays which nobody uses or leaves", 21_600, 3_600)
 STOP = Limit("CAA_STOP_SECONDS", "seconds that running jobs get when the app is ended", 20, 20)
+
+# What a teacher may lower for a class, by its name in the class's file.
+OF_A_CLASS = {"tokens": TOKENS, "prompt": PROMPT, "pairs": PAIRS, "vectors": VECTORS, "jobs": JOBS}
 
 # For whom the thread at hand reads: an address, where the app is open to strangers.
 asking: ContextVar[str] = ContextVar("asking", default="")

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from caa_core.app.opening import statuses
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.limits import BODY_MB, PROXIES, asking, serves_agents
+from caa_core.limits import BODY_MB, PROXIES, asking, lowered, serves_agents
 
 # Addresses in place of files; and of what gradio serves, all that neither the page nor a program has use for.
 OFFERED = (
@@ -112,11 +112,13 @@ def path_of(scope: Scope) -> str:
 
 
 def visitor(studio: Studio, request: gr.Request) -> Session:
-    """The session of who asks, for whom files are read from now on."""
+    """The session of who asks, for whom files are read and limits are looked at from now on."""
     peer, headers = getattr(request, "client", None), getattr(request, "headers", {})
     address = address_of(headers, peer.host if peer else "")
     asking.set(address)
-    return studio.session(request.session_hash, address)
+    session = studio.session(request.session_hash, address)
+    lowered.set(session.limits)
+    return session
 
 
 def address_of(headers: Mapping[str, str], peer: str) -> str:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,12 +20,25 @@ from weakref import WeakKeyDictionary
 
 from caa_core.app.files import keep_below
 from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
+from caa_core.app.keys.classrooms import Classroom
 from caa_core.app.library import Library
 from caa_core.app.opening.links import Link
 from caa_core.data.presets import presets
 from caa_core.data.text import clean, download_name
 from caa_core.errors import InputError
-from caa_core.limits import ALL_KEPT_MB, GRACE, GRACE_JOB, IDLE, JOBS, KEPT_MB, LONGEST, PLACES, SESSIONS, VECTORS
+from caa_core.limits import (
+    ALL_KEPT_MB,
+    GRACE,
+    GRACE_JOB,
+    IDLE,
+    JOBS,
+    KEPT_MB,
+    LONGEST,
+    PLACES,
+    SESSIONS,
+    VECTORS,
+    lowered,
+)
 from caa_core.reports.writing import finite
 from caa_core.vectors.vector import SteeringVector
 
@@ -208,7 +221,7 @@ class Session:
     made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
     name of the tab, until it has; `settings` is what an experiment is to be asked, by its name, until it is filled in.
     `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number;
-    `asked` is when what is shown of some choices was asked for, see `Page.latest`.
+    `asked` is when what is shown of some choices was asked for, see `Page.latest`. `joined` is a class.
     """
 
     person: Person = field(default_factory=Person)
@@ -223,7 +236,19 @@ class Session:
     left: bool = False
     address: str = ""
     drops: Counter[str] = field(default_factory=Counter)
+    joined: Classroom | None = None
     place: Callable[["Session", str, Running], None] = lambda session, panel, job: session.take(panel, job)
+
+    @property
+    def classroom(self) -> Classroom | None:
+        """The class whose rules apply here, if there is one, while it is held."""
+        room = self.joined
+        return None if not room or room.over or self.person in room.teachers else room
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Limits that are lower here than elsewhere, by variable."""
+        return self.classroom.rules.limits if self.classroom else {}
 
     @property
     def vectors(self) -> dict[str, SteeringVector]:
@@ -316,6 +341,11 @@ class Sessions:
         """Whether a browser that keeps `key` finds what its person has made; with a library everybody does."""
         return bool(self._owner) or (isinstance(key, str) and key in self._people)
 
+    @property
+    def has_library(self) -> bool:
+        """Whether everybody here is the owner of one library."""
+        return bool(self._owner)
+
     def enter(self, page: str | None, key: Any) -> str:
         """A page was opened by a browser that keeps `key`. Returns the key that it shall keep.
 
@@ -347,6 +377,7 @@ class Sessions:
 
     def _place(self, session: Session, panel: str, job: Running) -> None:
         """Let a session have a job, where there is a place for it. Raises InputError where there is none."""
+        lowered.set(session.limits)
         with self._lock:
             jobs = [(other, name) for other in self._pages.values() for name in other.running]
             others = [other for other, name in jobs if other is not session or name != panel]

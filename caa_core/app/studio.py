@@ -8,8 +8,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from caa_core.app.files import Uploads
+from caa_core.app.keys.classrooms import Classroom, Classrooms, Rules
+from caa_core.app.keys.tries import Tries
 from caa_core.app.library import Library
-from caa_core.app.owner import Tries
 from caa_core.app.quick_check import Capability, look
 from caa_core.app.sessions import Session, Sessions
 from caa_core.app.worker import Job, Owner, Worker
@@ -44,6 +45,7 @@ class Studio:
         self._worker = Worker()
         self.sessions = Sessions(library)
         self.owner = Tries()
+        self.classes = Classrooms()
         self.uploads = Uploads()
         self._closing = False
         self.rooms = LEAST_ROOMS  # for measurements that are at work, and from where they were asked for
@@ -85,8 +87,10 @@ class Studio:
             say: is told how far it has come.
 
         Raises:
-            InputError: it cannot be loaded, or another one is being loaded; the old one stays.
+            InputError: it cannot be loaded, another one is being loaded, or a class is held with the old one, which
+                stays.
         """
+        self.classes.check_model(spec)
         if not self._loading.acquire(blocking=False):
             raise InputError("Another model is being loaded just now; wait until it is there.")
         try:
@@ -97,6 +101,18 @@ class Studio:
             self._look = self.run(look)
         finally:
             self._loading.release()
+
+    def hold(self, rules: Rules, key: str, say: Say = tell) -> Classroom:
+        """Hold a class, with its model loaded. Raises InputError where one of both cannot be."""
+        if self.sessions.has_library:
+            raise InputError(
+                "With CAA_LIBRARY everybody is the owner of one library, so nobody could be told from others: "
+                "start the app without."
+            )
+        if rules.model not in ("", self.spec):
+            self.load(rules.model, say=say)
+        self.classes.check_model(rules.model or self.spec)
+        return self.classes.open(rules, key)
 
     @property
     def capability(self) -> Capability | BaseException | None:
@@ -110,7 +126,10 @@ class Studio:
 
     def session(self, page: str | None, address: str = "") -> Session:
         """The session of a page or a client; see `Sessions.of`."""
-        return self.sessions.of(page, address)
+        session = self.sessions.of(page, address)
+        if not session.joined or session.joined.over:
+            session.joined = self.classes.of_everybody
+        return session
 
     def finish(self, seconds: float) -> int:
         """Take no new work, and let what runs come to its end for so long. Returns how many jobs had to be stopped."""
@@ -145,6 +164,8 @@ class Studio:
             return session.vectors[name]
         if name not in presets():
             raise InputError(f"There is no vector '{name[:80]}' here; make it, upload it, or choose a preset.")
+        if room := session.classroom:
+            room.rules.check_preset(name)
         made = self._preset_vectors.setdefault(model, {})
         while name not in made:
             if (model, name) in self._making:

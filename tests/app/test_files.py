@@ -9,7 +9,7 @@ import pytest
 from app import clean
 from app import sweep as sweep_sessions
 from caa_core.app.files import LEAST, Uploads, sweep
-from caa_core.app.owner import Tries
+from caa_core.app.keys.tries import Tries
 from caa_core.errors import InputError
 from caa_core.limits import IDLE
 from tests.helpers.app import Served, get, post

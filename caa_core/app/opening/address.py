@@ -16,7 +16,7 @@ LOOK = """
 
 
 def follow(titles: Mapping[str, str]) -> str:
-    """A script that opens the tab that the address names, notes there which is chosen from then on, and opens it again
+    """A script that opens the tab that the address names, of a class the lesson, notes there which is chosen from then on, and opens it again
     on Back and Forward; in a Space's frame also the page around it is told. titles: what tabs are called, by their ids.
 
     gradio chooses a tab by itself when the page is there: what the address says is read before anything is noted.
@@ -24,11 +24,11 @@ def follow(titles: Mapping[str, str]) -> str:
     ids = {title: name for name, title in titles.items()}
     return f"""() => {{
   const tabs = {json.dumps(TABS)}, ids = {json.dumps(ids)};
-  const ours = {json.dumps(["v", "tab", "model", *FIELDS])};
+  const ours = {json.dumps(["v", "tab", "model", *FIELDS])}, told = [...ours, 'class'];
   const around = [...(location.ancestorOrigins ?? []), document.referrer.replace(/\/$/, '')].includes('{AROUND}');
   const names = Object.keys(tabs);
   const said = () => {{
-    const name = new URLSearchParams(location.search).get('tab');
+    const has = new URLSearchParams(location.search), name = has.get('tab') ?? (has.get('class') && 'learn');
     return names.includes(name) ? name : null;
   }};
   // Those that do not fit lie in a menu, and have no id there.
@@ -58,7 +58,7 @@ def follow(titles: Mapping[str, str]) -> str:
   const tell = () => {{
     if (window.parent === window || !around) return;
     const query = new URLSearchParams();
-    for (const [name, text] of new URLSearchParams(location.search)) if (ours.includes(name)) query.append(name, text);
+    for (const [name, text] of new URLSearchParams(location.search)) if (told.includes(name)) query.append(name, text);
     window.parent.postMessage({{ queryString: query.toString() }}, '{AROUND}');
   }};
   const note = () => {{
@@ -84,7 +84,8 @@ def copy(space: str) -> str:
     return f"""async (query) => {{
   const space = {json.dumps(space)};
   const page = space && window.parent !== window ? `{AROUND}/spaces/${{space}}` : location.origin + location.pathname;
-  const link = page + query, has = new URLSearchParams(query);
+  const room = new URLSearchParams(location.search).get('class');
+  const link = page + query + (room ? `&class=${{encodeURIComponent(room)}}` : ''), has = new URLSearchParams(query);
   const holds = [['prompt', 'the prompt'], ['system', 'the system prompt']].filter(([name]) => has.get(name));
   document.querySelector('#link-said')?.remove();
   const said = document.createElement('div');

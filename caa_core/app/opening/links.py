@@ -30,6 +30,7 @@ TABS = {
     "open": ("measure", "measure-open-tab"),
     "views": ("views",),
     "learn": ("learn",),
+    "class": ("class",),
     "models": ("models",),
 }
 # Names in a link of what a form calls otherwise.

@@ -209,7 +209,8 @@ def stopper(studio: Studio, panel: str) -> Callable[[gr.Request], None]:
 def vector_choices(session: Session) -> list[tuple[str, str]]:
     """Vectors to choose from, as (label, name): one's own first, then the presets."""
     own = [(f"{name} (yours)", name) for name in reversed(session.vectors)]
-    return own + [(f"{name} (preset)", name) for name in presets()]
+    room = session.classroom
+    return own + [(f"{name} (preset)", name) for name in (room.rules.presets if room else presets())]
 
 
 def vector_picker(label: str, name: str, elem_id: str, render: bool = True) -> gr.Dropdown:

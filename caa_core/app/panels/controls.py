@@ -157,13 +157,18 @@ def source_of(session: Session, name: str) -> Named:
     return Named.vector(name, own=name in session.vectors)
 
 
-def _here(studio: Studio, request: gr.Request) -> Here:
-    """The app as whoever asks has it: its address is that of their page, without what is behind it."""
+def page_of(request: gr.Request) -> str:
+    """The address of the page of whoever asks, without what is behind it."""
     headers = getattr(request, "headers", {})
     page = headers.get("referer") or headers.get("origin") or f"http://{headers.get('host', 'localhost:7860')}"
+    return re.split("[?#]", page)[0]
+
+
+def _here(studio: Studio, request: gr.Request) -> Here:
+    """The app as whoever asks has it."""
     dtype = str(studio.model.dtype).removeprefix("torch.")
     own_choice = best_dtype(studio.model.device.type)
-    return Here(studio.spec, "" if dtype == own_choice else dtype, re.split("[?#]", page)[0])
+    return Here(studio.spec, "" if dtype == own_choice else dtype, page_of(request))
 
 
 def _in_blocks(code: AsCode) -> str:

@@ -26,6 +26,7 @@ from caa_core.app.panels.common import (
     shared_bar,
     stopper,
 )
+from caa_core.app.panels.learn import in_class
 from caa_core.app.panels.made_with import MadeWith, differing, filled, in_words, settings_of
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
@@ -117,6 +118,7 @@ class Experiment(Generic[Asked]):
         if stop:
             stop.interactive = False
             stop.click(stopper(self.studio, self.name), queue=False, **QUIET)
+        page.restore(self.fit, [*self._refilled_parts().values()])
         page.restore(self.restore, [*self._refilled_parts().values(), *self.outputs], self.name)
         if self.takes_settings:
             page.take_settings(self.name, self.fill_in, [*self._refilled_parts().values()])
@@ -211,6 +213,7 @@ class Experiment(Generic[Asked]):
         """
         run: Run[Asked] | None = None
         try:
+            form = in_class.allowed(self.form, session, form)
             run = Run(session, form, self.ask(session, form))
             yield self.waiting()
             job = self.begin(run)
@@ -273,12 +276,17 @@ class Experiment(Generic[Asked]):
         return person.results.get(self.name)
 
     @guarded
+    def fit(self, request: gr.Request) -> Updates:
+        """Let the form begin with what the class has."""
+        return in_class.fitted(self._refilled_parts(), self.page.session(request), self.studio)
+
+    @guarded
     def restore(self, request: gr.Request) -> Updates:
         session = self.page.session(request)
         own, before = self.kept_of(session.person), ready(self.name, self.studio.model)
         try:
             if not own:
-                return self.show_ready(session, before) if before else {}
+                return self.show_ready(session, before) if before and in_class.shows(session, before) else {}
             shown = {**self.show(session, own, self.asked(own) or {}), **self.files(session, own)}
             return {**self.refill(session, own), **shown, **self._said(session, own)}
         except InputError:

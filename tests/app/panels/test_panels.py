@@ -14,9 +14,9 @@ import gradio as gr
 import pytest
 import torch
 
+from caa_core.app.keys.tries import Tries
 from caa_core.app.library import Library
 from caa_core.app.made_from import MADE_FROM
-from caa_core.app.owner import Tries
 from caa_core.app.panels.common import guarded, plain, properties
 from caa_core.app.panels.contest.chosen import Chosen, Voicing
 from caa_core.app.panels.contest.contest import ContestPanel

@@ -86,10 +86,19 @@ def built_in() -> Lesson:
 
 def read_lesson(path: Path) -> Lesson:
     """The lesson in a file. Raises InputError that says where it is none."""
-    if path.stat().st_size > MOST_BYTES:
-        raise InputError(f"A lesson has {MOST_BYTES:,} bytes at most; this file has {path.stat().st_size:,}.")
+    return lesson_of(read_json(path, "A lesson"))
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Plain data in a small file. Raises InputError that says where it is none."""
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_number)
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise InputError(f"{what} has {MOST_BYTES:,} bytes at most; this file has {size:,}.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} cannot be read: {error.strerror}.") from error
+    try:
+        data = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
         json.dumps(data, ensure_ascii=False).encode()  # of half a letter there is no text
     except json.JSONDecodeError as error:
         raise InputError(f"It is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from error
@@ -97,57 +106,57 @@ def read_lesson(path: Path) -> Lesson:
         raise InputError("It is not text in UTF-8.") from error
     except (RecursionError, ValueError) as error:
         raise InputError(
-            "It is not a lesson: it nests too deeply, or holds a number or a letter that is none."
+            f"{what} it is not: it nests too deeply, or holds a number or a letter that is none."
         ) from error
-    return lesson_of(data)
+    return data
 
 
 def lesson_of(data: Any) -> Lesson:
     """A lesson from plain data. Raises InputError that names the step and the field."""
-    fields = _fields(data, FIELDS, "The lesson")
+    fields = fields_of(data, FIELDS, "The lesson")
     if (fields.get("format"), fields.get("version")) != (FORMAT, VERSION):
         raise InputError(f'The lesson begins with "format": "{FORMAT}" and "version": {VERSION}.')
-    title, about = _text(fields, "title", "The lesson", SHORT), _text(fields, "about", "The lesson", LONG)
-    steps = _list(fields, "steps", "The lesson", STEPS)
+    title, about = text_of(fields, "title", "The lesson", SHORT), text_of(fields, "about", "The lesson", LONG)
+    steps = list_of(fields, "steps", "The lesson", STEPS)
     return Lesson(title, about, tuple(_step(step, f"Step {number}") for number, step in enumerate(steps, 1)), data)
 
 
 def _step(data: Any, where: str) -> Step:
-    fields = _fields(data, OF_A_STEP, where)
-    title = _text(fields, "title", where, SHORT)
+    fields = fields_of(data, OF_A_STEP, where)
+    title = text_of(fields, "title", where, SHORT)
     where = f"{where} ({clean(title)[:40]})"
-    check = _text(fields, "check", where, SHORT)
+    check = text_of(fields, "check", where, SHORT)
     if check not in CHECKS:
-        raise InputError(f"{where}, check: there is none called {_quoted(check)}; choose one of {', '.join(CHECKS)}.")
-    choices = _list(fields, "choices", where, CHOICES)
-    hints = _list(fields, "hints", where, (len(HINTS), len(HINTS)))
+        raise InputError(f"{where}, check: there is none called {quoted(check)}; choose one of {', '.join(CHECKS)}.")
+    choices = list_of(fields, "choices", where, CHOICES)
+    hints = list_of(fields, "hints", where, (len(HINTS), len(HINTS)))
     return Step(
         title=title,
-        text=_text(fields, "text", where, LONG),
-        question=_text(fields, "question", where, SHORT),
+        text=text_of(fields, "text", where, LONG),
+        question=text_of(fields, "question", where, SHORT),
         choices=tuple(_choice(one, CHECKS[check], f"{where}, choice {n}") for n, one in enumerate(choices, 1)),
         check=check,
         settings=_settings(fields.get("settings", {}), CHECKS[check], where),
-        do=_text(fields, "do", where, LONG),
-        conclude=_text(fields, "conclude", where, LONG),
-        beyond=_text(fields, "not", where, LONG),
+        do=text_of(fields, "do", where, LONG),
+        conclude=text_of(fields, "conclude", where, LONG),
+        beyond=text_of(fields, "not", where, LONG),
         hints=tuple(
-            _text({kind: hint}, kind, f"{where}, hints", LONG) for kind, hint in zip(HINTS, hints, strict=True)
+            text_of({kind: hint}, kind, f"{where}, hints", LONG) for kind, hint in zip(HINTS, hints, strict=True)
         ),
     )
 
 
 def _choice(data: Any, check: Check, where: str) -> Choice:
-    fields = _fields(data, ("text", "when"), where)
-    choice = Choice(_text(fields, "text", where, SHORT), _text(fields, "when", where, SHORT))
+    fields = fields_of(data, ("text", "when"), where)
+    choice = Choice(text_of(fields, "text", where, SHORT), text_of(fields, "when", where, SHORT))
     if choice.when not in check.outcomes:
-        raise InputError(f"{where}, when: {_quoted(choice.when)} is none of {', '.join(check.outcomes)}.")
+        raise InputError(f"{where}, when: {quoted(choice.when)} is none of {', '.join(check.outcomes)}.")
     return choice
 
 
 def _settings(data: Any, check: Check, where: str) -> dict[str, Any]:
     where = f"{where}, settings"
-    settings = _fields(data, check.settings, where)
+    settings = fields_of(data, check.settings, where)
     for name, value in settings.items():
         number = isinstance(value, int | float) and abs(value) < 1e9
         if not (number or (isinstance(value, str) and len(value) <= LONG)):
@@ -155,15 +164,17 @@ def _settings(data: Any, check: Check, where: str) -> dict[str, Any]:
     return dict(settings)
 
 
-def _fields(data: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
+def fields_of(data: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
+    """An object with no other fields than these. Raises InputError for anything else; where: what it says it is."""
     if not isinstance(data, dict):
         raise InputError(f"{where}: it takes an object with {', '.join(names)}.")
     if strange := [name for name in data if name not in names]:
-        raise InputError(f"{where}: there is no field {_quoted(strange[0])}; there are {', '.join(names)}.")
+        raise InputError(f"{where}: there is no field {quoted(strange[0])}; there are {', '.join(names)}.")
     return data
 
 
-def _list(fields: Mapping[str, Any], name: str, where: str, ends: tuple[int, int]) -> list[Any]:
+def list_of(fields: Mapping[str, Any], name: str, where: str, ends: tuple[int, int]) -> list[Any]:
+    """A field that is a list of so many. Raises InputError for anything else."""
     least, most = ends
     found = fields.get(name)
     if not isinstance(found, list) or not least <= len(found) <= most:
@@ -172,7 +183,8 @@ def _list(fields: Mapping[str, Any], name: str, where: str, ends: tuple[int, int
     return found
 
 
-def _text(fields: Mapping[str, Any], name: str, where: str, most: int) -> str:
+def text_of(fields: Mapping[str, Any], name: str, where: str, most: int) -> str:
+    """A field that is a text of so many letters at most. Raises InputError for anything else."""
     found = fields.get(name, "" if name in OPTIONAL else None)
     if not isinstance(found, str):
         raise InputError(f"{where}, {name}: {'it is missing' if name not in fields else 'it takes a text'}.")
@@ -183,7 +195,8 @@ def _text(fields: Mapping[str, Any], name: str, where: str, most: int) -> str:
     return found.strip()
 
 
-def _quoted(text: Any) -> str:
+def quoted(text: Any) -> str:
+    """The beginning of what somebody wrote."""
     return repr(clean(str(text))[:40])
 
 

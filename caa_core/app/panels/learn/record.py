@@ -7,7 +7,7 @@ from typing import Any
 from caa_core.app.opening.ready import MADE_BEFORE, ready
 from caa_core.app.panels.learn.lesson import Lesson, Step, built_in, lesson_of
 from caa_core.app.panels.learn.readings import Reading
-from caa_core.app.sessions import Person
+from caa_core.app.sessions import Person, Session
 from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 
@@ -63,6 +63,12 @@ class Record:
         return lesson.steps[step].choices[self.predictions[step]].when == self.outcomes[step].outcome
 
 
+def lesson_in(session: Session) -> Lesson:
+    """The class's where somebody is in one, else their own."""
+    room = session.classroom
+    return (room.rules.lesson or built_in()) if room else lesson_of_person(session.person)
+
+
 def lesson_of_person(person: Person) -> Lesson:
     """The one that was loaded last, else the one that ships."""
     own = _all_of(person).get("own")
@@ -80,12 +86,14 @@ def record_of(person: Person, lesson: Lesson) -> Record:
         return Record()
 
 
-def keep(person: Person, lesson: Lesson, record: Record) -> None:
-    """Keep the record of the lesson that is gone through now."""
+def keep(session: Session, lesson: Lesson, record: Record) -> None:
+    """Keep the record of the lesson that is gone through now. A class's is not one's own after it."""
+    person, in_class = session.person, bool(session.classroom)
     before = _all_of(person)
     records = {key: one for key, one in (before.get("records") or {}).items() if key != lesson.key}
     records = dict([*records.items(), (lesson.key, record.kept)][-MOST:])
-    now = {"own": None if lesson.key == built_in().key else dict(lesson.data), "records": records}
+    own = before.get("own") if in_class else None if lesson.key == built_in().key else dict(lesson.data)
+    now = {"own": own, "records": records}
     if now != before:
         person.remember(NAME, now)
 

@@ -10,8 +10,9 @@ import gradio as gr
 from caa_core.app.panels.common import QUIET, Updates, guarded, markdown_table, plain, recommended, visible
 from caa_core.app.panels.controls import file_picker
 from caa_core.app.panels.layout import OPEN_TABS
+from caa_core.app.panels.learn import in_class
 from caa_core.app.panels.learn.lesson import HINTS, RECOMMENDED, STEPS, Lesson, Step, built_in, read_lesson
-from caa_core.app.panels.learn.record import Outcome, Record, keep, lesson_of_person, look, record_of
+from caa_core.app.panels.learn.record import Outcome, Record, keep, lesson_in, look, record_of
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
@@ -19,6 +20,7 @@ from caa_core.errors import InputError
 
 NAME = "learn"
 PREDICT_FIRST = "Predict first: your prediction is kept, and then the experiment opens."
+OF_THE_CLASS = "This class has its lesson; one of your own can be loaded after it."
 OWN = "A lesson is a JSON file: download this one, change it, and load it here. What is wrong with it is said by step."
 # The button that was pressed is gone then; a phone scrolls there, too.
 TO_EXPERIMENT = f"() => document.querySelector('#{NAME}-go')?.focus()"
@@ -45,7 +47,7 @@ class Learn:
         self._draw_own()
         self.shown = [self.text, self.choice, self.predict, self.do, self.go, self.places, self.result, self.conclude]
         self.shown += [self.hints, self.back, self.score, self.next]
-        self.whole = [self.about, self.steps, *self.marks, *self.shown]
+        self.whole = [self.about, self.own, self.steps, *self.marks, *self.shown]
         self._wire(tab)
 
     def _button(self, label: str, name: str, scale: int = 1) -> gr.Button:
@@ -131,7 +133,7 @@ class Learn:
         if choice is None or choice not in range(len(lesson.steps[record.step].choices)):
             raise InputError("Choose an answer first: a guess will do.")
         record.predictions.setdefault(record.step, choice)
-        keep(session.person, lesson, record)
+        keep(session, lesson, record)
         return self._step(session)
 
     @guarded
@@ -150,24 +152,28 @@ class Learn:
         if not path:
             return {self.said: gr.skip()}
         try:
+            if session.classroom:
+                raise InputError(OF_THE_CLASS)
             lesson = read_lesson(Path(path))
         except InputError as error:
             return {self.file: None, self.said: f"**It cannot be used.** {plain(str(error))}"}
-        keep(session.person, lesson, record_of(session.person, lesson))
+        keep(session, lesson, record_of(session.person, lesson))
         return {self.list: gr.Column(visible=False), self.other: drawn + 1}
 
     @guarded
     def load_first(self, request: gr.Request, drawn: int) -> Updates:
         """Go on with the lesson that ships."""
         session = self.page.session(request)
-        keep(session.person, built_in(), record_of(session.person, built_in()))
+        if session.classroom:
+            raise InputError(OF_THE_CLASS)
+        keep(session, built_in(), record_of(session.person, built_in()))
         return {self.list: gr.Column(visible=False), self.other: drawn + 1}
 
     @guarded
     def begin_anew(self, request: gr.Request) -> Updates:
         """Forget the predictions of this lesson."""
         session = self.page.session(request)
-        keep(session.person, lesson_of_person(session.person), Record())
+        keep(session, lesson_in(session), Record())
         return self._whole(session)
 
     @guarded
@@ -175,18 +181,18 @@ class Learn:
         """Offer the lesson that is shown as a file."""
         session = self.page.session(request)
         path = session.path("lesson", ".json")
-        text = json.dumps(lesson_of_person(session.person).data, indent=1, ensure_ascii=False)
+        text = json.dumps(lesson_in(session).data, indent=1, ensure_ascii=False)
         path.write_text(text, encoding="utf-8")
         return gr.DownloadButton(value=str(path))
 
     def _now(self, session: Session) -> tuple[Lesson, Record]:
-        lesson = lesson_of_person(session.person)
+        lesson = lesson_in(session)
         return lesson, record_of(session.person, lesson)
 
     def _go_to(self, session: Session, step: int) -> int:
         lesson, record = self._now(session)
         record.step = min(max(step, 0), len(lesson.steps) - 1)
-        keep(session.person, lesson, record)
+        keep(session, lesson, record)
         return record.step
 
     def _by(self, session: Session, steps: int) -> Updates:
@@ -220,7 +226,8 @@ class Learn:
         gone: Updates = {mark: gr.Step(visible=False) for mark in self.marks[len(lesson.steps) :]}
         about = f"#### {plain(lesson.title)}\n\n{_paragraphs(lesson.about)}"
         first: Updates = {self.about: about, self.steps: gr.Walkthrough(selected=record.step)}
-        return {**first, **there, **gone, **self._step(session)}
+        own = {self.own: gr.Accordion(visible=not session.classroom)}
+        return {**first, **own, **there, **gone, **self._step(session)}
 
     def _step(self, session: Session) -> Updates:
         """Updates of the step, with what came out so far, which is kept."""
@@ -231,7 +238,8 @@ class Learn:
         there = record.outcomes.get(number)
         if found and (found.own or not (there and there.own)):
             record.outcomes[number] = there = found
-            keep(session.person, lesson, record)
+            keep(session, lesson, record)
+        in_class.tell(session, record)
         is_last = number == len(lesson.steps) - 1
         return {
             self.text: f"#### {number + 1}. {plain(step.title)}\n\n{_paragraphs(step.text)}",

@@ -1,7 +1,7 @@
 """Look inside: what a vector is aligned with, what it does to the next token, what it says by itself, what it costs."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -29,7 +29,7 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.limits import PROMPT
-from caa_core.measuring.inspection import Views, inspect
+from caa_core.measuring.inspection import Lens, Views, inspect
 from caa_core.measuring.requests import InspectionRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -37,6 +37,7 @@ from caa_core.reports import markup
 from caa_core.reports.inspection import lens_by_layer, next_token_movers
 
 FIRST = "joy"
+NO_PIECES = "This class shows no pieces of words: they are often meaningless, and some are unlucky."
 CHAT, PLAIN = "A message in a chat", "Text as it is"
 ALIGNMENT = folded(
     "Blue: the text points along the vector; orange: against it. Hover over a token, or tap it, for its numbers.",
@@ -150,22 +151,24 @@ class InspectionPanel(Experiment[InspectionChoice]):
         return {"vector": asked.vector, "multiplier": request.multiplier, "notes": notes, **views.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
-        views = Views.of(kept)
+        views, room = Views.of(kept), session.classroom
+        pieces = not room or room.rules.word_pieces
         return {
             self.results: gr.Column(visible=True),
             self.figures: gr.Row(visible=True),
-            self.unembedding: gr.Column(visible=True),
+            self.unembedding: gr.Column(visible=pieces),
             self.status: "  \n".join(kept["notes"]),
             self.alignment: markup.aligned(views.alignment),
-            self.kl: _next_token(views),
-            self.movers: next_token_movers(views.next_token),
-            self.lens: lens_by_layer(views.lens),
-            self.layers: _lens(views),
-            self.words: _words(views),
+            self.kl: _next_token(views) if pieces else NO_PIECES,
+            self.movers: next_token_movers(views.next_token) if pieces else None,
+            self.lens: lens_by_layer(views.lens if pieces else _without_pieces(views.lens)),
+            self.layers: _lens(views) if pieces else "",
+            self.words: _words(views) if pieces else "",
         }
 
     def files(self, session: Session, kept: Plain) -> Updates:
-        return {self.data: json_download(session, "look inside", kept)}
+        room = session.classroom
+        return {self.data: json_download(session, "look inside", kept)} if not room or room.rules.word_pieces else {}
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -182,6 +185,11 @@ def _next_token(views: Views) -> str:
         f"KL(unsteered ‖ steered) of the next token: **{found.kl:.3f} nats**; {found.steered_tokens} of the prompt's "
         "tokens steered. Shown: the tokens that gain and lose most."
     )
+
+
+def _without_pieces(lens: Lens) -> Lens:
+    """Without the likeliest token after each layer."""
+    return replace(lens, tokens=[[""] * len(line) for line in lens.tokens])
 
 
 def _lens(views: Views) -> str:
