@@ -17,11 +17,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from caa_core.api import (
+        compare,
         compete,
         contest_pairs,
         estimate,
         evaluate,
         extract,
+        inspect,
         load,
         pairs,
         presets,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         steer,
         strength,
         test_pairs,
+        think,
         write_vector,
     )
     from caa_core.errors import InputError
@@ -40,11 +43,13 @@ __all__ = [
     "InputError",
     "SteerableModel",
     "SteeringVector",
+    "compare",
     "compete",
     "contest_pairs",
     "estimate",
     "evaluate",
     "extract",
+    "inspect",
     "load",
     "pairs",
     "presets",
@@ -53,6 +58,7 @@ __all__ = [
     "strength",
     "tell",
     "test_pairs",
+    "think",
     "write_vector",
 ]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from caa_core.contest.decomposition import without_shared as _without_shared
-from caa_core.contest.requests import SECOND_VOICES, ContestRequest
-from caa_core.contest.runs import run
+from caa_core.contest.requests import SECOND_VOICES, ContestRequest, ThinkingRequest
+from caa_core.contest.runs import run, run_thinking
 from caa_core.contest.voice import Voice
 from caa_core.data.columns import Columns
 from caa_core.data.pairs import Dataset
@@ -24,7 +24,9 @@ from caa_core.measuring.costs.strength import Strength
 from caa_core.measuring.costs.strength import strength as _strength
 from caa_core.measuring.evaluation import Evaluation, estimate_only
 from caa_core.measuring.evaluation import evaluate as _evaluate
-from caa_core.measuring.requests import EvaluationRequest
+from caa_core.measuring.inspection import Views
+from caa_core.measuring.inspection import inspect as _inspect
+from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.options import (
     COUNTS,
@@ -54,6 +56,8 @@ from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
 from caa_core.vectors.formats import write_vector as _write_vector
 from caa_core.vectors.known_directions import make as _make
+from caa_core.vectors.method_comparison import Comparison
+from caa_core.vectors.method_comparison import compare as _compare
 from caa_core.vectors.vector import SteeringVector
 
 # Contrast pairs, or what finds them: a preset's name, "hub:owner/name", or a file.
@@ -260,6 +264,65 @@ def steer(
 
 
 @_to_its_end
+def compare(
+    model: SteerableModel,
+    pairs: PairSource,
+    *,
+    layers: Sequence[int] | str | None = None,
+    read: str = READ.default,
+    letter_swap: bool = LETTER_SWAP.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, Comparison]:
+    """Methods of making a vector side by side: how well each tells apart pairs that it was not made from.
+
+    >>> sorted(caa.compare(model, caa.pairs("joy").first(4), layers=[12]).separations)
+    ['mean-difference', 'pca', 'probe', 'single']
+
+    Args:
+        layers: which ones, as numbers or such as "8-16"; all by default.
+        read, letter_swap: as of `extract`.
+
+    Raises:
+        InputError: fewer than four prompts, or what `extract` raises.
+    """
+    given = pairs if isinstance(pairs, Dataset) else find_pairs(pairs)
+    asked = ExtractionRequest.parse(given=given, layers=layers, read=read, letter_swap=letter_swap)
+    return (yield from _compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read))
+
+
+@_to_its_end
+def inspect(
+    model: SteerableModel,
+    text: str,
+    steer: Addition,
+    *,
+    chat: bool = True,
+    positions: str = POSITIONS.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, Views]:
+    """Look inside: a text along a vector, the next token, the logit lens, and what the vector says by itself.
+
+    >>> views = caa.inspect(model, "How was your day?", ("joy", 12, 2.0))
+    >>> len(views.lens.tokens[0])
+    30
+
+    Args:
+        steer: vector or preset's name or file, layer, multiplier.
+        chat: read the text as a person's message, else as it is.
+        positions: which of the prompt's tokens are steered.
+
+    Raises:
+        InputError: an empty text or one that is too long, or a layer or a vector that does not fit the model.
+    """
+    source, layer, multiplier = steer
+    asked = InspectionRequest.parse(
+        text=text, layer=model.check_layer(layer), multiplier=multiplier, chat=chat, positions=positions
+    )
+    vector = yield from _vector(model, source, [layer])
+    return (yield from _inspect(model, asked, vector))
+
+
+@_to_its_end
 def strength(
     model: SteerableModel,
     steers: Iterable[Addition],
@@ -448,6 +511,44 @@ def compete(
     if without_shared:
         voice_a, voice_b = _without_shared(voice_a, voice_b)
     return (yield from run(model, request, voice_a, voice_b))
+
+
+@_to_its_end
+def think(
+    model: SteerableModel,
+    a: Addition,
+    b: Addition,
+    pairs: PairSource,
+    *,
+    prompts: int = ThinkingRequest.options()["prompts"].default,
+    thoughts: int = ThinkingRequest.options()["thoughts"].default,
+    tokens: int = ThinkingRequest.options()["tokens"].default,
+    seed: int = ThinkingRequest.options()["seed"].default,
+    temperature: float = ThinkingRequest.options()["temperature"].default,
+    positions: str = POSITIONS.default,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, dict[str, Any]]:
+    """Which of two voices a model follows that thinks aloud before it answers, in eight arms; see `contest.thinking`.
+
+    >>> found = caa.think(model, ("joy", 12, 1.0), ("gloom", 12, 1.0), "joy", prompts=2, thoughts=1, tokens=8)
+    >>> {"direct", "steered", "filler"} <= {arm["arm"] for arm in found["arms"]}
+    True
+
+    Args:
+        a, b, pairs, positions: as of `compete`.
+        prompts: how many of them are asked; thoughts: how many are drawn for each; tokens: of a thought, at most.
+
+    Raises:
+        InputError: what `compete` raises, and more prompts, thoughts or tokens than can be asked for.
+    """
+    data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
+    how = {"prompts": prompts, "thoughts": thoughts, "tokens": tokens, "seed": seed, "temperature": temperature}
+    thinking = ThinkingRequest.parse(**how)
+    request = ContestRequest.parse(data=data, positions=positions)
+    layers = sorted({model.check_layer(added[1]) for added in (a, b)})
+    voice_a = yield from _voice(model, layers, "A", a, "", "")
+    voice_b = yield from _voice(model, layers, "B", b, "", "")
+    return (yield from run_thinking(model, request, voice_a, voice_b, thinking))
 
 
 def _pairs(source: PairSource | None) -> Dataset | None:

@@ -15,7 +15,7 @@ from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.long
 
-LONG = ("extract", "steer", "strength", "evaluate", "estimate", "compete")
+LONG = ("extract", "compare", "steer", "inspect", "strength", "evaluate", "estimate", "compete", "think")
 
 
 def test_every_name_that_is_exported_is_there():

@@ -112,8 +112,24 @@ class Comparison:
             return {}
         return {(one, other): _apart(folds[one] - folds[other]) for one, other in combinations(folds, 2)}
 
+    def pack(self) -> dict[str, Any]:
+        """As plain data, which `unpack` takes."""
+        return {**asdict(self), "cosines": [[*pair, line] for pair, line in self.cosines.items()]}
+
+    @classmethod
+    def unpack(cls, kept: Any) -> "Comparison":
+        """From what `pack` gave. Raises InputError for anything else."""
+        try:
+            separations = {key: [Separation(**one) for one in line] for key, line in kept["separations"].items()}
+            cosines = {(a, b): line for a, b, line in kept["cosines"]}
+            layers = tuple(kept["layers"])
+            found = {name: value for name, value in kept.items() if name != "asked"}
+            return cls(**{**found, "layers": layers, "cosines": cosines, "separations": separations})
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError("The comparison that was kept cannot be read.") from error
+
     def summary(self) -> dict[str, Any]:
-        """As plain data."""
+        """In short, as plain data."""
         return {
             **asdict(self),
             "cosines": {" / ".join(pair): line for pair, line in self.cosines.items()},

@@ -16,8 +16,9 @@ LOOK = """
 
 
 def follow(titles: Mapping[str, str]) -> str:
-    """A script that opens the tab that the address names, of a class the lesson, notes there which is chosen from then on, and opens it again
-    on Back and Forward; in a Space's frame also the page around it is told. titles: what tabs are called, by their ids.
+    """A script that opens the tab that the address names (for a class, its lesson), notes there which is chosen from
+    then on, and opens it again on Back and Forward; in a Space's frame also the page around it is told. titles: what
+    tabs are called, by their ids.
 
     gradio chooses a tab by itself when the page is there: what the address says is read before anything is noted.
     """

@@ -1,7 +1,7 @@
 """Generate vectors: contrast pairs in, a steering vector for each layer out; and which method suits them."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -24,7 +24,6 @@ from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_pairs, preset_behind
 from caa_core.data.text import download_name
-from caa_core.errors import InputError
 from caa_core.limits import PAIRS
 from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
 from caa_core.metrics.grid import whole
@@ -34,7 +33,7 @@ from caa_core.progress import Progress
 from caa_core.reports.vectors import METHOD_LABELS, comparison_in_words, cosines_by_layer, separations_by_layer
 from caa_core.vectors.formats import FORMATS
 from caa_core.vectors.known_directions import make
-from caa_core.vectors.method_comparison import Comparison, Separation, compare
+from caa_core.vectors.method_comparison import Comparison, compare
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS
 from caa_core.vectors.splits import kept_apart
 
@@ -223,7 +222,7 @@ class MethodComparison(Experiment[ExtractionRequest]):
     def work(
         self, model: SteerableModel, session: Session, asked: ExtractionRequest, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        return _pack((yield from compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read)))
+        return (yield from compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read)).pack()
 
     def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
         return {"pairs": form["draft"].described, **super().settings(session, form)}
@@ -238,7 +237,7 @@ class MethodComparison(Experiment[ExtractionRequest]):
         return {}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
-        found = _unpack(kept)
+        found = Comparison.unpack(kept)
         return {
             self.data: json_download(session, "methods compared", found.summary()),
             self.compared: gr.Accordion(visible=True),
@@ -246,20 +245,3 @@ class MethodComparison(Experiment[ExtractionRequest]):
             self.separations: separations_by_layer(found),
             self.cosines: cosines_by_layer(found),
         }
-
-
-def _pack(found: Comparison) -> dict[str, Any]:
-    """A comparison as plain data."""
-    return {**asdict(found), "cosines": [[*pair, line] for pair, line in found.cosines.items()]}
-
-
-def _unpack(kept: Any) -> Comparison:
-    """The comparison again. Raises InputError for what was none."""
-    try:
-        separations = {key: [Separation(**one) for one in line] for key, line in kept["separations"].items()}
-        cosines = {(a, b): line for a, b, line in kept["cosines"]}
-        layers = tuple(kept["layers"])
-        found = {name: value for name, value in kept.items() if name != "asked"}
-        return Comparison(**{**found, "layers": layers, "cosines": cosines, "separations": separations})
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InputError("The comparison that was kept cannot be read.") from error
