@@ -28,10 +28,11 @@ from caa_core.app import files, guards, traffic
 from caa_core.app.keys.classrooms import Rules
 from caa_core.app.library import Library
 from caa_core.app.opening import address, logs
-from caa_core.app.panels import glossary, models
+from caa_core.app.panels import glossary
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
+from caa_core.app.panels.hosting import models
 from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT, to_tab
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.learn import board, class_tab, in_class
@@ -46,7 +47,7 @@ from caa_core.app.panels.steer import tab as steer
 from caa_core.app.programs import endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
-from caa_core.limits import IDLE, STOP, UPLOAD_MB, is_public, serves_agents
+from caa_core.limits import GRACE, IDLE, STOP, UPLOAD_MB, is_public, serves_agents
 from caa_core.model.machine import open_more, trim
 from caa_core.progress import tell
 
@@ -73,6 +74,7 @@ NOT_KEPT = (
     "**What you made here before is not there any more**: the app was started anew since, or nobody had asked for it "
     "for long. Files that you downloaded can be brought back."
 )
+NOBODY_MEANS_IT = "A small model that is steered may write what nobody means, hurtful things among it."
 NO_ANSWER = "The app does not answer: it may be starting, asleep, or out of reach. This page goes on when it is back."
 # While the app does not answer, one sentence stands on the page, in place of an error at each question.
 LISTEN = """() => {
@@ -121,6 +123,7 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 #model-list :is(th, td) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
 .papers ul { margin: 0; }
+#foot { color: var(--body-text-color-subdued); margin-top: 12px; }
 #class-line { border-left: 4px solid #2585C2; padding-left: .6em; }
 body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */
@@ -173,6 +176,7 @@ def build(studio: Studio) -> gr.Blocks:
         page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
         page.attach(draw_tabs(page, TABS))
         glossary.listed()
+        gr.Markdown(f"{NOBODY_MEANS_IT}\n\n{kept_how_long(studio)}", elem_id="foot")
         page.tell()
         page.watching()
         endpoints.build(studio)
@@ -187,6 +191,8 @@ def build(studio: Studio) -> gr.Blocks:
             session, query = page.session(request), getattr(request, "query_params", {})
             take_link(studio, session, query)
             said = in_class.join(studio, session, query)
+            if studio.sessions.refuses(session):
+                gr.Warning("Look around, but nothing can be run: who runs this app lets nobody new in just now.")
             page.session(request)  # whose limits are lower from now on
             of_class = {room: gr.Markdown(said, visible=True)} if said else {}
             return found | lost | of_class | restored.handler(request, *values)
@@ -213,6 +219,19 @@ def build(studio: Studio) -> gr.Blocks:
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)
     return blocks
+
+
+def kept_how_long(studio: Studio) -> str:
+    """One sentence on what is kept of people, and for how long, and what is logged."""
+    if studio.sessions.has_library:
+        return (
+            "What you make is kept in this app's library until you delete it. Nothing that you type or make is logged."
+        )
+    gone, unused = GRACE.value // 60, IDLE.value // 3600
+    return (
+        f"What you type, bring and make is kept for {gone} minutes after you have left, or {unused} hours unused. "
+        "The log holds none of it."
+    )
 
 
 def _draw_top(studio: Studio) -> gr.Markdown:

@@ -80,6 +80,7 @@ class Person:
     draft: Any = None
     library: Library | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    late: bool = False  # whether they came when nobody new was let in
     holdings: Holdings = field(default_factory=Holdings)
     _folder: Path | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -222,6 +223,7 @@ class Session:
     name of the tab, until it has; `settings` is what an experiment is to be asked, by its name, until it is filled in.
     `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number;
     `asked` is when what is shown of some choices was asked for, see `Page.latest`. `joined` is a class.
+    `is_owner` says whether the owner's key was given here.
     """
 
     person: Person = field(default_factory=Person)
@@ -237,6 +239,7 @@ class Session:
     address: str = ""
     drops: Counter[str] = field(default_factory=Counter)
     joined: Classroom | None = None
+    is_owner: bool = False
     place: Callable[["Session", str, Running], None] = lambda session, panel, job: session.take(panel, job)
 
     @property
@@ -321,6 +324,16 @@ class Session:
         return now - self.seen > (GRACE if self.left else IDLE).value and not self.running
 
 
+@dataclass(frozen=True)
+class AtWork:
+    """A job that runs: of which panel, for how many seconds, and by which number it is known while it does."""
+
+    number: str
+    panel: str
+    seconds: float
+    job: Running
+
+
 class Sessions:
     """The pages that are open, and the people whose pages they are. With a library, all of them are its owner.
 
@@ -332,6 +345,7 @@ class Sessions:
         self._owner = Person.of(library) if library else None
         self._pages: dict[str, Session] = {}
         self._people: dict[str, Person] = {}
+        self.closed = False  # nobody new may run anything
         self._gone: list[str] = []  # pages that had to make room
         self._streams: Counter[str] = Counter()
         self._since: WeakKeyDictionary[Running, float] = WeakKeyDictionary()
@@ -378,6 +392,8 @@ class Sessions:
     def _place(self, session: Session, panel: str, job: Running) -> None:
         """Let a session have a job, where there is a place for it. Raises InputError where there is none."""
         lowered.set(session.limits)
+        if self.refuses(session):
+            raise InputError("Who runs this app lets nobody new in just now, so nothing can be run.")
         with self._lock:
             jobs = [(other, name) for other in self._pages.values() for name in other.running]
             others = [other for other, name in jobs if other is not session or name != panel]
@@ -475,6 +491,22 @@ class Sessions:
                 elif now - self._since.get(job, now) > LONGEST.value:
                     job.stop(f"This app lets a job run for {LONGEST.value:,} s at most; what had come by then is kept.")
 
+    def refuses(self, session: Session) -> bool:
+        """Whether somebody has come since nobody new is let in."""
+        return self.closed and session.person.late
+
+    def at_work(self) -> list[AtWork]:
+        """Jobs of all pages, the oldest first."""
+        now, pages = self._clock(), list(self._pages.values())
+        jobs = [(panel, job) for session in pages for panel, job in session.running.items()]
+        found = [AtWork(f"{id(job)}", panel, now - self._since.get(job, now), job) for panel, job in jobs]
+        return sorted(found, key=lambda one: -one.seconds)
+
+    @property
+    def held_mb(self) -> float:
+        """MB of memory of all that people have made."""
+        return sum(person.holdings.total for person in list(self._people.values())) / MB
+
     def running(self) -> list[Running]:
         """Jobs of all pages."""
         return [job for session in list(self._pages.values()) for job in session.running.values()]
@@ -507,7 +539,7 @@ class Sessions:
             self.sweep()
         if len(self._people) >= SESSIONS.value:
             self._make_room()
-        person = Person()
+        person = Person(late=self.closed)
         self._people[person.key] = person
         return person
 

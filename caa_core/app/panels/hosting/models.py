@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.panels.common import QUIET, bar, busy, freed, guarded, plain
+from caa_core.app.panels.hosting.owner import OwnerPanel
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.quick_check import Capability
@@ -54,6 +55,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             "What the columns say",
         )
     )
+    OwnerPanel(page)
 
     @guarded
     def refresh() -> dict:

@@ -1,0 +1,1 @@
+"""The app itself: its model, and the screen of who runs it."""
