@@ -240,7 +240,9 @@ def from_link(name: str, part: Component, text: str, options: Mapping[str, Optio
     elif isinstance(part, gr.Number):
         value = number_within(text, label, -math.inf, math.inf, part.precision == 0)
     elif isinstance(part, gr.Dropdown | gr.Radio) and not getattr(part, "allow_custom_value", False):
-        value = one_of(text, label, [choice for _, choice in part.choices or ()])
+        choices = [choice for _, choice in part.choices or ()]
+        many = isinstance(part, gr.Dropdown) and part.multiselect
+        value = [one_of(one, label, choices) for one in several(text)] if many else one_of(text, label, choices)
     else:
         PROMPT.check(len(text))
         value = several(text) if getattr(part, "multiselect", False) else text

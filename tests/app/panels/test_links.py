@@ -96,6 +96,13 @@ MEASURE = {
 }
 
 OPEN = {"open_vector": "formal", "open_layer": 3, "open_multipliers": "-1,0,1", "open_preset": "formal"}
+BEHAVIOURS = {
+    "behaviours_presets": ["formal", "french"],
+    "behaviours_questions": True,
+    "behaviours_pairs": 4,
+    "behaviours_items": 8,
+    "behaviours_controls": 0,
+}
 STUDY = {"study_preset": "formal", "study_layers": "2", "study_design": GRID, "study_most": 4, "study_controls": 0}
 
 
@@ -108,6 +115,7 @@ STUDY = {"study_preset": "formal", "study_layers": "2", "study_design": GRID, "s
         ("measure", MEASURE),
         ("open", OPEN),
         ("study", STUDY),
+        ("behaviours", BEHAVIOURS),
     ],
 )
 def test_a_link_brings_back_what_was_chosen(visit, said, tab, values):
@@ -214,7 +222,7 @@ def test_a_vector_of_ones_own_is_found_again_by_its_numbers(visit, said, tiny_ll
 def test_every_part_of_a_form_is_in_its_link_or_stays_at_home(visit):
     """Files stay, what only the page knows, and passwords."""
     found = links(visit())
-    assert {one.tab for one in found} == {"steer", "compete", "measure", "open", "study"} <= set(TABS)
+    assert {one.tab for one in found} == {"steer", "compete", "measure", "behaviours", "open", "study"} <= set(TABS)
     left = {name for one in found for name in one.form if named(name) not in FIELDS}
-    assert left == {"exchanges", "file", "path", "held_out", "pairs", "items", "columns"}
+    assert left == {"exchanges", "file", "path", "held_out", "pairs", "items", "columns", "files", "mine"}
     assert not [part for one in found for part in one.form.values() if getattr(part, "type", "") == "password"]

@@ -9,10 +9,10 @@ import gradio as gr
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
-from caa_core.app.panels.controls import FILE_HEIGHT, TABLES, as_questions, numbers_table, run_buttons
+from caa_core.app.panels.controls import FILE_HEIGHT, TABLES, as_questions, link_button, numbers_table, run_buttons
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
-from caa_core.app.panels.made_with import MadeWith
+from caa_core.app.panels.made_with import Linked, MadeWith
 from caa_core.app.panels.measuring.latest import measured, name_of_latest
 from caa_core.app.panels.measuring.paper_figures import as_behaviour, in_words
 from caa_core.app.panels.page import Page, Tab
@@ -112,6 +112,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
                 buttons = run_buttons("Measure all", "behaviours-run", "behaviours-stop")
                 status = gr.Markdown(elem_id="behaviours-status")
                 form.draw_more()
+                copies = link_button(self.name)
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
@@ -129,6 +130,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
         shown = [self.results, self.hint, *self.downloads.values(), *section]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.which, section, lambda _, kept, title: self._section(_found(kept), title))
+        Linked(page, self.name, copies, *(_as_linked(parts) for parts in (self.form, PaperRequest.options())))
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> BehavioursChoice:
         request = PaperRequest.parse(**PaperRequest.chosen(form), seed=0 if form["drawn"] else None)
@@ -188,6 +190,11 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     PaperPanel(page)
     return Tab()
+
+
+def _as_linked(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """By the names of links, in which pairs and items are how many of them."""
+    return {f"most_{name}" if name in ("pairs", "items") else name: part for name, part in parts.items()}
 
 
 def _found(kept: Plain) -> Replication:
