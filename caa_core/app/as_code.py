@@ -11,7 +11,8 @@ from typing import Any
 
 from caa_core.contest.requests import ContestRequest
 from caa_core.data.text import download_name
-from caa_core.measuring.requests import EvaluationRequest
+from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.requests import EvaluationRequest, InspectionRequest, OpenQuestionsRequest, StudyRequest
 from caa_core.metrics.requests import Option, Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
@@ -23,11 +24,11 @@ Form = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class AsCode:
-    """The same work three times, and what is to be known of it, a sentence each."""
+    """The same work three times, or where there is a way for it, and what is to be known of it, a sentence each."""
 
-    python: str
-    shell: str
-    client: str
+    python: str = ""
+    shell: str = ""
+    client: str = ""
     notes: Sequence[str] = ()
 
 
@@ -170,6 +171,45 @@ def contest(here: Here, a: Side, b: Side, data: Named, form: Form, without_share
         _client(here, "found", "/compete", asked, 'print(found["verdict"])'),
         [note for side in sides.values() if side.vector for note in _brought(side.vector)],
     )
+
+
+def inspection(here: Here, text: str, vector: Named, layer: float, multiplier: float, form: Form) -> AsCode:
+    """Views into the model."""
+    options = chosen(InspectionRequest, form)
+    steer = f"({_literal(vector.name)}, {int(layer)}, {_literal(float(multiplier))})"
+    views = _call("views = caa.inspect", ["model", _literal(text), steer, *_keywords(options)])
+    files = {"vector_file": vector} if vector.is_file else {}
+    asked = {"text": text, "steer": _spec("file" if files else vector.name, layer, multiplier), **files, **options}
+    return AsCode(
+        _python(here, views, "print(views.lens.tokens)"),
+        client=_client(here, "views", "/views", asked, 'print(views["lens"]["tokens"])'),
+        notes=_brought(vector),
+    )
+
+
+def behaviours(here: Here, names: Sequence[str], form: Form, notes: Sequence[str] = ()) -> AsCode:
+    """The paper's experiments on several behaviours, as one report."""
+    flags = [*([name] for name in names), *_flags(PaperRequest, chosen(PaperRequest, form))]
+    return AsCode(shell=_shell(here, "behaviours", [*flags, _flag("--out", "behaviours.html")]), notes=notes)
+
+
+def study(here: Here, pairs: Named, items: Named, form: Form, columns: str = "") -> AsCode:
+    """Positions and cues. form: also `most_pairs` and `most_items`, 0 for all."""
+    typed = {name: ",".join(one) if name in ("positions", "reads") else one for name, one in form.items()}
+    options = chosen(StudyRequest, {name: one for name, one in typed.items() if name not in ("pairs", "items")})
+    flags = [_flag("--data", pairs.name), _flag("--test", items.name), *_flags(StudyRequest, options)]
+    flags += [_flag("--columns", columns)] if columns and (pairs.is_file or items.is_file) else []
+    for flag, name in (("--limit", "most_pairs"), ("--items", "most_items")):
+        flags += [_flag(flag, int(form[name]))] if form[name] else []
+    return AsCode(shell=_shell(here, "study", [*flags, _flag("--out", "study.html")]))
+
+
+def open_questions(here: Here, vector: Named, questions: Named, limit: int, form: Form) -> AsCode:
+    """Answers to open questions at several multipliers."""
+    options = {**chosen(OpenQuestionsRequest, form), "layer": int(form["layer"])}
+    flags = [_flag("--vector", vector.name), _flag("--questions", questions.name), *_limit(limit)]
+    flags += _flags(OpenQuestionsRequest, options)
+    return AsCode(shell=_shell(here, "open", [*flags, _flag("--out", "open.html")]), notes=_brought(vector))
 
 
 def _plain(option: Option[Any], typed: Any) -> Any:

@@ -15,7 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caa_core.app.as_code import AsCode, Here, Named, Side, contest, evaluation, extraction, steering
+from caa_core.app.panels.measuring.study import GRID
+from caa_core.cli.arguments import typed
 from caa_core.cli.main import _parser, main
+from caa_core.data.presets import presets
+from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.requests import OpenQuestionsRequest, StudyRequest
 from caa_core.vectors.vector import load_vector
 from tests.helpers.app import PAIRS, four_items
 from tests.helpers.handlers import Handlers
@@ -133,6 +138,54 @@ def shown(page, name, **form):
     blocks = re.findall(r"^\*\*[\w ]+\*\*\n\n(`{3,})\w+\n(.*?)\n\1$", said, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 3
     return AsCode(*(text for _, text in blocks), notes=said[: said.index("**Python**")].split("\n\n")[:-1])
+
+
+def typed_in(page, name, **form):
+    """The command that a section shows alone, and what the command line takes from it."""
+    said = page.call("look", f"{name}-code-shown", **form)
+    (text,) = re.findall(r"```bash\n(.*?)\n```", said, re.DOTALL)
+    assert "```python" not in said
+    return _parser().parse_args(words(AsCode(shell=text)))
+
+
+def test_look_inside(page, capsys):
+    form = {"text": 'It\'s "late".', "layer": 1, "multiplier": -1.5, "how": "Text as it is", "positions": "all"}
+    kept = asked(page, "views", form)
+    said = page.call("look", "views-code-shown")
+    names = {}
+    for text in re.findall(r"```python\n(.*?)\n```", said, re.DOTALL):
+        exec(text, names)
+        views = names["views"] if isinstance(names["views"], dict) else names["views"].summary()
+        assert views["lens"]["tokens"] == kept["lens"]["tokens"] and views["next_token"] == kept["next_token"]
+    assert "```bash" not in said
+
+
+def test_what_only_the_command_line_does_besides_is_shown_as_a_command_that_asks_the_same(page, capsys):
+    form = page.experiments["open"].form
+    page.held[form["max_new_tokens"]] = 8
+    open_ = typed_in(page, "open", open_vector="formal", open_layer=2, open_multipliers="0,1.5", open_preset="formal")
+    asked_of = OpenQuestionsRequest.parse(questions=["?"], **typed(open_, OpenQuestionsRequest))
+    assert (asked_of.layer, asked_of.multipliers, asked_of.max_new_tokens) == (2, (0.0, 1.5), 8)
+    assert (open_.vector, open_.questions, open_.limit, open_.model) == ("formal", "formal", 0, page.studio.spec)
+
+    study = typed_in(page, "study", study_preset="formal", study_layers="2", study_design=GRID, study_most=4)
+    data = presets()["formal"].dataset().first(4)
+    found = StudyRequest.parse(pairs=data, items=data, **typed(study, StudyRequest))
+    there = page.experiments["study"].form
+    shown_on_page = StudyRequest.parse(
+        pairs=data,
+        items=data,
+        full=True,
+        layers="2",
+        **{name: there[name].value for name in ("multipliers", "positions", "reads", "cues", "controls")},
+    )
+    assert found == shown_on_page and (study.data, study.test, study.items, study.limit) == ("formal", "formal", 4, 50)
+
+    both = typed_in(
+        page, "behaviours", behaviours_presets=["joy", "formal"], behaviours_pairs=12, behaviours_controls=0
+    )
+    found = PaperRequest.parse(**typed(both, PaperRequest))
+    assert both.sources == ["joy", "formal"] and (found.pairs, found.items, found.controls) == (12, None, 0)
 
 
 def run(code, capsys):

@@ -175,5 +175,5 @@ def _in_blocks(code: AsCode) -> str:
     """As Markdown, each in a block that its own lines cannot end."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", f"{code.python}{code.shell}{code.client}") or [""]))
     blocks = (("Python", "python", code.python), ("Shell", "bash", code.shell), ("This app", "python", code.client))
-    parts = [f"**{title}**\n\n{fence}{language}\n{text}\n{fence}" for title, language, text in blocks]
+    parts = [f"**{title}**\n\n{fence}{language}\n{text}\n{fence}" for title, language, text in blocks if text]
     return "\n\n".join([*map(plain, code.notes), *parts])

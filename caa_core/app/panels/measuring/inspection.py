@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here
+from caa_core.app.as_code import inspection as inspection_code
 from caa_core.app.forms import control
 from caa_core.app.panels.common import (
     QUIET,
@@ -17,7 +19,7 @@ from caa_core.app.panels.common import (
     plain,
     recommended,
 )
-from caa_core.app.panels.controls import chosen_voice, voice_controls
+from caa_core.app.panels.controls import as_code, chosen_voice, source_of, voice_controls
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.measuring.cost import CostPanel
@@ -130,6 +132,7 @@ class InspectionPanel(Experiment[InspectionChoice]):
         shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
         shown += [self.lens, self.layers, self.words]
         super().__init__(page, asked, [look, measure], stop, status, shown)
+        as_code(page.studio, self.name, self.form, written_as_code)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> InspectionChoice:
         PROMPT.check(len(form["text"] or ""))
@@ -175,6 +178,13 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     voice = InspectionPanel(page).voice
     return Tab([voice.vector], [voice.layer])
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen."""
+    options = {"positions": form["positions"], "chat": form["how"] == CHAT}
+    source = source_of(session, form["vector"])
+    return inspection_code(here, form["text"] or "", source, form["layer"], form["multiplier"], options)
 
 
 def _next_token(views: Views) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here, Named
+from caa_core.app.as_code import open_questions as open_code
 from caa_core.app.forms import control
 from caa_core.app.made_from import held_out_of
 from caa_core.app.panels.common import (
@@ -22,7 +24,15 @@ from caa_core.app.panels.common import (
     vector_picker,
 )
 from caa_core.app.panels.contest.written import questions_of
-from caa_core.app.panels.controls import at_most, chosen_voice, file_picker, link_button, run_buttons
+from caa_core.app.panels.controls import (
+    as_code,
+    at_most,
+    chosen_voice,
+    file_picker,
+    link_button,
+    run_buttons,
+    source_of,
+)
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.made_with import Linked, MadeWith
@@ -134,6 +144,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         shown = [self.results, self.below, self.hint, self.said, self.plot, self.numbers, self.table]
         shown += [*self.downloads.buttons.values(), self.blind.shown, *self.judge.judged.parts]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
+        as_code(page.studio, "open", self.form, written_as_code)
         Linked(page, "open", copies, self.form, OpenQuestionsRequest.options())
         page.watch([form.vector, form.layer, form.multipliers], line, lambda _, values: chosen_voice(*values))
         form.vector.input(self.choose, form.vector, [form.layer, form.preset, self.judge.behaviour], **QUIET)
@@ -205,6 +216,12 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     panel = OpenQuestionsPanel(page)
     return Tab([panel.vector], [panel.layer])
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen; a file of one's own goes along by its name."""
+    questions = Named(Path(form["file"]).name, True) if form["file"] else Named(form["preset"] or "")
+    return open_code(here, source_of(session, form["vector"]), questions, int(form["limit"] or 0), form)
 
 
 def _words(found: OpenQuestions, notes: list[str]) -> str:

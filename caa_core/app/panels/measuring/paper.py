@@ -7,9 +7,19 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here
+from caa_core.app.as_code import behaviours as behaviours_code
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, report_downloads
-from caa_core.app.panels.controls import FILE_HEIGHT, TABLES, as_questions, link_button, numbers_table, run_buttons
+from caa_core.app.panels.controls import (
+    FILE_HEIGHT,
+    TABLES,
+    as_code,
+    as_questions,
+    link_button,
+    numbers_table,
+    run_buttons,
+)
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import Linked, MadeWith
@@ -130,6 +140,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
         shown = [self.results, self.hint, *self.downloads.values(), *section]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.which, section, lambda _, kept, title: self._section(_found(kept), title))
+        as_code(page.studio, self.name, self.form, written_as_code)
         Linked(page, self.name, copies, *(_as_linked(parts) for parts in (self.form, PaperRequest.options())))
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> BehavioursChoice:
@@ -190,6 +201,14 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     PaperPanel(page)
     return Tab()
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """The presets that are chosen; what the page alone has is named."""
+    names = [f"{name}:ab" if form["questions"] else name for name in form["presets"] or ()]
+    notes = ["Files of your own go along as folders: see behaviours --help."] if form["files"] else []
+    notes += ["What was measured last is not part of it."] if form["mine"] else []
+    return behaviours_code(here, names, {**form, **({"seed": 0} if form["drawn"] else {})}, notes)
 
 
 def _as_linked(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.as_code import AsCode, Here, Named
+from caa_core.app.as_code import study as study_code
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, guarded, plain, recommended, report_downloads
 from caa_core.app.panels.controls import (
     PAIR_FILES,
+    as_code,
     as_questions,
     at_most,
     file_picker,
@@ -120,6 +123,7 @@ class StudyPanel(Experiment[StudyRequest]):
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, [*shown, *self.downloads.values()])
         self.shown_by(self.layer, [self.dots], self._at_layer)
         self._tell_size(form, size)
+        as_code(page.studio, self.name, self.form, written_as_code)
         LinkedStudy(self, copies, size)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> StudyRequest:
@@ -197,6 +201,13 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     """Draw the tab."""
     StudyPanel(page)
     return Tab()
+
+
+def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
+    """What is chosen; a file of one's own goes along by its name."""
+    preset = Named(f"{form['preset']}:ab" if form["questions"] else form["preset"] or "")
+    given = [Named(Path(form[name]).name, True) if form[name] else preset for name in ("pairs", "items")]
+    return study_code(here, *given, {**form, "full": form["design"] == GRID}, (form["columns"] or "").strip())
 
 
 def _asked(asked: Mapping[str, Any]) -> StudyRequest:
