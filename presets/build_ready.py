@@ -28,7 +28,11 @@ from caa_core.model.loading import SteerableModel
 
 NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
 # What the lesson alone shows, and contests that are one click away; with the experiment of each.
-OF_LESSON = {"generate-compare": "generate-compare", "lesson-verdict": "measure"}
+OF_LESSON = {
+    "generate-compare": "generate-compare",
+    "lesson-verdict": "measure",
+    "lesson-thinking": "compete-reasoning",
+}
 OF_CONTESTS = {
     f"{kind}-{a}": experiment
     for a in ("confident", "french", "joy", "refusal")
@@ -50,6 +54,7 @@ OTHERWISE = {
     "compete": {**FORMAL, "question": "Tell me about the ocean."},
     "compete-verdict": FORMAL,
     "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
+    "lesson-thinking": {**FORMAL, "prompts": 8, "thoughts": 1, "tokens": 32},
     **{
         name: contest_of(a := name.partition("-")[2], contest=a, question=presets()[a].prompts[0])
         for name in OF_CONTESTS
