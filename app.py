@@ -123,7 +123,9 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 #model-list :is(th, td) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
 .papers ul { margin: 0; }
-#foot { color: var(--body-text-color-subdued); margin-top: 12px; }
+#foot { margin-top: 12px; }
+#foot * { color: var(--body-text-color-subdued); }
+#foot p { margin: 0; }
 #class-line { border-left: 4px solid #2585C2; padding-left: .6em; }
 body { overflow-x: clip; }
 /* Tabs that do not fit go into gradio's own menu, which looks at the width that it has. */

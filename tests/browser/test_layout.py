@@ -19,6 +19,7 @@ TABS = {
     ("Measure", "Open questions"): ("open-write", "open-status"),
     ("Look inside",): ("views-look", "views-status"),
     ("Learn",): ("learn-predict", "learn-text"),
+    ("Class",): ("class-begin", "class-show"),
     ("Models",): ("model-load", "model-list"),
 }
 # Texts that are seen and written smaller than that, and lines of paragraphs that have more letters than so many.

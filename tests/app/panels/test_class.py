@@ -106,7 +106,7 @@ def test_thirty_go_through_a_lesson_and_their_teacher_sees_how_far_they_are(stud
     assert "**30** in the class, **30** have predicted something." in teacher["class-counts"]
     sections = re.findall(r"<section>.*?</section>", teacher["class-board"])
     assert len(sections) == 8 and "30 here" in sections[3] and "0 here" in sections[0]
-    seen = [[int(n) for n in re.findall(r"</i>(\d+)<", line)] for line in re.findall(r"<tr>.*?</tr>", sections[3])[1:]]
+    seen = [[int(n) for n in re.findall(r">(\d+)</td>", line)] for line in re.findall(r"<tr>.*?</tr>", sections[3])[1:]]
     assert [predicted for predicted, _ in seen] == [10, 10, 10] and sum(came for _, came in seen) == 6
     rows = rows_of(teacher)
     assert len(rows) == 30 and sum(row["own_run"] == "True" for row in rows) == 6

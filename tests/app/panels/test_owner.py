@@ -67,7 +67,7 @@ def test_who_is_here_is_said_in_counts_and_a_job_is_stopped(studio, owner):
     events = somebody.follow("measure", job)
     next(events)
     owner.call("look", "owner-counts")
-    assert "| Jobs | 1 |" in owner["owner-counts"] and "somebody" not in owner["owner-counts"]
+    assert "Jobs: **1**" in owner["owner-counts"] and "somebody" not in owner["owner-counts"]
     ((label, number),) = owner.properties[owner.parts["owner-jobs"]]["choices"]
     assert label.startswith("measure, ")
     with pytest.raises(gr.Error, match="Choose a job that runs"):

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from caa_core.app.panels.common import QUIET, Updates, guarded, markdown_table
+from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import AtWork, Session
 from caa_core.app.studio import Studio
@@ -29,7 +29,7 @@ class OwnerPanel:
                 )
                 show = gr.Button("Show who is here", size="md", scale=0, min_width=160, elem_id=f"{NAME}-show")
             with gr.Column(visible=False) as self.inside:
-                self.counts = gr.Markdown(elem_id=f"{NAME}-counts", elem_classes="numbers")
+                self.counts = gr.Markdown(elem_id=f"{NAME}-counts")
                 self.closed = gr.Checkbox(False, label="Let nobody new in", elem_id=f"{NAME}-closed")
                 with gr.Row(elem_classes="ask"):
                     self.jobs = gr.Dropdown([], label="Jobs", elem_id=f"{NAME}-jobs")
@@ -104,12 +104,12 @@ def _called(one: AtWork) -> str:
 def _counts(studio: Studio, jobs: int) -> str:
     said = studio.health
     here, memory = said["sessions"], said["memory"]
-    rows = [
-        ("People here now", f"{here['here']}"),
-        ("People of whom something is kept", f"{here['kept']}"),
-        ("Classes", ", ".join(f"{room.rules.code} ({len(room.parts)})" for room in studio.classes.held) or "none"),
-        ("Jobs", f"{jobs}"),
-        ("Memory of the app", f"{memory['used_mb']:,} MB; {memory['free_mb']:,} MB are free"),
-        ("Of that, what people have made", f"{studio.sessions.held_mb:,.0f} MB"),
+    classes = ", ".join(f"{room.rules.code} with {len(room.parts)}" for room in studio.classes.held)
+    lines = [
+        f"People here now: **{here['here']}**; of **{here['kept']}** something is kept.",
+        f"Classes: **{classes or 'none'}**",
+        f"Jobs: **{jobs}**",
+        f"Memory: **{memory['used_mb']:,} MB**, {studio.sessions.held_mb:,.0f} MB of it for what people have made; "
+        f"{memory['free_mb']:,} MB are free.",
     ]
-    return markdown_table(["Now", ""], rows)
+    return "\n".join(f"- {line}" for line in lines)

@@ -16,12 +16,16 @@ LOOK = f"""
 .board section {{ border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }}
 .board h4 {{ margin: 0; display: flex; justify-content: space-between; gap: 8px; font-size: var(--text-lg); }}
 .board h4 span {{ font-weight: 400; white-space: nowrap; font-size: var(--text-md); }}
+#class-board {{ padding: 0; }}
 .board p {{ margin: 2px 0 8px; }}
-.board table {{ width: 100%; border-collapse: collapse; table-layout: fixed; }}
-.board :is(th, td) {{ text-align: left; vertical-align: middle; padding: 2px 6px 2px 0; font-weight: 400; border: 0; }}
+.board table {{ width: 100%; border-collapse: collapse; table-layout: fixed; border: 0 !important; margin: 0; }}
+.board :is(th, td) {{ text-align: left; vertical-align: middle; padding: 4px 6px 4px 0 !important; font-weight: 400; }}
+.board :is(th, td) {{ border: 0 !important; border-top: 1px solid var(--border-color-primary) !important; }}
+.board thead th {{ border: 0 !important; }}
 .board th:first-child {{ width: 44%; overflow-wrap: anywhere; }}
 .board thead {{ color: var(--body-text-color-subdued); }}
 .board i {{ display: inline-block; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: middle; }}
+.board .none {{ color: var(--body-text-color-subdued); }}
 .board .predicted i {{ background: {BLUE}; }}
 .board .came i {{ background: {ORANGE}; }}
 """
@@ -83,8 +87,15 @@ def _lines(number: int, step: Step, parts: Sequence[Part]) -> Iterator[str]:
 
 def _line(text: str, predicted: int, came: int, most: int) -> str:
     cells = ((predicted, "predicted"), (came, "came"))
-    bars = "".join(f'<td class="{name}"><i style="width:{70 * n / most:.0f}%"></i>{n}</td>' for n, name in cells)
+    bars = "".join(_bar(n, 70 * n / most, name) for n, name in cells)
     return f'<tr><th scope="row">{_text(text)}</th>{bars}</tr>'
+
+
+def _bar(count: int, width: float, name: str) -> str:
+    """A cell with a number, and how long its bar is, in per cent of the cell."""
+    if not count:
+        return '<td class="none">0</td>'
+    return f'<td class="{name}"><i style="width:{width:.0f}%"></i>{count}</td>'
 
 
 def _text(text: str) -> str:

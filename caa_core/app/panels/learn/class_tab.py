@@ -93,8 +93,8 @@ class ClassTab:
 
     def _draw_board(self) -> None:
         self.about = gr.Markdown(elem_id=f"{NAME}-about")
-        with gr.Row(elem_classes="ask"):
-            self.counts = gr.Markdown(elem_id=f"{NAME}-counts")
+        self.counts = gr.Markdown(elem_id=f"{NAME}-counts")
+        with gr.Row():
             self.csv = gr.DownloadButton(
                 "Results (CSV)", size="sm", scale=0, min_width=130, elem_id=f"{NAME}-csv", elem_classes="file"
             )

@@ -18,6 +18,7 @@ from caa_core.limits import TOKENS
 # What a person types that the model reads, by the names of forms' parts.
 WORDS = {"question", "text", "system", "told", "begins", "positive", "negative"}
 LENGTH = "max_new_tokens"
+LOCKED = "(in this class, examples only)"
 LONGEST_CODE = 40
 COUNTED = "Your teacher sees how many are at which step, what they predicted and what came out, without names."
 
@@ -57,7 +58,7 @@ def fitted(form: Mapping[str, Component], session: Session, studio: Studio) -> U
         elif isinstance(part, gr.Slider) and name == LENGTH and part.maximum > TOKENS.value:
             updates[part] = gr.Slider(maximum=TOKENS.value, value=min(part.value or 0, TOKENS.value))
         elif not room.rules.free_prompts and name in WORDS:
-            updates[part] = gr.Textbox(interactive=False)
+            updates[part] = gr.Textbox(interactive=False, label=f"{part.label} {LOCKED}")
         elif not room.rules.free_prompts and isinstance(part, gr.File):
             updates[part] = gr.File(visible=False)
     return updates
