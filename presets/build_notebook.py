@@ -146,4 +146,4 @@ def _code(source: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    NOTEBOOK.write_text(written(notebook(*sys.argv[1:2])), encoding="utf-8")
+    NOTEBOOK.write_text(written(notebook("".join(sys.argv[1:2]))), encoding="utf-8")

@@ -251,10 +251,11 @@ class Conversation(Experiment[ConversationRequest]):
             asked(None, js=to_answers, api_visibility="private")
         self.starts_by(buttons[RETRY].click, self.retry)
         self.starts_by(buttons[GO_ON].click, self.go_on)
-        # What is being written must not come back into a cleared chat, nor what was on its way to the page.
-        offered = [buttons[name] for name in (GO_ON, RETRY, CLEAR)]
-        parts = [self.exchanges, *columns, status, *offered]
-        cleared_away = gr.State(None)
+        self._clears([self.exchanges, *columns, status, *(buttons[name] for name in (GO_ON, RETRY, CLEAR))])
+
+    def _clears(self, parts: list[Block]) -> None:
+        """What is being written must not come back into a cleared chat, nor what was on its way to the page."""
+        buttons, cleared_away = self.buttons, gr.State(None)
         cleared = buttons[CLEAR].click(
             self.clear, None, [*parts, cleared_away, buttons[BACK]], cancels=[*self.began], **QUIET
         )

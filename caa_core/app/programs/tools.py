@@ -67,7 +67,7 @@ class Tools:
         vector = self._run(request, lambda model: self._vector(model, found), progress)
         pairs = found.dataset().pairs
         examples = [{"prompt": p.prompt, "positive": p.positive, "negative": p.negative} for p in pairs[:EXAMPLES]]
-        card = {"prompts": [*found.prompts], "system_prompt": found.told, "measured": found.measured}
+        card: dict[str, Any] = {"prompts": [*found.prompts], "system_prompt": found.told, "measured": found.measured}
         card |= {"doses": [*found.doses], "by_layer": [*found.by_layer]}
         about = {**_in_short(found), **card, "pairs": len(pairs), "examples": examples}
         return {"model": self._model(), **about, "vector": vector.summary()}

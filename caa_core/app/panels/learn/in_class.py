@@ -109,4 +109,4 @@ def _offered(part: gr.Dropdown, rules: Rules) -> gr.Dropdown:
     there, value = [one[1] for one in choices], part.value
     if isinstance(value, list):
         return gr.Dropdown(choices, value=[one for one in value if one in there], multiselect=True)
-    return gr.Dropdown(choices, value=value if value in there else there[0])  # type: ignore[arg-type]  # it is one
+    return gr.Dropdown(choices, value=value if value in there else there[0])

@@ -206,8 +206,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
     """What is chosen; a file of one's own goes along by its name."""
     preset = Named(f"{form['preset']}:ab" if form["questions"] else form["preset"] or "")
-    given = [Named(Path(form[name]).name, True) if form[name] else preset for name in ("pairs", "items")]
-    return study_code(here, *given, {**form, "full": form["design"] == GRID}, (form["columns"] or "").strip())
+    pairs, items = (Named(Path(form[name]).name, True) if form[name] else preset for name in ("pairs", "items"))
+    return study_code(here, pairs, items, {**form, "full": form["design"] == GRID}, (form["columns"] or "").strip())
 
 
 def _asked(asked: Mapping[str, Any]) -> StudyRequest:

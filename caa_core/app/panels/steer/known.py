@@ -78,9 +78,9 @@ def _gauges(session: Session, model: SteerableModel, name: str, vector: Steering
         if doses:
             yield Gauge(doses, f"on {kept['items']} items of {kept['data']}")
     wanted = {**papers(model, vector), "layer": layer}
-    for kept in map(session.person.results.get, (COST, STRENGTH)):
-        if isinstance(kept, dict) and wanted.items() <= kept.items() and _as_usual(kept):
-            yield _cost(kept) if "steered" in kept else _strength(kept)
+    for found in map(session.person.results.get, (COST, STRENGTH)):
+        if isinstance(found, dict) and wanted.items() <= found.items() and _as_usual(found):
+            yield _cost(found) if "steered" in found else _strength(found)
 
 
 def _sweeps(session: Session, model: SteerableModel, vector: SteeringVector) -> Iterator[Mapping[str, Any]]:
