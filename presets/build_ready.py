@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from caa_core.app.opening.ready import MADE_BEFORE, ready_file
+from caa_core.app.opening.ready import MADE_BEFORE, OPENS_WITH, contests, ready_file
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.generate import tab as generate
@@ -34,9 +34,10 @@ OF_LESSON = {
     "lesson-thinking": "compete-reasoning",
 }
 OF_CONTESTS = {
-    f"{kind}-{a}": experiment
-    for a in ("confident", "french", "joy", "refusal")
-    for kind, experiment in (("contest", "compete-verdict"), ("answers", "compete"))
+    file: experiment
+    for a, files in contests().items()
+    if a != OPENS_WITH
+    for file, experiment in zip(files, ("compete-verdict", "compete"), strict=True)
 }
 OTHERS = OF_LESSON | OF_CONTESTS
 
@@ -47,14 +48,12 @@ def contest_of(a: str, **more: Any) -> dict[str, Any]:
     return {"vector_a": a, "layer_a": preset.layer, "vector_b": preset.opposes, "layer_b": preset.layer, **more}
 
 
-# Joy against gloom is no contest: neither moves the answers its way further than controls do. These two do, and the
-# model follows neither.
-FORMAL = contest_of("formal", contest="formal")
+FIRST = contest_of(OPENS_WITH, contest=OPENS_WITH)
 OTHERWISE = {
-    "compete": {**FORMAL, "question": "Tell me about the ocean."},
-    "compete-verdict": FORMAL,
+    "compete": {**FIRST, "question": "Tell me about the ocean."},
+    "compete-verdict": FIRST,
     "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
-    "lesson-thinking": {**FORMAL, "prompts": 8, "thoughts": 1, "tokens": 32},
+    "lesson-thinking": {**FIRST, "prompts": 8, "thoughts": 1, "tokens": 32},
     **{
         name: contest_of(a := name.partition("-")[2], contest=a, question=presets()[a].prompts[0])
         for name in OF_CONTESTS

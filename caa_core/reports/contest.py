@@ -36,7 +36,7 @@ ENDS_AT = 1.15
 GAUGE_STYLE = (
     "<style>.caa-gauge{font-size:14px;line-height:1.4;margin:4px 0}"
     ".caa-gauge .ends{position:relative;height:22px}"
-    ".caa-gauge .ends span{position:absolute;max-width:34%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;"
+    ".caa-gauge .ends span{position:absolute;max-width:31%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;"
     "font-weight:600}"
     ".caa-gauge .ends span:nth-child(2){font-weight:400}"
     ".caa-gauge .bar{position:relative;height:24px;border-radius:12px;overflow:hidden;"
@@ -178,14 +178,8 @@ def gauge(contest: Contest) -> str:
     def place(dominance: float) -> str:
         return f"{50 - 50 * dominance / far:.1f}%"
 
-    ends = (
-        (1.0, f"as {contest.a} alone"),
-        (0.0, "neither" if found else "no contest"),
-        (-1.0, f"as {contest.b} alone"),
-    )
-    names = "".join(
-        f'<span style="left:{place(at)};transform:translateX(-{place(at)})">{escaped(said)}</span>' for at, said in ends
-    )
+    ends = ((1.0, f"{contest.a} alone"), (0.0, "neither" if found else "no contest"), (-1.0, f"{contest.b} alone"))
+    names = "".join(_named(place(at), said) for at, said in ends)
     marks = "".join(f'<i class="tick" style="left:{place(at)}"></i>' for at, _ in ends)
     key = ""
     if found:
@@ -203,6 +197,13 @@ def gauge(contest: Contest) -> str:
         f'{GAUGE_STYLE}<div class="caa-gauge{kind}"><div role="img" aria-label="{told}"><div class="ends">{names}</div>'
         f'<div class="bar">{marks}</div></div><div class="key">{key}</div></div>'
     )
+
+
+def _named(place: str, said: str) -> str:
+    """A name above the gauge, which stays within it and beside the other names, wherever its tick is."""
+    at = float(place[:-1])
+    at = min(at, 16) if at < 50 else max(at, 84) if at > 50 else at
+    return f'<span style="left:{at}%;transform:translateX(-{at}%)">{escaped(said)}</span>'
 
 
 def _ends(contest: Contest) -> list[float]:

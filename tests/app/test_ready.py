@@ -27,7 +27,7 @@ from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
 from caa_core.vectors.method_comparison import compare
 from caa_core.vectors.vector import load_vector
-from presets.build_ready import FORMAL, NAMES, OF_CONTESTS, OTHERS, asked_of, drawn, fresh
+from presets.build_ready import FIRST, NAMES, OF_CONTESTS, OTHERS, asked_of, drawn, fresh
 from tests.helpers.handlers import Handlers
 from tests.helpers.sizes import FULL
 from tests.helpers.waiting import until
@@ -89,7 +89,7 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     assert page.session.person.has_nothing  # no files either
     # Compete's form is that of a contest that is one.
     assert [page[f"compete-{part}"] for part in ("a-vector", "b-vector", "verdict-contest")] == [
-        FORMAL[name] for name in ("vector_a", "vector_b", "contest")
+        FIRST[name] for name in ("vector_a", "vector_b", "contest")
     ]
     assert ready("compete-verdict", studio.model)["contest"]
     # What is chosen otherwise is said, as of one's own; and the map does what one's own does.

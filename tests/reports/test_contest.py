@@ -62,9 +62,9 @@ def test_the_gauge_goes_from_a_over_neither_to_b():
     found = replace(Contest.of(results.contest()), prompts=8)
     drawn = gauge(found)
     assert re.findall(r"<span style=[^>]*>([^<]*)</span>", drawn) == [
-        "as joy alone",
+        "joy alone",
         "neither",
-        "as &lt;script&gt;alert(1)&lt;/script&gt; alone",
+        "&lt;script&gt;alert(1)&lt;/script&gt; alone",
     ]
     # 1.15 to either side: D = 0.5 (0.4 to 0.6) lies left of the middle, where A is.
     assert shares(drawn, "found") == shares(drawn, "added") == [pytest.approx(50 - 50 * 0.5 / 1.15, abs=0.06)]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Where a result's settings say that it was made before, and with what.
 MADE_BEFORE = "made_before"
+# Voice A of the contest with which Compete opens. Its two voices speak, and the model is shown to follow neither; joy
+# against gloom, say, is no contest: neither moves the answers its way further than controls do.
+OPENS_WITH = "formal"
 
 
 def ready_file(name: str) -> Path:
@@ -26,11 +29,13 @@ def ready_file(name: str) -> Path:
 
 @cache
 def contests() -> dict[str, tuple[str, str]]:
-    """Of contests that ship: the results of their verdict and of their answers, by the preset that is voice A."""
-    files = ["compete-verdict", *sorted(file.stem for file in (PRESETS / "ready").glob("contest-*.json"))]
-    of = {(shipped(file) or {})["asked"]["vector_a"]: file for file in files}
-    answers = {"compete-verdict": "compete"}
-    return {name: (file, answers.get(file) or file.replace("contest", "answers")) for name, file in of.items()}
+    """Results of verdict and answers, by the preset that is voice A: of each two that oppose each other the one that
+    has their questions.
+    """
+    names = sorted(file.parent.name for file in PRESETS.glob("*/open.json"))
+    return {name: (f"contest-{name}", f"answers-{name}") for name in names} | {
+        OPENS_WITH: ("compete-verdict", "compete")
+    }
 
 
 def ready(name: str, model: "SteerableModel") -> dict[str, Any] | None:

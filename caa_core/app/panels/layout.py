@@ -46,10 +46,16 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 /* What cannot be had yet is not there. */
 .file:disabled { display: none; }
 /* What is offered is beside its name. */
+.suggestions { display: flex; align-items: center; gap: 10px; }
+.suggestions > .label { margin: 0; white-space: nowrap; }
+.suggestions > .gallery { flex: 1; min-width: 0; }
 .suggested { align-items: center; }
+.suggested > .form { flex: 0 0 auto; min-width: 170px; border: 0; }
 /* The verdict with its button. */
 .card { padding: 12px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
-.card h4 { margin: 0; font-size: var(--text-lg); }
+.card { gap: 4px; }
+.card .ask { align-items: start; }
+.card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
@@ -106,7 +112,7 @@ button.upload-container .icon-wrap { display: none; }
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
   /* Prompt and answers come before the verdict. */
-  #compete-verdict { order: 1; }
+  #compete-chat { order: -1; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
 }

@@ -78,7 +78,7 @@ class ContestPanel(OfVoices[ContestChoice]):
             with gr.Row(elem_classes="ask"):
                 with gr.Column(min_width=240), gr.Column() as self.results:
                     self.said = gr.Markdown(NOT_YET, elem_id=f"{PANEL}-said")
-                    self.gauge = gr.HTML(elem_id=f"{PANEL}-gauge")
+                    self.gauge = gr.HTML(padding=False, elem_id=f"{PANEL}-gauge")
                 start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop")
             status = gr.Markdown(elem_id=f"{PANEL}-status")
         shown = [self.results, self.said, self.gauge, *self._draw_details()]

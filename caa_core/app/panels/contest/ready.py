@@ -18,18 +18,22 @@ from caa_core.reports.contest import how_much, in_brief
 
 
 @cache
-def in_order() -> dict[str, Contest]:
-    """What came of each on the embedded model, by the preset that is voice A; most of a contest first."""
-    found = {name: Contest.of(shipped(verdict) or {}) for name, (verdict, _) in contests().items()}
-    return dict(sorted(found.items(), key=lambda one: how_much(one[1]), reverse=True))
+def in_order() -> dict[str, Contest | None]:
+    """What came of each on the embedded model, by the preset that is voice A: most of a contest first, and last those
+    of which that is not known.
+    """
+    kept = {name: shipped(verdict) for name, (verdict, _) in contests().items()}
+    found = {name: Contest.of(one) for name, one in kept.items() if one}
+    names = sorted(found, key=lambda name: how_much(found[name]), reverse=True)
+    return {name: found.get(name) for name in (*names, *kept)}
 
 
 def labels(model: SteerableModel) -> list[str]:
     """What is said of each: what came of it, where that was on this model."""
-    measured = {name for name, (verdict, _) in contests().items() if ready(verdict, model)}
+    measured = {name: found for name, found in in_order().items() if found and ready(contests()[name][0], model)}
     return [
-        f"{name} against {presets()[name].opposes}" + (f": {in_brief(found)}" if name in measured else "")
-        for name, found in in_order().items()
+        f"{name} against {presets()[name].opposes}" + (f": {in_brief(measured[name])}" if name in measured else "")
+        for name in in_order()
     ]
 
 
@@ -50,7 +54,7 @@ class ReadyContests:
     def wire(self, voices: VoicesForm, *shown_in: OfVoices[Any]) -> None:
         """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
         self.voices, self.shown_in = voices, shown_in
-        parts = [*voices.parts.values(), voices.contest, *voices.seen(SAME)]
+        parts = [*voices.parts.values(), voices.contest, voices.equal]
         outputs = dict.fromkeys([*parts, *(part for one in shown_in for part in one.outputs)])
         self.offered.click(self.choose, self.offered, list(outputs), **QUIET)
         relabelled = self.page.news.change

@@ -21,6 +21,9 @@ from caa_core.data.presets import presets
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
+# As many as one line has room for.
+EXAMPLES = 3
+
 
 class ContestChat(OfVoices[ConversationRequest], Conversation):
     """Answers under neither voice, under either and under both, and under what both share."""
@@ -38,7 +41,7 @@ class ContestChat(OfVoices[ConversationRequest], Conversation):
 
     def __init__(self, page: Page, voices: VoicesForm):
         self.voices, self.voicing = voices, voices.voicing
-        super().__init__(page, {**voices.settings, **voices.parts}, presets()[FIRST[0]].prompts)
+        super().__init__(page, {**voices.settings, **voices.parts}, presets()[FIRST[0]].prompts[:EXAMPLES])
 
     def prepare(
         self, model: SteerableModel, session: Session, form: Mapping[str, Any]
@@ -53,15 +56,16 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         form = VoicesForm(page, ContestChat.name)
         with gr.Column(scale=3):
             contest = ContestPanel(page, form)
-            conversation = ContestChat(page, form)
+            with gr.Column(elem_id="compete-chat"):
+                conversation = ContestChat(page, form)
+            contest.section.render()
+            TokenByToken(page, form, conversation)
+            SurfacePanel(page, form, contest)
+            WrittenPanel(page, form)
+            ThinkingPanel(page, form, contest)
+            contest.draw_code()
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
-    contest.section.render()
-    TokenByToken(page, form, conversation)
-    SurfacePanel(page, form, contest)
-    WrittenPanel(page, form)
-    ThinkingPanel(page, form, contest)
-    contest.draw_code()
     form.wire(tab, conversation.chatbots)
     ready.wire(form, contest, conversation)
     options = {**ContestRequest.options(), **ConversationRequest.options()}
