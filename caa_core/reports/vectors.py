@@ -27,9 +27,9 @@ METHOD_LABELS = {
 
 # Of a vector's diagnostics: title, axis, and what there is where the pairs have nothing in common.
 DIAGNOSTICS = {
-    "agreement": ("Agreement of pairs", "mean cosine to their mean", 0.0),
-    "reliability": ("Agreement of halves", "reliability", 0.0),
-    "auc": ("Pairs held out", "AUC", 0.5),
+    "agreement": ("Pairs agree", "mean cosine", 0.0),
+    "reliability": ("Halves agree", "reliability", 0.0),
+    "auc": ("Held out", "AUC", 0.5),
 }
 
 

@@ -15,7 +15,7 @@ def refusals_by_multiplier(found: Refusals) -> go.Figure:
     """The share of harmless and of harmful requests that are refused against the multiplier, with exact 95 % intervals
     and grey bars for how far random vectors move it; and the cosine to the refusal direction against the layer.
     """
-    titles = ("Requests refused", "Cosine to the refusal direction")
+    titles = ("Refused", "Along refusal")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.15)
     steps = sorted({one.multiplier for one in found.counts})
     for number, (kind, (colour, symbol)) in enumerate(LOOKS.items()):
