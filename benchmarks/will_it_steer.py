@@ -2,9 +2,9 @@
 where the same is asked otherwise?
 
 `python -m benchmarks.will_it_steer [FOLDER]` measures the vectors of all presets and, where a folder with the CAA
-paper's data is given, of its behaviours, keeps what it measured in will_it_steer.json, and writes
-docs/will-it-steer.md; with --again it writes that out of what was kept. The unit is the vector: intervals draw vectors
-again.
+paper's data is given, of its behaviours, keeps what it measured in will_it_steer.json (from which it goes on where it
+was stopped), and writes docs/will-it-steer.md; with --again out of what was kept. The unit is the vector: intervals draw
+vectors again.
 """
 
 import argparse
@@ -45,7 +45,7 @@ KEPT, REPORT = HERE / "will_it_steer.json", HERE.parent / "docs" / "will-it-stee
 # How strong every vector is made at every layer, beside the median residual norm there; presets are used at 0.2 to 0.4.
 STRENGTH = 0.25
 # Random vectors of the same norm beside each; pairs and items of the paper's behaviours, drawn with a seed.
-CONTROLS, PAIRS, ITEMS, SEED = 3, 60, 25, 0
+CONTROLS, PAIRS, ITEMS, SEED = 3, 50, 20, 0
 # A role that has nothing to do with any behaviour, fixed before anything was measured.
 ROLE = "You are the keeper of a lighthouse on a small island."
 PLAIN, IN_A_ROLE, REWORDED, BARE = "as it is", "in a role", "in other words", "without the template"
@@ -380,25 +380,31 @@ said that it cannot be told. *estimate* is the first-order one, out of the same 
 effect that differs from that of the items as they are (Holm, over the table)."""
 
 
+def study(folder: str) -> None:
+    """Measure what is not kept yet, and keep each vector as it comes."""
+    model = load(DEFAULT_MODEL)
+    name = f"{model.name} ({str(model.dtype).removeprefix('torch.')})"
+    kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    if kept.get("model") != name:
+        kept = {"model": name, "rows": [], "broken": []}
+    there = {row["name"] for part in ("rows", "broken") for row in kept[part]}
+    for source in sources(folder):
+        asked = [("rows", source, ASKED), *([("broken", half_exchanged(source), (PLAIN,))] if source.reworded else [])]
+        for part, one, ways_to_ask in asked:
+            if one.name not in there:
+                kept[part].append(asdict(finish(measured(model, one, ways_to_ask))))
+                KEPT.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+                print(one.name, file=sys.stderr, flush=True)
+
+
 def main() -> None:
-    """Measure, or take what was kept, and write the report."""
+    """Measure, and write the report out of all that is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", default="")
+    parser.add_argument("folder", nargs="?", default="", help="holds the data of the CAA paper's behaviours")
     parser.add_argument("--again", action="store_true", help="write the report out of what was kept")
     options = parser.parse_args()
     if not options.again:
-        model = load(DEFAULT_MODEL)
-        kept: dict[str, Any] = {
-            "model": f"{model.name} ({str(model.dtype).removeprefix('torch.')})",
-            "rows": [],
-            "broken": [],
-        }
-        for source in sources(options.folder):
-            kept["rows"].append(asdict(finish(measured(model, source))))
-            if source.reworded:
-                kept["broken"].append(asdict(finish(measured(model, half_exchanged(source), [PLAIN]))))
-            print(source.name, file=sys.stderr, flush=True)
-            KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        study(options.folder)
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     rows, broken = ([Row.of(row) for row in kept[name]] for name in ("rows", "broken"))
     REPORT.write_text(report(rows, broken, kept["model"]), encoding="utf-8")
