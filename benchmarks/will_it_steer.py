@@ -3,8 +3,8 @@ where the same is asked otherwise?
 
 `python -m benchmarks.will_it_steer [FOLDER]` measures the vectors of all presets and, where a folder with the CAA
 paper's data is given, of its behaviours, keeps what it measured in will_it_steer.json (from which it goes on where it
-was stopped), and writes docs/will-it-steer.md; with --again out of what was kept. The unit is the vector: intervals draw
-vectors again.
+was stopped), and writes docs/will-it-steer.md; with --again out of what was kept. The unit is the vector: intervals
+draw vectors again.
 """
 
 import argparse
