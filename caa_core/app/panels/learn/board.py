@@ -16,12 +16,11 @@ LOOK = f"""
 .board section {{ border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }}
 .board h4 {{ margin: 0; display: flex; justify-content: space-between; gap: 8px; font-size: var(--text-lg); }}
 .board h4 span {{ font-weight: 400; white-space: nowrap; font-size: var(--text-md); }}
-#class-board {{ padding: 0; }}
 .board p {{ margin: 2px 0 8px; }}
 .board table {{ width: 100%; border-collapse: collapse; table-layout: fixed; border: 0 !important; margin: 0; }}
 .board :is(th, td) {{ text-align: left; vertical-align: middle; padding: 4px 6px 4px 0 !important; font-weight: 400; }}
 .board :is(th, td) {{ border: 0 !important; border-top: 1px solid var(--border-color-primary) !important; }}
-.board thead th {{ border: 0 !important; }}
+.board :is(tr, thead th) {{ border: 0 !important; }}
 .board th:first-child {{ width: 44%; overflow-wrap: anywhere; }}
 .board thead {{ color: var(--body-text-color-subdued); }}
 .board i {{ display: inline-block; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: middle; }}

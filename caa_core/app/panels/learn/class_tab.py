@@ -57,8 +57,10 @@ class ClassTab:
         for tried in (self.show.click, self.key.submit):
             tried(self.enter_class, known, [*known, *self.whole], **QUIET)
         self.timer.tick(self.look, None, self.seen, queue=False, **QUIET)
-        self.end.click(self.ask_end, None, [self.sure, self.end], **QUIET)
-        self.sure.click(self.end_class, None, [self.sure, self.end, *self.whole], **QUIET)
+        asking = [self.sure, self.on, self.end]
+        self.end.click(lambda: self._asking(True), None, asking, **QUIET)
+        self.on.click(lambda: self._asking(False), None, asking, **QUIET)
+        self.sure.click(self.end_class, None, [*asking, *self.whole], **QUIET)
 
     def _draw_new(self) -> None:
         may = not is_public() or bool(owner_key())
@@ -108,7 +110,10 @@ class ClassTab:
                 min_width=180,
                 elem_id=f"{NAME}-sure",
             )
-        self.board = gr.HTML(elem_id=f"{NAME}-board")
+            self.on = gr.Button(
+                "Go on with it", visible=False, size="sm", scale=0, min_width=130, elem_id=f"{NAME}-go-on"
+            )
+        self.board = gr.HTML(elem_id=f"{NAME}-board", padding=False)
 
     @guarded
     def restore(self, request: gr.Request) -> Updates:
@@ -149,19 +154,21 @@ class ClassTab:
         return self._seen(session, room)
 
     @guarded
-    def ask_end(self) -> Updates:
-        """Ask once more."""
-        return {self.sure: gr.Button(visible=True), self.end: gr.Button(visible=False)}
-
-    @guarded
     def end_class(self, request: gr.Request) -> Updates:
         """End the class, and forget what came of it."""
         session = self.page.session(request)
         if room := self._room(session):
             self.studio.classes.end(room)
-        back = {self.sure: gr.Button(visible=False), self.end: gr.Button(visible=True)}
         outside = {self.outside: gr.Row(visible=True), self.inside: gr.Column(visible=False)}
-        return {**back, **outside, self.timer: gr.Timer(active=False)}
+        return {**self._asking(False), **outside, self.timer: gr.Timer(active=False)}
+
+    def _asking(self, asks: bool) -> Updates:
+        """Updates of the buttons that end the class, or ask once more whether it is to be ended."""
+        return {
+            self.sure: gr.Button(visible=asks),
+            self.on: gr.Button(visible=asks),
+            self.end: gr.Button(visible=not asks),
+        }
 
     def _room(self, session: Session) -> Classroom | None:
         return self.studio.classes.taught_by(session.person)
