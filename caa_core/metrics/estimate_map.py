@@ -88,11 +88,16 @@ class EstimateMap:
         kept = found.get("estimate")
         return None if kept is None else restored(cls, kept, "The estimate that was")
 
-    def __str__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Where it reaches furthest, without what that is held against."""
         best = self.furthest
         read = f"{self.items} items" if self.items == self.of else f"the first {self.items} of {self.of} items"
-        text = f"To first order, by {read}, it reaches furthest beside its controls" if best.random else f"By {read}"
-        text += f" at layer {best.layer}: {best.value:+.3f} for a multiplier of 1 ({self.measure})"
+        where = f"furthest{' beside controls' if best.random else ''} at layer {best.layer}"
+        return f"To first order, by {read}, {where}: {best.value:+.3f} for a multiplier of 1"
+
+    def __str__(self) -> str:
+        best, text = self.furthest, f"{self.headline} ({self.measure})"
         if best.random:
             text += f"; 95 % of {self.controls} random vectors of its norm lie within {_range(best.random)} there"
         if best.shuffled:

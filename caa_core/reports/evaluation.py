@@ -177,11 +177,14 @@ def estimate_figure(found: EstimateMap, cells: Sequence[SweepCell] = ()) -> go.F
     multiplier of 1, which has the same unit.
     """
     figure, layers = go.Figure(), [one.layer for one in found.layers]
-    for kind, colour, name in (("shuffled", PURPLE, "shuffled labels"), ("random", GREY, "random vectors")):
+    for kind, colour, name in (("shuffled", PURPLE, "from shuffled labels"), ("random", GREY, "at random")):
         ends = [getattr(one, kind) or (math.nan, math.nan) for one in found.layers]
         if any(getattr(one, kind) for one in found.layers):
             low, high = zip(*ends, strict=True)
-            band(figure, layers, low, high, colour, name=f"95 % of {found.controls} {name}")
+            along: list[float] = [*layers]
+            if len(layers) == 1:  # of which a band that can be seen reaches to both sides
+                along, low, high = [layers[0] - 0.1, layers[0] + 0.1], low * 2, high * 2
+            band(figure, along, low, high, colour, name=f"95 % of {found.controls} vectors {name}")
     told = ["diamond" if one.is_told else "circle" for one in found.layers]
     figure.add_scatter(
         x=layers,

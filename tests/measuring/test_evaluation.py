@@ -110,7 +110,7 @@ def test_a_map_of_estimates_comes_before_anything_is_measured(tiny_llama):
     expected = [float(gradient[i] @ vector.at(layer)) for i, layer in enumerate(vector.layers)]
     assert [one.value for one in last.layers] == pytest.approx(expected, rel=1e-3)
     assert last.furthest.is_told and few.furthest.p is None
-    assert f"to first order, by 8 items, it reaches furthest beside its controls at layer {last.furthest.layer}: +" in (
+    assert f"to first order, by 8 items, furthest beside controls at layer {last.furthest.layer}: +" in (
         str(last).lower()
     )
     assert "by the first 4 of 8 items" in str(few) and "It says nothing about what it costs" in str(few)

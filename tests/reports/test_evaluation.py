@@ -59,8 +59,8 @@ def test_estimates_stand_above_what_controls_do_and_beside_what_was_measured(tmp
     measured = [cell(2, m, **TEXT | {"difference": around(0.45)}) for m in (1.0, 2.0)]
     *bands, line, exact = estimate_figure(ESTIMATES, measured).data
     assert [trace.name for trace in bands if trace.showlegend is not False] == [
-        "95 % of 999 shuffled labels",
-        "95 % of 999 random vectors",
+        "95 % of 999 vectors from shuffled labels",
+        "95 % of 999 vectors at random",
     ]
     assert list(line.y) == [0.4, -0.05] and list(line.marker.symbol) == ["diamond", "circle"]
     assert (list(exact.x), list(exact.y)) == ([2], [0.45])

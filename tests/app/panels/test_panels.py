@@ -313,7 +313,7 @@ def test_estimates_are_shown_before_anything_is_measured_and_not_kept(page):
     kept = one.keep(Run(session, form, one.ask(session, form)), part)
     assert one.name not in session.person.results
     shown = one.show(session, kept, form)
-    assert shown[one.verdict].startswith("**Estimated, not measured yet.** To first order, by the first 4 of 18 items")
+    assert "**Estimated, not measured yet.** To first order, by the first 4 of 18 items, fur" in shown[one.verdict]
     assert "<b>" not in shown[one.verdict] and shown[one.map].data[-1].y == (0.3,)
     run = Run(session, form, one.ask(session, form), kept)
     assert one.ended(run, True) == "Stopped before anything was measured." and not one.files(session, kept)

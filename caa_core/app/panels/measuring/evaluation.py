@@ -278,11 +278,12 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         """What is there before anything is measured."""
         estimated = EstimateMap.kept_in(kept)
         assert estimated, "it is what was kept"
-        said = [f"**Estimated, not measured yet.** {plain(str(estimated))}", *map(plain, kept["notes"])]
+        brief = f"**Estimated, not measured yet.** {plain(estimated.headline)}."
+        said = folded(brief, plain(str(estimated)), "In numbers")
         return {
             self.results: gr.Column(visible=True),
             self.hint: gr.Markdown(visible=False),
-            self.verdict: "\n\n".join(said),
+            self.verdict: "\n\n".join([*map(plain, kept["notes"]), said]),
             self.map: estimate_figure(estimated),
             self.items: gr.Column(visible=False),
         }
