@@ -40,6 +40,28 @@ def test_every_tab_opens_on_a_result_that_was_made_before(page, title, mark, res
     expect(page.locator(result).last).to_be_visible()
 
 
+def test_a_contest_is_chosen_written_and_judged_on_one_screen(page):
+    before = page.viewport_size
+    page.set_viewport_size({"width": 1366, "height": 768})
+    tab(page, "Compete")
+    page.evaluate("() => window.scrollTo(0, 0)")
+    parts = ("ready", "a-vector", "b-multiplier", "verdict-said", "verdict-gauge", "verdict-measure", "write")
+    boxes = {part: page.locator(f"#compete-{part}").bounding_box() for part in parts}
+    assert [part for part, box in boxes.items() if box["y"] + box["height"] > 768] == []
+    # Answers that were there before are read from their beginning.
+    column = page.locator("#compete-both .panel-wrap")
+    assert column.evaluate("(box) => box.scrollHeight > box.clientHeight && box.scrollTop === 0")
+    # Another contest brings its own verdict and answers.
+    said, answer = (page.locator(f"#compete-{part}").inner_text() for part in ("verdict-said", "a"))
+    page.locator("#compete-ready").get_by_text("joy against gloom").click()
+    expect(page.locator("#compete-verdict-said")).not_to_have_text(said)
+    expect(page.locator("#compete-a")).not_to_have_text(answer)
+    expect(page.locator("#compete-verdict-made")).to_contain_text("Made before (on smollm2-135m")
+    expect(page.locator("#compete-verdict-made")).not_to_contain_text("other settings")
+    page.set_viewport_size(before)
+    tab(page, "Steer")
+
+
 def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
     expect(page.locator("#steer-strength")).to_contain_text("Relative strength 0.")
     fill(page.locator("#steer-prompt textarea"), "How was your day?")

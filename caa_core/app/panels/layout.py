@@ -48,14 +48,16 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 /* What is offered is beside its name. */
 .suggestions { display: flex; align-items: center; gap: 10px; }
 .suggestions > .label { margin: 0; white-space: nowrap; }
-.suggestions > .gallery { flex: 1; min-width: 0; }
+.suggestions > .gallery { flex: 1; min-width: 0; contain: inline-size; }
 .suggested { align-items: center; }
-.suggested > .form { flex: 0 0 auto; min-width: 170px; border: 0; }
+.suggested > .form { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; border: 0; }
 /* The verdict with its button. */
 .card { padding: 12px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
-.card { gap: 4px; }
+.card, .card .column { gap: 4px; }
 .card .ask { align-items: start; }
 .card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
+/* The title of a section may take two lines. */
+.label-wrap > span:first-child { text-align: left; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
