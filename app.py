@@ -101,7 +101,8 @@ BETWEEN_CLEANINGS = 6
 SECONDS_TO_SEND = 1
 # gradio puts each selector under its own, by its commas.
 CSS = """
-.gradio-container { max-width: 1500px !important; margin: auto; }
+/* As wide as it may be, whatever stands in it. */
+.gradio-container { width: 100% !important; max-width: 1500px !important; margin: auto; }
 #model-line { text-align: right; }
 #no-answer, #started-anew { background: #E69F00; color: black; border-radius: 8px; padding: 8px 14px; }
 #no-answer { position: fixed; z-index: 1000; top: 12px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
