@@ -1,8 +1,9 @@
 """Make anew what ships with each preset: its vector for the embedded model, and the numbers on its card.
 
-    python -m presets.build [--diagnostics] [NAME ...]
+    python -m presets.build [--diagnostics | --look] [NAME ...]
 
-With --diagnostics the vectors stay as they are, and only what their pairs say of them is made anew.
+The vectors stay as they are with --diagnostics, where only what their pairs say of them is made anew, and with --look,
+where only what their multipliers cost and what they do by layer is measured anew.
 
 Vectors are made in float32, so that they come out the same on every machine but for rounding. What they do is measured
 in bfloat16, in which most people run them.
@@ -26,6 +27,8 @@ from caa_core.vectors.vector import SteeringVector, load_vector
 
 # How far a vector that is made again may lie from the one that ships, beside its norm.
 ALIKE = 1e-3
+# What alone is made anew.
+DIAGNOSTICS, LOOK = "--diagnostics", "--look"
 
 
 def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
@@ -75,18 +78,22 @@ def _rounded(found: Any) -> Any:
     return round(found, 4) if isinstance(found, float) else found
 
 
-def main(names: list[str], diagnostics_alone: bool) -> None:
-    """Of all presets that are named."""
-    exact = load(DEFAULT_MODEL, "float32")
-    if not diagnostics_alone:
+def main(names: list[str], alone: str) -> None:
+    """Of all presets that are named; alone: DIAGNOSTICS, LOOK, or "" for everything."""
+    if alone != DIAGNOSTICS:
         quick = load(DEFAULT_MODEL, "bfloat16")
+    if alone == LOOK:
         for name in names:
-            build(exact, quick, presets()[name])
+            look_at(quick, presets()[name], load_vector(presets()[name].vector_file))
+        return
+    exact = load(DEFAULT_MODEL, "float32")
+    for name in names if not alone else ():
+        build(exact, quick, presets()[name])
     # Once all vectors are there, since they are held to one of them.
     for name in names:
         diagnose(exact, presets()[name])
 
 
 if __name__ == "__main__":
-    given = [name for name in sys.argv[1:] if name != "--diagnostics"]
-    main(given or [*presets()], "--diagnostics" in sys.argv)
+    given = [name for name in sys.argv[1:] if name not in (DIAGNOSTICS, LOOK)]
+    main(given or [*presets()], next((one for one in sys.argv if one in (DIAGNOSTICS, LOOK)), ""))

@@ -87,6 +87,10 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
         assert page[figure]
     assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
     assert page.session.person.has_nothing  # no files either
+    # Along the sliders stands what the card knows.
+    page.run("measure", "steer-strength")
+    assert "Strong" in page["steer-strength"] and "Safe: -1 to 1.5." in page["steer-strength"]
+    assert "to first order, on 18 prompts" in page["steer-effect"]
     # Compete's form is that of a contest that is one.
     assert [page[f"compete-{part}"] for part in ("a-vector", "b-vector", "verdict-contest")] == [
         FIRST[name] for name in ("vector_a", "vector_b", "contest")

@@ -8,7 +8,7 @@ import torch
 
 from caa_core.data.presets import behaviour_of, find_pairs, find_table, find_test_pairs, pairs_behind, presets
 from caa_core.errors import InputError
-from caa_core.measuring.costs.gauge import MULTIPLIERS, Gauge
+from caa_core.measuring.costs.gauge import BREAKS, GOOD, MULTIPLIERS, STRONG, Gauge
 from caa_core.measuring.effect import Effect
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
@@ -127,10 +127,20 @@ def test_a_card_says_what_was_measured_on_held_out_prompts(name):
     fallen = {"french": "not decided", "german": "not decided", "hedging": "none shown"}
     assert found.grade == fallen.get(name, "effect") and (found.p <= 0.05) is (name not in fallen)
     assert found.kl > 0 and 0 <= found.repetition <= 1
-    gauge = Gauge.of(preset.doses)
-    assert [dose.multiplier for dose in gauge.doses] == [*MULTIPLIERS] and len(preset.by_layer) == 30
-    assert all(0 < dose.kl < dose.high and 0 <= dose.repetition <= 1 for dose in gauge.doses)
-    assert gauge.safe and gauge.breaking([-4.0, 4.0]) == [-4.0, 4.0]
+
+
+LOOKED_AT = [name for name in PRESETS if presets()[name].doses]
+
+
+def test_cards_say_what_multipliers_cost_and_what_layers_do():
+    assert {"joy", "french"} <= {*LOOKED_AT} == {name for name in PRESETS if presets()[name].by_layer}
+    for preset in map(presets().get, LOOKED_AT):
+        gauge = Gauge.of(preset.doses)
+        assert [dose.multiplier for dose in gauge.doses] == [*MULTIPLIERS] and len(preset.by_layer) == 30
+        assert all(0 < dose.kl < dose.high and 0 <= dose.repetition <= 1 for dose in gauge.doses)
+        # What the card recommends does something.
+        assert gauge.word(preset.multiplier) in (GOOD, STRONG, BREAKS) and gauge.word(2 * preset.multiplier)
+    assert Gauge.of(presets()["joy"].doses).breaking([-4.0, 4.0]) == [-4.0, 4.0]
 
 
 @pytest.mark.parametrize("name", PRESETS if FULL else ["joy"])

@@ -30,9 +30,9 @@ LIGHT, GOOD, STRONG, BREAKS = "light", "good", "strong", "breaks the text"
 # Nats of KL a token below which hardly a token is written otherwise.
 LITTLE = 0.1
 # Where text falls apart: so much of what is written repeats itself, or so many nats of KL a token.
-REPEATED, FAR = 0.5, 2.0
+REPEATED, FAR = 0.5, 1.5
 
-MULTIPLIERS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+MULTIPLIERS = (-4.0, -3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 # Answers that are written at each multiplier, and how long.
 WRITTEN, NEW_TOKENS = 6, 48
 

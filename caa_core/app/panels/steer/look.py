@@ -17,7 +17,7 @@ TALL = 34
 NOTHING = "nothing is added"
 LOOK = """
 /* As a slider is laid out, whose ends take as much room. */
-#steer-effect, #steer-strength { margin: 0 calc(var(--spacing-xl) + 2px + var(--block-border-width)); }
+.alongside .html-container { padding: 0 calc(var(--spacing-xl) + 2px + var(--block-border-width)); }
 .along { display: flex; align-items: center; gap: var(--size-2); font-size: var(--text-sm); }
 .along > span { visibility: hidden; height: 0; margin: 0 var(--size-0-5); }
 .along > span:first-child { margin-left: 0; }
@@ -29,10 +29,12 @@ LOOK = """
 .along .bands i.breaks { background-image: repeating-linear-gradient(45deg, #0000 0 4px, #fff8 4px 6px); }
 .along .curve { position: relative; height: 34px; }
 .along svg { position: absolute; width: 100%; height: 100%; overflow: visible; }
+/* What stands along a slider is close to it. */
+.block.alongside { margin-top: -10px; }
 #steer-effect:not(:has(.along)) { display: none; }
 /* What would be copied is how it is coloured. */
 .answers .message:has(.along-vector) + .message-buttons { display: none; }
-#steer-strength p { margin: 6px 0 0; }
+.alongside p { margin: 4px 0 0; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: pre-line; }
 [data-tip] { position: relative; text-decoration: underline dotted; text-underline-offset: 3px; cursor: help; }
 """

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.panels.common import QUIET, Updates, beside, check_fit, guarded, visible
-from caa_core.app.panels.controls import multiplier_at, run_buttons
+from caa_core.app.panels.controls import multiplier_at
 from caa_core.app.panels.conversation import READING, Conversation, ConversationRequest, Exchange, row_of
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
@@ -34,7 +34,9 @@ element.addEventListener('click', (event) => {
 });
 """
 LOOK = """
-.doses { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(190px, 1fr); gap: 8px; overflow-x: auto; }
+#steer-strip .html-container { padding: 0; }
+.doses { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(140px, 1fr); gap: 8px; }
+.doses { overflow-x: auto; contain: inline-size; }
 .doses article { display: flex; flex-direction: column; gap: 6px; padding: 8px 12px; border-radius: 8px; }
 .doses article { border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
 .doses article[data-at] { cursor: pointer; }
@@ -43,6 +45,7 @@ LOOK = """
 .doses header span { color: var(--body-text-color-subdued); }
 .doses p { margin: 0; flex: 1; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 260px; overflow-y: auto; }
 .doses button { align-self: start; color: var(--link-text-color); background: none; border: 0; padding: 4px 0; }
+.doses button { font-size: var(--text-md); font-weight: 400; }
 """
 
 
@@ -66,10 +69,11 @@ class StripPanel(Experiment[ConversationRequest]):
         self.chat = chat
         with gr.Accordion("The same answer at five multipliers", open=False, elem_id=f"{self.name}-section"):
             with gr.Row(elem_classes="after"):
-                buttons = run_buttons("Write all five", f"{self.name}-write", f"{self.name}-stop")
+                write = gr.Button("Write all five", size="md", scale=0, min_width=150, elem_id=f"{self.name}-write")
+                stop = gr.Button("Stop", variant="stop", size="md", scale=0, min_width=150, elem_id=f"{self.name}-stop")
                 status = gr.Markdown(ABOUT, elem_id=f"{self.name}-status")
-            self.strip = gr.HTML(elem_id=self.name, js_on_load=ON_CHOICE, padding=False)
-        super().__init__(page, chat.form, [buttons.start], buttons.stop, status, [self.strip])
+            self.strip = gr.HTML(elem_id=self.name, js_on_load=ON_CHOICE)
+        super().__init__(page, chat.form, [write], stop, status, [self.strip])
         self.strip.select(self.take, None, [*page.steer, *chat.outputs], **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
@@ -181,7 +185,7 @@ def _dose(place: int | None, multiplier: float, word: str, answer: str) -> str:
         at = f' data-at="{place}"'
         take = f'<button type="button" aria-label="Take {named}">Take this one</button>'
     head = f"<header><b>{named}</b><span>{_text(word)}</span></header>"
-    return f"<article{at}>{head}<p>{_text(answer)}</p>{take}</article>"
+    return f"<article{at}>{head}<p>{_text(answer.strip())}</p>{take}</article>"
 
 
 def _text(text: str) -> str:
