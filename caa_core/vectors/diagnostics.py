@@ -47,10 +47,10 @@ NAMES = ("agreement", "reliability", "d_prime", "auc")
 REFUSAL, LETTER = "refusal", "letter"
 NAMED = {REFUSAL: "refusal", LETTER: "the letter, the earlier one less the later"}
 PARTS = {
-    (REFUSAL, True): "A part of it is refusal: the model may decline more than before, see Refusals in Look inside",
-    (REFUSAL, False): "A part of it goes against refusal: the model may decline less, see Refusals in Look inside",
-    (LETTER, True): "A part of it is the letter and not the behaviour: use both letter orders",
-    (LETTER, False): "A part of it is the letter and not the behaviour: use both letter orders",
+    (REFUSAL, True): "lies along refusal: the model may decline more. Look inside counts refusals.",
+    (REFUSAL, False): "goes against refusal: the model may decline less. Look inside counts refusals.",
+    (LETTER, True): "is an answer's letter, not the behaviour: use both letter orders.",
+    (LETTER, False): "is an answer's letter, not the behaviour: use both letter orders.",
 }
 
 
@@ -182,15 +182,15 @@ class Diagnostics:
                 " More pairs would help: twice as many would bring its cosine to the vector of endless pairs from "
                 f"{self.nearer[0]:.2f} to {self.nearer[1]:.2f}, as the halves say."
             )
-        return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers.{self._parts}"
+        return f"{text} Steering takes that, and it is no proof: Measure says what it does to answers."
 
     @property
-    def _parts(self) -> str:
-        """What known directions are a part of it, at the best layer; a sentence each, behind a space."""
+    def parts(self) -> list[str]:
+        """What is said of known directions that are a part of it, at the best layer."""
         best = -1 if self.best is None else self.best
         found = {name: by_layer[best] for name, by_layer in self.overlap.items() if best in by_layer}
         said = {name: one.value for name, one in found.items() if one.is_said and one.value is not None}
-        return "".join(f" {PARTS[name, cosine > 0]} (cosine {cosine:+.2f})." for name, cosine in said.items())
+        return [f"A part of it (cosine {cosine:+.2f}) {PARTS[name, cosine > 0]}" for name, cosine in said.items()]
 
     @property
     def numbers(self) -> str:
@@ -206,7 +206,7 @@ class Diagnostics:
         )
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.said, self.numbers)))
+        return " ".join(filter(None, (self.said, *self.parts, self.numbers)))
 
     def at(self, layer: int) -> dict[str, Any]:
         """A layer's numbers as plain data; none where they are not known."""

@@ -310,15 +310,18 @@ def test_parts_of_a_vector_are_named_in_its_sentence_and_kept_in_its_file():
     directions = {"refusal": torch.eye(100)[0], "letter": -torch.eye(100)[0]}
     found = told(planted(24, 6.0), known={name: {5: one} for name, one in directions.items()})
     assert found.overlap["refusal"][5].value == pytest.approx(-found.overlap["letter"][5].value) and found.best == 5
-    assert "A part of it is refusal: the model may decline more than before" in found.said
-    assert "A part of it is the letter and not the behaviour" in found.said
+    refusal, letter = found.parts
+    cosine = found.overlap["refusal"][5].value
+    assert refusal.startswith(f"A part of it (cosine {cosine:+.2f}) lies along refusal: the model may decline more.")
+    assert letter.startswith(f"A part of it (cosine {-cosine:+.2f}) is an answer's letter, not the behaviour")
+    assert all(part in str(found) for part in found.parts)
     assert (
         f"Along refusal: {found.overlap['refusal'][5]}." in found.numbers and "halves of the prompts" in found.numbers
     )
     assert Diagnostics.unpacked(found.packed(), [5]) == found
     assert found.at(5)["overlap"]["letter"]["value"] == found.overlap["letter"][5].value
     away = told(planted(24, 6.0), known={"refusal": {5: -torch.eye(100)[0]}})
-    assert "goes against refusal: the model may decline less" in away.said
+    assert "goes against refusal: the model may decline less" in away.parts[0]
     for name in ("refusal", "another"):
         broken = json.loads(found.packed()) | {"overlap": {name: 5}}
         if name == "another":

@@ -33,7 +33,7 @@ def test_they_are_made_once_on_a_model_and_a_vector_of_letters_lies_along_the_le
     assert along == vector.diagnostics.overlap
 
     assert all(one.value > 0.6 and one.is_said for one in along["letter"].values())
-    assert "A part of it is the letter" in str(vector.diagnostics)
+    assert "is an answer's letter, not the behaviour" in str(vector.diagnostics)
 
 
 def test_a_vector_without_pairs_is_held_to_random_directions(tiny_llama):

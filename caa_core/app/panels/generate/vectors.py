@@ -386,7 +386,8 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     lines += [f"- {label}: {plain(fact)}" for label, fact in facts.items() if fact]
     if told := vector.diagnostics:
         numbers = plain(told.numbers)
-        lines.append(f"\n{folded(plain(told.said), numbers, 'In numbers') if numbers else plain(told.said)}")
+        lines += [f"\n{plain(part)}" for part in (told.said, *told.parts)]
+        lines += [f"\n{folded('', numbers, 'In numbers')}"] if numbers else []
     known = map(vector.relative_strength, vector.layers)
     strengths = [strength for strength in known if strength is not None]
     if strengths and max(strengths) < WEAK:
