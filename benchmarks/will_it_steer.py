@@ -23,11 +23,9 @@ from scipy.stats import rankdata
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import presets
 from caa_core.measuring.paper.behaviours import find_behaviours
-from caa_core.measuring.proposal import judged_halves
-from caa_core.measuring.vector_controls import slopes_of
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.correction import holm, paired_p
-from caa_core.metrics.cross_fitting import LEVEL, chosen, cross_fitted
+from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import ROUNDING, Estimate, by_prompt, mean_of, middle
 from caa_core.metrics.items import Items, choose_items
 from caa_core.model.catalog import DEFAULT_MODEL
@@ -37,15 +35,15 @@ from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
 from caa_core.vectors.diagnostics import NAMES
 from caa_core.vectors.known_directions import make
-from caa_core.vectors.vector import SteeringVector
+from caa_core.vectors.vector import SteeringVector, load_vector
 
 HERE = Path(__file__).parent
 KEPT, REPORT = HERE / "will_it_steer.json", HERE.parent / "docs" / "will-it-steer.md"
 
 # How strong every vector is made at every layer, beside the median residual norm there; presets are used at 0.2 to 0.4.
 STRENGTH = 0.25
-# Random vectors of the same norm beside each; pairs and items of the paper's behaviours, drawn with a seed.
-CONTROLS, PAIRS, ITEMS, SEED = 3, 50, 20, 0
+# Random vectors of the same norm beside each, items of each, and pairs of the paper's behaviours, drawn with a seed.
+CONTROLS, ITEMS, PAIRS, SEED = 2, 8, 20, 0
 # A role that has nothing to do with any behaviour, fixed before anything was measured.
 ROLE = "You are the keeper of a lighthouse on a small island."
 PLAIN, IN_A_ROLE, REWORDED, BARE = "as it is", "in a role", "in other words", "without the template"
@@ -58,12 +56,16 @@ WIDE = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """What a vector is made from, what it is measured on, and the same items in other words where there are any."""
+    """What a vector is made from, what it is measured on, and the same items in other words where there are any.
+
+    vector: one that is there already.
+    """
 
     name: str
     pairs: Dataset
     test: Dataset
     reworded: Dataset | None = None
+    vector: SteeringVector | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,6 @@ class Row:
     texts: bool
     grade: str
     p: float | None
-    layers: tuple[int, ...]
     told: dict[str, float]
     measured: dict[str, Measured]
 
@@ -117,13 +118,14 @@ class Row:
             way: Measured(tuple(one["changes"]), tuple(one["random"]), one["kl"])
             for way, one in kept["measured"].items()
         }
-        return cls(**{**kept, "layers": tuple(kept["layers"]), "measured": parts})
+        return cls(**{**kept, "measured": parts})
 
 
 def sources(folder: str = "") -> Iterator[Source]:
     """All presets, and the paper's behaviours."""
     for name, preset in presets().items():
-        yield Source(name, preset.dataset(), preset.test(), preset.reworded())
+        test, reworded = preset.test().first(ITEMS), preset.reworded().first(ITEMS)
+        yield Source(name, preset.dataset(), test, reworded, load_vector(preset.vector_file))
     for one in find_behaviours([folder]) if folder else ():
         some = one.sample(PAIRS, ITEMS, SEED)
         yield Source(one.name, some.pairs.in_both_letter_orders(), some.test)
@@ -140,31 +142,24 @@ def half_exchanged(source: Source) -> Source:
 
 def measured(model: SteerableModel, source: Source, ways: Sequence[str] = ASKED) -> Generator[Any, None, Row]:
     """Make a vector, note what is said of it, and measure it. Yields `Progress`."""
-    vector = yield from make(model, source.pairs, name=source.name)
-    items = yield from choose_items(model, source.test)
-    layers = list(vector.layers)
-    directions = torch.stack([_strong(vector, layer) for layer in layers])
-    slopes = yield from slopes_of(model, items, layers)
-    estimates = (slopes * directions).sum(-1).double().numpy()
-    # Each half is measured where the other one chose.
-    places = [layers[index] for index in chosen(estimates)[::-1]]
+    layer = layer_of(model)
+    vector = source.vector or (yield from make(model, source.pairs, range(layer + 1), name=source.name))
     found = {}
     for way in ways:
-        if way == REWORDED and not source.reworded:
-            continue
-        asked, system, under = items, "", model
-        if way == REWORDED and source.reworded:
-            asked = yield from choose_items(model, source.reworded)
-        if way == IN_A_ROLE:
-            system = ROLE
-        if way == BARE:
-            under = without_template(model)
-        if len(asked.pairs) == len(items.pairs):
-            found[way] = yield from _under(under, asked, vector, places, system)
-    told = _told(vector) | {"estimate": float(cross_fitted(estimates))}
+        test = source.reworded if way == REWORDED else source.test
+        if test:
+            items = yield from choose_items(model, test)
+            under, system = without_template(model) if way == BARE else model, ROLE if way == IN_A_ROLE else ""
+            controls = CONTROLS if way == PLAIN else 0
+            found[way] = yield from _under(under, items, _strong(vector, layer), layer, controls, system)
     said = vector.diagnostics
     assert said
-    return Row(source.name, not items.are_choices, said.grade, said.p, tuple(places), told, found)
+    return Row(source.name, not items.are_choices, said.grade, said.p, _told(vector, layer), found)
+
+
+def layer_of(model: SteerableModel) -> int:
+    """Where all vectors are added: at two fifths of the depth, as the paper does (13 of 32). None is chosen."""
+    return model.num_layers * 2 // 5
 
 
 def without_template(model: SteerableModel) -> SteerableModel:
@@ -179,34 +174,28 @@ def _strong(vector: SteeringVector, layer: int) -> torch.Tensor:
     return torch.nn.functional.normalize(vector.at(layer), dim=0) * STRENGTH * vector.residual_norms[layer]
 
 
-def _told(vector: SteeringVector) -> dict[str, float]:
-    """What is said of a vector, at the layer where its pairs agree best."""
+def _told(vector: SteeringVector, layer: int) -> dict[str, float]:
+    """What is said of a vector at a layer."""
     said = vector.diagnostics
-    assert said and said.best is not None
-    at = said.layers[said.best]
-    numbers = {name: getattr(at, name).value for name in NAMES}
-    numbers |= {f"|cosine to {name}|": abs(by_layer[said.best].value or 0.0) for name, by_layer in said.overlap.items()}
-    numbers["relative strength at × 1"] = vector.relative_strength(said.best) or 0.0
+    assert said
+    numbers = {name: getattr(said.layers[layer], name).value for name in NAMES}
+    numbers |= {f"|cosine to {name}|": abs(by_layer[layer].value or 0.0) for name, by_layer in said.overlap.items()}
+    numbers["relative strength at × 1"] = vector.relative_strength(layer)
     return {name: float(value or 0.0) for name, value in numbers.items()}
 
 
 def _under(
-    model: SteerableModel, items: Items, vector: SteeringVector, places: Sequence[int], system: str
+    model: SteerableModel, items: Items, direction: torch.Tensor, layer: int, controls: int, system: str
 ) -> Generator[Progress, None, Measured]:
-    """Both halves of the items, each at its layer."""
-    changes, costs, prompts = [], [], []
-    for half, layer in zip(judged_halves(items), places, strict=True):
-        some, direction = items.some(half), _strong(vector, layer)
-        asked, of = some.both_orders()
-        everyone = [direction, *random_vectors(direction, CONTROLS, SEED + layer)]
-        runs = [(Steer(one, layer, sign),) for one in everyone for sign in (1.0, -1.0)]
-        scores = yield from score(model, asked, runs, items.positions, items.cue, system)
-        both = scores.preference[1:].double().numpy().reshape(len(everyone), 2, len(asked))
-        changes.append(by_prompt((both[:, 0] - both[:, 1]) / 2, of))
-        costs.append(float(scores.kl[1:3].mean()))
-        prompts += [items.prompts[i] for i in half]
-    own, *others = by_prompt(np.concatenate(changes, axis=1), prompts)
-    return Measured(tuple(map(float, own)), tuple(float(one.mean()) for one in others), float(np.mean(costs)))
+    """The change of each prompt: half of what lies between × 1 and × -1."""
+    asked, of = items.both_orders()
+    everyone = [direction, *(random_vectors(direction, controls, SEED) if controls else [])]
+    runs = [(Steer(one, layer, sign),) for one in everyone for sign in (1.0, -1.0)]
+    scores = yield from score(model, asked, runs, items.positions, items.cue, system)
+    both = scores.preference[1:].double().numpy().reshape(len(everyone), 2, len(asked))
+    own, *others = by_prompt(by_prompt((both[:, 0] - both[:, 1]) / 2, of), items.prompts)
+    means = tuple(float(one.mean()) for one in others)
+    return Measured(tuple(map(float, own)), means, float(scores.kl[1:3].mean()))
 
 
 @np.errstate(all="ignore")
@@ -293,9 +282,8 @@ def each_vector(rows: Sequence[Row]) -> str:
             f"{one.right_way:.0%}",
             f"{one.kl:.2f}",
         ]
-        layers = " and ".join(map(str, dict.fromkeys(row.layers)))
-        lines.append([row.name, row.grade or "not judged", p, *numbers, layers, *own])
-    heads = ["vector", "said", "p", *NAMES, "layer", "effect (95 %)", "random vectors, at most", "right way", "KL"]
+        lines.append([row.name, row.grade or "not judged", p, *numbers, *own])
+    heads = ["vector", "said", "p", *NAMES, "effect (95 %)", "random vectors, at most", "right way", "KL"]
     return _table(heads, lines)
 
 
@@ -329,7 +317,7 @@ def held(rows: Sequence[Row]) -> str:
     return f"{len(there)} of {len(rows)} vectors move answers their way as the items are. Of these, " + "; ".join(parts)
 
 
-def report(rows: Sequence[Row], broken: Sequence[Row], model: str) -> str:
+def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -> str:
     """All of it, in Markdown."""
     texts, lettered = [row for row in rows if row.texts], [row for row in rows if not row.texts]
     said = [row.grade == "may steer" for row in rows]
@@ -344,7 +332,8 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str) -> str:
         f"All {len(rows)} vectors": [(rows, "effect over its spread"), (rows, "share pushed the right way")],
         f"The {len(texts)} vectors from texts alone": [(texts, "effect")],
     }
-    parts = [HEAD.format(model=model, strength=STRENGTH, presets=len(texts), behaviours=len(lettered), role=ROLE)]
+    many = {"presets": len(texts), "behaviours": len(lettered), "items": ITEMS}
+    parts = [HEAD.format(model=model, layer=layer, strength=STRENGTH, role=ROLE, **many)]
     parts += ["## What was said, and what it does", each_vector(rows)]
     parts.append(
         f"{sum(said)} of {len(rows)} are said to be ones that may steer. Said otherwise than measured: "
@@ -368,16 +357,15 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str) -> str:
 HEAD = """# Will it steer? What is said before, and what is measured
 
 Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets} presets and of {behaviours} behaviours
-of the CAA paper on {model}, each at {strength:g} times the median residual norm. The unit is the vector. What is said
-of it is taken at the layer where its pairs agree best. What it does is measured on items that it was not made from,
-each half of them at the layer that the other half chose by first-order estimates: the mean change at × 1 and × −1 in
-the vector's direction, in nats a token of texts, in log odds of letters (both letter orders). Intervals of an effect
-are over prompts; those of a rank correlation come of drawing vectors again, and where they are wider than ± 0.3, it is
-said that it cannot be told. *estimate* is the first-order one, out of the same items.
+of the CAA paper on {model}, all at layer {layer} and {strength:g} times the median residual norm there, so that nothing
+is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers that were read. What it
+does is measured on {items} items that it was not made from: half of what lies between × 1 and × −1, in nats a token of
+texts, in log odds of letters (both letter orders). Intervals of an effect are over prompts; those of a rank correlation
+come of drawing vectors again, and where they are wider than ± 0.3, it is said that it cannot be told.
 
 *In a role*: behind the system prompt “{role}” *In other words*: the presets' second wordings of the same prompts.
-*Without the template*: prompts as a base model gets them. Layers are those of the items as they are. A * marks an
-effect that differs from that of the items as they are (Holm, over the table)."""
+*Without the template*: prompts as a base model gets them. A * marks an effect that differs from that of the items as
+they are (Holm, over the table)."""
 
 
 def study(folder: str) -> None:
@@ -386,15 +374,16 @@ def study(folder: str) -> None:
     name = f"{model.name} ({str(model.dtype).removeprefix('torch.')})"
     kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     if kept.get("model") != name:
-        kept = {"model": name, "rows": [], "broken": []}
+        kept = {"model": name, "layer": layer_of(model), "rows": [], "broken": []}
     there = {row["name"] for part in ("rows", "broken") for row in kept[part]}
-    for source in sources(folder):
-        asked = [("rows", source, ASKED), *([("broken", half_exchanged(source), (PLAIN,))] if source.reworded else [])]
-        for part, one, ways_to_ask in asked:
-            if one.name not in there:
-                kept[part].append(asdict(finish(measured(model, one, ways_to_ask))))
-                KEPT.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-                print(one.name, file=sys.stderr, flush=True)
+    found = list(sources(folder))
+    asked = [("rows", source, ASKED) for source in found]
+    asked += [("broken", half_exchanged(source), (PLAIN,)) for source in found if source.reworded]
+    for part, source, ways_to_ask in asked:
+        if source.name not in there:
+            kept[part].append(asdict(finish(measured(model, source, ways_to_ask))))
+            KEPT.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+            print(source.name, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -407,7 +396,7 @@ def main() -> None:
         study(options.folder)
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     rows, broken = ([Row.of(row) for row in kept[name]] for name in ("rows", "broken"))
-    REPORT.write_text(report(rows, broken, kept["model"]), encoding="utf-8")
+    REPORT.write_text(report(rows, broken, kept["model"], kept["layer"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

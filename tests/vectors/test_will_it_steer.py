@@ -34,7 +34,7 @@ from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import score
-from caa_core.vectors.extraction import extract
+from caa_core.vectors.known_directions import make
 from tests.helpers.data import PLANTED
 
 
@@ -62,8 +62,8 @@ def row(name, effect, grade="may steer", texts=True, **others):
     """A vector of which the prompts change by so much, and a little more or less."""
     spread = np.linspace(-0.2, 0.2, 12)
     ways = {way: Measured(tuple(size + spread), (0.01,), 0.1) for way, size in {PLAIN: effect, **others}.items()}
-    told = dict.fromkeys(("agreement", "reliability", "d_prime", "auc", "estimate"), effect)
-    return Row(name, texts, grade, 0.01, (3, 4), told, ways)
+    told = dict.fromkeys(("agreement", "reliability", "d_prime", "auc"), effect)
+    return Row(name, texts, grade, 0.01, told, ways)
 
 
 def test_what_holds_is_counted_of_what_held_as_it_was():
@@ -79,7 +79,7 @@ def test_the_report_says_what_was_said_wrongly(monkeypatch):
     rows = [row(f"v{i}", 0.1 * i, **{IN_A_ROLE: 0.1 * i}) for i in range(10)] + [
         row("w", 1.0, "not likely", texts=False)
     ]
-    text = report(rows, [row("v1, half exchanged", 0.0, "not likely")], "tiny")
+    text = report(rows, [row("v1, half exchanged", 0.0, "not likely")], "tiny", 3)
     assert (
         "10 of 11 are said to be ones that may steer. Said otherwise than measured: v0 (may steer), w (not likely)."
         in text
@@ -92,9 +92,9 @@ def test_what_is_measured_is_what_a_direct_score_says(tiny_llama):
     source = Source("planted", PLANTED, PLANTED)
     found = finish(measured(tiny_llama, source, (PLAIN, IN_A_ROLE, BARE)))
     assert found.grade == "may steer" and list(found.measured) == [PLAIN, IN_A_ROLE, BARE]
-    vector = finish(extract(tiny_llama, PLANTED))
-    assert len(set(found.layers)) == 1, "both halves choose the same"
-    layer = found.layers[0]
+    vector, layer = finish(make(tiny_llama, PLANTED)), 1
+    assert found.told["agreement"] == pytest.approx(vector.diagnostics.layers[layer].agreement.value)
+    assert found.told["|cosine to letter|"] == abs(vector.diagnostics.overlap["letter"][layer].value)
     direction = vector.at(layer) / vector.norm(layer) * STRENGTH * vector.residual_norms[layer]
     steers = [(Steer(direction, layer, sign),) for sign in (1.0, -1.0)]
     for way, system, model in (
@@ -103,9 +103,8 @@ def test_what_is_measured_is_what_a_direct_score_says(tiny_llama):
         (BARE, "", without_template(tiny_llama)),
     ):
         up, down = finish(score(model, PLANTED.pairs, steers, system=system)).preference[1:].double()
-        changes = sorted(((up - down) / 2).tolist())
-        assert sorted(found.measured[way].changes) == pytest.approx(changes, abs=1e-4)
-        assert len(found.measured[way].random) == will_it_steer.CONTROLS
+        assert found.measured[way].changes == pytest.approx(((up - down) / 2).tolist(), abs=1e-4)
+        assert len(found.measured[way].random) == (will_it_steer.CONTROLS if way == PLAIN else 0)
     assert ask(without_template(tiny_llama).tokenizer, "Rain?").text == "Input: Rain?\nResponse:"
     assert torch.equal(without_template(tiny_llama).module.lm_head.weight, tiny_llama.module.lm_head.weight)
 
@@ -119,4 +118,7 @@ def test_half_of_the_pairs_are_exchanged():
 
 def test_all_presets_are_studied_in_two_wordings():
     found = list(sources())
-    assert [one.name for one in found] == list(presets()) and all(one.reworded for one in found) and len(ASKED) == 4
+    assert [one.name for one in found] == list(presets()) and len(ASKED) == 4
+    for one in found:
+        assert len(one.test.pairs) == len(one.reworded.pairs) == will_it_steer.ITEMS
+        assert one.vector.provenance.dataset_sha256 == one.pairs.sha256
