@@ -1,7 +1,7 @@
 """What the server itself does for an update of the page while two answers are written, beside gradio as it comes.
 
-`python -m benchmarks.updates`. It is the time of the processor of all threads but the one that runs the model; the
-embedded model, in turns within one app.
+`python -m benchmarks.updates`. It is the time of the processor of all threads but the one that runs the model, in turns
+within one app, of whatever model.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import psutil
 from gradio.components import State
 
 from app import launch
+from caa_core.app.panels import common
 from caa_core.app.studio import Studio
 from caa_core.model.catalog import DEFAULT_MODEL
 
@@ -42,8 +43,10 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="catalogue key or folder")
     options = parser.parse_args()
-    page = launch(Studio(DEFAULT_MODEL, say=lambda _: None))
+    common.SECONDS_BETWEEN_UPDATES = 0.0  # at every token, so that there are many
+    page = launch(Studio(options.model, say=lambda _: None))
     ways: dict[str, Callable[..., Any]] = {
         "here": page.postprocess_data,
         "gradio as it comes": lambda *given: gr.Blocks.postprocess_data(page, *given),

@@ -10,19 +10,18 @@ import json
 import random
 from collections import Counter
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import copy
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
-from gradio import routes
+from gradio import routes, utils
 from gradio.blocks import Block, BlockFunction
 from gradio.queueing import Event, Queue
 from gradio.server_messages import EstimationMessage
 from gradio.state_holder import SessionState, StateHolder
-from gradio.utils import is_prop_update
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -398,11 +397,13 @@ def spare_parts(page: gr.Blocks) -> None:
         return found
 
     page.postprocess_data = spared  # type: ignore[method-assign]
+    # It looks for matplotlib on the disk twice an update, with which nothing is drawn here.
+    utils.MatplotlibBackendMananger = nullcontext  # type: ignore[assignment,misc]
 
 
 def _same(part: Block, value: Any, state: SessionState | None) -> dict[str, Any] | None:
     """What is sent for an update that changes nothing of a part as its page has it; None for others."""
-    if part.stateful or not (is_prop_update(value) or isinstance(value, Block)):
+    if part.stateful or not (utils.is_prop_update(value) or isinstance(value, Block)):
         return None
     asked = value.constructor_args if isinstance(value, Block) else value
     asked = {name: one for name, one in asked.items() if name not in ("__type__", "render")}

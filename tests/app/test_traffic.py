@@ -6,13 +6,13 @@ import http.client
 import json
 import select
 from asyncio import Queue as AsyncQueue
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import urlparse
 
 import gradio as gr
 import httpx
 import pytest
-from gradio import routes
+from gradio import routes, utils
 from gradio.queueing import Event, EventQueue
 from gradio.server_messages import EstimationMessage, ProcessStartsMessage
 from gradio.state_holder import SessionState
@@ -303,3 +303,10 @@ def test_an_update_leaves_alone_what_it_does_not_change():
         before = after
     (fn,) = page.fns.values()
     assert asyncio.run(page.postprocess_data(fn, gr.skip(), states[page])) == [gr.skip()] * 4
+
+
+def test_an_update_looks_for_no_library_that_is_not_there():
+    with gr.Blocks() as page:
+        pass
+    traffic.spare_parts(page)
+    assert utils.MatplotlibBackendMananger is nullcontext
