@@ -377,7 +377,7 @@ def study(folder: str) -> None:
         kept = {"model": name, "layer": layer_of(model), "rows": [], "broken": []}
     there = {row["name"] for part in ("rows", "broken") for row in kept[part]}
     found = list(sources(folder))
-    asked = [("rows", source, ASKED) for source in found]
+    asked: list[tuple[str, Source, tuple[str, ...]]] = [("rows", source, ASKED) for source in found]
     asked += [("broken", half_exchanged(source), (PLAIN,)) for source in found if source.reworded]
     for part, source, ways_to_ask in asked:
         if source.name not in there:
