@@ -83,6 +83,7 @@ def test_answers_are_on_the_screen_and_named_after_their_vectors(page):
     box = last.bounding_box()
     assert box["y"] + box["height"] <= LAPTOP["height"]
     tab(page, "Compete")
+    expect(page.locator("#compete-decomposition")).to_contain_text("In numbers")
     choose(page, "compete-a-vector", "formal (preset)")
     for column, name in (("a", "A: formal"), ("b", "B: casual"), ("both", "Both: formal + casual")):
         expect(page.locator(f"#compete-{column}")).to_contain_text(name)
