@@ -87,8 +87,8 @@ def _sweeps(session: Session, model: SteerableModel, vector: SteeringVector) -> 
     """Sweeps of this vector on this model: the person's last one, and the one from before."""
     for kept in (session.person.results.get(SWEEP), ready(SWEEP, model)):
         try:
-            if kept and _is_of(found := kept["found"], model, vector):
-                yield found
+            if kept and _is_of(kept["found"], model, vector):
+                yield kept["found"]
         except (TypeError, KeyError, AttributeError):  # kept by another version
             continue
 
