@@ -339,10 +339,11 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
         f"{sum(said)} of {len(rows)} are said to be ones that may steer. Said otherwise than measured: "
         f"{', '.join(wrong) or 'none'}."
     )
-    parts.append(
-        f"With the sides of every second pair exchanged, {caught} of {len(broken)} presets' vectors are called not "
-        f"likely to steer; {still} of them move answers their way.\n\n{each_vector(broken)}"
-    )
+    if broken:
+        parts.append(
+            f"With the sides of every second pair exchanged, {caught} of {len(broken)} presets' vectors are called not "
+            f"likely to steer; {still} of them move answers their way.\n\n{each_vector(broken)}"
+        )
     parts.append("## How well does each number predict it?")
     for title, several in tables.items():
         parts += [f"### {title}", *(predictions(some, outcome) for some, outcome in several)]
