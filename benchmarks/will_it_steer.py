@@ -179,7 +179,9 @@ def _told(vector: SteeringVector, layer: int) -> dict[str, float]:
     said = vector.diagnostics
     assert said
     numbers = {name: getattr(said.layers[layer], name).value for name in NAMES}
-    numbers |= {f"|cosine to {name}|": abs(by_layer[layer].value or 0.0) for name, by_layer in said.overlap.items()}
+    numbers |= {
+        f"cosine to {name}, either way": abs(by_layer[layer].value or 0.0) for name, by_layer in said.overlap.items()
+    }
     numbers["relative strength at × 1"] = vector.relative_strength(layer)
     return {name: float(value or 0.0) for name, value in numbers.items()}
 
@@ -228,8 +230,10 @@ def prediction(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray)
     again = drawn.integers(len(one), size=(RESAMPLES, len(one)))
     orders = drawn.permuted(np.tile(other, (RESAMPLES, 1)), axis=1)
     found = spearman(one[again], other[again]), spearman(np.broadcast_to(one, orders.shape), orders)
-    ends, chance = (middle(rhos) or (np.nan, np.nan) for rhos in found)
-    return Prediction(Estimate(float(spearman(one, other)), *ends), chance)
+    # Where those that were drawn are all the same, they say nothing: as little as -1 to 1.
+    bounds = (np.where(np.isnan(found[0]), end, found[0]) for end in (-1.0, 1.0))
+    (low, _), (_, high) = (middle(rhos) or (np.nan, np.nan) for rhos in bounds)
+    return Prediction(Estimate(float(spearman(one, other)), low, high), middle(found[1]) or (np.nan, np.nan))
 
 
 def coverage(count: int, correlation: float, runs: int = 200) -> float:
@@ -262,6 +266,9 @@ def predictions(rows: Sequence[Row], outcome: str) -> str:
     lines = []
     for name in rows[0].told:
         one = prediction([row.told[name] for row in rows], found)
+        if np.isnan(one.rho.value):
+            lines.append([name, "none", "", "", "the same for all"])
+            continue
         low, high = one.by_chance
         lines.append([name, f"{one.rho.value:+.2f}", one.rho.ends(), f"{low:+.2f} to {high:+.2f}", one.said])
     heads = ["said before", f"rank correlation with the {outcome}", "95 %", "orders drawn at random", ""]
@@ -357,16 +364,17 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
 
 HEAD = """# Will it steer? What is said before, and what is measured
 
-Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets} presets and of {behaviours} behaviours
-of the CAA paper on {model}, all at layer {layer} and {strength:g} times the median residual norm there, so that nothing
-is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers that were read. What it
-does is measured on {items} items that it was not made from: half of what lies between × 1 and × −1, in nats a token of
-texts, in log odds of letters (both letter orders). Intervals of an effect are over prompts; those of a rank correlation
-come of drawing vectors again, and where they are wider than ± 0.3, it is said that it cannot be told.
+Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets} presets and of {behaviours} of the CAA
+paper's behaviours on {model}, all at layer {layer} and {strength:g} times the median residual norm
+there, so that nothing is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers
+that were read. What it does is measured on {items} items that it was not made from: half of what lies between × 1 and
+× −1, in nats a token of texts, in log odds of letters (both letter orders). Intervals of an effect are over prompts;
+those of a rank correlation come of drawing vectors again, one at a time and not corrected for being many. Where they
+are wider than ± 0.3, it is said that it cannot be told.
 
-*In a role*: behind the system prompt “{role}” *In other words*: the presets' second wordings of the same prompts.
-*Without the template*: prompts as a base model gets them. A * marks an effect that differs from that of the items as
-they are (Holm, over the table)."""
+*In a role*: behind the system prompt “{role}”
+*In other words*: the presets' second wordings of the same prompts. *Without the template*: prompts as a base model gets
+them. A * marks an effect that differs from that of the items as they are (Holm, over the table)."""
 
 
 def study(folder: str) -> None:

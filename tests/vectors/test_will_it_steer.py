@@ -52,6 +52,9 @@ def test_what_predicts_is_told_from_what_cannot_be_told():
     assert same.by_chance == (pytest.approx(-0.31, abs=0.04), pytest.approx(0.31, abs=0.04))
     few = np.random.default_rng(0).normal(size=(2, 10))
     assert prediction(*few).said == "cannot tell" == prediction(np.ones(10), few[0]).said
+    # One vector that stands apart is drawn in two of three samples: the others tell nothing.
+    alone = prediction([*[1.0] * 9, 0.0], [*range(1, 10), 0.0])
+    assert alone.rho.low == -1 and alone.said == "cannot tell"
 
 
 def test_intervals_hold_the_true_correlation_about_as_often_as_they_say():
@@ -94,7 +97,7 @@ def test_what_is_measured_is_what_a_direct_score_says(tiny_llama):
     assert found.grade == "may steer" and list(found.measured) == [PLAIN, IN_A_ROLE, BARE]
     vector, layer = finish(make(tiny_llama, PLANTED)), 1
     assert found.told["agreement"] == pytest.approx(vector.diagnostics.layers[layer].agreement.value)
-    assert found.told["|cosine to letter|"] == abs(vector.diagnostics.overlap["letter"][layer].value)
+    assert found.told["cosine to letter, either way"] == abs(vector.diagnostics.overlap["letter"][layer].value)
     direction = vector.at(layer) / vector.norm(layer) * STRENGTH * vector.residual_norms[layer]
     steers = [(Steer(direction, layer, sign),) for sign in (1.0, -1.0)]
     for way, system, model in (
