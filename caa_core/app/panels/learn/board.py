@@ -20,8 +20,8 @@ LOOK = f"""
 .board table {{ width: 100%; border-collapse: collapse; table-layout: fixed; border: 0 !important; margin: 0; }}
 .board :is(th, td) {{ text-align: left; vertical-align: middle; padding: 4px 6px 4px 0 !important; font-weight: 400; }}
 .board :is(th, td) {{ border: 0 !important; border-top: 1px solid var(--border-color-primary) !important; }}
-.board :is(tr, thead th) {{ border: 0 !important; }}
-.board th:first-child {{ width: 44%; overflow-wrap: anywhere; }}
+.board :is(tr, thead :is(th, td)) {{ border: 0 !important; }}
+.board :is(th, td):first-child {{ width: 44%; overflow-wrap: anywhere; }}
 .board thead {{ color: var(--body-text-color-subdued); }}
 .board i {{ display: inline-block; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: middle; }}
 .board .none {{ color: var(--body-text-color-subdued); }}
@@ -67,7 +67,7 @@ def _row(lesson: Lesson, number: int, step: int, part: Part) -> dict[str, Any]:
 def _section(number: int, step: Step, parts: Sequence[Part]) -> str:
     here = sum(part.step == number for part in parts)
     head = f"<h4>{number + 1}. {_text(step.title)}<span>{here} here</span></h4><p>{_text(step.question)}</p>"
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("", PREDICTED, CAME))
+    heads = "<td></td>" + "".join(f'<th scope="col">{name}</th>' for name in (PREDICTED, CAME))
     return (
         f"<section>{head}<table><thead><tr>{heads}</tr></thead>{''.join(_lines(number, step, parts))}</table></section>"
     )
