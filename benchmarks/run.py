@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import beside, compare, floor, growth, start
+from benchmarks import beside, compare, estimates, floor, growth, start
 from benchmarks.results import Part, keep
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_pairs, find_test_pairs
 
-PARTS = "start", "beside", "steering", "sweep", "growth", "floor", "extraction"
+PARTS = "start", "beside", "estimates", "steering", "sweep", "growth", "floor", "extraction"
 
 
 def _label(name: str) -> str:
@@ -40,6 +40,7 @@ def main() -> None:
     works: dict[str, Callable[[], Part]] = {
         "start": lambda: start.measure(options.rounds),
         "beside": lambda: beside.measure(options.rounds),
+        "estimates": lambda: estimates.measure(options.rounds),
         "steering": lambda: compare.steering(options.rounds),
         "sweep": lambda: compare.sweeping(data[-1].first(min(options.pairs)), tests, options.rounds),
         "growth": growth.measure,

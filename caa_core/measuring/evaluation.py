@@ -12,7 +12,7 @@ from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
-from caa_core.measuring.sweep import Place, RunScores, Sweep, sweep
+from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
 from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
 from caa_core.measuring.verdict import NOT_YET, Conclusion, Estimated, KeptNumbers, conclude, conclude_early, estimate
@@ -114,7 +114,7 @@ def estimate_only(
         InputError: the model cannot be differentiated, or what `choose_items` raises.
     """
     own = request.made_from or pairs_behind(vector.provenance)
-    layers = sorted({*request.layers_of(vector, model.num_layers)})
+    layers = sorted(checked_layers(model, vector, request.layers_of(vector, model.num_layers)))
     items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
     found = yield from estimate(model, items, vector, layers, own, request.controls or CONTROLS)
     if not found.map:
@@ -157,7 +157,7 @@ def _evaluate(
     settings = request.settings() | {"layers": layers}
     provenance = provenance_of(model, request.data, vector)
     items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
-    numbers, estimated = sorted({*layers}), Estimated()
+    numbers, estimated = sorted(checked_layers(model, vector, layers)), Estimated()
     if request.controls and any(request.multipliers) and all(judged_halves(items)):
         estimated = yield from estimate(model, items, vector, numbers, own, request.controls, known)
         if estimated.map:

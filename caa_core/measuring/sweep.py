@@ -176,15 +176,8 @@ def sweep(
     Raises:
         InputError: a layer that model or vector do not have, no multiplier or too many, a vector of another size.
     """
-    layers = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+    layers = checked_layers(model, vector, layers)
     multipliers = check_multipliers(multipliers)
-    if not layers:
-        raise InputError("Choose at least one layer.")
-    if vector.hidden_size != model.hidden_size:
-        raise InputError(
-            f"The vector {vector.name} has hidden size {vector.hidden_size} and belongs to another model than "
-            f"{model.name}, whose hidden size is {model.hidden_size}."
-        )
     counts = counts and items.are_choices
     known = {} if known is None else known
     steers = {(layer, m): Steer(vector.at(layer), layer, m) for layer in layers for m in multipliers}
@@ -210,6 +203,19 @@ def sweep(
         yield _so_far(vector, items, steers, baseline, readings, cells)
     assert baseline, "it is known, or was scored with the first chunk"
     return _so_far(vector, items, steers, baseline, readings, cells)
+
+
+def checked_layers(model: SteerableModel, vector: SteeringVector, layers: Sequence[int]) -> list[int]:
+    """Each layer once. Raises InputError for none, one that the model does not have, or a vector of another size."""
+    found = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+    if not found:
+        raise InputError("Choose at least one layer.")
+    if vector.hidden_size != model.hidden_size:
+        raise InputError(
+            f"The vector {vector.name} has hidden size {vector.hidden_size} and belongs to another model than "
+            f"{model.name}, whose hidden size is {model.hidden_size}."
+        )
+    return found
 
 
 def score_runs(

@@ -29,7 +29,7 @@ from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, progress_of
 from caa_core.steering.activations import read_all
-from caa_core.steering.gradients import check_gradients, gradients
+from caa_core.steering.gradients import check_gradients, gradients, tried_layers
 from caa_core.steering.interventions import Steer
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.extraction import check_room
@@ -200,16 +200,17 @@ def growing_ground(
     asked, of = items.both_orders()
     weights = group_weights([*halves, *prompts, first], of)
 
-    def read(places: list[int]) -> Generator[Progress, None, torch.Tensor]:
+    def read(places: list[int], at: Sequence[int]) -> Generator[Progress, None, torch.Tensor]:
         pairs = [asked[place] for place in places]
-        return gradients(model, pairs, weights[:, places], layers, items.positions, items.cue, checked=False)
+        return gradients(model, pairs, weights[:, places], at, items.positions, items.cue, checked=False)
 
     begun = [place for place, item in enumerate(of) if item in first]
-    found = yield from read(begun)
+    found = yield from read(begun, [*layers, *tried_layers(model)])
+    found, tried = found[:, : len(layers)], found[-1, len(layers) :]
     yield Ground(tuple(layers), found[-1:], None, read=len(first))
-    yield from check_gradients(model, [asked[place] for place in begun], items.positions, items.cue)
+    yield from check_gradients(model, [asked[place] for place in begun], items.positions, items.cue, tried)
     if rest := [place for place in range(len(asked)) if place not in begun]:
-        found += yield from read(rest)
+        found = found + (yield from read(rest, layers))
     half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts], dtype=int)
     whole = Ground(tuple(layers), found[:2], None, (found[2:-1], half_of))
     if not own:

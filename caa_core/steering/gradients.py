@@ -20,7 +20,7 @@ from caa_core.model.prompts import NO_CUE, Cue
 from caa_core.progress import Progress
 from caa_core.steering.batching import SHARE, batches, budget, in_halves, out_of_memory
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
-from caa_core.steering.pair_rows import KeysAndValues, SharedPrefix, check_attention_mask, inputs_of, read_shared_prefix
+from caa_core.steering.pair_rows import KeysAndValues, check_attention_mask, inputs_of, read_shared_prefix
 from caa_core.steering.passes import differentiable_logits_at
 from caa_core.steering.plan import Plan
 from caa_core.steering.scored_items import ScoredItem, answers_of, fit, read_prefixes
@@ -133,24 +133,33 @@ def _differentiated(
 _CHECKED: WeakSet[SteerableModel] = WeakSet()
 
 
+def tried_layers(model: SteerableModel) -> list[int]:
+    """At which its gradients are held against exact changes: the first and the middle one."""
+    return sorted({0, model.num_layers // 2})
+
+
 def check_gradients(
-    model: SteerableModel, pairs: Sequence[ContrastPair], positions: Positions = AFTER_PROMPT, cue: Cue = NO_CUE
+    model: SteerableModel,
+    pairs: Sequence[ContrastPair],
+    positions: Positions = AFTER_PROMPT,
+    cue: Cue = NO_CUE,
+    slopes: torch.Tensor | None = None,
 ) -> Generator[Progress, None, None]:
     """Make sure, once a model, that its gradients are the derivatives of what is scored: on a few of the pairs, what
-    steps along their mean gradient at the first and the middle layer really do. Yields `Progress`.
+    steps along their mean gradient at `tried_layers` really do. Yields `Progress`.
+
+    Args:
+        slopes: the mean gradient of all of the pairs there, [tried layers, hidden_size], where it is known.
 
     Raises:
         NoEstimateError: they are not, or there are none.
     """
     if model in _CHECKED:
         return
-    few = pairs[:FEW]
-    items = [ScoredItem.of(model, pair, positions, cue) for pair in few]
-    tried = sorted({0, model.num_layers // 2})
-    slopes = torch.zeros(len(tried), model.hidden_size, dtype=torch.float32)
-    for item in items:
-        prefix = yield from read_prefixes(model, [item], SharedPrefix(), Progress(1, "", item.split))
-        slopes += _differentiated(model, [item], prefix, positions)[tried, 0] / len(items)
+    few, tried = pairs if slopes is not None else pairs[:FEW], tried_layers(model)
+    if slopes is None:
+        weights = torch.full((1, len(few)), 1 / len(few))
+        slopes = (yield from gradients(model, few, weights, tried, positions, cue, checked=False))[0]
     wanted = TRIED.get(model.dtype, max(TRIED.values()))
     steps = [wanted / slope.norm() ** 2 * slope for slope in slopes]
     runs = [(Steer(step, layer, sign),) for layer, step in zip(tried, steps, strict=True) for sign in (1.0, -1.0)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from caa_core.errors import InputError
-from caa_core.measuring.evaluation import KEPT, Evaluation, evaluate, pack, unpack
+from caa_core.measuring.evaluation import KEPT, Evaluation, estimate_only, evaluate, pack, unpack
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import RunScores
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
@@ -144,6 +144,15 @@ def test_layers_in_words(tiny_llama, vector, layers, there):
 def test_bad_settings_are_named(tiny_llama, vector, given, message):
     with pytest.raises(InputError, match=message):
         finish(evaluate(tiny_llama, EvaluationRequest.parse(data=TEXTS, **given), vector))
+
+
+def test_a_vector_of_another_model_is_named_before_anything_is_estimated(tiny_llama):
+    deep = SteeringVector("deep", {layer: torch.ones(tiny_llama.hidden_size) for layer in range(6)}, {}, Provenance())
+    wide = SteeringVector("wide", {1: torch.ones(5)}, {}, Provenance())
+    for vector, message in ((deep, "no layer 4"), (wide, "wide has hidden size 5 and belongs to another model")):
+        for work in (evaluate, estimate_only):
+            with pytest.raises(InputError, match=message):
+                finish(work(tiny_llama, EvaluationRequest.parse(data=TEXTS), vector))
 
 
 def test_a_vector_without_the_layers_is_named(tiny_llama):

@@ -15,7 +15,7 @@ from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.proposal import Proposal, judged_cells, judged_halves, propose
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
-from caa_core.measuring.vector_controls import FirstOrder, ground
+from caa_core.measuring.vector_controls import FirstOrder, Ground, ground, growing_ground
 from caa_core.measuring.verdict import BRIEFLY, WAYS, Verdict, conclude, judge
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
@@ -24,7 +24,7 @@ from caa_core.metrics.grid import check_controls
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import restored
 from caa_core.progress import finish
-from caa_core.steering.gradients import gradients
+from caa_core.steering.gradients import NoEstimateError, gradients
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers.data import A_HEAVY, LETTERS, PLANTED, QUESTIONS, TEXTS
@@ -222,6 +222,19 @@ def test_a_model_without_backward_has_figures_and_no_verdict():
     assert few.verdict.grade == "" and few.text.startswith(
         "Not judged: 7 prompts are too few for a verdict, which takes "
     )
+
+
+def test_estimates_that_exact_passes_contradict_are_none(tiny_llama):
+    """By the gradients that the first figure was made of, which are not computed again."""
+    items = finish(choose_items(tiny_llama, PLANTED))
+    model = make_tiny("llama")
+    model.blocks[1]._module.register_forward_hook(lambda _m, _i, out: 3 * out - 2 * out.detach())
+    vector, seen = towards(model, "!", ".", 2.0), []
+    with pytest.raises(NoEstimateError, match="no estimate for this model: tiny-llama"):
+        finish(growing_ground(model, items, vector, [0, 3], OWN), seen.append)
+    assert [part.read for part in seen if isinstance(part, Ground)] == [4]
+    found = finish(growing_ground(tiny_llama, items, vector, [0, 3], OWN))
+    assert found.read is None and found.slopes.shape[1] == 2
 
 
 def test_letters_that_cannot_be_swapped_are_not_judged(tiny_llama):

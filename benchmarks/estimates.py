@@ -1,0 +1,66 @@
+"""How long a visitor waits for what a vector would do, and for the verdict; beside what the processor has to compute.
+
+Measure's own defaults: joy on its held-out items, every third layer, five multipliers, float32.
+"""
+
+import time
+from statistics import median
+
+from benchmarks.results import Part
+from caa_core.data.presets import find_test_pairs, presets
+from caa_core.measuring.evaluation import Evaluation, evaluate
+from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
+from caa_core.metrics.estimate_map import EstimateMap
+from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.loading import SteerableModel, load
+from caa_core.model.prompts import NO_CUE
+from caa_core.steering.interventions import AFTER_PROMPT
+from caa_core.steering.scored_items import ScoredItem
+from caa_core.vectors.vector import load_vector
+
+WHAT = "joy on 18 items, every third layer, float32"
+FIRST, ALL, BESIDE, VERDICT = "first estimates, of 4 items", "of all items", "beside shuffled labels", "the verdict"
+# Of a parameter and a token: a product and a sum, forwards and, for the gradient by what goes in, backwards.
+OPERATIONS = 4
+
+
+def measure(rounds: int) -> Part:
+    """Medians of rounds after one in which the model's gradients are held against exact changes."""
+    model, part = load(DEFAULT_MODEL, "float32"), Part(rounds)
+    before = _waited(model)
+    found = [_waited(model) for _ in range(rounds)]
+    part.add(f"{WHAT}, once a model", **before)
+    part.add(WHAT, **{name: median(one[name] for one in found) for name in before})
+    first, every = (median(one[name] for one in found) for name in (FIRST, ALL))
+    operations = _operations(model)
+    rate = f"{operations / 1e9:.0f} GFLOP, {operations / every / 1e9:.0f} GFLOP/s"
+    part.lines.append((WHAT, "gradients of all items, forwards and backwards over the answers", rate))
+    part.claim("first estimates of a vector, s", "≤ 3", first)
+    part.claim("estimates of all 18 items, s", "≤ 10", every)
+    part.claim("Measure's verdict, s", "≤ 30", median(one[VERDICT] for one in found))
+    return part
+
+
+def _waited(model: SteerableModel) -> dict[str, float]:
+    """Seconds from choosing until each is there."""
+    vector = load_vector(presets()["joy"].vector_file)
+    asked = EvaluationRequest.parse(data=find_test_pairs("joy"), layers=EVERY_THIRD, multipliers="-2,-1,0,1,2")
+    begun, found = time.perf_counter(), dict[str, float]()
+    for event in (work := evaluate(model, asked, vector)):
+        now = time.perf_counter() - begun
+        if isinstance(event, EstimateMap):
+            name = FIRST if event.items < event.of else BESIDE if event.layers[0].shuffled else ALL
+            found.setdefault(name, now)
+        if isinstance(event, Evaluation) and event.conclusion.verdict:
+            found[VERDICT] = now
+            break
+    work.close()
+    return found
+
+
+def _operations(model: SteerableModel) -> float:
+    """Of the gradients: of the blocks at each token of the answers, of the head where something is predicted."""
+    blocks = sum(one.numel() for block in model.blocks for one in block._module.parameters())
+    head = model.head._module.weight.numel()
+    items = [ScoredItem.of(model, pair, AFTER_PROMPT, NO_CUE) for pair in find_test_pairs("joy").pairs]
+    return OPERATIONS * sum(blocks * item.tail + head * len(item.columns) for item in items)
