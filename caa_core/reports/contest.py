@@ -12,7 +12,7 @@ from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.reports import surface, thinking, tokens, written
 from caa_core.reports.markup import escaped
 from caa_core.reports.style import BLUE, DOTTED, GREEN, GREY, ORANGE, cut, error_bars, faint, plain
-from caa_core.reports.writing import Report, Section
+from caa_core.reports.writing import Card, Report, Section
 
 ROWS = {
     "prompt": "prompt",
@@ -73,6 +73,7 @@ def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
     return Report(
         name=f"{contest.a} against {contest.b}",
         title=f"{contest.a} against {contest.b}",
+        cards=[_card(contest), *(card for report in beside for card in report.cards)],
         sections=[*_sections(contest), *(section for report in beside for section in report.sections)],
         rows=found["rows"],
         data=found,
@@ -80,6 +81,18 @@ def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
         provenance=found["provenance"],
         text="\n".join([contest.verdict, *(report.text for report in beside)]),
     )
+
+
+def _card(contest: Contest) -> Card:
+    title = f"{contest.a} against {contest.b}"
+    facts = {
+        "D (95 %)": contest.dominance,
+        "D₀, as adding predicts": None if contest.additive is None else f"{contest.additive:+.2f}",
+        f"Δ of {contest.a}": contest.delta_a,
+        f"Δ of {contest.b}": contest.delta_b,
+        "prompts": contest.prompts,
+    }
+    return Card.of(title, contest.verdict, contest.leads, facts)
 
 
 def _sections(contest: Contest) -> list[Section]:

@@ -30,7 +30,7 @@ from caa_core.reports.style import (
     heat_map,
     plain,
 )
-from caa_core.reports.writing import Report, Section, aligned, versions
+from caa_core.reports.writing import Card, Report, Section, aligned, versions
 
 SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, "#7B3294"]]
 
@@ -115,6 +115,7 @@ def report_of(found: dict[str, Any]) -> Report:
     return Report(
         name=name,
         title=name,
+        cards=[_card(found)],
         sections=sections,
         rows=[{**cell, **named} for cell in (found["unsteered"], *found["cells"])],
         data=found,
@@ -209,6 +210,21 @@ def estimate_figure(found: EstimateMap, cells: Sequence[SweepCell] = ()) -> go.F
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title=f"{found.measure.replace(', ', ',<br>')},<br>for a multiplier of 1")
     return plain(figure, legend=True, height=HEIGHT)
+
+
+def _card(found: dict[str, Any]) -> Card:
+    title, text, verdict = f"{found['vector']} on {found['data']}", found["verdict"]["text"], verdict_in(found)
+    if verdict is None:
+        return Card.of(title, text)
+    best = found["best"]
+    facts = {
+        "best cell": best and f"layer {best['layer']}, × {best['multiplier']:g}",
+        "change in its direction (95 %)": f"{verdict.difference:+.3f}",
+        "prompts": verdict.prompts or None,
+        "pushed the wrong way": verdict.anti_steerable and verdict.anti_steerable.share,
+        "p": None if verdict.p is None else f"{verdict.p:.2g}",
+    }
+    return Card.of(title, text, {"with": 1, "against": -1}.get(verdict.direction, 0), facts)
 
 
 def sweep_map(
@@ -478,7 +494,7 @@ def _unit(unsteered: SweepCell, shown: str) -> str:
         return "share of prompts pushed<br>the wrong way"
     unit = "probability of matching" if unsteered.preference is None else "preference, nats a token"
     if shown == VALUE:
-        return unit
+        return f"{unit},<br>between the colours unsteered: {unsteered.value:.2f}"
     return f"change of {unit}" + ("" if unsteered.swapped is None else ",<br>both letter orders")
 
 

@@ -31,13 +31,13 @@ def coloured(tokens: Sequence[str], values: Sequence[float], titles: Sequence[st
     """Tokens one behind the other, each on the colour of its value; blue above zero, orange below.
 
     Args:
-        titles: what is shown of each token under the mouse, or where it is tapped.
+        titles: what is shown of each token under the mouse, or where it is tapped, or come to by arrow keys.
         largest: the |value| of the strongest colour; larger ones look the same.
     """
     spans = [
-        f'<span tabindex="-1" title="{escaped(title)}" style="background:{colour(value, largest)};border-radius:3px;'
-        f'unicode-bidi:isolate">{visible(token)}</span>'
-        for token, value, title in zip(tokens, values, titles, strict=True)
+        f'<span tabindex="{-1 if place else 0}" title="{escaped(title)}" style="background:{colour(value, largest)};'
+        f'border-radius:3px;unicode-bidi:isolate">{visible(token)}</span>'
+        for place, (token, value, title) in enumerate(zip(tokens, values, titles, strict=True))
     ]
     return f'{STYLE}<div class="caa-tokens" style="{TEXT}">{"".join(spans)}</div>'
 

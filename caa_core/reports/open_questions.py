@@ -13,7 +13,7 @@ from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.metrics.plain_data import plain as as_data
 from caa_core.reports.style import BLUE, GREY, PURPLE, SKY, error_bars, limit_at, line, plain
-from caa_core.reports.writing import Report, Section, aligned, cell
+from caa_core.reports.writing import Card, Report, Section, aligned, cell
 
 LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95 %)", "voice heard (95 %)"]
 
@@ -44,6 +44,7 @@ def report_of(found: OpenQuestions, scores: Mapping[str, Ratings] | None = None)
     return Report(
         name=f"{found.vector}, open questions",
         title=f"{found.vector}: answers to open questions",
+        cards=[Card.of(found.vector, found.verdict, facts={"questions": len(found.questions)})],
         sections=[
             Section("By multiplier", found.verdict, figure=answers_by_multiplier(found), heads=LEVELS, rows=levels),
             *(_scores_of(name, found.replies, given) for name, given in scores.items()),

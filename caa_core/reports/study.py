@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from caa_core.measuring.study_results import FACTORS, Study, StudyRow
 from caa_core.reports.style import DOTTED, error_bars, look, plain, reach_of_controls
-from caa_core.reports.writing import Report, Section, aligned
+from caa_core.reports.writing import Card, Report, Section, aligned
 
 TITLES = {"positions": "Steered positions", "read": "Read position", "cue": "Answer cue"}
 SECOND_LAST = {"index:-2": "second last<br>of the prompt", "-2": "second last (-2)"}
@@ -28,6 +28,7 @@ def report_of(found: Study) -> Report:
     return Report(
         name=f"positions and cues on {found.provenance['data']}",
         title="Positions and cues",
+        cards=[Card.of(str(found.provenance["data"]), " ".join(found.answers))],
         sections=sections,
         rows=[row.columns() for row in found.rows],
         data=found.summary(),

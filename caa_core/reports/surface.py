@@ -11,7 +11,7 @@ from caa_core.contest.surface import LayerGrid, Surface, SurfaceCell, surface_of
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.reports.style import DIVERGING, HEIGHT, NATS, cut, heat_map, plain
 from caa_core.reports.style import DOMINANCE as FAR
-from caa_core.reports.writing import Report, Section
+from caa_core.reports.writing import Card, Report, Section
 
 DOMINANCE, INTERACTION = "dominance", "interaction"
 
@@ -25,6 +25,7 @@ def report_of(found: dict[str, Any]) -> Report:
     return Report(
         name=f"{shown.a} against {shown.b}, surface",
         title=f"{shown.a} against {shown.b}",
+        cards=[Card.of("Over multipliers" if isinstance(shown, Surface) else "Over layers", shown.verdict)],
         sections=[Section("Surface", shown.verdict, figure=figure)],
         rows=found["cells"],
         data=found,

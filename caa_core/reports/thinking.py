@@ -9,7 +9,7 @@ from caa_core.contest.requests import ThinkingRequest
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate
 from caa_core.reports.style import GREEN, GREY, between_voices, cut, error_bars, plain
-from caa_core.reports.writing import Report, Section, cell
+from caa_core.reports.writing import Card, Report, Section, cell
 
 ARMS = ("arm", "D (95 %)", "change against direct (95 %)", "verdict", "disagree", "correct themselves", "KL, nats")
 THOUGHTS = ("prompt", "thought", "written under", "text", "m alone", "m steered", "disagrees", "corrects itself")
@@ -34,6 +34,7 @@ def report_of(found: dict[str, Any]) -> Report:
     return Report(
         name=f"{thinking['a']} against {thinking['b']}, thinking",
         title=f"{thinking['a']} against {thinking['b']}",
+        cards=[Card.of("With thoughts", thinking["verdict"] or thinking["note"])],
         sections=[
             Section("Can it reason its way to one voice?", told, figure=drawn, heads=ARMS, rows=rows),
             Section("Thoughts", heads=THOUGHTS, rows=thought_rows(found)),

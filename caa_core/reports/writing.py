@@ -10,14 +10,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment
-
 from caa_core.errors import InputError
+from caa_core.reports.page.template import PAGE, SAME, headline, parted
 
 # The command line writes JSON without drawing anything, so plotly waits until there is a page to write.
 if TYPE_CHECKING:
@@ -27,48 +26,6 @@ FORMULA = ("=", "+", "-", "@")
 # A toolbar with "download as SVG", and the same letters on a light screen as on a dark one.
 CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
 PACKAGES = ("torch", "transformers", "nnsight")
-TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ report.title }}</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 14px; }
-th, td { padding: 4px 10px; border-bottom: 1px solid rgba(136,136,136,.4); text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-section { margin: 2.5rem 0; }
-.said { white-space: pre-line; }
-.paper { opacity: .7; }
-</style>
-<script>{{ script | safe }}</script>
-</head>
-<body>
-<h1>{{ report.title }}</h1>
-{% macro table(heads, rows) %}
-<table>
-{% if heads %}<tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>{% endif %}
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</table>
-{% endmacro %}
-{% for section in report.sections %}
-<section>
-<h2>{{ section.title }}</h2>
-{% if section.counterpart %}<p class="paper">{{ section.counterpart }}</p>{% endif %}
-{% if section.text %}<p class="said">{{ section.text }}</p>{% endif %}
-{% if section.figure %}{{ drawn(section.figure) | safe }}{% endif %}
-{% if section.rows %}{{ table(section.heads, section.rows) }}{% endif %}
-{{ section.markup | safe }}
-</section>
-{% endfor %}
-<section><h2>Settings</h2>{{ table((), flat(report.settings)) }}</section>
-<section><h2>Provenance</h2>{{ table((), flat(report.provenance)) }}</section>
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True)
@@ -86,12 +43,38 @@ class Section:
     markup: str = ""
 
 
+# What a card's edge says beside its words: along a vector (or for voice A), against it (for B), or neither.
+WITH, AGAINST, NEITHER = "with", "against", "neither"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What was found of one thing, such as a behaviour or a contest, at a glance.
+
+    said: a sentence. tone: `WITH`, `AGAINST` or `NEITHER`. facts: a few numbers by name.
+    """
+
+    title: str
+    said: str
+    tone: str = NEITHER
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, title: str, verdict: str, way: int = 0, facts: Mapping[str, Any] | None = None) -> "Card":
+        """Of a whole verdict, by what it begins with; facts that are None are left out.
+
+        way: 1 along the vector, or for A; -1 against it, or for B; 0 where neither is said.
+        """
+        there = {name: str(value) for name, value in (facts or {}).items() if value is not None}
+        return cls(title, headline(verdict), {1: WITH, -1: AGAINST}.get(way, NEITHER), there)
+
+
 @dataclass(frozen=True)
 class Report:
     """What an experiment found.
 
-    name: of its files, without an ending. sections, settings, provenance: its HTML. rows: its CSV, of which every row
-    has the same fields. data: its JSON. text: what the command line prints.
+    name: of its files, without an ending. cards, sections, settings, provenance: its HTML. rows: its CSV, of which
+    every row has the same fields. data: its JSON. text: what the command line prints.
     """
 
     name: str
@@ -102,6 +85,7 @@ class Report:
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     text: str = ""
+    cards: Sequence[Card] = ()
 
 
 def write(report: Report, path: Path) -> None:
@@ -149,7 +133,8 @@ def as_html(report: Report) -> str:
     def drawn(figure: "go.Figure") -> str:
         return figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
 
-    return TEMPLATE.render(report=report, flat=_flat, drawn=drawn, script=get_plotlyjs())
+    parts = {"flat": _flat, "drawn": drawn, "is_wide": _is_wide, "parted": parted}
+    return PAGE.render(report=report, plotly=get_plotlyjs(), **parts, **SAME)
 
 
 WRITERS: dict[str, Callable[[Report], str]] = {
@@ -196,6 +181,17 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
+def _is_wide(figure: "go.Figure") -> bool:
+    """Whether a figure has panels beside each other, which a phone cannot show all at once."""
+    return len({axis.domain for axis in figure.select_xaxes()}) > 1
+
+
 def _flat(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Settings as the rows of a table."""
-    return [(name, as_json(value) if isinstance(value, dict | list) else str(value)) for name, value in fields.items()]
+    return [(name.replace("_", " "), _setting(value)) for name, value in fields.items()]
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return as_json(value) if isinstance(value, dict | list | tuple) else str(value)

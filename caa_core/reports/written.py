@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from caa_core.contest.written import ARMS, WrittenResult
 from caa_core.measuring.answer_reader import VOICES
 from caa_core.reports.style import BLUE, GREEN, ORANGE, cut, plain
-from caa_core.reports.writing import Report, Section, cell
+from caa_core.reports.writing import Card, Report, Section, cell
 
 # Colour and pattern of each of `VOICES`: neither needs the other to be told apart.
 STYLES = ((BLUE, ""), (ORANGE, "/"), (GREEN, "x"), ("#BBBBBB", "."))
@@ -27,6 +27,7 @@ def report_of(found: dict[str, Any]) -> Report:
     return Report(
         name=f"{result.a} against {result.b}, written",
         title=f"{result.a} against {result.b}",
+        cards=[Card.of("Written answers", result.verdict, result.follows, {"questions": result.questions})],
         sections=[
             Section("Which voice written answers follow", told, figure=drawn, heads=SHARES, rows=shares),
             Section("All answers", heads=READINGS, rows=read),

@@ -34,6 +34,7 @@ def test_every_token_has_its_own_number_and_colour():
     spans = [found for tag, found in zip(read.tags, read.attributes, strict=True) if tag == "span"]
     assert read.text == "Hi you!"
     assert [span["title"] for span in spans] == ["+1", "-2", "0"]
+    assert [span["tabindex"] for span in spans] == ["0", "-1", "-1"]  # arrow keys go on from the first
     found = [re.search(r"background:rgba\((.*?)\)", span["style"])[1] for span in spans]
     assert found == ["0,114,178,0.300", "230,159,0,0.600", "230,159,0,0.000"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from caa_core.errors import InputError
 from caa_core.reports import contest, evaluation, open_questions, study, surface, thinking, tokens, written
+from caa_core.reports.page.template import LONG, MANY
 from caa_core.reports.paper import report as paper
 from caa_core.reports.writing import Report, Section, aligned, as_json, check_place, check_report, harmless, write
 from tests.helpers import results
@@ -67,6 +68,31 @@ def test_what_found_nothing_or_one_thing_is_reported_too(report_with, count, tmp
     _, rows, page = files(report, tmp_path)
     assert len(rows) == len(report.rows)
     assert all(f"<h2>{section.title}" in page for section in report.sections if "<" not in section.title)
+
+
+def test_a_report_begins_with_its_contents_and_what_was_found(report_with, tmp_path):
+    report = report_with()
+    page = files(report, tmp_path)[2]
+    begins, _, rest = page.partition("<section")
+    linked = re.findall(r'<a href="#(\w+)">', begins)
+    assert linked == re.findall(r'<section id="(\w+)">', page) and len(linked) == len(report.sections) + 2
+    assert begins.count('<article class="card') == len(report.cards)
+    assert report.cards or report.name == "token by token"  # which finds nothing of its own
+    read_at_once = re.findall(r'<p class="words">(.*?)</p>', re.sub("(?s)<details.*?</details>", "", rest), re.DOTALL)
+    assert all(len(html.unescape(text)) <= LONG for text in read_at_once)
+
+
+def test_a_long_table_is_folded_and_a_short_one_is_not(tmp_path):
+    rows = [["a", "b"]] * (MANY + 1)
+    long, short = Section("Long", rows=rows), Section("Short", rows=rows[1:])
+    page = files(report(sections=[long, short], provenance={}), tmp_path)[2]
+    long_part, short_part = page.split("<section")[1:3]
+    assert f"<summary>Table of {MANY + 1} rows</summary>" in long_part and "<details" not in short_part
+
+
+def test_settings_are_said_in_words(tmp_path):
+    page = files(report(settings={"paper_counting": False, "layer": None}, provenance={}), tmp_path)[2]
+    assert "<td>paper counting</td><td>no</td>" in page and "<td>layer</td><td>none</td>" in page
 
 
 def test_no_report_has_tags_or_formulas_of_somebody_else(report_with, tmp_path):

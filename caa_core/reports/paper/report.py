@@ -7,12 +7,12 @@ from caa_core.data.text import spans
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, Replication
 from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PROMPTS, TOKENS, TRANSFER
 from caa_core.measuring.sweep import SweepCell
-from caa_core.metrics.cross_fitting import CONTROLS
+from caa_core.metrics.cross_fitting import CONTROLS, EFFECT
 from caa_core.metrics.estimates import Estimate
 from caa_core.metrics.plain_data import plain
 from caa_core.reports import markup
 from caa_core.reports.paper import figures
-from caa_core.reports.writing import Report, Section, versions
+from caa_core.reports.writing import Card, Report, Section, versions
 
 PAPER = "arXiv 2312.06681"
 TITLE = "The paper's experiments"
@@ -23,6 +23,7 @@ def report_of(found: Replication) -> Report:
     return Report(
         name="several behaviours",
         title=f"{TITLE}: {', '.join(one.name for one in found.findings)}",
+        cards=[_card(found, one) for one in found.findings],
         sections=sections(found),
         rows=_rows(found),
         data=found.summary(),
@@ -30,6 +31,21 @@ def report_of(found: Replication) -> Report:
         provenance=_provenance(found),
         text="\n\n".join([*(_text(found, one) for one in found.findings), *filter(None, [found.screen])]),
     )
+
+
+def _card(found: Replication, one: Findings) -> Card:
+    """A behaviour among the others."""
+    at = {cell.multiplier: f"{_both(cell).value:.2f}" for cell in one.curve}
+    values = [at[m] for m in (MINUS, 0.0, PLUS) if m in at]
+    p, grade = found.corrected.get(one.name, (None, ""))
+    facts = {
+        "layer": one.layer,
+        "at × −1, 0, +1": " · ".join(values) if len(values) == 3 else None,
+        "items": one.num_items,
+        "p, corrected": None if p is None else f"{p:.2g}",
+    }
+    way = {"with": 1, "against": -1}.get(one.verdict.direction, 0) if one.verdict and grade == EFFECT else 0
+    return Card.of(one.name, found.concluded(one), way, facts)
 
 
 def _rows(found: Replication) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def test_html_is_one_file_with_settings_versions_and_provenance(found, tmp_path)
     for said in (
         "transformers",
         "nnsight",
-        "model_fingerprint",
+        "model fingerprint",
         "llama-0",
         "sha256 pairs",
         "sha256 items",
