@@ -27,7 +27,7 @@ from starlette.middleware import Middleware
 from caa_core.app import files, guards, traffic
 from caa_core.app.keys.classrooms import Rules
 from caa_core.app.library import Library
-from caa_core.app.opening import address, logs
+from caa_core.app.opening import accessibility, address, logs
 from caa_core.app.panels import glossary
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
@@ -138,7 +138,7 @@ body { overflow-x: clip; }
 .block.made ul { margin: .3em 0 0 1.2em; list-style: disc; }
 .block.made:has(.made-other) { border-left: 4px solid #E69F00; padding-left: .6em !important; }
 .block.made:has(.made-other) summary { opacity: 1; }
-.block.made:has(.made-other) + * { opacity: .45; }
+.block.made:has(.made-other) + * { opacity: .9; filter: grayscale(1); }
 /* A figure is saved once there is one. */
 :not(:has(.js-plotly-plot)) + .save { display: none !important; }
 .answers button[aria-label="Clear"] { display: none; }
@@ -216,7 +216,7 @@ def build(studio: Studio) -> gr.Blocks:
         titles = {str(tab.id): str(tab.label) for tab in blocks.blocks.values() if isinstance(tab, gr.Tab)}
         # Once a tab can be drawn with what the link says.
         entered.then(None, js=address.follow(titles), api_visibility="private")
-        for script in (glossary.TOOLTIPS, FOCUS):
+        for script in (glossary.TOOLTIPS, FOCUS, *accessibility.SCRIPTS):
             blocks.load(None, js=script, api_visibility="private")
         blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
@@ -289,7 +289,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         opening.close()
     page.launch(
         theme=THEME,
-        css=CSS + LAYOUT + look.LOOK + strip.LOOK + glossary.LOOK + address.LOOK + board.LOOK,
+        css=CSS + LAYOUT + look.LOOK + strip.LOOK + glossary.LOOK + address.LOOK + board.LOOK + accessibility.LOOK,
         footer_links=["api"],
         # Handlers wait in threads for the one that runs the model; Stop must always get one.
         max_threads=traffic.threads(),

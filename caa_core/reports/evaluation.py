@@ -32,7 +32,7 @@ from caa_core.reports.style import (
 )
 from caa_core.reports.writing import Card, Report, Section, aligned, versions
 
-SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, "#7B3294"]]
+SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, PURPLE]]
 
 # Of a share that is wrong: what is little is along the vector.
 TURNED = [[0.0, BLUE], [0.5, "#F7F7F7"], [1.0, ORANGE]]

@@ -184,6 +184,7 @@ def heat_map(
             hoverongaps=False,
             text=written,
             texttemplate="%{text}" if count <= MOST_NUMBERS else None,
+            textfont={"color": "black"},  # which is read on all of the colours, where plotly's grey is not
             xgap=1,
             ygap=1,
             **{"hovertemplate": "%{hovertext}<extra></extra>", **trace},

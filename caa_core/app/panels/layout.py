@@ -18,6 +18,8 @@ CONTRAST = {
     "input_placeholder_color": "*neutral_500",
     "button_primary_background_fill": "*primary_700",
     "button_primary_background_fill_hover": "*primary_800",
+    "button_cancel_background_fill": "#b91c1c",
+    "button_cancel_background_fill_hover": "#991b1b",
 }
 
 LAYOUT = """

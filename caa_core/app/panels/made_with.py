@@ -39,6 +39,8 @@ from caa_core.metrics.requests import Option
 # MadeWith by the names of a form's parts, as plain data.
 MadeWith = dict[str, Any]
 NOT_KNOWN = "Made with settings that are not known any more; run again for those that are chosen now."
+# Of what is set otherwise, so much is said; all of it is below.
+MOST_SAID = 2
 SAME, OTHER = "made-same", "made-other"
 LONGEST = 60
 # A multiplier that a link may set: further out there are no words, only a number that overflows.
@@ -74,11 +76,12 @@ def in_words(form: Mapping[str, Component], made: MadeWith | None, now: MadeWith
     if not other:
         said = f"{before}; what you run takes its place" if before else "Made with these settings"
         return f'<details class="{SAME}"><summary>{said}</summary><ul>{rows}</ul></details>'
-    changed = "; ".join(
+    changed = [
         f"{_text(labels.get(name, name))} <b>{_text(_word(made[name]))}</b>, now {_text(_word(now[name]))}"
-        for name in other
-    )
-    said = f"{before or 'Made'} with other settings: {changed}. Run again for what is chosen now."
+        for name in other[:MOST_SAID]
+    ]
+    changed += [f"{len(other) - MOST_SAID} more"] if len(other) > MOST_SAID else []
+    said = f"{before or 'Made'} with other settings: {'; '.join(changed)}. Run again for these."
     return f'<details class="{OTHER}"><summary>{said}</summary><ul>{rows}</ul></details>'
 
 

@@ -1,4 +1,6 @@
-"""Figures on the page, with buttons that save them as pictures."""
+"""Figures on the page, with buttons that save them as pictures and show their numbers."""
+
+import json
 
 import gradio as gr
 
@@ -26,11 +28,13 @@ bind();
 
 
 def figure(label: str, elem_id: str) -> gr.Plot:
-    """A place for a figure, and the buttons below it."""
+    """A place for a figure, and the buttons below it, which save it or show its numbers as tables."""
     shown = gr.Plot(label=label, elem_id=elem_id)
     with gr.Row(elem_classes="save"):  # which is seen with the figure
         for format in FORMATS:
             save_button(elem_id, elem_id, format, format, 60, scale=0)
+        numbers = gr.Button("Numbers", size="sm", min_width=80, scale=0, elem_id=f"{elem_id}-numbers")
+        numbers.click(None, js=f"() => window.showNumbers('{elem_id}', {json.dumps(label)})", api_visibility="private")
     return shown
 
 

@@ -33,7 +33,7 @@ const numbersOf = (plot) => {
       const up = trace.y[i];
       if (across == null || up == null) return;
       const place = [named(x, across) + ends(trace.error_x, across, i), named(y, up) + ends(trace.error_y, up, i)];
-      rows.push([name, ...place, '']);
+      rows.push([place.includes(name) ? '' : name, ...place, '']);
     });
   }
   const row = (kind, cells) => {

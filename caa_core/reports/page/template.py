@@ -31,7 +31,7 @@ nav ol { columns: 2 18rem; margin: .3rem 0; padding-left: 2rem; }
 .card.with { border-left-color: var(--with); }
 .card.against { border-left-color: var(--against); }
 .card h2 { font-size: 1rem; font-weight: 400; }
-.card p { font-size: 1.15rem; font-weight: 600; line-height: 1.35; }
+.card p { font-size: 1.1rem; font-weight: 600; line-height: 1.35; }
 .card dl { display: flex; flex-wrap: wrap; gap: .2rem 1.5rem; margin: .6rem 0 0; }
 .card dt { font-size: 14px; }
 .card dd { margin: 0; font-variant-numeric: tabular-nums; }
@@ -58,6 +58,7 @@ td { max-width: 34rem; min-width: 3rem; font-variant-numeric: tabular-nums; }
   .table { overflow: visible; }
   table { font-size: 8pt; }
   td { overflow-wrap: anywhere; min-width: 0; }
+  th { overflow-wrap: normal; }
   .modebar, details:not([open]) { display: none; }
 }
 """
