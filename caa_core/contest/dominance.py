@@ -147,7 +147,13 @@ class Contest:
             return f"The model follows {self.followed} when both voices speak at once."
         if self.contest:
             return f"Not decided: when both voices speak at once, neither {a} nor {b} is shown to win."
-        return f"No contest: {NO_CONTEST[self.ways].format(a=a, b=b)}."
+        said = "Not decided" if self.is_undecided else "No contest"
+        return f"{said}: {NO_CONTEST[self.ways].format(a=a, b=b)}."
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is not decided of a voice by itself if it moves the answers."""
+        return any(one and not one.way and one.grade == UNDECIDED for one in (self.voice_a, self.voice_b))
 
     @property
     def ways(self) -> tuple[int, int]:

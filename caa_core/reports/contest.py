@@ -191,7 +191,7 @@ def gauge(contest: Contest) -> str:
     def place(dominance: float) -> str:
         return f"{50 - 50 * dominance / far:.1f}%"
 
-    ends = ((1.0, f"{contest.a} alone"), (0.0, "neither" if found else "no contest"), (-1.0, f"{contest.b} alone"))
+    ends = ((1.0, f"{contest.a} alone"), (0.0, "neither"), (-1.0, f"{contest.b} alone"))
     names = "".join(_named(place(at), said) for at, said in ends)
     marks = "".join(f'<i class="tick" style="left:{place(at)}"></i>' for at, _ in ends)
     key = ""
@@ -237,6 +237,8 @@ def in_brief(contest: Contest) -> str:
     """What came of it, in two or three words."""
     if contest.contest:
         return f"{contest.followed} ahead"
+    if contest.is_undecided:
+        return "not decided"
     return {(1, 0): f"only {contest.a} is heard", (0, 1): f"only {contest.b} is heard", (0, 0): "neither is heard"}.get(
         contest.ways, "no contest"
     )

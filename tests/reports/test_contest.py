@@ -82,7 +82,9 @@ def test_a_gauge_marks_nothing_that_is_not_there():
     alone = gauge(Contest.of(results.contest(results.ALONE)))
     assert 'class="interval"' not in alone and 'class="found"' in alone
     nothing = gauge(replace(Contest.of(results.contest()), contest=False))
-    assert "no contest" in nothing and not any(f'class="{what}"' in nothing for what in ("found", "interval", "added"))
+    assert "caa-gauge none" in nothing and not any(
+        f'class="{what}"' in nothing for what in ("found", "interval", "added")
+    )
 
 
 def test_contests_are_sorted_by_how_much_of_one_they_are_and_say_what_came_of_them():
@@ -92,8 +94,11 @@ def test_contests_are_sorted_by_how_much_of_one_they_are_and_say_what_came_of_th
     one = replace(ahead, contest=False, delta_a=results.around(5.0), delta_b=results.around(-5.0), voice_b=silent)
     none = replace(one, voice_a=silent, delta_a=results.around(0.1))
     assert sorted([none, one, ahead, louder], key=how_much, reverse=True) == [louder, ahead, one, none]
-    said = ["neither ahead", "joy ahead", "only joy is heard", "neither is heard"]
-    assert [in_brief(found) for found in (louder, ahead, one, none)] == said
+    open_ = replace(none, voice_a=replace(silent, grade="not decided"))
+    said = ["neither ahead", "joy ahead", "only joy is heard", "neither is heard", "not decided"]
+    assert [in_brief(found) for found in (louder, ahead, one, none, open_)] == said
+    begun = [replace(found, prompts=8).headline.partition(": ")[0] for found in (none, open_)]
+    assert begun == ["No contest", "Not decided"]
 
 
 def test_what_sets_them_apart_stands_below_the_sum():

@@ -294,7 +294,7 @@ def test_two_voices_come_to_a_verdict(page, tmp_path):
     few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 0}
     page.run("run", "compete-verdict-said", compete_b_vector="joy", compete_b_multiplier=-1, **few)
     assert "#### No contest: joy and joy cancel, and next to nothing is left" in page["compete-verdict-said"]
-    assert "no contest" in page["compete-verdict-gauge"] and 'class="found"' not in page["compete-verdict-gauge"]
+    assert "caa-gauge none" in page["compete-verdict-gauge"] and 'class="found"' not in page["compete-verdict-gauge"]
     weak = {"compete_kind": "Vector against prompt", "compete_a_multiplier": 0.1}
     page.run("explain", "compete-decomposition", **weak)
     assert "against a prompt is no sum" in page["compete-decomposition"]
