@@ -122,16 +122,17 @@ def test_one_of_five_answers_is_taken_by_a_click_and_coloured(chat):
     answers = chat.locator("#steer-strip article[data-at]")
     expect(answers).to_have_count(5)
     expect(answers.locator("b")).to_have_text([f"× {m:g}" for m in (0, 0.5, 1, 1.5, 2)])
-    taken = answers.nth(3).locator("p").inner_text()
+    taken = answers.nth(3).locator("p").inner_text().split()
     answers.nth(3).get_by_role("button", name="Take × 1.5").click()
     expect(chat.locator("#steer-multiplier input[type=number]")).to_have_value("1.5")
     expect(chat.locator("#steer-status")).to_contain_text("Taken")
-    assert last_answer(chat, "steer-steered").split() == taken.split()
+    # Behind what it was written under.
+    assert last_answer(chat, "steer-steered").split()[-len(taken) :] == taken
     chat.locator("#steer-coloured input").check()
     tokens = chat.locator("#steer-steered .along-vector span")
     expect(tokens.first).to_be_visible()
     colours = tokens.evaluate_all("(all) => all.map((one) => getComputedStyle(one).backgroundColor)")
-    assert len(set(colours)) > 2 and last_answer(chat, "steer-steered").split() == taken.split()
+    assert len(set(colours)) > 2 and last_answer(chat, "steer-steered").split()[-len(taken) :] == taken
     chat.locator("#steer-coloured input").uncheck()
     expect(tokens).to_have_count(0)
     # What is behind a word is said where it is focused, for who has no pointer.
