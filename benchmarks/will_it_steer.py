@@ -324,6 +324,24 @@ def held(rows: Sequence[Row]) -> str:
     return f"{len(there)} of {len(rows)} vectors move answers their way as the items are. Of these, " + "; ".join(parts)
 
 
+def in_short(rows: Sequence[Row], tables: dict[str, list[tuple[Sequence[Row], str]]]) -> str:
+    """What it comes to."""
+    told, many = [], 0
+    for some, outcome in (each for several in tables.values() for each in several):
+        found = [OUTCOMES[outcome](row.measured[PLAIN]) for row in some]
+        for name in some[0].told:
+            said = prediction([row.told[name] for row in some], found).said
+            many += 1
+            told += [f"{name} {said} ({outcome}, {len(some)} vectors)"] if said != "cannot tell" else []
+    may = [row for row in rows if row.grade == "may steer"]
+    return (
+        f"**In short**: {len(may)} of {len(rows)} vectors are said to be ones that may steer, and "
+        f"{sum(row.measured[PLAIN].holds for row in may)} of these do. Of {many} rank correlations between what is "
+        f"said before and what is measured, {many - len(told)} cannot be told from so few vectors"
+        f"{'; ' if told else ''}{', '.join(told)}. {held(rows)}."
+    )
+
+
 def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -> str:
     """All of it, in Markdown."""
     texts, lettered = [row for row in rows if row.texts], [row for row in rows if not row.texts]
@@ -335,13 +353,13 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
         for row, may in zip(rows, said, strict=True)
         if may != row.measured[PLAIN].holds
     ]
+    many = {"presets": len(texts), "behaviours": len(lettered), "items": ITEMS}
     tables: dict[str, list[tuple[Sequence[Row], str]]] = {
         f"All {len(rows)} vectors": [(rows, "effect over its spread"), (rows, "share pushed the right way")],
         f"The {len(texts)} vectors from texts alone": [(texts, "effect")],
     }
-    many = {"presets": len(texts), "behaviours": len(lettered), "items": ITEMS}
     parts = [HEAD.format(model=model, layer=layer, strength=STRENGTH, role=ROLE, **many)]
-    parts += ["## What was said, and what it does", each_vector(rows)]
+    parts += [in_short(rows, tables), "## What was said, and what it does", each_vector(rows)]
     parts.append(
         f"{sum(said)} of {len(rows)} are said to be ones that may steer. Said otherwise than measured: "
         f"{', '.join(wrong) or 'none'}."
@@ -358,7 +376,7 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
     parts.append(
         f"Of two normal numbers of {len(rows)} vectors these intervals hold the true rank correlation in {held_at}."
     )
-    parts += ["## Does it hold where the same is asked otherwise?", ways(rows), f"{held(rows)}."]
+    parts += ["## Does it hold where the same is asked otherwise?", ways(rows)]
     return "\n\n".join(parts) + "\n"
 
 

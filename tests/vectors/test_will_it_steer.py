@@ -87,6 +87,7 @@ def test_the_report_says_what_was_said_wrongly(monkeypatch):
         "10 of 11 are said to be ones that may steer. Said otherwise than measured: v0 (may steer), w (not likely)."
         in text
     )
+    assert "**In short**: 10 of 11 vectors are said to be ones that may steer, and 9 of these do." in text
     assert "1 of 1 presets' vectors are called not likely to steer; 0 of them move answers their way." in text
     assert "| auc | +1.00 | +1.00 to +1.00 |" in text and "predicts it" in text and ROLE in text
 
