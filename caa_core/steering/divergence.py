@@ -4,8 +4,8 @@ import math
 
 import torch
 
-# Rows of logits whose exponentials are summed together on a CPU: so many stay in a core's cache.
-ROWS = 4
+# Logits whose exponentials are summed together on a CPU: so many stay in a core's cache.
+TOGETHER = 200_000
 
 
 def log_sums(logits: torch.Tensor) -> torch.Tensor:
@@ -16,7 +16,7 @@ def log_sums(logits: torch.Tensor) -> torch.Tensor:
         return logits.logsumexp(-1)
     rows, ones = logits.flatten(0, -2), logits.new_ones(logits.shape[-1])
     parts = []
-    for part in torch.split(rows, ROWS):
+    for part in torch.split(rows, max(1, TOGETHER // logits.shape[-1])):
         most = part.amax(-1, keepdim=True)
         parts.append(((part - most).exp_() @ ones).log_() + most[:, 0])
     return torch.cat(parts).view(logits.shape[:-1])
