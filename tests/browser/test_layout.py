@@ -151,6 +151,7 @@ def test_a_figure_has_its_numbers_as_tables(page):
     page.locator("#compete-verdict-apart-numbers").click()
     numbers = page.get_by_role("dialog", name="Each voice, in numbers")
     expect(numbers.locator("tr")).to_have_count(5)
+    expect(numbers.locator("th")).to_have_text(["", "Δ: towards B's answers ← nats a token → towards A's answers", ""])
     expect(numbers.locator("tr").nth(1)).to_contain_text("0.8253 (0.6326 to 1.104)A: formal")
     page.keyboard.press("Escape")
     expect(numbers).to_have_count(0)

@@ -31,7 +31,8 @@ MENDS = {
 
 LOOK = """
 /* Who comes by keyboard sees where they are; of a menu, the whole field. */
-:is(:focus-visible, .wrap:has(> .wrap-inner input:focus-visible)) { outline: 2px solid #2585C2 !important; }
+:focus-visible { outline: 2px solid #2585C2 !important; }
+.wrap:has(> .wrap-inner input:focus-visible) { outline: 2px solid #2585C2 !important; }
 :focus-visible { outline-offset: 1px; }
 .wrap-inner input:focus-visible { outline: none !important; }
 /* Colours of gradio's that are too pale to be read: of code, and of the tab that is open; and black on dark blue. */

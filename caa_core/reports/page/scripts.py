@@ -7,6 +7,8 @@ const numbersOf = (plot) => {
   const layout = plot._fullLayout, panels = new Map();
   const said = (text) => new DOMParser().parseFromString(String(text ?? '').replace(/<br>/g, ' '), 'text/html')
     .body.textContent.trim();
+  // What has no title of its own has plotly's words in its place.
+  const titled = (part) => /^Click to enter/.test(part?.title?.text ?? '') ? '' : said(part?.title?.text);
   const shown = (value) => typeof value === 'number' ? String(+value.toPrecision(4)) : said(value);
   const axisOf = (trace, letter) => layout[`${letter}axis${(trace[`${letter}axis`] || letter).slice(1)}`];
   const named = (axis, value) => {
@@ -20,10 +22,10 @@ const numbersOf = (plot) => {
     const x = trace.x && axisOf(trace, 'x'), y = trace.x && axisOf(trace, 'y');
     if (trace.visible !== true || !x || !y || (trace.hoverinfo === 'skip' && !name)) continue;
     const key = `${x._id} ${y._id}`;
-    if (!panels.has(key)) panels.set(key, { heads: ['', said(x.title?.text), said(y.title?.text), ''], rows: [] });
+    if (!panels.has(key)) panels.set(key, { heads: ['', titled(x), titled(y), ''], rows: [] });
     const { heads, rows } = panels.get(key);
     if (trace.z) {
-      heads[3] = said(trace.colorbar?.title?.text);
+      heads[3] = titled(trace.colorbar);
       trace.z.forEach((row, i) => row.forEach((value, j) => {
         if (value == null) return;
         const written = trace.text?.[i]?.[j] || shown(value);

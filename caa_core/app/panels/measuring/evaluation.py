@@ -183,7 +183,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                         [*MAPS, ESTIMATED], value="Effect", label="Map of", info=MAPS_INFO, elem_id="measure-shown"
                     )
                     gr.Markdown(MAPS_MORE)
-                    self.map = gr.Plot(label="Layers and multipliers", elem_id="measure-map", show_label=False)
+                    self.map = gr.Plot(label="Layers and multipliers", elem_id="measure-map")
                     with gr.Row(equal_height=True):
                         self.at_layer = gr.Dropdown([], label="Layer", elem_id="measure-layer", min_width=100)
                         self.at_multiplier = gr.Dropdown(
@@ -193,7 +193,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                         look = gr.Button("Its items, one by one", size="md", elem_id="measure-look", min_width=140)
                     with gr.Column(visible=False) as self.items:
                         gr.Markdown(ON_ITEMS)
-                        self.dots = gr.Plot(label="Item by item", elem_id="measure-items", show_label=False)
+                        self.dots = gr.Plot(label="Item by item", elem_id="measure-items")
                         self.item_table = words_table("measure-items-table", ITEM_HEADS, ITEM_WIDTHS)
                     with gr.Row():
                         formats = {".html": "Report (HTML)", ".json": "Report (JSON)", ".csv": "Cells (CSV)"}
