@@ -459,14 +459,14 @@ class Conversation(Experiment[ConversationRequest]):
         session.drop(self.name)
         kept = session.person.results.get(self.name)
         session.person.forget(self.name)
-        return {**self._empty(), self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
+        return {**self.emptied(), self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
 
     @guarded
     def clear_again(self, request: gr.Request) -> Updates:
         """Take away what came to the page meanwhile, unless that is of a chat that was begun or brought back since."""
         session = self.page.session(request)
         goes_on = self.name in session.running or self.name in session.person.results
-        return {self.exchanges: gr.skip()} if goes_on else self._empty()
+        return {self.exchanges: gr.skip()} if goes_on else self.emptied()
 
     @guarded
     def bring_back(self, request: gr.Request, kept: Plain | None) -> Updates:
@@ -506,7 +506,8 @@ class Conversation(Experiment[ConversationRequest]):
         session.person.remember(self.name, kept)
         return {**self._restored(session, kept), self.question: "", self.marked: []}
 
-    def _empty(self) -> Updates:
+    def emptied(self) -> Updates:
+        """Updates of a chat in which there is nothing."""
         empty: Updates = {self.exchanges: (), self.before: "", self.status: "", self.marked: []}
         return {**empty, **self._columns(()), **self._offered(())}
 

@@ -117,6 +117,7 @@ button.upload-container .icon-wrap { display: none; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
   /* Prompt and answers come before the verdict. */
   #compete-chat { order: -1; }
+  .after > :first-child { flex: 1 1 100% !important; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
 }

@@ -9,7 +9,9 @@ import gradio as gr
 from caa_core.app.opening.ready import contests, ready, shipped
 from caa_core.app.panels.common import QUIET, Updates, added, guarded, recommended
 from caa_core.app.panels.contest.chosen import SAME, Chosen
-from caa_core.app.panels.contest.form import OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import VoicesForm
+from caa_core.app.panels.conversation import Conversation
+from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.page import Page
 from caa_core.contest.dominance import Contest
 from caa_core.data.presets import presets
@@ -51,24 +53,27 @@ class ReadyContests:
             elem_classes="suggestions",
         )
 
-    def wire(self, voices: VoicesForm, *shown_in: OfVoices[Any]) -> None:
+    def wire(self, voices: VoicesForm, verdict: Experiment[Any], chat: Conversation) -> None:
         """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
-        self.voices, self.shown_in = voices, shown_in
+        self.voices, self.verdict, self.chat = voices, verdict, chat
         parts = [*voices.parts.values(), voices.contest, voices.equal]
-        outputs = dict.fromkeys([*parts, *(part for one in shown_in for part in one.outputs)])
-        self.offered.click(self.choose, self.offered, list(outputs), **QUIET)
+        self.offered.click(
+            self.choose, self.offered, list(dict.fromkeys([*parts, *verdict.outputs, *chat.outputs])), **QUIET
+        )
         relabelled = self.page.news.change
         relabelled(lambda: gr.Dataset(sample_labels=labels(self.page.studio.model)), None, self.offered, **QUIET)
 
     @guarded
     def choose(self, request: gr.Request, sample: list[str]) -> Updates:
         session, (name,) = self.page.session(request), sample
-        updates: Updates = self._filled(name)
-        for one, file in zip(self.shown_in, contests()[name], strict=True):
-            before = ready(file, self.page.studio.model)
-            # What somebody has written stays, and what is being measured comes.
-            if before and one.name not in session.running and (one.says_settings or not one.kept_of(session.person)):
-                updates = added(updates, one.show_before(session, before))
+        verdict, answers = (ready(file, self.page.studio.model) for file in contests()[name])
+        updates = self._filled(name)
+        if verdict and self.verdict.name not in session.running:
+            updates = added(updates, self.verdict.show_before(session, verdict))
+        # What somebody has written, or is writing, stays; answers of another contest go.
+        if self.chat.name not in session.running and not self.chat.kept_of(session.person):
+            shown = self.chat.show_before(session, answers) if answers else self.chat.emptied()
+            updates = added(updates, shown)
         return updates
 
     def _filled(self, name: str) -> Updates:
