@@ -12,8 +12,8 @@ from caa_core.vectors.vector import SteeringVector
 
 # A cost is purple; the more of it, the deeper.
 DEPTH = {LIGHT: 0.08, GOOD: 0.22, STRONG: 0.55, BREAKS: 1.0}
-# Of a curve, in pixels.
-TALL = 34
+# Of a curve, in pixels, and what of it stays free for a mark at its edges.
+TALL, EDGE = 34, 4
 NOTHING = "nothing is added"
 LOOK = """
 /* As a slider is laid out, whose ends take as much room. */
@@ -69,11 +69,11 @@ def effect_by_layer(effects: LayerEffects | None, layer: int, layers: int) -> st
     """
     if not effects:
         return ""
-    far = max(map(abs, effects.values.values())) or 1.0
-    last = max(layers - 1, 1)
+    low, high = min(0.0, *effects.values.values()), max(0.0, *effects.values.values())
+    last, across = max(layers - 1, 1), (high - low) or 1.0
 
     def at(value: float) -> float:
-        return TALL / 2 * (1 - 0.9 * value / far)
+        return EDGE + (TALL - 2 * EDGE) * (high - value) / across
 
     places = [(100 * number / last, at(value)) for number, value in sorted(effects.values.items())]
     here, mark = effects.values.get(layer), ""
@@ -81,22 +81,23 @@ def effect_by_layer(effects: LayerEffects | None, layer: int, layers: int) -> st
         colour = BLUE if here >= 0 else ORANGE
         mark = f'<circle cx="{100 * layer / last:.2f}%" cy="{at(here):.1f}" r="4" fill="{colour}"/>'
     said = html.escape(_effects_in_words(effects, layer))
-    drawn = f'<svg viewBox="0 0 100 {TALL}" preserveAspectRatio="none">{_curve(places)}</svg><svg>{mark}</svg>'
+    drawn = f'<svg viewBox="0 0 100 {TALL}" preserveAspectRatio="none">{_curve(places, at(0))}</svg><svg>{mark}</svg>'
     return (
         f'<div class="along" title="{said}"><span aria-hidden="true">0</span>'
         f'<div class="curve" role="img" aria-label="{said}">{drawn}</div><span aria-hidden="true">{last}</span></div>'
     )
 
 
-def _curve(places: Sequence[tuple[float, float]]) -> str:
-    """A line through some places, above and below the middle in the colours of more and less."""
-    middle, line = TALL / 2, " ".join(f"{x:.2f},{y:.1f}" for x, y in places)
-    area = f"{places[0][0]:.2f},{middle} {line} {places[-1][0]:.2f},{middle}"
+def _curve(places: Sequence[tuple[float, float]], nothing: float) -> str:
+    """A line through some places, above and below where nothing is in the colours of more and less."""
+    zero, line = f"{nothing:.1f}", " ".join(f"{x:.2f},{y:.1f}" for x, y in places)
+    area = f"{places[0][0]:.2f},{zero} {line} {places[-1][0]:.2f},{zero}"
+    turn = f'offset="{nothing / TALL:.3f}"'
     thin, both = 'vector-effect="non-scaling-stroke"', "url(#along-sign)"
     return (
         f'<linearGradient id="along-sign" gradientUnits="userSpaceOnUse" x1="0" y1="0" x2="0" y2="{TALL}">'
-        f'<stop offset=".5" stop-color="{BLUE}"/><stop offset=".5" stop-color="{ORANGE}"/></linearGradient>'
-        f'<path d="M0 {middle}H100" stroke="{GREY}" stroke-dasharray="2 3" {thin}/>'
+        f'<stop {turn} stop-color="{BLUE}"/><stop {turn} stop-color="{ORANGE}"/></linearGradient>'
+        f'<path d="M0 {zero}H100" stroke="{GREY}" stroke-dasharray="2 3" {thin}/>'
         f'<polygon points="{area}" fill="{both}" fill-opacity=".2"/>'
         f'<polyline points="{line}" fill="none" stroke="{both}" stroke-width="2" {thin}/>'
     )
