@@ -68,7 +68,7 @@ def test_a_report_reads_on_a_phone_and_on_paper(page, tmp_path):
     assert reading.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
     assert serious(reading, "body") == []
     reading.get_by_text("Numbers of this figure").first.click()
-    expect(reading.locator(".figure-numbers tr").nth(1)).to_contain_text("95 % interval")
+    expect(reading.locator(".figure-numbers tr").nth(1)).to_contain_text("0.8253 (0.6326 to 1.104)A: formal")
     reading.emulate_media(media="print")
     reading.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     assert reading.locator("details.prose:not([open])").count() == 0

@@ -42,7 +42,7 @@ FIRST = "joy"
 NO_PIECES = "This class shows no pieces of words: they are often meaningless, and some are unlucky."
 CHAT, PLAIN = "A message in a chat", "Text as it is"
 ALIGNMENT = folded(
-    "Blue: the text points along the vector; orange: against it. Hover over a token, or tap it, for its numbers.",
+    "Blue: along the vector; orange: against it. Hover over a token, tap it, or use arrow keys, for its numbers.",
     "It is the projection of the residual stream after the layer. The unsteered model reads the text, so what steering "
     "would add is not in these numbers. The first token has no colour: its stream is far larger than others.",
 )
