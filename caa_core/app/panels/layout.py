@@ -52,7 +52,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .suggestions > .label { margin: 0; white-space: nowrap; }
 .suggestions > .gallery { flex: 1; min-width: 0; contain: inline-size; }
 .suggested { align-items: center; }
-.suggested > :not(.suggestions) { flex: 0 0 auto !important; width: auto !important; border: 0; }
+.suggested > :not(.suggestions) { flex: 0 0 auto !important; width: auto !important; border: 0; background: none; }
 /* The verdict with its button. */
 .card { padding: 12px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
 .card, .card .column { gap: 4px; }
