@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from caa_core.app.opening.ready import MADE_BEFORE, contests, ready, ready_file
+from caa_core.app.panels.learn.lesson import built_in
 from caa_core.app.panels.made_with import differing
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -149,13 +150,13 @@ def test_contests_that_are_ready_bring_what_came_of_them(studio):
     assert page["compete-a-vector"] == "formal" and page["compete-both"] == written
 
 
-def test_the_first_steps_of_the_lesson_wait_for_nothing(studio):
+def test_the_steps_of_the_lesson_wait_for_nothing(studio):
     page, shown = Handlers(studio, name="learner"), []
-    for _ in range(7):
+    for _ in built_in().steps:
         page.call("keep_prediction", "learn-result", learn_choice=0)
         shown.append("Made before, on smollm2-135m in float32" in page["learn-result"].replace("\\", ""))
         page.call("step_on", "learn-score")
-    assert shown == [True] * 7
+    assert shown == [True] * 8
     assert {*page.session.person.results} == {"learn"}
 
 
