@@ -270,7 +270,7 @@ def test_an_address_in_place_of_a_file_is_not_fetched(tiny_app, address, monkeyp
         named = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
         for endpoint, data in (
             ("extract", [named, "", "1", None, "", False, "auto", "mean-difference", ""]),
-            ("steer", ["Hi", named, None, "", "all", 2, 0, 0]),
+            ("steer", ["Hi", named, None, "", "all", 2, 0, 0, "", False]),
             ("views", ["Hi", "file:2:1", named, True, "all", False]),
         ):
             said = outcome(tiny_app, endpoint, data)

@@ -13,7 +13,7 @@ from caa_core.limits import BODY_MB
 from tests.helpers.app import get, request
 from tests.helpers.serving import served_by, url_of
 
-JOIN = {"data": ["Hi", ["joy:1:1"], None, "", "all", 2, 0, 0], "fn_index": 0, "session_hash": "somebody"}
+JOIN = {"data": ["Hi", ["joy:1:1"], None, "", "all", 2, 0, 0, "", False], "fn_index": 0, "session_hash": "somebody"}
 
 
 def post(app, path, **more):

@@ -54,7 +54,7 @@ class Visitor:
         return self.client.post("queue/join", json=asked).status_code
 
     def steer(self, page):
-        return self.join("steer", ["Hi", ["joy:1:0"], None, "", "all", 2, 0, 0], page)
+        return self.join("steer", ["Hi", ["joy:1:0"], None, "", "all", 2, 0, 0, "", False], page)
 
     @contextmanager
     def stream(self, page):

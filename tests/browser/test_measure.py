@@ -50,7 +50,7 @@ def test_a_sweep_to_its_map_its_report_and_on_to_steer(page, tmp_path):
         assert len(list(csv.DictReader(file))) == 5
     offline = opened_offline(page, download(page, "measure-html", tmp_path / "report.html"))
     expect(offline.locator(".heatmaplayer image")).to_have_count(4)
-    expect(offline.locator("body")).to_contain_text("model_fingerprint")
+    expect(offline.locator("body")).to_contain_text("model fingerprint")
     offline.context.close()
     with page.expect_download() as begun:
         page.locator("#measure-svg").click()

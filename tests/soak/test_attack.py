@@ -147,7 +147,7 @@ def vectors(stranger: Stranger) -> None:
     for content, name in ((packed.getvalue(), "v.zip"), (many.getvalue(), "x_response_avg_diff.pt")):
         file = stranger.upload(content, name)
         for _ in range(4 * TIMES):
-            stranger.join("steer", ["Hi", ["file:1:1"], file, "", "all", 2, 0, 0], secrets.token_hex(8))
+            stranger.join("steer", ["Hi", ["file:1:1"], file, "", "all", 2, 0, 0, "", False], secrets.token_hex(8))
 
 
 def other_sites(stranger: Stranger) -> None:

@@ -330,7 +330,7 @@ def test_the_paper_s_figures_of_what_was_measured(page):
     known = unpack(page.session.person.results["measure-known"])  # all of it, to go on from
     assert known.readings and known.first_order and known.maps
     report = page.session.path("joy on joy (held out)", ".html").read_text()
-    assert "heatmap" in report and "model_fingerprint" in report
+    assert "heatmap" in report and "model fingerprint" in report
     page.run("run", "paper-said", paper_which="Effect by layer", measure_layer=2)
     assert "joy: effect by layer" in page["paper-said"]
     assert [list(trace.x) for trace in page["paper-figure"].data if trace.name == "× +1"] == [[0, 1, 2, 3]]

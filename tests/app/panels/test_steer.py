@@ -107,7 +107,7 @@ def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
 def take(page, place):
     """Updates of choosing the answer at a place."""
     chosen = gr.SelectData(None, {"index": place, "value": str(place)})
-    updates = page.experiments["steer-strip"].take(page.request, chosen)
+    updates = page.experiments["steer-strip"].take_answer(page.request, chosen)
     page._hold(updates, [*updates])
     return updates
 

@@ -74,7 +74,7 @@ class StripPanel(Experiment[ConversationRequest]):
                 status = gr.Markdown(ABOUT, elem_id=f"{self.name}-status")
             self.strip = gr.HTML(elem_id=self.name, js_on_load=ON_CHOICE)
         super().__init__(page, chat.form, [write], stop, status, [self.strip])
-        self.strip.select(self.take, None, [*page.steer, *chat.outputs], **QUIET)
+        self.strip.select(self.take_answer, None, [*page.steer, *chat.outputs], **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
         if not (form["question"] or "").strip() and form["exchanges"]:  # the box is empty once the model has taken it
@@ -133,7 +133,7 @@ class StripPanel(Experiment[ConversationRequest]):
         return "Stopped; what was written by then can be taken." if stopped else ABOUT
 
     @guarded
-    def take(self, request: gr.Request, event: gr.SelectData) -> Updates:
+    def take_answer(self, request: gr.Request, event: gr.SelectData) -> Updates:
         """Updates of the Steer tab's vector, layer and multiplier, and of the chat."""
         session = self.page.session(request)
         kept, place = self.kept(session), event.index
