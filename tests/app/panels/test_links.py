@@ -178,7 +178,7 @@ def test_a_link_of_one_tab_leaves_others_as_they_are(visit):
             NOT_ALL,
             [
                 "Kind of contest: there is no 'none' to choose.",
-                "Without what both share: '1' is neither yes nor no.",
+                "Only what sets them apart: '1' is neither yes nor no.",
                 "Answers of A and of B: there is no 'cats' to choose.",
                 "Second voices: fewer than 39 of a kind decide nothing; give 0 or at least 39.",
             ],

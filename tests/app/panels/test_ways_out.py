@@ -35,6 +35,7 @@ ASKED = {
     "views": ({"layer": 1}, {"layer": 99}),
     "views-cost": ({"layer": 1}, {"layer": 99}),
     "views-strength": ({"layer": 1, "nats": 0.05}, {"layer": 99}),
+    "refusals": ({"layer": 1}, {"layer": 99}),
     "capability": ({"layer": 1, "multipliers": "1"}, {"multipliers": "abc"}),
 }
 # What has to be there before.
