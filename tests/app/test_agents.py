@@ -1,9 +1,7 @@
 """The tools by MCP, with a client of that protocol: listed, each called, and nothing else to be had."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from caa_core.app import traffic
 from caa_core.app.programs.tools import TOOLS
 from tests.helpers.app import Served, client_of, get, post
+from tests.helpers.waiting import ran
 
 mcp = pytest.importorskip("mcp", reason="no mcp: pip install -r requirements-mcp.txt")
 # What each is called with, and what of the answer shows that it is one.
@@ -44,9 +43,7 @@ def agent(app):
             await here.initialize()
             return await use(here)
 
-    # In a thread of its own, as the loop of a browser's driver may run in this one.
-    with ThreadPoolExecutor(1) as pool:
-        yield lambda use, **headers: pool.submit(asyncio.run, session(use, headers)).result()
+    return lambda use, **headers: ran(session(use, headers))
 
 
 def test_an_agent_lists_the_tools_with_their_arguments(agent):

@@ -1,6 +1,5 @@
 """One who asks for as much as they can, and others who are served meanwhile; what goes on when nobody listens."""
 
-import asyncio
 import datetime
 import http.client
 import json
@@ -22,7 +21,7 @@ from app import sweep
 from caa_core.app import traffic
 from caa_core.app.sessions import Sessions
 from tests.helpers.app import get
-from tests.helpers.waiting import until
+from tests.helpers.waiting import ran, until
 
 STRANGER, SCHOOL, SOMEBODY = "203.0.113.9", "198.51.100.1", "192.0.2.7"
 
@@ -286,7 +285,7 @@ def test_an_update_leaves_alone_what_it_does_not_change():
     def updated(blocks, *values):
         (fn,) = blocks.fns.values()
         by_part = {part: value for part, value in zip(parts[blocks], values, strict=True) if value is not None}
-        found = asyncio.run(blocks.postprocess_data(fn, by_part, states[blocks]))
+        found = ran(blocks.postprocess_data(fn, by_part, states[blocks]))
         found[1].pop("props", None)  # where gradio names the kind of update again for HTML
         return found, [states[blocks].blocks_config.blocks[part._id] for part in parts[blocks]]
 
@@ -302,7 +301,7 @@ def test_an_update_leaves_alone_what_it_does_not_change():
         assert {i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old is not new} == made
         before = after
     (fn,) = page.fns.values()
-    assert asyncio.run(page.postprocess_data(fn, gr.skip(), states[page])) == [gr.skip()] * 4
+    assert ran(page.postprocess_data(fn, gr.skip(), states[page])) == [gr.skip()] * 4
 
 
 def test_an_update_looks_for_no_library_that_is_not_there():

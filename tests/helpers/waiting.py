@@ -1,8 +1,10 @@
-"""Waiting until something is so."""
+"""Waiting until something is so, or has been done."""
 
+import asyncio
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
@@ -14,3 +16,9 @@ def until(condition: Callable[[], Found], seconds: float = 300) -> Found:
         assert time.monotonic() < end, "what was waited for never came"
         time.sleep(0.02)
     return found
+
+
+def ran(work: Coroutine[Any, Any, Found]) -> Found:
+    """What it gives, run in a thread of its own, as the loop of a browser's driver may run in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
