@@ -308,6 +308,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     page._queue.sleep_when_free = SECONDS_BETWEEN_LINES
     traffic.take_turns(page._queue, studio.sessions)
     traffic.spare_parts(page)
+    traffic.fill_in(page)
     return page
 
 

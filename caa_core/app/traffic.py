@@ -415,6 +415,20 @@ def _same(part: Block, value: Any, state: SessionState | None) -> dict[str, Any]
     return {"__type__": "update", **asked}
 
 
+def fill_in(page: gr.Blocks) -> None:
+    """Let who calls an endpoint by hand leave out its last fields, which have their defaults then: a call that was
+    written before an endpoint got a field is answered as before. gradio refuses it without a word.
+    """
+    check = page.validate_inputs
+
+    def filled(block_fn: BlockFunction, inputs: list[Any]) -> None:
+        if block_fn.api_visibility == "public":
+            inputs.extend(getattr(part, "value", None) for part in block_fn.inputs[len(inputs) :])
+        check(block_fn, inputs)
+
+    page.validate_inputs = filled  # type: ignore[method-assign]
+
+
 def forget_progress() -> None:
     """Free what gradio keeps of each upload that it was ever told the name of, where there are many. One that is on its
     way is noted again with its next part.

@@ -60,6 +60,13 @@ def outcome(app, endpoint, data):
     return get(f"{app.url}gradio_api/call/{endpoint}/{call.json()['event_id']}").text
 
 
+def test_who_calls_by_hand_may_leave_out_the_last_fields(tiny_app):
+    """As who wrote the call before an endpoint got them."""
+    asked = ["Hi", ["joy:1:1"], None, "", "all", 4, 0, 0]
+    short, whole = (outcome(tiny_app, "steer", [*asked, *more]) for more in ([], ["", False]))
+    assert "event: complete" in short and short == whole
+
+
 def test_extract_then_steer(client, pairs):
     file, summary = client.predict(api_name="/extract", file=handle_file(pairs), layers="1-3", name="mine")
     assert [row["layer"] for row in summary["layers"]] == [1, 2, 3]
