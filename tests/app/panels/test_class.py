@@ -33,16 +33,6 @@ STRICT = {
 }
 
 
-@pytest.fixture(scope="module")
-def studio(tiny_folder, gradio_files):
-    return Studio(tiny_folder, say=lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def blocks(studio):
-    return Handlers(studio).page
-
-
 @pytest.fixture(autouse=True)
 def no_class_before(studio):
     yield

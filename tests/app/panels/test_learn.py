@@ -12,7 +12,6 @@ from caa_core.app.panels.learn.lesson import BUILT_IN, MOST_BYTES, STEPS, built_
 from caa_core.app.panels.learn.readings import CHECKS, repeated
 from caa_core.app.panels.learn.record import lesson_of_person, record_of
 from caa_core.app.panels.learn.tab import Learn
-from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.metrics.by_item import ByItem, Item, SteeredItems
 from caa_core.metrics.plain_data import plain
@@ -29,16 +28,6 @@ SMALL = {
     "compete-verdict": {"second_voices": 0},
     "compete-reasoning": {"tokens": 8},
 }
-
-
-@pytest.fixture(scope="module")
-def studio(tiny_folder, gradio_files):
-    return Studio(tiny_folder, say=lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def blocks(studio):
-    return Handlers(studio).page
 
 
 @pytest.fixture

@@ -22,16 +22,6 @@ def endless():
         yield Progress(1, "steps", 1)
 
 
-@pytest.fixture(scope="module")
-def studio(tiny_folder, gradio_files):
-    return Studio(tiny_folder, say=lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def blocks(studio):
-    return Handlers(studio).page
-
-
 @pytest.fixture
 def owner(studio, blocks, monkeypatch):
     monkeypatch.setenv("CAA_PUBLIC", "1")
