@@ -211,10 +211,10 @@ def test_outrageous_files(read, name):
 
 
 def test_what_is_read_here_and_now_is_little_work(tmp_path):
-    """A fraction of what a file may take that is read in a process of its own: half a second for the worst of these."""
+    """No more than a file may take that is read in a process of its own; a tenth of it for the worst of these."""
     for name, content in OUTRAGEOUS.items():
         (tmp_path / name).write_bytes((content if isinstance(content, bytes) else content.encode())[:SMALL])
-        with bounded(STEPS / 2), contextlib.suppress(InputError):
+        with bounded(STEPS), contextlib.suppress(InputError):
             read_table(tmp_path / name)
 
 
