@@ -1,7 +1,7 @@
 """The same things written as plainly as possible: one text at a time, plain hooks, no padding, no cache."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -12,38 +12,49 @@ def modules(model: SteerableModel) -> list[torch.nn.Module]:
     return [block._module for block in model.blocks]
 
 
+def handing(look: Callable[[torch.Tensor], object]) -> Callable:
+    """A hook that hands on what a block puts out for the first row, [tokens, hidden_size]."""
+
+    def hook(_module, _inputs, out) -> None:
+        look(hidden_of(out)[0])
+
+    return hook
+
+
+@contextmanager
+def hooked(model: SteerableModel, looks: Iterable[tuple[int, Callable[[torch.Tensor], object]]]) -> Iterator[None]:
+    """Inside it, each layer's function sees what its block puts out, and may change it in place."""
+    with ExitStack() as stack:
+        for layer, look in looks:
+            stack.callback(modules(model)[layer].register_forward_hook(handing(look)).remove)
+        yield
+
+
 @torch.no_grad()
+def logits(model: SteerableModel, ids) -> torch.Tensor:
+    """[tokens, vocabulary] of one text."""
+    return model.module(torch.tensor([list(ids)])).logits[0]
+
+
 def residuals(model: SteerableModel, ids) -> torch.Tensor:
     """[layers, tokens, hidden_size] residual stream after each block."""
-    seen = []
-    hooks = [
-        block.register_forward_hook(lambda _m, _i, out: seen.append(hidden_of(out)[0].clone()))
-        for block in modules(model)
-    ]
-    try:
-        model.module(torch.tensor([list(ids)]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.stack(seen)
+    read: list[torch.Tensor] = []
+    with hooked(model, ((layer, lambda hidden: read.append(hidden.clone())) for layer in range(model.num_layers))):
+        logits(model, ids)
+    return torch.stack(read)
 
 
-@torch.no_grad()
 def steered_logits(model: SteerableModel, ids, additions, steered) -> torch.Tensor:
     """[vocabulary] logits of the last token; `additions` are (layer, what is added), at the indices `steered`."""
 
-    def steer(addition):
-        def hook(_module, _inputs, out):
-            hidden_of(out)[0, steered] += addition
+    def adding(addition):
+        def add(hidden: torch.Tensor) -> None:
+            hidden[steered] += addition
 
-        return hook
+        return add
 
-    hooks = [modules(model)[layer].register_forward_hook(steer(addition)) for layer, addition in additions]
-    try:
-        return model.module(torch.tensor([list(ids)])).logits[0, -1]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooked(model, ((layer, adding(addition)) for layer, addition in additions)):
+        return logits(model, ids)[-1]
 
 
 def write(model: SteerableModel, ids, additions, covers, tokens: int) -> list[int]:
