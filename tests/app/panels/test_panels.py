@@ -675,6 +675,11 @@ def test_a_broken_off_answer_says_so_and_goes_on(page, studio):
         updates = writing(page, **asked)
         while not page["steer-steered"][-1]["content"]:  # a first token may be a part of a letter
             next(updates)
+        sessions, another = page.studio.sessions, secrets.token_hex(8)
+        sessions.enter(another, sessions.enter(page.request.session_hash, ""))
+        meanwhile = Handlers(page.studio, page.page, another)
+        meanwhile.call("enter", "steer-steered")
+        assert meanwhile["steer-status"] == "Writing ..."  # nothing is broken off that still runs
         page.session.stop("steer")
         list(updates)
     assert "stopped after" in page["steer-status"] and "broken off: Go on" in page["steer-status"]
