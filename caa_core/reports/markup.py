@@ -20,10 +20,10 @@ TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9;max-height:4
 # A tap shows the number where no mouse can hover.
 STYLE = (
     "<style>.caa-tokens span:focus::after{content:' ' attr(title);font-size:smaller;font-weight:600}"
-    ".caa-table.caa-table{border:0!important;border-collapse:collapse;width:100%}"
+    ".caa-table.caa-table,.caa-table.caa-table tr{border:0!important;border-collapse:collapse;width:100%}"
     ".caa-table.caa-table :is(th,td){padding:2px 8px!important;text-align:left;"
     "border:0 solid rgba(136,136,136,0.4)!important;border-bottom-width:1px!important}"
-    ".caa-table.caa-table td.number{text-align:right;font-variant-numeric:tabular-nums}</style>"
+    ".caa-table.caa-table .number{text-align:right;font-variant-numeric:tabular-nums}</style>"
 )
 
 
@@ -71,7 +71,9 @@ def scale(largest: float, unit: str) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     """A table; texts are shown as code, numbers with four digits at the right."""
-    head = "".join(f"<th>{escaped(name)}</th>" for name in heads)
+    first = rows[0] if rows else heads
+    kinds = ["" if isinstance(cell, str) else ' class="number"' for cell in first]
+    head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return (
         f'{STYLE}<div style="overflow-x:auto;contain:inline-size"><table class="caa-table">'

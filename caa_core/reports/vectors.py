@@ -1,7 +1,7 @@
 """Figures of vectors: norms, how methods separate held-out pairs, cosines; and what a comparison of methods says."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -59,21 +59,35 @@ def norms_by_layer(vector: SteeringVector, known: Mapping[str, SteeringVector] =
         shares = [vector.letter_share.get(n) for n in layers]
         panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, GREY))
     below = _below(vector, known)
-    named = [[title for title, *_ in panels], *([title for title, *_ in row] for row in below)]
-    widest = max(map(len, named))
-    titles = [title for row in named for title in [*row, *[""] * (widest - len(row))]]
-    figure = make_subplots(rows=1 + len(below), cols=widest, subplot_titles=titles, horizontal_spacing=0.13)
-    for column, (title, axis, numbers, colour) in enumerate(panels, 1):
+    figure, starts = _rows([[title for title, *_ in row] for row in (panels, *below)])
+    for column, (title, axis, numbers, colour) in zip(starts[0], panels, strict=True):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
         line(figure, layers, numbers, colour, hovertemplate=hover, row=1, col=column)
         figure.update_yaxes(title=axis, row=1, col=column, rangemode="tozero")
     for row, several in enumerate(below, 2):
-        for column, (_, axis, nothing, found) in enumerate(several, 1):
+        for column, (_, axis, nothing, found) in zip(starts[row - 1], several, strict=True):
             _measured(figure, (row, column), found)
             figure.add_hline(nothing, line=DOTTED, row=row, col=column)
             figure.update_yaxes(title=axis, row=row, col=column)
     figure.update_xaxes(title="layer")
     return plain(figure, height=HEIGHT + ROW * len(below))
+
+
+def _rows(titles: Sequence[Sequence[str]]) -> tuple[go.Figure, list[range]]:
+    """A figure of rows of panels, each as wide as the page however many it has, and in which columns those begin."""
+    columns = math.lcm(*map(len, titles))
+    starts = [range(1, columns + 1, columns // len(row)) for row in titles]
+    specs = [
+        [{"colspan": columns // len(row)} if column in begin else None for column in range(1, columns + 1)]
+        for row, begin in zip(titles, starts, strict=True)
+    ]
+    return make_subplots(
+        rows=len(titles),
+        cols=columns,
+        specs=specs,
+        subplot_titles=[title for row in titles for title in row],
+        horizontal_spacing=0.13,
+    ), starts
 
 
 def _below(vector: SteeringVector, known: Mapping[str, SteeringVector]) -> list[list[Panel]]:

@@ -46,7 +46,7 @@ def test_a_value_beyond_the_scale_has_the_strongest_colour():
 @pytest.mark.parametrize("text", HOSTILE)
 def test_whatever_comes_in_is_shown_as_text(text):
     plain = {"style", "div", "span", "table", "thead", "tbody", "tr", "th", "td", "code"}
-    for made in (coloured([text], [1.0], [text], 1.0), table([text], [[text, 1.0]]), scale(1.0, text)):
+    for made in (coloured([text], [1.0], [text], 1.0), table([text, text], [[text, 1.0]]), scale(1.0, text)):
         read = Read(made)
         assert set(read.tags) <= plain and not any("onmouseover" in found for found in read.attributes)
         assert read.tags.count("div") == made.count("</div>")
@@ -73,4 +73,5 @@ def test_what_is_not_seen_is_marked(token, within, alone):
 
 def test_numbers_stand_in_cells_of_their_own():
     made = table(["token", "probability"], [["x", 0.123456]])
-    assert '<td class="number">0.1235</td>' in made and Read(made).text == "tokenprobabilityx0.1235"
+    assert '<td class="number">0.1235</td>' in made and '<th class="number">probability</th>' in made
+    assert Read(made).text == "tokenprobabilityx0.1235"
