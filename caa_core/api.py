@@ -481,7 +481,7 @@ def compete(
     """Which of two voices a model follows when both are added at once, beside what adding them predicts.
 
     >>> prompts = caa.contest_pairs("joy").first(3)
-    >>> found = caa.compete(model, ("joy", 12, 1.0), ("gloom", 14, 1.0), prompts, controls=0)
+    >>> found = caa.compete(model, ("joy", 12, 1.0), ("gloom", 14, 1.0), prompts, controls=0, second_voices=0)
     >>> found["verdict"]
     '3 prompts are too few for a verdict, which takes at least 8.'
 
