@@ -59,7 +59,7 @@ def norms_by_layer(vector: SteeringVector, known: Mapping[str, SteeringVector] =
         shares = [vector.letter_share.get(n) for n in layers]
         panels.append(("Letter, without the swap", "share of ‖v‖² along the letter", shares, GREY))
     below = _below(vector, known)
-    figure, starts = _rows([[title for title, *_ in row] for row in (panels, *below)])
+    figure, starts = _rows([[title for title, *_ in panels], *([title for title, *_ in row] for row in below)])
     for column, (title, axis, numbers, colour) in zip(starts[0], panels, strict=True):
         hover = f"layer %{{x}}: {title.lower()} %{{y:.3g}}<extra></extra>"
         line(figure, layers, numbers, colour, hovertemplate=hover, row=1, col=column)

@@ -161,7 +161,7 @@ def test_look_inside(page, capsys):
 
 
 def test_what_only_the_command_line_does_besides_is_shown_as_a_command_that_asks_the_same(page, capsys):
-    form = page.experiments["open"].form
+    form = page.experiment("open").form
     page.held[form["max_new_tokens"]] = 8
     open_ = typed_in(page, "open", open_vector="formal", open_layer=2, open_multipliers="0,1.5", open_preset="formal")
     asked_of = OpenQuestionsRequest.parse(questions=["?"], **typed(open_, OpenQuestionsRequest))
@@ -171,7 +171,7 @@ def test_what_only_the_command_line_does_besides_is_shown_as_a_command_that_asks
     study = typed_in(page, "study", study_preset="formal", study_layers="2", study_design=GRID, study_most=4)
     data = presets()["formal"].dataset().first(4)
     found = StudyRequest.parse(pairs=data, items=data, **typed(study, StudyRequest))
-    there = page.experiments["study"].form
+    there = page.experiment("study").form
     shown_on_page = StudyRequest.parse(
         pairs=data,
         items=data,
@@ -200,7 +200,7 @@ def run(code, capsys):
 
 def asked(page, name, form):
     """Set parts of a panel's form by their names, and run it. Gives what it keeps."""
-    experiment = page.experiments[name]
+    experiment = page.experiment(name)
     for key, value in form.items():
         page.held[experiment.form[key]] = value
     list(page.start(experiment))

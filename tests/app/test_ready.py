@@ -101,7 +101,7 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     ]
     assert ready("compete-verdict", studio.model)["contest"]
     # What is chosen otherwise is said, as of one's own; and the map does what one's own does.
-    one = page.experiments["views"]
+    one = page.experiment("views")
     chosen = {**asked_of(one), "layer": 13}
     said = one.look(page.session, [*chosen.values()])
     assert re.search(r"Made before</b> \(on .*\) with other settings: Layer <b>12</b>, now 13\. Run again", said)

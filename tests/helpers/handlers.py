@@ -3,7 +3,7 @@
 import contextvars
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -49,8 +49,7 @@ class Handlers:
             of_name = [fn for fn in self.blocks.fns.values() if fn.name == name and fn.trigger_mode != "multiple"]
             return [fn for fn in of_name if part in fn.outputs and {*inputs} <= {*fn.inputs}]
 
-        if not found():  # it may be one of a tab that is closed
-            self.parts.open_all()
+        self.parts.open_for(f"{name} to {output}", lambda: bool(found()))
         assert len({fn.fn for fn in found()}) == 1
         return found()[0]
 
@@ -76,10 +75,18 @@ class Handlers:
         """All updates of a handler that gives several."""
         return list(self.call(name, output, **values))
 
+    def experiment(self, name: str) -> Experiment:
+        """What the page can run, by name."""
+        self.parts.open_for(f"experiment {name}", lambda: name in self._drawn())
+        return self._drawn()[name]
+
     @property
     def experiments(self) -> dict[str, Experiment]:
-        """All that the page can run, by name."""
+        """All that the page can run, by name, every tab of it."""
         self.parts.open_all()
+        return self._drawn()
+
+    def _drawn(self) -> dict[str, Experiment]:
         owners = [getattr(fn.fn, "__self__", None) for fn in self.blocks.fns.values()]
         return {one.name: one for one in owners if isinstance(one, Experiment)}
 
@@ -151,7 +158,7 @@ class Handlers:
 class Parts(dict[str, Block]):
     """Parts of a visitor's page by element id. Tabs are opened until the one that is asked for is there."""
 
-    # In which tab a part was found before, as every visitor's page has the same: that one is opened first.
+    # In which tab something was found before, as every visitor's page has the same: that one is opened first.
     tabs: ClassVar[dict[str, int]] = {}
 
     def __init__(self, page: gr.Blocks, config: BlocksConfig, request: gr.Request):
@@ -160,12 +167,19 @@ class Parts(dict[str, Block]):
         self._note(config.blocks)
 
     def __missing__(self, name: str) -> Block:
-        while name not in self and self.closed:
-            known = self.tabs.get(name)
-            self.open(known if known in self.closed else self.closed[0])
+        self.open_for(name, lambda: name in self)
         if name not in self:
             raise KeyError(name)
         return self[name]
+
+    def open_for(self, sought: str, is_there: Callable[[], bool]) -> None:
+        """Open tabs until what is sought is there, if it is in any."""
+        while not is_there() and self.closed:
+            known = self.tabs.get(sought)
+            tab = known if known in self.closed else self.closed[0]
+            self.open(tab)
+            if is_there():
+                self.tabs[sought] = tab
 
     def open(self, tab: int) -> None:
         before = {*self.config.blocks}

@@ -4,6 +4,7 @@ import json
 
 import gradio as gr
 import pytest
+from gradio import component_meta
 from gradio.state_holder import SessionState
 
 from app import build
@@ -34,6 +35,14 @@ def test_the_first_page_is_light(blocks):
     config = blocks.get_config_file()
     assert len(config["components"]) < 250
     assert len(json.dumps(config, default=str)) < 400_000
+
+
+def test_gradio_reads_the_arguments_of_a_kind_of_part_once():
+    read = component_meta.inspect.getfullargspec.cache_info
+    gr.Textbox(render=False)
+    before = read()
+    gr.Textbox("again", render=False)
+    assert read().misses == before.misses and read().hits > before.hits
 
 
 def test_no_event_lets_the_browser_copy_what_it_writes_to(studio, blocks):

@@ -49,7 +49,7 @@ def go_to(page, step):
 def filled(page, step):
     """Fill in a step's experiment as its button does, and give it."""
     learn_of(page).fill_in(page.request, 0)
-    experiment = page.experiments[step.how.experiment]
+    experiment = page.experiment(step.how.experiment)
     first = next(iter(experiment._refilled_parts().values()))
     (heard,) = [fn for fn in page.blocks.fns.values() if fn.name == "filled" and fn.outputs[0] is first]
     page._hold(heard.fn(page.request), heard.outputs)

@@ -37,7 +37,7 @@ def known(page, **chosen):
 
 def run(page, name, **asked):
     """Run an experiment with what is asked by the names of its form."""
-    one = page.experiments[name]
+    one = page.experiment(name)
     page.held |= {one.form[part]: value for part, value in asked.items()}
     list(page.start(one))
     return one
@@ -107,7 +107,7 @@ def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
 def take(page, place):
     """Updates of choosing the answer at a place."""
     chosen = gr.SelectData(None, {"index": place, "value": str(place)})
-    updates = page.experiments["steer-strip"].take_answer(page.request, chosen)
+    updates = page.experiment("steer-strip").take_answer(page.request, chosen)
     page._hold(updates, [*updates])
     return updates
 

@@ -72,10 +72,10 @@ def test_the_table_is_of_all_experiments(page):
 
 @pytest.mark.parametrize("name", ASKED)
 def test_after_every_way_out(page, tmp_path, monkeypatch, name):
-    one, (asked, wrong) = page.experiments[name], ASKED[name]
+    one, (asked, wrong) = page.experiment(name), ASKED[name]
     session = page.session
     if name in BEFORE:
-        before = page.experiments[BEFORE[name]]
+        before = page.experiment(BEFORE[name])
         fill(page, before, ASKED[BEFORE[name]][0], tmp_path)
         list(page.start(before))
         session.person.forget(name)  # of which some begin what goes on from them
@@ -108,7 +108,7 @@ def test_after_every_way_out(page, tmp_path, monkeypatch, name):
     if name not in session.person.results:
         return  # vectors are kept in the list
     again = page.reloaded()
-    same = again.experiments[name]
+    same = again.experiment(name)
     ended(again, same)
     assert {part: again[same.form[part].elem_id] for part in asked if same.form[part].elem_id} == {
         part: value for part, value in asked.items() if same.form[part].elem_id
