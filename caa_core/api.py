@@ -37,6 +37,7 @@ from caa_core.metrics.options import (
     METHOD,
     MULTIPLIERS,
     NEW_TOKENS,
+    OPERATION,
     PAPER_COUNTING,
     POSITIONS,
     READ,
@@ -226,6 +227,7 @@ def steer(
     temperature: float = TEMPERATURE.default,
     seed: int = SEED.default,
     factors: Sequence[float] | str = FACTORS.default,
+    operation: str = OPERATION.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
     """Answer a prompt twice in one batch, without vectors and with them.
@@ -240,6 +242,7 @@ def steer(
         positions: which tokens are steered; see `steering.interventions.Positions`.
         temperature: 0 is greedy.
         factors: also with what is added so many times as strong; the answers are in `by_factor`.
+        operation: "add", "keep-norm", "ablate" or such as "cap:0", of all of them; see `steering.operations`.
 
     Raises:
         InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
@@ -253,11 +256,12 @@ def steer(
         temperature=temperature,
         seed=seed,
         factors=factors,
+        operation=operation,
     )
     added = []
     for source, layer, multiplier in steers:
         vector = yield from _vector(model, source, [model.check_layer(layer)])
-        added.append(Steer(vector.at(layer), layer, multiplier))
+        added.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
     rendered = ask(model.tokenizer, asked.prompt, asked.system)
     how = asked.positions, asked.decoding, asked.factors
     return (yield from side_by_side(model, rendered, tuple(added), *how))
@@ -330,6 +334,7 @@ def strength(
     *,
     positions: str = POSITIONS.default,
     answers: int | None = None,
+    operation: str = OPERATION.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Strength]:
     """How strong vectors may be that cost so many nats of KL a token in plain answers: the smallest factor.
@@ -344,14 +349,15 @@ def strength(
         cost: in nats, mean over the answers' tokens; what is found comes within 5 % of it.
         positions: which tokens are steered.
         answers: how many answers are read to choose by, and as many fresh ones; by default all that there are.
+        operation: as of `steer`; what takes away is looked for up to a multiplier of 1.
 
     Raises:
         InputError: a cost that cannot be asked for, or a layer or a vector that does not fit the model.
     """
-    added = []
+    done, added = OPERATION.value(operation), []
     for source, layer, multiplier in steers:
         vector = yield from _vector(model, source, [model.check_layer(layer)])
-        added.append(Steer(vector.at(layer), layer, multiplier))
+        added.append(Steer(vector.at(layer), layer, multiplier, done))
     return (yield from _strength(model, tuple(added), cost, Positions.parse(positions), answers))
 
 

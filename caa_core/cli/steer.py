@@ -25,7 +25,7 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
     steers = []
     for source, layer, multiplier in specs:
         vector = vector_for(model, source, [model.check_layer(layer)])
-        steers.append(Steer(vector.at(layer), layer, multiplier))
+        steers.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
     found = None
     if options.cost is not None:
         found = finish(strength(model, tuple(steers), options.cost, asked.positions), tell)

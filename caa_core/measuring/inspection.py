@@ -217,7 +217,7 @@ def predict(
     if logits.isnan().any():
         raise InputError("Steered like this the model puts out no numbers any more; take a smaller multiplier.")
     logp = logits.log_softmax(-1).view(2, model.num_layers, -1)
-    steered = int(plan.mask(inputs.positions.cpu())[1].sum()) if plan.sums else 0
+    steered = int(plan.mask(inputs.positions.cpu())[1].sum()) if plan.layers else 0
     return _next_token(model, logp[:, -1], steered), _lens(model, logp)
 
 

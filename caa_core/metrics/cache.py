@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -42,5 +42,10 @@ def _plain(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return [_plain(one) for one in part]
     if is_dataclass(part) and not isinstance(part, type):
-        return {one.name: _plain(getattr(part, one.name)) for one in fields(part) if one.compare}
+        return {one.name: _plain(getattr(part, one.name)) for one in fields(part) if one.compare and _said(part, one)}
     raise TypeError(f"{type(part).__name__} has no name of its own.")
+
+
+def _said(part: Any, one: Field[Any]) -> bool:
+    """Whether a field counts: one that came later is silent as long as it is what all were before."""
+    return "unsaid" not in one.metadata or getattr(part, one.name) != one.metadata["unsaid"]

@@ -13,6 +13,7 @@ from caa_core.model.prompts import CUES, NO_CUE, Cue
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.interventions import POSITIONS as RULES
+from caa_core.steering.operations import ADD, OPERATIONS, Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.read_position import RULES as READ_RULES
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS, method_named
@@ -49,6 +50,11 @@ def factors_of(typed: str | Sequence[float]) -> tuple[float, ...]:
 def positions_of(typed: str | Positions) -> Positions:
     """Steered positions by their name."""
     return typed if isinstance(typed, Positions) else Positions.parse(typed)
+
+
+def operation_of(typed: str | Operation) -> Operation:
+    """An operation by its name."""
+    return typed if isinstance(typed, Operation) else Operation.parse(typed)
 
 
 def cue_of(typed: str | Cue) -> Cue:
@@ -106,6 +112,14 @@ POSITIONS = Option(
     parse=positions_of,
     help="where the vector is added",
     choices=RULES,
+)
+OPERATION = Option(
+    label="Operation",
+    default=str(ADD),
+    parse=operation_of,
+    help="add; keep-norm: add, and keep the norm; ablate: take away what lies along the vector; cap:C: what is above C",
+    info="What is done with the vector. ablate takes away what lies along it, cap:C what lies above C.",
+    choices=OPERATIONS,
 )
 CUE = Option(
     label="Answer cue",

@@ -12,6 +12,7 @@ from caa_core.metrics.options import (
     METHOD,
     NAME,
     NEW_TOKENS,
+    OPERATION,
     POSITIONS,
     READ,
     SEED,
@@ -21,6 +22,7 @@ from caa_core.metrics.options import (
 from caa_core.metrics.requests import Request, option
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import Positions
+from caa_core.steering.operations import Operation
 from caa_core.steering.read_position import ReadPosition
 
 
@@ -58,6 +60,7 @@ class SteeringRequest(Request):
     temperature: float = option(TEMPERATURE)
     seed: int = option(SEED)
     factors: tuple[float, ...] = option(FACTORS)
+    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         Decoding(self.max_new_tokens, self.temperature, self.seed)

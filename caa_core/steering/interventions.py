@@ -1,4 +1,4 @@
-"""What is added where: vectors with their layer and multiplier, and which positions of a text they are added at.
+"""What is steered where: vectors with their layer, multiplier and operation, and at which positions of a text.
 
 A position is counted in each row's own tokens, from 0, padding left out; that is what a model's position ids are, so
 one rule holds for a whole prompt, for a cached decoding step of one token, and for padded batches alike.
@@ -6,10 +6,11 @@ one rule holds for a whole prompt, for a cached decoding step of one token, and 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from caa_core.errors import InputError
+from caa_core.steering.operations import ADD, Operation
 
 # Naming what is added takes no torch, so the command line does without until a model runs.
 if TYPE_CHECKING:
@@ -80,16 +81,20 @@ AFTER_THOUGHT = Positions("after-thought")
 
 @dataclass(frozen=True, eq=False)
 class Steer:
-    """One addition: `multiplier` times `vector` [hidden_size] to the output of block `layer`."""
+    """What is done to the output of block `layer` with `multiplier` times `vector` [hidden_size]; mostly it is added.
+
+    An operation that goes without saying leaves the names of what is kept as they were before there were others.
+    """
 
     vector: "torch.Tensor"
     layer: int
     multiplier: float
+    operation: Operation = field(default=ADD, metadata={"unsaid": ADD})
 
 
 def scaled(steers: Sequence[Steer], factor: float) -> tuple[Steer, ...]:
-    """The same additions so many times as strong."""
-    return tuple(Steer(steer.vector, steer.layer, factor * steer.multiplier) for steer in steers)
+    """The same so many times as strong."""
+    return tuple(replace(steer, multiplier=factor * steer.multiplier) for steer in steers)
 
 
 def parse_steer(spec: str) -> tuple[str, int, float]:

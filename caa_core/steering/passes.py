@@ -3,7 +3,7 @@
 Each pass is an nnsight trace of its own, so nothing stays in the model between passes, whatever happens to the caller.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import nnsight
@@ -16,14 +16,14 @@ from caa_core.steering.plan import Plan
 @torch.no_grad()
 def steered_logits(model: SteerableModel, inputs: Inputs, plan: Plan) -> torch.Tensor:
     """One forward pass under `plan`. Returns logits [rows, 1, vocabulary] of the last tokens, in the model's dtype."""
-    additions = plan.additions(inputs.positions, model.dtype)
-    if not additions:
+    changes = plan.changes(inputs.positions, model.dtype)
+    if not changes:
         return model.call(inputs)
     logits: torch.Tensor
     # A trace a forward pass: nothing stays in the model between passes, whatever happens to the caller.
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
-        for layer, addition in additions:
-            _add(model, layer, addition)
+        for layer, change in changes:
+            _change(model, layer, change)
         logits = nnsight.save(tracer.result)
     return logits
 
@@ -77,16 +77,16 @@ def steered_logits_at(
     logits [places, copies, vocabulary], where `rows` and `columns` go by place and then by copy. They are the unsteered
     ones and what the head makes of the change, so that the model's dtype rounds the change and not the whole.
     """
-    (first, addition), *further = plan.additions(inputs.positions, model.dtype)
+    (first, change_there), *further = plan.changes(inputs.positions, model.dtype)
     below = unsteered.outputs[first]
     hidden = hidden_of(below)
     logits: torch.Tensor
-    start = _like(below, hidden.repeat(1, addition.shape[1] // hidden.shape[1], 1) + addition.to(hidden.device))
+    start = _like(below, change_there(hidden.repeat(1, inputs.ids.shape[1] // hidden.shape[1], 1)))
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
         for block in model.blocks[: first + 1]:
             block.skip(start)
-        for layer, addition in further:
-            _add(model, layer, addition)
+        for layer, one in further:
+            _change(model, layer, one)
         change = model.head.input[rows, columns].view(len(unsteered.hidden), -1, model.hidden_size)
         model.head.skip(_head_after(model, unsteered, change - unsteered.hidden[:, None]))
         logits = nnsight.save(tracer.result)
@@ -119,17 +119,17 @@ def differentiable_logits_at(
 def watch(
     model: SteerableModel, inputs: Inputs, plan: Plan, layers: Sequence[int], tokens: slice = slice(None)
 ) -> torch.Tensor:
-    """The residual stream after some layers under `plan`, with what is added there: in float32, on the CPU.
+    """The residual stream after some layers under `plan`, with what is done there: in float32, on the CPU.
 
     Returns [layers, rows, tokens, hidden_size], by rising layer, of those tokens of the batch that `tokens` takes.
     """
-    additions = dict(plan.additions(inputs.positions, model.dtype))
+    changes = dict(plan.changes(inputs.positions, model.dtype))
     deepest = max(layers)
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs)) as tracer:
         streams = nnsight.save([])
         for layer in range(deepest + 1):
-            if layer in additions:
-                _add(model, layer, additions[layer])
+            if layer in changes:
+                _change(model, layer, changes[layer])
             if layer in layers:
                 # A copy: blocks further up may change the stream in place.
                 streams.append(hidden_of(model.blocks[layer].output)[:, tokens].to("cpu", torch.float32, copy=True))
@@ -170,9 +170,13 @@ def _weights(model: SteerableModel, dtype: torch.dtype) -> tuple[torch.Tensor, t
 
 def _add(model: SteerableModel, layer: int, addition: torch.Tensor) -> None:
     """Inside a trace: add to the output of a block."""
+    _change(model, layer, lambda stream: stream + addition.to(stream.device))
+
+
+def _change(model: SteerableModel, layer: int, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Inside a trace: change the residual stream in the output of a block."""
     output = model.blocks[layer].output
-    hidden = hidden_of(output)
-    model.blocks[layer].output = _like(output, hidden + addition.to(hidden.device))
+    model.blocks[layer].output = _like(output, change(hidden_of(output)))
 
 
 def _like(output: BlockOutput, hidden: torch.Tensor) -> BlockOutput:

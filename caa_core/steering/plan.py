@@ -1,17 +1,21 @@
-"""For each row of a batch, what is added to the residual stream, and at which positions."""
+"""For each row of a batch, what is done to the residual stream, and at which positions."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import SUMS, Operation, operated
 
 
 class Plan:
-    """For each row of a batch, what is added to the residual stream, and at which positions.
+    """For each row of a batch, what is done to the residual stream, and at which positions.
 
     What is added to a row at one layer is summed in float32 first and added once, in the model's dtype, so that v with
-    -v is exactly nothing. Rows with nothing to add, and multiplier 0, leave the stream untouched.
+    -v is exactly nothing. Rows with nothing to add, and multiplier 0, leave the stream untouched. Other operations are
+    computed in float32, behind the sum; see `steering.operations`.
     """
 
     def __init__(
@@ -21,8 +25,8 @@ class Plan:
         prompt_lengths: Sequence[int],
         thoughts: Sequence[int] = (),
     ):
-        """rows: the additions of each row; positions, prompt_lengths and, where there are any, lengths of thoughts (in
-        tokens): one for each row.
+        """rows: what each row is steered by; positions, prompt_lengths and, where there are any, lengths of thoughts
+        (in tokens): one for each row.
 
         Raises:
             InputError: an index lies outside its row's prompt.
@@ -30,18 +34,20 @@ class Plan:
         lengths = zip(positions, prompt_lengths, thoughts or [0] * len(rows), strict=True)
         spans = [rule.span(prompt, thought) for rule, prompt, thought in lengths]
         self.spans = torch.tensor(spans)
-        self.sums: dict[int, torch.Tensor] = {}
-        for row, steers in enumerate(rows):
-            for steer in steers:
-                if steer.layer not in self.sums:
-                    self.sums[steer.layer] = torch.zeros(len(rows), len(steer.vector), dtype=torch.float32)
-                self.sums[steer.layer][row] += steer.multiplier * steer.vector.float()
-        self.sums = {layer: total for layer, total in sorted(self.sums.items()) if total.any()}
+        self.stages: dict[int, list[Stage]] = {}
+        for (layer, *_), stage in sorted(_stages(rows).items(), key=lambda item: item[0][:2]):
+            if stage.acting.any():
+                self.stages.setdefault(layer, []).append(stage)
+
+    @property
+    def layers(self) -> list[int]:
+        """At which anything is done, by rising layer."""
+        return [*self.stages]
 
     @property
     def first_layer(self) -> int | None:
-        """The lowest layer at which anything is added."""
-        return next(iter(self.sums), None)
+        """The lowest layer at which anything is done."""
+        return next(iter(self.stages), None)
 
     def mask(self, positions: torch.Tensor) -> torch.Tensor:
         """Which of `positions` [rows, tokens] are steered."""
@@ -54,10 +60,98 @@ class Plan:
         A batch may have fewer rows than the plan, each of which then holds the tokens of several of the plan's rows,
         one behind the other (see `pair_rows.inputs_of`).
         """
-        if not self.sums:
-            return []
         mask = self.mask(positions.reshape(len(self.spans), -1))[..., None]
+        sums = {layer: stages[0].vectors for layer, stages in self.stages.items() if stages[0].operation.is_addition}
         return [
             (layer, torch.where(mask, total.to(positions.device, dtype)[:, None], 0).view(*positions.shape, -1))
-            for layer, total in self.sums.items()
+            for layer, total in sums.items()
         ]
+
+    def changes(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, "Change"]]:
+        """By rising layer, what to do to the output of that block. A batch may have fewer rows, as in `additions`."""
+        if not self.stages:
+            return []
+        added, mask = dict(self.additions(positions, dtype)), self.mask(positions.reshape(len(self.spans), -1))
+        return [
+            (layer, Change(added.get(layer), [one for one in stages if not one.operation.is_addition], mask))
+            for layer, stages in self.stages.items()
+        ]
+
+
+@dataclass(eq=False)
+class Stage:
+    """One operation at one layer: by row what it is done with, vectors [rows, hidden_size] and multipliers [rows], both
+    float32; nothing where it is not done to a row.
+    """
+
+    operation: Operation
+    vectors: torch.Tensor
+    multipliers: torch.Tensor
+
+    @classmethod
+    def of(cls, operation: Operation, rows: int, size: int) -> "Stage":
+        """As yet for no row."""
+        return cls(operation, torch.zeros(rows, size, dtype=torch.float32), torch.zeros(rows, dtype=torch.float32))
+
+    def take(self, row: int, steer: Steer) -> None:
+        """Do to a row what is asked of it: a sum beside what is there, anything else in its place."""
+        vector = steer.vector.float()
+        if self.operation.is_sum:
+            self.vectors[row] += steer.multiplier * vector
+            self.multipliers[row] = 1.0
+        else:
+            self.vectors[row] = vector
+            self.multipliers[row] = steer.multiplier
+
+    @property
+    def acting(self) -> torch.Tensor:
+        """To which rows it does anything, [rows]."""
+        return (self.multipliers != 0) & (self.vectors != 0).any(1)
+
+    def __call__(self, stream: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """stream: [rows, tokens, hidden_size]; mask: the tokens that are steered, [rows, tokens]."""
+        vectors, multipliers = (one.to(stream.device)[:, None] for one in (self.vectors, self.multipliers[:, None]))
+        changed = operated(self.operation, stream.float(), vectors, multipliers).to(stream.dtype)
+        there = mask.to(stream.device) & self.acting.to(stream.device)[:, None]
+        return torch.where(there[..., None], changed, stream)
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is done to a block's output. addition: what is added, [rows, tokens, hidden_size], in the model's dtype.
+    stages: what comes behind that. mask: the tokens that are steered, [the plan's rows, tokens].
+    """
+
+    addition: torch.Tensor | None
+    stages: Sequence[Stage]
+    mask: torch.Tensor
+
+    def __call__(self, stream: torch.Tensor) -> torch.Tensor:
+        """stream: [rows, tokens, hidden_size], in which a row may hold several of the plan's one behind the other."""
+        if self.addition is not None:
+            stream = stream + self.addition.to(stream.device)
+        rows = stream.reshape(*self.mask.shape, -1)
+        for stage in self.stages:
+            rows = stage(rows, self.mask)
+        return rows.view(stream.shape)
+
+
+def _stages(rows: Sequence[Sequence[Steer]]) -> dict[tuple[int, int, Operation], Stage]:
+    """By layer, order there and operation. A row has one stage at most of each order, so that those of one order are
+    for different rows.
+    """
+    found: dict[tuple[int, int, Operation], Stage] = {}
+    for row, steers in enumerate(rows):
+        behind: Counter[int] = Counter()  # by layer, what is taken away after the sums
+        for steer in steers:
+            operation = steer.operation
+            if operation.is_sum:
+                order = SUMS.index(operation.name)
+            else:
+                order = len(SUMS) + behind[steer.layer]
+                behind[steer.layer] += 1
+            name = (steer.layer, order, operation)
+            if name not in found:
+                found[name] = Stage.of(operation, len(rows), len(steer.vector))
+            found[name].take(row, steer)
+    return found

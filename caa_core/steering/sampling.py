@@ -136,7 +136,7 @@ def _weighed(model: SteerableModel, read: Sequence[PairRow], rows: Sequence[Batc
     logp = unsteered.logits.log_softmax(-1)
     nats = -logp.gather(-1, said[:, None])[:, 0]
     kl = torch.zeros_like(nats)
-    if plan.sums:
+    if plan.layers:
         steered = steered_logits_at(model, inputs, plan, unsteered, *at).log_softmax(-1)
         kl = kl_divergence(logp, steered)[:, 0]
     sizes = [len(span) for span in spans]

@@ -33,6 +33,7 @@ PROMISED = {
         "seed": 0,
         "factors": "",
         "projections": False,
+        "operation": "add",
     },
     "/views": {
         "text": REQUIRED,

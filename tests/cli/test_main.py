@@ -21,6 +21,7 @@ from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import side_by_side
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import Operation
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
@@ -90,14 +91,16 @@ def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
         "gloom:1:-1.5",
         "--positions",
         "generated",
+        "--operation",
+        "keep-norm",
         "--max-new-tokens",
         9,
         "--json",
     )
     assert status == 0
-    model = load(folder, "float32")
+    model, keep_norm = load(folder, "float32"), Operation("keep-norm")
     gloom = finish(extract(model, presets()["gloom"].dataset(), [1]))
-    steers = (Steer(load_vector(out).at(2), 2, 3.0), Steer(gloom.at(1), 1, -1.5))
+    steers = (Steer(load_vector(out).at(2), 2, 3.0, keep_norm), Steer(gloom.at(1), 1, -1.5, keep_norm))
     prompt = render(model.tokenizer, [{"role": "user", "content": "How are you?"}], "Be kind.")
     expected = finish(side_by_side(model, prompt, steers, Positions("generated"), Decoding(9)))
     assert json.loads(printed) == expected.summary()

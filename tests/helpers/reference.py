@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 
@@ -45,16 +46,33 @@ def residuals(model: SteerableModel, ids) -> torch.Tensor:
 
 
 def steered_logits(model: SteerableModel, ids, additions, steered) -> torch.Tensor:
-    """[vocabulary] logits of the last token; `additions` are (layer, what is added), at the indices `steered`."""
+    """[vocabulary] logits of the last token; `additions` are (layer, what is added), at the indices `steered`, or a
+    layer and what is made of the residual stream there, see `changes_by`.
+    """
 
     def adding(addition):
         def add(hidden: torch.Tensor) -> None:
-            hidden[steered] += addition
+            hidden[steered] = addition(hidden[steered]) if callable(addition) else hidden[steered] + addition
 
         return add
 
     with hooked(model, ((layer, adding(addition)) for layer, addition in additions)):
         return logits(model, ids)[-1]
+
+
+def changes_by(steers):
+    """The formulas of operations, for `steered_logits`: each a layer, and what is made of streams [tokens, hidden]."""
+    return [(steer.layer, partial(_changed, steer)) for steer in steers]
+
+
+def _changed(steer, h):
+    v, m, name = steer.vector, steer.multiplier, steer.operation.name
+    if name in ("add", "keep-norm"):
+        after = h + m * v
+        return after if name == "add" else after * (h.norm(dim=1) / after.norm(dim=1))[:, None]
+    along = h @ v / v.norm()
+    taken = along if name == "ablate" else torch.clamp(along - steer.operation.cap, min=0)
+    return h - m * torch.outer(taken, v / v.norm())
 
 
 def write(model: SteerableModel, ids, additions, covers, tokens: int) -> list[int]:

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +18,7 @@ from caa_core.metrics import cache
 from caa_core.metrics.cache import key
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import Operation
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, TEXTS
 
@@ -83,6 +84,7 @@ REQUESTS = {
         "temperature": 0.5,
         "seed": 1,
         "factors": "0,2",
+        "operation": "ablate",
     },
     PaperRequest: {
         "layers": "2",
@@ -162,6 +164,15 @@ def test_vectors_count_with_their_numbers():
     names |= {key(MODEL, SteeringVector("v", {1: vector}, {}, Provenance())) for vector in (one, other)}
     names |= {key(MODEL, one.to(torch.bfloat16)), key(MODEL, one), key(MODEL, one[None])}
     assert len(names) == 13
+
+
+def test_addition_has_the_name_that_it_had_before_there_were_operations():
+    v = torch.ones(4)
+    before = make_dataclass("Before", ["vector", "layer", "multiplier"])(v, 1, 2.0)
+    assert key(MODEL, Steer(v, 1, 2.0)) == key(MODEL, before)
+    assert (
+        len({key(MODEL, Steer(v, 1, 2.0, Operation.parse(name))) for name in ("add", "ablate", "cap:0", "cap:1")}) == 4
+    )
 
 
 def test_what_has_no_content_has_no_name():

@@ -96,6 +96,7 @@ ABOUT = {
         (ExtractionRequest, {"read": "nowhere"}, "no read position 'nowhere'"),
         (SteeringRequest, {"temperature": 11}, "The temperature must be between"),
         (SteeringRequest, {"factors": range(17)}, "17 factors are too many; 16 at most"),
+        (SteeringRequest, {"operation": "turn"}, "no operation 'turn'"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),
         (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),

@@ -12,10 +12,11 @@ from caa_core.progress import finish
 from caa_core.steering import batching
 from caa_core.steering.divergence import kl_divergence, log_sums
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import score
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
-from tests.helpers.reference import short_of_memory, steered_logits
+from tests.helpers.reference import changes_by, short_of_memory, steered_logits
 
 
 def plainly(model, pair, steers, covers):
@@ -27,7 +28,7 @@ def plainly(model, pair, steers, covers):
         for i in range(answer.start, len(answer.ids)):
             before = answer.ids[:i]
             steered = [place for place in range(i) if covers(place, answer.start)]
-            additions = [(steer.layer, steer.multiplier * steer.vector) for steer in steers]
+            additions = changes_by(steers)
             predicted.append(steered_logits(model, before, additions, steered).log_softmax(-1))
         found.append((torch.stack(predicted), answer.ids[answer.start :], rendered.shared - answer.start))
     return found
@@ -42,12 +43,12 @@ def at_every_position(sides):
 @pytest.fixture
 def steers(tiny):
     random = torch.Generator().manual_seed(0)
+    v, w, u = (torch.randn(tiny.hidden_size, generator=random) for _ in range(3))
     return [
-        (Steer(2 * torch.randn(tiny.hidden_size, generator=random), 1, 1.5),),
-        (
-            Steer(torch.randn(tiny.hidden_size, generator=random), 2, -2.0),
-            Steer(torch.randn(tiny.hidden_size, generator=random), 0, 1.0),
-        ),
+        (Steer(2 * v, 1, 1.5),),
+        (Steer(w, 2, -2.0), Steer(u, 0, 1.0)),
+        (Steer(v, 2, 1.0), Steer(w, 2, 1.0, Operation("ablate")), Steer(u, 3, 0.7, Operation("cap", -0.3))),
+        (Steer(v, 1, 1.0, Operation("cap")), Steer(w, 3, 1.5, Operation("keep-norm"))),
     ]
 
 

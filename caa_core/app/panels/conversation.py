@@ -640,7 +640,7 @@ def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tupl
     plan = Plan([row.steers], [row.positions], [row.prompt.length])
     # A last token that no end token follows was never read by the model, so nothing was added to it.
     read = len(ids) - (not answer.done)
-    covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.sums else []
+    covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.layers else []
     labels = [STEERED if steered else None for steered in covered]
     labels += [None] * (len(ids) - len(labels))
     texts = [text_of(model.tokenizer, [token]).replace("\n", "⏎\n") for token in ids]

@@ -120,6 +120,7 @@ class Endpoints:
 
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
         uploaded vector_file. factors such as "0,0.5,1,1.5,2" ask for more answers, steered so many times as strongly.
+        operation is what is done with all of them: add, keep-norm, ablate, or cap:C with a number C.
         With projections comes how far each token of the steered answer points along each vector, as the unsteered
         model reads it. Returns texts, token ids, and notes on vectors that may not fit this model.
         """
@@ -136,7 +137,7 @@ class Endpoints:
             for source, layer, multiplier in specs:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
-                steers.append(Steer(vector.at(layer), layer, multiplier))
+                steers.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
             rendered = ask(model.tokenizer, asked.prompt, asked.system)
             how = asked.positions, asked.decoding, asked.factors
             answers = yield from side_by_side(model, rendered, tuple(steers), *how)
@@ -343,8 +344,9 @@ def _steer_arguments() -> dict[str, Block]:
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
         "vector_file": _file("vector_file"),
-        **_options(SteeringRequest, *SteeringRequest.options()),
+        **_options(SteeringRequest, *(name for name in SteeringRequest.options() if name != "operation")),
         "projections": gr.Checkbox(False, label="projections"),
+        **_options(SteeringRequest, "operation"),
     }
 
 

@@ -18,9 +18,10 @@ from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, in_halves
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Positions, scaled
+from caa_core.steering.operations import operated
 from caa_core.steering.pair_rows import PairRow, check_attention_mask, inputs_of
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at, watch
-from caa_core.steering.plan import Plan
+from caa_core.steering.plan import Plan, Stage
 from caa_core.steering.scored_items import LOGITS
 from caa_core.steering.scoring import Steers
 
@@ -72,7 +73,7 @@ def token_costs(
         for k, factor in enumerate(factors):
             added = [scaled(steers, factor)] * len(batch)
             plan = Plan(added, [positions] * len(batch), [answers[i].prompt_length for i in batch])
-            if plan.sums:
+            if plan.layers:
                 steered = steered_logits_at(model, inputs, plan, unsteered, *places).log_softmax(-1)
                 found[k] = kl_divergence(logp, steered)[:, 0].double().cpu().numpy()
             yield progress.advance(0, tokens)
@@ -90,18 +91,28 @@ def token_costs(
 
 
 def relative_size(model: SteerableModel, answers: Sequence[Answer], steers: Steers) -> float:
-    """How long what is added is beside the residual stream there, at the layer at which it is longest: over the median
-    norm at the tokens of the first answers.
+    """How long what is added or taken away is beside the residual stream there, at the layer at which it is longest:
+    over the median norm at the tokens of the first answers. Raises InputError where that is nothing.
     """
     answers = answers[:4]
     inputs = inputs_of(model, [PairRow.of_one(answer.ids) for answer in answers])
     plan = Plan([steers] * len(answers), [Positions("all")] * len(answers), [len(answer.ids) for answer in answers])
-    if not plan.sums:
+    if not plan.layers:
         raise InputError("Nothing is added: give vectors and multipliers that are not 0.")
     nothing = Plan([()] * len(answers), [Positions("all")] * len(answers), [1] * len(answers))
-    streams = watch(model, inputs, nothing, [*plan.sums])
-    norms = torch.stack(
-        [torch.cat([stream[r, a.start : len(a.ids)] for r, a in enumerate(answers)]).norm(dim=-1) for stream in streams]
-    )
-    added = torch.stack([total[0].norm() for total in plan.sums.values()])
-    return float((added / norms.median(dim=1).values).max())
+    sizes = []
+    for layer, stream in zip(plan.layers, watch(model, inputs, nothing, plan.layers), strict=True):
+        there = torch.cat([stream[r, answer.start : len(answer.ids)] for r, answer in enumerate(answers)])
+        size = sum(_size(stage, there) for stage in plan.stages[layer])
+        sizes.append(float(size / there.norm(dim=-1).median()))
+    if not max(sizes):
+        raise InputError("Nothing lies above the cap in plain answers, so that it costs nothing: give a lower one.")
+    return max(sizes)
+
+
+def _size(stage: Stage, stream: torch.Tensor) -> torch.Tensor:
+    """The norm of what a stage adds, or the mean one of what it takes away from a stream [tokens, hidden_size]."""
+    if stage.operation.is_sum:
+        return stage.vectors[0].norm()
+    after = operated(stage.operation, stream, stage.vectors[0], stage.multipliers[0])
+    return (after - stream).norm(dim=-1).mean()

@@ -112,7 +112,8 @@ def strength(
     """How strong some additions are that cost `asked` nats of KL a token in plain answers. Yields `Progress`.
 
     Args:
-        steers: keep their signs and proportions.
+        steers: keep their signs and proportions. What takes away is tried up to a multiplier of 1, beyond which there
+            is nothing left of the same to take.
         most: how many answers are read to choose by, and as many fresh ones; None for all.
 
     Raises:
@@ -130,9 +131,12 @@ def _strength(
     def costs(factors: list[float]) -> Generator[Progress, None, Sequence[float]]:
         return (yield from token_costs(model, answers, steers, factors, positions)).mean(1).tolist()
 
-    start, largest = SHORTEST / size, LONGEST / size
-    factor, known = yield from smallest_factor(costs, asked, start, largest)
-    tried = tuple(sorted(known.items()))
+    whole = min(steer.operation.largest / abs(steer.multiplier) for steer in steers if steer.multiplier)
+    largest = min(LONGEST / size, whole)
+    factor, known = yield from smallest_factor(costs, asked, min(SHORTEST / size, largest / TOGETHER), largest)
+    if factor and factor > whole:  # the search goes on by several steps at once
+        factor = None
+    tried = tuple(sorted((tried, cost) for tried, cost in known.items() if tried <= whole))
     tokens = sum(len(answer.ids) - answer.start for answer in answers)
     if factor is None:
         return Strength(asked, None, largest, tried, tokens)
@@ -166,7 +170,7 @@ def at_equal_cost(
     (cost,) = yield from token_costs(model, answers, (steer,), [1.0], positions)
     nats, found = check_asked(float(cost.mean())), []
     for one in controls:
-        alike = Steer(one, steer.layer, steer.multiplier)
+        alike = replace(steer, vector=one)
         strong = yield from strength(model, (alike,), nats, positions, FOR_CONTROLS)
         if strong.factor is not None:
             found.append(replace(alike, multiplier=strong.factor * steer.multiplier))

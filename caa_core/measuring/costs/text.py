@@ -168,7 +168,7 @@ class _Window:
     def steered(self, steer: Steer) -> torch.Tensor:
         """Log-probabilities [tokens, vocabulary] with `steer` at all positions."""
         plan = Plan([(steer,)], [ALL], [self.inputs.ids.shape[1]])
-        if not plan.sums:
+        if not plan.layers:
             return self.logp
         return steered_logits_at(self.model, self.inputs, plan, self.unsteered, *self.places)[:, 0].log_softmax(-1)
 

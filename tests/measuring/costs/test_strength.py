@@ -10,8 +10,9 @@ from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
 from caa_core.measuring.costs.strength import Strength, smallest_factor, strength
 from caa_core.progress import finish
-from caa_core.steering.interventions import AFTER_PROMPT, Steer
-from tests.helpers.reference import steered_logits
+from caa_core.steering.interventions import AFTER_PROMPT, Steer, scaled
+from caa_core.steering.operations import Operation
+from tests.helpers.reference import changes_by, steered_logits
 from tests.helpers.vectors import random_vector
 
 ASKED = 0.5
@@ -84,7 +85,7 @@ def by_hooks(model, answers, steers, factor):
     found = []
     for answer in answers:
         for i in range(answer.start, len(answer.ids)):
-            added = [(steer.layer, factor * steer.multiplier * steer.vector) for steer in steers]
+            added = changes_by(scaled(steers, factor))
             steered = list(range(answer.start - 1, i))
             before, after = (steered_logits(model, answer.ids[:i], adds, steered) for adds in ([], added))
             before, after = before.log_softmax(-1), after.log_softmax(-1)
@@ -93,7 +94,8 @@ def by_hooks(model, answers, steers, factor):
 
 
 def test_costs_of_tokens_are_those_of_plain_hooks(tiny_llama):
-    steers = (Steer(random_vector(tiny_llama), 2, 1.0), Steer(random_vector(tiny_llama, 1), 1, -0.5))
+    ablated = Steer(random_vector(tiny_llama, 2), 3, 0.5, Operation("ablate"))
+    steers = (Steer(random_vector(tiny_llama), 2, 1.0), Steer(random_vector(tiny_llama, 1), 1, -0.5), ablated)
     answers = answers_on(tiny_llama, PAIRS[0][:2])
     found = finish(token_costs(tiny_llama, answers, steers, [0, 2.0], AFTER_PROMPT))
     assert (found[0] == 0).all()
@@ -129,3 +131,16 @@ def test_what_cannot_be_asked_for_is_said(tiny_llama):
             finish(strength(tiny_llama, steers, asked))
     with pytest.raises(InputError, match="Nothing is added"):
         finish(strength(tiny_llama, (replace(steers[0], multiplier=0.0),), 0.5))
+    with pytest.raises(InputError, match="Nothing lies above the cap"):
+        finish(strength(tiny_llama, (replace(steers[0], operation=Operation("cap", 1e6)),), 0.5))
+
+
+def test_no_more_than_all_of_it_is_taken_away(tiny_llama):
+    """Twice an ablation were the mirror image, which costs more."""
+    ablated = (Steer(random_vector(tiny_llama), 2, 0.5, Operation("ablate")),)
+    answers = answers_on(tiny_llama, PAIRS[0][:2])
+    whole, mirrored = finish(token_costs(tiny_llama, answers, ablated, [2.0, 4.0], AFTER_PROMPT)).mean(1)
+    found = finish(strength(tiny_llama, ablated, 0.8 * whole, most=2))
+    assert found.factor and 1 < found.factor < 2
+    beyond = finish(strength(tiny_llama, ablated, (whole + mirrored) / 2, most=2))
+    assert whole < mirrored and beyond.factor is None and max(factor for factor, _ in beyond.tried) <= 2
