@@ -53,6 +53,7 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import SideBySide, side_by_side
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import ADD, Operation
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
 from caa_core.vectors.formats import write_vector as _write_vector
@@ -378,6 +379,7 @@ def evaluate(
     exact_controls: int = 0,
     prompts: bool = False,
     told: Sequence[str] = (),
+    operation: str = OPERATION.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Evaluation]:
     """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
@@ -390,8 +392,7 @@ def evaluate(
     Args:
         pairs: items that the vector was not made from; a preset's name stands for those that it holds out.
         layers: numbers, "all", "middle third" or "every third" of the vector's.
-        positions: which tokens are steered.
-        cue: words between the prompt and the answer, such as "Answer:".
+        positions: which tokens are steered. cue: words between the prompt and the answer, such as "Answer:".
         paper_counting: only the letters A and B count.
         counts: whether answers are written too, and which of the two they are.
         made_from: the pairs that the vector was made from, where those are not a preset's; a verdict takes them.
@@ -401,6 +402,7 @@ def evaluate(
         prompts: whether system prompts that ask for the behaviour are measured beside it, alone and with the vector;
             what comes of it stands in `conclusion.verdict.told`.
         told: up to three such system prompts, in place of those of the vector's preset.
+        operation: as of `steer`; estimates, and so p and a map, are there for "add" alone.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
@@ -416,8 +418,7 @@ def evaluate(
         made_from=_pairs(made_from),
         controls=controls,
         exact_controls=exact_controls,
-        prompts=prompts,
-        told=told,
+        **{"prompts": prompts, "told": told, "operation": operation},
     )
     found = yield from _vector(model, vector, request.layers_known(model.num_layers))
     return (yield from _evaluate(model, request, found))
@@ -475,6 +476,8 @@ def compete(
     system_b: str = "",
     begin_a: str = "",
     begin_b: str = "",
+    operation_a: str = OPERATION.default,
+    operation_b: str = OPERATION.default,
     without_shared: bool = False,
     positions: str = POSITIONS.default,
     system: str = SYSTEM.default,
@@ -496,6 +499,7 @@ def compete(
         pairs: prompts with A's answer (positive) and B's (negative); a preset's name stands for its contest with the
             one that it opposes.
         system_a, system_b: what the model is told by a voice. begin_a, begin_b: how its answer already begins.
+        operation_a, operation_b: what is done with each vector, as of `steer`.
         without_shared: take from both vectors what they share at each one's layer.
         system: a system prompt that is nobody's voice.
         controls: how many control vectors of each kind each voice's estimate is ranked among; 0 for none.
@@ -512,8 +516,12 @@ def compete(
     asked = {"positions": positions, "system": system, "controls": controls, "second_voices": second_voices}
     request = ContestRequest.parse(data=data, **asked)
     layers = None if without_shared else sorted({model.check_layer(added[1]) for added in (a, b) if added})
-    voice_a = replace((yield from _voice(model, layers, "A", a, system_a, begin_a)), made_from=_pairs(made_from_a))
-    voice_b = replace((yield from _voice(model, layers, "B", b, system_b, begin_b)), made_from=_pairs(made_from_b))
+    done = [OPERATION.value(operation) for operation in (operation_a, operation_b)]
+    voice_a = yield from _voice(model, layers, "A", a, system_a, begin_a, done[0])
+    voice_b = yield from _voice(model, layers, "B", b, system_b, begin_b, done[1])
+    voice_a, voice_b = (
+        replace(voice, made_from=_pairs(of)) for voice, of in ((voice_a, made_from_a), (voice_b, made_from_b))
+    )
     if without_shared:
         voice_a, voice_b = _without_shared(voice_a, voice_b)
     return (yield from run(model, request, voice_a, voice_b))
@@ -552,8 +560,8 @@ def think(
     thinking = ThinkingRequest.parse(**how)
     request = ContestRequest.parse(data=data, positions=positions)
     layers = sorted({model.check_layer(added[1]) for added in (a, b)})
-    voice_a = yield from _voice(model, layers, "A", a, "", "")
-    voice_b = yield from _voice(model, layers, "B", b, "", "")
+    voice_a = yield from _voice(model, layers, "A", a)
+    voice_b = yield from _voice(model, layers, "B", b)
     return (yield from run_thinking(model, request, voice_a, voice_b, thinking))
 
 
@@ -566,7 +574,13 @@ def _columns(named: str) -> Columns | None:
 
 
 def _voice(
-    model: SteerableModel, layers: Sequence[int] | None, letter: str, added: Addition | None, system: str, begin: str
+    model: SteerableModel,
+    layers: Sequence[int] | None,
+    letter: str,
+    added: Addition | None,
+    system: str = "",
+    begin: str = "",
+    operation: Operation = ADD,
 ) -> Generator[Any, None, Voice]:
     """layers: those that a vector made on the spot needs. Raises InputError where there is nothing of the voice."""
     if not (added or system or begin):
@@ -575,7 +589,8 @@ def _voice(
         return Voice(f"{'prompt' if system else 'words'} {letter}", (), system, begin)
     source, layer, multiplier = added
     vector = yield from _vector(model, source, layers)
-    return Voice.of(vector, model.check_layer(layer), multiplier, system=system, prefill=begin)
+    words = {"system": system, "prefill": begin}
+    return Voice.of(vector, model.check_layer(layer), multiplier, operation=operation, **words)
 
 
 def _vector(

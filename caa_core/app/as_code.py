@@ -13,6 +13,7 @@ from caa_core.contest.requests import ContestRequest
 from caa_core.data.text import download_name
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest, OpenQuestionsRequest, StudyRequest
+from caa_core.metrics.options import OPERATION
 from caa_core.metrics.requests import Option, Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
@@ -58,13 +59,14 @@ class Named:
 
 @dataclass(frozen=True)
 class Side:
-    """One voice of a contest: a vector with its layer and multiplier, or words."""
+    """One voice of a contest: a vector with its layer, multiplier and operation, or words."""
 
     vector: Named | None = None
     layer: float = 0
     multiplier: float = 0
     system: str = ""
     begin: str = ""
+    operation: str = OPERATION.default
 
 
 def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def contest(here: Here, a: Side, b: Side, data: Named, form: Form, without_share
     words = {
         f"{part}_{letter}": text
         for letter, side in sides.items()
-        for part, text in (("system", side.system), ("begin", side.begin))
+        for part, text in (("system", side.system), ("begin", side.begin), ("operation", _done(side)))
         if text
     }
     apart = {"without_shared": True} if without_shared else {}
@@ -245,6 +247,12 @@ def _voice(side: Side) -> str:
     if not side.vector:
         return "None"
     return f"({_literal(side.vector.name)}, {int(side.layer)}, {_literal(float(side.multiplier))})"
+
+
+def _done(side: Side) -> str:
+    """What is done with a voice's vector, where that is no addition."""
+    done = str(OPERATION.value(side.operation))
+    return done if side.vector and done != OPERATION.default else ""
 
 
 def _data(function: str, data: Named, limit: int = 0, columns: str = "") -> str:

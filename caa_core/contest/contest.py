@@ -54,7 +54,8 @@ def compete(
         InputError: a prompt that is too long with the system prompts.
     """
     voices = [Voice("unsteered"), a, b, a.beside(b)]
-    against = [Voice("self-test", (one, replace(one, multiplier=-one.multiplier))) for one in a.steers + b.steers]
+    sums = [one for one in a.steers + b.steers if one.operation.is_sum]  # what is taken away is not undone by more
+    against = [Voice("self-test", (one, replace(one, multiplier=-one.multiplier))) for one in sums]
     apart = less_shared(a, b)
     m, kl = yield from measure_voices(model, items, [*voices, *against, *apart], system)
     behind = len(voices) + len(against)
@@ -96,7 +97,7 @@ def same_cosine(a: Steer, b: Steer, count: int) -> list[Steer]:
     drawn = torch.randn(count, len(v), generator=random, dtype=torch.float64)
     across = torch.nn.functional.normalize(drawn - (drawn @ unit)[:, None] * unit, dim=1)
     vectors = norm * (cosine * unit + (1 - cosine**2).sqrt() * across)
-    return [Steer(vector.float(), b.layer, b.multiplier) for vector in vectors]
+    return [replace(b, vector=vector.float()) for vector in vectors]
 
 
 def measure_voices(

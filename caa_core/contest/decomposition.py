@@ -1,7 +1,7 @@
 """Two voices at once.
 
-At one layer two vectors are one sum. With S = (A + B) / 2, what they share, and O = (A - B) / 2, where they oppose,
-a·A + b·B = (a + b)·S + (a - b)·O: at equal multipliers only S is left, at double strength.
+At one layer two vectors that are added are one sum. With S = (A + B) / 2, what they share, and O = (A - B) / 2, where
+they oppose, a·A + b·B = (a + b)·S + (a - b)·O: at equal multipliers only S is left, at double strength.
 """
 
 import math
@@ -26,7 +26,7 @@ class Decomposition:
     cosine: between the two directions. agreement: between multiplier times vector of each. norm_a, norm_b: of
     multiplier times vector. sum_norm: of the sum, and `remains`, that over norm_a + norm_b. shared, opposed: how
     the squared norms of (a + b)·S and (a - b)·O divide. The last four are None where the voices lie at different
-    layers, and so are not one sum.
+    layers, or not both are added, and so are not one sum. adds: whether both are.
     """
 
     cosine: float
@@ -37,6 +37,7 @@ class Decomposition:
     remains: float | None
     shared: float | None
     opposed: float | None
+    adds: bool = True
 
     @property
     def verdict(self) -> str:
@@ -44,6 +45,8 @@ class Decomposition:
         if not self.norm_a or not self.norm_b:
             silent = "A and B are" if not self.norm_a and not self.norm_b else "A is" if not self.norm_a else "B is"
             return f"{silent} switched off: a multiplier of 0 adds nothing."
+        if not self.adds:
+            return "Not both vectors are added: they are not one sum, and what comes of both has to be tried."
         if self.remains is None:
             return "The voices lie at different layers: they are not one sum, and what comes of both has to be tried."
         if self.remains < CANCELS:
@@ -63,8 +66,9 @@ def decompose(a: Voice, b: Voice) -> Decomposition:
     cosine = (v @ w / (v.norm() * w.norm())).item()
     agreement = cosine * math.copysign(1, by_a * by_b)
     norm_a, norm_b = abs(by_a) * v.norm().item(), abs(by_b) * w.norm().item()
-    if a.steer.layer != b.steer.layer:
-        return Decomposition(cosine, agreement, norm_a, norm_b, None, None, None, None)
+    adds = a.adds and b.adds
+    if a.steer.layer != b.steer.layer or not adds:
+        return Decomposition(cosine, agreement, norm_a, norm_b, None, None, None, None, adds)
     shared = ((by_a + by_b) * (v + w) / 2).norm().item()
     opposed = ((by_a - by_b) * (v - w) / 2).norm().item()
     total = (by_a * v + by_b * w).norm().item()
@@ -92,9 +96,10 @@ def same_strength(a: Voice, b: Voice) -> float | None:
 
 def shared_part(a: Voice, b: Voice) -> Voice | None:
     """S alone at a + b, where both voices are one sum that is something else; None where it would be the same thing as
-    both (equal multipliers), or where there is no such sum (different layers), or nothing is left of S.
+    both (equal multipliers), or where there is no such sum (different layers, or not both are added), or nothing is
+    left of S.
     """
-    if a.steer.layer != b.steer.layer or a.steer.multiplier == b.steer.multiplier:
+    if a.steer.layer != b.steer.layer or a.steer.multiplier == b.steer.multiplier or not (a.adds and b.adds):
         return None
     layer = a.steer.layer
     try:
@@ -111,8 +116,10 @@ def without_shared(a: Voice, b: Voice) -> tuple[Voice, Voice]:
 
     Raises:
         InputError: a vector does not have the other's layer, or nothing is left; or the two are one sum at equal
-            multipliers, of which nothing would be left.
+            multipliers, of which nothing would be left; or not both are added.
     """
+    if not (a.adds and b.adds):
+        raise InputError("What both share is taken from vectors that are added, and here not both are.")
     if a.steer.layer == b.steer.layer and a.steer.multiplier == b.steer.multiplier:
         raise InputError("At one layer and equal multipliers the sum is only what both share; nothing would be left.")
     return _opposed(a, b), _opposed(b, a)

@@ -318,7 +318,7 @@ def dominance_of(a: np.ndarray, b: np.ndarray, both: np.ndarray) -> np.ndarray:
 def _cancels(a: Voice, b: Voice) -> bool:
     """Whether next to nothing is left of the two at one layer, and nobody is told anything."""
     steers = a.steers + b.steers
-    if a.system or b.system or len({steer.layer for steer in steers}) != 1:
+    if a.system or b.system or len({steer.layer for steer in steers}) != 1 or not (a.adds and b.adds):
         return False
     parts = torch.stack([steer.multiplier * steer.vector.double() for steer in steers])
     return bool(parts.sum(0).norm() < CANCELS * parts.norm(dim=1).sum())

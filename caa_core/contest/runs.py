@@ -61,7 +61,7 @@ def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> lis
     told = dict.fromkeys((voice.system, voice.prefill) for voice in (Voice("unsteered"), a, b, a.beside(b)))
     voices = 4 + len(a.steers) + len(b.steers) + len(less_shared(a, b))
     stages += [("items scored", asked + ends * voices / len(told)) for _ in told]
-    controlled = [voice for voice in (a, b) if request.controls and voice.vector and len(voice.steers) == 1]
+    controlled = [voice for voice in (a, b) if request.controls and voice.is_vector]
     if controlled:
         stages.append(("gradients", asked + PASSES * ends))
     for voice in controlled:
@@ -188,6 +188,13 @@ def _known(
 
 def _described(voice: Voice) -> dict[str, Any]:
     """A voice in words and numbers."""
-    added = [{"layer": steer.layer, "multiplier": steer.multiplier} for steer in voice.steers]
+    added = [
+        {
+            "layer": steer.layer,
+            "multiplier": steer.multiplier,
+            **({} if steer.operation.is_addition else {"operation": str(steer.operation)}),
+        }
+        for steer in voice.steers
+    ]
     told = {"told": voice.system, "answer_begins": voice.prefill}
     return {"name": voice.name, "added": added, **{name: words for name, words in told.items() if words}}

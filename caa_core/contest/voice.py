@@ -7,6 +7,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.measuring.answer_reader import Direction
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import Steers
 from caa_core.vectors.vector import SteeringVector
 
@@ -28,12 +29,20 @@ class Voice:
 
     @classmethod
     def of(
-        cls, vector: SteeringVector, layer: int, multiplier: float, name: str = "", system: str = "", prefill: str = ""
+        cls,
+        vector: SteeringVector,
+        layer: int,
+        multiplier: float,
+        name: str = "",
+        system: str = "",
+        prefill: str = "",
+        operation: Operation = ADD,
     ) -> "Voice":
-        """A voice that adds a vector at one layer, and has its name where it is given none. Raises InputError where
-        the vector has no such layer.
+        """A voice that adds a vector at one layer, or does something else with it, and has its name where it is given
+        none. Raises InputError where the vector has no such layer.
         """
-        return cls(name or vector.name, (Steer(vector.at(layer), layer, multiplier),), system, prefill, vector)
+        steers = (Steer(vector.at(layer), layer, multiplier, operation),)
+        return cls(name or vector.name, steers, system, prefill, vector)
 
     @property
     def steer(self) -> Steer:
@@ -42,10 +51,15 @@ class Voice:
         return steer
 
     @property
+    def adds(self) -> bool:
+        """Whether all that it does to the residual stream is to add vectors, so that it can be part of one sum."""
+        return all(steer.operation.is_addition for steer in self.steers)
+
+    @property
     def is_vector(self) -> bool:
-        """Whether it is one vector and no words, which other vectors can stand beside."""
+        """Whether it is one vector that is added, and no words: estimates of other vectors can stand beside it."""
         added = self.vector and len(self.steers) == 1 and self.steer.multiplier
-        return bool(added) and not self.system and not self.prefill
+        return bool(added) and self.adds and not self.system and not self.prefill
 
     @property
     def pairs(self) -> Dataset | None:
@@ -54,8 +68,10 @@ class Voice:
 
     @property
     def relative_strength(self) -> float | None:
-        """Norm of what is added over that of the residual stream there; None where it is not known."""
-        return self.vector.relative_strength(self.steer.layer, self.steer.multiplier) if self.vector else None
+        """Norm of what is added over that of the residual stream there; None where it is not known, or not added."""
+        if not (self.vector and self.steer.operation.is_sum):
+            return None
+        return self.vector.relative_strength(self.steer.layer, self.steer.multiplier)
 
     @property
     def direction(self) -> Direction:

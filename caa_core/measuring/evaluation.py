@@ -20,7 +20,7 @@ from caa_core.metrics.anti_steerability import WrongShares
 from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import CONTROLS, chosen
 from caa_core.metrics.estimate_map import EstimateMap
-from caa_core.metrics.items import choose_items
+from caa_core.metrics.items import Items, choose_items
 from caa_core.metrics.plain_data import restored
 from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
@@ -115,7 +115,7 @@ def estimate_only(
     """
     own = request.made_from or pairs_behind(vector.provenance)
     layers = sorted(checked_layers(model, vector, request.layers_of(vector, model.num_layers)))
-    items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
+    items = yield from _items(model, request)
     found = yield from estimate(model, items, vector, layers, own, request.controls or CONTROLS)
     if not found.map:
         raise InputError(found.why)
@@ -134,7 +134,7 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
     if request.counts and request.data.kind_of_answers != "text":
         cells += WRITTEN * len(request.data.pairs) * len(request.multipliers) * len(layers)
     stages: list[Stage] = [("items checked", 0.01 * asked)]
-    if request.controls:
+    if request.is_estimated:
         few = min(1.0, FIRST_ITEMS / len(request.data.pairs))
         stages += [("gradients", share * (asked + PASSES * ends)) for share in (few, 1 - few)]
         stages += pair_stages(own) if own else []
@@ -156,7 +156,7 @@ def _evaluate(
     layers = request.layers_of(vector, model.num_layers)
     settings = request.settings() | {"layers": layers}
     provenance = provenance_of(model, request.data, vector)
-    items = yield from choose_items(model, request.data, request.positions, request.cue, request.paper_counting)
+    items = yield from _items(model, request)
     numbers, estimated = sorted(checked_layers(model, vector, layers)), Estimated()
     if request.controls and any(request.multipliers) and all(judged_halves(items)):
         estimated = yield from estimate(model, items, vector, numbers, own, request.controls, known)
@@ -181,6 +181,11 @@ def _evaluate(
         told = yield from beside_prompts(model, swept, vector, verdict.cells, *wordings, known.readings)
         whole = replace(whole, conclusion=replace(conclusion, verdict=replace(verdict, told=told)))
     return whole
+
+
+def _items(model: SteerableModel, request: EvaluationRequest) -> Generator[Progress, None, Items]:
+    how = request.positions, request.cue, request.paper_counting, request.operation
+    return (yield from choose_items(model, request.data, *how))
 
 
 def provenance_of(model: SteerableModel, data: Dataset, vector: SteeringVector) -> dict[str, Any]:

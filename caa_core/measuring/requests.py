@@ -22,6 +22,7 @@ from caa_core.metrics.options import (
     MULTIPLIER,
     MULTIPLIERS,
     NEW_TOKENS,
+    OPERATION,
     PAPER_COUNTING,
     POSITIONS,
     SEED,
@@ -35,6 +36,7 @@ from caa_core.model.prompts import Cue
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.interventions import Positions
+from caa_core.steering.operations import Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.read_position import RULES as READ_RULES
 
@@ -128,6 +130,12 @@ class EvaluationRequest(Request):
     exact_controls: int = option(EXACT_CONTROLS)
     prompts: bool = option(PROMPTS)
     told: tuple[str, ...] = option(TOLD)
+    operation: Operation = option(OPERATION)
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether estimates are asked for, which hold for addition alone."""
+        return bool(self.controls) and self.operation.is_addition
 
     @property
     def beside_prompts(self) -> bool:

@@ -180,7 +180,8 @@ def sweep(
     multipliers = check_multipliers(multipliers)
     counts = counts and items.are_choices
     known = {} if known is None else known
-    steers = {(layer, m): Steer(vector.at(layer), layer, m) for layer in layers for m in multipliers}
+    done = items.operation
+    steers = {(layer, m): Steer(vector.at(layer), layer, m, done) for layer in layers for m in multipliers}
     keys = keys_of(model, items, steers, counts)
     progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
     readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}

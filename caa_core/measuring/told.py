@@ -130,7 +130,8 @@ def beside_prompts(
         return BesidePrompts(why=NONE_KNOWN)
     halves = judged_halves(swept.items)
     cells = tuple(replace(cell, multipliers=(max(cell.multipliers),)) for cell in cells)
-    steers = [Steer(vector.at(cell.layer), cell.layer, cell.multipliers[0]) for cell in cells]
+    done = swept.items.operation
+    steers = [Steer(vector.at(cell.layer), cell.layer, cell.multipliers[0], done) for cell in cells]
     found = []
     try:
         for half, steer in zip(halves, steers, strict=True):

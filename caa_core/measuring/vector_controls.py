@@ -336,7 +336,8 @@ def _moved(
     """The mean change in each control's direction, as a verdict's `difference` is: [controls]."""
     parts = []
     for cell, half in zip(cells, halves, strict=True):
-        runs = [(Steer(one[cell.layer], cell.layer, m),) for one in controls for m in cell.multipliers]
+        done = swept.items.operation
+        runs = [(Steer(one[cell.layer], cell.layer, m, done),) for one in controls for m in cell.multipliers]
         baseline, *scores = yield from score_runs(model, swept.items.some(half), runs, costs=False)
         changes = np.array([one.paired - baseline.paired for one in scores])
         signs = np.sign(cell.multipliers)

@@ -49,6 +49,10 @@ from caa_core.steering.gradients import NoEstimateError
 from caa_core.vectors.vector import SteeringVector
 
 NOT_YET = "Not judged yet: the sweep is not finished."
+BY_PASSES_ALONE = (
+    "There is no estimate of this operation: first-order estimates, which a verdict takes, hold for vectors that are "
+    "added, so it is measured by passes alone."
+)
 
 # Where a verdict holds: at both signs of the multiplier, at one only, at both alike, at none by itself; or at the only
 # sign that was tried.
@@ -211,7 +215,7 @@ def conclude(
     estimates = estimated.own if estimated else seen(swept, halves)
     cells = judged_cells(swept, estimates, halves)
     reach: tuple[tuple[float, float], ...] = ()
-    if estimated and exact:
+    if exact and (estimated or not swept.items.operation.is_addition):
         reach = yield from exact_controls(model, swept, vector, own, cells, halves, exact, known.changes)
     proposal = propose(swept, estimates, halves)
     verdict = judge(swept, proposal, cells, halves, estimated, reach, no_estimate)
@@ -237,8 +241,11 @@ def estimate(
     known: KeptNumbers | None = None,
 ) -> Generator[Progress | EstimateMap, None, Estimated]:
     """One pass forwards and backwards an item. Yields `Progress`, and the map as far as it has come: by the first few
-    items, by all, and then beside controls from shuffled labels. Arguments are those of `conclude`.
+    items, by all, and then beside controls from shuffled labels. There are none where the vector is not added.
+    Arguments are those of `conclude`.
     """
+    if not items.operation.is_addition:
+        return Estimated(why=BY_PASSES_ALONE)
     known = known or KeptNumbers()
     name = key(model, items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
     name += vector.provenance.read_position
@@ -394,12 +401,11 @@ def _size(found: Verdict) -> str:
     sides = [("positive", found.positive), ("negative", found.negative)]
     changes = [f"{side.value:+.3f} at {name} multipliers" for name, side in sides if side]
     text += f"(95 % interval {found.difference.ends('+.3f')}, {found.prompts} prompts; {', '.join(changes)})"
-    if found.estimate is None or not found.random or found.p is None:
-        return f"{text}."
-    text += f". To first order that is {found.estimate:+.3f} nats a token for a multiplier of 1"
-    kinds = [("random vectors of the same norm", found.random), ("from shuffled labels", found.shuffled)]
-    beside = [f"{name} within {kind[0]:+.3f} to {kind[1]:+.3f}" for name, kind in kinds if kind]
-    text += f"; of {found.controls} controls of each kind 95 % lie, {', '.join(beside)}: p = {found.p:.3g}"
+    if found.estimate is not None and found.random and found.p is not None:
+        text += f". To first order that is {found.estimate:+.3f} nats a token for a multiplier of 1"
+        kinds = [("random vectors of the same norm", found.random), ("from shuffled labels", found.shuffled)]
+        beside = [f"{name} within {kind[0]:+.3f} to {kind[1]:+.3f}" for name, kind in kinds if kind]
+        text += f"; of {found.controls} controls of each kind 95 % lie, {', '.join(beside)}: p = {found.p:.3g}"
     if found.exact:
         reach = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found.exact)
         text += f". By exact passes controls reach {reach}"

@@ -1,7 +1,7 @@
 """Test items: which pairs of a data set can be measured on a model, and how they count."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from caa_core.data.pairs import ContrastPair, Dataset
@@ -10,6 +10,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import check
 from caa_core.vectors.splits import halves, prompts_of
 
@@ -24,7 +25,8 @@ class Items:
 
     name, sha256: of the data they are from. pairs: each is scored by its own two answers. swapped: the same in the
     other letter order, None where there is none. zeros: lines of pairs that count as a probability of 0 and are not
-    asked at all (paper counting). skipped: what was left out, and why.
+    asked at all (paper counting). skipped: what was left out, and why. operation: what is done with a vector at the
+    steered positions.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Items:
     positions: Positions = AFTER_PROMPT
     cue: Cue = NO_CUE
     paper_counting: bool = False
+    operation: Operation = field(default=ADD, metadata={"unsaid": ADD})
 
     @property
     def are_choices(self) -> bool:
@@ -94,6 +97,7 @@ def choose_items(
     positions: Positions = AFTER_PROMPT,
     cue: Cue = NO_CUE,
     paper_counting: bool = False,
+    operation: Operation = ADD,
 ) -> Generator[Progress, None, Items]:
     """The pairs of a data set that this model can be measured on. Yields `Progress`.
 
@@ -127,9 +131,8 @@ def choose_items(
         why = f" {skipped[0]}" if skipped else " Under paper counting only the letters A and B are counted."
         raise InputError(f"No item of {dataset.name} can be measured on {model.name}.{why}")
     pairs, swapped = zip(*kept, strict=True)
-    return Items(
-        dataset.name, dataset.sha256, pairs, swapped, tuple(zeros), tuple(skipped), positions, cue, paper_counting
-    )
+    found = Items(dataset.name, dataset.sha256, pairs, swapped, tuple(zeros), tuple(skipped))
+    return replace(found, positions=positions, cue=cue, paper_counting=paper_counting, operation=operation)
 
 
 def _check(model: SteerableModel, pair: ContrastPair, positions: Positions, cue: Cue) -> None:

@@ -46,7 +46,10 @@ CONTESTS = {
         {"kind": "Different layers", "layer_b": 2, "apart": True, "system": "It's late."},
         ['system="It\'s late."', "without_shared=True"],
     ),
-    "against a prompt": ({"kind": "Vector against prompt", "told": 'Say "no".'}, ["system_b='Say \"no\".'"]),
+    "against a prompt": (
+        {"kind": "Vector against prompt", "told": 'Say "no".', "operation_a": "ablate", "operation_b": "cap:1"},
+        ["system_b='Say \"no\".'", 'operation_a="ablate"'],
+    ),
 }
 
 
@@ -209,8 +212,10 @@ def asked(page, name, form):
 
 def test_steer(page, capsys):
     prompt = " ".join(HOSTILE)
-    kept = asked(page, "steer", {"question": prompt, "layer": 1, "multiplier": 1.5, "max_new_tokens": 8})
+    form = {"layer": 1, "multiplier": 0.5, "operation": "ablate", "max_new_tokens": 8}
+    kept = asked(page, "steer", {"question": prompt, **form})
     code = shown(page, "steer")  # the prompt has left its box
+    assert "--operation ablate" in code.shell
     assert code.notes == []
     python, shell, client = run(code, capsys)
     answers = list(kept["exchanges"][-1]["answers"])
@@ -227,7 +232,7 @@ def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):
     for vector in (python["vector"], load_vector(tmp_path / "my joy.safetensors"), load_vector(Path(client["file"]))):
         assert vector.name == "my joy" and list(vector.layers) == [1, 2]
         assert torch.equal(vector.at(2), made.at(2))
-    with_it = {"vector": "my joy", "layer": 2, "multiplier": -2, "max_new_tokens": 6}
+    with_it = {"vector": "my joy", "layer": 2, "multiplier": -2, "operation": "add", "max_new_tokens": 6}
     kept = asked(page, "steer", {"question": "Hi", "exchanges": (), **with_it})
     code = shown(page, "steer")
     assert code.notes == ["my joy.safetensors is downloaded under Generate vectors."]
@@ -250,6 +255,7 @@ def test_pairs_of_ones_own_are_the_file_that_the_page_gives(page, capsys, tmp_pa
 
 def test_measure(page, capsys):
     form = {"layers": "1", "multipliers": "-1,1", "limit": 4, "controls": "0", "counts": False, "told": "Be glad."}
+    form["operation"] = "cap:-0.5"
     kept = asked(page, "measure", form)
     python, shell, client = run(shown(page, "measure"), capsys)
     expected = kept["found"]["cells"]

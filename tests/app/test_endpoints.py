@@ -59,6 +59,7 @@ PROMISED = {
         "limit": None,
         "prompts": False,
         "told": "",
+        "operation": "add",
     },
     "/compete": {
         "a": "joy:12:1",
@@ -79,6 +80,8 @@ PROMISED = {
         "layers": "",
         "system": "",
         "without_shared": False,
+        "operation_a": "add",
+        "operation_b": "add",
     },
     "/list_presets": {},
     "/describe_preset": {"preset": REQUIRED},

@@ -20,10 +20,11 @@ from caa_core.model.loading import hidden_of
 from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import Operation
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers import results
 from tests.helpers.contests import LAYER, PROMPTS, asked_of
-from tests.helpers.reference import modules, steered_logits
+from tests.helpers.reference import changes_by, modules, steered_logits
 from tests.helpers.sizes import FULL
 
 
@@ -129,6 +130,23 @@ def test_numbers_are_those_of_plain_passes(planted):
     logits = steered_logits(model, ids, additions, [len(ids) - 1]).log_softmax(-1)
     expected = logits[pair.positive.ids[-1]] - logits[pair.negative.ids[-1]]
     assert found.rows[1]["with_both"] == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_a_voice_that_takes_away_is_measured_and_has_no_estimates(planted):
+    """Its opposite undoes nothing, so the self-test is of A alone; and no controls of its estimate stand beside it."""
+    model, items, toward, _ = planted
+    added, taken = (SteeringVector(name, {2: v}, {}, Provenance()) for name, v in (("A", 3 * toward), ("B", -toward)))
+    a, b = Voice.of(added, 2, 0.5), Voice.of(taken, 2, 1.0, operation=Operation("ablate"))
+    found = finish(compete(model, items, a, b, second_voices=0))
+    pair = render_pair(model.tokenizer, items.pairs[1])
+    ids = pair.positive.ids[: pair.positive.start]
+    logits = steered_logits(model, ids, changes_by(a.steers + b.steers), [len(ids) - 1]).log_softmax(-1)
+    expected = logits[pair.positive.ids[-1]] - logits[pair.negative.ids[-1]]
+    assert found.rows[1]["with_both"] == pytest.approx(expected.item(), abs=1e-4)
+    # What A adds lies along what B takes away, so that both do what B does.
+    assert [row["with_both"] for row in found.rows] == pytest.approx([row["with_b"] for row in found.rows], abs=1e-4)
+    assert found.self_test < 1e-3 and (found.voice_a.by, found.voice_b.by) == ("controls", "prompts")
+    assert not found.cancels and found.alone_a and found.alone_b is None
 
 
 def test_what_the_model_is_told_is_a_voice_too(planted):

@@ -4,6 +4,7 @@ import torch
 from caa_core.contest.decomposition import decompose, less_shared, same_strength, shared_part, without_shared
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.steering.operations import Operation
 from caa_core.vectors.vector import Provenance, SteeringVector
 
 
@@ -50,6 +51,16 @@ def test_at_equal_multipliers_the_sentence_goes_by_the_angle(b, said):
     found = decompose(voice(3.0, 1.0), voice(*b))
     assert found.shared == pytest.approx(1)
     assert said in found.verdict
+
+
+def test_only_vectors_that_are_added_are_one_sum():
+    a, b = voice(3.0, 1.0), voice(3.0, -1.0, multiplier=0.5).with_steer(operation=Operation("ablate"))
+    found = decompose(a, b)
+    assert found.remains is None and found.cosine == pytest.approx(0.8)
+    assert found.verdict.startswith("Not both vectors are added: they are not one sum")
+    assert shared_part(a, b) is None and less_shared(a, b) == () and same_strength(a, b) is None
+    with pytest.raises(InputError, match="here not both are"):
+        without_shared(a, b)
 
 
 def test_a_negative_multiplier_turns_a_voice_round():

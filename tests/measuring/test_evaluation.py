@@ -9,11 +9,16 @@ from caa_core.errors import InputError
 from caa_core.measuring.evaluation import KEPT, Evaluation, estimate_only, evaluate, pack, unpack
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import RunScores
+from caa_core.measuring.vector_controls import SEED
 from caa_core.measuring.verdict import NOT_YET, KeptNumbers
+from caa_core.metrics.controls import random_controls
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import finish
 from caa_core.steering.gradients import gradients
+from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import Operation
+from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import A_HEAVY, PLANTED, TEXTS
@@ -120,6 +125,27 @@ def test_without_controls_there_is_no_map_and_no_early_verdict(tiny_llama, vecto
     question = EvaluationRequest.parse(data=TEXTS, multipliers="1", controls=0)
     found, shown = ways(question, tiny_llama, vector, KeptNumbers())
     assert found.map is None and {one.conclusion.text for one in shown} == {NOT_YET}
+
+
+def test_what_is_not_added_is_measured_by_passes_alone(tiny_llama):
+    """Estimates hold for addition, and so does a verdict's p; what controls reach is measured by the same operation."""
+    vector, ablate = towards(tiny_llama, "!", ".", 2.0), Operation("ablate")
+    question = EvaluationRequest.parse(data=PLANTED, multipliers="1", exact_controls=39, operation="ablate")
+    found = finish(evaluate(tiny_llama, question, vector))
+    scores = finish(score(tiny_llama, PLANTED.pairs, [(Steer(vector.at(3), 3, 1.0, ablate),)]))
+    change = (scores.preference[1] - scores.preference[0]).mean().item()
+    assert found.swept.cells[0].difference.value == pytest.approx(change, abs=1e-5) and abs(change) > 0.01
+    controls = random_controls(vector, [3], 39, SEED)
+    scores = finish(score(tiny_llama, PLANTED.pairs, [(Steer(one[3], 3, 1.0, ablate),) for one in controls]))
+    reached = (scores.preference[1:] - scores.preference[0]).mean(1)
+    ((low, high),) = found.conclusion.verdict.exact
+    assert (low, high) == pytest.approx((reached.min().item(), reached.max().item()), abs=1e-5)
+    verdict = found.conclusion.verdict
+    assert (found.map, verdict.p, verdict.grade) == (None, None, "not decided")
+    assert found.conclusion.text.startswith("Not decided: There is no estimate of this operation: first-order ")
+    assert f"By exact passes controls reach {low:+.3f} to {high:+.3f}." in found.conclusion.text
+    with pytest.raises(InputError, match="hold for vectors that are added"):
+        finish(estimate_only(tiny_llama, question, vector))
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ REQUESTS = {
         "exact_controls": 39,
         "prompts": True,
         "told": ["Be glad."],
+        "operation": "cap:1",
     },
     StudyRequest: {
         "layers": "2",

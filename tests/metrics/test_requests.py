@@ -33,6 +33,7 @@ def test_what_is_not_given_or_left_empty_is_as_by_default():
         "exact_controls": 0,
         "prompts": False,
         "told": [],
+        "operation": "add",
     }
 
 
@@ -79,6 +80,7 @@ ABOUT = {
         (EvaluationRequest, {"controls": [1]}, "The number of controls must be a number"),
         (EvaluationRequest, {"cue": "x" * 300}, "A cue has at most 200"),
         (EvaluationRequest, {"told": "a\nb\nc\nd"}, "4 system prompts are too many"),
+        (EvaluationRequest, {"operation": "cap"}, "no operation 'cap'"),
         (EvaluationRequest, {"told": ["x" * 1001]}, "has at most 1000 characters"),
         (StudyRequest, {"positions": "all,nowhere"}, "no steered positions 'nowhere'"),
         (StudyRequest, {"reads": ["nowhere"]}, "no read position 'nowhere'"),

@@ -73,6 +73,9 @@ FIELDS = (
     "tokens",
     "temperature",
     "seed",
+    "operation",
+    "operation_a",
+    "operation_b",
 )
 # Of a vector or of a preset's pairs, in hexadecimal digits of a sha256.
 MARK = 8

@@ -23,6 +23,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import best_dtype
 
 TABLES = [".json", ".jsonl", ".csv", ".tsv", ".parquet"]
@@ -54,10 +55,11 @@ def voice_controls(
     )
 
 
-def chosen_voice(vector: str | None, layer: float, multiplier: float | str) -> str:
+def chosen_voice(vector: str | None, layer: float, multiplier: float | str, operation: str | None = None) -> str:
     """What the controls of a voice hold, in one line, as HTML."""
     times = visible(multiplier) if isinstance(multiplier, str) else f"{multiplier:g}"
-    return html.escape(f"{visible(vector or '')} · layer {layer:g} · × {times}", quote=False)
+    done = f" · {visible(operation)}" if operation and operation != OPERATION.default else ""
+    return html.escape(f"{visible(vector or '')} · layer {layer:g} · × {times}{done}", quote=False)
 
 
 def multiplier_at(value: float) -> gr.Slider:

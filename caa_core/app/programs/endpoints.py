@@ -31,6 +31,7 @@ from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.inspection import align_answer, inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.grid import whole
+from caa_core.metrics.options import OPERATION
 from caa_core.metrics.requests import Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.loading import SteerableModel
@@ -39,6 +40,7 @@ from caa_core.progress import Progress
 from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, side_by_side
 from caa_core.steering.interventions import Steer, parse_steer
+from caa_core.steering.operations import Operation
 from caa_core.vectors.formats import read_vector
 from caa_core.vectors.known_directions import make
 
@@ -196,7 +198,7 @@ class Endpoints:
         vector is one of the session's, a preset, or "file" for the uploaded vector_file; data is a preset, for its
         held-out items ("joy:ab" for its A/B questions), unless there is a data_file. layers is all, every third,
         middle third, or such as "10,12-15"; multipliers are such as "-2,-1,0,1,2". With prompts, system prompts for the
-        behaviour are measured beside it; told are such of your own, one a line.
+        behaviour are measured beside it; told are such of your own, one a line. operation is as for /steer.
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
@@ -230,7 +232,7 @@ class Endpoints:
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
         tried against each other, or both layers ("5,10,15") where these are given. second_voices (0, or at least 39)
         tell whether both do more than a sum. system is nobody's voice; without_shared takes from both vectors what they
-        share.
+        share; operation_a and operation_b are what is done with each vector, as for /steer.
         """
         session = visitor(self.studio, request)
         if not data_file and options["data"] not in presets():
@@ -266,18 +268,19 @@ class Endpoints:
         source, layer, multiplier = asked.steer
         vector = yield from self.studio.vector(model, given, source)
         check_fit(model, vector)
-        voice = Voice.of(vector, layer, multiplier, source, asked.system, asked.begin)
+        voice = Voice.of(vector, layer, multiplier, source, asked.system, asked.begin, asked.operation)
         return replace(voice, made_from=pairs_of(session.person, vector))
 
 
 @dataclass(frozen=True)
 class _GivenVoice:
-    """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER."""
+    """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER; operation: what is done with it."""
 
     letter: str
     steer: tuple[str, int, float] | None
     system: str
     begin: str
+    operation: Operation
 
     @classmethod
     def of(cls, x: str, options: Mapping[str, Any]) -> "_GivenVoice":
@@ -285,7 +288,8 @@ class _GivenVoice:
         system, begin = ((options[f"{part}_{x}"] or "").strip() for part in ("system", "begin"))
         if not (options[x] or system or begin):
             raise InputError(f"Give voice {x.upper()} a vector, a system prompt or the beginning of an answer.")
-        return cls(x.upper(), parse_steer(options[x]) if options[x] else None, system, begin)
+        operation = OPERATION.value(options[f"operation_{x}"])
+        return cls(x.upper(), parse_steer(options[x]) if options[x] else None, system, begin, operation)
 
 
 def _pairs(file: str | None, preset: str, columns: str) -> Dataset:
@@ -374,6 +378,7 @@ def _evaluate_arguments() -> dict[str, Block]:
         "limit": gr.Number(None, label="limit"),
         **_options(EvaluationRequest, "prompts"),
         "told": _text("told"),
+        **_options(EvaluationRequest, "operation"),
     }
 
 
@@ -392,4 +397,5 @@ def _compete_arguments() -> dict[str, Block]:
         "layers": _text("layers"),
         **_options(ContestRequest, "system"),
         "without_shared": gr.Checkbox(False, label="without_shared"),
+        **{name: argument(name, OPERATION) for name in ("operation_a", "operation_b")},
     }

@@ -41,6 +41,19 @@ def test_a_ready_contest_is_one_click_away(page):
     assert page["compete-verdict-said"] == said and "Press *Measure*" in said
 
 
+def test_one_sum_is_said_of_additions_alone(page):
+    page.run("explain", "compete-decomposition", compete_kind=SAME, compete_operation_b="ablate")
+    assert page["compete-decomposition"].startswith("**Not both vectors are added: they are not one sum")
+    assert "ablate" in page["compete-decomposition"] and "The sum is" not in page["compete-decomposition"]
+    page.fill("compete-settings", "New tokens", 8)
+    page.run("run", "compete-status", compete_a_layer=1, compete_kind=SAME, compete_operation_b="ablate")
+    (exchange,) = page.session.person.results["compete"]["exchanges"]
+    assert exchange["captions"][2] == "gloom · layer 1 · × 1 · ablate"
+    # The same vector may be added against its being taken away.
+    page.run("explain", "compete-decomposition", compete_b_vector="joy", compete_operation_b="ablate")
+    assert page["compete-decomposition"].startswith("**Not both vectors are added")
+
+
 def test_what_sets_two_voices_apart_is_asked_of_two_layers(page):
     """At one layer, equally strong, nothing would be left of it."""
     page.call("part", "compete-kind", compete_apart=True)

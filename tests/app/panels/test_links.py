@@ -68,6 +68,7 @@ STEER = {
     "steer_vector": "french",
     "steer_layer": 2,
     "steer_multiplier": 6.5,
+    "steer_operation": "cap:-0.25",
 }
 COMPETE = {
     "compete_prompt": "Which?",
@@ -79,6 +80,7 @@ COMPETE = {
     "compete_b_multiplier": -2,
     "compete_kind": DIFFERENT,
     "compete_apart": True,
+    "compete_operation_b": "ablate",
     "compete_verdict_contest": "french",
     "compete_verdict_second_voices": 0,
 }
@@ -91,6 +93,7 @@ MEASURE = {
     "measure_multipliers": "-1,1.25",
     "measure_controls": "0",
     "measure_prompts": False,
+    "measure_operation": "keep-norm",
     "measure_told": "Be glad.\nSmile!",
     "measure_shown": "Cost (KL)",
 }
@@ -162,13 +165,14 @@ def test_a_link_of_one_tab_leaves_others_as_they_are(visit):
         ("?tab=steer&vector=joy~00000000", NOT_ALL, ["The preset joy is not the one that the link was made with, so "]),
         ("?tab=steer&vector=%3Cimg+src%3Dx%3E", NOT_ALL, ["The vector '&lt;img src=x&gt;' is not here. Whoever made "]),
         (
-            "?tab=steer&layer=30&multiplier=1e9&positions=here&tokens=9999&seed=1.5&temperature=hot",
+            "?tab=steer&layer=30&multiplier=1e9&positions=here&tokens=9999&seed=1.5&temperature=hot&operation=turn",
             NOT_ALL,
             [
                 "There are no steered positions 'here': choose ",
                 "New tokens must be between 8 and 512, not 9999.",
                 "Temperature must be a number.",
                 "Seed must be a whole number.",
+                "There is no operation 'turn': choose ",
                 "Layer must be between 0 and 3, not 30.",
                 "Multiplier must be between -100 and 100, not 1e+09.",
             ],

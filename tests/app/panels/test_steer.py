@@ -16,6 +16,7 @@ from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import Operation
 from tests.helpers.handlers import Handlers
 
 QUESTION = {"steer_prompt": "My <b>question</b>?", "steer_layer": 1, "steer_multiplier": 2}
@@ -88,12 +89,34 @@ def test_nothing_added_and_no_such_layer_are_said(page, tiny_app):
     assert "has no layer 2" in known(page, steer_vector="short", steer_layer=2)[0]
 
 
+def test_what_is_taken_away_is_said_and_nothing_measured_of_additions(page):
+    run(page, "measure", layers="1", multipliers="-1,1", limit=4, controls=0)
+    ways = {
+        ("ablate", 1): "Of what lies along it at layer 1, all is taken away.",
+        ("ablate", 0.5): "Of what lies along it at layer 1, 50% is taken away.",
+        ("cap:0.5", -1): "Of what lies along it above 0.5 at layer 1, 100% is added.",
+    }
+    for (operation, multiplier), said in ways.items():
+        asked = {"steer_layer": 1, "steer_multiplier": multiplier, "steer_operation": operation}
+        assert known(page, **asked) == (f"<p>{said}</p>", "")
+    strength, effect = known(page, steer_layer=1, steer_multiplier=1, steer_operation="keep-norm")
+    assert "Push: " in strength and "bands" not in strength and effect == ""
+    assert "There is no operation" in known(page, steer_operation="turn")[0]
+    # No more can be taken away than there is.
+    page.call("within", "steer-multiplier", steer_operation="ablate", steer_multiplier=2.5)
+    assert page["steer-multiplier"] == 1
+    # What was ablated says nothing of what an addition costs.
+    run(page, "measure", layers="1", multipliers="-1,1", limit=4, controls=0, operation="ablate")
+    assert "bands" not in known(page, steer_layer=1, steer_multiplier=1, steer_operation="add")[0]
+
+
 def texts_of(strip):
     return [html.unescape(text) for text in re.findall(r"<p>(.*?)</p>", strip, re.DOTALL)]
 
 
 def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
-    run(page, "steer-strip", question="My question?", layer=1, multiplier=2, max_new_tokens=8)
+    asked = {"question": "My question?", "layer": 1, "multiplier": 2, "max_new_tokens": 8}
+    run(page, "steer-strip", **asked)
     model, vector = tiny_app.studio.model, tiny_app.vector("joy")
     prompt = ask(model.tokenizer, "My question?")
     alone = [
@@ -102,6 +125,13 @@ def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
     ]
     assert texts_of(page["steer-strip"]) == [text.strip() for text in alone] and len(set(alone)) > 1
     assert multipliers_around(0.0) == (-2, -1, 0, 1, 2)
+    run(page, "steer-strip", **asked, operation="ablate")
+    ablated = BatchRow(prompt, (Steer(vector.at(1), 1, 4, Operation("ablate")),))
+    assert texts_of(page["steer-strip"])[-1] == finish(generate(model, [ablated], Decoding(8)))[0].text.strip()
+    take(page, 4)
+    assert [page[f"steer-{part}"] for part in ("multiplier", "operation")] == [4, "ablate"]
+    (exchange,) = page.session.person.results["steer"]["exchanges"]
+    assert exchange["captions"][1] == "joy · layer 1 · × 4 · ablate"
 
 
 def take(page, place):
@@ -129,7 +159,7 @@ def test_one_is_taken_and_the_chat_goes_on_from_it(page, capsys):
     assert len(page.session.person.results["steer"]["exchanges"]) == 2
     taken = take(page, 1)
     assert GONE_ON in capsys.readouterr().out
-    assert len(page.session.person.results["steer"]["exchanges"]) == 2 and len(taken) == 3
+    assert len(page.session.person.results["steer"]["exchanges"]) == 2 and len(taken) == 4
     with pytest.raises(gr.Error, match="no such answer"):
         take(page, 5)
 

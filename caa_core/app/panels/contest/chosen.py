@@ -15,6 +15,7 @@ from caa_core.contest.decomposition import decompose, shared_part, without_share
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT
+from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.vectors.vector import SteeringVector
@@ -45,31 +46,38 @@ class Chosen:
     told: str
     begins: str
     apart: bool
+    operation_a: str = OPERATION.default
+    operation_b: str = OPERATION.default
 
     @classmethod
     def of(cls, form: Mapping[str, Any]) -> "Chosen":
         """From the values of a form that has these among others."""
-        return cls(**{one.name: form[one.name] for one in fields(cls)})
+        return cls(**{one.name: form[one.name] for one in fields(cls) if one.name in form})
 
     @staticmethod
     def unused(form: Mapping[str, Any]) -> set[str]:
         """What such a contest has no use for, by name."""
         kind = form.get("kind")
         there = {
-            SAME: {"vector_b", "multiplier_b", "apart"},
-            DIFFERENT: {"vector_b", "multiplier_b", "layer_b", "apart"},
+            SAME: {"vector_b", "multiplier_b", "apart", "operation_b"},
+            DIFFERENT: {"vector_b", "multiplier_b", "layer_b", "apart", "operation_b"},
             TOLD: {"told"},
             BEGUN: {"begins"},
         }.get(str(kind), set())
         alone = kind == SAME and form.get("multiplier_a") == form.get("multiplier_b")
-        of_b = {"vector_b", "multiplier_b", "layer_b", "told", "begins", "apart"}
+        of_b = {"vector_b", "multiplier_b", "layer_b", "told", "begins", "apart", "operation_b"}
         return of_b - there | ({"apart"} if alone else set())
 
     @property
     def is_one_voice(self) -> bool:
         """Whether both are the same vector and speak the same way: nothing could come of a contest."""
         vectors = self.kind in (SAME, DIFFERENT)
-        return vectors and self.vector_a == self.vector_b and self.multiplier_a * self.multiplier_b > 0
+        return vectors and self.vector_a == self.vector_b and self.speak_alike
+
+    @property
+    def speak_alike(self) -> bool:
+        """Whether the same is done with both vectors, and the same way."""
+        return self.multiplier_a * self.multiplier_b > 0 and self.operation_a == self.operation_b
 
     @property
     def may_part(self) -> bool:
@@ -97,11 +105,11 @@ class Voicing:
             raise InputError(ONE_VOICE)
         vector_a = yield from self.studio.vector(model, session, chosen.vector_a)
         vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
-        if chosen.multiplier_a * chosen.multiplier_b > 0 and _are_one(vector_a, vector_b):
+        if chosen.speak_alike and _are_one(vector_a, vector_b):
             raise InputError(ONE_VOICE)
         layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
-        a = self._voice(session, vector_a, chosen.layer_a, chosen.multiplier_a)
-        b = self._voice(session, vector_b, layer_b, chosen.multiplier_b)
+        a = self._voice(session, vector_a, chosen.layer_a, chosen.multiplier_a, chosen.operation_a)
+        b = self._voice(session, vector_b, layer_b, chosen.multiplier_b, chosen.operation_b)
         if vector_a.hidden_size != vector_b.hidden_size:
             raise InputError("The two vectors belong to models of different hidden sizes and cannot be compared.")
         return without_shared(a, b) if chosen.apart and chosen.may_part else (a, b)
@@ -118,11 +126,11 @@ class Voicing:
         PROMPT.check(len(words))
         vector = yield from self.studio.vector(model, session, chosen.vector_a)
         other = Voice("the prompt", system=words) if chosen.kind == TOLD else Voice("the words", prefill=words)
-        return self._voice(session, vector, chosen.layer_a, chosen.multiplier_a), other
+        return self._voice(session, vector, chosen.layer_a, chosen.multiplier_a, chosen.operation_a), other
 
-    def _voice(self, session: Session, vector: SteeringVector, layer: float, multiplier: float) -> Voice:
+    def _voice(self, session: Session, vector: SteeringVector, layer: float, multiplier: float, done: str) -> Voice:
         """With the pairs of a person's own vector, whose labels are shuffled for controls."""
-        voice = Voice.of(vector, int(layer), float(multiplier))
+        voice = Voice.of(vector, int(layer), float(multiplier), operation=OPERATION.value(done))
         return replace(voice, made_from=pairs_of(session.person, vector))
 
     def readers(

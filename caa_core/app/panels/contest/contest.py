@@ -170,9 +170,9 @@ def request_of(form: Mapping[str, Any], second_voices: float = 0) -> ContestRequ
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
     """What is chosen."""
     voices = Chosen.of(form)
-    a = Side(source_of(session, voices.vector_a), voices.layer_a, voices.multiplier_a)
+    a = Side(source_of(session, voices.vector_a), voices.layer_a, voices.multiplier_a, operation=voices.operation_a)
     layer_b = voices.layer_b if voices.kind == DIFFERENT else voices.layer_a
-    b = Side(source_of(session, voices.vector_b), layer_b, voices.multiplier_b)
+    b = Side(source_of(session, voices.vector_b), layer_b, voices.multiplier_b, operation=voices.operation_b)
     if voices.kind == TOLD:
         b = Side(system=(voices.told or "").strip())
     elif voices.kind == BEGUN:

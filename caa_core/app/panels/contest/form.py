@@ -44,6 +44,7 @@ from caa_core.metrics.grid import whole
 FIRST = ("joy", "gloom")
 SHARING = "Opposites share much where both were made against the same plain answers. "
 WHOLE = "Both voices are taken whole: at one layer, equally strong, nothing would be left of what sets them apart."
+OPERATIONS = {"operation_a": "Operation of A", "operation_b": "Operation of B"}
 # Of a name above a column, and of what a section's title says.
 LONGEST, LONGEST_LINE = 30, 100
 SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
@@ -101,7 +102,7 @@ class VoicesForm:
             self._draw_voices()
             self.kind = gr.Dropdown(KINDS, value=SAME, label="Kind of contest", elem_id="compete-kind")
             self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
-            self.settings = writing_settings(panel)
+            self.settings = writing_settings(panel, OPERATIONS)
             self.measured_on = _measured_on()
             self.link = link_button(panel)
         self.parts: dict[str, Component] = {
@@ -115,6 +116,7 @@ class VoicesForm:
             "told": self.told,
             "begins": self.begins,
             "apart": self.apart,
+            **{name: self.settings.pop(name) for name in OPERATIONS},
         }
         page.watch([*self.parts.values()], line, lambda _, values: _in_one_line(self._chosen(values)))
 
@@ -179,7 +181,10 @@ class VoicesForm:
         """B's multiplier at which it is as strong as A."""
         session, chosen = self.page.session(request), self._chosen(values)
         job = self.studio.run(lambda model: self.voicing.pair(model, session, chosen), session)
-        multiplier = same_strength(*job.wait())
+        a, b = job.wait()
+        if not (a.steer.operation.is_sum and b.steer.operation.is_sum):
+            raise InputError("Only vectors that are added have strengths that can be compared.")
+        multiplier = same_strength(a, b)
         if multiplier is None:
             raise InputError(
                 "One of the vectors does not say its residual norms, so their strengths cannot be compared."
@@ -290,7 +295,7 @@ def _table(a: Voice, b: Voice) -> str:
     """What the two come to, and the decomposition in numbers, folded."""
     parts: Decomposition = decompose(a, b)
     rows = [
-        ("norm of what is added", f"{parts.norm_a:.1f}", f"{parts.norm_b:.1f}"),
+        ("norm of what is added", *(_added(voice) for voice in (a, b))),
         ("relative strength", *(_number(voice.relative_strength) for voice in (a, b))),
     ]
     if apart := less_shared(a, b):
@@ -308,9 +313,14 @@ def _table(a: Voice, b: Voice) -> str:
 
 
 def _table_beside_words(a: Voice, said: str) -> str:
-    norm, strength = abs(a.steer.multiplier) * a.steer.vector.norm().item(), _number(a.relative_strength)
-    rows = [("norm of what is added", f"{norm:.1f}"), ("relative strength", strength)]
+    rows = [("norm of what is added", _added(a)), ("relative strength", _number(a.relative_strength))]
     return folded(f"**{said}**", markdown_table(["", f"A: {plain(a.name)}"], rows), "In numbers")
+
+
+def _added(voice: Voice) -> str:
+    """The norm of what a voice adds."""
+    steer = voice.steer
+    return f"{abs(steer.multiplier) * steer.vector.norm():.1f}" if steer.operation.is_sum else str(steer.operation)
 
 
 def _number(value: float | None) -> str:

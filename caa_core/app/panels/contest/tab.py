@@ -7,7 +7,7 @@ import gradio as gr
 
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import ContestPanel
-from caa_core.app.panels.contest.form import FIRST, LinkedVoices, OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, OPERATIONS, LinkedVoices, OfVoices, VoicesForm
 from caa_core.app.panels.contest.ready import ReadyContests
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
@@ -18,6 +18,7 @@ from caa_core.app.panels.page import Page, Tab
 from caa_core.app.sessions import Session
 from caa_core.contest.requests import ContestRequest
 from caa_core.data.presets import presets
+from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
@@ -68,6 +69,6 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     shared.visible = False  # at equal multipliers it is the same thing as both
     form.wire(tab, conversation.chatbots)
     ready.wire(form, contest, conversation)
-    options = {**ContestRequest.options(), **ConversationRequest.options()}
+    options = {**ContestRequest.options(), **ConversationRequest.options(), **dict.fromkeys(OPERATIONS, OPERATION)}
     LinkedVoices(page, form, {**contest.form, **conversation.form}, options)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])

@@ -63,6 +63,7 @@ from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import EFFECT as CALLED_EFFECT
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.grid import number, whole
+from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, each
 from caa_core.reports.evaluation import (
@@ -140,6 +141,7 @@ class EvaluationForm:
             self.counts = control(EvaluationRequest, "counts")
             self.paper_counting = control(EvaluationRequest, "paper_counting")
             self.positions = control(EvaluationRequest, "positions")
+            self.operation = control(EvaluationRequest, "operation", elem_id="measure-operation")
             self.cue = control(EvaluationRequest, "cue")
             self.columns = gr.Textbox(label="Columns of your file", placeholder="PROMPT,POSITIVE,NEGATIVE")
 
@@ -336,6 +338,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         layer = self.studio.model.check_layer(whole(layer, "The layer"))
         if (positions := Positions.parse(asked["positions"] or str(AFTER_PROMPT))) != AFTER_PROMPT:
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
+        if (done := asked.get("operation") or OPERATION.default) != OPERATION.default:
+            gr.Info(f"It was measured with the operation {visible(done)}: choose it in Steer's settings too.")
         return [name, layer, multiplier_at(number(multiplier, "The multiplier"))]
 
     def told(self, session: Session, vector: str, path: str | None, *values: Any) -> str:

@@ -15,6 +15,7 @@ from caa_core.data.presets import Preset, presets
 from caa_core.measuring.costs.gauge import FAR, Dose, Gauge
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.interventions import AFTER_PROMPT
+from caa_core.steering.operations import ADD
 from caa_core.vectors.vector import SteeringVector
 
 # The experiments that know something, by the names under which their results are kept.
@@ -94,10 +95,10 @@ def _sweeps(session: Session, model: SteerableModel, vector: SteeringVector) -> 
 
 
 def _is_of(found: Mapping[str, Any], model: SteerableModel, vector: SteeringVector) -> bool:
-    """Whether a sweep was of this vector on this model, with the positions steered that mostly are."""
-    made, of = found["provenance"], _made(_told(vector))
-    here = made["model_fingerprint"] == model.fingerprint and found["settings"]["positions"] == str(AFTER_PROMPT)
-    return here and _made(made["vector"]) == of
+    """Whether a sweep was of this vector on this model, added at the positions that mostly are steered."""
+    made, of, how = found["provenance"], _made(_told(vector)), found["settings"]
+    usual = (how["positions"], how.get("operation", str(ADD))) == (str(AFTER_PROMPT), str(ADD))
+    return usual and made["model_fingerprint"] == model.fingerprint and _made(made["vector"]) == of
 
 
 def _told(vector: SteeringVector) -> dict[str, Any]:

@@ -9,7 +9,14 @@ import gradio as gr
 
 from caa_core.app.panels.common import QUIET, Updates, beside, check_fit, guarded, visible
 from caa_core.app.panels.controls import multiplier_at
-from caa_core.app.panels.conversation import READING, Conversation, ConversationRequest, Exchange, row_of
+from caa_core.app.panels.conversation import (
+    READING,
+    Conversation,
+    ConversationRequest,
+    Exchange,
+    captioned,
+    row_of,
+)
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.steer.known import gauge_of
@@ -17,6 +24,7 @@ from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.metrics.grid import number, whole
+from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, each
 from caa_core.steering.generation import Completion, generate
@@ -74,7 +82,7 @@ class StripPanel(Experiment[ConversationRequest]):
                 status = gr.Markdown(ABOUT, elem_id=f"{self.name}-status")
             self.strip = gr.HTML(elem_id=self.name, js_on_load=ON_CHOICE)
         super().__init__(page, chat.form, [write], stop, status, [self.strip])
-        self.strip.select(self.take_answer, None, [*page.steer, *chat.outputs], **QUIET)
+        self.strip.select(self.take_answer, None, [*page.steer, self.form["operation"], *chat.outputs], **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
         if not (form["question"] or "").strip() and form["exchanges"]:  # the box is empty once the model has taken it
@@ -89,10 +97,11 @@ class StripPanel(Experiment[ConversationRequest]):
         vector = yield from self.studio.vector(model, session, name)
         check_fit(model, vector)
         tried = multipliers_around(number(asked.form["multiplier"], "The multiplier"))
-        gauge = gauge_of(session, model, name, vector, layer)
+        gauge = gauge_of(session, model, name, vector, layer) if asked.operation.is_addition else None
         about = {
             "vector": name,
             "layer": layer,
+            "operation": str(asked.operation),
             "question": asked.prompt,
             "behind": _mark(asked.exchanges),
             "settings": f"{model.name}, {asked.in_common}",
@@ -107,7 +116,7 @@ class StripPanel(Experiment[ConversationRequest]):
         def so_far(texts: Sequence[Completion]) -> Progress | Plain:
             return found(texts) if any(text.ids for text in texts) else READING
 
-        steers = [((Steer(vector.at(layer), layer, one),) if one else ()) for one in tried]
+        steers = [((Steer(vector.at(layer), layer, one, asked.operation),) if one else ()) for one in tried]
         rows = [row_of(model, asked, int(bool(one)), (one, "", ""), "") for one in steers]
         return found((yield from each(generate(model, rows, asked.decoding), so_far)), written=True)
 
@@ -134,7 +143,7 @@ class StripPanel(Experiment[ConversationRequest]):
 
     @guarded
     def take_answer(self, request: gr.Request, event: gr.SelectData) -> Updates:
-        """Updates of the Steer tab's vector, layer and multiplier, and of the chat."""
+        """Updates of the Steer tab's vector, layer, multiplier and operation, and of the chat."""
         session = self.page.session(request)
         kept, place = self.kept(session), event.index
         if not kept or not isinstance(place, int) or not 0 <= place < len(kept["answers"]):
@@ -145,7 +154,8 @@ class StripPanel(Experiment[ConversationRequest]):
             raise InputError("The chat is being written just now: stop it, or wait until it has ended.")
         layer, multiplier = self.studio.model.check_layer(kept["layer"]), kept["multipliers"][place]
         chosen = (kept["vector"], layer, multiplier_at(multiplier))
-        updates: Updates = dict(zip(self.page.steer, chosen, strict=True))
+        done = OPERATION.value(kept.get("operation"))  # what was kept before was added
+        updates: Updates = {**dict(zip(self.page.steer, chosen, strict=True)), self.form["operation"]: str(done)}
         before = self._before(session, kept)
         if before is None:
             gr.Info(GONE_ON)
@@ -155,7 +165,7 @@ class StripPanel(Experiment[ConversationRequest]):
             kept["question"],
             (kept["answers"][nothing], kept["answers"][place]),
             (),
-            ("", f"{kept['vector']} · layer {layer} · × {multiplier:g}"),
+            ("", captioned(kept["vector"], layer, multiplier, done)),
             kept["settings"],
             (kept["done"][nothing], kept["done"][place]),
         )

@@ -17,7 +17,8 @@ from caa_core.app.panels.common import (
     misfits,
     plain,
     recommended,
-    strength,
+    steered_by,
+    taken_away,
     visible,
 )
 from caa_core.app.panels.controls import VoiceControls, as_code, chosen_voice, link_button, source_of, voice_controls
@@ -35,6 +36,7 @@ from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
+from caa_core.metrics.options import OPERATION
 from caa_core.model.catalog import CATALOG
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -63,10 +65,10 @@ class SteerChat(Conversation):
         self, model: SteerableModel, session: Session, form: Mapping[str, Any]
     ) -> Generator[Progress, None, Voices]:
         name, layer, multiplier = form["vector"], int(form["layer"]), float(form["multiplier"])
+        operation = OPERATION.value(form["operation"])
         vector = yield from self.studio.vector(model, session, name)
-        direction = "with" if multiplier >= 0 else "away from"
-        said = f"Steered {direction} **{plain(name)}**. {strength(vector, layer, multiplier)}"
-        voice = Voice.of(vector, layer, multiplier, name)
+        said = steered_by(name, vector, layer, multiplier, operation)
+        voice = Voice.of(vector, layer, multiplier, name, operation=operation)
         return Voices([(), voice.steers], [said, *misfits(model, vector)], captions=["", caption(voice)])
 
 
@@ -83,7 +85,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             multiplier.render()
             gauge = gr.HTML(elem_id="steer-strength", elem_classes="alongside")
             switch = gr.Checkbox(False, label=LABEL, info=MEANS, elem_id="steer-coloured")
-            settings = writing_settings(SteerChat.name)
+            settings = writing_settings(SteerChat.name, {"operation": OPERATION.label})
             copies = link_button(SteerChat.name)
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
@@ -93,35 +95,61 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
 
     @guarded
-    def measure(request: gr.Request, name: str, layer: int, multiplier: float) -> Iterator[Updates]:
+    def measure(request: gr.Request, name: str, layer: int, multiplier: float, done: str) -> Iterator[Updates]:
         session = page.session(request)
         job = studio.run(lambda model: studio.vector(model, session, name), session)
         for progress in events(session, "steer-measure", job):
             yield {gauge: going("Making the vector", progress)}
         if not job.stopped:
-            found = known(studio.model, session, name, job.result, int(layer), multiplier)
+            found = known(studio.model, session, name, job.result, int(layer), multiplier, done)
             yield dict(zip((gauge, effect), found, strict=True))
 
     @guarded
-    def choose(request: gr.Request, name: str) -> tuple[int, float, gr.Dataset]:
+    def choose(request: gr.Request, name: str, done: str) -> tuple[int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
-        session = page.session(request)
-        return (*recommended(studio, name, session), gr.Dataset(samples=[[prompt] for prompt in prompts]))
+        start, times = recommended(studio, name, page.session(request))
+        return start, within(times, done), gr.Dataset(samples=[[prompt] for prompt in prompts])
 
-    chosen = [vector, layer, multiplier]
-    vector.input(choose, vector, [layer, multiplier, conversation.suggestions], **LATEST)
+    operation = settings["operation"]
+    chosen = [vector, layer, multiplier, operation]
+    vector.input(choose, [vector, operation], [layer, multiplier, conversation.suggestions], **LATEST)
+    operation.input(within, [multiplier, operation], multiplier, **LATEST)
     vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
     page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
     # Something may have been measured meanwhile, in another tab.
-    changes = [page.blocks.load, tab.select, vector.change, layer.change, multiplier.change]
+    changes = [page.blocks.load, tab.select, *(part.change for part in chosen)]
     page.latest(changes, measure, chosen, [gauge, effect])
     return Tab([vector], [layer])
 
 
+def within(multiplier: float, done: str) -> float:
+    """A multiplier, or the largest of an operation that can take away no more; 1 is all of it."""
+    try:
+        return min(multiplier, OPERATION.value(done).largest)
+    except InputError:  # a name on its way is no mistake to shout about
+        return multiplier
+
+
 def known(
-    model: SteerableModel, session: Session, name: str, vector: SteeringVector, layer: int, multiplier: float
+    model: SteerableModel,
+    session: Session,
+    name: str,
+    vector: SteeringVector,
+    layer: int,
+    multiplier: float,
+    done: str = "",
 ) -> tuple[str, str]:
-    """What is known of a vector at a layer and a multiplier, and of what it does by layer, as HTML."""
+    """What is known of a vector at a layer and a multiplier, and of what it does by layer, as HTML. What was measured
+    is of vectors that are added.
+    """
+    try:
+        operation = OPERATION.value(done)
+        if not operation.is_sum:
+            return f"<p>{html.escape(taken_away('it', layer, multiplier, operation))}</p>", ""
+        if not operation.is_addition:
+            return strength_in_words(vector, layer, multiplier, None), ""
+    except InputError as error:
+        return html.escape(visible(str(error))), ""
     curve = effect_by_layer(effects_of(session, model, name, vector), layer, model.num_layers)
     try:
         return strength_in_words(vector, layer, multiplier, gauge_of(session, model, name, vector, layer)), curve
