@@ -28,6 +28,7 @@ from caa_core.measuring.inspection import Views
 from caa_core.measuring.inspection import inspect as _inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.estimate_map import EstimateMap
+from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.options import (
     COUNTS,
     CUE,
@@ -42,6 +43,7 @@ from caa_core.metrics.options import (
     POSITIONS,
     READ,
     SEED,
+    SHARES,
     SYSTEM,
     TEMPERATURE,
 )
@@ -60,6 +62,7 @@ from caa_core.vectors.formats import write_vector as _write_vector
 from caa_core.vectors.known_directions import make as _make
 from caa_core.vectors.method_comparison import Comparison
 from caa_core.vectors.method_comparison import compare as _compare
+from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import SteeringVector
 
 # Contrast pairs, or what finds them: a preset's name, "hub:owner/name", or a file.
@@ -68,6 +71,8 @@ PairSource = Dataset | str | Path
 VectorSource = SteeringVector | str | Path
 # What is added: a vector, the layer whose output it is added to, and the multiplier.
 Addition = tuple[VectorSource, int, float]
+# The same at one layer or several, such as "12-15".
+Spread = tuple[VectorSource, int | str | Sequence[int], float]
 # Told how far it has come.
 Watch = Callable[[Progress], None]
 
@@ -220,7 +225,7 @@ def extract(
 def steer(
     model: SteerableModel,
     prompt: str,
-    steers: Iterable[Addition],
+    steers: Iterable[Spread],
     *,
     system: str = SYSTEM.default,
     positions: str = POSITIONS.default,
@@ -229,6 +234,7 @@ def steer(
     seed: int = SEED.default,
     factors: Sequence[float] | str = FACTORS.default,
     operation: str = OPERATION.default,
+    shares: str = SHARES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
     """Answer a prompt twice in one batch, without vectors and with them.
@@ -238,12 +244,14 @@ def steer(
     True
 
     Args:
-        steers: (vector or preset's name or file, layer, multiplier) each; all are added at once.
+        steers: (vector or preset's name or file, layer, multiplier) each; all are added at once. Several layers, such
+            as "12-15", share the multiplier.
         system: what the model is told.
         positions: which tokens are steered; see `steering.interventions.Positions`.
         temperature: 0 is greedy.
         factors: also with what is added so many times as strong; the answers are in `by_factor`.
         operation: "add", "keep-norm", "ablate" or such as "cap:0", of all of them; see `steering.operations`.
+        shares: of several layers: "equal", or by the "norm" of the residual stream there; see `vectors.spread`.
 
     Raises:
         InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
@@ -258,14 +266,12 @@ def steer(
         seed=seed,
         factors=factors,
         operation=operation,
+        shares=shares,
     )
-    added = []
-    for source, layer, multiplier in steers:
-        vector = yield from _vector(model, source, [model.check_layer(layer)])
-        added.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
+    added = yield from _steers(model, steers, asked.operation, asked.shares)
     rendered = ask(model.tokenizer, asked.prompt, asked.system)
     how = asked.positions, asked.decoding, asked.factors
-    return (yield from side_by_side(model, rendered, tuple(added), *how))
+    return (yield from side_by_side(model, rendered, added, *how))
 
 
 @_to_its_end
@@ -330,12 +336,13 @@ def inspect(
 @_to_its_end
 def strength(
     model: SteerableModel,
-    steers: Iterable[Addition],
+    steers: Iterable[Spread],
     cost: float,
     *,
     positions: str = POSITIONS.default,
     answers: int | None = None,
     operation: str = OPERATION.default,
+    shares: str = SHARES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Strength]:
     """How strong vectors may be that cost so many nats of KL a token in plain answers: the smallest factor.
@@ -350,16 +357,13 @@ def strength(
         cost: in nats, mean over the answers' tokens; what is found comes within 5 % of it.
         positions: which tokens are steered.
         answers: how many answers are read to choose by, and as many fresh ones; by default all that there are.
-        operation: as of `steer`; what takes away is looked for up to a multiplier of 1.
+        operation, shares: as of `steer`; what takes away is looked for up to a multiplier of 1.
 
     Raises:
         InputError: a cost that cannot be asked for, or a layer or a vector that does not fit the model.
     """
-    done, added = OPERATION.value(operation), []
-    for source, layer, multiplier in steers:
-        vector = yield from _vector(model, source, [model.check_layer(layer)])
-        added.append(Steer(vector.at(layer), layer, multiplier, done))
-    return (yield from _strength(model, tuple(added), cost, Positions.parse(positions), answers))
+    added = yield from _steers(model, steers, OPERATION.value(operation), SHARES.value(shares))
+    return (yield from _strength(model, added, cost, Positions.parse(positions), answers))
 
 
 @_to_its_end
@@ -571,6 +575,22 @@ def _pairs(source: PairSource | None) -> Dataset | None:
 
 def _columns(named: str) -> Columns | None:
     return Columns.parse(named) if named else None
+
+
+def _steers(
+    model: SteerableModel, added: Iterable[Spread], operation: Operation, shares: str
+) -> Generator[Any, None, tuple[Steer, ...]]:
+    found: list[Steer] = []
+    for source, asked, multiplier in added:
+        layers = _layers(model, asked)
+        found += spread((yield from _vector(model, source, layers)), layers, multiplier, operation, shares)
+    return tuple(found)
+
+
+def _layers(model: SteerableModel, asked: int | str | Sequence[int]) -> list[int]:
+    if isinstance(asked, str):
+        return parse_layers(asked, model.num_layers)
+    return [model.check_layer(layer) for layer in ([asked] if isinstance(asked, int) else asked)]
 
 
 def _voice(

@@ -81,10 +81,11 @@ def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, An
     }
 
 
-def steering(here: Here, prompt: str, vector: Named, layer: float, multiplier: float, form: Form) -> AsCode:
-    """An answer without and with a vector."""
+def steering(here: Here, prompt: str, vector: Named, layer: float | str, multiplier: float, form: Form) -> AsCode:
+    """An answer without and with a vector. layer: one, or several as text."""
     options = chosen(SteeringRequest, form)
-    added = f"({_literal(vector.name)}, {int(layer)}, {_literal(float(multiplier))})"
+    layer = layer if isinstance(layer, str) else int(layer)
+    added = f"({_literal(vector.name)}, {_literal(layer)}, {_literal(float(multiplier))})"
     answers = _call("answers = caa.steer", ["model", _literal(prompt), f"[{added}]", *_keywords(options)])
     spec = _spec(vector.name, layer, multiplier)
     flags = [_flag("--prompt", prompt), _flag("--steer", spec), *_flags(SteeringRequest, options)]
@@ -233,9 +234,9 @@ def _literal(value: Any) -> str:
     return f'"{written[1:-1]}"' if isinstance(value, str) and '"' not in value else written
 
 
-def _spec(source: str, layer: float, multiplier: float) -> str:
+def _spec(source: str, layer: float | str, multiplier: float) -> str:
     """NAME:LAYER:MULTIPLIER."""
-    return f"{source}:{int(layer)}:{_number(multiplier)}"
+    return f"{source}:{layer if isinstance(layer, str) else int(layer)}:{_number(multiplier)}"
 
 
 def _number(value: float) -> str:

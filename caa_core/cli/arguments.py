@@ -145,7 +145,7 @@ def _steer(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="FILE:LAYER:MULTIPLIER",
-        help="a vector file or a preset, a layer, a multiplier; may be given several times",
+        help="a vector file or a preset, a layer or several (12-15), a multiplier; may be given several times",
     )
     parser.add_argument(
         "--cost",

@@ -12,20 +12,23 @@ from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import ask
 from caa_core.progress import finish, tell
 from caa_core.steering.generation import side_by_side
-from caa_core.steering.interventions import Steer, parse_steer, scaled
+from caa_core.steering.interventions import Steer, parse_spread, scaled
+from caa_core.vectors.spread import spread
 
 
 def steer(options: argparse.Namespace) -> tuple[Any, str]:
     """Answer a prompt without and with vectors."""
-    specs = [parse_steer(spec) for spec in options.steer]
+    specs = [parse_spread(spec) for spec in options.steer]
     asked = SteeringRequest.parse(prompt=options.prompt, **typed(options, SteeringRequest))
     if options.cost is not None:
         check_asked(options.cost)
     model = load_model(options)
-    steers = []
-    for source, layer, multiplier in specs:
-        vector = vector_for(model, source, [model.check_layer(layer)])
-        steers.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
+    steers: list[Steer] = []
+    sources: list[str] = []
+    for source, layers, multiplier in specs:
+        vector = vector_for(model, source, [model.check_layer(layer) for layer in layers])
+        steers += spread(vector, layers, multiplier, asked.operation, asked.shares)
+        sources += [source] * len(layers)
     found = None
     if options.cost is not None:
         found = finish(strength(model, tuple(steers), options.cost, asked.positions), tell)
@@ -43,7 +46,7 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
     text = "\n\n".join(f"--- {name}\n{one.text}" for name, one in parts.items())
     if not found:
         return result, text
-    added = [f"{source}:{one.layer}:{one.multiplier:.4g}" for (source, *_), one in zip(specs, steers, strict=True)]
+    added = [f"{source}:{one.layer}:{one.multiplier:.4g}" for source, one in zip(sources, steers, strict=True)]
     return {**result, "steer": added, "strength": found.summary()}, f"{' '.join(added)}\n{found}\n\n{text}"
 
 

@@ -17,6 +17,8 @@ from caa_core.steering.operations import ADD, OPERATIONS, Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.read_position import RULES as READ_RULES
 from caa_core.vectors.methods import MEAN_DIFFERENCE, METHODS, method_named
+from caa_core.vectors.spread import EQUAL
+from caa_core.vectors.spread import SHARES as SHARES_OF_LAYERS
 
 # Answers beside each other that differ in how strong what is added is.
 MOST_FACTORS = 16
@@ -55,6 +57,13 @@ def positions_of(typed: str | Positions) -> Positions:
 def operation_of(typed: str | Operation) -> Operation:
     """An operation by its name."""
     return typed if isinstance(typed, Operation) else Operation.parse(typed)
+
+
+def shares_of(typed: str) -> str:
+    """Shares of a multiplier by their name."""
+    if typed.strip().lower() not in SHARES_OF_LAYERS:
+        raise InputError(f"There are no shares {typed[:40]!r}: choose {' or '.join(SHARES_OF_LAYERS)}.")
+    return typed.strip().lower()
 
 
 def cue_of(typed: str | Cue) -> Cue:
@@ -120,6 +129,14 @@ OPERATION = Option(
     help="add; keep-norm: add, and keep the norm; ablate: take away what lies along the vector; cap:C: what is above C",
     info="What is done with the vector. ablate takes away what lies along it, cap:C what lies above C.",
     choices=OPERATIONS,
+)
+SHARES = Option(
+    label="Shares of several layers",
+    default=EQUAL,
+    parse=shares_of,
+    help="what several layers get of a multiplier: equal shares, or by the norm of the residual stream there",
+    info="Of the multiplier: equal, or by the norm of the residual stream at each layer.",
+    choices=SHARES_OF_LAYERS,
 )
 CUE = Option(
     label="Answer cue",

@@ -16,6 +16,7 @@ from caa_core.metrics.options import (
     POSITIONS,
     READ,
     SEED,
+    SHARES,
     SYSTEM,
     TEMPERATURE,
 )
@@ -61,6 +62,7 @@ class SteeringRequest(Request):
     seed: int = option(SEED)
     factors: tuple[float, ...] = option(FACTORS)
     operation: Operation = option(OPERATION)
+    shares: str = option(SHARES)
 
     def __post_init__(self) -> None:
         Decoding(self.max_new_tokens, self.temperature, self.seed)

@@ -99,7 +99,22 @@ def scaled(steers: Sequence[Steer], factor: float) -> tuple[Steer, ...]:
 
 def parse_steer(spec: str) -> tuple[str, int, float]:
     """The parts of "FILE:LAYER:MULTIPLIER". Raises InputError for anything else."""
-    match = re.fullmatch(r"(.+):(\d{1,4}):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,2})?)", str(spec).strip(), re.I)
+    source, (layer, *further), multiplier = parse_spread(spec)
+    if further:
+        raise InputError(f"{str(spec)[:80]!r} has several layers, and here there is one.")
+    return source, layer, multiplier
+
+
+def parse_spread(spec: str) -> tuple[str, tuple[int, ...], float]:
+    """The same with several layers in place of one: such as joy:12-15:1.5. Raises InputError for anything else."""
+    layers, number = r"\d{1,4}(?:-\d{1,4})?", r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,2})?"
+    match = re.fullmatch(rf"(.+):({layers}(?:,{layers})*):({number})", str(spec).strip(), re.I)
     if not match:
         raise InputError(f"{str(spec)[:80]!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.")
-    return match[1], int(match[2]), float(match[3])
+    found: set[int] = set()
+    for part in match[2].split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            raise InputError(f"The layers {part} run backwards: write {last}-{first}.")
+        found.update(range(int(first), int(last or first) + 1))
+    return match[1], tuple(sorted(found)), float(match[3])

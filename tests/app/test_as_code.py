@@ -102,6 +102,9 @@ def test_only_what_differs_from_the_default_is_named():
     assert code.shell == "caa steer --prompt Hi --steer joy:12:2 --seed 3"
     assert 'caa.steer(model, "Hi", [("joy", 12, 2.0)], seed=3)' in code.python
     assert 'app.predict(prompt="Hi", steer=["joy:12:2"], seed=3, api_name="/steer")' in code.client
+    code = steering(HERE, "Hi", Named("joy"), "12-15", 2.0, {"operation": "add", "shares": "norm"})
+    assert code.shell == "caa steer --prompt Hi --steer joy:12-15:2 --shares norm"
+    assert '[("joy", "12-15", 2.0)], shares="norm")' in code.python
     asked = {"layers": "all", "counts": False, "controls": "0", "multipliers": "-1,1", "cue": "none"}
     code = evaluation(HERE, Named("joy"), Named("joy"), 0, "", asked | {"prompts": True, "told": " Be\n\nSad "})
     assert words(code)[-6:] == ["--no-counts", "--no-controls", "--told", "Be", "--told", "Sad"]
@@ -212,10 +215,10 @@ def asked(page, name, form):
 
 def test_steer(page, capsys):
     prompt = " ".join(HOSTILE)
-    form = {"layer": 1, "multiplier": 0.5, "operation": "ablate", "max_new_tokens": 8}
+    form = {"multiplier": 0.5, "operation": "ablate", "spread": "1-2", "max_new_tokens": 8}
     kept = asked(page, "steer", {"question": prompt, **form})
     code = shown(page, "steer")  # the prompt has left its box
-    assert "--operation ablate" in code.shell
+    assert "--steer joy:1-2:0.5" in code.shell and "--operation ablate" in code.shell
     assert code.notes == []
     python, shell, client = run(code, capsys)
     answers = list(kept["exchanges"][-1]["answers"])
@@ -232,7 +235,8 @@ def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):
     for vector in (python["vector"], load_vector(tmp_path / "my joy.safetensors"), load_vector(Path(client["file"]))):
         assert vector.name == "my joy" and list(vector.layers) == [1, 2]
         assert torch.equal(vector.at(2), made.at(2))
-    with_it = {"vector": "my joy", "layer": 2, "multiplier": -2, "operation": "add", "max_new_tokens": 6}
+    with_it = {"vector": "my joy", "layer": 2, "multiplier": -2, "max_new_tokens": 6}
+    with_it |= {"operation": "add", "spread": ""}
     kept = asked(page, "steer", {"question": "Hi", "exchanges": (), **with_it})
     code = shown(page, "steer")
     assert code.notes == ["my joy.safetensors is downloaded under Generate vectors."]

@@ -34,6 +34,7 @@ PROMISED = {
         "factors": "",
         "projections": False,
         "operation": "add",
+        "shares": "equal",
     },
     "/views": {
         "text": REQUIRED,

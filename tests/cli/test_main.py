@@ -24,6 +24,7 @@ from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.operations import Operation
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.formats import read_vector
+from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers.models import save_tiny
 from tests.helpers.places import ROOT
@@ -88,19 +89,21 @@ def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
         "--steer",
         f"{out}:2:3",
         "--steer",
-        "gloom:1:-1.5",
+        "gloom:1-2:-1.5",
         "--positions",
         "generated",
         "--operation",
         "keep-norm",
+        "--shares",
+        "norm",
         "--max-new-tokens",
         9,
         "--json",
     )
     assert status == 0
     model, keep_norm = load(folder, "float32"), Operation("keep-norm")
-    gloom = finish(extract(model, presets()["gloom"].dataset(), [1]))
-    steers = (Steer(load_vector(out).at(2), 2, 3.0, keep_norm), Steer(gloom.at(1), 1, -1.5, keep_norm))
+    gloom = finish(extract(model, presets()["gloom"].dataset(), [1, 2]))
+    steers = (Steer(load_vector(out).at(2), 2, 3.0, keep_norm), *spread(gloom, [1, 2], -1.5, keep_norm, "norm"))
     prompt = render(model.tokenizer, [{"role": "user", "content": "How are you?"}], "Be kind.")
     expected = finish(side_by_side(model, prompt, steers, Positions("generated"), Decoding(9)))
     assert json.loads(printed) == expected.summary()

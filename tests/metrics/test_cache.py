@@ -86,6 +86,7 @@ REQUESTS = {
         "seed": 1,
         "factors": "0,2",
         "operation": "ablate",
+        "shares": "norm",
     },
     PaperRequest: {
         "layers": "2",

@@ -98,6 +98,7 @@ ABOUT = {
         (ExtractionRequest, {"read": "nowhere"}, "no read position 'nowhere'"),
         (SteeringRequest, {"temperature": 11}, "The temperature must be between"),
         (SteeringRequest, {"factors": range(17)}, "17 factors are too many; 16 at most"),
+        (SteeringRequest, {"shares": "all"}, "no shares 'all'"),
         (SteeringRequest, {"operation": "turn"}, "no operation 'turn'"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),

@@ -76,6 +76,8 @@ FIELDS = (
     "operation",
     "operation_a",
     "operation_b",
+    "spread",
+    "shares",
 )
 # Of a vector or of a preset's pairs, in hexadecimal digits of a sha256.
 MARK = 8

@@ -27,7 +27,6 @@ from caa_core.metrics.grid import whole
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting
 from caa_core.reports.writing import Report, as_json, write
-from caa_core.steering.operations import Operation
 from caa_core.vectors.vector import SteeringVector
 
 log = logging.getLogger("caa_core")
@@ -318,24 +317,6 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows of words as a table in Markdown."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     return "\n".join([*lines, *(f"| {' | '.join(map(plain, row))} |" for row in rows)])
-
-
-def steered_by(name: str, vector: SteeringVector, layer: int, multiplier: float, operation: Operation) -> str:
-    """What is done with a vector, and how strongly, in words."""
-    if operation.is_sum:
-        direction = "with" if multiplier >= 0 else "away from"
-        kept = "" if operation.is_addition else ", and the norm kept"
-        return f"Steered {direction} **{plain(name)}**{kept}. {strength(vector, layer, multiplier)}"
-    return taken_away(f"**{plain(name)}**", layer, multiplier, operation)
-
-
-def taken_away(name: str, layer: int, multiplier: float, operation: Operation) -> str:
-    """What an operation that is no sum does with a vector of that name, in words."""
-    above = "" if operation.name == "ablate" else f" above {operation.cap:g}"
-    share = f"{abs(multiplier):.0%} is {'taken away' if multiplier >= 0 else 'added'}"
-    if multiplier >= 1:
-        share = "all is taken away" if multiplier == 1 else f"{share}, more than there is"
-    return f"Of what lies along {name}{above} at layer {layer}, {share}."
 
 
 def strength(vector: SteeringVector, layer: int, multiplier: float) -> str:

@@ -55,11 +55,14 @@ def voice_controls(
     )
 
 
-def chosen_voice(vector: str | None, layer: float, multiplier: float | str, operation: str | None = None) -> str:
-    """What the controls of a voice hold, in one line, as HTML."""
+def chosen_voice(
+    vector: str | None, layer: float, multiplier: float | str, operation: str | None = None, several: str | None = None
+) -> str:
+    """What the controls of a voice hold, in one line, as HTML. several: layers in place of the one."""
     times = visible(multiplier) if isinstance(multiplier, str) else f"{multiplier:g}"
+    where = f"layers {visible(several)}" if several else f"layer {layer:g}"
     done = f" · {visible(operation)}" if operation and operation != OPERATION.default else ""
-    return html.escape(f"{visible(vector or '')} · layer {layer:g} · × {times}{done}", quote=False)
+    return html.escape(f"{visible(vector or '')} · {where} · × {times}{done}", quote=False)
 
 
 def multiplier_at(value: float) -> gr.Slider:

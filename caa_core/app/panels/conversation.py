@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -13,7 +13,7 @@ import torch
 from gradio.blocks import Block
 from gradio.components import Component
 
-from caa_core.app.forms import component, control
+from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, added, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import into_view
@@ -21,9 +21,9 @@ from caa_core.app.panels.made_with import MadeWith, in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Running, Session
 from caa_core.contest.voice import Voice
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
-from caa_core.metrics.options import OPERATION
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
@@ -168,8 +168,8 @@ def turns(exchanges: Sequence[Exchange], column: int) -> list[Turn]:
     ]
 
 
-def writing_settings(panel: str, operations: Mapping[str, str]) -> dict[str, Component]:
-    """Draw what there is to set about writing, by name. operations: labels for what is done with vectors, by name."""
+def writing_settings(panel: str, more: Callable[[], dict[str, Component]]) -> dict[str, Component]:
+    """Draw what there is to set about writing, by name. more: draws what else there is."""
     looks: dict[str, dict[str, Any]] = {
         "system": {"lines": 2, "placeholder": "The template's own, if it has one"},
         "positions": {"info": "The tokens that are steered. index:-2 is the prompt's second last."},
@@ -178,23 +178,20 @@ def writing_settings(panel: str, operations: Mapping[str, str]) -> dict[str, Com
         "seed": {"info": "All columns draw the same random numbers."},
     }
     with gr.Accordion("More settings", open=False, elem_id=f"{panel}-settings"):
-        settings = {name: control(SteeringRequest, name, **look) for name, look in looks.items()}
-        for name, label in operations.items():
-            settings[name] = component(OPERATION, label=label, elem_id=f"{panel}-{name.replace('_', '-')}")
-        return settings
+        return {**{name: control(SteeringRequest, name, **look) for name, look in looks.items()}, **more()}
 
 
 def caption(voice: Voice) -> str:
     """What a voice is, in a few words."""
-    added = [captioned(voice.name, steer.layer, steer.multiplier, steer.operation) for steer in voice.steers]
+    added = [captioned(voice.name, spans([one.layer]), one.multiplier, one.operation) for one in voice.steers]
     told = [f"told “{voice.system}”"] if voice.system else []
     return " + ".join([*added, *told, *([f"begun with “{voice.prefill}”"] if voice.prefill else [])])
 
 
-def captioned(name: str, layer: int, multiplier: float, operation: Operation) -> str:
-    """What is done with a vector, in a few words."""
+def captioned(name: str, where: str, multiplier: float, operation: Operation) -> str:
+    """What is done with a vector, and where, in a few words."""
     done = "" if operation.is_addition else f" · {operation}"
-    return f"{name} · layer {layer} · × {multiplier:g}{done}"
+    return f"{name} · {where} · × {multiplier:g}{done}"
 
 
 class Conversation(Experiment[ConversationRequest]):

@@ -39,10 +39,11 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress
 from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, side_by_side
-from caa_core.steering.interventions import Steer, parse_steer
+from caa_core.steering.interventions import Steer, parse_spread, parse_steer
 from caa_core.steering.operations import Operation
 from caa_core.vectors.formats import read_vector
 from caa_core.vectors.known_directions import make
+from caa_core.vectors.spread import spread
 
 # How far a call has come, and how long it waits for its turn, is in its client's status.
 SAY = gr.Progress()
@@ -121,25 +122,28 @@ class Endpoints:
         """Answer a prompt without and with vectors.
 
         steer is a list of "NAME:LAYER:MULTIPLIER", where NAME is a vector of the session, a preset, or "file" for the
-        uploaded vector_file. factors such as "0,0.5,1,1.5,2" ask for more answers, steered so many times as strongly.
-        operation is what is done with all of them: add, keep-norm, ablate, or cap:C with a number C.
-        With projections comes how far each token of the steered answer points along each vector, as the unsteered
-        model reads it. Returns texts, token ids, and notes on vectors that may not fit this model.
+        uploaded vector_file, and LAYER may be several such as 12-15, which share the multiplier (equally, or with
+        shares "norm" by the norm of the residual stream there). factors such as "0,0.5,1,1.5,2" ask for more answers,
+        steered so many times as strongly. operation is what is done with all vectors: add, keep-norm, ablate, or cap:C
+        with a number C. With projections comes how far each token of the steered answer points along each vector, as
+        the unsteered model reads it. Returns texts, token ids, and notes on vectors that may not fit this model.
         """
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
-        specs = [parse_steer(spec) for spec in steer]
+        specs = [parse_spread(spec) for spec in steer]
+        ADDITIONS.check(sum(len(layers) for _, layers, _ in specs))
         session = visitor(self.studio, request)
         given = with_file(self.studio, session, vector_file)
         check_request(prompt, options["system"], options["max_new_tokens"])
         asked = SteeringRequest.parse(prompt=prompt or "", **SteeringRequest.chosen(options))
 
         def work(model: SteerableModel) -> Generator[Progress | list[Completion], None, dict[str, Any]]:
-            steers, notes = [], []
-            for source, layer, multiplier in specs:
+            steers: list[Steer] = []
+            notes: list[str] = []
+            for source, layers, multiplier in specs:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
-                steers.append(Steer(vector.at(layer), layer, multiplier, asked.operation))
+                steers += spread(vector, layers, multiplier, asked.operation, asked.shares)
             rendered = ask(model.tokenizer, asked.prompt, asked.system)
             how = asked.positions, asked.decoding, asked.factors
             answers = yield from side_by_side(model, rendered, tuple(steers), *how)
@@ -344,13 +348,14 @@ def _extract_arguments() -> dict[str, Block]:
 
 
 def _steer_arguments() -> dict[str, Block]:
+    later = ("operation", "shares")
     return {
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
         "vector_file": _file("vector_file"),
-        **_options(SteeringRequest, *(name for name in SteeringRequest.options() if name != "operation")),
+        **_options(SteeringRequest, *(name for name in SteeringRequest.options() if name not in later)),
         "projections": gr.Checkbox(False, label="projections"),
-        **_options(SteeringRequest, "operation"),
+        **_options(SteeringRequest, *later),
     }
 
 

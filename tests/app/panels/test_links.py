@@ -69,6 +69,8 @@ STEER = {
     "steer_layer": 2,
     "steer_multiplier": 6.5,
     "steer_operation": "cap:-0.25",
+    "steer_spread": "1,2-3",
+    "steer_shares": "norm",
 }
 COMPETE = {
     "compete_prompt": "Which?",

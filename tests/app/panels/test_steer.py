@@ -17,6 +17,7 @@ from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import Operation
+from caa_core.vectors.spread import spread
 from tests.helpers.handlers import Handlers
 
 QUESTION = {"steer_prompt": "My <b>question</b>?", "steer_layer": 1, "steer_multiplier": 2}
@@ -129,9 +130,22 @@ def test_five_multipliers_answer_as_each_does_alone(page, tiny_app):
     ablated = BatchRow(prompt, (Steer(vector.at(1), 1, 4, Operation("ablate")),))
     assert texts_of(page["steer-strip"])[-1] == finish(generate(model, [ablated], Decoding(8)))[0].text.strip()
     take(page, 4)
-    assert [page[f"steer-{part}"] for part in ("multiplier", "operation")] == [4, "ablate"]
+    assert [page[f"steer-{part}"] for part in ("multiplier", "operation", "spread")] == [4, "ablate", ""]
     (exchange,) = page.session.person.results["steer"]["exchanges"]
     assert exchange["captions"][1] == "joy · layer 1 · × 4 · ablate"
+
+
+def test_several_layers_share_a_multiplier(page, tiny_app):
+    several = {"steer_multiplier": 2, "steer_spread": "1-3", "steer_shares": "norm", "steer_operation": "add"}
+    said = "Layers 1 to 3 share × 2 by the norm of the residual stream there."
+    assert known(page, **several) == (f"<p>{said}</p>", "")
+    assert "There is no layer 7" in known(page, **several | {"steer_spread": "7"})[0]
+    page.run("run", "steer-status", **QUESTION | several)
+    model, vector = tiny_app.studio.model, tiny_app.vector("joy")
+    row = BatchRow(ask(model.tokenizer, QUESTION["steer_prompt"]), spread(vector, [1, 2, 3], 2.0, shares="norm"))
+    (exchange,) = page.session.person.results["steer"]["exchanges"]
+    assert exchange["answers"][1] == finish(generate(model, [row], Decoding(8)))[0].text
+    assert exchange["captions"][1] == "joy · layers 1 to 3 · × 2"
 
 
 def take(page, place):
@@ -159,7 +173,7 @@ def test_one_is_taken_and_the_chat_goes_on_from_it(page, capsys):
     assert len(page.session.person.results["steer"]["exchanges"]) == 2
     taken = take(page, 1)
     assert GONE_ON in capsys.readouterr().out
-    assert len(page.session.person.results["steer"]["exchanges"]) == 2 and len(taken) == 4
+    assert len(page.session.person.results["steer"]["exchanges"]) == 2 and len(taken) == 6
     with pytest.raises(gr.Error, match="no such answer"):
         take(page, 5)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import gradio as gr
 from gradio.components import Component
 
-from caa_core.app.forms import control
+from caa_core.app.forms import component, control
 from caa_core.app.panels.common import (
     LATEST,
     MULTIPLIERS,
@@ -40,6 +40,7 @@ from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.requests import FEWEST
 from caa_core.metrics.grid import whole
+from caa_core.metrics.options import OPERATION
 
 FIRST = ("joy", "gloom")
 SHARING = "Opposites share much where both were made against the same plain answers. "
@@ -102,7 +103,7 @@ class VoicesForm:
             self._draw_voices()
             self.kind = gr.Dropdown(KINDS, value=SAME, label="Kind of contest", elem_id="compete-kind")
             self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
-            self.settings = writing_settings(panel, OPERATIONS)
+            self.settings = writing_settings(panel, _operations)
             self.measured_on = _measured_on()
             self.link = link_button(panel)
         self.parts: dict[str, Component] = {
@@ -116,7 +117,7 @@ class VoicesForm:
             "told": self.told,
             "begins": self.begins,
             "apart": self.apart,
-            **{name: self.settings.pop(name) for name in OPERATIONS},
+            **{name: self.settings.pop(name) for name in OPERATIONS},  # of the voices, not of what they write
         }
         page.watch([*self.parts.values()], line, lambda _, values: _in_one_line(self._chosen(values)))
 
@@ -274,6 +275,15 @@ def _measured_on() -> dict[str, Component]:
             "file": file_picker("or yours: prompt, a, b", "compete-verdict-file"),
             "second_voices": control(ContestRequest, "second_voices", **look),
         }
+
+
+def _operations() -> dict[str, Component]:
+    """What is done with each vector."""
+    infos = (OPERATION.info, None)  # said once
+    return {
+        name: component(OPERATION, label=label, info=info, elem_id=f"compete-{name.replace('_', '-')}")
+        for (name, label), info in zip(OPERATIONS.items(), infos, strict=True)
+    }
 
 
 def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:

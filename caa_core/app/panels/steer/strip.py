@@ -14,25 +14,26 @@ from caa_core.app.panels.conversation import (
     Conversation,
     ConversationRequest,
     Exchange,
-    captioned,
     row_of,
 )
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.page import Page
+from caa_core.app.panels.steer.chosen import SteerChoice
 from caa_core.app.panels.steer.known import gauge_of
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.grid import whole
+from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, each
 from caa_core.steering.generation import Completion, generate
-from caa_core.steering.interventions import Steer
 
 # Of the multiplier that is chosen; where that is 0, multipliers.
 FACTORS, AROUND_NOTHING = (0.0, 0.5, 1.0, 1.5, 2.0), (-2.0, -1.0, 0.0, 1.0, 2.0)
 ABOUT = "From nothing to twice what is chosen. Take one, and the chat goes on from it."
+# What was kept before there were operations was added at one layer.
+ADDED = {"operation": OPERATION.default, "spread": "", "shares": SHARES.default}
 GONE_ON = "The chat has gone on since: the multiplier was taken, not the answer."
 # An answer is chosen where it stands, but for who marks its words.
 ON_CHOICE = """
@@ -82,7 +83,8 @@ class StripPanel(Experiment[ConversationRequest]):
                 status = gr.Markdown(ABOUT, elem_id=f"{self.name}-status")
             self.strip = gr.HTML(elem_id=self.name, js_on_load=ON_CHOICE)
         super().__init__(page, chat.form, [write], stop, status, [self.strip])
-        self.strip.select(self.take_answer, None, [*page.steer, self.form["operation"], *chat.outputs], **QUIET)
+        taken = [*page.steer, *(self.form[part] for part in ADDED), *chat.outputs]
+        self.strip.select(self.take_answer, None, taken, **QUIET)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> ConversationRequest:
         if not (form["question"] or "").strip() and form["exchanges"]:  # the box is empty once the model has taken it
@@ -93,19 +95,19 @@ class StripPanel(Experiment[ConversationRequest]):
     def work(
         self, model: SteerableModel, session: Session, asked: ConversationRequest, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
-        name, layer = asked.form["vector"], model.check_layer(whole(asked.form["layer"], "The layer"))
+        name, chosen = asked.form["vector"], SteerChoice.of(model, asked.form)
         vector = yield from self.studio.vector(model, session, name)
         check_fit(model, vector)
-        tried = multipliers_around(number(asked.form["multiplier"], "The multiplier"))
-        gauge = gauge_of(session, model, name, vector, layer) if asked.operation.is_addition else None
+        layer, tried = whole(asked.form["layer"], "The layer"), multipliers_around(chosen.multiplier)
+        gauge = gauge_of(session, model, name, vector, layer) if chosen.is_plain else None
         about = {
             "vector": name,
             "layer": layer,
-            "operation": str(asked.operation),
             "question": asked.prompt,
             "behind": _mark(asked.exchanges),
             "settings": f"{model.name}, {asked.in_common}",
             "multipliers": [*tried],
+            "captions": [chosen.times(one).caption(name) for one in tried],
             "words": [gauge.word(one) if gauge and one else "" for one in tried],
         }
 
@@ -116,7 +118,7 @@ class StripPanel(Experiment[ConversationRequest]):
         def so_far(texts: Sequence[Completion]) -> Progress | Plain:
             return found(texts) if any(text.ids for text in texts) else READING
 
-        steers = [((Steer(vector.at(layer), layer, one, asked.operation),) if one else ()) for one in tried]
+        steers = [chosen.times(one).steers(vector) for one in tried]
         rows = [row_of(model, asked, int(bool(one)), (one, "", ""), "") for one in steers]
         return found((yield from each(generate(model, rows, asked.decoding), so_far)), written=True)
 
@@ -143,7 +145,7 @@ class StripPanel(Experiment[ConversationRequest]):
 
     @guarded
     def take_answer(self, request: gr.Request, event: gr.SelectData) -> Updates:
-        """Updates of the Steer tab's vector, layer, multiplier and operation, and of the chat."""
+        """Updates of what is chosen in the Steer tab, and of the chat."""
         session = self.page.session(request)
         kept, place = self.kept(session), event.index
         if not kept or not isinstance(place, int) or not 0 <= place < len(kept["answers"]):
@@ -154,22 +156,23 @@ class StripPanel(Experiment[ConversationRequest]):
             raise InputError("The chat is being written just now: stop it, or wait until it has ended.")
         layer, multiplier = self.studio.model.check_layer(kept["layer"]), kept["multipliers"][place]
         chosen = (kept["vector"], layer, multiplier_at(multiplier))
-        done = OPERATION.value(kept.get("operation"))  # what was kept before was added
-        updates: Updates = {**dict(zip(self.page.steer, chosen, strict=True)), self.form["operation"]: str(done)}
+        made = self.asked(kept) or {}
+        updates: Updates = dict(zip(self.page.steer, chosen, strict=True))
+        updates |= {self.form[part]: made.get(part) or begins for part, begins in ADDED.items()}
         before = self._before(session, kept)
         if before is None:
             gr.Info(GONE_ON)
             return updates
-        nothing = kept["multipliers"].index(0.0)
+        nothing, plainly = kept["multipliers"].index(0.0), f"{kept['vector']} · layer {layer} · × {multiplier:g}"
         exchange = Exchange(
             kept["question"],
             (kept["answers"][nothing], kept["answers"][place]),
             (),
-            ("", captioned(kept["vector"], layer, multiplier, done)),
+            ("", kept["captions"][place] if "captions" in kept else plainly),
             kept["settings"],
             (kept["done"][nothing], kept["done"][place]),
         )
-        asked = {**(self.asked(kept) or {}), "question": kept["question"], "multiplier": multiplier}
+        asked = {**made, "question": kept["question"], "multiplier": multiplier}
         return {**updates, **self.chat.take(session, (*before, exchange), asked, "Taken from five multipliers.")}
 
     def _before(self, session: Session, kept: Plain) -> tuple[Exchange, ...] | None:

@@ -17,22 +17,20 @@ from caa_core.app.panels.common import (
     misfits,
     plain,
     recommended,
-    steered_by,
-    taken_away,
     visible,
 )
 from caa_core.app.panels.controls import VoiceControls, as_code, chosen_voice, link_button, source_of, voice_controls
-from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices, caption, writing_settings
+from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices, writing_settings
 from caa_core.app.panels.layout import choices
 from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page, Tab
+from caa_core.app.panels.steer.chosen import SteerChoice, more_settings
 from caa_core.app.panels.steer.coloured import LABEL, MEANS, ColouredAnswer
 from caa_core.app.panels.steer.known import effects_of, gauge_of
 from caa_core.app.panels.steer.look import effect_by_layer, strength_in_words
 from caa_core.app.panels.steer.strip import StripPanel
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
-from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
@@ -43,6 +41,8 @@ from caa_core.progress import Progress
 from caa_core.vectors.vector import SteeringVector
 
 FIRST = "joy"
+# What says how strongly a vector is steered with, by name; the operation before what may be chosen beside it.
+STRENGTH = ("layer", "multiplier", "operation", "spread", "shares")
 # Of a name above a column.
 LONGEST = 40
 BEFORE = "The chat until now is not part of it."
@@ -64,12 +64,10 @@ class SteerChat(Conversation):
     def prepare(
         self, model: SteerableModel, session: Session, form: Mapping[str, Any]
     ) -> Generator[Progress, None, Voices]:
-        name, layer, multiplier = form["vector"], int(form["layer"]), float(form["multiplier"])
-        operation = OPERATION.value(form["operation"])
+        name, chosen = form["vector"], SteerChoice.of(model, form)
         vector = yield from self.studio.vector(model, session, name)
-        said = steered_by(name, vector, layer, multiplier, operation)
-        voice = Voice.of(vector, layer, multiplier, name, operation=operation)
-        return Voices([(), voice.steers], [said, *misfits(model, vector)], captions=["", caption(voice)])
+        notes = [chosen.said(name, vector), *misfits(model, vector)]
+        return Voices([(), chosen.steers(vector)], notes, captions=["", chosen.caption(name)])
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -85,7 +83,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             multiplier.render()
             gauge = gr.HTML(elem_id="steer-strength", elem_classes="alongside")
             switch = gr.Checkbox(False, label=LABEL, info=MEANS, elem_id="steer-coloured")
-            settings = writing_settings(SteerChat.name, {"operation": OPERATION.label})
+            settings = writing_settings(SteerChat.name, lambda: more_settings(SteerChat.name))
             copies = link_button(SteerChat.name)
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
@@ -95,13 +93,13 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
 
     @guarded
-    def measure(request: gr.Request, name: str, layer: int, multiplier: float, done: str) -> Iterator[Updates]:
+    def measure(request: gr.Request, name: str, *values: Any) -> Iterator[Updates]:
         session = page.session(request)
         job = studio.run(lambda model: studio.vector(model, session, name), session)
         for progress in events(session, "steer-measure", job):
             yield {gauge: going("Making the vector", progress)}
         if not job.stopped:
-            found = known(studio.model, session, name, job.result, int(layer), multiplier, done)
+            found = known(studio.model, session, name, job.result, dict(zip(STRENGTH, values, strict=True)))
             yield dict(zip((gauge, effect), found, strict=True))
 
     @guarded
@@ -111,13 +109,13 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         return start, within(times, done), gr.Dataset(samples=[[prompt] for prompt in prompts])
 
     operation = settings["operation"]
-    chosen = [vector, layer, multiplier, operation]
+    chosen = [vector, *(conversation.form[name] for name in STRENGTH)]
     vector.input(choose, [vector, operation], [layer, multiplier, conversation.suggestions], **LATEST)
-    operation.input(within, [multiplier, operation], multiplier, **LATEST)
+    operation.input(within, [multiplier, operation], multiplier, **LATEST)  # type: ignore[attr-defined]  # it has
     vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
-    page.watch(chosen, chosen_line, lambda session, values: chosen_voice(*values))
+    page.watch(chosen[:5], chosen_line, lambda session, values: chosen_voice(*values))
     # Something may have been measured meanwhile, in another tab.
-    changes = [page.blocks.load, tab.select, *(part.change for part in chosen)]
+    changes = [page.blocks.load, tab.select, *(part.change for part in chosen)]  # type: ignore[attr-defined]  # they have
     page.latest(changes, measure, chosen, [gauge, effect])
     return Tab([vector], [layer])
 
@@ -131,28 +129,20 @@ def within(multiplier: float, done: str) -> float:
 
 
 def known(
-    model: SteerableModel,
-    session: Session,
-    name: str,
-    vector: SteeringVector,
-    layer: int,
-    multiplier: float,
-    done: str = "",
+    model: SteerableModel, session: Session, name: str, vector: SteeringVector, form: Mapping[str, Any]
 ) -> tuple[str, str]:
-    """What is known of a vector at a layer and a multiplier, and of what it does by layer, as HTML. What was measured
-    is of vectors that are added.
+    """What is known of a vector under what is chosen, and of what it does by layer, as HTML. What was measured is of
+    vectors that are added at one layer. form: by the names of `STRENGTH`.
     """
-    try:
-        operation = OPERATION.value(done)
-        if not operation.is_sum:
-            return f"<p>{html.escape(taken_away('it', layer, multiplier, operation))}</p>", ""
-        if not operation.is_addition:
-            return strength_in_words(vector, layer, multiplier, None), ""
-    except InputError as error:
-        return html.escape(visible(str(error))), ""
+    layer, multiplier = int(form["layer"]), form["multiplier"]
     curve = effect_by_layer(effects_of(session, model, name, vector), layer, model.num_layers)
     try:
-        return strength_in_words(vector, layer, multiplier, gauge_of(session, model, name, vector, layer)), curve
+        chosen = SteerChoice.of(model, form)
+        if said := chosen.in_place_of_strength():
+            chosen.steers(vector)  # a layer that it does not have
+            return f"<p>{html.escape(said)}</p>", ""
+        gauge = gauge_of(session, model, name, vector, layer) if chosen.is_plain else None
+        return strength_in_words(vector, layer, multiplier, gauge), curve if chosen.is_plain else ""
     except InputError as error:  # a layer on the way of the slider is no mistake to shout about
         return html.escape(visible(str(error))), curve
 
@@ -162,7 +152,8 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
     asked = [exchange.question for exchange in form["exchanges"] or ()]
     if (form["question"] or "").strip() or not asked:
         asked.append(form["question"] or presets()[FIRST].prompts[0])
-    code = steering(here, asked[-1], source_of(session, form["vector"]), form["layer"], form["multiplier"], form)
+    layers = (form["spread"] or "").replace(" ", "") or int(form["layer"])
+    code = steering(here, asked[-1], source_of(session, form["vector"]), layers, form["multiplier"], form)
     return replace(code, notes=[*code.notes, BEFORE]) if asked[:-1] else code
 
 
