@@ -246,7 +246,7 @@ def in_short(rows: Sequence[Row]) -> str:
     measured = [row for row in rows if row.random and row.changes]
     beyond = sum(_is_beyond(row) for row in measured)
     return (
-        f"**In short**: {len(told)} of {len(cells)} differences from addition at equal cost are told from 0, after Holm "
+        f"**In short**: {len(told)} of {len(cells)} differences from addition at equal cost are told from 0 after Holm "
         f"over each table. {beyond} of {len(measured)} ways lie beyond all their random vectors."
     )
 

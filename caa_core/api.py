@@ -472,8 +472,8 @@ def estimate(
 @_to_its_end
 def compete(
     model: SteerableModel,
-    a: Addition | None,
-    b: Addition | None,
+    a: Spread | None,
+    b: Spread | None,
     pairs: PairSource,
     *,
     system_a: str = "",
@@ -482,6 +482,7 @@ def compete(
     begin_b: str = "",
     operation_a: str = OPERATION.default,
     operation_b: str = OPERATION.default,
+    shares: str = SHARES.default,
     without_shared: bool = False,
     positions: str = POSITIONS.default,
     system: str = SYSTEM.default,
@@ -499,11 +500,11 @@ def compete(
     '3 prompts are too few for a verdict, which takes at least 8.'
 
     Args:
-        a, b: (vector or preset's name or file, layer, multiplier) of each voice; None for one that is words alone.
+        a, b: (vector or preset's name or file, layer or several, multiplier) of each voice; None: words alone.
         pairs: prompts with A's answer (positive) and B's (negative); a preset's name stands for its contest with the
             one that it opposes.
         system_a, system_b: what the model is told by a voice. begin_a, begin_b: how its answer already begins.
-        operation_a, operation_b: what is done with each vector, as of `steer`.
+        operation_a, operation_b, shares: what is done with each vector, as of `steer`.
         without_shared: take from both vectors what they share at each one's layer.
         system: a system prompt that is nobody's voice.
         controls: how many control vectors of each kind each voice's estimate is ranked among; 0 for none.
@@ -519,13 +520,11 @@ def compete(
     data = pairs if isinstance(pairs, Dataset) else find_contest(pairs)
     asked = {"positions": positions, "system": system, "controls": controls, "second_voices": second_voices}
     request = ContestRequest.parse(data=data, **asked)
-    layers = None if without_shared else sorted({model.check_layer(added[1]) for added in (a, b) if added})
-    done = [OPERATION.value(operation) for operation in (operation_a, operation_b)]
-    voice_a = yield from _voice(model, layers, "A", a, system_a, begin_a, done[0])
-    voice_b = yield from _voice(model, layers, "B", b, system_b, begin_b, done[1])
-    voice_a, voice_b = (
-        replace(voice, made_from=_pairs(of)) for voice, of in ((voice_a, made_from_a), (voice_b, made_from_b))
-    )
+    layers = None if without_shared else sorted({n for one in (a, b) if one for n in _layers(model, one[1])})
+    done = [(OPERATION.value(operation), SHARES.value(shares)) for operation in (operation_a, operation_b)]
+    voice_a = yield from _voice(model, layers, "A", a, system_a, begin_a, *done[0])
+    voice_b = yield from _voice(model, layers, "B", b, system_b, begin_b, *done[1])
+    voice_a, voice_b = replace(voice_a, made_from=_pairs(made_from_a)), replace(voice_b, made_from=_pairs(made_from_b))
     if without_shared:
         voice_a, voice_b = _without_shared(voice_a, voice_b)
     return (yield from run(model, request, voice_a, voice_b))
@@ -597,20 +596,21 @@ def _voice(
     model: SteerableModel,
     layers: Sequence[int] | None,
     letter: str,
-    added: Addition | None,
+    added: Spread | None,
     system: str = "",
     begin: str = "",
     operation: Operation = ADD,
+    shares: str = SHARES.default,
 ) -> Generator[Any, None, Voice]:
     """layers: those that a vector made on the spot needs. Raises InputError where there is nothing of the voice."""
     if not (added or system or begin):
         raise InputError(f"Give voice {letter} a vector, a system prompt or the beginning of an answer.")
     if not added:
         return Voice(f"{'prompt' if system else 'words'} {letter}", (), system, begin)
-    source, layer, multiplier = added
+    source, asked, multiplier = added
     vector = yield from _vector(model, source, layers)
-    words = {"system": system, "prefill": begin}
-    return Voice.of(vector, model.check_layer(layer), multiplier, operation=operation, **words)
+    how = {"system": system, "prefill": begin, "shares": shares}
+    return Voice.of(vector, _layers(model, asked), multiplier, operation=operation, **how)
 
 
 def _vector(

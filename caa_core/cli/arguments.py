@@ -17,7 +17,7 @@ from caa_core.measuring.requests import (
     StudyRequest,
 )
 from caa_core.metrics.grid import check_controls
-from caa_core.metrics.options import OPERATION, SEED
+from caa_core.metrics.options import OPERATION, SEED, SHARES
 from caa_core.metrics.requests import Option, Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
@@ -206,6 +206,7 @@ def _compete(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--system-{letter}", default="", metavar="TEXT", help="what the model is told (too)")
         parser.add_argument(f"--begin-{letter}", default="", metavar="TEXT", help="how its answer already begins")
         add_option(parser, f"operation_{letter}", OPERATION)
+    add_option(parser, "shares", SHARES)
     shared = "take from both vectors what they share at each one's layer"
     parser.add_argument("--without-shared", action="store_true", help=shared)
     nobodys = {"help": "a system prompt that is nobody's voice"}

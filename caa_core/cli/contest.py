@@ -16,28 +16,28 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish, tell
 from caa_core.reports.contest import report_of
 from caa_core.reports.writing import check_report, write
-from caa_core.steering.interventions import parse_steer
+from caa_core.steering.interventions import parse_spread
 from caa_core.steering.operations import Operation
 from caa_core.vectors.extraction import preset_vector
 
 
 @dataclass(frozen=True)
 class _TypedVoice:
-    """A voice as it was typed: source, layer and multiplier of its vector, what the model is told, how its answer
-    begins; the pairs that the vector was made from, and what is done with it.
+    """A voice as it was typed: source, layers and multiplier of its vector, what the model is told, how its answer
+    begins; the pairs that the vector was made from, what is done with it, and how several layers share the multiplier.
     """
 
     letter: str
-    steer: tuple[str, int, float] | None
+    steer: tuple[str, tuple[int, ...], float] | None
     system: str
     begin: str
     made_from: Dataset | None
-    operation: Operation
+    done: tuple[Operation, str]
 
     @classmethod
     def of(cls, options: argparse.Namespace, letter: str) -> "_TypedVoice":
@@ -48,16 +48,17 @@ class _TypedVoice:
             raise InputError(f"Give voice {letter.upper()} a vector (--{letter}), {words}.")
         made_from = getattr(options, f"made_from_{letter}")
         pairs = find_pairs(made_from) if made_from else None
-        operation = OPERATION.value(getattr(options, f"operation_{letter}"))
-        return cls(letter.upper(), parse_steer(vector) if vector else None, system, begin, pairs, operation)
+        done = OPERATION.value(getattr(options, f"operation_{letter}")), SHARES.value(options.shares)
+        return cls(letter.upper(), parse_spread(vector) if vector else None, system, begin, pairs, done)
 
     def voice(self, model: SteerableModel, all_layers: bool) -> Voice:
         """The voice; its vector is made at all layers where it is to be tried at others."""
         if not self.steer:
             return Voice(f"{'prompt' if self.system else 'words'} {self.letter}", (), self.system, self.begin)
-        source, layer, multiplier = self.steer
-        vector = vector_for(model, source, None if all_layers else [model.check_layer(layer)])
-        voice = Voice.of(vector, layer, multiplier, Path(source).stem, self.system, self.begin, self.operation)
+        source, layers, multiplier = self.steer
+        checked = [model.check_layer(layer) for layer in layers]
+        vector = vector_for(model, source, None if all_layers else checked)
+        voice = Voice.of(vector, layers, multiplier, Path(source).stem, self.system, self.begin, *self.done)
         return replace(voice, made_from=self.made_from)
 
 

@@ -1,14 +1,17 @@
 """A voice: what one side of a contest adds to the residual stream, or tells the model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
+from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import Steers
+from caa_core.vectors.spread import EQUAL, spread
 from caa_core.vectors.vector import SteeringVector
 
 
@@ -31,24 +34,26 @@ class Voice:
     def of(
         cls,
         vector: SteeringVector,
-        layer: int,
+        layer: int | Sequence[int],
         multiplier: float,
         name: str = "",
         system: str = "",
         prefill: str = "",
         operation: Operation = ADD,
+        shares: str = EQUAL,
     ) -> "Voice":
-        """A voice that adds a vector at one layer, or does something else with it, and has its name where it is given
-        none. Raises InputError where the vector has no such layer.
+        """A voice that adds a vector at a layer or several, or does something else with it, and has its name where it
+        is given none; see `vectors.spread`. Raises InputError where the vector has no such layer.
         """
-        steers = (Steer(vector.at(layer), layer, multiplier, operation),)
+        steers = spread(vector, [layer] if isinstance(layer, int) else layer, multiplier, operation, shares)
         return cls(name or vector.name, steers, system, prefill, vector)
 
     @property
     def steer(self) -> Steer:
-        """Its one addition."""
-        (steer,) = self.steers
-        return steer
+        """What it does at its one layer. Raises InputError where it has none or several."""
+        if len(self.steers) != 1:
+            raise InputError(f"{self.name} does not steer at one layer, which is asked for here.")
+        return self.steers[0]
 
     @property
     def adds(self) -> bool:
@@ -68,8 +73,10 @@ class Voice:
 
     @property
     def relative_strength(self) -> float | None:
-        """Norm of what is added over that of the residual stream there; None where it is not known, or not added."""
-        if not (self.vector and self.steer.operation.is_sum):
+        """Norm of what is added over that of the residual stream there; None where it is not known, or not one that is
+        added.
+        """
+        if not self.vector or len(self.steers) != 1 or not self.steer.operation.is_sum:
             return None
         return self.vector.relative_strength(self.steer.layer, self.steer.multiplier)
 

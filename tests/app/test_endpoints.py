@@ -83,6 +83,7 @@ PROMISED = {
         "without_shared": False,
         "operation_a": "add",
         "operation_b": "add",
+        "shares": "equal",
     },
     "/list_presets": {},
     "/describe_preset": {"preset": REQUIRED},

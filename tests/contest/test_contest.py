@@ -149,6 +149,22 @@ def test_a_voice_that_takes_away_is_measured_and_has_no_estimates(planted):
     assert not found.cancels and found.alone_a and found.alone_b is None
 
 
+def test_a_voice_may_speak_at_several_layers(planted):
+    model, items, toward, idle = planted
+    vector = SteeringVector("A", dict.fromkeys(range(4), 3 * toward), {}, Provenance())
+    a, b = Voice.of(vector, [1, 2], 0.6), Voice("B", (Steer(idle[0] * 3, 2, -0.5),))
+    assert [steer.multiplier for steer in a.steers] == [0.3, 0.3]
+    found = finish(compete(model, items, a, b))
+    pair = render_pair(model.tokenizer, items.pairs[1])
+    ids = pair.positive.ids[: pair.positive.start]
+    logits = steered_logits(model, ids, changes_by(a.steers + b.steers), [len(ids) - 1]).log_softmax(-1)
+    expected = logits[pair.positive.ids[-1]] - logits[pair.negative.ids[-1]]
+    assert found.rows[1]["with_both"] == pytest.approx(expected.item(), abs=1e-4)
+    assert found.voice_a.by == "prompts" and found.self_test < 1e-3 and a.relative_strength is None
+    with pytest.raises(InputError, match="A does not steer at one layer, which is asked for here"):
+        a.with_steer(layer=1)
+
+
 def test_what_the_model_is_told_is_a_voice_too(planted):
     model, items, toward, _ = planted
     told = Voice("told", system="Say x, and nothing else.")

@@ -31,7 +31,7 @@ from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.inspection import align_answer, inspect
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
 from caa_core.metrics.grid import whole
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.metrics.requests import Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.loading import SteerableModel
@@ -236,7 +236,7 @@ class Endpoints:
         its contest, unless there is a data_file with prompt, a and b. With surface, both multipliers ("0,0.5,1") are
         tried against each other, or both layers ("5,10,15") where these are given. second_voices (0, or at least 39)
         tell whether both do more than a sum. system is nobody's voice; without_shared takes from both vectors what they
-        share; operation_a and operation_b are what is done with each vector, as for /steer.
+        share; operation_a, operation_b and shares are what is done with each vector, as for /steer.
         """
         session = visitor(self.studio, request)
         if not data_file and options["data"] not in presets():
@@ -269,22 +269,25 @@ class Endpoints:
     ) -> Generator[Progress, None, Voice]:
         if not asked.steer:
             return Voice(f"{'prompt' if asked.system else 'words'} {asked.letter}", (), asked.system, asked.begin)
-        source, layer, multiplier = asked.steer
+        source, layers, multiplier = asked.steer
+        ADDITIONS.check(len(layers))
         vector = yield from self.studio.vector(model, given, source)
         check_fit(model, vector)
-        voice = Voice.of(vector, layer, multiplier, source, asked.system, asked.begin, asked.operation)
+        voice = Voice.of(vector, layers, multiplier, source, asked.system, asked.begin, *asked.done)
         return replace(voice, made_from=pairs_of(session.person, vector))
 
 
 @dataclass(frozen=True)
 class _GivenVoice:
-    """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER; operation: what is done with it."""
+    """A voice as it is asked for; steer: the parts of NAME:LAYER:MULTIPLIER; done: what is done with it, and how
+    several layers share the multiplier.
+    """
 
     letter: str
-    steer: tuple[str, int, float] | None
+    steer: tuple[str, tuple[int, ...], float] | None
     system: str
     begin: str
-    operation: Operation
+    done: tuple[Operation, str]
 
     @classmethod
     def of(cls, x: str, options: Mapping[str, Any]) -> "_GivenVoice":
@@ -292,8 +295,8 @@ class _GivenVoice:
         system, begin = ((options[f"{part}_{x}"] or "").strip() for part in ("system", "begin"))
         if not (options[x] or system or begin):
             raise InputError(f"Give voice {x.upper()} a vector, a system prompt or the beginning of an answer.")
-        operation = OPERATION.value(options[f"operation_{x}"])
-        return cls(x.upper(), parse_steer(options[x]) if options[x] else None, system, begin, operation)
+        done = OPERATION.value(options[f"operation_{x}"]), SHARES.value(options["shares"])
+        return cls(x.upper(), parse_spread(options[x]) if options[x] else None, system, begin, done)
 
 
 def _pairs(file: str | None, preset: str, columns: str) -> Dataset:
@@ -403,4 +406,5 @@ def _compete_arguments() -> dict[str, Block]:
         **_options(ContestRequest, "system"),
         "without_shared": gr.Checkbox(False, label="without_shared"),
         **{name: argument(name, OPERATION) for name in ("operation_a", "operation_b")},
+        "shares": argument("shares", SHARES),
     }
