@@ -384,6 +384,7 @@ def evaluate(
     prompts: bool = False,
     told: Sequence[str] = (),
     operation: str = OPERATION.default,
+    by_methods: bool = False,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Evaluation]:
     """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
@@ -407,6 +408,8 @@ def evaluate(
             what comes of it stands in `conclusion.verdict.told`.
         told: up to three such system prompts, in place of those of the vector's preset.
         operation: as of `steer`; estimates, and so p and a map, are there for "add" alone.
+        by_methods: whether what other methods make of the same pairs is measured on the same cells; it stands in
+            `methods`.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
@@ -422,7 +425,7 @@ def evaluate(
         made_from=_pairs(made_from),
         controls=controls,
         exact_controls=exact_controls,
-        **{"prompts": prompts, "told": told, "operation": operation},
+        **{"prompts": prompts, "told": told, "operation": operation, "by_methods": by_methods},
     )
     found = yield from _vector(model, vector, request.layers_known(model.num_layers))
     return (yield from _evaluate(model, request, found))

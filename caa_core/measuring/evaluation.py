@@ -1,8 +1,8 @@
 """An evaluation as it is asked for: items chosen, swept and concluded, and what is kept of it."""
 
 import base64
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
+from caa_core.measuring.costs.methods import OfMethod, by_other_methods, check_pairs, others_of
 from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
 from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
@@ -21,7 +22,7 @@ from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import CONTROLS, chosen
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.items import Items, choose_items
-from caa_core.metrics.plain_data import restored
+from caa_core.metrics.plain_data import plain, restored
 from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
@@ -40,7 +41,7 @@ MOST_CONTROLS = 20  # verdicts of which the controls are kept
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """A sweep, what is concluded from it, and the settings and papers that make it repeatable. map: what was estimated
-    before anything was measured; None where nothing was.
+    before anything was measured; None where nothing was. methods: what other methods make of the same pairs, by name.
     """
 
     swept: Sweep
@@ -48,6 +49,7 @@ class Evaluation:
     settings: dict[str, Any]
     provenance: dict[str, Any]
     map: EstimateMap | None = None
+    methods: Mapping[str, OfMethod] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints."""
@@ -62,6 +64,7 @@ class Evaluation:
             "by_item": self._by_item(best).summary(),
             "estimate": self.map and self.map.summary(),
             "unlike_estimate": self._unlike_estimate(),
+            "methods": {method: plain(one.cells) for method, one in self.methods.items()},
             "settings": self.settings,
             "provenance": self.provenance,
         }
@@ -97,11 +100,13 @@ def evaluate(
     again, and what is computed is put in.
     """
     own = request.made_from or pairs_behind(vector.provenance)
+    if request.by_methods:
+        check_pairs(vector, own)
     layers = request.layers_of(vector, model.num_layers)
     known = KeptNumbers() if known is None else known
     work: Generator[EvaluationEvent, None, Evaluation] = _evaluate(model, request, vector, own, known)
     staged: Generator[EvaluationEvent, None, Evaluation]
-    staged = in_stages(work, plan_of(request, layers, model.num_layers, own))
+    staged = in_stages(work, plan_of(request, layers, model.num_layers, own, len(others_of(vector))))
     return (yield from staged)
 
 
@@ -122,11 +127,14 @@ def estimate_only(
     return found.map
 
 
-def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, own: Dataset | None) -> list[Stage]:
+def plan_of(
+    request: EvaluationRequest, layers: Sequence[int], num_layers: int, own: Dataset | None, methods: int = 0
+) -> list[Stage]:
     """What the stages of an evaluation cost beside each other, by the letters that go through the model's layers.
 
     Args:
         own: the pairs that the vector was made from, where labels are shuffled.
+        methods: how many others there are.
     """
     asked, ends = letters_of(request.data)
     above = sum((num_layers - layer) / num_layers for layer in layers)
@@ -143,6 +151,8 @@ def plan_of(request: EvaluationRequest, layers: Sequence[int], num_layers: int, 
         stages.append(("items scored", asked + 4 * request.exact_controls * ends))
     if request.beside_prompts:  # read behind nothing and behind each wording, of which each is steered too
         stages.append(("items told", asked + ends + MOST_WORDINGS * (asked + 2 * ends)))
+    if request.by_methods and own:
+        stages += [*pair_stages(own), ("cells", asked + ends * len(request.multipliers) * above)] * methods
     return stages
 
 
@@ -180,6 +190,9 @@ def _evaluate(
         wordings = wordings_for(request, vector, own)
         told = yield from beside_prompts(model, swept, vector, verdict.cells, *wordings, known.readings)
         whole = replace(whole, conclusion=replace(conclusion, verdict=replace(verdict, told=told)))
+    if request.by_methods and own:
+        yield whole
+        whole = replace(whole, methods=(yield from by_other_methods(model, swept, vector, own, known.readings)))
     return whole
 
 

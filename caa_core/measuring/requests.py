@@ -75,6 +75,13 @@ PROMPTS = Option(
     info="What asking for the behaviour in a system prompt does, alone and with the vector: three wordings.",
     off="nothing of what system prompts for the same behaviour do",
 )
+BY_METHODS = Option(
+    label="Beside other methods",
+    default=False,
+    parse=bool,
+    help="also what vectors that other methods make of the same pairs do on the same cells, and at what cost",
+    info="What PCA, a probe and one pair alone make of the same pairs, on the same cells: in Effect by cost.",
+)
 TOLD = Option(
     label="System prompts of your own beside it",
     default=(),
@@ -131,6 +138,7 @@ class EvaluationRequest(Request):
     prompts: bool = option(PROMPTS)
     told: tuple[str, ...] = option(TOLD)
     operation: Operation = option(OPERATION)
+    by_methods: bool = option(BY_METHODS)
 
     @property
     def is_estimated(self) -> bool:

@@ -2,7 +2,8 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from textwrap import wrap
 from typing import Any
 
@@ -26,10 +27,12 @@ from caa_core.reports.style import (
     PROBABILITY,
     PURPLE,
     ROW_HEIGHT,
+    SYMBOLS,
     band,
     heat_map,
     plain,
 )
+from caa_core.reports.vectors import METHOD_LABELS
 from caa_core.reports.writing import Card, Report, Section, aligned, versions
 
 SEQUENTIAL = [[0.0, "#F7F7F7"], [1.0, PURPLE]]
@@ -42,10 +45,12 @@ SHOWN, WIDTH = 240, 60
 
 EFFECT, VALUE, COST, WRONG, FRONT = "effect", "value", "cost", "wrong way", "front"
 
+NO_METHODS: Mapping[str, Sequence[SweepCell]] = {}
+
 BY_COST = (
-    "Each cell's change in its multiplier's direction against what it costs: filled for positive multipliers. The line "
-    "joins the front, cells of which none that costs no more does more. It is chosen on these very items, so that it "
-    "looks better here than on others."
+    "Each cell's change in its multiplier's direction against what it costs: filled for positive multipliers, a shape "
+    "for each method. The line joins the front, cells of which none that costs no more does more, whatever method made "
+    "their vector. It is chosen on these very items, so that it looks better here than on others."
 )
 
 MAPS = {
@@ -101,7 +106,8 @@ def report_of(found: dict[str, Any]) -> Report:
     sections += [
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
-    sections.append(Section("Effect against cost", BY_COST, figure=effect_by_cost(cells, unsteered)))
+    by_cost = effect_by_cost(cells, unsteered, methods_in(found))
+    sections.append(Section("Effect against cost", BY_COST, figure=by_cost))
     sections += _estimate_section(found, cells)
     sections += _told_section(found)
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
@@ -268,33 +274,43 @@ def sweep_map(
     return plain(figure, height=max(HEIGHT, 100 + ROW_HEIGHT * len(layers))).update_layout(margin_t=30)
 
 
-def effect_by_cost(cells: Sequence[SweepCell], unsteered: SweepCell) -> go.Figure:
-    """Change in the multiplier's direction against KL, a point a cell, coloured by layer, and the front over layers.
+def methods_in(found: dict[str, Any]) -> dict[str, list[SweepCell]]:
+    """The cells of vectors that other methods made, by method; none in what was kept before there were any."""
+    return {method: [SweepCell.of(cell) for cell in cells] for method, cells in found.get("methods", {}).items()}
 
-    customdata of a point are its layer and multiplier.
+
+def effect_by_cost(
+    cells: Sequence[SweepCell], unsteered: SweepCell, methods: Mapping[str, Sequence[SweepCell]] = NO_METHODS
+) -> go.Figure:
+    """Change in the multiplier's direction against KL, a point a cell, coloured by layer, and the front over layers and
+    methods.
+
+    customdata of a point are its layer and multiplier, and the method where another one made its vector.
     """
-    figure, best = go.Figure(), front(cells)
+    figure, best = go.Figure(), front([*cells, *chain.from_iterable(methods.values())])
     along = {"x": [cell.kl for cell in best], "y": [_gain(cell) for cell in best]}
     figure.add_scatter(**along, mode="lines", line={"color": GREY}, hoverinfo="skip", name="front")
     layers = [cell.layer for cell in cells if cell.layer is not None]
-    colours = {"colorscale": "Viridis", "cmin": min(layers, default=0), "cmax": max(layers, default=1)}
-    for sign, symbol, name in ((1, "circle", "positive multipliers"), (-1, "circle-open", "negative multipliers")):
-        there = [cell for cell in cells if cell.multiplier * sign > 0]
-        bar = {"title": {"text": "layer", "side": "right"}, "thickness": 14}
-        look = {"color": [cell.layer for cell in there], "symbol": symbol, "size": 9, "line": {"width": 2}, **colours}
-        figure.add_scatter(
-            x=[cell.kl for cell in there],
-            y=[_gain(cell) for cell in there],
-            mode="markers",
-            marker={**look, "colorbar": bar},
-            name=name,
-            customdata=[(cell.layer, cell.multiplier) for cell in there],
-            hovertext=[in_words(cell) for cell in there],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
+    bar = {"title": {"text": "layer", "side": "right"}, "thickness": 14}
+    colours = {"colorscale": "Viridis", "cmin": min(layers, default=0), "cmax": max(layers, default=1), "colorbar": bar}
+    for (method, there), symbol in zip([("", cells), *methods.items()], SYMBOLS, strict=False):
+        label = METHOD_LABELS.get(method, method)
+        for sign, ending, multipliers in ((1, "", "positive multipliers"), (-1, "-open", "negative multipliers")):
+            drawn = [cell for cell in there if cell.multiplier * sign > 0]
+            look = {"color": [cell.layer for cell in drawn], "symbol": symbol + ending, "size": 9, "line": {"width": 2}}
+            figure.add_scatter(
+                x=[cell.kl for cell in drawn],
+                y=[_gain(cell) for cell in drawn],
+                mode="markers",
+                marker={**look, **colours},
+                name=f"{label}, {multipliers}" if label else multipliers,
+                customdata=[(cell.layer, cell.multiplier, *filter(None, [method])) for cell in drawn],
+                hovertext=[f"{label}<br>{in_words(cell)}" if label else in_words(cell) for cell in drawn],
+                hovertemplate="%{hovertext}<extra></extra>",
+            )
     figure.update_xaxes(title=_unit(unsteered, COST), tickmode="auto", rangemode="tozero")
     figure.update_yaxes(title="change in the multiplier's direction")
-    return plain(figure, legend=True, height=HEIGHT + 60)
+    return plain(figure, legend=True, height=HEIGHT + 60 + ROW_HEIGHT * len(methods))
 
 
 def front(cells: Sequence[SweepCell]) -> list[SweepCell]:

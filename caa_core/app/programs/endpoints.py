@@ -202,7 +202,8 @@ class Endpoints:
         vector is one of the session's, a preset, or "file" for the uploaded vector_file; data is a preset, for its
         held-out items ("joy:ab" for its A/B questions), unless there is a data_file. layers is all, every third,
         middle third, or such as "10,12-15"; multipliers are such as "-2,-1,0,1,2". With prompts, system prompts for the
-        behaviour are measured beside it; told are such of your own, one a line. operation is as for /steer.
+        behaviour are measured beside it; told are such of your own, one a line. operation is as for /steer. With
+        by_methods vectors that other methods make of the same pairs are measured on the same cells.
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
@@ -386,7 +387,7 @@ def _evaluate_arguments() -> dict[str, Block]:
         "limit": gr.Number(None, label="limit"),
         **_options(EvaluationRequest, "prompts"),
         "told": _text("told"),
-        **_options(EvaluationRequest, "operation"),
+        **_options(EvaluationRequest, "operation", "by_methods"),
     }
 
 

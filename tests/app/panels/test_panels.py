@@ -387,6 +387,21 @@ def test_the_page_measures_what_the_command_line_says(page, tiny_folder, tmp_pat
         page.call("one_by_one", "measure-items", measure_layer=0, measure_multiplier=1.0)
 
 
+def test_a_point_of_another_method_goes_on_to_steer_with_the_vector_that_it_made(page, tmp_path):
+    write_pairs(presets()["joy"].test().first(3), tmp_path / "three.json")
+    asked = {"measure_layers": "1", "measure_multipliers": "1", "measure_controls": 0, "measure_by_methods": True}
+    page.run("run", "measure-status", measure_upload=str(tmp_path / "three.json"), **asked)
+    made = ["joy (pca)", "joy (probe)", "joy (single)"]
+    assert [*page.session.vectors] == made
+    page.run("run", "measure-status", measure_upload=str(tmp_path / "three.json"), **asked)
+    assert [*page.session.vectors] == made  # they are there already
+    page.call("again", "measure-map", measure_shown="Effect by cost")
+    point = next(place for trace in page["measure-map"].data for place in trace.customdata or () if "probe" in place)
+    measure = page.experiment("measure")
+    vector, layer, multiplier = measure.pick(page.request, gr.SelectData(None, {"index": 0, "value": [*point]}))
+    assert (vector, layer, multiplier.value) == ("joy (probe)", 1, 1)
+
+
 def test_a_study_is_shown_and_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Handlers(loaded(tiny_folder, library))

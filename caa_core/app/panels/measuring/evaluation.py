@@ -1,7 +1,9 @@
 """Measure: what a vector does to test items at every layer and multiplier, beside controls, and what it costs."""
 
 import html
+import time
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_test_pairs, pairs_behind, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.limits import PAIRS
+from caa_core.measuring.costs.methods import OfMethod
 from caa_core.measuring.evaluation import Evaluation, EvaluationEvent, evaluate, pack, unpack
 from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
 from caa_core.measuring.sweep import SweepCell
@@ -81,6 +84,7 @@ from caa_core.reports.evaluation import (
     estimate_figure,
     item_dots,
     items_in_words,
+    methods_in,
     no_figure,
     report_of,
     sweep_map,
@@ -104,9 +108,10 @@ MAPS_MORE = folded(
     "",
     "*Effect*: change against the unsteered model, over both letter orders where items have letters. *As asked*: in "
     "the order given, letter and all. *Cost*: how far the distribution moves. *Wrong way*: the share of prompts "
-    "pushed against the multiplier's sign. *Effect by cost*: a point a cell; the line joins those of which none that "
-    "costs no more does more, on these items. *Estimate*: what was estimated at every layer before anything was "
-    "measured, with what controls do. All maps of one measure have one scale.",
+    "pushed against the multiplier's sign. *Effect by cost*: a point a cell, of other methods too where they were "
+    "asked for; the line joins those of which none that costs no more does more, on these items. *Estimate*: what was "
+    "estimated at every layer before anything was measured, with what controls do. All maps of one measure have one "
+    "scale.",
     "What the maps show",
 )
 ITEM_WIDTHS: list[str | int] = [60, "30%", "20%", "20%", 90, 90, 80, 100]
@@ -135,6 +140,7 @@ class EvaluationForm:
         self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
         with gr.Accordion("More settings", open=False, elem_id="measure-settings"):
             self.prompts = control(EvaluationRequest, "prompts", elem_id="measure-prompts")
+            self.by_methods = control(EvaluationRequest, "by_methods", elem_id="measure-by-methods")
             self.told = control(EvaluationRequest, "told", value=None, lines=3, max_lines=3, elem_id="measure-told")
             self.controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
             self.limit = at_most("items")
@@ -208,7 +214,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.table = numbers_table("measure-table")
         asked = {**vars(form), "map": self.map_of}
         shown = [self.results, self.details, self.hint, self.verdict, self.map, self.at_layer, self.at_multiplier]
-        shown += [*self.downloads.values(), self.table, self.items]
+        shown += [*self.downloads.values(), self.table, self.items, page.vectors]
         self.vector = form.vector
         super().__init__(page, asked, [buttons.start], buttons.stop, status, shown)
         self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _map(kept["found"], map_of)})
@@ -245,7 +251,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         request = replace(asked.request, made_from=pairs_of(session.person, vector))
         try:
             found = yield from each(evaluate(model, request, vector, numbers), packed)
-            return {"notes": notes, "found": found.summary()}
+            made = _kept(session, found.methods)
+            return {"notes": notes, "found": found.summary(), **({"made": made} if made else {})}
         finally:
             known.update(pack(numbers))
 
@@ -274,6 +281,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
             self.table: gr.Dataframe(rows, headers=headers),
             self.items: gr.Column(visible=False),  # until they are asked for
+            **({self.page.vectors: time.monotonic()} if "made" in kept else {}),
         }
 
     def _show_estimate(self, kept: Plain) -> Updates:
@@ -306,7 +314,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
 
     @guarded
     def pick(self, request: gr.Request, event: gr.SelectData) -> list:
-        if not isinstance(event.value, list) or len(event.value) != 2:
+        if not isinstance(event.value, list) or len(event.value) not in (2, 3):
             raise InputError("Click a cell of the map.")
         return self._to_steer(request, *event.value)
 
@@ -328,11 +336,14 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.item_table: items_in_words(by_item, layer, multiplier),
         }
 
-    def _to_steer(self, request: gr.Request, layer: Any, multiplier: Any) -> list:
-        """Updates of the Steer tab's vector, layer and multiplier."""
+    def _to_steer(self, request: gr.Request, layer: Any, multiplier: Any, method: Any = None) -> list:
+        """Updates of the Steer tab's vector, layer and multiplier; with the vector that a method made, where it is said
+        which.
+        """
         session = self.page.session(request)
-        asked = (self.kept(session) or {}).get("asked") or {}
-        name = asked.get("vector")
+        kept = self.kept(session) or {}
+        asked = kept.get("asked") or {}
+        name = kept.get("made", {}).get(method) if method else asked.get("vector")
         if name not in session.vectors and name not in presets():
             raise InputError("The vector that was measured is not in your list any more; make or upload it again.")
         layer = self.studio.model.check_layer(whole(layer, "The layer"))
@@ -459,6 +470,19 @@ def _named(preset: str | None, as_questions: bool) -> str:
     return f"{preset}:ab" if as_questions else preset or ""
 
 
+def _kept(session: Session, methods: Mapping[str, OfMethod]) -> dict[str, str]:
+    """Keep the vectors that other methods made among the person's, as far as there is room. Gives their names."""
+    names = {}
+    for method, one in methods.items():
+        there = session.vectors.get(one.vector.name)
+        if there and there.sha256 == one.vector.sha256:
+            names[method] = there.name
+            continue
+        with suppress(InputError):
+            names[method] = session.keep(one.vector)
+    return names
+
+
 def _numbers(known: dict[str, Any]) -> KeptNumbers:
     """What the person has measured before; nothing where that cannot be read."""
     try:
@@ -483,7 +507,7 @@ def _map(found: dict[str, Any], map_of: str) -> Any:
         estimated = EstimateMap.kept_in(found)
         return estimate_figure(estimated, cells) if estimated else no_figure("Nothing was estimated: measure again.")
     if shown == FRONT:
-        return effect_by_cost(cells, unsteered)
+        return effect_by_cost(cells, unsteered, methods_in(found))
     return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]))
 
 
