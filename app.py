@@ -44,7 +44,7 @@ from caa_core.app.panels.measuring import tab as measuring
 from caa_core.app.panels.page import Page, draw_tabs
 from caa_core.app.panels.steer import look, strip
 from caa_core.app.panels.steer import tab as steer
-from caa_core.app.programs import endpoints, tools
+from caa_core.app.programs import completions, endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import GRACE, IDLE, STOP, UPLOAD_MB, is_public, serves_agents
@@ -284,6 +284,8 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     """Serve the page from a thread of its own, where `opening` served until now."""
     guards.install_guards()
     tools.offer_alone()
+    served = guards.settings(studio)
+    served["routes"] += completions.routes(studio)
     page = build(studio).queue(default_concurrency_limit=None, api_open=False)
     if opening:
         opening.close()
@@ -300,7 +302,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
         run_history=False,  # it would ask the hub for whoever asks, with the owner's token
         enable_monitoring=False,
         mcp_server=serves_agents(),
-        app_kwargs={**guards.settings(studio), "middleware": [Middleware(traffic.Traffic, studio=studio)]},
+        app_kwargs={**served, "middleware": [Middleware(traffic.Traffic, studio=studio)]},
         prevent_thread_lock=True,
     )
     page.app.state_holder = traffic.States(page)

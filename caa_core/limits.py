@@ -32,6 +32,23 @@ def serves_agents() -> bool:
     return os.environ.get("CAA_MCP", "") == "1"
 
 
+def serves_completions() -> bool:
+    """True where programs may ask in the way of OpenAI: unless `CAA_API` is 0, on a public app only where it is 1."""
+    said = os.environ.get("CAA_API", "")
+    return said == "1" if is_public() else said != "0"
+
+
+def api_key() -> str:
+    """What programs give that ask in the way of OpenAI; empty where they need none."""
+    return os.environ.get("CAA_API_KEY", "")
+
+
+def check_api_key(key: str) -> None:
+    """Raises InputError for another key than that for programs, where there is one."""
+    if api_key() and not _same(key, api_key()):
+        raise InputError("This app takes another key: who runs it has set it as CAA_API_KEY.")
+
+
 def owner_key() -> str:
     """What the owner of a public app types to load another model; empty where nobody may."""
     return os.environ.get("CAA_OWNER_KEY", "")
@@ -39,10 +56,15 @@ def owner_key() -> str:
 
 def check_owner(key: str, do: str = "load another model") -> None:
     """Raises InputError on a public app for everybody who does not have its owner's key; do: what they may not."""
-    given, right = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (key, owner_key()))
-    # Digests, since how long the comparison of texts takes tells how long they are.
-    if is_public() and not (owner_key() and hmac.compare_digest(given, right)):
+    if is_public() and not (owner_key() and _same(key, owner_key())):
         raise InputError(f"This app is open to strangers: only its owner may {do}.")
+
+
+def _same(given: str, right: str) -> bool:
+    """Whether it is the key."""
+    # Digests, since how long the comparison of texts takes tells how long they are.
+    digests = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, right)]
+    return hmac.compare_digest(*digests)
 
 
 # For whom the thread at hand asks: limits that are lower for them than for others, by variable.

@@ -41,6 +41,9 @@ CLOSED = re.compile(
 UPLOAD = "/gradio_api/upload"
 # Where agents call tools, each call in a request of its own; the older way, by two, is closed.
 AGENTS = "/gradio_api/mcp"
+# Where programs ask in the way of OpenAI, and for what.
+API = "/v1/"
+COMPLETIONS = f"{API}chat/completions"
 # Whose pages may show the app in a frame.
 FRAMES = ("'self'", "https://huggingface.co", "https://*.hf.space")
 # As strict as gradio lives with, which writes scripts and styles into the page.
@@ -79,8 +82,7 @@ class Fence:
 
         # Parts of files gradio reads by 4 kB, each in a thread, and sends with the headers that were asked with.
         scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
-        refused = _refusal(scope, self.for_agents)
-        await (refused or self.app)(scope, receive, answer)
+        await (_refusal(scope, self.for_agents) or self.app)(scope, receive, answer)
 
 
 def _refusal(scope: Scope, for_agents: bool) -> JSONResponse | None:
@@ -88,21 +90,34 @@ def _refusal(scope: Scope, for_agents: bool) -> JSONResponse | None:
     headers, path = Headers(scope=scope), path_of(scope)
     by_agent = for_agents and path.rstrip("/") == AGENTS
     if CLOSED.search(path) and not by_agent:
-        return JSONResponse({"detail": "Not offered here."}, 403)
+        return refused(scope, "Not offered here.", 403)
     if by_agent and scope["method"] != "POST":
         return JSONResponse({"detail": "Call tools by POST."}, 405, {"Allow": "POST"})
     if scope["method"] != "POST":
         return None
     # Not by comparing Origin with Host, which proxies rewrite. Programs send neither.
     if headers.get("sec-fetch-site") == "cross-site":
-        return JSONResponse({"detail": "Another site may not use this app in your name."}, 403)
+        return refused(scope, "Another site may not use this app in your name.", 403)
     length = headers.get("content-length", "")
     # In pieces it would be as long as it likes, whatever it says beside.
     if not (length.isascii() and length.isdigit()) or "transfer-encoding" in headers:
-        return JSONResponse({"detail": "Say how long the request is."}, 411)
+        return refused(scope, "Say how long the request is.", 411)
     if path.rstrip("/") != UPLOAD and int(length) > BODY_MB.value * 1_000_000:
-        return JSONResponse({"detail": f"A request may have {BODY_MB.value} MB; upload what is longer."}, 413)
+        return refused(scope, f"A request may have {BODY_MB.value} MB; upload what is longer.", 413)
     return None
+
+
+def refused(scope: Scope, said: str, status: int) -> JSONResponse:
+    """A sentence in place of what was asked for, in the shape that who asks there reads."""
+    as_asked = path_of(scope).startswith(API)
+    return JSONResponse(in_openai_shape(said, status) if as_asked else {"detail": said}, status)
+
+
+def in_openai_shape(said: str, status: int, code: str | None = None) -> dict[str, Any]:
+    """An error as programs read it that ask in the way of OpenAI."""
+    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+    kind = kinds.get(status, "invalid_request_error")
+    return {"error": {"message": said, "type": kind, "param": None, "code": code}}
 
 
 def path_of(scope: Scope) -> str:
@@ -114,11 +129,20 @@ def path_of(scope: Scope) -> str:
 def visitor(studio: Studio, request: gr.Request) -> Session:
     """The session of who asks, for whom files are read and limits are looked at from now on."""
     peer, headers = getattr(request, "client", None), getattr(request, "headers", {})
-    address = address_of(headers, peer.host if peer else "")
+    return arrived(studio, request.session_hash, address_of(headers, peer.host if peer else ""))
+
+
+def arrived(studio: Studio, page: str | None, address: str) -> Session:
+    """The same for a page and where it asks from."""
     asking.set(address)
-    session = studio.session(request.session_hash, address)
+    session = studio.session(page, address)
     lowered.set(session.limits)
     return session
+
+
+def origin(scope: Scope) -> str:
+    """Where a request comes from; see `address_of`."""
+    return address_of(Headers(scope=scope), (scope.get("client") or [""])[0])
 
 
 def address_of(headers: Mapping[str, str], peer: str) -> str:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -267,7 +267,7 @@ class Session:
 
     def follow(
         self, panel: str, job: Running, lasting: bool = False, wanted: Callable[[], bool] = always
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Events of a job that `stop(panel)` ends; an older one of the same panel is stopped. Leaving ends it too,
         unless it is `lasting`, and so does `wanted`, where it says no.
 

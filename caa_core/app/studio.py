@@ -44,7 +44,7 @@ class Studio:
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
         self.sessions = Sessions(library)
-        self.owner = Tries()
+        self.owner, self.programs = Tries(), Tries()
         self.classes = Classrooms()
         self.uploads = Uploads()
         self._closing = False

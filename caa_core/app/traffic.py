@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caa_core.app.guards import AGENTS, UPLOAD, address_of, path_of
+from caa_core.app.guards import AGENTS, COMPLETIONS, UPLOAD, address_of, origin, path_of, refused
 from caa_core.app.sessions import Sessions
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
@@ -80,6 +80,7 @@ class Traffic:
         self.streams: Counter[str] = Counter()
         self.watching: Counter[str] = Counter()
         self.calling: Counter[str] = Counter()
+        self.completing: Counter[str] = Counter()
         self.on_their_way: Counter[str] = Counter()  # bytes of bodies
         self.uploads = studio.uploads
 
@@ -94,34 +95,38 @@ class Traffic:
             await self._upload(scope, receive, send)
         elif scope["method"] == "POST" and path == AGENTS:
             await self._listen(self.calling, CALLED, _as_asked(scope), receive, send, within=self._ask)
+        elif scope["method"] == "POST" and path == COMPLETIONS:
+            await self._listen(self.completing, calls_at_once(), scope, receive, send, within=self._ask)
         elif scope["method"] == "POST":
             await self._ask(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        address, length = _address(scope), int(Headers(scope=scope)["content-length"])
+        address, length = origin(scope), int(Headers(scope=scope)["content-length"])
         size, most = max(length, LEAST_BODY), BODIES * BODY_MB.value * 1_000_000
         full = length > LEAST_BODY and self.on_their_way.total() + size > most  # what is small comes in any case
         if full or self.on_their_way[address] + size > most // 2:
-            await _too_much()(scope, receive, send)
+            await _too_much(scope)(scope, receive, send)
             return
         self.on_their_way[address] += size
         try:
             async with asyncio.timeout(SECONDS_TO_COME):
                 body = await _whole(receive)
         except TimeoutError:
-            await JSONResponse({"detail": "The request came too slowly."}, 408)(scope, receive, send)
+            await refused(scope, "The request came too slowly.", 408)(scope, receive, send)
             return
         finally:
             self.on_their_way[address] -= size
             self.on_their_way += Counter()
-        refused = _refusal(scope, body) or self._refused_files(scope, body)
-        await (refused or self.app)(scope, _again(body, receive), send)
+        answer = _refusal(scope, body) or self._refused_files(scope, body) or self.app
+        received = _again(body, receive)
+        del body  # which would be held for as long as it is answered
+        await answer(scope, received, send)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            number = self.uploads.take(_address(scope), int(Headers(scope=scope)["content-length"]))
+            number = self.uploads.take(origin(scope), int(Headers(scope=scope)["content-length"]))
         except InputError as error:
             await JSONResponse({"detail": str(error)}, 413)(scope, receive, send)
             return
@@ -161,7 +166,7 @@ class Traffic:
         if not (brings or self.uploads.knows(page)):
             return None
         try:
-            person = self.sessions.of(page, _address(scope)).person
+            person = self.sessions.of(page, origin(scope)).person
             self.uploads.use(person, page, _held_by_parts(scope["app"], page, asked))
         except InputError as error:
             return JSONResponse({"detail": str(error)}, 413)
@@ -178,9 +183,10 @@ class Traffic:
         within: ASGIApp | None = None,
     ) -> None:
         """A stream, of which so many may be open; page: whose it is; within: what answers it, where not the app."""
-        address = _address(scope)
+        address = origin(scope)
         if streams.total() >= most or streams[address] >= most // 2:
-            await JSONResponse({"detail": "Too many pages are open from where you are."}, 429)(scope, receive, send)
+            too_many = refused(scope, "Too many pages are open from where you are.", 429)
+            await (_too_much(scope) if within else too_many)(scope, receive, send)
             return
         streams[address] += 1
         self.sessions.listens(page, 1)
@@ -192,16 +198,12 @@ class Traffic:
             streams += Counter()  # forgets those that have none
 
 
-def _address(scope: Scope) -> str:
-    return address_of(Headers(scope=scope), (scope.get("client") or [""])[0])
-
-
 def _as_asked(scope: Scope) -> Scope:
     """A request of an agent, which gradio answers by one of its own that has the same headers and comes from this
     machine: it says where the agent's comes from, in place of what the agent may have written.
     """
     others = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-for"]
-    return {**scope, "headers": [*others, (b"x-forwarded-for", _address(scope).encode("latin-1", "replace"))]}
+    return {**scope, "headers": [*others, (b"x-forwarded-for", origin(scope).encode("latin-1", "replace"))]}
 
 
 def _page_of_stream(scope: Scope) -> str:
@@ -263,24 +265,24 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 def _refusal(scope: Scope, body: bytes) -> JSONResponse | None:
     if body.count(b"[") + body.count(b"{") > BRACKETS:
-        return JSONResponse({"detail": "There are too many lists in it."}, 413)
+        return refused(scope, "There are too many lists in it.", 413)
     if (
         len(body) > LEAST_BODY
         and isinstance(asked := _plain(body), dict)
         and len(str(asked.get("session_hash"))) > NAME
     ):
         return JSONResponse({"detail": "No page has so long a name."}, 413)
-    address, waiting = _address(scope), list(scope["app"].get_blocks()._queue.event_ids_to_events.values())
+    address, waiting = origin(scope), list(scope["app"].get_blocks()._queue.event_ids_to_events.values())
     mine = [event for event in waiting if address_of_event(event) == address]
     for events, share in ((waiting, 1), (mine, 2)):
         held = len(body) + sum(map(_size, events))
         if len(events) >= EVENTS // share or held > BODIES * BODY_MB.value * 1_000_000 // share:
-            return _too_much()
+            return _too_much(scope)
     return None
 
 
-def _too_much() -> JSONResponse:
-    return JSONResponse({"detail": "Too much is asked for at once; try again in a minute."}, 429)
+def _too_much(scope: Scope) -> JSONResponse:
+    return refused(scope, "Too much is asked for at once; try again in a minute.", 429)
 
 
 def address_of_event(event: Event) -> str:
