@@ -1,9 +1,11 @@
-"""What is chosen on the page as code that does the same: in Python, on the command line, as a call of the running app.
+"""What is chosen on the page as code that does the same: in Python, on the command line, as a call of the running app;
+an answer with a vector also by curl, and by llama.cpp.
 
 Options are named where they are chosen otherwise than by default, as `Request.options` declares them for all three.
 Texts of somebody's own are quoted by `repr` and `shlex`.
 """
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,28 +22,34 @@ from caa_core.model.catalog import DEFAULT_MODEL
 
 # Lines are broken beyond so many letters.
 WIDE = 90
+LLAMA = "# model.gguf is the same model. llama.cpp adds the vector at every position, the prompt's too."
 Form = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class AsCode:
-    """The same work three times, or where there is a way for it, and what is to be known of it, a sentence each."""
+    """The same work in each way that there is for it, and what is to be known of it, a sentence each."""
 
     python: str = ""
     shell: str = ""
     client: str = ""
     notes: Sequence[str] = ()
+    curl: str = ""
+    llama: str = ""
 
 
 @dataclass(frozen=True)
 class Here:
     """The app that shows the code: its model as `caa.load` finds it, the dtype where that is not the machine's own
-    choice, and its address.
+    choice, and its address. served: the model as programs name it that ask in the way of OpenAI; empty where none may.
+    keyed: whether they need a key.
     """
 
     model: str
     dtype: str
     address: str
+    served: str = ""
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ def steering(here: Here, prompt: str, vector: Named, layer: float | str, multipl
         _shell(here, "steer", flags),
         _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
         _brought(vector),
+        "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options),
+        _llama(here, prompt, vector, layer, multiplier, options) if layer else "",
     )
 
 
@@ -308,6 +318,53 @@ def _shell(here: Here, command: str, flags: Sequence[Sequence[str]]) -> str:
     words = [" ".join(map(shlex.quote, flag)) for flag in [*flags, *model, *dtype]]
     line = " ".join([f"caa {command}", *words])
     return line if len(line) <= WIDE else " \\\n    ".join([f"caa {command}", *words])
+
+
+def _curl(here: Here, prompt: str, voice: tuple[str, float, float], options: Mapping[str, Any]) -> str:
+    """The steered answer by OpenAI's way; nothing where the app does not answer so."""
+    if not here.served:
+        return ""
+    steer = {"vector": voice[0], "layer": int(voice[1]), "multiplier": float(_number(voice[2]))}
+    told = [{"role": "system", "content": options["system"]}] if options.get("system") else []
+    asked = {
+        "model": here.served,
+        "messages": [*told, {"role": "user", "content": prompt}],
+        "max_tokens": _new_tokens(options),
+        **{name: options[name] for name in ("temperature", "seed") if name in options},
+        "steering": [{**steer, **({"positions": options["positions"]} if "positions" in options else {})}],
+    }
+    key = ['-H "Authorization: Bearer $CAA_API_KEY"'] if here.keyed else []
+    fields = ",\n".join(f'  "{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in asked.items())
+    body = shlex.quote(f"{{\n{fields}\n}}")
+    return " \\\n    ".join(
+        [f"curl {shlex.quote(here.address.rstrip('/') + '/v1/chat/completions')}", *key, f"--json {body}"]
+    )
+
+
+def _llama(here: Here, prompt: str, vector: Named, layer: float, multiplier: float, options: Mapping[str, Any]) -> str:
+    """The vector's file for llama.cpp, and the steered answer by that."""
+    out = download_name(vector.name.removesuffix(".safetensors"), ".gguf")
+    if vector.is_file or here.model == DEFAULT_MODEL:
+        # A name may begin with a dash.
+        names = [f"./{name}" if name.startswith("-") else name for name in (vector.name, out)]
+        made = " ".join(["caa convert", *map(shlex.quote, names)])
+    else:
+        made = _shell(here, "extract", [_flag("--data", vector.name), _flag("--out", out)])
+    flags = [
+        ["-m", "model.gguf"],
+        ["--control-vector-scaled", f"{out}:{_number(multiplier)}"],
+        ["--control-vector-layer-range", f"{int(layer)}", f"{int(layer)}"],
+        *([["-sys", options["system"]]] if options.get("system") else []),
+        ["-p", prompt],
+        ["-st", "-n", f"{_new_tokens(options)}", "--temp", _number(options.get("temperature", 0))],
+        *([["--seed", f"{options['seed']}"]] if "seed" in options else []),
+    ]
+    words = [" ".join(map(shlex.quote, flag)) for flag in flags]
+    return "\n".join([LLAMA, made, " \\\n    ".join(["llama-cli", *words])])
+
+
+def _new_tokens(options: Mapping[str, Any]) -> int:
+    return options.get("max_new_tokens", SteeringRequest.options()["max_new_tokens"].default)
 
 
 def _flag(flag: str, value: Any) -> list[str]:

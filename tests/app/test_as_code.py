@@ -3,9 +3,11 @@
 import ast
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -21,6 +23,7 @@ from caa_core.cli.main import _parser, main
 from caa_core.data.presets import presets
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import OpenQuestionsRequest, StudyRequest
+from caa_core.vectors.formats import read_vector
 from caa_core.vectors.vector import load_vector
 from tests.helpers.app import PAIRS, four_items
 from tests.helpers.handlers import Handlers
@@ -39,7 +42,16 @@ HOSTILE = [
     "日本語 🙂 \u202e é",
 ]
 TYPED = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+TITLES = {
+    "Python": "python",
+    "Shell": "shell",
+    "This app": "client",
+    "This app, by OpenAI's API": "curl",
+    "llama.cpp": "llama",
+}
 SAME = ("dominance", "low", "high", "delta_a", "delta_b", "delta_ab", "verdict")
+# What the form of Steer begins with, but for what is chosen in each test.
+BEGINS = {"system": "", "positions": "after-prompt", "temperature": 0, "seed": 0}
 # What is chosen in the Compete tab, and what is then in the code.
 CONTESTS = {
     "across layers": (
@@ -141,9 +153,10 @@ def page(somebody, tmp_path, monkeypatch):
 def shown(page, name, **form):
     """What the section shows, as it is read off the page."""
     said = page.call("look", f"{name}-code-shown", **form)
-    blocks = re.findall(r"^\*\*[\w ]+\*\*\n\n(`{3,})\w+\n(.*?)\n\1$", said, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
-    return AsCode(*(text for _, text in blocks), notes=said[: said.index("**Python**")].split("\n\n")[:-1])
+    blocks = re.findall(r"^\*\*([\w ,'.]+)\*\*\n\n(`{3,})\w+\n(.*?)\n\2$", said, re.DOTALL | re.MULTILINE)
+    found = {TITLES[title]: text for title, _, text in blocks}
+    assert [*found][:3] == ["python", "shell", "client"]
+    return AsCode(**found, notes=said[: said.index("**Python**")].split("\n\n")[:-1])
 
 
 def typed_in(page, name, **form):
@@ -225,7 +238,55 @@ def test_steer(page, capsys):
     given = python["answers"]
     assert [given.unsteered.text, given.steered.text] == answers == [shell["unsteered"], shell["steered"]]
     assert [client["answers"][name] for name in ("unsteered", "steered")] == answers
+    assert asked_by_curl(code)["choices"][0]["message"]["content"] == answers[1]
     assert shown(page, "steer", steer_prompt="And now?").notes == ["The chat until now is not part of it."]
+
+
+def asked_by_curl(code):
+    """What a real shell and curl get."""
+    if not shutil.which("curl"):
+        pytest.skip("no curl: apt-get install curl")
+    done = subprocess.run(["sh", "-c", f"{code.curl} --silent"], capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_curl_asks_for_all_that_is_set_and_says_the_key_where_there_is_one(page, monkeypatch):
+    form = {"question": 'It\'s\n"so"?', "layer": 1, "multiplier": -1.5, "max_new_tokens": 8, "system": "Don't."}
+    form |= {"positions": "all", "temperature": 0.5, "seed": 3, "exchanges": ()}
+    kept = asked(page, "steer", form)
+    monkeypatch.setenv("CAA_API_KEY", 'it\'s a "key"')
+    code = shown(page, "steer", steer_prompt=form["question"])
+    found = asked_by_curl(code)
+    assert found["choices"][0]["message"]["content"] == kept["exchanges"][-1]["answers"][1]
+    assert found["steering"] == [{"vector": "joy", "layer": 1, "multiplier": -1.5, "positions": "all"}]
+    monkeypatch.setenv("CAA_API", "0")
+    assert not shown(page, "steer").curl
+    page.held |= {page.experiments["steer"].form[name]: value for name, value in BEGINS.items()}
+
+
+def ran_before_llama(code, capsys):
+    """The file that the command of llama.cpp names, once the line before has been run."""
+    about, made, *command = code.llama.split("\n")
+    assert about.startswith("# model.gguf") and main(words(AsCode(shell=made))) == 0
+    capsys.readouterr()
+    typed = shlex.split("\n".join(command).replace("\\\n", ""))
+    file, multiplier = typed[typed.index("--control-vector-scaled") + 1].split(":")
+    return read_vector(Path(file)), float(multiplier), typed
+
+
+def test_llama_cpp_is_given_the_vector_at_its_layer(page, capsys, tiny_app):
+    page.session.keep(replace(tiny_app.vector("joy"), name="-my, joy"))
+    save = tiny_app.vector("joy").save
+    for name, layer in (("joy", 2), ("-my, joy", 1)):
+        form = {"vector": name, "layer": layer, "multiplier": -2, "max_new_tokens": 6, "question": "Don't?"}
+        page.held |= {page.experiments["steer"].form[part]: value for part, value in form.items()}
+        save(Path("-my_ joy.safetensors"))  # which the page gives
+        vector, multiplier, typed = ran_before_llama(shown(page, "steer"), capsys)
+        assert torch.equal(vector.at(layer), tiny_app.vector("joy").at(layer)) and multiplier == -2
+        at = typed.index("--control-vector-layer-range")
+        assert typed[at : at + 5] == ["--control-vector-layer-range", f"{layer}", f"{layer}", "-p", "Don't?"]
+        assert typed[at + 5 :] == ["-st", "-n", "6", "--temp", "0"]
+    assert not shown(page, "steer", steer_layer=0).llama
 
 
 def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Writing in the tab Steer: histories, Stop, Clear, mistakes, and markup."""
 
+import json
 import re
 import shlex
 
@@ -149,10 +150,12 @@ def test_what_is_chosen_is_shown_as_code_letter_by_letter(chat):
     fill(chat.locator("#steer-prompt textarea"), prompt)
     unfold(chat, "As code", "#steer-code")
     blocks = chat.locator("#steer-code-shown pre code")
-    expect(blocks).to_have_count(3)
-    python, shell, client = (text.strip() for text in blocks.all_text_contents())
+    expect(blocks).to_have_count(5)
+    python, shell, client, curl, llama = (text.strip() for text in blocks.all_text_contents())
     assert shlex.split(shell.replace("\\\n", ""))[:4] == ["caa", "steer", "--prompt", prompt]
     assert repr(prompt) in python and repr(prompt) in client and f'Client("{chat.app.url}")' in client
+    asked = json.loads(shlex.split(curl.replace("\\\n", ""))[-1])
+    assert asked["messages"][0]["content"] == prompt in shlex.split(llama.replace("\\\n", ""), comments=True)
     slide(chat, "steer-multiplier", -1.5)
     chat.locator("#steer-code-again").click()
     expect(blocks.nth(1)).to_contain_text(":-1.5")

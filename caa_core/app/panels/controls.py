@@ -23,6 +23,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
+from caa_core.limits import api_key, serves_completions
 from caa_core.metrics.options import OPERATION
 from caa_core.model.loading import best_dtype
 
@@ -173,12 +174,19 @@ def _here(studio: Studio, request: gr.Request) -> Here:
     """The app as whoever asks has it."""
     dtype = str(studio.model.dtype).removeprefix("torch.")
     own_choice = best_dtype(studio.model.device.type)
-    return Here(studio.spec, "" if dtype == own_choice else dtype, page_of(request))
+    served = studio.model.name if serves_completions() else ""
+    return Here(studio.spec, "" if dtype == own_choice else dtype, page_of(request), served, bool(api_key()))
 
 
 def _in_blocks(code: AsCode) -> str:
     """As Markdown, each in a block that its own lines cannot end."""
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", f"{code.python}{code.shell}{code.client}") or [""]))
-    blocks = (("Python", "python", code.python), ("Shell", "bash", code.shell), ("This app", "python", code.client))
+    blocks = (
+        ("Python", "python", code.python),
+        ("Shell", "bash", code.shell),
+        ("This app", "python", code.client),
+        ("This app, by OpenAI's API", "bash", code.curl),
+        ("llama.cpp", "bash", code.llama),
+    )
+    fence = "`" * max(3, *(len(run) + 1 for _, _, text in blocks for run in re.findall("`+", text) or [""]))
     parts = [f"**{title}**\n\n{fence}{language}\n{text}\n{fence}" for title, language, text in blocks if text]
     return "\n\n".join([*map(plain, code.notes), *parts])
