@@ -104,9 +104,17 @@ def steering(here: Here, prompt: str, vector: Named, layer: float | str, multipl
         _shell(here, "steer", flags),
         _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
         _brought(vector),
-        "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options),
-        _llama(here, prompt, vector, layer, multiplier, options) if layer else "",
+        *(_elsewhere(here, prompt, vector, layer, multiplier, options) if isinstance(layer, int) else ()),
     )
+
+
+def _elsewhere(
+    here: Here, prompt: str, vector: Named, layer: int, multiplier: float, options: Mapping[str, Any]
+) -> tuple[str, str]:
+    """The same for curl and for llama.cpp, which adds, to all layers but the first; nothing where that cannot be."""
+    curl = "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options)
+    adds = layer and "operation" not in options
+    return curl, _llama(here, prompt, vector, layer, multiplier, options) if adds else ""
 
 
 def extraction(here: Here, data: Named, limit: int, form: Form, notes: Sequence[str] = ()) -> AsCode:
@@ -320,18 +328,18 @@ def _shell(here: Here, command: str, flags: Sequence[Sequence[str]]) -> str:
     return line if len(line) <= WIDE else " \\\n    ".join([f"caa {command}", *words])
 
 
-def _curl(here: Here, prompt: str, voice: tuple[str, float, float], options: Mapping[str, Any]) -> str:
+def _curl(here: Here, prompt: str, voice: tuple[str, int, float], options: Mapping[str, Any]) -> str:
     """The steered answer by OpenAI's way; nothing where the app does not answer so."""
     if not here.served:
         return ""
-    steer = {"vector": voice[0], "layer": int(voice[1]), "multiplier": float(_number(voice[2]))}
+    steer = {"vector": voice[0], "layer": voice[1], "multiplier": float(_number(voice[2]))}
     told = [{"role": "system", "content": options["system"]}] if options.get("system") else []
     asked = {
         "model": here.served,
         "messages": [*told, {"role": "user", "content": prompt}],
         "max_tokens": _new_tokens(options),
         **{name: options[name] for name in ("temperature", "seed") if name in options},
-        "steering": [{**steer, **({"positions": options["positions"]} if "positions" in options else {})}],
+        "steering": [{**steer, **{name: options[name] for name in ("positions", "operation") if name in options}}],
     }
     key = ['-H "Authorization: Bearer $CAA_API_KEY"'] if here.keyed else []
     fields = ",\n".join(f'  "{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in asked.items())
@@ -341,7 +349,7 @@ def _curl(here: Here, prompt: str, voice: tuple[str, float, float], options: Map
     )
 
 
-def _llama(here: Here, prompt: str, vector: Named, layer: float, multiplier: float, options: Mapping[str, Any]) -> str:
+def _llama(here: Here, prompt: str, vector: Named, layer: int, multiplier: float, options: Mapping[str, Any]) -> str:
     """The vector's file for llama.cpp, and the steered answer by that."""
     out = download_name(vector.name.removesuffix(".safetensors"), ".gguf")
     if vector.is_file or here.model == DEFAULT_MODEL:
@@ -353,7 +361,7 @@ def _llama(here: Here, prompt: str, vector: Named, layer: float, multiplier: flo
     flags = [
         ["-m", "model.gguf"],
         ["--control-vector-scaled", f"{out}:{_number(multiplier)}"],
-        ["--control-vector-layer-range", f"{int(layer)}", f"{int(layer)}"],
+        ["--control-vector-layer-range", f"{layer}", f"{layer}"],
         *([["-sys", options["system"]]] if options.get("system") else []),
         ["-p", prompt],
         ["-st", "-n", f"{_new_tokens(options)}", "--temp", _number(options.get("temperature", 0))],

@@ -15,7 +15,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.requests import InspectionRequest
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Prompt, ask, with_prefill
+from caa_core.model.prompts import Prompt, Turn, ask, render, with_prefill
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Positions, Steer
@@ -197,6 +197,22 @@ def align_answer(model: SteerableModel, prompt: Prompt, answer: str, vector: tor
     _check_length(model, both)
     found, start = align(model, both, vector, layer), both.length
     return Alignment(layer, found.tokens[start:], found.projections[start:], found.cosines[start:])
+
+
+def mean_projection(
+    model: SteerableModel, turns: Sequence[Turn], system: str, vector: torch.Tensor, layer: int
+) -> float | None:
+    """How far the last answer of a conversation, which ends with it, points along `vector` [hidden_size]: the mean of
+    h·v / ‖v‖ over its tokens, which the unsteered model reads. None for an answer in which there is nothing.
+
+    Raises:
+        InputError: as `align_answer` does.
+    """
+    *before, answer = turns
+    if not answer["content"]:
+        return None
+    found = align_answer(model, render(model.tokenizer, before, system), answer["content"], vector, layer)
+    return sum(found.projections) / len(found.projections)
 
 
 def predict(

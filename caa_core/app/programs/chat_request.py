@@ -10,17 +10,18 @@ from typing import Any, Self
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PROMPT, TOKENS
 from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import positions_of
+from caa_core.metrics.options import operation_of, positions_of
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import Turn
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, parse_steer
+from caa_core.steering.operations import ADD, Operation
 
 # New tokens where none are asked for: who asks for no number wants a whole answer, and others wait for the memory.
 NEW_TOKENS = 512
 MOST_STOPS, LONGEST_STOP = 4, 200
 TOLD, SPOKEN = ("system", "developer"), ("user", "assistant")
 # What a vector to be added says of itself.
-PARTS = ("vector", "layer", "multiplier", "positions")
+PARTS = ("vector", "layer", "multiplier", "positions", "operation")
 TAKEN = {
     *("messages", "model", "steering", "max_tokens", "max_completion_tokens"),
     *("temperature", "seed", "stop", "stream", "stream_options"),
@@ -53,6 +54,7 @@ class Addition:
     layer: int | None = None
     multiplier: float | None = None
     positions: Positions = AFTER_PROMPT
+    operation: Operation = ADD
 
     @classmethod
     def of(cls, given: Any) -> Self:
@@ -65,12 +67,13 @@ class Addition:
             )
         if unknown := given.keys() - set(PARTS):
             raise InputError(f"steering: {_first(unknown)} is not one of {', '.join(PARTS)}.")
-        layer, multiplier, positions = (given.get(part) for part in PARTS[1:])
+        layer, multiplier, positions, done = (given.get(part) for part in PARTS[1:])
         return cls(
             name,
             None if layer is None else whole(layer, "steering: the layer"),
             None if multiplier is None else number(multiplier, "steering: the multiplier"),
             AFTER_PROMPT if positions is None else positions_of(str(positions)),
+            ADD if done is None else operation_of(str(done)),
         )
 
 

@@ -75,9 +75,9 @@ def answer(
         layer, multiplier = recommended(studio, one.name, session)
         layer = layer if one.layer is None else one.layer
         multiplier = multiplier if one.multiplier is None else one.multiplier
-        steers.append(Steer(vector.at(model.check_layer(layer)), layer, multiplier))
+        steers.append(Steer(vector.at(model.check_layer(layer)), layer, multiplier, one.operation))
         where = {"layer": layer, "multiplier": multiplier, "positions": str(asked.positions)}
-        added.append({"vector": one.name, **where})
+        added.append({"vector": one.name, **where, "operation": str(one.operation)})
         notes += [f"{one.name}: {found}" for found in vector.differences(model)]
     prompt = render(model.tokenizer, asked.turns, asked.system)
     decoding = asked.decoding

@@ -8,16 +8,19 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
+from caa_core.app.panels.conversation import turns, unpack
+from caa_core.app.panels.steer.drift import NOTHING
 from caa_core.app.panels.steer.known import effects_of, gauge_of
 from caa_core.app.panels.steer.strip import GONE_ON, multipliers_around
 from caa_core.measuring.inspection import align
-from caa_core.model.prompts import Prompt, ask
+from caa_core.model.prompts import Prompt, ask, render, text_of
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import Operation
 from caa_core.vectors.spread import spread
+from tests.helpers import reference
 from tests.helpers.handlers import Handlers
 
 QUESTION = {"steer_prompt": "My <b>question</b>?", "steer_layer": 1, "steer_multiplier": 2}
@@ -204,3 +207,40 @@ def test_the_steered_answer_is_coloured_by_how_far_it_points_along_the_vector(pa
 
 def test_what_cannot_be_coloured_stays_as_it_is(page):
     assert page.call("switched", "steer-steered", steer_coloured=True) == gr.skip()
+
+
+@pytest.mark.parametrize(("positions", "steered"), [("after-prompt", False), ("all", True)])
+def test_earlier_turns_are_read_as_is_said_and_each_is_projected_on_the_vector(page, tiny_app, positions, steered):
+    model, vector = tiny_app.studio.model, tiny_app.vector("joy").at(1)
+    asked = {"layer": 1, "multiplier": 2, "max_new_tokens": 8, "positions": positions}
+    run(page, "steer", question="My question?", **asked)
+    assert page["steer-drift-shown"] == NOTHING  # it is closed
+    page.call("opened", "steer-drift-shown")
+    run(page, "steer", question="And then?", **asked)
+    said = page["steer-drift-shown"]
+    assert ("are read unsteered" in said, "are read steered, too" in said) == (not steered, steered)
+    first, second = exchanges = page.session.person.results["steer"]["exchanges"]
+    # The second steered answer is what comes of reading the first turn so.
+    history = [
+        {"role": "user", "content": "My question?"},
+        {"role": "assistant", "content": first["answers"][1]},
+        {"role": "user", "content": "And then?"},
+    ]
+    ids = render(model.tokenizer, history).ids
+    begin = 0 if steered else len(ids) - 1
+    tokens = reference.write(model, ids, [(1, 2 * vector)], lambda i: i >= begin, 8)
+    assert text_of(model.tokenizer, tokens, skip_special_tokens=True).rstrip("\ufffd") == second["answers"][1]
+    # Each turn in each column, as the unsteered model reads it.
+    rows = re.findall(r"^\| (\d) \| \\?([+-][\d.]+) \| \\?([+-][\d.]+) \|$", said, re.MULTILINE)
+    assert [row[0] for row in rows] == ["1", "2"]
+    for end, row in enumerate(rows, 1):
+        for column in (0, 1):
+            *before, answer = turns(unpack(exchanges[:end], 2), column)
+            prompt = render(model.tokenizer, before)
+            whole = (*prompt.ids, *model.tokenizer(answer["content"], add_special_tokens=False).input_ids)
+            along = residuals_along(model, whole, vector)[len(prompt.ids) :].mean().item()
+            assert float(row[1 + column]) == pytest.approx(along, abs=0.006)
+
+
+def residuals_along(model, ids, vector):
+    return reference.residuals(model, ids)[1] @ (vector / vector.norm())

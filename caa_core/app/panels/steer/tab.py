@@ -26,6 +26,7 @@ from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.steer.chosen import SteerChoice, more_settings
 from caa_core.app.panels.steer.coloured import LABEL, MEANS, ColouredAnswer
+from caa_core.app.panels.steer.drift import Drift
 from caa_core.app.panels.steer.known import effects_of, gauge_of
 from caa_core.app.panels.steer.look import effect_by_layer, strength_in_words
 from caa_core.app.panels.steer.strip import StripPanel
@@ -88,6 +89,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
             ColouredAnswer(page, conversation, switch)
+            Drift(page, conversation)
             StripPanel(page, conversation)
             as_code(studio, SteerChat.name, conversation.form, written_as_code)
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
