@@ -408,8 +408,7 @@ def evaluate(
             what comes of it stands in `conclusion.verdict.told`.
         told: up to three such system prompts, in place of those of the vector's preset.
         operation: as of `steer`; estimates, and so p and a map, are there for "add" alone.
-        by_methods: whether what other methods make of the same pairs is measured on the same cells; it stands in
-            `methods`.
+        by_methods: whether what other methods make of the same pairs is measured too; it stands in `methods`.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
@@ -418,10 +417,7 @@ def evaluate(
         data=pairs if isinstance(pairs, Dataset) else find_test_pairs(pairs),
         layers=layers,
         multipliers=multipliers,
-        positions=positions,
-        cue=cue,
-        paper_counting=paper_counting,
-        counts=counts,
+        **{"positions": positions, "cue": cue, "paper_counting": paper_counting, "counts": counts},
         made_from=_pairs(made_from),
         controls=controls,
         exact_controls=exact_controls,

@@ -77,6 +77,10 @@ class Side:
     operation: str = OPERATION.default
 
 
+# What OpenAI's way takes of each vector beside its layer and multiplier.
+BESIDE = ("positions", "operation", "shares")
+
+
 def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, Any]:
     """Options of a form that are chosen otherwise than by default, as plain values; `otherwise` are other defaults than
     those declared. Raises InputError for what cannot be chosen.
@@ -104,17 +108,12 @@ def steering(here: Here, prompt: str, vector: Named, layer: float | str, multipl
         _shell(here, "steer", flags),
         _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
         _brought(vector),
-        *(_elsewhere(here, prompt, vector, layer, multiplier, options) if isinstance(layer, int) else ()),
+        "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options),
+        # Which adds at one layer, that may be any but the first.
+        _llama(here, prompt, vector, layer, multiplier, options)
+        if isinstance(layer, int) and layer and "operation" not in options
+        else "",
     )
-
-
-def _elsewhere(
-    here: Here, prompt: str, vector: Named, layer: int, multiplier: float, options: Mapping[str, Any]
-) -> tuple[str, str]:
-    """The same for curl and for llama.cpp, which adds, to all layers but the first; nothing where that cannot be."""
-    curl = "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options)
-    adds = layer and "operation" not in options
-    return curl, _llama(here, prompt, vector, layer, multiplier, options) if adds else ""
 
 
 def extraction(here: Here, data: Named, limit: int, form: Form, notes: Sequence[str] = ()) -> AsCode:
@@ -328,7 +327,7 @@ def _shell(here: Here, command: str, flags: Sequence[Sequence[str]]) -> str:
     return line if len(line) <= WIDE else " \\\n    ".join([f"caa {command}", *words])
 
 
-def _curl(here: Here, prompt: str, voice: tuple[str, int, float], options: Mapping[str, Any]) -> str:
+def _curl(here: Here, prompt: str, voice: tuple[str, int | str, float], options: Mapping[str, Any]) -> str:
     """The steered answer by OpenAI's way; nothing where the app does not answer so."""
     if not here.served:
         return ""
@@ -339,7 +338,7 @@ def _curl(here: Here, prompt: str, voice: tuple[str, int, float], options: Mappi
         "messages": [*told, {"role": "user", "content": prompt}],
         "max_tokens": _new_tokens(options),
         **{name: options[name] for name in ("temperature", "seed") if name in options},
-        "steering": [{**steer, **{name: options[name] for name in ("positions", "operation") if name in options}}],
+        "steering": [{**steer, **{name: options[name] for name in BESIDE if name in options}}],
     }
     key = ['-H "Authorization: Bearer $CAA_API_KEY"'] if here.keyed else []
     fields = ",\n".join(f'  "{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in asked.items())

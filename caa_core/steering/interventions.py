@@ -111,10 +111,18 @@ def parse_spread(spec: str) -> tuple[str, tuple[int, ...], float]:
     match = re.fullmatch(rf"(.+):({layers}(?:,{layers})*):({number})", str(spec).strip(), re.I)
     if not match:
         raise InputError(f"{str(spec)[:80]!r} is not FILE:LAYER:MULTIPLIER, such as joy:12:1.5.")
+    return match[1], layers_named(match[2]), float(match[3])
+
+
+def layers_named(text: str) -> tuple[int, ...]:
+    """Layers such as 12, 12-15 or 10,12-15, in rising order. Raises InputError for anything else."""
     found: set[int] = set()
-    for part in match[2].split(","):
-        first, _, last = part.partition("-")
-        if last and int(last) < int(first):
+    for part in text.replace(" ", "").split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if not match:
+            raise InputError(f"{text[:40]!r} names no layers: write such as 12, 12-15 or 10,12-15.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
             raise InputError(f"The layers {part} run backwards: write {last}-{first}.")
-        found.update(range(int(first), int(last or first) + 1))
-    return match[1], tuple(sorted(found)), float(match[3])
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))

@@ -252,16 +252,17 @@ def asked_by_curl(code):
 
 def test_curl_asks_for_all_that_is_set_and_says_the_key_where_there_is_one(page, monkeypatch):
     form = {"question": 'It\'s\n"so"?', "layer": 1, "multiplier": -1.5, "max_new_tokens": 8, "system": "Don't."}
-    form |= {"positions": "all", "temperature": 0.5, "seed": 3, "exchanges": ()}
+    form |= {"positions": "all", "temperature": 0.5, "seed": 3, "exchanges": (), "operation": "add", "spread": ""}
     kept = asked(page, "steer", form)
     monkeypatch.setenv("CAA_API_KEY", 'it\'s a "key"')
     code = shown(page, "steer", steer_prompt=form["question"])
     found = asked_by_curl(code)
     assert found["choices"][0]["message"]["content"] == kept["exchanges"][-1]["answers"][1]
-    assert found["steering"] == [{"vector": "joy", "layer": 1, "multiplier": -1.5, "positions": "all"}]
+    where = {"layer": 1, "multiplier": -1.5, "positions": "all", "operation": "add"}
+    assert found["steering"] == [{"vector": "joy", **where}]
     monkeypatch.setenv("CAA_API", "0")
     assert not shown(page, "steer").curl
-    page.held |= {page.experiments["steer"].form[name]: value for name, value in BEGINS.items()}
+    page.held |= {page.experiment("steer").form[name]: value for name, value in BEGINS.items()}
 
 
 def ran_before_llama(code, capsys):
@@ -279,7 +280,7 @@ def test_llama_cpp_is_given_the_vector_at_its_layer(page, capsys, tiny_app):
     save = tiny_app.vector("joy").save
     for name, layer in (("joy", 2), ("-my, joy", 1)):
         form = {"vector": name, "layer": layer, "multiplier": -2, "max_new_tokens": 6, "question": "Don't?"}
-        page.held |= {page.experiments["steer"].form[part]: value for part, value in form.items()}
+        page.held |= {page.experiment("steer").form[part]: value for part, value in form.items()}
         save(Path("-my_ joy.safetensors"))  # which the page gives
         vector, multiplier, typed = ran_before_llama(shown(page, "steer"), capsys)
         assert torch.equal(vector.at(layer), tiny_app.vector("joy").at(layer)) and multiplier == -2

@@ -21,6 +21,7 @@ from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import Operation
 from tests.helpers.app import client_of, post
 from tests.helpers.waiting import until
 
@@ -99,8 +100,8 @@ def test_an_answer_is_that_of_the_page_and_of_the_endpoint(program, tiny_app):
         said.steering
         == parts[-2].steering
         == [
-            {"vector": "joy", "layer": 1, "multiplier": 1.5, "positions": "after-prompt"},
-            {"vector": "gloom", "layer": 2, "multiplier": -1.0, "positions": "after-prompt"},
+            {"vector": "joy", "layer": 1, "multiplier": 1.5, "positions": "after-prompt", "operation": "add"},
+            {"vector": "gloom", "layer": 2, "multiplier": -1.0, "positions": "after-prompt", "operation": "add"},
         ]
     )
 
@@ -111,14 +112,17 @@ def test_a_chat_with_all_that_can_be_set(program, tiny_app):
     layer, multiplier = recommended(tiny_app.studio, "joy")
     turns = [{"role": "user", "content": QUESTION}, CHAT[2], {"role": "user", "content": "And yours?"}]
     row = BatchRow(
-        render(model.tokenizer, turns, "Be brief."), (Steer(vector.at(layer), layer, multiplier),), Positions("all")
+        render(model.tokenizer, turns, "Be brief."),
+        (Steer(vector.at(layer), layer, multiplier, Operation("keep-norm")),),
+        Positions("all"),
     )
     (expected,) = finish(generate(model, [row], Decoding(9, 0.7, 5)))
     more = {"temperature": 0.7, "seed": 5, "max_completion_tokens": 9, "max_tokens": None, "n": 1, "user": "me"}
-    said = create(program, CHAT, [{"vector": "joy", "positions": "all"}], **more)
+    said = create(program, CHAT, [{"vector": "joy", "positions": "all", "operation": "keep-norm"}], **more)
     assert said.choices[0].message.content == expected.text
     assert said.usage.prompt_tokens == len(row.prompt.ids)
-    assert said.steering == [{"vector": "joy", "layer": layer, "multiplier": multiplier, "positions": "all"}]
+    where = {"layer": layer, "multiplier": multiplier, "positions": "all", "operation": "keep-norm"}
+    assert said.steering == [{"vector": "joy", **where}]
 
 
 def test_an_answer_ends_before_a_stop(program):

@@ -10,10 +10,10 @@ from typing import Any, Self
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PROMPT, TOKENS
 from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import operation_of, positions_of
+from caa_core.metrics.options import SHARES, operation_of, positions_of
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import Turn
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, parse_steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, layers_named, parse_spread
 from caa_core.steering.operations import ADD, Operation
 
 # New tokens where none are asked for: who asks for no number wants a whole answer, and others wait for the memory.
@@ -21,7 +21,7 @@ NEW_TOKENS = 512
 MOST_STOPS, LONGEST_STOP = 4, 200
 TOLD, SPOKEN = ("system", "developer"), ("user", "assistant")
 # What a vector to be added says of itself.
-PARTS = ("vector", "layer", "multiplier", "positions", "operation")
+PARTS = ("vector", "layer", "multiplier", "positions", "operation", "shares")
 TAKEN = {
     *("messages", "model", "steering", "max_tokens", "max_completion_tokens"),
     *("temperature", "seed", "stop", "stream", "stream_options"),
@@ -48,32 +48,37 @@ ONLY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Addition:
-    """A vector that is to be added, by its name; where layer or multiplier is None, the recommended one counts."""
+    """A vector that is to be added, by its name; where layers or multiplier are None, the recommended ones count.
+
+    shares: of the multiplier, where there are several layers.
+    """
 
     name: str
-    layer: int | None = None
+    layers: tuple[int, ...] | None = None
     multiplier: float | None = None
     positions: Positions = AFTER_PROMPT
     operation: Operation = ADD
+    shares: str = SHARES.default
 
     @classmethod
     def of(cls, given: Any) -> Self:
         """From "NAME:LAYER:MULTIPLIER", or an object with some of `PARTS`. Raises InputError for anything else."""
         if isinstance(given, str):
-            return cls(*parse_steer(given))
+            return cls(*parse_spread(given))
         if not isinstance(given, dict) or not isinstance(name := given.get("vector"), str):
             raise InputError(
                 'steering: give a list of vectors, such as {"vector": "joy", "layer": 12, "multiplier": 2}.'
             )
         if unknown := given.keys() - set(PARTS):
             raise InputError(f"steering: {_first(unknown)} is not one of {', '.join(PARTS)}.")
-        layer, multiplier, positions, done = (given.get(part) for part in PARTS[1:])
+        layer, multiplier, positions, done, shares = (given.get(part) for part in PARTS[1:])
         return cls(
             name,
-            None if layer is None else whole(layer, "steering: the layer"),
+            None if layer is None else _layers(layer),
             None if multiplier is None else number(multiplier, "steering: the multiplier"),
             AFTER_PROMPT if positions is None else positions_of(str(positions)),
             ADD if done is None else operation_of(str(done)),
+            SHARES.value(shares),
         )
 
 
@@ -137,6 +142,11 @@ def _first(unknown: set[str]) -> str:
 
 def _either(given: Mapping[str, Any], *names: str) -> Any:
     return next((given[name] for name in names if given.get(name) is not None), None)
+
+
+def _layers(given: Any) -> tuple[int, ...]:
+    """One layer, or several as text."""
+    return layers_named(given) if isinstance(given, str) else (whole(given, "steering: the layer"),)
 
 
 def _additions(given: Any) -> tuple[Addition, ...]:

@@ -38,6 +38,7 @@ from caa_core.progress import Progress
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.interventions import Steer
+from caa_core.vectors.spread import spread
 
 OWNED_BY = "caa-studio"
 OFF = "This app answers no programs in this way: who runs it switches that on with CAA_API=1."
@@ -73,11 +74,12 @@ def answer(
     for one in asked.steering:
         vector = yield from studio.vector(model, session, one.name)
         layer, multiplier = recommended(studio, one.name, session)
-        layer = layer if one.layer is None else one.layer
+        layers = [model.check_layer(each) for each in one.layers or (layer,)]
         multiplier = multiplier if one.multiplier is None else one.multiplier
-        steers.append(Steer(vector.at(model.check_layer(layer)), layer, multiplier, one.operation))
-        where = {"layer": layer, "multiplier": multiplier, "positions": str(asked.positions)}
-        added.append({"vector": one.name, **where, "operation": str(one.operation)})
+        steers += spread(vector, layers, multiplier, one.operation, one.shares)
+        where = {"layer": layers[0] if len(layers) == 1 else layers, "multiplier": multiplier}
+        how = {"positions": str(asked.positions), "operation": str(one.operation)}
+        added.append({"vector": one.name, **where, **how, **({"shares": one.shares} if len(layers) > 1 else {})})
         notes += [f"{one.name}: {found}" for found in vector.differences(model)]
     prompt = render(model.tokenizer, asked.turns, asked.system)
     decoding = asked.decoding
