@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
-TORCH  ?= torch==2.13.0
+TORCH  ?= torch --constraint constraints.txt
 # Tests that run beside each other.
 JOBS   ?= 2
 LOAD_REPORT ?= load.md
@@ -48,7 +48,7 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "No environment could be made; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.run-ready: requirements.txt | $(VENV)/bin/pip
+$(VENV)/.run-ready: requirements.txt constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install --quiet $(TORCH)
 	$(VENV)/bin/pip install --quiet --requirement requirements.txt
 	@touch $@

@@ -2,6 +2,10 @@
 
 import os
 
+# On ZeroGPU, before anything that it changes is imported: torch, and gradio.
+if ZERO_GPU := os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+    import spaces
+
 from caa_core.app.opening.waiting import Opening
 from caa_core.model.catalog import DEFAULT_MODEL
 
@@ -11,11 +15,13 @@ if __name__ == "__main__":
     opening = Opening(MODEL)
 
 import logging
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -48,6 +54,7 @@ from caa_core.app.programs import completions, endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.limits import GRACE, IDLE, STOP, UPLOAD_MB, is_public, serves_agents
+from caa_core.model.elsewhere import Errand, Runner, run_errand
 from caa_core.model.machine import open_more, trim
 from caa_core.progress import tell
 
@@ -267,7 +274,9 @@ def main(opening: Opening) -> None:
         library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
         given = read_class(Path(os.environ["CAA_CLASS"])) if os.environ.get("CAA_CLASS") else None
         opening.say("The model is being loaded ...")
-        studio = Studio((given and given[0].model) or MODEL, say=opening.say, library=library)
+        spec = (given and given[0].model) or MODEL
+        lent = lent_gpu() if ZERO_GPU else None
+        studio = Studio(spec, say=opening.say, library=library, elsewhere=lent)
         if given:
             hold(studio, *given)
         serve(studio, opening)
@@ -278,6 +287,24 @@ def main(opening: Opening) -> None:
     sys.stdout.flush()
     # Threads of the libraries that still wait for work would make the interpreter's own end a crash.
     os._exit(0)
+
+
+def lent_gpu() -> Runner:
+    """What runs a job on a GPU that is lent for it by ZeroGPU, where this process has none: its weights are in its own
+    memory, and what little it computes itself it does on its processor.
+    """
+    os.environ.setdefault("CAA_DEVICE", "cpu")
+    os.environ.setdefault("CAA_DTYPE", "bfloat16")
+    on_gpu = spaces.GPU(duration=lambda errand: errand.seconds)(run_errand)
+
+    def run(errand: Errand) -> Iterator[bytes]:
+        try:
+            yield from on_gpu(errand)
+        except gr.Error as error:
+            why = " ".join(re.sub("<[^>]*>", " ", str(error.message)).split())
+            raise InputError(f"No GPU was lent for this, or not for long enough: {why[:300]}") from error
+
+    return run
 
 
 def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:

@@ -1,8 +1,10 @@
 """What a Space, and those who cite this, read of it."""
 
+import ast
 import re
 
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import caa_core as caa
 from caa_core.model.catalog import CATALOG
@@ -17,6 +19,17 @@ def test_the_space_starts_what_is_pinned_and_names_what_is_there():
     assert f"gradio=={SPACE['sdk_version']}\n" in (ROOT / "requirements.txt").read_text()
     assert set(SPACE["models"]) <= {model.hub_id for model in CATALOG.values()}
     assert len(SPACE["short_description"]) <= 60  # the hub refuses more
+
+
+def test_the_space_may_be_on_zero_gpu_and_what_make_run_installs_is_one_of_what_it_may_have():
+    """ZeroGPU has Python 3.10 or 3.12 and torch 2.8 to 2.11."""
+    wanted = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("torch"))
+    pinned = (ROOT / "constraints.txt").read_text().strip().removeprefix("torch==")
+    allowed = SpecifierSet(wanted.removeprefix("torch"))
+    assert SPACE["python_version"] == "3.12"
+    assert all(allowed.contains(version) for version in ("2.8.0", "2.11.0", pinned))
+    first = ast.parse((ROOT / "app.py").read_text()).body[1:3]
+    assert [ast.unparse(line).splitlines()[-1].strip() for line in first] == ["import os", "import spaces"]
 
 
 def test_it_is_cited_as_what_it_is():

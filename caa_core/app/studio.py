@@ -1,9 +1,11 @@
 """What the page asks for: the model, vectors, people, and work that is handed to the worker."""
 
+import contextlib
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextvars import Context, copy_context
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,7 @@ from caa_core.app.worker import Job, Owner, Worker
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.elsewhere import Runner, lend
 from caa_core.model.loading import ModelParts, SteerableModel, read, wrap
 from caa_core.model.machine import free_memory, used_memory
 from caa_core.progress import Progress, Queued, Say, tell
@@ -40,7 +43,15 @@ Work = Callable[[SteerableModel], Generator[Any, None, Any]]
 class Studio:
     """The model, its worker, and the sessions of everybody who is here."""
 
-    def __init__(self, spec: str = DEFAULT_MODEL, say: Say = tell, library: Library | None = None, dtype: str = ""):
+    def __init__(
+        self,
+        spec: str = DEFAULT_MODEL,
+        say: Say = tell,
+        library: Library | None = None,
+        dtype: str = "",
+        elsewhere: Runner | None = None,
+    ):
+        """elsewhere: what runs jobs of the model in another process, which has a GPU."""
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
         self.sessions = Sessions(library)
@@ -48,6 +59,7 @@ class Studio:
         self.classes = Classrooms()
         self.uploads = Uploads()
         self._closing = False
+        self._elsewhere = elsewhere
         self.rooms = LEAST_ROOMS  # for measurements that are at work, and from where they were asked for
         self._at_work: list[str] = []
         # Vectors of presets by model, and how far those that are being made have come.
@@ -65,6 +77,8 @@ class Studio:
         """
         if self._closing:
             raise InputError("The app is being ended just now; try again in a minute.")
+        if self._elsewhere:
+            work = _asked_in(copy_context(), work)
         owner = Owner(id(session.person), session.address) if session else None
         address = session.address if session else ""
         return self._worker.submit(lambda: self._heavy(work, address) if heavy else work(self.model), owner)
@@ -99,6 +113,11 @@ class Studio:
             self.spec = spec  # by which a program loads the same
             self.rooms = max(LEAST_ROOMS, int(free_memory(self.model.device.type) * SHARE // HEAVY_BYTES))
             self._look = self.run(look)
+            if self._elsewhere:
+                # Nobody has asked for the look, and a GPU is lent to somebody.
+                with contextlib.suppress(Exception):
+                    self._look.wait()
+                lend(self.model, spec, str(self.model.dtype).removeprefix("torch."), self._elsewhere)
         finally:
             self._loading.release()
 
@@ -186,6 +205,24 @@ class Studio:
         finally:
             work.close()
             self._making.pop((model, name), None)
+
+
+def _asked_in(context: Context, work: Work) -> Work:
+    """The same work, whose steps know who asks, as the thread does that asks for it."""
+
+    def steps(model: SteerableModel) -> Generator[Any, None, Any]:
+        made = context.run(work, model)
+        try:
+            while True:
+                try:
+                    event = context.run(next, made)
+                except StopIteration as end:
+                    return end.value
+                yield event
+        finally:
+            made.close()
+
+    return steps
 
 
 def _wrapped(loaded: ModelParts) -> Generator[None, None, SteerableModel]:

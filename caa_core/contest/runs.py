@@ -20,6 +20,7 @@ from caa_core.measuring.answer_reader import calibrate, held_out
 from caa_core.metrics.cache import digest, key
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.stages import CHROME, letters_of, pair_stages
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.gradients import PASSES
@@ -33,6 +34,7 @@ WRITTEN = 15
 Known = MutableMapping[str, dict[str, Any]]
 
 
+@handed_over
 def run(
     model: SteerableModel, request: ContestRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
@@ -75,6 +77,7 @@ def plan_of(request: ContestRequest, a: Voice, b: Voice, num_layers: int) -> lis
     return stages
 
 
+@handed_over
 def run_surface(
     model: SteerableModel,
     request: ContestRequest,
@@ -99,6 +102,7 @@ def run_surface(
     return (yield from _known(model, a, b, settings, [request.data], work, known))
 
 
+@handed_over
 def run_thinking(
     model: SteerableModel,
     request: ContestRequest,
@@ -120,6 +124,7 @@ def run_thinking(
     return (yield from in_stages(_known(model, a, b, settings, [request.data], work, known), plan))
 
 
+@handed_over
 def run_written(
     model: SteerableModel, request: WrittenRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:

@@ -17,6 +17,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
 from caa_core.measuring.inspection import MAX_TOKENS, align
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, ask, with_answer
 from caa_core.progress import Progress, showing
@@ -80,6 +81,7 @@ def run_tokens(
     return {"question": question, "answers": answers, **found.summary()}
 
 
+@handed_over
 def read_voices(
     model: SteerableModel, prompt: Prompt, answer: str, unsteered: str, directions: Sequence[Direction]
 ) -> Generator[Progress, None, TokenVoices]:

@@ -24,6 +24,7 @@ from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.items import Items, choose_items
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.metrics.stages import letters_of, pair_stages
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.gradients import PASSES
@@ -89,6 +90,7 @@ class Evaluation:
 EvaluationEvent = Progress | EstimateMap | Evaluation
 
 
+@handed_over
 def evaluate(
     model: SteerableModel, request: EvaluationRequest, vector: SteeringVector, known: KeptNumbers | None = None
 ) -> Generator[EvaluationEvent, None, Evaluation]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from caa_core.errors import InputError
 from caa_core.measuring.requests import InspectionRequest
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, Turn, ask, render, with_prefill
 from caa_core.progress import Progress
@@ -124,6 +125,7 @@ class Views:
         return restored(cls, kept, "The views that were")
 
 
+@handed_over
 def inspect(
     model: SteerableModel, request: InspectionRequest, vector: SteeringVector
 ) -> Generator[Progress, None, Views]:

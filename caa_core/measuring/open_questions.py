@@ -19,6 +19,7 @@ from caa_core.metrics.cache import key
 from caa_core.metrics.cross_fitting import too_few
 from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, estimate, mean_of, share_of
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
@@ -154,6 +155,7 @@ def _level(multiplier: float, replies: Sequence[Reply]) -> Level:
     )
 
 
+@handed_over
 def answer(
     model: SteerableModel,
     vector: SteeringVector,

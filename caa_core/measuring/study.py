@@ -34,6 +34,7 @@ from caa_core.metrics.estimates import by_prompt, ends, mean_of, reach
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.items import Items, choose_items
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress, within
@@ -51,6 +52,7 @@ Cell = tuple[StudyArm, Place]
 Spot = tuple[StudyArm, int]
 
 
+@handed_over
 def study(
     model: SteerableModel, request: StudyRequest, known: MutableMapping[str, Any] | None = None
 ) -> Generator[Progress | Study, None, Study]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -177,11 +177,18 @@ def hidden_of(output: BlockOutput) -> torch.Tensor:
 def best_dtype(device: str) -> str:
     """bfloat16 where the hardware computes in it, else float32."""
     if device == "cpu":
-        capable = torch.cpu.get_capabilities()
+        capable = _processor()
         fast = capable.get("avx512_bf16") or capable.get("amx_bf16")
     else:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if fast else "float32"
+
+
+def _processor() -> Mapping[str, bool]:
+    """What the processor computes in. Older torch says it in other words, each of which is a function."""
+    if ask := getattr(torch.cpu, "get_capabilities", None):
+        return ask()
+    return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported(), "amx_bf16": torch.cpu._is_amx_tile_supported()}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from caa_core.errors import InputError
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import Prompt, text_of
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
@@ -43,6 +44,7 @@ class Completion:
     done: bool = False
 
 
+@handed_over
 def generate(
     model: SteerableModel, rows: Sequence[BatchRow], decoding: Decoding
 ) -> Generator[list[Completion], None, list[Completion]]:
@@ -289,6 +291,7 @@ class SideBySide:
         }
 
 
+@handed_over
 def side_by_side(
     model: SteerableModel,
     prompt: Prompt,

@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from caa_core.data.pairs import ContrastPair
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, RenderedPair
 from caa_core.progress import Progress
@@ -56,6 +57,7 @@ class Scores:
         return self.preference.sigmoid()
 
 
+@handed_over
 def score(
     model: SteerableModel,
     pairs: Sequence[ContrastPair],

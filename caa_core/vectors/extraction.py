@@ -14,6 +14,7 @@ import torch
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset
 from caa_core.errors import InputError
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import Collect, read_all
@@ -113,6 +114,7 @@ def _check_direction(direction: torch.Tensor, model: SteerableModel, layer: int,
         )
 
 
+@handed_over
 def preset_vector(
     model: SteerableModel, preset: Preset, layers: Sequence[int] | None = None
 ) -> Generator[Progress, None, SteeringVector]:

@@ -16,6 +16,7 @@ import torch
 from caa_core.data.pairs import ContrastPair, Dataset, read_pairs
 from caa_core.data.presets import PRESETS, presets
 from caa_core.errors import InputError
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.read_position import ReadPosition
@@ -61,6 +62,7 @@ def known_directions(model: SteerableModel) -> Generator[Progress, None, Mapping
     return found
 
 
+@handed_over
 def make(
     model: SteerableModel,
     dataset: Dataset,

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import read_all
@@ -141,6 +142,7 @@ class Comparison:
         }
 
 
+@handed_over
 def compare(
     model: SteerableModel, dataset: Dataset, layers: Sequence[int] | None = None, read: ReadPosition = AUTOMATIC
 ) -> Generator[Progress, None, Comparison]:

@@ -323,10 +323,12 @@ def test_a_second_start_needs_no_network_and_no_conversion(embedded, tmp_path):
 
 @pytest.mark.skipif(not os.environ.get("CAA_FRESH_ENVIRONMENT"), reason="CI asks for it: minutes of pip")
 def test_a_fresh_environment_from_the_requirements_alone(tmp_path):
-    """As a Space does it: nothing but requirements.txt, an empty cache, `python app.py`; then steer once."""
+    """As a Space does it: nothing but requirements.txt and the package that all Spaces have, an empty cache, `python
+    app.py`; then steer once.
+    """
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     python = str(tmp_path / "env" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt", "spaces"], check=True)
     fresh = App(python, {"CAA_CACHE": str(tmp_path / "cache"), "CAA_PUBLIC": "1"}, tmp_path / "log.txt")
     try:
         found = answers(client_of(fresh.wait()), ["joy:10:1.5"])

@@ -97,10 +97,10 @@ class App:
 class Served:
     """The page of a model, served by this process as app.py serves it; what its jobs do can be held."""
 
-    def __init__(self, spec: str):
+    def __init__(self, spec: str, **given: Any):
         from app import launch
 
-        self.studio = Studio(spec, say=lambda _: None)
+        self.studio = Studio(spec, say=lambda _: None, **given)
         # In a thread of its own, as gradio would find the loop of a browser's driver in this one.
         launching = threading.Thread(target=lambda: setattr(self, "page", launch(self.studio)))
         launching.start()

@@ -22,6 +22,7 @@ from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import FLAT, plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.interventions import Steer
@@ -140,6 +141,7 @@ def find_questions(data: str | Path, columns: Columns | None = None) -> Dataset:
     return questions() if str(data) == OWN else find_test_pairs(data, columns)
 
 
+@handed_over
 def examine(
     model: SteerableModel, request: KnowledgeRequest, vector: SteeringVector
 ) -> Generator[Progress, None, Knowledge]:

@@ -22,6 +22,7 @@ from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
 from caa_core.metrics.plain_data import FLAT, plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress
@@ -185,6 +186,7 @@ def requests() -> dict[str, tuple[str, ...]]:
     return {kind: tuple(found[kind]) for kind in (HARMLESS, HARMFUL)}
 
 
+@handed_over
 def count_refusals(
     model: SteerableModel, request: RefusalsRequest, vector: SteeringVector
 ) -> Generator[Progress, None, Refusals]:

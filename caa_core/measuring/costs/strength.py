@@ -15,6 +15,7 @@ import torch
 from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, relative_size, token_costs
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, in_stages
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
@@ -102,6 +103,7 @@ def check_asked(nats: float) -> float:
 ROUNDS = [("answers read", 1.0 + factors) for factors in (2, TOGETHER, TOGETHER, 3, 3, 1, 1)]
 
 
+@handed_over
 def strength(
     model: SteerableModel,
     steers: Steers,

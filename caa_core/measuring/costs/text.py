@@ -18,6 +18,7 @@ from caa_core.data.presets import PRESETS
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
@@ -134,6 +135,7 @@ def cost(
     return TextCosts(layer, count, _perplexity(unsteered / count), found)
 
 
+@handed_over
 def neutral_cost(model: SteerableModel, vector: torch.Tensor, layer: int) -> Generator[Progress, None, TextCosts]:
     """`cost` on the neutral text that ships with the project."""
     return cost(model, neutral_text(), vector, layer)

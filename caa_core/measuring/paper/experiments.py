@@ -36,6 +36,7 @@ from caa_core.metrics.cache import key
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import CONTROLS
 from caa_core.metrics.grid import check_multipliers
+from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, render_pair
 from caa_core.progress import Progress
@@ -45,6 +46,7 @@ from caa_core.steering.interventions import Steer
 SHOWN, LONGEST_SHOWN = 2, 600
 
 
+@handed_over
 def replicate(
     model: SteerableModel,
     behaviours: Sequence[Behaviour],

@@ -115,7 +115,9 @@ class StripPanel(Experiment[ConversationRequest]):
             said = {"answers": [text.text for text in texts], "done": [text.done for text in texts]}
             return {**about, **said, "written": written}
 
-        def so_far(texts: Sequence[Completion]) -> Progress | Plain:
+        def so_far(texts: Sequence[Completion] | Progress) -> Progress | Plain:
+            if isinstance(texts, Progress):
+                return texts
             return found(texts) if any(text.ids for text in texts) else READING
 
         steers = [chosen.times(one).steers(vector) for one in tried]
