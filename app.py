@@ -32,7 +32,7 @@ from starlette.middleware import Middleware
 
 from caa_core.app import files, guards, traffic
 from caa_core.app.keys.classrooms import Rules
-from caa_core.app.library import Library
+from caa_core.app.library import Library, Shelves
 from caa_core.app.opening import accessibility, address, logs
 from caa_core.app.panels import glossary
 from caa_core.app.panels.common import QUIET, Updates, guarded
@@ -53,7 +53,7 @@ from caa_core.app.panels.steer import tab as steer
 from caa_core.app.programs import completions, endpoints, tools
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
-from caa_core.limits import GRACE, IDLE, STOP, UPLOAD_MB, is_public, serves_agents
+from caa_core.limits import GRACE, IDLE, KEPT_DAYS, STOP, UPLOAD_MB, is_public, serves_agents
 from caa_core.model.elsewhere import Errand, Runner, run_errand
 from caa_core.model.machine import open_more, trim
 from caa_core.progress import tell
@@ -182,7 +182,7 @@ def build(studio: Studio) -> gr.Blocks:
         # What a page holds comes back with each question, from a page that another run of the app has served too.
         served_by = gr.Textbox(studio.run_id, visible=False, elem_id="served-by")
         line = _draw_top(studio)
-        key = gr.BrowserState("", storage_key="caa-studio")  # by which a reload finds what the person has made
+        key = gr.BrowserState("", storage_key="caa-studio", secret=studio.secret)  # by which a reload finds it
         page = Page(studio, blocks, line, gr.State(0), steer.controls(studio), gr.State(0))
         page.attach(draw_tabs(page, TABS))
         glossary.listed()
@@ -237,6 +237,11 @@ def kept_how_long(studio: Studio) -> str:
         return (
             "What you make is kept in this app's library until you delete it. Nothing that you type or make is logged."
         )
+    if studio.sessions.shelves:
+        days = KEPT_DAYS.value
+        return (
+            f"What you make is kept for this browser, until you have not been here for {days} days. The log holds none."
+        )
     gone, unused = GRACE.value // 60, IDLE.value // 3600
     return (
         f"What you type, bring and make is kept for {gone} minutes after you have left, or {unused} hours unused. "
@@ -260,7 +265,8 @@ def main(opening: Opening) -> None:
     """Load the model and serve until told to end; `opening` serves until then.
 
     Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
-    CAA_LIBRARY, for an app that is not public; a server of tools for agents: CAA_MCP; the file of a class: CAA_CLASS.
+    CAA_LIBRARY, for an app that is not public; one for many people, which several apps share: CAA_PEOPLE; a server of
+    tools for agents: CAA_MCP; the file of a class: CAA_CLASS.
     """
     logs.setup()
     open_more()
@@ -271,12 +277,12 @@ def main(opening: Opening) -> None:
     folder = tempfile.mkdtemp(prefix="caa-")
     os.environ["GRADIO_TEMP_DIR"] = folder
     try:
-        library = None if is_public() or not os.environ.get("CAA_LIBRARY") else Library(Path(os.environ["CAA_LIBRARY"]))
+        library, shelves = kept_where()
         given = read_class(Path(os.environ["CAA_CLASS"])) if os.environ.get("CAA_CLASS") else None
         opening.say("The model is being loaded ...")
         spec = (given and given[0].model) or MODEL
         lent = lent_gpu() if ZERO_GPU else None
-        studio = Studio(spec, say=opening.say, library=library, elsewhere=lent)
+        studio = Studio(spec, say=opening.say, library=library, elsewhere=lent, shelves=shelves)
         if given:
             hold(studio, *given)
         serve(studio, opening)
@@ -287,6 +293,14 @@ def main(opening: Opening) -> None:
     sys.stdout.flush()
     # Threads of the libraries that still wait for work would make the interpreter's own end a crash.
     os._exit(0)
+
+
+def kept_where() -> tuple[Library | None, Shelves | None]:
+    """The folder of this app's owner, or that of all people, as far as there is to be one. Raises InputError."""
+    own, shared = (os.environ.get(name, "") for name in ("CAA_LIBRARY", "CAA_PEOPLE"))
+    if shared and own and not is_public():
+        raise InputError("CAA_LIBRARY is for one person and CAA_PEOPLE for many: set one of the two.")
+    return Library(Path(own)) if own and not is_public() else None, Shelves(Path(shared)) if shared else None
 
 
 def lent_gpu() -> Runner:
@@ -367,6 +381,8 @@ def clean(studio: Studio, page: gr.Blocks) -> None:
     for noted in page.temp_file_sets:
         noted.difference_update(gone)
     traffic.forget_progress()
+    if studio.sessions.shelves:
+        studio.sessions.shelves.sweep()
     trim()
 
 

@@ -121,6 +121,7 @@ KEPT_MB = Limit("CAA_MAX_KEPT_MB", "MB of memory for what one person has made", 
 ALL_KEPT_MB = Limit("CAA_MAX_ALL_KEPT_MB", "MB of memory for what all have made", 100_000, 2_000)
 JOBS = Limit("CAA_MAX_JOBS", "jobs at once of one person", 50, 20)
 PLACES = Limit("CAA_MAX_ALL_JOBS", "jobs at once in the app, of which one address may have half", 160, 80)
+KEPT_DAYS = Limit("CAA_KEPT_DAYS", "days that what people made is kept for them in CAA_PEOPLE", 3_650, 30)
 GRACE_JOB = Limit("CAA_GRACE_JOB", "seconds that a job goes on when nobody listens to it", YEAR, 60)
 LONGEST = Limit("CAA_MAX_JOB_SECONDS", "seconds that a job may run", YEAR, 3_600)
 PROXIES = Limit("CAA_PROXIES", "proxies before the app, whose word on who asks is taken", 0, 0)

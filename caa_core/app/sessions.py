@@ -5,6 +5,7 @@ has made is theirs under a random key that their browser keeps, so that a reload
 share one key and so one list of vectors: they are one person. Each tab has its own jobs; closing one ends only those.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from weakref import WeakKeyDictionary
 from caa_core.app.files import keep_below
 from caa_core.app.holdings import MB, Holdings, oldest, size_of, size_of_vector
 from caa_core.app.keys.classrooms import Classroom
-from caa_core.app.library import Library
+from caa_core.app.library import Library, Shelves
 from caa_core.app.opening.links import Link
 from caa_core.data.presets import presets
 from caa_core.data.text import clean, download_name
@@ -86,13 +87,43 @@ class Person:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
-    def of(cls, library: Library) -> "Person":
-        """The owner of a library, with what can be read of it."""
+    def of(cls, library: Library, key: str = "") -> "Person":
+        """The owner of a library, with what can be read of it. key: by which they are known, where they have one."""
         person = cls(results=dict(library.results()))
+        person.key = key or person.key
         for vector in library.vectors():
             person._add(vector)
+        if library.shared:
+            for name, found in person.results.items():
+                person.holdings.put(name, size_of(found))
         person.library = library
         return person
+
+    def refresh(self, anyway: bool = False) -> None:
+        """Take over what other apps have kept and deleted meanwhile. anyway: also where none seems to have done so."""
+        if not (self.library and self.library.shared and (anyway or self.library.has_news)):
+            return
+        with self._lock:
+            vectors, results, without, forgotten = self.library.news()
+            for name in without:
+                self.vectors.pop(name, None)
+                self.holdings.vectors.pop(name, None)
+            for vector in vectors:
+                self.vectors[vector.name] = vector
+                self.holdings.vectors[vector.name] = size_of_vector(vector)
+            left = {name: found for name, found in self.results.items() if name not in {*forgotten, *dict(results)}}
+            self.results = left | dict(results)
+            for name in forgotten:
+                self.holdings.others.pop(name, None)
+            for name, found in results:
+                self.holdings.put(name, size_of(found))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes what they have meanwhile, and what others have changed is known."""
+        with self._lock, self.library.held() if self.library else contextlib.nullcontext():
+            self.refresh()
+            yield
 
     def keep(self, vector: SteeringVector) -> str:
         """Put a vector into the list under a name that nothing else has, which is returned.
@@ -100,12 +131,12 @@ class Person:
         Raises:
             InputError: the list is full, or the memory for it.
         """
-        with self._lock:
+        with self._alone():
             VECTORS.check(len(self.vectors) + 1)
             self.holdings.check(vector)
             name = self._add(vector)
-        if self.library:
-            self.library.keep_vector(self.vectors[name])
+            if self.library:
+                self.library.keep_vector(self.vectors[name])
         return name
 
     def _add(self, vector: SteeringVector) -> str:
@@ -121,7 +152,7 @@ class Person:
         """Give a vector another name; where something else has it, with a number, as `keep` does."""
         if not (new := clean(new)):
             raise InputError("Write the new name first.")
-        with self._lock:
+        with self._alone():
             return self.keep(replace(self.delete(name), name=new))
 
     def delete(self, name: str) -> SteeringVector:
@@ -139,12 +170,12 @@ class Person:
 
     def remember(self, name: str, data: Any) -> None:
         """Keep a result, plain data, under a name; the last one counts, and is the latest of all. Numbers that are none
-        are kept as None. Without a library the oldest make room, where there is too much of them.
+        are kept as None. But in a library of one's own the oldest make room, where there is too much of them.
         """
         self.results = {**{other: kept for other, kept in self.results.items() if other != name}, name: finite(data)}
         if self.library:
             self.library.keep_result(name, self.results[name])
-        else:
+        if not self.library or self.library.shared:
             self._make_room(name, size_of(self.results[name]))
 
     def work_on(self, page: str, draft: Any, size: int) -> None:
@@ -169,6 +200,8 @@ class Person:
         with self._lock:
             for other in self.holdings.put(name, size):
                 self.let_go(other)
+                if self.library and not other.startswith(DRAFT):
+                    self.library.delete_result(other)
 
     def let_go(self, name: str) -> None:
         """Free a result, or the pairs of a page, for want of room; `holdings.gone` has what was not said of it yet."""
@@ -335,13 +368,20 @@ class AtWork:
 
 
 class Sessions:
-    """The pages that are open, and the people whose pages they are. With a library, all of them are its owner.
+    """The pages that are open, and the people whose pages they are. With a library, all of them are its owner; with
+    shelves, what each person has made lies there, and other apps find it as well.
 
     `clock` gives seconds that only grow.
     """
 
-    def __init__(self, library: Library | None = None, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        library: Library | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        shelves: Shelves | None = None,
+    ):
         self._clock = clock
+        self.shelves = shelves
         self._owner = Person.of(library) if library else None
         self._pages: dict[str, Session] = {}
         self._people: dict[str, Person] = {}
@@ -353,7 +393,9 @@ class Sessions:
 
     def knows(self, key: Any) -> bool:
         """Whether a browser that keeps `key` finds what its person has made; with a library everybody does."""
-        return bool(self._owner) or (isinstance(key, str) and key in self._people)
+        if self._owner or not isinstance(key, str):
+            return bool(self._owner)
+        return key in self._people or bool(self.shelves and self.shelves.has(key))
 
     @property
     def has_library(self) -> bool:
@@ -365,15 +407,32 @@ class Sessions:
 
         A key that nobody has is not taken over: who makes one up gets an empty session of their own.
         """
+        kept = self._kept_of(key)
         with self._lock:
             session = self.of(page)
             known = self._people.get(key) if isinstance(key, str) else None
+            if kept and not known:
+                self._make_place()
+                known = self._people[kept.key] = kept
             if known and known is not session.person:
                 # The page's first events came before this one, and got a person of their own.
                 if all(other is session or other.person is not session.person for other in self._pages.values()):
                     self._end(session.person)
                 session.person = known
-            return session.person.key
+            person = session.person
+        if self.shelves and not person.library:
+            person.library = self.shelves.make(person.key)
+        return person.key
+
+    def _kept_of(self, key: Any) -> Person | None:
+        """Whoever has that key and is not known yet, with what they have made at another app, or before."""
+        if not (self.shelves and isinstance(key, str)):
+            return None
+        if known := self._people.get(key):
+            known.refresh(anyway=True)
+            return None
+        library = self.shelves.find(key)
+        return Person.of(library, key) if library else None
 
     def of(self, page: str | None, address: str = "") -> Session:
         """The session of a page; one of its own for each call that names none. address: where it asks from.
@@ -534,11 +593,15 @@ class Sessions:
                     person.library.close()
             self._pages.clear()
 
-    def _newcomer(self) -> Person:
+    def _make_place(self) -> None:
+        """Let there be a place for one more. Raises InputError where there is none."""
         if len(self._people) >= SESSIONS.value:
             self.sweep()
         if len(self._people) >= SESSIONS.value:
             self._make_room()
+
+    def _newcomer(self) -> Person:
+        self._make_place()
         person = Person(late=self.closed)
         self._people[person.key] = person
         return person

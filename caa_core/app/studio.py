@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from caa_core.app.files import Uploads
 from caa_core.app.keys.classrooms import Classroom, Classrooms, Rules
 from caa_core.app.keys.tries import Tries
-from caa_core.app.library import Library
+from caa_core.app.library import Library, Shelves
 from caa_core.app.quick_check import Capability, look
 from caa_core.app.sessions import Session, Sessions
 from caa_core.app.worker import Job, Owner, Worker
@@ -50,11 +50,14 @@ class Studio:
         library: Library | None = None,
         dtype: str = "",
         elsewhere: Runner | None = None,
+        shelves: Shelves | None = None,
     ):
-        """elsewhere: what runs jobs of the model in another process, which has a GPU."""
+        """elsewhere: what runs jobs of the model in another process, which has a GPU. shelves: where what people have
+        made lies, for other apps too.
+        """
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
-        self.sessions = Sessions(library)
+        self.sessions = Sessions(library, shelves=shelves)
         self.owner, self.programs = Tries(), Tries()
         self.classes = Classrooms()
         self.uploads = Uploads()
@@ -139,6 +142,11 @@ class Studio:
         return self._look.result or self._look.error
 
     @property
+    def secret(self) -> str | None:
+        """What browsers hide their keys with: the same at all apps that share a folder; None for one of its own."""
+        return self.sessions.shelves.secret if self.sessions.shelves else None
+
+    @property
     def jobs(self) -> int:
         """How many jobs share the model now."""
         return self._worker.jobs
@@ -146,6 +154,7 @@ class Studio:
     def session(self, page: str | None, address: str = "") -> Session:
         """The session of a page or a client; see `Sessions.of`."""
         session = self.sessions.of(page, address)
+        session.person.refresh()
         if not session.joined or session.joined.over:
             session.joined = self.classes.of_everybody
         return session
