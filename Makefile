@@ -53,7 +53,7 @@ $(VENV)/.run-ready: requirements.txt constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install --quiet --requirement requirements.txt
 	@touch $@
 
-$(VENV)/.test-ready: requirements-dev.txt requirements-mcp.txt $(VENV)/.run-ready
+$(VENV)/.test-ready: requirements-dev.txt requirements-mcp.txt requirements-quantised.txt $(VENV)/.run-ready
 	$(VENV)/bin/pip install --quiet --requirement requirements-dev.txt
 	@touch $@
 

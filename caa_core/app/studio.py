@@ -120,7 +120,7 @@ class Studio:
                 # Nobody has asked for the look, and a GPU is lent to somebody.
                 with contextlib.suppress(Exception):
                     self._look.wait()
-                lend(self.model, spec, str(self.model.dtype).removeprefix("torch."), self._elsewhere)
+                lend(self.model, spec, self.model.precision, self._elsewhere)
         finally:
             self._loading.release()
 
@@ -177,7 +177,7 @@ class Studio:
     @property
     def health(self) -> dict[str, Any]:
         """What somebody who looks after the app wants to know, and nothing of anybody's: counts and sizes."""
-        model, dtype = self.model, str(self.model.dtype).removeprefix("torch.")
+        model, dtype = self.model, self.model.precision
         return {
             "status": "ending" if self._closing else "ok",
             "model": {"name": model.name, "dtype": dtype, "device": model.device.type},

@@ -83,7 +83,9 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is loaded."""
     parser.add_argument("--model", default=DEFAULT_MODEL, help="catalogue key, hub id, folder or .gguf file")
-    parser.add_argument("--dtype", default="", help="bfloat16, float16, float32; by default what suits the hardware")
+    parser.add_argument(
+        "--dtype", default="", help="bfloat16, float16, float32, 8bit, 4bit; else what suits the hardware"
+    )
     parser.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
 

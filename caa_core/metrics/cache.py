@@ -21,7 +21,7 @@ def key(model: SteerableModel, *parts: Any) -> str:
     These are plain data, tensors, other keys, and dataclasses, of which all counts that counts when they are compared.
     The version of this program and of the format count too: what an older one kept is measured anew.
     """
-    machine = [model.name, model.fingerprint, str(model.dtype), model.device.type, model.template_sha256]
+    machine = [model.name, model.fingerprint, f"torch.{model.precision}", model.device.type, model.template_sha256]
     return digest(json.dumps([FORMAT, __version__, machine, _plain(parts)]).encode())
 
 

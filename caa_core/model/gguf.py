@@ -152,7 +152,7 @@ def _make(folder: Path, gguf: Gguf, parameters: int, say: Say) -> None:
         shutil.rmtree(stale)
     parts = folder.with_name(f"{folder.name}.parts")
     # Parts and the file joined from them are never more than the file and its converted copy.
-    check_disk(folder.parent, gguf.size + parameters * WIDTHS[gguf.dtype] - sum(sizes_below(parts)), "CAA_CACHE")
+    check_disk(folder.parent, gguf.size + int(parameters * WIDTHS[gguf.dtype]) - sum(sizes_below(parts)), "CAA_CACHE")
     parts.mkdir(exist_ok=True)
     try:
         file = _obtain(gguf, parts, say)

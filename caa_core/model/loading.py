@@ -1,10 +1,12 @@
 """SteerableModel: an nnsight model, its tokenizer and its decoder blocks, the thing every other room is handed."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import nnsight
@@ -16,7 +18,10 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     Cache,
+    GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -26,8 +31,9 @@ from caa_core import __version__
 from caa_core.errors import InputError
 from caa_core.model.catalog import CATALOG, Source, locate
 from caa_core.model.fingerprints import of_shapes
-from caa_core.model.machine import best_device, check_memory
+from caa_core.model.machine import QUANTISED, best_device, check_memory, fits
 from caa_core.model.pair_tokens import ModelTokens
+from caa_core.model.placement import blocks_path, placement
 from caa_core.model.wholeness import check_embeddings, check_files, check_weights
 from caa_core.progress import Say, tell
 
@@ -37,6 +43,9 @@ if unmount:
     unmount("save")
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+# What a model can be loaded in: numbers as they are, or its blocks' matrices in 8 or 4 bits each (LLM.int8() and NF4 of
+# bitsandbytes: Dettmers et al., arXiv 2208.07339 and 2305.14314).
+PRECISIONS = (*DTYPES, *QUANTISED)
 
 
 @dataclass
@@ -93,6 +102,14 @@ class SteerableModel:
         return self.module.dtype
 
     @property
+    def precision(self) -> str:
+        """One of `PRECISIONS`."""
+        for bits in QUANTISED:
+            if getattr(self.module, f"is_loaded_in_{bits}", False):
+                return bits
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def device(self) -> torch.device:
         return next(self.module.get_input_embeddings().parameters()).device
 
@@ -116,7 +133,7 @@ class SteerableModel:
     @cached_property
     def architecture(self) -> str:
         """What is alike in models that differ in their weights alone: the shapes in their decoder blocks."""
-        shapes = ((name, tuple(one.shape)) for block in self.blocks for name, one in block._module.named_parameters())
+        shapes = (shape for block in self.blocks for shape in _shapes(block._module))
         return of_shapes([(self.config.model_type, (self.num_layers, self.hidden_size)), *shapes])
 
     @property
@@ -127,9 +144,8 @@ class SteerableModel:
     @property
     def provenance(self) -> dict[str, str]:
         """What a result depends on of the model and of this program."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        created = f"caa-studio {__version__}"
-        return {"model": self.name, "model_fingerprint": self.fingerprint, "dtype": dtype, "created_with": created}
+        made_of = {"model": self.name, "model_fingerprint": self.fingerprint, "dtype": self.precision}
+        return {**made_of, "created_with": f"caa-studio {__version__}"}
 
     @property
     def head(self) -> Envoy:
@@ -163,6 +179,14 @@ class SteerableModel:
         if not 0 <= layer < self.num_layers:
             raise InputError(f"{self.name} has no layer {layer}: its layers are 0 to {self.num_layers - 1}.")
         return layer
+
+
+def _shapes(block: torch.nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each parameter; of a matrix that lies packed, what it is as one."""
+    for path, part in block.named_modules():
+        for name, one in part.named_parameters(path, recurse=False):
+            packed = isinstance(part, torch.nn.Linear) and name.endswith("weight")
+            yield name, (part.out_features, part.in_features) if packed else tuple(one.shape)
 
 
 # A tensor in transformers 5, the first of a tuple in some models.
@@ -214,8 +238,9 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
     transformers changes torch's default dtype for the whole process: tensors made elsewhere must name theirs.
 
     Args:
-        dtype: "bfloat16", "float16" or "float32"; empty for `CAA_DTYPE`, else what suits the hardware.
-        device: "cpu" or "cuda" (spread over the cards by accelerate); empty for `best_device`.
+        dtype: one of `PRECISIONS`; empty for `CAA_DTYPE`, else what suits the hardware.
+        device: "cpu" or "cuda", spread over the cards by accelerate; empty for `best_device`. Blocks that have no room
+            there lie in main memory, and without a card on the disk, if `CAA_OFFLOAD` names a folder.
 
     Raises:
         InputError: it cannot be found, reached or read, it does not fit into the memory that is free, its weights are
@@ -223,8 +248,10 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
     """
     device = device or best_device()
     dtype = dtype or os.environ.get("CAA_DTYPE", "")
-    if dtype and dtype not in DTYPES:
-        raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    if dtype and dtype not in PRECISIONS:
+        raise InputError(f"There is no dtype {dtype!r}: choose one of {', '.join(PRECISIONS)}.")
+    if dtype in QUANTISED and not find_spec("bitsandbytes"):
+        raise InputError(f"For {dtype} the package bitsandbytes is needed: pip install -r requirements-quantised.txt")
     dtype = dtype or best_dtype(device)
     transformers_logging.disable_progress_bar()
     try:
@@ -234,7 +261,7 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
         if parameters := source.parameters:
             check_memory(source.name, parameters, dtype, device)
         check_files(source)
-        module, tokenizer = _from_pretrained(source, DTYPES[dtype], device)
+        module, tokenizer = _from_pretrained(source, dtype, device)
     except InputError:
         raise
     except Exception as error:  # a file of a stranger can make the loaders raise anything
@@ -243,11 +270,11 @@ def read(spec: str, dtype: str = "", device: str = "", say: Say = tell) -> Model
     return ModelParts(source.name, source.fingerprint, module, tokenizer, source.also)
 
 
-def _from_pretrained(
-    source: Source, dtype: torch.dtype, device: str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _from_pretrained(source: Source, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Weights from safetensors or GGUF only, and never code from the model's own repository."""
     gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    if gguf and dtype in QUANTISED:
+        raise InputError(f"A .gguf file is unpacked when it is read: for {dtype} take the model's safetensors.")
     options = {"trust_remote_code": False, **gguf}
     config = AutoConfig.from_pretrained(source.location, **options)
     if config.is_encoder_decoder:
@@ -255,8 +282,9 @@ def _from_pretrained(
     tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
     both: Any = AutoModelForCausalLM.from_pretrained(
         source.location,
-        dtype=dtype,
-        device_map="auto" if device == "cuda" else device,
+        dtype=DTYPES.get(dtype) or DTYPES[best_dtype(device)],
+        **_places(source, config, dtype, device),
+        **_packed(dtype, device, bool(gguf)),
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # which are named, and refused, below
         **options,
@@ -266,6 +294,30 @@ def _from_pretrained(
     check_weights(source.name, loaded)
     check_embeddings(source.name, module, tokenizer)
     return module.eval().requires_grad_(False), tokenizer
+
+
+def _places(source: Source, config: PreTrainedConfig, dtype: str, device: str) -> dict[str, Any]:
+    """Where its parts lie, as an option of `from_pretrained`."""
+    parameters = source.parameters
+    if parameters is None or dtype in QUANTISED or fits(parameters, dtype, device):
+        return {"device_map": "auto" if device == "cuda" else device}
+    return placement(source.name, config, dtype, device)
+
+
+def _packed(dtype: str, device: str, gguf: bool) -> dict[str, Any]:
+    """How its weights are packed, as an option of `from_pretrained`. Kept in their blocks, those of a GGUF would need a
+    kernel that is fetched from the hub, which is code of others.
+    """
+    if gguf:
+        return {"quantization_config": GgufConfig(dequantize=True)}
+    if dtype == "8bit":
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells each product
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    if dtype == "4bit":
+        computed = DTYPES[best_dtype(device)]
+        nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=computed)
+        return {"quantization_config": nf4}
+    return {}
 
 
 def _why_not(name: str, error: Exception) -> str:
@@ -296,27 +348,13 @@ def wrap(loaded: ModelParts) -> SteerableModel:
     Raises:
         InputError: its decoder blocks cannot be found, or do not put out the residual stream.
     """
-    path = _blocks_path(loaded.module, loaded.name)
+    path = blocks_path(loaded.module, loaded.name)
     nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
     blocks = list(nn.get(path))
     head = _head_path(loaded.module)
     model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, head, loaded.also)
     _check(model)
     return model
-
-
-def _blocks_path(module: PreTrainedModel, name: str) -> str:
-    """Dotted path of the list of decoder blocks: the outermost list with one entry a layer."""
-    depth = getattr(module.config.get_text_config(), "num_hidden_layers", None)
-    lists = [
-        path
-        for path, child in module.named_modules()
-        if isinstance(child, torch.nn.ModuleList) and len(child) == depth and "vision" not in path
-    ]
-    if not lists:
-        kind = type(module).__name__
-        raise InputError(f"The decoder blocks of {name} ({kind}) cannot be found, so it cannot be steered.")
-    return min(lists, key=lambda path: path.count("."))
 
 
 def _head_path(module: PreTrainedModel) -> str:

@@ -10,8 +10,9 @@ import psutil
 
 from caa_core.errors import InputError
 
-# Bytes of a parameter.
-WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4}
+# Bytes of a parameter. Quantised, it has a scale for each row or for each 64 of them, and embeddings stay as they are.
+WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "8bit": 1.1, "4bit": 0.65}
+QUANTISED = ("8bit", "4bit")
 # What running takes beside the weights: activations, keys and values of what was read, the libraries' buffers.
 WORKING_FACTOR = 1.15
 WORKING_BYTES = 300_000_000
@@ -92,15 +93,45 @@ def check_memory(name: str, parameters: int, dtype: str, device: str) -> None:
     Raises:
         InputError: with both numbers.
     """
-    if fits(parameters, dtype, device):
+    if fits(parameters, dtype, device) or (dtype not in QUANTISED and fits_in_parts(parameters, dtype, device)):
         return
-    kind = "on the GPU" if device == "cuda" else "of memory"
-    narrower = WIDTHS[dtype] == 4 and fits(parameters, "bfloat16", device)
-    advice = "choose bfloat16" if narrower else "close other programs, or choose a smaller model"
-    raise InputError(
-        f"{name} needs about {gigabytes(memory_needed(parameters, dtype))} {kind} in {dtype}, and "
-        f"{gigabytes(free_memory(device))} are free here: {advice}."
-    )
+    raise InputError(f"{_numbers(name, parameters, dtype, device)}: {_advice(parameters, dtype, device)}.")
+
+
+def fits_in_parts(parameters: int, dtype: str, device: str) -> bool:
+    """Whether a model fits whose blocks lie elsewhere in part: beside a GPU in main memory, without one on a disk."""
+    aside = free_memory("cpu") if device == "cuda" else free_on_disk(offload_folder()) if offload_folder() else 0
+    return memory_needed(parameters, dtype) <= free_memory(device) + aside
+
+
+def offload_folder() -> str:
+    """`CAA_OFFLOAD`: the folder for weights that have no room in memory; empty where there is none."""
+    return os.environ.get("CAA_OFFLOAD", "")
+
+
+def free_on_disk(folder: str) -> int:
+    """Bytes free on the disk of a folder, which is made. Raises InputError where that cannot be."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise InputError(f"CAA_OFFLOAD cannot be used ({error.strerror}); set it to a folder.") from error
+
+
+def _numbers(name: str, parameters: int, dtype: str, device: str) -> str:
+    """What it needs, and what there is."""
+    needs = f"{name} needs about {gigabytes(memory_needed(parameters, dtype))}"
+    if device == "cuda":
+        beside = "" if dtype in QUANTISED else f" and {gigabytes(free_memory('cpu'))} of memory beside it"
+        return f"{needs} in {dtype}, and {gigabytes(free_memory(device))} on the GPU{beside} are free here"
+    return f"{needs} of memory in {dtype}, and {gigabytes(free_memory(device))} are free here"
+
+
+def _advice(parameters: int, dtype: str, device: str) -> str:
+    narrower = [one for one in ("bfloat16", *QUANTISED) if WIDTHS[one] < WIDTHS[dtype]]
+    if found := next((one for one in narrower if fits(parameters, one, device)), None):
+        return f"choose {found}"
+    return "close other programs, or choose a smaller model"
 
 
 def check_disk(folder: Path, needed: int, variable: str) -> None:

@@ -34,7 +34,7 @@ KEPT = 64
 
 # The exact changes against which gradients are held, in nats a token, larger where rounding is; how far the two may lie
 # apart; and on how many items.
-TRIED, APART, FEW = {torch.float32: 0.02, torch.bfloat16: 0.2}, 0.25, 4
+TRIED, APART, FEW = {"float32": 0.02, "bfloat16": 0.2}, 0.25, 4
 
 
 class NoEstimateError(InputError):
@@ -160,7 +160,7 @@ def check_gradients(
     if slopes is None:
         weights = torch.full((1, len(few)), 1 / len(few))
         slopes = (yield from gradients(model, few, weights, tried, positions, cue, checked=False))[0]
-    wanted = TRIED.get(model.dtype, max(TRIED.values()))
+    wanted = TRIED.get(model.precision, max(TRIED.values()))
     steps = [wanted / slope.norm() ** 2 * slope for slope in slopes]
     runs = [(Steer(step, layer, sign),) for layer, step in zip(tried, steps, strict=True) for sign in (1.0, -1.0)]
     found = (yield from score(model, few, runs, positions, cue)).preference[1:].mean(1)

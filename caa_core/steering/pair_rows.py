@@ -199,6 +199,6 @@ def check_attention_mask(model: SteerableModel) -> None:
         raise InputError(f"{model.name} does not take the attention mask that making vectors needs.") from error
     worst = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(together, alone, strict=True))
     # Rounding to 8 bits alone moves it by up to a tenth; a second answer that sees the first one is more than one away.
-    if worst > (0.01 if model.dtype == torch.float32 else 0.3):
+    if worst > (0.01 if model.precision == "float32" else 0.3):
         raise InputError(f"{model.name} does not keep to the attention mask that making vectors needs.")
     _CHECKED.add(model)

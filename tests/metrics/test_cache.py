@@ -23,7 +23,7 @@ from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, TEXTS
 
 MODEL = SimpleNamespace(
-    name="tiny", fingerprint="f", dtype=torch.float32, device=torch.device("cpu"), template_sha256="t"
+    name="tiny", fingerprint="f", precision="float32", device=torch.device("cpu"), template_sha256="t"
 )
 # Requests, and another value of each of their options.
 REQUESTS = {
@@ -131,7 +131,7 @@ def test_what_is_the_same_has_the_same_name():
     "changed",
     [
         {"fingerprint": "g"},
-        {"dtype": torch.bfloat16},
+        {"precision": "bfloat16"},
         {"device": torch.device("cuda")},
         {"template_sha256": "u"},
     ],

@@ -22,22 +22,6 @@ def test_what_does_not_fit_is_refused_with_both_numbers():
         check_memory("huge", 10**12, "bfloat16", "cpu")
 
 
-@pytest.fixture
-def limited(tmp_path, monkeypatch):
-    """A container with so many bytes of memory, of which some are taken."""
-
-    def to(limit, taken, reclaimable):
-        for name, text in (
-            ("memory.max", limit),
-            ("memory.current", taken),
-            ("memory.stat", f"anon 400000\ninactive_file {reclaimable}"),
-        ):
-            (tmp_path / name).write_text(f"{text}\n")
-
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    return to
-
-
 def test_a_model_that_fits_in_bfloat16_only_is_said_to(limited):
     limited(10**9, 0, 0)
     parameters = int(10**9 / machine.WORKING_FACTOR / 3)

@@ -172,7 +172,7 @@ def page_of(request: gr.Request) -> str:
 
 def _here(studio: Studio, request: gr.Request) -> Here:
     """The app as whoever asks has it."""
-    dtype = str(studio.model.dtype).removeprefix("torch.")
+    dtype = studio.model.precision
     own_choice = best_dtype(studio.model.device.type)
     served = studio.model.name if serves_completions() else ""
     return Here(studio.spec, "" if dtype == own_choice else dtype, page_of(request), served, bool(api_key()))

@@ -13,7 +13,7 @@ from caa_core.app.quick_check import Capability
 from caa_core.app.studio import Studio
 from caa_core.limits import is_public, owner_key
 from caa_core.model.catalog import CATALOG, listing, room
-from caa_core.model.loading import DTYPES, SteerableModel
+from caa_core.model.loading import PRECISIONS, SteerableModel
 from caa_core.progress import Progress, listen
 
 HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | good for |"
@@ -35,7 +35,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             scale=4,
         )
         dtype = gr.Dropdown(
-            [("automatic", ""), *((name, name) for name in DTYPES)],
+            [("automatic", ""), *((name, name) for name in PRECISIONS)],
             value="",
             label="Precision",
             elem_id="model-precision",
@@ -111,7 +111,7 @@ def describe(studio: Studio) -> str:
 
 
 def _facts(model: SteerableModel) -> str:
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = model.precision
     return f"{model.num_layers} layers, hidden size {model.hidden_size}, {dtype} on {model.device.type}"
 
 
