@@ -54,7 +54,7 @@ from caa_core.model.loading import load as _load
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
 from caa_core.steering.generation import SideBySide, side_by_side
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.interventions import Gate, Positions, Steer
 from caa_core.steering.operations import ADD, Operation
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
@@ -73,6 +73,8 @@ VectorSource = SteeringVector | str | Path
 Addition = tuple[VectorSource, int, float]
 # The same at one layer or several, such as "12-15".
 Spread = tuple[VectorSource, int | str | Sequence[int], float]
+# Where steering applies: a vector, the layer at which it is read, and the projection above which it does.
+GateAt = tuple[VectorSource, int, float]
 # Told how far it has come.
 Watch = Callable[[Progress], None]
 
@@ -235,6 +237,7 @@ def steer(
     factors: Sequence[float] | str = FACTORS.default,
     operation: str = OPERATION.default,
     shares: str = SHARES.default,
+    gate: GateAt | None = None,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
     """Answer a prompt twice in one batch, without vectors and with them.
@@ -252,10 +255,12 @@ def steer(
         factors: also with what is added so many times as strong; the answers are in `by_factor`.
         operation: "add", "keep-norm", "ablate" or such as "cap:0", of all of them; see `steering.operations`.
         shares: of several layers: "equal", or by the "norm" of the residual stream there; see `vectors.spread`.
+        gate: (vector or preset's name or file, layer, threshold): only tokens are steered whose residual stream there
+            points further along that vector than the threshold, h·v / ‖v‖; see `steering.interventions.Gate`.
 
     Raises:
-        InputError: a layer that the model or the vector does not have, a vector of another hidden size, or a prompt
-            that is too long.
+        InputError: a layer that the model or the vector does not have, a vector of another hidden size, a gate above
+            what is steered, or a prompt that is too long.
     """
     asked = SteeringRequest.parse(
         prompt=prompt,
@@ -269,8 +274,9 @@ def steer(
         shares=shares,
     )
     added = yield from _steers(model, steers, asked.operation, asked.shares)
+    opens = (yield from _gate(model, *gate)) if gate else None
     rendered = ask(model.tokenizer, asked.prompt, asked.system)
-    how = asked.positions, asked.decoding, asked.factors
+    how = asked.positions, asked.decoding, asked.factors, opens
     return (yield from side_by_side(model, rendered, added, *how))
 
 
@@ -583,6 +589,11 @@ def _steers(
         layers = _layers(model, asked)
         found += spread((yield from _vector(model, source, layers)), layers, multiplier, operation, shares)
     return tuple(found)
+
+
+def _gate(model: SteerableModel, source: VectorSource, layer: int, threshold: float) -> Generator[Any, None, Gate]:
+    vector = yield from _vector(model, source, [model.check_layer(layer)])
+    return Gate(vector.at(layer), layer, threshold)
 
 
 def _layers(model: SteerableModel, asked: int | str | Sequence[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """The public functions: what is exported, the examples in the docstrings, and how a long one is watched and stopped."""
 
 import doctest
+import math
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,11 @@ def test_vectors_are_given_as_such_by_file_and_by_name(tmp_path):
     assert one.steered.ids != one.unsteered.ids
     with pytest.raises(caa.InputError, match="no layer 7"):
         caa.steer(model, "Rain?", [(vector, 7, 1.0)])
+    # A gate is given so, too: always open, and always shut.
+    gated = [
+        caa.steer(model, "Rain?", [(vector, 2, 3.0)], gate=(vector, 2, way * math.inf), **settings) for way in (-1, 1)
+    ]
+    assert [found.steered for found in gated] == [one.steered, one.unsteered]
 
 
 def test_it_is_installed_with_its_presets_and_a_command(tmp_path):

@@ -20,7 +20,7 @@ from caa_core.model.loading import Inputs, SteerableModel
 from caa_core.model.prompts import Prompt, text_of
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer, scaled
+from caa_core.steering.interventions import AFTER_PROMPT, Gate, Positions, Steer, scaled
 from caa_core.steering.pair_rows import keys_and_values
 from caa_core.steering.passes import steered_logits
 from caa_core.steering.plan import Plan
@@ -28,11 +28,12 @@ from caa_core.steering.plan import Plan
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One text to be written: a prompt and what is added while it is."""
+    """One text to be written: a prompt, and what is added while it is; with a gate only where that is open."""
 
     prompt: Prompt
     steers: tuple[Steer, ...] = ()
     positions: Positions = AFTER_PROMPT
+    gate: Gate | None = None
 
 
 @dataclass
@@ -66,6 +67,9 @@ def generate(
     for row in rows:
         for steer in row.steers:
             _fits(model, steer)
+        if row.gate:
+            _fits(model, row.gate)
+            row.gate.check(row.steers)
     sampler = _Sampler(decoding, model.device)
     texts = [_Text(row, sampler, decoding.max_new_tokens) for row in rows]
     written = [text.written for text in texts]
@@ -299,21 +303,22 @@ def side_by_side(
     positions: Positions,
     decoding: Decoding,
     factors: Sequence[float] = (),
+    gate: Gate | None = None,
 ) -> Generator[list[Completion], None, SideBySide]:
-    """Answer one prompt in one batch without and with `steers`, and with these times each of some factors. See
-    `generate`.
+    """Answer one prompt in one batch without and with `steers`, where a gate is open if there is one, and with these
+    times each of some factors. See `generate`.
     """
-    rows = [BatchRow(prompt), BatchRow(prompt, steers, positions)]
-    rows += [BatchRow(prompt, scaled(steers, factor), positions) for factor in factors]
+    rows = [BatchRow(prompt), BatchRow(prompt, steers, positions, gate)]
+    rows += [BatchRow(prompt, scaled(steers, factor), positions, gate) for factor in factors]
     unsteered, steered, *strip = yield from generate(model, rows, decoding)
     return SideBySide(unsteered, steered, dict(zip(factors, strip, strict=True)))
 
 
-def _fits(model: SteerableModel, steer: Steer) -> None:
-    model.check_layer(steer.layer)
-    if len(steer.vector) != model.hidden_size:
+def _fits(model: SteerableModel, one: Steer | Gate) -> None:
+    model.check_layer(one.layer)
+    if len(one.vector) != model.hidden_size:
         raise InputError(
-            f"A vector of hidden size {len(steer.vector)} cannot be added in {model.name}, "
+            f"A vector of hidden size {len(one.vector)} cannot be added in {model.name}, "
             f"whose hidden size is {model.hidden_size}; it belongs to another model."
         )
 
@@ -367,7 +372,9 @@ def _read(model: SteerableModel, inputs: _Cached, plan: Plan | None = None) -> G
 
 def _plan(texts: Sequence[_Text]) -> Plan:
     rows = [text.row for text in texts]
-    return Plan([r.steers for r in rows], [r.positions for r in rows], [r.prompt.length for r in rows])
+    gates = [r.gate for r in rows]
+    lengths = [r.prompt.length for r in rows]
+    return Plan([r.steers for r in rows], [r.positions for r in rows], lengths, gates=gates if any(gates) else ())
 
 
 def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> _Cached:

@@ -92,6 +92,25 @@ class Steer:
     operation: Operation = field(default=ADD, metadata={"unsaid": ADD})
 
 
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Where steering applies: at tokens whose residual stream h after block `layer` points further along `vector` v
+    [hidden_size] than `threshold`, which is in the units of the projection h·v / ‖v‖. h is read before anything is done
+    to it there.
+
+    After Lee et al., arXiv 2409.05907 (conditional activation steering), who ask it once of a prompt, by a cosine.
+    """
+
+    vector: "torch.Tensor"
+    layer: int
+    threshold: float
+
+    def check(self, steers: Sequence[Steer]) -> None:
+        """Raises InputError where something is steered before the gate is read."""
+        if low := [steer.layer for steer in steers if steer.layer < self.layer]:
+            raise InputError(f"A gate at layer {self.layer} is read too late for what is steered at layer {min(low)}.")
+
+
 def scaled(steers: Sequence[Steer], factor: float) -> tuple[Steer, ...]:
     """The same so many times as strong."""
     return tuple(replace(steer, multiplier=factor * steer.multiplier) for steer in steers)

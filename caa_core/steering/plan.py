@@ -1,12 +1,13 @@
 """For each row of a batch, what is done to the residual stream, and at which positions."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.interventions import Gate, Positions, Steer
 from caa_core.steering.operations import SUMS, Operation, operated
 
 
@@ -15,7 +16,8 @@ class Plan:
 
     What is added to a row at one layer is summed in float32 first and added once, in the model's dtype, so that v with
     -v is exactly nothing. Rows with nothing to add, and multiplier 0, leave the stream untouched. Other operations are
-    computed in float32, behind the sum; see `steering.operations`.
+    computed in float32, behind the sum; see `steering.operations`. A row with a gate is steered only at tokens at which
+    that is open.
     """
 
     def __init__(
@@ -24,12 +26,13 @@ class Plan:
         positions: Sequence[Positions],
         prompt_lengths: Sequence[int],
         thoughts: Sequence[int] = (),
+        gates: Sequence[Gate | None] = (),
     ):
         """rows: what each row is steered by; positions, prompt_lengths and, where there are any, lengths of thoughts
-        (in tokens): one for each row.
+        (in tokens) and gates: one for each row.
 
         Raises:
-            InputError: an index lies outside its row's prompt.
+            InputError: an index lies outside its row's prompt, or a gate is read too late.
         """
         lengths = zip(positions, prompt_lengths, thoughts or [0] * len(rows), strict=True)
         spans = [rule.span(prompt, thought) for rule, prompt, thought in lengths]
@@ -38,6 +41,7 @@ class Plan:
         for (layer, *_), stage in sorted(_stages(rows).items(), key=lambda item: item[0][:2]):
             if stage.acting.any():
                 self.stages.setdefault(layer, []).append(stage)
+        self.readings = _readings(rows, gates)
 
     @property
     def layers(self) -> list[int]:
@@ -67,15 +71,23 @@ class Plan:
             for layer, total in sums.items()
         ]
 
-    def changes(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, "Change"]]:
-        """By rising layer, what to do to the output of that block. A batch may have fewer rows, as in `additions`."""
+    def changes(self, positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[int, Callable[..., torch.Tensor]]]:
+        """By rising layer, what to do to the output of that block, in one forward pass. A batch may have fewer rows, as
+        in `additions`.
+        """
         if not self.stages:
             return []
-        added, mask = dict(self.additions(positions, dtype)), self.mask(positions.reshape(len(self.spans), -1))
-        return [
-            (layer, Change(added.get(layer), [one for one in stages if not one.operation.is_addition], mask))
-            for layer, stages in self.stages.items()
-        ]
+        added, opening = (
+            dict(self.additions(positions, dtype)),
+            OpenTokens(self.mask(positions.reshape(len(self.spans), -1))),
+        )
+        steps: dict[int, list[Callable[[torch.Tensor], torch.Tensor]]] = {
+            layer: [partial(opening.read, reading)] for layer, reading in self.readings.items()
+        }
+        for layer, stages in self.stages.items():
+            others = [one for one in stages if not one.operation.is_addition]
+            steps.setdefault(layer, []).append(Change(added.get(layer), others, opening, bool(self.readings)))
+        return [(layer, partial(_in_turn, found)) for layer, found in sorted(steps.items())]
 
 
 @dataclass(eq=False)
@@ -117,23 +129,73 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
+class GateReading:
+    """What the gates of one layer are read by: by row a direction [rows, hidden_size], and the threshold [rows]; -inf
+    where a row has no gate there.
+    """
+
+    directions: torch.Tensor
+    thresholds: torch.Tensor
+
+
+@dataclass(eq=False)
+class OpenTokens:
+    """Which tokens are steered, [the plan's rows, tokens]: in a forward pass fewer from gate to gate."""
+
+    mask: torch.Tensor
+
+    def read(self, reading: GateReading, stream: torch.Tensor) -> torch.Tensor:
+        """Read gates from a residual stream [rows, tokens, hidden_size], which is given back as it is."""
+        directions, thresholds = (one.to(stream.device)[:, None] for one in (reading.directions, reading.thresholds))
+        along = (stream.reshape(*self.mask.shape, -1).float() * directions).sum(-1)
+        self.mask = self.mask.to(stream.device) & (along > thresholds)
+        return stream
+
+
+@dataclass(frozen=True, eq=False)
 class Change:
     """What is done to a block's output. addition: what is added, [rows, tokens, hidden_size], in the model's dtype.
-    stages: what comes behind that. mask: the tokens that are steered, [the plan's rows, tokens].
+    stages: what comes behind that. opening: the tokens that are steered; is_gated: whether they are fewer than those
+    at which `addition` is something.
     """
 
     addition: torch.Tensor | None
     stages: Sequence[Stage]
-    mask: torch.Tensor
+    opening: OpenTokens
+    is_gated: bool = False
 
     def __call__(self, stream: torch.Tensor) -> torch.Tensor:
         """stream: [rows, tokens, hidden_size], in which a row may hold several of the plan's one behind the other."""
+        mask = self.opening.mask
         if self.addition is not None:
-            stream = stream + self.addition.to(stream.device)
-        rows = stream.reshape(*self.mask.shape, -1)
+            addition = self.addition.to(stream.device)
+            if self.is_gated:
+                addition = torch.where(mask.to(stream.device).view(*stream.shape[:2], 1), addition, 0)
+            stream = stream + addition
+        rows = stream.reshape(*mask.shape, -1)
         for stage in self.stages:
-            rows = stage(rows, self.mask)
+            rows = stage(rows, mask)
         return rows.view(stream.shape)
+
+
+def _in_turn(steps: Sequence[Callable[[torch.Tensor], torch.Tensor]], stream: torch.Tensor) -> torch.Tensor:
+    for step in steps:
+        stream = step(stream)
+    return stream
+
+
+def _readings(rows: Sequence[Sequence[Steer]], gates: Sequence[Gate | None]) -> dict[int, GateReading]:
+    """By rising layer. Raises InputError for a gate that is read too late."""
+    found: dict[int, GateReading] = {}
+    for row, (steers, gate) in enumerate(zip(rows, gates, strict=True) if gates else ()):
+        if gate and steers:
+            gate.check(steers)
+            if gate.layer not in found:
+                nothing = torch.zeros(len(rows), len(gate.vector)), torch.full((len(rows),), -torch.inf)
+                found[gate.layer] = GateReading(*nothing)
+            found[gate.layer].directions[row] = torch.nn.functional.normalize(gate.vector.float(), dim=0)
+            found[gate.layer].thresholds[row] = gate.threshold
+    return dict(sorted(found.items()))
 
 
 def _stages(rows: Sequence[Sequence[Steer]]) -> dict[tuple[int, int, Operation], Stage]:
