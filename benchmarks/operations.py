@@ -44,7 +44,7 @@ NAMES = ("joy", "formal", "refusal")
 # Nats a token that whatever is added costs, in plain answers, of which so many are read to choose by and as many fresh.
 COST, ANSWERS = 0.3, 8
 # Layers that are steered at once, around the preset's; and random vectors beside each way.
-AROUND, CONTROLS = 2, 9
+AROUND, CONTROLS = 2, 5
 MARK = " \\*"
 
 # By way: how far around the preset's layer it goes, what it does, and how layers share the multiplier.
