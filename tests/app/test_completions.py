@@ -125,6 +125,17 @@ def test_a_chat_with_all_that_can_be_set(program, tiny_app):
     assert said.steering == [{"vector": "joy", **where}]
 
 
+def test_several_layers_are_steered_as_by_the_endpoint(program, tiny_app):
+    how = {"operation": "keep-norm", "shares": "norm"}
+    for more in ({}, how):
+        asked = {"prompt": QUESTION, "steer": ["joy:1-2:6"], "max_new_tokens": 12, **more}
+        found = client_of(tiny_app).predict(**asked, api_name="/steer")
+        steering = [{"vector": "joy", "layer": "1-2", "multiplier": 6, **more} if more else "joy:1-2:6"]
+        said = create(program, steering=steering)
+        assert said.choices[0].message.content == found["steered"] != found["unsteered"]
+        assert said.steering[0]["layer"] == [1, 2] and said.steering[0]["shares"] == more.get("shares", "equal")
+
+
 def test_an_answer_ends_before_a_stop(program):
     whole = create(program, max_tokens=30).choices[0].message.content
     stop = whole[len(whole) // 2 :][:3]
