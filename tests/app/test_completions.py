@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from urllib.parse import urlparse
 
 import httpx2
@@ -15,6 +16,7 @@ from caa_core.app.keys.classrooms import Rules
 from caa_core.app.keys.tries import Tries
 from caa_core.app.panels.common import recommended
 from caa_core.app.programs.completions import OFF, STOPPED, until_stop, without_begun
+from caa_core.app.sessions import Person
 from caa_core.measuring.judge import Judge
 from caa_core.model.prompts import ask, render
 from caa_core.progress import finish
@@ -134,6 +136,19 @@ def test_several_layers_are_steered_as_by_the_endpoint(program, tiny_app):
         said = create(program, steering=steering)
         assert said.choices[0].message.content == found["steered"] != found["unsteered"]
         assert said.steering[0]["layer"] == [1, 2] and said.steering[0]["shares"] == more.get("shares", "equal")
+
+
+def test_a_vector_of_the_library_has_its_name_there(tiny_app, monkeypatch):
+    monkeypatch.setenv("CAA_PROXIES", "1")
+    owner = Person()
+    owner.keep(replace(tiny_app.vector("joy"), name="mine"))
+    monkeypatch.setattr(tiny_app.studio.sessions, "_owner", owner)
+    with client(tiny_app, **{"X-Forwarded-For": "203.0.113.77"}) as program:
+        assert "mine" in program.models.list().data[0].vectors
+        mine, joy = (create(program, steering=[f"{name}:1:6"]) for name in ("mine", "joy"))
+        assert (
+            mine.choices[0].message.content == joy.choices[0].message.content and mine.steering[0]["vector"] == "mine"
+        )
 
 
 def test_an_answer_ends_before_a_stop(program):
