@@ -88,7 +88,11 @@ def answer(
         decoding = Decoding(room, asked.temperature, asked.seed)
     writing = generate(model, [BatchRow(prompt, tuple(steers), asked.positions)], decoding)
     try:
-        for (one_text,) in writing:
+        for texts in writing:
+            if isinstance(texts, Progress):  # a GPU is waited for
+                yield texts
+                continue
+            (one_text,) = texts
             text, stopped = until_stop(one_text.text, asked.stops)
             ended = "stop" if stopped or one_text.done else ""
             reason = ended or ("length" if len(one_text.ids) >= decoding.max_new_tokens else "")
