@@ -313,7 +313,6 @@ class Conversation(Experiment[ConversationRequest]):
             min_width=200,
             render_markdown=False,
             layout="panel",
-            autoscroll=False,  # what is there when the page is opened is read from its beginning
             buttons=["copy"],
             feedback_options=None,
         )
@@ -391,16 +390,14 @@ class Conversation(Experiment[ConversationRequest]):
         return {**there, **updates, **self._offered(exchanges)}
 
     def show_before(self, session: Session, before: Plain) -> Updates:
-        """In the columns alone: no chat goes on from it."""
+        """In the columns alone, which are read from their beginning: no chat goes on from it."""
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
-        return {**self._columns(unpack(before["exchanges"], len(self.chatbots))), self.before: made}
+        columns = self._columns(unpack(before["exchanges"], len(self.chatbots)))
+        shown_first = added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False)))
+        return {**shown_first, self.before: made}
 
     def waiting(self) -> Updates:
-        return {**super().waiting(), **self._followed()}
-
-    def _followed(self) -> Updates:
-        """Updates that let the columns show what comes last."""
-        return dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))
+        return {**super().waiting(), **dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))}
 
     def _columns(self, exchanges: Sequence[Exchange]) -> Updates:
         return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
@@ -499,10 +496,8 @@ class Conversation(Experiment[ConversationRequest]):
         return {**self.refill(session, kept), self.question: "", **self._restored(session, kept)}
 
     def _restored(self, session: Session, kept: Plain) -> Updates:
-        """A chat of one's own, which is read from its end, where it goes on."""
-        shown = added(self._followed(), self.show(session, kept, {}))
         goes_on = self.studio.sessions.runs_elsewhere(session, self.name)
-        return {**shown, self.status: "Writing ..." if goes_on else kept.get("status", "")}
+        return {**self.show(session, kept, {}), self.status: "Writing ..." if goes_on else kept.get("status", "")}
 
     def exchanges_of(self, session: Session) -> tuple[Exchange, ...]:
         """The chat as it is kept. Raises InputError where that cannot be read."""
