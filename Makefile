@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
+NDIF   ?= .venv-ndif
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
 TORCH  ?= torch --constraint constraints.txt
 # Tests that run beside each other.
@@ -13,7 +14,7 @@ WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics test
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 
-.PHONY: run test soak attack lint screenshot bench presets docs clean
+.PHONY: run test test-ndif soak attack lint screenshot bench presets docs clean
 
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
@@ -35,6 +36,10 @@ soak: $(VENV)/.test-ready
 # What a stranger does to an app that is open to all, in full; `make soak` does it too.
 attack: $(VENV)/.test-ready
 	CAA_ATTACK=10 CAA_ATTACK_MODEL=smollm2-135m $(VENV)/bin/python -m pytest -s tests/soak/test_attack.py
+
+# The same work on a real NDIF host, which is brought up on this machine; it needs redis-server.
+test-ndif: $(VENV)/.test-ready $(NDIF)/.ready
+	CAA_NDIF_VENV=$(abspath $(NDIF)) $(VENV)/bin/python -m pytest tests/ndif
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
@@ -67,6 +72,14 @@ $(PEERS)/.ready: benchmarks/peers.txt | $(VENV)/bin/pip
 	$(PEERS)/bin/pip install --quiet --requirement benchmarks/peers.txt
 	@touch $@
 
+# The host's side; ndif says that it wants Python 3.12, and runs on 3.11.
+$(NDIF)/.ready: tests/ndif/requirements.txt | $(VENV)/bin/pip
+	$(PYTHON) -m venv $(NDIF)
+	$(NDIF)/bin/pip install --quiet $(TORCH)
+	$(NDIF)/bin/pip install --quiet --requirement tests/ndif/requirements.txt
+	$(NDIF)/bin/pip install --quiet --no-deps --ignore-requires-python ndif==0.1.2
+	@touch $@
+
 bench: $(VENV)/.test-ready $(PEERS)/.ready
 	$(VENV)/bin/python -m benchmarks.run --peers $(PEERS)/bin/python $(BENCH)
 
@@ -79,4 +92,4 @@ docs: $(VENV)/.test-ready
 	$(VENV)/bin/pdoc --no-show-source --output-directory build/api caa_core.api
 
 clean:
-	rm -rf $(VENV) $(PEERS) build
+	rm -rf $(VENV) $(PEERS) $(NDIF) build

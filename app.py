@@ -57,6 +57,7 @@ from caa_core.limits import GRACE, IDLE, KEPT_DAYS, STOP, UPLOAD_MB, is_public, 
 from caa_core.model.elsewhere import Errand, Runner, run_errand
 from caa_core.model.machine import open_more, trim
 from caa_core.progress import tell
+from caa_core.remote.host import Host
 
 TITLE = "CAA Studio"
 INTRO = (
@@ -264,9 +265,10 @@ def _draw_top(studio: Studio) -> gr.Markdown:
 def main(opening: Opening) -> None:
     """Load the model and serve until told to end; `opening` serves until then.
 
-    Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL; a folder that keeps what is made:
-    CAA_LIBRARY, for an app that is not public; one for many people, which several apps share: CAA_PEOPLE; a server of
-    tools for agents: CAA_MCP; the file of a class: CAA_CLASS.
+    Host and port: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT; model: CAA_MODEL, which runs on the NDIF host CAA_NDIF_HOST
+    where CAA_MODEL_AT is ndif; a folder that keeps what is made: CAA_LIBRARY, for an app that is not public; one for
+    many people, which several apps share: CAA_PEOPLE; a server of tools for agents: CAA_MCP; the file of a class:
+    CAA_CLASS.
     """
     logs.setup()
     open_more()
@@ -282,7 +284,8 @@ def main(opening: Opening) -> None:
         opening.say("The model is being loaded ...")
         spec = (given and given[0].model) or MODEL
         lent = lent_gpu() if ZERO_GPU else None
-        studio = Studio(spec, say=opening.say, library=library, elsewhere=lent, shelves=shelves)
+        host = Host.of() if os.environ.get("CAA_MODEL_AT") == "ndif" else None
+        studio = Studio(spec, say=opening.say, library=library, elsewhere=lent, shelves=shelves, host=host)
         if given:
             hold(studio, *given)
         serve(studio, opening)

@@ -53,6 +53,8 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.loading import load as _load
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, finish
+from caa_core.remote.host import Host
+from caa_core.remote.loading import load as _load_there
 from caa_core.steering.generation import SideBySide, side_by_side
 from caa_core.steering.interventions import Gate, Positions, Steer
 from caa_core.steering.operations import ADD, Operation
@@ -106,7 +108,9 @@ def _to_its_end(steps: Callable[P, Generator[Any, None, Result]]) -> RunsToItsEn
     return cast("RunsToItsEnd[P, Result]", whole)
 
 
-def load(model: str = DEFAULT_MODEL, *, dtype: str = "", device: str = "") -> SteerableModel:
+def load(
+    model: str = DEFAULT_MODEL, *, dtype: str = "", device: str = "", host: str = "", key: str = ""
+) -> SteerableModel:
     """A model by catalogue key ("smollm2-135m"), hub id, folder or `.gguf` file.
 
     >>> caa.load("smollm2-135m", dtype="float32").num_layers
@@ -114,11 +118,17 @@ def load(model: str = DEFAULT_MODEL, *, dtype: str = "", device: str = "") -> St
 
     Args:
         dtype, device: as torch names them; by default the quickest that the machine computes in.
+        host: the address of an NDIF host on which the model runs, in the host's dtype; by default on this machine.
+        key: what the host asks for; by default what CAA_NDIF_KEY or NDIF_API_KEY holds.
 
     Raises:
-        InputError: there is no such model, it cannot be steered, or there is no room for it.
+        InputError: there is no such model, it cannot be steered, or there is no room for it; or the host fails.
     """
-    return _load(model, dtype, device)
+    if not host:
+        return _load(model, dtype, device)
+    if dtype or device:
+        raise InputError("A model at an NDIF host runs in the host's dtype and on its device: name neither.")
+    return _load_there(model, Host.of(host, key))
 
 
 def presets() -> dict[str, Preset]:

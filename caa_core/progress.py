@@ -128,6 +128,18 @@ class Queued(Waiting):
         return f"Waiting for memory: {self.total} measurements are at work, for which there is room"
 
 
+@dataclass
+class Stated(Waiting):
+    """Nothing was done yet: another machine does it, and says of it what `unit` holds."""
+
+    @classmethod
+    def of(cls, state: str) -> "Stated":
+        return cls(1, state, 0.0)
+
+    def __str__(self) -> str:
+        return f"The host says: {self.unit}"
+
+
 # Whoever wants to know how far something has come: gets sentences, and `Progress` where there is a measure.
 Say = Callable[[str | Progress], None]
 

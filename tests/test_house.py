@@ -35,9 +35,10 @@ def defined(*kinds):
                 yield str(path.relative_to(ROOT)), node
 
 
-def test_one_room_writes_into_the_residual_stream():
+def test_two_rooms_write_into_the_residual_stream():
+    """One here, and one of what runs at a host."""
     writers = [path.stem for path in FILES if re.search(r"\.output\s*=[^=]", path.read_text())]
-    assert writers == ["passes"]
+    assert sorted(writers) == ["blocks", "passes"]
 
 
 def test_one_room_writes_csv():
@@ -78,7 +79,7 @@ def test_what_is_imported_is_in_the_requirements():
 
 def test_packages_can_be_kept_in_mind():
     assert {folder for folder in {path.parent for path in FILES} if len(rooms(folder)) > 16} == set()
-    assert len(rooms(ROOT / "caa_core")) <= 14
+    assert len(rooms(ROOT / "caa_core")) <= 15
 
 
 def test_functions_are_short_and_take_little():

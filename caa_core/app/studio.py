@@ -23,6 +23,8 @@ from caa_core.model.elsewhere import Runner, lend
 from caa_core.model.loading import ModelParts, SteerableModel, read, wrap
 from caa_core.model.machine import free_memory, used_memory
 from caa_core.progress import Progress, Queued, Say, tell
+from caa_core.remote.host import Host
+from caa_core.remote.loading import load as load_there
 from caa_core.vectors.extraction import preset_vector
 from caa_core.vectors.vector import SteeringVector
 
@@ -51,9 +53,11 @@ class Studio:
         dtype: str = "",
         elsewhere: Runner | None = None,
         shelves: Shelves | None = None,
+        host: Host | None = None,
     ):
         """elsewhere: what runs jobs of the model in another process, which has a GPU. shelves: where what people have
         made lies, for other apps too.
+        host: where the model runs, if not here.
         """
         self.run_id = secrets.token_hex(8)  # by which a page finds out that it was served by another one
         self._worker = Worker()
@@ -71,7 +75,7 @@ class Studio:
         self._loading = threading.Lock()
         self.model: SteerableModel
         self._look: Job
-        self.load(spec, dtype, say)
+        self.load(spec, dtype, say, host)
 
     def run(self, work: Work, session: Session | None = None, heavy: bool = False) -> Job:
         """Queue work on whichever model is loaded when its turn comes. All jobs of a session's person have one share of
@@ -95,13 +99,14 @@ class Studio:
         finally:
             self._at_work.remove(address)
 
-    def load(self, spec: str, dtype: str = "", say: Say = tell) -> None:
+    def load(self, spec: str, dtype: str = "", say: Say = tell, host: Host | None = None) -> None:
         """Load another model for everybody, and return when it is in place; the old one works until then.
 
         Both are in memory for a moment, so the new one has to fit beside the old one.
 
         Args:
             say: is told how far it has come.
+            host: where it runs, if not here.
 
         Raises:
             InputError: it cannot be loaded, another one is being loaded, or a class is held with the old one, which
@@ -111,12 +116,15 @@ class Studio:
         if not self._loading.acquire(blocking=False):
             raise InputError("Another model is being loaded just now; wait until it is there.")
         try:
-            loaded = read(spec, dtype, say=say)
-            self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
+            if host:
+                self.model = load_there(spec, host, say)
+            else:
+                loaded = read(spec, dtype, say=say)
+                self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
             self.spec = spec  # by which a program loads the same
             self.rooms = max(LEAST_ROOMS, int(free_memory(self.model.device.type) * SHARE // HEAVY_BYTES))
             self._look = self.run(look)
-            if self._elsewhere:
+            if self._elsewhere and not host:
                 # Nobody has asked for the look, and a GPU is lent to somebody.
                 with contextlib.suppress(Exception):
                     self._look.wait()

@@ -24,6 +24,8 @@ from caa_core.model.catalog import DEFAULT_MODEL
 
 DATA = "a file of contrast pairs, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset (its A/B questions: joy:ab)"
 TEST = "a file of test items, hub:OWNER/NAME[:CONFIG][@SPLIT], or a preset for its held-out ones (questions: joy:ab)"
+# In place of an address: the one that the environment names.
+KNOWN_HOST = "known"
 COLUMNS = "which columns hold what (a fourth: the negative answer's prompt); by default those of matching names"
 VECTOR = "a vector file, or a preset"
 CONTEST = (
@@ -89,6 +91,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="cpu or cuda; by default cuda where there is one")
 
 
+def _add_host(parser: argparse.ArgumentParser) -> None:
+    """Where the model runs. Its key is read from the environment, since command lines are seen by others."""
+    known = "an NDIF host on which the model runs, by default CAA_NDIF_HOST; its key is read from CAA_NDIF_KEY"
+    parser.add_argument("--host", nargs="?", const=KNOWN_HOST, default="", metavar="ADDRESS", help=known)
+
+
 def _add_vector(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vector", required=True, metavar="FILE", help=VECTOR)
 
@@ -121,6 +129,7 @@ def _lint(parser: argparse.ArgumentParser) -> None:
 
 def _extract(parser: argparse.ArgumentParser) -> None:
     _add_pairs(parser)
+    _add_host(parser)
     parser.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
     add_options(parser, ExtractionRequest)
 
@@ -129,6 +138,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", type=Path, help="a JSON file that `convert` or the page wrote")
     _add_columns(parser)
     _add_model(parser)
+    _add_host(parser)
     parser.set_defaults(model="")  # the recipe's
     parser.add_argument("--data", metavar="DATA", help=f"the recipe's pairs, where they are no preset's: {DATA}")
     parser.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
@@ -141,6 +151,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 def _steer(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
+    _add_host(parser)
     parser.add_argument("--prompt", required=True)
     parser.add_argument(
         "--steer",
@@ -166,6 +177,7 @@ def _steer(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     _add_columns(parser)
     _add_model(parser)
+    _add_host(parser)
     parser.add_argument("--data", required=True, metavar="TEST", help=TEST)
     _add_vector(parser)
     parser.add_argument(
@@ -200,6 +212,7 @@ def _behaviours(parser: argparse.ArgumentParser) -> None:
 def _compete(parser: argparse.ArgumentParser) -> None:
     _add_columns(parser)
     _add_model(parser)
+    _add_host(parser)
     parser.add_argument("--data", required=True, metavar="CONTEST", help=CONTEST)
     for letter in "ab":
         parser.add_argument(f"--{letter}", default="", metavar="FILE:LAYER:MULTIPLIER", help=f"voice {letter.upper()}")

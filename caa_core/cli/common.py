@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from caa_core.cli.arguments import KNOWN_HOST
 from caa_core.data.columns import Columns
+from caa_core.errors import InputError
 from caa_core.progress import Progress, finish, tell
 from caa_core.reports.writing import Report, write
+from caa_core.vectors.methods import MEAN_DIFFERENCE
 
 if TYPE_CHECKING:
     from caa_core.model.loading import SteerableModel
@@ -23,10 +26,40 @@ def columns_of(options: argparse.Namespace) -> Columns | None:
 
 
 def load_model(options: argparse.Namespace) -> "SteerableModel":
-    """The model that was asked for."""
+    """The model that was asked for, here or at an NDIF host."""
+    if asked := getattr(options, "host", ""):
+        from caa_core.remote.host import Host
+
+        host = Host.of("" if asked == KNOWN_HOST else asked)
+        check_asked(options)
+        from caa_core.remote.loading import load as load_there
+
+        return load_there(options.model, host)
     from caa_core.model.loading import load
 
     return load(options.model, options.dtype, options.device)
+
+
+# What is asked for by options of commands and is not done at a host, and what it is.
+NOT_THERE = {
+    "cost": "A strength at a cost",
+    "projections": "Reading an answer along a vector",
+    "exact_controls": "Controls by exact passes",
+    "read": "Reading answers token by token",
+    "written": "Reading written answers",
+    "dtype": "Choosing a dtype",
+    "device": "Choosing a device",
+}
+
+
+def check_asked(options: argparse.Namespace) -> None:
+    """Raises InputError for what is not done at an NDIF host, before one is asked."""
+    for name, what in NOT_THERE.items():
+        if getattr(options, name, None) and (name != "read" or options.command == "compete"):
+            raise InputError(f"{what} is not done at an NDIF host: leave --host out.")
+    method = getattr(options, "method", "")
+    if method not in ("", MEAN_DIFFERENCE, "single"):
+        raise InputError(f"The method {method} keeps what is read at every pair, which is not done at an NDIF host.")
 
 
 def vector_for(model: "SteerableModel", source: str, layers: Sequence[int] | None) -> "SteeringVector":

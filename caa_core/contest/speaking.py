@@ -119,7 +119,9 @@ def voice_ground(
 ) -> Generator[Progress, None, Ground]:
     """What a voice's estimates and its controls' are made of at some of `layers`, whose gradients are known."""
     assert voice.vector, "only vectors have controls"
-    own = (yield from differences_of(model, voice.vector, at, voice.pairs)) if voice.pairs else None
+    own = None
+    if voice.pairs and not model.elsewhere:  # what is read at each pair stays where it is read
+        own = yield from differences_of(model, voice.vector, at, voice.pairs)
     there = slopes[:, [list(layers).index(layer) for layer in at]]
     return Ground(tuple(at), there[:1], own, (there[1:], np.zeros(len(there) - 1, dtype=int)))
 

@@ -27,6 +27,7 @@ from caa_core.metrics.stages import letters_of, pair_stages
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
+from caa_core.steering.activations import check_here
 from caa_core.steering.gradients import PASSES
 from caa_core.vectors.vector import SteeringVector
 
@@ -165,6 +166,8 @@ def _evaluate(
     own: Dataset | None,
     known: KeptNumbers,
 ) -> Generator[EvaluationEvent, None, Evaluation]:
+    if request.exact_controls:
+        check_here(model, "Measuring controls by exact passes")
     layers = request.layers_of(vector, model.num_layers)
     settings = request.settings() | {"layers": layers}
     provenance = provenance_of(model, request.data, vector)

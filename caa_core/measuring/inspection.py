@@ -4,7 +4,7 @@ Logits here are those of the final norm and the head, in float32, whatever layer
 "logit lens"). The views are plain lists of numbers and texts, so that they can be kept and sent as they are.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, Turn, ask, render, with_prefill
 from caa_core.progress import Progress
-from caa_core.steering.divergence import kl_divergence
+from caa_core.remote.views import aligned, lens_numbers, next_numbers, promoted
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
@@ -31,6 +31,7 @@ LISTED = 10
 # How far back decoding has to begin for a token to be written as it is within its text.
 CONTEXT = 8
 BROKEN = "\ufffd"
+NO_NUMBERS = "Steered like this the model puts out no numbers any more; take a smaller multiplier."
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,9 @@ def look_inside(
     Raises:
         InputError: there is no such layer, or a steered position lies outside the prompt.
     """
+    if model.elsewhere:
+        numbers = yield from model.elsewhere.look(prompt, steer, positions, LISTED)
+        return _views(model, prompt, steer, positions, numbers)
     progress = Progress(3, "views", 3)
     yield progress
     alignment = align(model, prompt, steer.vector, steer.layer)
@@ -183,10 +187,12 @@ def align(model: SteerableModel, prompt: Prompt, vector: torch.Tensor, layer: in
     inputs = model.plain_inputs(prompt.ids)
     unsteered = Plan([()], [Positions()], [len(prompt.ids)])
     stream = watch(model, inputs, unsteered, [model.check_layer(layer)])[0, 0]
-    projections = stream @ (vector / vector.norm()).float().cpu()
-    cosines = projections / stream.norm(dim=-1)
+    return _alignment(model, prompt, layer, aligned(stream, vector.cpu()))
+
+
+def _alignment(model: SteerableModel, prompt: Prompt, layer: int, found: Mapping[str, torch.Tensor]) -> Alignment:
     texts = token_texts(model.tokenizer, prompt.ids)
-    return Alignment(layer, texts, projections.tolist(), cosines.tolist())
+    return Alignment(layer, texts, found["projections"].tolist(), found["cosines"].tolist())
 
 
 def align_answer(model: SteerableModel, prompt: Prompt, answer: str, vector: torch.Tensor, layer: int) -> Alignment:
@@ -233,19 +239,17 @@ def predict(
     streams = watch(model, inputs, plan, range(model.num_layers), slice(-1, None))[:, :, 0]
     logits = logits_of(model, streams.transpose(0, 1).reshape(-1, model.hidden_size))
     if logits.isnan().any():
-        raise InputError("Steered like this the model puts out no numbers any more; take a smaller multiplier.")
+        raise InputError(NO_NUMBERS)
     logp = logits.log_softmax(-1).view(2, model.num_layers, -1)
     steered = int(plan.mask(inputs.positions.cpu())[1].sum()) if plan.layers else 0
-    return _next_token(model, logp[:, -1], steered), _lens(model, logp)
+    return _next_token(model, next_numbers(logp[:, -1], LISTED), steered), _lens(model, lens_numbers(logp))
 
 
 def unembed(model: SteerableModel, vector: torch.Tensor) -> Unembedding:
     """`vector` [hidden_size] through the final norm and the head."""
     # Half the difference to -v: without what norm and head add to any stream, which is not the vector's doing.
     with_it, against = logits_of(model, torch.stack([vector, -vector]))
-    logits = (with_it - against) / 2
-    logits -= logits.mean()
-    return Unembedding(*(_extremes(model, logits, largest) for largest in (True, False)))
+    return _unembedding(model, promoted(with_it, against, LISTED))
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
@@ -266,31 +270,43 @@ def token_name(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     return token_texts(tokenizer, [token, token])[1] or str(tokenizer.convert_ids_to_tokens(token))
 
 
-def _next_token(model: SteerableModel, logp: torch.Tensor, steered: int) -> NextToken:
-    """From log-probabilities [2, vocabulary]."""
-    before, after = logp.exp()
-    change = after - before
-
-    def movers(largest: bool) -> list[Mover]:
-        ids = change.topk(min(LISTED, len(change)), largest=largest).indices
-        moved = [i for i in ids.tolist() if (change[i] > 0 if largest else change[i] < 0)]
-        return [Mover(token_name(model.tokenizer, i), before[i].item(), after[i].item()) for i in moved]
-
-    kl = kl_divergence(logp[:1], logp[None, 1:]).item()
-    return NextToken(movers(True), movers(False), kl, steered)
-
-
-def _lens(model: SteerableModel, logp: torch.Tensor) -> Lens:
-    """From log-probabilities [2, layers, vocabulary]."""
-    best = logp.max(-1)
-    names = [[token_name(model.tokenizer, token) for token in run] for run in best.indices.tolist()]
-    toward = logp[:, :, best.indices[:, -1]].exp().transpose(1, 2)
-    return Lens(names, best.values.exp().tolist(), [run[-1] for run in names], toward.tolist())
+def _views(
+    model: SteerableModel, prompt: Prompt, steer: Steer, positions: Positions, numbers: Mapping[str, Any]
+) -> Views:
+    """From what `remote.views.viewed` returns."""
+    if not numbers["numbers"]:
+        raise InputError(NO_NUMBERS)
+    first, end = positions.span(prompt.length)
+    steered = max(0, min(end, len(prompt.ids)) - first) if steer.multiplier else 0
+    return Views(
+        _alignment(model, prompt, steer.layer, numbers["aligned"]),
+        _next_token(model, numbers["next"], steered),
+        _lens(model, numbers["lens"]),
+        _unembedding(model, numbers["alone"]),
+    )
 
 
-def _extremes(model: SteerableModel, logits: torch.Tensor, largest: bool) -> list[tuple[str, float]]:
-    found = logits.topk(min(LISTED, len(logits)), largest=largest)
-    return [
-        (token_name(model.tokenizer, token), value)
-        for value, token in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+def _next_token(model: SteerableModel, found: Mapping[str, torch.Tensor], steered: int) -> NextToken:
+    """From `next_numbers`."""
+
+    def movers(way: int, sign: int) -> list[Mover]:
+        before, after = found["moved"][way].tolist()
+        rows = zip(found["movers"][way].tolist(), before, after, strict=True)
+        return [Mover(token_name(model.tokenizer, i), b, a) for i, b, a in rows if sign * (a - b) > 0]
+
+    return NextToken(movers(0, 1), movers(1, -1), found["kl"].item(), steered)
+
+
+def _lens(model: SteerableModel, found: Mapping[str, torch.Tensor]) -> Lens:
+    """From `lens_numbers`."""
+    names = [[token_name(model.tokenizer, token) for token in run] for run in found["best"].tolist()]
+    return Lens(names, found["likely"].tolist(), [run[-1] for run in names], found["toward"].tolist())
+
+
+def _unembedding(model: SteerableModel, found: Mapping[str, torch.Tensor]) -> Unembedding:
+    """From `promoted`."""
+    sides = [
+        [(token_name(model.tokenizer, token), by) for token, by in zip(tokens, values, strict=True)]
+        for tokens, values in zip(found["tokens"].tolist(), found["by"].tolist(), strict=True)
     ]
+    return Unembedding(*sides)

@@ -213,7 +213,7 @@ def growing_ground(
         found = found + (yield from read(rest, layers))
     half_of = np.array([int(indices[0] not in halves[0]) for indices in prompts], dtype=int)
     whole = Ground(tuple(layers), found[:2], None, (found[2:-1], half_of))
-    if not own:
+    if not own or model.elsewhere:  # what is read at each pair stays where it is read
         return whole
     yield whole
     return replace(whole, differences=(yield from differences_of(model, vector, layers, own)))

@@ -34,6 +34,7 @@ from caa_core.model.fingerprints import of_shapes
 from caa_core.model.machine import QUANTISED, best_device, check_memory, fits
 from caa_core.model.pair_tokens import ModelTokens
 from caa_core.model.placement import blocks_path, placement
+from caa_core.model.stand_in import StandIn
 from caa_core.model.wholeness import check_embeddings, check_files, check_weights
 from caa_core.progress import Say, tell
 
@@ -76,6 +77,8 @@ class SteerableModel:
     blocks: list[Envoy]
     head_path: str
     also: tuple[str, ...] = ()
+    # Where its passes run, if not here.
+    elsewhere: StandIn | None = None
 
     @property
     def module(self) -> PreTrainedModel:
@@ -351,13 +354,14 @@ def wrap(loaded: ModelParts) -> SteerableModel:
     path = blocks_path(loaded.module, loaded.name)
     nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
     blocks = list(nn.get(path))
-    head = _head_path(loaded.module)
+    head = head_path(loaded.module)
     model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, head, loaded.also)
     _check(model)
     return model
 
 
-def _head_path(module: PreTrainedModel) -> str:
+def head_path(module: PreTrainedModel) -> str:
+    """Dotted path of the linear layer from the residual stream to logits."""
     head = module.get_output_embeddings()
     return next(path for path, child in module.named_modules() if child is head)
 

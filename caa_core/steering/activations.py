@@ -48,9 +48,32 @@ def read_all(
     Raises:
         InputError: a pair that is too long, or has no token at the read position.
     """
+    check_here(model, "Keeping what is read at every pair")
+    rows, note = yield from _rows_with_note(model, dataset, position)
+    progress = Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows), note=note)
+    yield progress
+    return (yield from _read_rows(model, rows, layers, collectors, progress)).median(dim=1).values
+
+
+def read_sums(
+    model: SteerableModel, dataset: Dataset, layers: Sequence[int], position: ReadPosition, weights: torch.Tensor
+) -> Generator[Progress, None, tuple[torch.Tensor, torch.Tensor]]:
+    """Sums over pairs of weights [sums, pairs] times positive minus negative, [sums, layers, hidden_size], of a model
+    that runs elsewhere; and medians as of `read_all`. Raises what that raises.
+    """
+    assert model.elsewhere
+    rows, note = yield from _rows_with_note(model, dataset, position)
+    yield Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows), note=note)
+    found: tuple[torch.Tensor, torch.Tensor] = yield from model.elsewhere.read(rows, layers, weights)
+    return found
+
+
+def _rows_with_note(
+    model: SteerableModel, dataset: Dataset, position: ReadPosition
+) -> Generator[Progress, None, tuple[list[ActivationRow], str]]:
+    """All pairs as rows, and what is to be known of them."""
     rule = position.of(dataset)
     rows = yield from _rows(model, dataset, rule)
-    progress = Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows))
     notes = []
     if position.rule == "auto" and dataset.is_mixed:
         kinds = kinds_in_words(dataset.kinds)
@@ -60,9 +83,7 @@ def read_all(
             f"In {merged} pairs a token holds the end of the prompt and the prefix of the answer; "
             "it was taken for the answer's."
         )
-    progress.note = " ".join(notes)
-    yield progress
-    return (yield from _read_rows(model, rows, layers, collectors, progress)).median(dim=1).values
+    return rows, " ".join(notes)
 
 
 def read_answers(
@@ -73,8 +94,9 @@ def read_answers(
     Yields `Progress` over the answers. Returns [layers, answers, hidden_size] in the order given, float32, on the CPU.
 
     Raises:
-        InputError: an answer without a token of its own, or too long.
+        InputError: an answer without a token of its own, or too long; or the model runs elsewhere.
     """
+    check_here(model, "Reading answers one by one")
     check_attention_mask(model)
     rows = [_alone(model, number, answer) for number, answer in enumerate(answers, 1)]
     means = torch.empty(len(layers), len(rows), model.hidden_size, dtype=torch.float32)
@@ -94,6 +116,12 @@ def _alone(model: SteerableModel, number: int, answer: Answer) -> ActivationRow:
     pair_row = PairRow.of_one(answer.ids)
     pair_row.check(model, f"Answer {number}")
     return ActivationRow(pair_row, tuple(range(answer.start, pair_row.length)), (), answer.merged)
+
+
+def check_here(model: SteerableModel, what: str) -> None:
+    """Raises InputError where a model runs elsewhere and `what` is done here alone."""
+    if model.elsewhere:
+        raise InputError(f"{what} is not done {model.elsewhere.place}: run it on this machine.")
 
 
 def reading_budget(model: SteerableModel) -> int:

@@ -5,13 +5,13 @@ its rows leave when they are done. Whose turn it is makes the next step for all.
 """
 
 import itertools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from caa_core.errors import InputError
@@ -38,11 +38,27 @@ class BatchRow:
 
 @dataclass
 class Completion:
-    """What a row has so far: token ids without the end token, the text they make, and whether it ended."""
+    """What a row has so far: token ids without the end token, the text they make, and whether it ended. waiting: what a
+    model that runs elsewhere is doing before its first token.
+    """
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
     done: bool = False
+    waiting: str = ""
+
+    def take(self, tokenizer: PreTrainedTokenizerBase, token: int, ends: Collection[int]) -> None:
+        """Append a token, or end."""
+        if token in ends:
+            self.done = True
+        else:
+            self.ids.append(token)
+        # A token may end within a character of several bytes. The bytes that are there decode to U+FFFD, which is held
+        # back until the tokens with the rest of them are written.
+        self.text = text_of(tokenizer, self.ids, skip_special_tokens=True).rstrip("\ufffd")
+
+
+OVERFLOWED = "The model's numbers overflowed while it wrote; choose a smaller multiplier."
 
 
 @handed_over
@@ -70,7 +86,10 @@ def generate(
         if row.gate:
             _fits(model, row.gate)
             row.gate.check(row.steers)
-    sampler = _Sampler(decoding, model.device)
+    if model.elsewhere:
+        there: list[Completion] = yield from model.elsewhere.write(rows, decoding)
+        return there
+    sampler = _Sampler(decoding)
     texts = [_Text(row, sampler, decoding.max_new_tokens) for row in rows]
     written = [text.written for text in texts]
     batch = _BATCHES.setdefault(model, _Batch())
@@ -120,15 +139,11 @@ class _Text:
         """Append a token that was chosen from logits that are numbers, or fail."""
         self.left -= 1
         if not valid:
-            self.fail(InputError("The model's numbers overflowed while it wrote; choose a smaller multiplier."))
-        elif token in model.end_tokens:
+            self.fail(InputError(OVERFLOWED))
+            return
+        self.written.take(model.tokenizer, token, model.end_tokens)
+        if self.written.done:
             self.left = 0
-            self.written.done = True
-        else:
-            self.written.ids.append(token)
-        # A token may end within a character of several bytes. The bytes that are there decode to U+FFFD, which is held
-        # back until the tokens with the rest of them are written.
-        self.written.text = text_of(model.tokenizer, self.written.ids, skip_special_tokens=True).rstrip("\ufffd")
 
 
 @dataclass
@@ -414,14 +429,18 @@ class _Sampler:
     samples from the softmax. All rows share the noise, so that they part only where their logits do.
     """
 
-    def __init__(self, decoding: Decoding, device: torch.device):
+    def __init__(self, decoding: Decoding):
         self.temperature = decoding.temperature
-        self.device = device
         self.random = torch.Generator().manual_seed(decoding.seed)
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """One token id a row, from logits [rows, vocabulary]."""
-        if not self.temperature:
-            return logits.argmax(-1)
-        noise = -torch.empty(logits.shape[-1], dtype=torch.float32).exponential_(generator=self.random).log()
-        return torch.add(noise.to(self.device), logits, alpha=1 / self.temperature).argmax(-1)
+        return chosen(logits, self.temperature, self.random)
+
+
+def chosen(logits: torch.Tensor, temperature: float, random: torch.Generator) -> torch.Tensor:
+    """One token id a row, from logits [rows, vocabulary]; see `_Sampler`."""
+    if not temperature:
+        return logits.argmax(-1)
+    noise = -torch.empty(logits.shape[-1], dtype=torch.float32).exponential_(generator=random).log()
+    return torch.add(noise.to(logits.device), logits, alpha=1 / temperature).argmax(-1)

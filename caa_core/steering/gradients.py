@@ -68,6 +68,9 @@ def gradients(
     if checked:
         yield from check_gradients(model, pairs, positions, cue)
     items = [ScoredItem.of(model, pair, positions, cue, system) for pair in pairs]
+    if model.elsewhere:
+        there: torch.Tensor = yield from model.elsewhere.slopes(items, weights, layers, positions)
+        return there
     found = torch.zeros(len(weights), len(layers), model.hidden_size, dtype=torch.float32)
     progress = Progress(len(items), "gradients", sum(item.split + PASSES * item.tail for item in items))
     yield progress

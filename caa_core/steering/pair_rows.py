@@ -9,6 +9,7 @@ two tokens more than its question. Positions are counted in each answer's own to
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -117,25 +118,36 @@ def inputs_of(
         copies: how many times each row holds these tokens, one copy behind the other. No copy sees another one.
     """
     read = list(read) if read else [0] * len(batch)
+    ids, positions, seen = laid_out([(row.ids, row.shared, row.negative_start) for row in batch], read, copies)
+    device, before = model.device, max(read)
+    window, kinds = windows_of(model.config)
+    masks = additive_masks(seen.to(device), positions.to(device), before, window, kinds, model.dtype)
+    return Inputs(ids.to(device), positions[:, before:].to(device), masks)
+
+
+def laid_out(
+    rows: Sequence[tuple[Sequence[int], int, int]], read: Sequence[int], copies: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids [rows, tokens], positions [rows, keys] and what each token sees [rows, tokens, keys] of rows of two answers,
+    each given by what `PairRow` says of it: ids, shared tokens, where the negative answer's own begin. For the rest see
+    `inputs_of`.
+    """
     before = max(read)
-    width = max(row.length - n for row, n in zip(batch, read, strict=True))
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    width = max(len(row[0]) - n for row, n in zip(rows, read, strict=True))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
     # Of every key, in the cache and behind it; padding is seen by itself alone.
-    positions = torch.zeros(len(batch), before + width, dtype=torch.long)
-    seen = torch.zeros(len(batch), width, before + width, dtype=torch.bool)
-    for r, (row, n) in enumerate(zip(batch, read, strict=True)):
-        own = row.length - n
-        ids[r, :own] = torch.tensor(row.ids[n:])
+    positions = torch.zeros(len(rows), before + width, dtype=torch.long)
+    seen = torch.zeros(len(rows), width, before + width, dtype=torch.bool)
+    for r, ((tokens, shared, negative_start), n) in enumerate(zip(rows, read, strict=True)):
+        own = len(tokens) - n
+        ids[r, :own] = torch.tensor(tokens[n:])
         positions[r, :n] = torch.arange(n)
-        places = [*range(row.negative_start), *range(row.shared, row.shared + row.length - row.negative_start)]
+        places = [*range(negative_start), *range(shared, shared + len(tokens) - negative_start)]
         positions[r, before : before + own] = torch.tensor(places[n:])
         seen[r, :, :n] = True
         seen[r, :, before:] = torch.ones(width, width, dtype=torch.bool).tril()
-        seen[r, row.negative_start - n :, before + row.shared - n : before + row.negative_start - n] = False
-    ids, positions, seen = _copied(ids, positions, seen, copies)
-    device = model.device
-    masks = _masks(model, seen.to(device), positions.to(device), before)
-    return Inputs(ids.to(device), positions[:, before:].to(device), masks)
+        seen[r, negative_start - n :, before + shared - n : before + negative_start - n] = False
+    return _copied(ids, positions, seen, copies)
 
 
 def _copied(
@@ -151,20 +163,25 @@ def _copied(
     )
 
 
-def _masks(
-    model: SteerableModel, seen: torch.Tensor, positions: torch.Tensor, before: int
+def windows_of(config: Any) -> tuple[int | None, list[str]]:
+    """The window of a model's layers that have one, and the kinds of its layers, where the config names them."""
+    window = getattr(config, "sliding_window", None)
+    kinds = sorted(set(getattr(config, "layer_types", None) or []))
+    return (None if kinds == ["full_attention"] else window), kinds
+
+
+def additive_masks(
+    seen: torch.Tensor, positions: torch.Tensor, before: int, window: int | None, kinds: list[str], dtype: torch.dtype
 ) -> torch.Tensor | dict[str, torch.Tensor]:
     """Additive attention masks from `seen` [rows, tokens, keys], with the window of layers that have one.
 
-    positions: [rows, keys], of which the first `before` are in the cache.
+    positions: [rows, keys], of which the first `before` are in the cache. window, kinds: see `windows_of`.
     """
-    window = getattr(model.config, "sliding_window", None)
-    kinds = set(getattr(model.config, "layer_types", None) or [])
-    full = _additive(seen, model.dtype)
-    if not window or kinds == {"full_attention"}:
+    full = _additive(seen, dtype)
+    if not window:
         return full
     near = positions[:, before:, None] - positions[:, None, :] < window
-    sliding = _additive(seen & near, model.dtype)
+    sliding = _additive(seen & near, dtype)
     return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
 
 
@@ -184,7 +201,7 @@ def check_attention_mask(model: SteerableModel) -> None:
     Raises:
         InputError: they differ, so vectors of this model would be wrong.
     """
-    if model in _CHECKED:
+    if model in _CHECKED or model.elsewhere:  # where it runs elsewhere, that is looked at when it is first asked for
         return
     if hasattr(model.config, "attention_types"):
         raise InputError(

@@ -117,14 +117,31 @@ def _read_rows(
     return [(padded(keys), padded(values)) for keys, values in keys_and_values(cache)]
 
 
+def aligned_places(
+    logp: torch.Tensor, sizes: Sequence[int], wanted: Sequence[int], apart: Sequence[bool]
+) -> torch.Tensor:
+    """Rows [places, vocabulary] of some items, `sizes` each, as rows of `wanted` each: those that are `apart` from what
+    is wanted are filled with anything.
+    """
+    parts = zip(torch.split(logp, list(sizes)), wanted, apart, strict=True)
+    return torch.cat([logp[:1].expand(size, -1) if other else part for part, size, other in parts])
+
+
 def answers_of(
     item: ScoredItem, logits: torch.Tensor, sums: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positive, negative and mass [runs] of one item, from logits [places, runs, vocabulary] and their `log_sums`
     [places, runs].
     """
-    positive, negative = (logits[places, :, tokens] - sums[places] for places, tokens in item.answers)
-    if not item.choice:
+    return answers_at(item.answers, item.choice, logits, sums)
+
+
+def answers_at(
+    answers: Sequence[tuple[list[int], list[int]]], choice: bool, logits: torch.Tensor, sums: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same by what `ScoredItem` says of the item."""
+    positive, negative = (logits[places, :, tokens] - sums[places] for places, tokens in answers)
+    if not choice:
         return positive.mean(0), negative.mean(0), sums.new_full(sums.shape[1:], torch.nan)
     mass = (positive[:-1].sum(0) + torch.logaddexp(positive[-1], negative[-1])).exp()
     return positive[-1], negative[-1], mass

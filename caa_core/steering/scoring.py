@@ -106,6 +106,8 @@ def _scored(
     positions: Sequence[Positions],
     costs: bool = True,
 ) -> Generator[Progress, None, Scores]:
+    if model.elsewhere:
+        return Scores(*(yield from model.elsewhere.score(items, runs, positions, costs)))
     check_attention_mask(model)
     found = torch.full((4, 1 + len(runs), len(items)), torch.nan)
     progress = Progress(len(items), "items scored", sum(item.split + (1 + len(runs)) * item.tail for item in items))

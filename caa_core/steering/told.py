@@ -11,7 +11,7 @@ from caa_core.progress import Progress
 from caa_core.steering.batching import batches, budget, cache_budget, in_halves
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.pair_rows import check_attention_mask, read_shared_prefix
-from caa_core.steering.scored_items import ScoredItem, fit, read_prefixes
+from caa_core.steering.scored_items import ScoredItem, aligned_places, fit, read_prefixes
 from caa_core.steering.scoring import CACHED, PlanBatch, Scores, Steers
 
 KL = 3  # of the numbers of `Scores`, in their order
@@ -36,6 +36,9 @@ def score_told(
     """
     check_attention_mask(model)
     plain, *told = [[ScoredItem.of(model, pair, positions, cue, system) for pair in pairs] for system in ("", *systems)]
+    if model.elsewhere:
+        there: torch.Tensor = yield from model.elsewhere.score_told([plain, *told], runs, positions)
+        return [Scores(*numbers) for numbers in there]
     found = torch.full((len(told), 4, 1 + len(runs), len(pairs)), torch.nan)
     tokens = sum(item.row.length for item in plain)
     tokens += sum(item.row.length + len(runs) * item.tail for items in told for item in items)
@@ -78,10 +81,6 @@ def _against(
     """What the answers of told items are held against, [places, vocabulary], from `logp` of the plain ones; and which
     items have other tokens, whose places are filled with anything.
     """
-    apart = torch.tensor([one.answers != other.answers for one, other in zip(plain, told, strict=True)])
-    parts = torch.split(logp, [len(item.columns) for item in plain])
-    kept = [
-        logp[:1].expand(len(item.columns), -1) if other else part
-        for item, other, part in zip(told, apart, parts, strict=True)
-    ]
-    return torch.cat(kept), apart
+    apart = [one.answers != other.answers for one, other in zip(plain, told, strict=True)]
+    here, wanted = ([len(item.columns) for item in items] for items in (plain, told))
+    return aligned_places(logp, here, wanted, apart), torch.tensor(apart)

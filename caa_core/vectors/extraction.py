@@ -17,7 +17,7 @@ from caa_core.errors import InputError
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.activations import Collect, read_all
+from caa_core.steering.activations import Collect, check_here, read_all, read_sums
 from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.diagnostics import NOTHING_KNOWN, Known, PromptSides, diagnose
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
@@ -61,6 +61,10 @@ def extract(
         raise InputError("Choose at least one layer.")
     if method == "single":
         dataset = _first_alone(dataset)
+    if model.elsewhere:
+        if also:
+            check_here(model, "Keeping what is read at every pair")
+        return (yield from _elsewhere(model, dataset, layers, name, read, method))
     letters, sides = LetterSums(dataset), PromptSides(dataset, len(layers), model.hidden_size)
     more: list[Collect] = [sides, *([letters] if letters.applies else []), *also]
     if method in (MEAN_DIFFERENCE, "single"):
@@ -74,8 +78,7 @@ def extract(
         medians = yield from read_all(model, dataset, layers, read, kept, *more)
         directions = yield from _by_layer(fit, kept)
     position = read.of(dataset)
-    for layer, direction in zip(layers, directions, strict=True):
-        _check_direction(direction, model, layer, f"Read at '{position}', the answers of {dataset.name}")
+    _check_directions(directions, model, layers, position, dataset)
     known = (yield from know(model)) if know else NOTHING_KNOWN
     diagnostics = yield from diagnose(sides, layers, known)
     return SteeringVector(
@@ -85,6 +88,36 @@ def extract(
         _papers(model, dataset, position, method),
         dict(zip(layers, letters.shares(), strict=True)) if letters.applies else {},
         diagnostics,
+    )
+
+
+def _elsewhere(
+    model: SteerableModel, dataset: Dataset, layers: Sequence[int], name: str, read: ReadPosition, method: str
+) -> Generator[Progress, None, SteeringVector]:
+    """The mean difference of a model that runs elsewhere, of which only sums come here, so that it has no diagnostics.
+
+    Raises:
+        InputError: another method is asked for, or what `extract` raises.
+    """
+    if method not in (MEAN_DIFFERENCE, "single"):
+        assert model.elsewhere
+        raise InputError(
+            f"The method {method} keeps what is read at every pair, which is not done {model.elsewhere.place}: choose "
+            f"{MEAN_DIFFERENCE}, or run it on this machine."
+        )
+    letters = LetterSums(dataset)
+    weights = torch.ones(1, len(dataset.pairs), dtype=torch.float32)
+    if letters.applies:
+        weights = torch.cat([weights, letters.weights])
+    sums, medians = yield from read_sums(model, dataset, layers, read, weights)
+    directions, position = sums[0] / len(dataset.pairs), read.of(dataset)
+    _check_directions(directions, model, layers, position, dataset)
+    return SteeringVector(
+        name or dataset.name,
+        {layer: directions[i].clone() for i, layer in enumerate(layers)},
+        {layer: medians[i].item() for i, layer in enumerate(layers)},
+        _papers(model, dataset, position, method),
+        dict(zip(layers, shares_of(sums[1:]), strict=True)) if letters.applies else {},
     )
 
 
@@ -102,6 +135,13 @@ def _papers(model: SteerableModel, dataset: Dataset, position: ReadPosition, met
         chat_template_sha256=model.template_sha256,
         pairs_sha256=dataset.pairs_sha256,
     )
+
+
+def _check_directions(
+    directions: torch.Tensor, model: SteerableModel, layers: Sequence[int], position: ReadPosition, dataset: Dataset
+) -> None:
+    for layer, direction in zip(layers, directions, strict=True):
+        _check_direction(direction, model, layer, f"Read at '{position}', the answers of {dataset.name}")
 
 
 def _check_direction(direction: torch.Tensor, model: SteerableModel, layer: int, read: str) -> None:
@@ -179,19 +219,23 @@ class LetterSums:
     def __init__(self, dataset: Dataset) -> None:
         both = {pair.line for pair in dataset.pairs if pair.swapped_copy}
         self.applies = bool(both)
-        self._given = torch.tensor([float(p.line in both and not p.swapped_copy) for p in dataset.pairs])
+        given = [float(p.line in both and not p.swapped_copy) for p in dataset.pairs]
         signs = [(1.0 if p.positive < p.negative else -1.0) * (p.line in both) for p in dataset.pairs]
-        self._signs = torch.tensor(signs)
+        self.weights = torch.tensor([given, signs], dtype=torch.float32)  # [2, pairs]
         self._sums = torch.zeros((), dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
-        weights = torch.stack([self._given[pairs], self._signs[pairs]])
-        self._sums = self._sums + torch.einsum("wp,lph->wlh", weights, positive - negative)
+        self._sums = self._sums + torch.einsum("wp,lph->wlh", self.weights[:, pairs], positive - negative)
 
     def shares(self) -> list[float]:
         """By layer, the share of the squared norm of the vector in the given order that lies along the letter."""
-        given, letter = self._sums
-        return (torch.cosine_similarity(given, letter, dim=-1) ** 2).tolist()
+        return shares_of(self._sums)
+
+
+def shares_of(sums: torch.Tensor) -> list[float]:
+    """See `LetterSums.shares`; sums: [2, layers, hidden_size], by its weights."""
+    given, letter = sums
+    return (torch.cosine_similarity(given, letter, dim=-1) ** 2).tolist()
 
 
 def _by_layer(fit: Method, kept: DifferenceList) -> Generator[Progress, None, torch.Tensor]:

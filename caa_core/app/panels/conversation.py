@@ -27,7 +27,7 @@ from caa_core.limits import TOKENS
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
-from caa_core.progress import Progress, each, showing
+from caa_core.progress import Progress, Stated, each, showing
 from caa_core.reports.style import BLUE
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
@@ -584,7 +584,7 @@ def _write(
         }
         return [written.get(c) or Said(text=begun[c], done=True) for c in range(len(columns))]
 
-    texts = yield from _from_first_token(showing(generate(model, rows, asked.decoding), said))
+    texts = yield from _from_first_token(showing(generate(model, rows, asked.decoding), _or_state(said)))
     at = min(marked, len(columns) - 1)
     row = there.index(at) if at in there else None
     return said(texts), None if row is None else _mark(model, rows[row], texts[row])
@@ -606,6 +606,18 @@ def row_of(
     else:
         prompt = with_prefill(model.tokenizer, render(model.tokenizer, history, system), begin)
     return BatchRow(prompt, steers, asked.positions)
+
+
+def _or_state(
+    said: Callable[[Sequence[Completion]], list[Said]],
+) -> Callable[[Sequence[Completion]], Progress | list[Said]]:
+    """What is said of texts; before their first token, what the machine is doing on which they are written."""
+
+    def found(texts: Sequence[Completion]) -> Progress | list[Said]:
+        waiting = next((text.waiting for text in texts if text.waiting), "")
+        return Stated.of(waiting) if waiting else said(texts)
+
+    return found
 
 
 def _from_first_token(
@@ -630,7 +642,7 @@ def _thoughts(
     def said(texts: Sequence[Completion]) -> list[Said]:
         return [Said(thought, _decoded(model, thought)) for thought in of(texts)]
 
-    return of((yield from _from_first_token(showing(generate(model, rows, decoding), said))))
+    return of((yield from _from_first_token(showing(generate(model, rows, decoding), _or_state(said)))))
 
 
 def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:

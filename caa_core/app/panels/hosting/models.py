@@ -7,6 +7,7 @@ import gradio as gr
 
 from caa_core.app.panels.common import QUIET, bar, busy, freed, guarded, plain
 from caa_core.app.panels.hosting.owner import OwnerPanel
+from caa_core.app.panels.hosting.where import Where, chosen_host
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.quick_check import Capability
@@ -16,6 +17,12 @@ from caa_core.model.catalog import CATALOG, listing, room
 from caa_core.model.loading import PRECISIONS, SteerableModel
 from caa_core.progress import Progress, listen
 
+COLUMNS = folded(
+    "",
+    "*Fits here* compares what the model takes while it runs with the memory that is free beside the one loaded now. "
+    "Licences are the makers' own; some models on the hub ask for consent and a login there.",
+    "What the columns say",
+)
 HEADER = "| model | parameters | in bfloat16 | fits here | weights | licence | good for |"
 
 
@@ -25,6 +32,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     may_load = not is_public() or bool(owner_key())
     affected = gr.Markdown(_affected(studio), elem_id="model-affected")
     rows = listing()
+    where = Where()
     with gr.Row(visible=may_load):
         spec = gr.Dropdown(
             _choices(rows),
@@ -45,16 +53,10 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             label="Owner's key", type="password", visible=is_public(), max_length=200, elem_id="model-key", scale=1
         )
         load = gr.Button("Load", variant="primary", size="md", elem_id="model-load", scale=1)
+    where.instead_of(dtype)
     status = gr.Markdown(elem_id="model-status")
     table = gr.Markdown(_table(rows, studio), elem_id="model-list")
-    gr.Markdown(
-        folded(
-            "",
-            "*Fits here* compares what the model takes while it runs with the memory that is free beside the one "
-            "loaded now. Licences are the makers' own; some models on the hub ask for consent and a login there.",
-            "What the columns say",
-        )
-    )
+    gr.Markdown(COLUMNS)
     OwnerPanel(page)
 
     @guarded
@@ -63,17 +65,18 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         return {table: _table(rows, studio), spec: gr.Dropdown(_choices(rows)), affected: _affected(studio)}
 
     @guarded
-    def change(request: gr.Request, spec: str | None, dtype: str, key: str) -> Iterator[dict]:
+    def change(request: gr.Request, spec: str | None, dtype: str, key: str, *there: str | None) -> Iterator[dict]:
         studio.owner.check(key or "", page.session(request).address)
+        host = chosen_host(*there)
         others = max(studio.sessions.here - 1, 0)
         yield {status: f"Loading {plain(spec or '')} for you and {others} other{'s' * (others != 1)} ...", **busy(load)}
-        for message in listen(lambda say: studio.load(spec or "", dtype, say)):
+        for message in listen(lambda say: studio.load(spec or "", "" if host else dtype, say, host)):
             yield {status: bar(message) if isinstance(message, Progress) else plain(message)}
-        yield {line: describe(studio), status: "It is loaded.", **refresh()}
+        yield {line: describe(studio), status: "It is loaded.", where.key: "", **refresh()}
 
     tab.select(refresh, None, [table, spec, affected], **QUIET)
-    made = [line, status, table, spec, affected, load]
-    loading = load.click(change, [spec, dtype, key], made, **QUIET)
+    made = [line, status, table, spec, affected, load, where.key]
+    loading = load.click(change, [spec, dtype, key, *where.parts], made, **QUIET)
     loading.failure(lambda: "The model was not changed.", None, status, **QUIET)
     freed(loading, lambda: {load: gr.update(interactive=True)})
     return Tab()
@@ -111,8 +114,8 @@ def describe(studio: Studio) -> str:
 
 
 def _facts(model: SteerableModel) -> str:
-    dtype = model.precision
-    return f"{model.num_layers} layers, hidden size {model.hidden_size}, {dtype} on {model.device.type}"
+    place = model.elsewhere.place if model.elsewhere else f"on {model.device.type}"
+    return f"{model.num_layers} layers, hidden size {model.hidden_size}, {model.precision} {place}"
 
 
 def _choices(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

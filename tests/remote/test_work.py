@@ -1,0 +1,245 @@
+"""Models that run elsewhere say what they say here, in float32, by few jobs and few bytes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import caa_core as caa
+from caa_core.errors import InputError
+from caa_core.measuring.costs.strength import strength
+from caa_core.measuring.inspection import inspect
+from caa_core.measuring.requests import InspectionRequest
+from caa_core.model.loading import load
+from caa_core.model.prompts import ask
+from caa_core.progress import finish
+from caa_core.remote import blocks, work
+from caa_core.remote.jobs import run
+from caa_core.remote.sentences import HostError
+from caa_core.steering.activations import read_answers
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.gradients import gradients
+from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import Operation
+from caa_core.steering.scoring import score
+from caa_core.steering.told import score_told
+from caa_core.vectors.extraction import extract
+from tests.helpers.data import LETTERS, PLANTED, TEXTS
+from tests.helpers.elsewhere import PLACE, elsewhere
+from tests.helpers.models import save_tiny
+
+MOST = 1_000_000
+ABLATE = Operation("ablate")
+BOTH = replace(TEXTS, pairs=(*TEXTS.pairs, *LETTERS.pairs))
+
+
+@pytest.fixture(scope="module")
+def two(tiny_folder):
+    """A model here, the same one elsewhere, and the line to that."""
+    with elsewhere(tiny_folder) as (there, pipe):
+        yield load(tiny_folder, dtype="float32"), there, pipe
+
+
+@pytest.fixture
+def jobs(two):
+    """How many jobs were sent since, and the most bytes of one either way."""
+    pipe = two[2]
+    before = pipe.count.jobs
+    pipe.count.sent = pipe.count.got = 0
+
+    def since() -> int:
+        assert 0 < pipe.count.sent < MOST
+        assert 0 < pipe.count.got < MOST
+        return pipe.count.jobs - before
+
+    return since
+
+
+def steers_of(model, *places):
+    random = torch.Generator().manual_seed(1)
+    return tuple(Steer(torch.randn(model.hidden_size, generator=random), layer, m) for layer, m in places)
+
+
+def rows_of(model):
+    steers = steers_of(model, (1, 1.5), (2, -1.0))
+    prompts = [
+        ask(model.tokenizer, text) for text in ("How are you?", "Tell me about the weather in the city.", "Rain?")
+    ]
+    rules = [Positions(), Positions("generated"), Positions("last-prompt")]
+    unsteered = [BatchRow(prompt) for prompt in prompts]
+    return unsteered + [BatchRow(prompt, steers, rule) for prompt, rule in zip(prompts, rules, strict=True)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_forty_tokens_are_one_job_and_the_same(two, jobs, temperature):
+    here, there, _ = two
+    decoding, seen = Decoding(40, temperature, 3), []
+    expected = finish(generate(here, rows_of(here), decoding))
+    found = finish(generate(there, rows_of(there), decoding), lambda texts: seen.append(len(texts[0].ids)))
+    assert [text.ids for text in found] == [text.ids for text in expected]
+    assert [text.text for text in found] == [text.text for text in expected]
+    assert len({text.text for text in found}) > 3  # steering does something
+    assert jobs() == 1
+    assert len(set(seen)) > 5, "tokens come as they are written"
+
+
+def test_long_texts_go_on_in_another_job(two, jobs, monkeypatch):
+    here, there, _ = two
+    monkeypatch.setattr(work, "STEPS", 8)
+    rows, decoding = rows_of(here)[3:5], Decoding(20, 0.7, 5)
+    expected = finish(generate(here, rows, decoding))
+    assert [text.ids for text in finish(generate(there, rows, decoding))] == [text.ids for text in expected]
+    assert 1 < jobs() <= 3
+
+
+def test_twenty_items_under_ten_runs_are_one_job(two, jobs):
+    here, there, _ = two
+    pairs = [pair for _ in range(3) for pair in BOTH.pairs][:20]
+    vector = steers_of(here, (0, 1.0))[0].vector
+    runs = [(Steer(vector, layer, m),) for layer in (0, 1, 2, 3) for m in (-1.5, 1.5)]
+    runs += [(), steers_of(here, (1, 1.0), (3, 0.5))]
+    expected, found = (finish(score(model, pairs, runs, Positions())) for model in (here, there))
+    for one, other in zip(vars(found).values(), vars(expected).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
+    assert found.kl[1:9].min() > 1e-4  # steering does something
+    assert jobs() == 1
+
+
+def test_passes_of_few_items_make_no_difference(two, jobs, monkeypatch):
+    here, there, _ = two
+    monkeypatch.setattr(work, "PASS", 120)
+    runs = [(Steer(steers_of(here, (0, 1.0))[0].vector, layer, m),) for layer in (1, 2) for m in (-1.0, 0.5, 1.0)]
+    expected, found = (finish(score(model, BOTH.pairs, runs)) for model in (here, there))
+    torch.testing.assert_close(found.preference, expected.preference, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.kl, expected.kl, rtol=1e-3, atol=1e-5)
+    assert jobs() == 1
+
+
+def test_windows_and_capped_logits_make_no_difference(tmp_path):
+    folder = save_tiny(tmp_path / "gemma2", "gemma2")
+    here = load(str(folder), dtype="float32")
+    rows, decoding, runs = rows_of(here), Decoding(16, 0.9, 3), [steers_of(here, (1, 1.5))]
+    with elsewhere(folder) as (there, _):
+        one, other = (finish(generate(model, rows, decoding)) for model in (there, here))
+        assert [text.ids for text in one] == [text.ids for text in other]
+        one, other = (finish(score(model, BOTH.pairs, runs)) for model in (there, here))
+        torch.testing.assert_close(one.preference, other.preference, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.kl, other.kl, rtol=1e-3, atol=1e-4)
+        one, other = (finish(extract(model, TEXTS)) for model in (there, here))
+        torch.testing.assert_close(one.at(3), other.at(3), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_told_says_the_same(two, jobs):
+    here, there, _ = two
+    asked = ["Be brief.", "Say no."], [steers_of(here, (1, 1.5)), steers_of(here, (2, -1.0))]
+    found, expected = (finish(score_told(model, BOTH.pairs, *asked)) for model in (there, here))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.preference, other.preference, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.kl, other.kl, rtol=1e-3, atol=1e-4, equal_nan=True)
+    assert jobs() == 1
+
+
+def test_positions_and_slices_make_no_difference(two, jobs, monkeypatch):
+    here, there, _ = two
+    monkeypatch.setattr(work, "SECONDS", 0.0)
+    monkeypatch.setattr(work, "TOKENS_AT_FIRST", 60)
+    monkeypatch.setattr(work, "FEWEST_TOKENS", 60)
+    monkeypatch.setattr(work, "ROOM", 400)
+    monkeypatch.setattr(there.elsewhere, "pace", work.Pace())
+    runs = [steers_of(here, (1, 1.0), (2, -1.0)), steers_of(here, (0, 2.0))]
+    expected, found = (finish(score(model, BOTH.pairs, runs, Positions("all"), costs=False)) for model in (here, there))
+    torch.testing.assert_close(found.preference, expected.preference, rtol=1e-4, atol=1e-4)
+    assert found.kl.isnan().all()
+    assert jobs() > 2
+
+
+@pytest.mark.parametrize("dataset", [TEXTS, LETTERS.in_both_letter_orders()], ids=["text", "letters"])
+def test_vectors_are_the_same(two, jobs, dataset):
+    here, there, _ = two
+    expected, found = (finish(extract(model, dataset)) for model in (here, there))
+    for layer in expected.layers:
+        torch.testing.assert_close(found.at(layer), expected.at(layer), rtol=1e-4, atol=1e-5)
+    assert found.residual_norms == pytest.approx(expected.residual_norms, rel=1e-4)
+    assert found.letter_share == pytest.approx(expected.letter_share, rel=1e-3)
+    assert found.diagnostics is None
+    assert jobs() == 1
+
+
+def alike(one, other) -> bool:
+    """Whether plain data say the same up to rounding."""
+    if isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in other)
+    if isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return one == pytest.approx(other, rel=1e-2, abs=1e-3) if isinstance(other, float) else one == other
+
+
+def test_it_measures_and_competes_as_here(two):
+    here, there, _ = two
+    vector = finish(extract(here, TEXTS))
+    asked = {"layers": [1, 2], "multipliers": [-1.0, 1.0]}
+    one, other = (caa.evaluate(model, vector, PLANTED, **asked) for model in (there, here))
+    assert one.swept.readings.keys() == other.swept.readings.keys()
+    for place, reading in other.swept.readings.items():
+        assert one.swept.readings[place].value == pytest.approx(reading.value, rel=1e-3, abs=1e-4)
+    assert alike(one.map.summary(), other.map.summary())
+    assert one.conclusion.verdict.grade == other.conclusion.verdict.grade
+    opposite = replace(vector, layers={layer: -one.roll(3) for layer, one in vector.layers.items()})
+    voices = (vector, 1, 1.0), (opposite, 2, 1.0)
+    found = [caa.compete(model, *voices, PLANTED, controls=0, second_voices=0) for model in (there, here)]
+    numbers = [{key: one[key] for key in one if key not in ("provenance", "settings")} for one in found]
+    assert alike(*numbers)
+
+
+def test_gradients_are_the_same(two, jobs, monkeypatch):
+    here, there, _ = two
+    monkeypatch.setattr(work, "ROOM", 2 * 4 * here.hidden_size * work.NUMBER)  # two sums a job
+    weights = torch.eye(len(BOTH.pairs))[:3]
+    expected, found = (
+        finish(gradients(model, BOTH.pairs, weights, range(4), checked=False)) for model in (here, there)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert jobs() == 2
+
+
+def test_views_are_the_same(two, jobs):
+    here, there, _ = two
+    vector, asked = finish(extract(here, TEXTS)), InspectionRequest.parse(text="Rain?", layer=1, multiplier=2.0)
+    one, other = (finish(inspect(model, asked, vector)) for model in (there, here))
+    assert one.alignment.tokens == other.alignment.tokens
+    assert one.alignment.projections == pytest.approx(other.alignment.projections, rel=1e-3, abs=1e-4)
+    assert one.lens.tokens == other.lens.tokens
+    assert one.next_token.kl == pytest.approx(other.next_token.kl, rel=1e-3)
+    assert one.next_token.steered_tokens == other.next_token.steered_tokens > 0
+    assert [token for token, _ in one.unembedding.promoted] == [token for token, _ in other.unembedding.promoted]
+    assert jobs() == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        (lambda model: extract(model, TEXTS, method="pca"), "pca"),
+        (lambda model: read_answers(model, [], [1]), "one by one"),
+        (lambda model: strength(model, steers_of(model, (1, 1.0)), 0.2), "not done"),
+        (lambda model: score(model, TEXTS.pairs, [(replace(steers_of(model, (1, 1.0))[0], operation=ABLATE),)]), "add"),
+    ],
+    ids=["pca", "answers", "strength", "operations"],
+)
+def test_what_is_not_done_there_is_said_without_a_job(two, what, says):
+    _, there, pipe = two
+    before = pipe.count.jobs
+    with pytest.raises(InputError, match=says) as raised:
+        finish(what(there))
+    assert PLACE in str(raised.value)
+    assert pipe.count.jobs == before
+
+
+def test_a_block_that_fails_is_one_sentence(two):
+    _, there, pipe = two
+    with pytest.raises(HostError) as raised:
+        finish(run(pipe, there.elsewhere.nn, blocks.written, {"where": {}}))
+    said = str(raised.value)
+    assert "TypeError" in said
+    assert "\n" not in said
+    assert "on this machine" in said
