@@ -31,6 +31,7 @@ class Cluster:
         self.folder, self.run, self.mark = folder, run, uuid.uuid4().hex
         self.bin = Path(os.environ["CAA_NDIF_VENV"]) / "bin"
         self.api: subprocess.Popen[bytes] | None = None
+        self.begun: list[subprocess.Popen[bytes]] = []
 
     @property
     def address(self) -> str:
@@ -71,7 +72,10 @@ class Cluster:
         self.until(lambda: not self._says("/ping"), "the API goes on")
 
     def stop(self) -> None:
-        """End all that carries the mark."""
+        """End all that was begun and all that carries the mark, which redis writes its title over."""
+        for process in self.begun:
+            if process.poll() is None:
+                process.terminate()
         for kind in (signal.SIGTERM, signal.SIGKILL):
             for process in self._marked():
                 with contextlib.suppress(ProcessLookupError):
@@ -148,7 +152,7 @@ class Cluster:
 
     def _begin(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.run / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -156,6 +160,8 @@ class Cluster:
                 env=self._environment(**environment),
                 start_new_session=True,
             )
+        self.begun.append(process)
+        return process
 
     def _finish(self, name: str, *command: str, **environment: str) -> None:
         status = self._begin(name, *command, **environment).wait(SECONDS)
