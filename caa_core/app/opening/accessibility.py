@@ -40,6 +40,7 @@ body:not(.dark) .code .token:is(.string, .attr-value, .builtin, .selector) { col
 body:not(.dark) .code .token:is(.variable, .parameter) { color: #92400e; }
 body:not(.dark) .code .token:is(.number, .boolean, .property) { color: #86198f; }
 body:not(.dark) .code .token:is(.comment, .punctuation, .operator) { color: #475569; }
+body.dark .code .token.comment { color: #94a3b8; }
 body:not(.dark) .code .token:is(.function, .class-name) { color: #9d174d; }
 body:not(.dark) .code .token:is(.keyword, .atrule) { color: #075985; }
 body:not(.dark) [role=tab].selected { color: var(--primary-700); }
