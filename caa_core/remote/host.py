@@ -54,7 +54,8 @@ class Host:
 
     @classmethod
     def of(cls, address: str = "", key: str = "") -> "Host":
-        """What was given, else CAA_NDIF_HOST and CAA_NDIF_KEY, else nnsight's NDIF_HOST and NDIF_API_KEY.
+        """What was given, else CAA_NDIF_HOST and CAA_NDIF_KEY, else nnsight's NDIF_HOST and NDIF_API_KEY. A key that
+        stands there beside an address goes to no other one that somebody gives.
 
         Raises:
             InputError: there is no address, or it is none; or a stranger of a public app gives one.
@@ -66,6 +67,8 @@ class Host:
         if not found:
             raise InputError("No NDIF host is known: give its address, or set CAA_NDIF_HOST (and CAA_NDIF_KEY).")
         kept = os.environ.get("CAA_NDIF_KEY") or os.environ.get("NDIF_API_KEY") or ""
+        if known and found.rstrip("/") != known.strip().rstrip("/"):
+            kept = ""
         return cls(found.rstrip("/"), key.strip() or kept.strip())
 
     @property

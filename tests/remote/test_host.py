@@ -181,6 +181,8 @@ def test_where_the_address_and_key_come_from(monkeypatch):
     monkeypatch.setenv("CAA_NDIF_KEY", "two")
     assert Host.of() == Host("https://two.org", "two")
     assert Host.of("https://three.org", "three") == Host("https://three.org", "three")
+    assert Host.of("https://three.org") == Host("https://three.org")  # the key is another address's
+    assert Host.of("https://two.org/") == Host.of()
     monkeypatch.setenv("CAA_PUBLIC", "1")
     assert Host.of() == Host("https://two.org", "two")
     with pytest.raises(InputError, match="strangers"):
