@@ -34,6 +34,7 @@ def test_what_is_not_given_or_left_empty_is_as_by_default():
         "prompts": False,
         "told": [],
         "operation": "add",
+        "by_methods": False,
     }
 
 
