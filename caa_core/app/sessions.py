@@ -254,8 +254,9 @@ class Session:
     `seen` is when it was last used or left, in seconds of the clock of `Sessions`. `shown` is with what each result was
     made that the page shows, None where that is not known. `wanted` is which vector a tab is to begin with, by the
     name of the tab, until it has; `settings` is what an experiment is to be asked, by its name, until it is filled in.
-    `link` is what the address said with which it was opened. `opened` is which tabs it has opened, by gradio's number;
-    `asked` is when what is shown of some choices was asked for, see `Page.latest`. `joined` is a class.
+    `link` is what the address said with which it was opened. `opened` is which tabs it has opened, and which sections
+    are open that follow, by gradio's number; `asked` is when what is shown of some choices was asked for, see
+    `Page.latest`. `joined` is a class.
     `is_owner` says whether the owner's key was given here.
     """
 

@@ -51,7 +51,7 @@ TITLES = {
 }
 SAME = ("dominance", "low", "high", "delta_a", "delta_b", "delta_ab", "verdict")
 # What the form of Steer begins with, but for what is chosen in each test.
-BEGINS = {"system": "", "positions": "after-prompt", "temperature": 0, "seed": 0}
+BEGINS = {"system": "", "positions": "after-prompt", "temperature": 0, "seed": 0, "operation": "add", "spread": ""}
 # What is chosen in the Compete tab, and what is then in the code.
 CONTESTS = {
     "across layers": (

@@ -61,6 +61,7 @@ PROMISED = {
         "prompts": False,
         "told": "",
         "operation": "add",
+        "by_methods": False,
     },
     "/compete": {
         "a": "joy:12:1",

@@ -39,6 +39,7 @@ REQUESTS = {
         "prompts": True,
         "told": ["Be glad."],
         "operation": "cap:1",
+        "by_methods": True,
     },
     StudyRequest: {
         "layers": "2",

@@ -73,6 +73,7 @@ FIELDS = (
     "tokens",
     "temperature",
     "seed",
+    "by_methods",
     "operation",
     "operation_a",
     "operation_b",

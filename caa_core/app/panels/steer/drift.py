@@ -33,23 +33,30 @@ class Drift:
 
     def __init__(self, page: Page, chat: Conversation):
         self.page, self.chat = page, chat
-        with gr.Accordion("Drift over the chat", open=False, elem_id=f"{chat.name}-drift") as section:
+        with gr.Accordion("Drift over the chat", open=False, elem_id=f"{chat.name}-drift") as self.section:
             shown = gr.Markdown(NOTHING, elem_id=f"{chat.name}-drift-shown", elem_classes="numbers")
-        is_open = gr.State(False)
-        section.expand(self.opened, None, [is_open, shown], **QUIET)
-        section.collapse(lambda: False, None, is_open, queue=False, **QUIET)
+        self.section.expand(self.opened, None, shown, **QUIET)
+        self.section.collapse(self.closed, None, None, queue=False, **QUIET)
         for written in chat.began:
-            written.then(self.written, is_open, shown, **QUIET)
+            written.then(self.written, None, shown, **QUIET)
 
     @guarded
-    def opened(self, request: gr.Request) -> tuple[bool, Any]:
-        """That it is open, and the chat as it is."""
-        return True, self._read(self.page.session(request))
+    def opened(self, request: gr.Request) -> Any:
+        """The chat as it is, from now on."""
+        session = self.page.session(request)
+        session.opened.add(self.section._id)
+        return self._read(session)
 
     @guarded
-    def written(self, request: gr.Request, is_open: bool) -> Any:
+    def closed(self, request: gr.Request) -> None:
+        """Nobody looks any more."""
+        self.page.session(request).opened.discard(self.section._id)
+
+    @guarded
+    def written(self, request: gr.Request) -> Any:
         """The chat as it is, while somebody looks."""
-        return self._read(self.page.session(request)) if is_open else gr.skip()
+        session = self.page.session(request)
+        return self._read(session) if self.section._id in session.opened else gr.skip()
 
     def _read(self, session: Session) -> Any:
         kept = self.chat.kept(session)
