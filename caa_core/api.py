@@ -509,10 +509,10 @@ def compete(
 ) -> Generator[Any, None, dict[str, Any]]:
     """Which of two voices a model follows when both are added at once, beside what adding them predicts.
 
-    >>> prompts = caa.contest_pairs("joy").first(3)
+    >>> prompts = caa.contest_pairs("joy").first(2)
     >>> found = caa.compete(model, ("joy", 12, 1.0), ("gloom", 14, 1.0), prompts, controls=0, second_voices=0)
     >>> found["verdict"]
-    '3 prompts are too few for a verdict, which takes at least 8.'
+    '2 prompts are too few for a verdict, which takes at least 8.'
 
     Args:
         a, b: (vector or preset's name or file, layer or several, multiplier) of each voice; None: words alone.
@@ -562,7 +562,8 @@ def think(
 ) -> Generator[Any, None, dict[str, Any]]:
     """Which of two voices a model follows that thinks aloud before it answers, in eight arms; see `contest.thinking`.
 
-    >>> found = caa.think(model, ("joy", 12, 1.0), ("gloom", 12, 1.0), "joy", prompts=2, thoughts=1, tokens=8)
+    >>> pairs = caa.contest_pairs("joy").first(2)
+    >>> found = caa.think(model, ("joy", 12, 1.0), ("gloom", 12, 1.0), pairs, prompts=1, thoughts=1, tokens=8)
     >>> {"direct", "steered", "filler"} <= {arm["arm"] for arm in found["arms"]}
     True
 
