@@ -12,10 +12,12 @@ from tests.helpers.browser import (
     ask,
     choose,
     download,
+    drawn,
     fill,
     last_answer,
     reload,
     set_new_tokens,
+    settled,
     slide,
     tab,
     unfold,
@@ -136,7 +138,9 @@ def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     expect(page.locator("#compete-surface-said")).to_contain_text("4 items of four, 4 prompts")
     figure = page.locator("#compete-surface-map .js-plotly-plot")
     expect(figure.locator(".heatmaplayer image")).to_have_count(1)
+    settled(page)  # what is drawn above it may still move it
     figure.scroll_into_view_if_needed()
+    drawn(page)
     area = figure.locator(".heatmaplayer image").bounding_box()
     page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + area["height"] * 0.85)
     expect(figure.locator(".hoverlayer")).to_contain_text("0.5 of joy, 0 of gloom")
@@ -153,7 +157,8 @@ def test_a_surface_and_a_click_to_steer_with_its_cell(page, tmp_path):
     made = page.locator("#compete-surface-made")
     expect(made).to_contain_text("Made with these settings")
     choose(page, "compete-a-vector", "formal (preset)")
-    expect(made).to_contain_text("Made with other settings: Voice A joy, now formal")
+    expect(made).to_contain_text("Made with other settings:")
+    expect(made).to_contain_text("Voice A joy, now formal")  # and maybe what that choice brings
     choose(page, "compete-a-vector", "joy (preset)")
     expect(made).to_contain_text("Made with these settings")
 
