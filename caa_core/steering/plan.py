@@ -77,10 +77,8 @@ class Plan:
         """
         if not self.stages:
             return []
-        added, opening = (
-            dict(self.additions(positions, dtype)),
-            OpenTokens(self.mask(positions.reshape(len(self.spans), -1))),
-        )
+        added = dict(self.additions(positions, dtype))
+        opening = OpenTokens(self.mask(positions.reshape(len(self.spans), -1)))
         steps: dict[int, list[Callable[[torch.Tensor], torch.Tensor]]] = {
             layer: [partial(opening.read, reading)] for layer, reading in self.readings.items()
         }
