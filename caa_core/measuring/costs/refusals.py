@@ -243,7 +243,7 @@ def counts_of(
             change, shares = own[mask], np.array([one[mask].mean() for one in others])
             p_values.append(paired_p(change[None])[0])
             count = RefusalCount(kind, multiplier, int(mask.sum()), share_of(refused[0, mask]), controls=len(others))
-            steered.append((count, mean_of(change), reach(shares)))
+            steered.append((count, mean_of(change, within=(-1, 1)), reach(shares)))
     corrected = holm(p_values)
     return found + [
         replace(count, change=change, random=random, p=float(p))

@@ -117,6 +117,13 @@ def test_a_model_that_refuses_all_alike_has_little_to_break():
     assert "little can break" in str(planted((3, 4), (0, 0)))
 
 
+def test_no_share_changes_by_more_than_all_of_it():
+    """One of twenty that changes is so skewed that an interval by bootstrap t reaches past it."""
+    one_more = np.eye(2, 40, 39, dtype=int)  # of the vector's; its control refuses nothing
+    (*_, count) = counts_of(np.zeros(40, dtype=int), {1.0: one_more}, [HARMLESS] * 20 + [HARMFUL] * 20)
+    assert count.change.value == 0.05 and -1 <= count.change.low < 0 < count.change.high <= 1
+
+
 def test_what_is_counted_is_what_the_model_writes(tiny_llama, monkeypatch):
     monkeypatch.setattr(refusals, "NEW_TOKENS", 6)
     direction = random_vectors(torch.ones(tiny_llama.hidden_size), 1)[0]
