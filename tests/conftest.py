@@ -17,8 +17,10 @@ from tests.helpers.sizes import FULL
 
 # What needs torch is imported where it is asked for: a test of data needs none of it.
 if TYPE_CHECKING:
+    from caa_core.model.elsewhere import Runner
     from caa_core.model.loading import SteerableModel
     from tests.helpers.app import Served
+    from tests.helpers.zero_gpu import Lender
 
 
 def pytest_configure() -> None:
@@ -120,6 +122,24 @@ def embedded_app(gradio_files) -> "Iterator[Served]":
     """The app with the embedded model, for what is about words."""
     with _served("smollm2-135m") as app:
         yield app
+
+
+@pytest.fixture
+def lender() -> "Iterator[Lender]":
+    """A stand-in for what lends a GPU."""
+    from tests.helpers.zero_gpu import Lender
+
+    lender = Lender()
+    yield lender
+    lender.close()
+
+
+@pytest.fixture
+def runner(lender) -> "Runner":
+    """What runs errands in the process that it forks."""
+    from caa_core.model.elsewhere import run_errand
+
+    return lender.GPU(duration=lambda errand: errand.seconds)(run_errand)
 
 
 @contextmanager

@@ -9,22 +9,13 @@ import pytest
 
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
-from caa_core.model.elsewhere import run_errand
 from tests.helpers.app import PAIRS, Served, client_of, four_items
-from tests.helpers.zero_gpu import Lender
 
 
 @pytest.fixture
-def lender():
-    lender = Lender()
-    yield lender
-    lender.close()
-
-
-@pytest.fixture
-def app(tiny_folder, gradio_files, lender, monkeypatch):
+def app(tiny_folder, gradio_files, runner, monkeypatch):
     monkeypatch.setenv("CAA_DTYPE", "float32")
-    app = Served(tiny_folder, elsewhere=lender.GPU(duration=lambda errand: errand.seconds)(run_errand))
+    app = Served(tiny_folder, elsewhere=runner)
     yield app
     app.close()
 

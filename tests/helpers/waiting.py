@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found], seconds: float = 300) -> Found:
+def until(
+    condition: Callable[[], Found], seconds: float = 300, otherwise: str = "what was waited for never came"
+) -> Found:
     """Wait for a condition, and return what it gave. The limit is for what hangs, not for what is slow."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "what was waited for never came"
+        assert time.monotonic() < end, otherwise
         time.sleep(0.02)
     return found
 

@@ -17,7 +17,7 @@ from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.model import elsewhere
-from caa_core.model.elsewhere import LEAST_SECONDS, MOST_SECONDS, AskedFor, handed_over, lend, run_errand, seconds_of
+from caa_core.model.elsewhere import LEAST_SECONDS, MOST_SECONDS, AskedFor, handed_over, lend, seconds_of
 from caa_core.model.loading import load
 from caa_core.model.prompts import render
 from caa_core.progress import finish
@@ -28,22 +28,9 @@ from tests.helpers import results
 from tests.helpers.data import PLANTED
 from tests.helpers.models import save_tiny
 from tests.helpers.waiting import until
-from tests.helpers.zero_gpu import Lender
 
 QUIET = {"say": lambda _: None}
 WHO = ContextVar("who", default="nobody")
-
-
-@pytest.fixture
-def lender():
-    lender = Lender()
-    yield lender
-    lender.close()
-
-
-@pytest.fixture
-def runner(lender):
-    return lender.GPU(duration=lambda errand: errand.seconds)(run_errand)
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.helpers.waiting import until
 
 THERE = Path(__file__).parent / "there"
 MARK = "CAA_TEST_CLUSTER"
@@ -72,24 +73,23 @@ class Cluster:
         self.until(lambda: not self._says("/ping"), "the API goes on")
 
     def stop(self) -> None:
-        """End all that was begun and all that carries the mark, which redis writes its title over."""
+        """End all that was begun, and all that carries the mark, which redis writes its title over."""
         for process in self.begun:
-            if process.poll() is None:
-                process.terminate()
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            for process in self._marked():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, kind)
-            end = time.monotonic() + 10
-            while self._marked() and time.monotonic() < end:
-                time.sleep(0.2)
+            process.kill()
+            process.wait()
+        self.until(self._have_ended, "some of the host's processes go on")
         shutil.rmtree(self.run / "ray", ignore_errors=True)
 
     def until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        end = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < end, f"{otherwise}; logs lie in {self.run}"
-            time.sleep(0.3)
+        until(condition, otherwise=f"{otherwise}; logs lie in {self.run}")
+
+    def _have_ended(self) -> bool:
+        """Whether nothing carries the mark any more; what does is ended."""
+        marked = self._marked()
+        for process in marked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return not marked
 
     def _ray(self) -> list[str]:
         resources = '{"head": 10, "cuda_memory_bytes": 8000000000, "cpu_memory_bytes": 8000000000}'
