@@ -723,6 +723,10 @@ def test_a_cleared_chat_can_be_brought_back(page):
 def test_a_verdict_of_other_voices_says_so_after_a_reload(page, tmp_path):
     few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 39}
     page.run("run", "compete-verdict-said", **few, **VOICES)
+    verdict, held = page.experiment("compete-verdict"), page.session.shown["compete-verdict"]
+    # A preset's answers, which follow the voice, have no use beside one's own.
+    followed = verdict.look(page.session, [*({**held, "contest": "formal"}[name] for name in verdict.form)])
+    assert "Made with these settings" in followed and "formal" not in followed
     page.run("run", "compete-status", compete_a_vector="formal", compete_b_vector="casual", compete_a_layer=1)
     again = page.reloaded()
     assert (again["compete-a-vector"], again["compete-b-vector"]) == ("formal", "casual")

@@ -69,7 +69,9 @@ class OfVoices(Experiment[Asked]):
         return {self.section: gr.Accordion(label=f"{self.title} · {line}" if line else self.title)}
 
     def unused(self, form: Mapping[str, Any]) -> Collection[str]:
-        return {*super().unused(form), *Chosen.unused(form)}
+        # Answers of one's own are taken in place of a preset's.
+        instead = {"contest"} if form.get("file") else set()
+        return {*super().unused(form), *Chosen.unused(form), *instead}
 
     def refill(self, session: Session, kept: Plain) -> Updates:
         asked = self.asked(kept)
