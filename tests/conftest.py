@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Tests that run beside each other share the processors, and so do the apps that they start."""
+    """Tests that run beside each other share the processors, and so do the apps that they start. What a random model
+    does is compared number by number, so it computes in float32 wherever that is not said otherwise.
+    """
+    os.environ.setdefault("CAA_DTYPE", "float32")
     threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
