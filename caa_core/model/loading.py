@@ -296,7 +296,18 @@ def _from_pretrained(source: Source, dtype: str, device: str) -> tuple[PreTraine
     module, loaded = both
     check_weights(source.name, loaded)
     check_embeddings(source.name, module, tokenizer)
+    _keep_backward_pass(module)
     return module.eval().requires_grad_(False), tokenizer
+
+
+def _keep_backward_pass(module: torch.nn.Module) -> None:
+    """On processors with bfloat16, bitsandbytes packs 4 bit weights anew at their first use, for a product that gives no
+    gradient and says nothing of it.
+    """
+    parts: Iterator[Any] = module.modules()
+    for part in parts:
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
 
 
 def _places(source: Source, config: PreTrainedConfig, dtype: str, device: str) -> dict[str, Any]:
