@@ -46,6 +46,8 @@ from caa_core.metrics.options import (
     SHARES,
     SYSTEM,
     TEMPERATURE,
+    THINK,
+    positions_of,
 )
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
@@ -56,7 +58,7 @@ from caa_core.progress import Progress, finish
 from caa_core.remote.host import Host
 from caa_core.remote.loading import load as _load_there
 from caa_core.steering.generation import SideBySide, side_by_side
-from caa_core.steering.interventions import Gate, Positions, Steer
+from caa_core.steering.interventions import Gate, Steer
 from caa_core.steering.operations import ADD, Operation
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
@@ -248,6 +250,7 @@ def steer(
     operation: str = OPERATION.default,
     shares: str = SHARES.default,
     gate: GateAt | None = None,
+    think: bool = THINK.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
     """Answer a prompt twice in one batch, without vectors and with them.
@@ -267,10 +270,12 @@ def steer(
         shares: of several layers: "equal", or by the "norm" of the residual stream there; see `vectors.spread`.
         gate: (vector or preset's name or file, layer, threshold): only tokens are steered whose residual stream there
             points further along that vector than the threshold, h·v / ‖v‖; see `steering.interventions.Gate`.
+        think: let the model think first, within `max_new_tokens`; the answers then have a `thought`, and "thought" and
+            "after-thought" are positions.
 
     Raises:
         InputError: a layer that the model or the vector does not have, a vector of another hidden size, a gate above
-            what is steered, or a prompt that is too long.
+            what is steered, a prompt that is too long, or a model that does not think.
     """
     asked = SteeringRequest.parse(
         prompt=prompt,
@@ -282,10 +287,11 @@ def steer(
         factors=factors,
         operation=operation,
         shares=shares,
+        think=think,
     )
     added = yield from _steers(model, steers, asked.operation, asked.shares)
     opens = (yield from _gate(model, *gate)) if gate else None
-    rendered = ask(model.tokenizer, asked.prompt, asked.system)
+    rendered = ask(model.tokenizer, asked.prompt, asked.system, asked.think)
     how = asked.positions, asked.decoding, asked.factors, opens
     return (yield from side_by_side(model, rendered, added, *how))
 
@@ -379,7 +385,7 @@ def strength(
         InputError: a cost that cannot be asked for, or a layer or a vector that does not fit the model.
     """
     added = yield from _steers(model, steers, OPERATION.value(operation), SHARES.value(shares))
-    return (yield from _strength(model, added, cost, Positions.parse(positions), answers))
+    return (yield from _strength(model, added, cost, positions_of(positions), answers))
 
 
 @_to_its_end

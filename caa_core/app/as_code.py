@@ -19,6 +19,7 @@ from caa_core.metrics.options import OPERATION
 from caa_core.metrics.requests import Option, Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
+from caa_core.model.prompts import SWITCH
 
 # Lines are broken beyond so many letters.
 WIDE = 90
@@ -109,9 +110,9 @@ def steering(here: Here, prompt: str, vector: Named, layer: float | str, multipl
         _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
         _brought(vector),
         "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options),
-        # Which adds at one layer, that may be any but the first.
+        # Which adds at one layer, that may be any but the first, and at every token.
         _llama(here, prompt, vector, layer, multiplier, options)
-        if isinstance(layer, int) and layer and "operation" not in options
+        if isinstance(layer, int) and layer and not {"operation", "think"} & options.keys()
         else "",
     )
 
@@ -338,6 +339,7 @@ def _curl(here: Here, prompt: str, voice: tuple[str, int | str, float], options:
         "messages": [*told, {"role": "user", "content": prompt}],
         "max_tokens": _new_tokens(options),
         **{name: options[name] for name in ("temperature", "seed") if name in options},
+        **({"chat_template_kwargs": {SWITCH: True}} if options.get("think") else {}),
         "steering": [{**steer, **{name: options[name] for name in BESIDE if name in options}}],
     }
     key = ['-H "Authorization: Bearer $CAA_API_KEY"'] if here.keyed else []

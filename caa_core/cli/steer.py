@@ -11,7 +11,7 @@ from caa_core.measuring.inspection import align_answer
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import ask
 from caa_core.progress import finish, tell
-from caa_core.steering.generation import side_by_side
+from caa_core.steering.generation import CUT_IN_THOUGHT, Completion, side_by_side
 from caa_core.steering.interventions import Steer, parse_spread, scaled
 from caa_core.vectors.spread import spread
 
@@ -35,19 +35,28 @@ def steer(options: argparse.Namespace) -> tuple[Any, str]:
         if found.factor is None:
             raise InputError(str(found))
         steers = [*scaled(tuple(steers), found.factor)]
-    prompt = ask(model.tokenizer, asked.prompt, asked.system)
+    prompt = ask(model.tokenizer, asked.prompt, asked.system, asked.think)
     answers = finish(side_by_side(model, prompt, tuple(steers), asked.positions, asked.decoding, asked.factors))
     result = answers.summary()
     parts = {"unsteered": answers.unsteered, "steered": answers.steered}
     parts |= {f"steered × {factor:g}": one for factor, one in answers.by_factor.items()}
     if options.projections:
-        read = [align_answer(model, prompt, answers.steered.text, one.vector, one.layer) for one in steers]
+        plain = ask(model.tokenizer, asked.prompt, asked.system)  # a thought is no part of what is read
+        read = [align_answer(model, plain, answers.steered.text, one.vector, one.layer) for one in steers]
         result["projections"] = [vars(one) for one in read]
-    text = "\n\n".join(f"--- {name}\n{one.text}" for name, one in parts.items())
+    text = "\n\n".join(_printed(name, one) for name, one in parts.items())
     if not found:
         return result, text
     added = [f"{source}:{one.layer}:{one.multiplier:.4g}" for source, one in zip(sources, steers, strict=True)]
     return {**result, "steer": added, "strength": found.summary()}, f"{' '.join(added)}\n{found}\n\n{text}"
+
+
+def _printed(name: str, one: Completion) -> str:
+    """An answer under its name; behind the thought before it, where there is one."""
+    if one.thought_end is None:
+        return f"--- {name}\n{one.text}"
+    answer = f"--- {name}, answer\n{one.text}" if not one.is_thinking else f"--- {name}: {CUT_IN_THOUGHT}"
+    return f"--- {name}, thought\n{one.thought or '(nothing was thought)'}\n\n{answer}"
 
 
 RUN = {"steer": steer}

@@ -29,6 +29,7 @@ from caa_core.metrics.options import (
     SYSTEM,
     TEMPERATURE,
     none_or,
+    positions_of,
     text,
 )
 from caa_core.metrics.requests import Option, Request, option
@@ -281,7 +282,7 @@ class StudyRequest(Request):
         Option(
             label="Steered positions",
             default="",
-            parse=_levels(Positions.parse),
+            parse=_levels(positions_of),
             help="steered positions with commas between; all by default",
             choices=tuple(dict.fromkeys([*STUDY_POSITIONS, *RULES])),
         )

@@ -11,7 +11,7 @@ from caa_core.metrics.grid import check_controls, check_multipliers, number, par
 from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import AFTER_PROMPT, OF_THOUGHT, Positions
 from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.operations import ADD, OPERATIONS, Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
@@ -50,7 +50,15 @@ def factors_of(typed: str | Sequence[float]) -> tuple[float, ...]:
 
 
 def positions_of(typed: str | Positions) -> Positions:
-    """Steered positions by their name."""
+    """Steered positions by their name, where nothing is thought before an answer."""
+    found = positions_or_thought(typed)
+    if found.is_of_thought:
+        raise InputError(f"Nothing is thought here, so there is no {found}: choose {', '.join(RULES)} or index:N.")
+    return found
+
+
+def positions_or_thought(typed: str | Positions) -> Positions:
+    """Steered positions by their name, where the model may think first."""
     return typed if isinstance(typed, Positions) else Positions.parse(typed)
 
 
@@ -121,6 +129,18 @@ POSITIONS = Option(
     parse=positions_of,
     help="where the vector is added",
     choices=RULES,
+)
+POSITIONS_OR_THOUGHT = replace(
+    POSITIONS,
+    parse=positions_or_thought,
+    choices=(*RULES, *OF_THOUGHT),
+    info="The tokens that are steered. index:-2 is the prompt's second last.",
+)
+THINK = Option(
+    label="Think first",
+    default=False,
+    parse=bool,
+    help="let a model that can think do so before it answers; the thought counts among the new tokens",
 )
 OPERATION = Option(
     label="Operation",

@@ -13,12 +13,13 @@ from caa_core.metrics.options import (
     NAME,
     NEW_TOKENS,
     OPERATION,
-    POSITIONS,
+    POSITIONS_OR_THOUGHT,
     READ,
     SEED,
     SHARES,
     SYSTEM,
     TEMPERATURE,
+    THINK,
 )
 from caa_core.metrics.requests import Request, option
 from caa_core.steering.decoding import Decoding
@@ -56,13 +57,14 @@ class SteeringRequest(Request):
 
     prompt: str
     system: str = option(SYSTEM)
-    positions: Positions = option(POSITIONS)
+    positions: Positions = option(POSITIONS_OR_THOUGHT)
     max_new_tokens: int = option(NEW_TOKENS)
     temperature: float = option(TEMPERATURE)
     seed: int = option(SEED)
     factors: tuple[float, ...] = option(FACTORS)
     operation: Operation = option(OPERATION)
     shares: str = option(SHARES)
+    think: bool = option(THINK)
 
     def __post_init__(self) -> None:
         Decoding(self.max_new_tokens, self.temperature, self.seed)

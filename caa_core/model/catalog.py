@@ -19,6 +19,7 @@ from caa_core.progress import Say, tell
 FREE_TEXT = "free text"
 AB = "A/B questions and free text"
 PLAIN = "plain text (base model)"
+THINKING = "free text, thought over first where asked for"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ CATALOG = {
         CatalogModel(
             "qwen2.5-0.5b", "Qwen2.5-0.5B-Instruct", 494_032_768, "Apache-2.0", FREE_TEXT, "Qwen/Qwen2.5-0.5B-Instruct"
         ),
+        CatalogModel("qwen3-0.6b", "Qwen3-0.6B (can think)", 596_049_920, "Apache-2.0", THINKING, "Qwen/Qwen3-0.6B"),
         CatalogModel(
             "qwen2.5-coder-1.5b",
             "Qwen2.5-Coder-1.5B-Instruct",

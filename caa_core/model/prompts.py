@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -30,6 +30,9 @@ class Prompt:
     `glue` stands between the prompt and an answer, `special` says whether the tokenizer adds its own first token
     (a template has it in its text, and a second one would be wrong). `cue` is what the text ends with that counts as
     the assistant's words already, the last `cue_tokens` of `ids`.
+
+    Where the model thinks before it answers, either `thought_end` is the token that ends the thought which it is about
+    to write (`NO_TOKEN` where nothing ends it), or the first `thought_tokens` behind the prompt were thought already.
     """
 
     text: str
@@ -38,11 +41,18 @@ class Prompt:
     special: bool = False
     cue: str = ""
     cue_tokens: int = 0
+    thought_end: int | None = None
+    thought_tokens: int | None = None
 
     @property
     def length(self) -> int:
         """Tokens without the cue: the prompt by which steered positions are counted."""
         return len(self.ids) - self.cue_tokens
+
+    @property
+    def has_thought(self) -> bool:
+        """Whether something is thought before the answer."""
+        return self.thought_end is not None or self.thought_tokens is not None
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,11 @@ class Cue:
 
 MAX_CUE = 200
 THINK = "Think step by step before you answer."
-THINK_TAGS = ("<think>", "</think>")
+# What begins and ends a thought, each one token, where the chat template has a place for thoughts.
+THINK_TAGS = (("<think>", "</think>"), ("<|START_THINKING|>", "<|END_THINKING|>"), ("[THINK]", "[/THINK]"))
+NO_TOKEN = -1
+# What templates call the choice whether to think, where there is one.
+SWITCH = "enable_thinking"
 LEAD = "\n\nAnswer:"
 NO_CUE = Cue()
 CUES = {
@@ -121,23 +135,37 @@ class RenderedPair:
         return self.shared < min(len(self.positive.ids), len(self.negative.ids))
 
 
-def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str = "") -> Prompt:
+def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str = "", think: bool = False) -> Prompt:
     """Render a conversation that ends with the user's message.
 
     Args:
         turns: messages with `role` ("user" or "assistant") and `content`.
         system: the system prompt; none is sent where it is empty (some templates then put in one of their own).
+        think: whether the model thinks before it answers. Else a template that has a place for thoughts has none here,
+            or one in which nothing stands.
 
     Raises:
-        InputError: the user's message is empty, or the template refuses the turns.
+        InputError: the user's message is empty, the template refuses the turns, or it has no place for thoughts.
     """
     if not turns[-1]["content"].strip():
         raise InputError("The prompt is empty; say something to the model.")
-    if tokenizer.chat_template:
-        text = _chat(tokenizer, list(turns), system.strip())
-        return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
-    text = _plain(turns, system.strip())
-    return Prompt(text, tuple(tokenizer(text).input_ids), glue=" ", special=True)
+    tags = think_tags(tokenizer)
+    if think and not tags:
+        raise InputError("This model does not think before it answers: its chat template has no place for a thought.")
+    if not tokenizer.chat_template:
+        text = _plain(turns, system.strip())
+        return Prompt(text, tuple(tokenizer(text).input_ids), glue=" ", special=True)
+    text = _chat(tokenizer, list(turns), system.strip(), think)
+    end = None
+    if tags:
+        begin_tag, end_tag = tags
+        is_open = text.rstrip().endswith(begin_tag)
+        if think and not is_open:
+            text = f"{text}{begin_tag}\n"
+        elif is_open and not think:
+            text = f"{text.rstrip()}\n\n{end_tag}\n\n"
+        end = _token(tokenizer, end_tag) if think else None
+    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), thought_end=end)
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], **options: bool) -> str:
@@ -147,11 +175,11 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], **options: b
     return text
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) -> str:
+def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str, think: bool) -> str:
     messages = [{"role": "system", "content": system}, *turns] if system else turns
     try:
-        text = _templated(tokenizer, messages)
-        if not system or (_letters(system) in _letters(text) and text != _templated(tokenizer, turns)):
+        text = _templated(tokenizer, messages, think)
+        if not system or (_letters(system) in _letters(text) and text != _templated(tokenizer, turns, think)):
             return text
     except TemplateError as error:
         if not system:
@@ -159,7 +187,7 @@ def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], system: str) ->
     # Templates without a system role refuse it (Gemma's) or leave it out: they take it as the first words of the user.
     first = {**turns[0], "content": f"{system}\n\n{turns[0]['content']}"}
     try:
-        return _templated(tokenizer, [first, *turns[1:]])
+        return _templated(tokenizer, [first, *turns[1:]], think)
     except TemplateError as error:
         raise _refused(error) from error
 
@@ -174,8 +202,9 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[Turn]) -> str:
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[Turn], think: bool) -> str:
+    chosen: dict[str, Any] = {SWITCH: think} if SWITCH in (tokenizer.chat_template or "") else {}
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **chosen)
     assert isinstance(text, str)  # and no tokens
     return text
 
@@ -213,9 +242,9 @@ def _behind_cue(cue: str, answer: str) -> str:
     return f" {answer}" if cue else answer
 
 
-def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "") -> Prompt:
+def ask(tokenizer: PreTrainedTokenizerBase, question: str, system: str = "", think: bool = False) -> Prompt:
     """Render one message of the user."""
-    return render(tokenizer, [{"role": "user", "content": question}], system)
+    return render(tokenizer, [{"role": "user", "content": question}], system, think)
 
 
 def ask_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str = "", cue: Cue = NO_CUE) -> Prompt:
@@ -241,23 +270,34 @@ def asked_to_think(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], sy
     """Render a conversation so that what the model writes next is a thought: by the template's own thinking where it
     has one, else by a plain instruction at the end of the user's message.
     """
-    if not turns[-1]["content"].strip():
-        return render(tokenizer, turns, system)
+    if not turns[-1]["content"].strip() or thinks(tokenizer):
+        return render(tokenizer, turns, system, think=thinks(tokenizer))
     prompt = render(tokenizer, [*turns[:-1], _to_think(tokenizer, turns[-1]["content"])], system)
-    if not thinks(tokenizer) or prompt.text.rstrip().endswith(THINK_TAGS[0]):
-        return prompt
-    text = f"{prompt.text}{THINK_TAGS[0]}\n"
-    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids))
+    return replace(prompt, thought_end=NO_TOKEN)
+
+
+def think_tags(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str] | None:
+    """What begins and what ends a thought, where the chat template has a place for thoughts; else None."""
+    template = tokenizer.chat_template or ""
+    there = (tags for tags in THINK_TAGS if tags[0] in template)
+    return next((tags for tags in there if all(_token(tokenizer, tag) is not None for tag in tags)), None)
 
 
 def thinks(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template has a way to think of its own."""
-    return THINK_TAGS[0] in (tokenizer.chat_template or "")
+    """Whether the model has a way to think of its own."""
+    return think_tags(tokenizer) is not None
+
+
+def _token(tokenizer: PreTrainedTokenizerBase, tag: str) -> int | None:
+    """The token that is this text; None where there is none."""
+    found = tokenizer.convert_tokens_to_ids(tag)
+    return found if isinstance(found, int) and found != tokenizer.unk_token_id else None
 
 
 def thought_of(tokenizer: PreTrainedTokenizerBase, written: Sequence[int]) -> tuple[int, ...]:
     """The tokens of what was written that are thought: those before the template's end of thinking, where it comes."""
-    end = tokenizer.convert_tokens_to_ids(THINK_TAGS[1]) if thinks(tokenizer) else None
+    tags = think_tags(tokenizer)
+    end = _token(tokenizer, tags[1]) if tags else None
     return tuple(itertools.takewhile(lambda token: token != end, written))
 
 
@@ -277,18 +317,21 @@ def from_thought(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, thought: Se
     lead = lead_of(tokenizer)
     led = with_answer(tokenizer, lead, begin).ids if begin else lead.ids
     ids = (*prompt.ids, *thought, *led)
-    return Prompt(text_of(tokenizer, ids), ids, "", prompt.special, begin, len(ids) - len(prompt.ids))
+    text, behind = text_of(tokenizer, ids), len(ids) - len(prompt.ids)
+    return Prompt(text, ids, "", prompt.special, begin, behind, thought_tokens=len(thought))
 
 
 def lead_of(tokenizer: PreTrainedTokenizerBase) -> Prompt:
     """What leads from a thought to the answer."""
-    text = f"\n{THINK_TAGS[1]}\n\n{LEAD.strip()}" if thinks(tokenizer) else LEAD
+    tags = think_tags(tokenizer)
+    text = f"\n{tags[1]}\n\n{LEAD.strip()}" if tags else LEAD
     return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), glue=" ")
 
 
 def thought_turns(tokenizer: PreTrainedTokenizerBase, question: str, thought: str, answer: str) -> list[Turn]:
     """The same as messages, once it has been said. Some templates leave out what was thought in earlier turns."""
-    opened = f"{THINK_TAGS[0]}\n" if thinks(tokenizer) else ""
+    tags = think_tags(tokenizer)
+    opened = f"{tags[0]}\n" if tags else ""
     said = f"{opened}{thought}{lead_of(tokenizer).text} {answer}"
     return [_to_think(tokenizer, question), {"role": "assistant", "content": said}]
 

@@ -78,9 +78,11 @@ class Work:
         self, rows: Sequence[BatchRow], decoding: Decoding
     ) -> Generator[list[Completion], None, list[Completion]]:
         """All rows of a call in one job, of so many rows and steps that it stays short."""
-        texts = [Completion() for _ in rows]
+        texts = [Completion.behind(row.prompt) for row in rows]
         for row in rows:
             check_additions(row.steers, self.place)
+            if row.positions.is_of_thought:
+                raise InputError(f"Where a thought ends is not seen {self.place}: choose other positions.")
             if row.gate:
                 raise InputError(f"Vectors are added at every token {self.place}: leave the gate out.")
         for first in range(0, len(rows), ROWS):

@@ -17,10 +17,10 @@ from transformers.cache_utils import DynamicLayer
 from caa_core.errors import InputError
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import Inputs, SteerableModel
-from caa_core.model.prompts import Prompt, text_of
+from caa_core.model.prompts import Prompt, text_of, thinks
 from caa_core.steering.batching import budget, cache_budget, out_of_memory
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, Gate, Positions, Steer, scaled
+from caa_core.steering.interventions import AFTER_PROMPT, NO_END, Gate, Positions, Steer, scaled
 from caa_core.steering.pair_rows import keys_and_values
 from caa_core.steering.passes import steered_logits
 from caa_core.steering.plan import Plan
@@ -38,26 +38,59 @@ class BatchRow:
 
 @dataclass
 class Completion:
-    """What a row has so far: token ids without the end token, the text they make, and whether it ended. waiting: what a
+    """What a row has so far: token ids without the end token, the answer's text, and whether it ended. waiting: what a
     model that runs elsewhere is doing before its first token.
+
+    Where the model thinks first, thought is the text before the token `thought_end`, and thought_tokens are the
+    positions between prompt and answer that are thought, `NO_END` while more come.
     """
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
     done: bool = False
     waiting: str = ""
+    thought: str = ""
+    thought_end: int | None = None
+    thought_tokens: int = 0
+
+    @classmethod
+    def behind(cls, prompt: Prompt) -> "Completion":
+        """Nothing yet."""
+        thought = NO_END if prompt.thought_end is not None else prompt.thought_tokens or 0
+        return cls(thought_end=prompt.thought_end, thought_tokens=thought)
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether its thought has not come to its end."""
+        return self.thought_tokens == NO_END
+
+    @property
+    def answer_from(self) -> int:
+        """The first of its tokens that belongs to the answer, behind the thought's and the one that ends it."""
+        return 0 if self.thought_end is None else min(self.thought_tokens + 1, len(self.ids))
 
     def take(self, tokenizer: PreTrainedTokenizerBase, token: int, ends: Collection[int]) -> None:
         """Append a token, or end."""
         if token in ends:
             self.done = True
         else:
+            if self.is_thinking and token == self.thought_end:
+                self.thought_tokens = len(self.ids)
             self.ids.append(token)
+
         # A token may end within a character of several bytes. The bytes that are there decode to U+FFFD, which is held
         # back until the tokens with the rest of them are written.
-        self.text = text_of(tokenizer, self.ids, skip_special_tokens=True).rstrip("\ufffd")
+        def text(ids: Sequence[int]) -> str:
+            return text_of(tokenizer, ids, skip_special_tokens=True).rstrip("\ufffd")
+
+        answer = text(self.ids[self.answer_from :])
+        if self.thought_end is None:
+            self.text = answer
+        else:
+            self.thought, self.text = text(self.ids[: self.thought_tokens]).strip(), answer.lstrip()
 
 
+CUT_IN_THOUGHT = "cut within its thought, so there is no answer: ask for more new tokens."
 OVERFLOWED = "The model's numbers overflowed while it wrote; choose a smaller multiplier."
 
 
@@ -86,11 +119,12 @@ def generate(
         if row.gate:
             _fits(model, row.gate)
             row.gate.check(row.steers)
+        _check_thought(model, row)
     if model.elsewhere:
         there: list[Completion] = yield from model.elsewhere.write(rows, decoding)
         return there
     sampler = _Sampler(decoding)
-    texts = [_Text(row, sampler, decoding.max_new_tokens) for row in rows]
+    texts = [_Text(row, sampler, decoding.max_new_tokens, Completion.behind(row.prompt)) for row in rows]
     written = [text.written for text in texts]
     batch = _BATCHES.setdefault(model, _Batch())
     try:
@@ -119,7 +153,7 @@ class _Text:
     row: BatchRow
     sampler: "_Sampler"
     left: int
-    written: Completion = field(default_factory=Completion)
+    written: Completion
     seen: int = 0
     error: Exception | None = None
 
@@ -127,7 +161,7 @@ class _Text:
     def steered_from(self) -> int:
         """The first position at which anything is added to this row, or its prompt's end."""
         length = len(self.row.prompt.ids)
-        first, _ = self.row.positions.span(self.row.prompt.length)
+        first, _ = self.row.positions.span(self.row.prompt.length, self.written.thought_tokens)
         return min(first, length) if self.row.steers else length
 
     def fail(self, error: Exception) -> None:
@@ -292,22 +326,35 @@ def _no_room() -> InputError:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """An answer without vectors and one with them; and by factor, with them so many times as strong."""
+    """An answer without vectors and one with them; and by factor, with them so many times as strong. Each has the
+    thought before it, where there is one.
+    """
 
     unsteered: Completion
     steered: Completion
     by_factor: Mapping[float, Completion] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Texts and token ids."""
-        strip = [{"factor": factor, "text": one.text, "tokens": one.ids} for factor, one in self.by_factor.items()]
+        """Texts and token ids; also thoughts, and which of them did not come to an end, where there was thinking."""
+        strip = [
+            {"factor": factor, "text": one.text, "tokens": one.ids, **_thought(one, "")}
+            for factor, one in self.by_factor.items()
+        ]
         return {
             "unsteered": self.unsteered.text,
             "steered": self.steered.text,
             "unsteered_tokens": self.unsteered.ids,
             "steered_tokens": self.steered.ids,
+            **_thought(self.unsteered, "unsteered_"),
+            **_thought(self.steered, "steered_"),
             **({"by_factor": strip} if strip else {}),
         }
+
+
+def _thought(one: Completion, whose: str) -> dict[str, Any]:
+    if one.thought_end is None:
+        return {}
+    return {f"{whose}thought": one.thought, f"{whose}cut_in_thought": one.is_thinking}
 
 
 @handed_over
@@ -336,6 +383,17 @@ def _fits(model: SteerableModel, one: Steer | Gate) -> None:
             f"A vector of hidden size {len(one.vector)} cannot be added in {model.name}, "
             f"whose hidden size is {model.hidden_size}; it belongs to another model."
         )
+
+
+def _check_thought(model: SteerableModel, row: BatchRow) -> None:
+    """Raises InputError where a row is steered at a thought that is not there."""
+    if not row.positions.is_of_thought or row.prompt.has_thought:
+        return
+    if thinks(model.tokenizer):
+        raise InputError(f"{model.name} was not asked to think first, so there is no {row.positions}: let it think.")
+    raise InputError(
+        f"{model.name} does not think before it answers, so there is no {row.positions}: choose other positions."
+    )
 
 
 @torch.no_grad()
@@ -388,8 +446,9 @@ def _read(model: SteerableModel, inputs: _Cached, plan: Plan | None = None) -> G
 def _plan(texts: Sequence[_Text]) -> Plan:
     rows = [text.row for text in texts]
     gates = [r.gate for r in rows]
-    lengths = [r.prompt.length for r in rows]
-    return Plan([r.steers for r in rows], [r.positions for r in rows], lengths, gates=gates if any(gates) else ())
+    lengths, thoughts = [r.prompt.length for r in rows], [text.written.thought_tokens for text in texts]
+    positions, opened = [r.positions for r in rows], gates if any(gates) else ()
+    return Plan([r.steers for r in rows], positions, lengths, thoughts, opened)
 
 
 def _padded(model: SteerableModel, prompts: Sequence[Sequence[int]]) -> _Cached:

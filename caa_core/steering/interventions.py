@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NO_END = 1 << 62
 
 POSITIONS = ("after-prompt", "all", "prompt", "last-prompt", "generated")
+# What there is where a model thinks before it answers.
+OF_THOUGHT = ("thought", "after-thought")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Positions:
     @classmethod
     def parse(cls, text: str) -> "Positions":
         """Raises InputError for anything but the names above."""
-        if text in POSITIONS:
+        if text in (*POSITIONS, *OF_THOUGHT):
             return cls(text)
         if match := re.fullmatch(r"index:(-?\d{1,6})", text.strip()):
             return cls("index", int(match[1]))
@@ -47,12 +49,17 @@ class Positions:
     def __str__(self) -> str:
         return f"index:{self.index}" if self.rule == "index" else self.rule
 
+    @property
+    def is_of_thought(self) -> bool:
+        """Whether there are such only where something is thought before the answer."""
+        return self.rule in OF_THOUGHT
+
     def span(self, prompt_length: int, thought: int = 0) -> tuple[int, int]:
         """The first position that is steered, and the one behind the last.
 
         Args:
             prompt_length: tokens of the prompt.
-            thought: tokens of the words that were thought between the prompt and the answer.
+            thought: tokens of the words that were thought between the prompt and the answer; `NO_END` while they come.
 
         Raises:
             InputError: an index lies outside the prompt.

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from caa_core.errors import InputError
 from caa_core.steering.interventions import Gate, Positions, Steer
 from caa_core.steering.operations import SUMS, Operation, operated
 
@@ -32,8 +33,11 @@ class Plan:
         (in tokens) and gates: one for each row.
 
         Raises:
-            InputError: an index lies outside its row's prompt, or a gate is read too late.
+            InputError: an index lies outside its row's prompt, a gate is read too late, or there are no thoughts at
+                whose positions to steer.
         """
+        if not thoughts and (lacking := [rule for rule in positions if rule.is_of_thought]):
+            raise InputError(f"Nothing is thought here, so there is no {lacking[0]}: choose other positions.")
         lengths = zip(positions, prompt_lengths, thoughts or [0] * len(rows), strict=True)
         spans = [rule.span(prompt, thought) for rule, prompt, thought in lengths]
         self.spans = torch.tensor(spans)

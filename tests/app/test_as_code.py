@@ -131,6 +131,17 @@ def test_only_what_differs_from_the_default_is_named():
     assert code.shell == "caa compete --a joy:12:1 --begin-b=-Oh --data joy --no-second-voices"
 
 
+def test_a_thought_is_asked_for_in_each_way_that_can():
+    """llama.cpp steers every token alike, so that it is left out."""
+    served = replace(HERE, served="m")
+    code = steering(served, "Hi", Named("joy"), 12, 2.0, {"think": True, "positions": "thought"})
+    assert code.shell == "caa steer --prompt Hi --steer joy:12:2 --positions thought --think" and not code.llama
+    assert "think=True" in code.python and "think=True" in code.client
+    assert '"chat_template_kwargs": {"enable_thinking": true}' in code.curl and '"positions": "thought"' in code.curl
+    assert "enable_thinking" not in (plainly := steering(served, "Hi", Named("joy"), 12, 2.0, {"think": False})).curl
+    assert plainly.llama
+
+
 def test_it_is_written_without_torch_and_gradio():
     found = "import sys, caa_core.app.as_code; assert not {'torch', 'gradio'} & set(sys.modules), 'too much'"
     subprocess.run([sys.executable, "-c", found], cwd=ROOT, check=True)

@@ -35,6 +35,7 @@ PROMISED = {
         "projections": False,
         "operation": "add",
         "shares": "equal",
+        "think": False,
     },
     "/views": {
         "text": REQUIRED,

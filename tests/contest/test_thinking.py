@@ -27,6 +27,7 @@ from caa_core.steering.interventions import Positions, Steer
 from tests.helpers.contests import PROMPTS, asked_of, plant
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import steered_logits
+from tests.helpers.thinking import make_thinking
 from tests.helpers.vectors import random_vector
 
 SMALL = ThinkingRequest(thoughts=2, tokens=5)
@@ -91,9 +92,9 @@ class Bench:
         return sum(found) / len(found)
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2", "thinking"])
 def bench(request, tiny_models):
-    return Bench(tiny_models[request.param], PROMPTS[:2])
+    return Bench(make_thinking() if request.param == "thinking" else tiny_models[request.param], PROMPTS[:2])
 
 
 @pytest.mark.parametrize("name", BY_HAND)

@@ -13,6 +13,7 @@ TINY = {
     "qwen2": {**SIZES, "num_key_value_heads": 2},
     "mistral": {**SIZES, "num_key_value_heads": 2, "sliding_window": 12},
     "gemma2": {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 12, "query_pre_attn_scalar": 8},
+    "qwen3": {**SIZES, "num_key_value_heads": 2, "head_dim": 8},
     "gpt2": {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 512},
 }
 
@@ -23,9 +24,9 @@ OLD = {
 }
 
 
-def make_tiny(architecture: str, chat: bool = True, seed: int = 0, **changes) -> SteerableModel:
+def make_tiny(architecture: str, chat: bool = True, seed: int = 0, tokenizer=None, **changes) -> SteerableModel:
     """A random float32 model. Weights are larger than usual, so that steering changes what is written."""
-    tokenizer = make_tokenizer(chat)
+    tokenizer = tokenizer or make_tokenizer(chat)
     torch.manual_seed(seed)
     sizes = {"vocab_size": len(tokenizer), "eos_token_id": 0, "bos_token_id": None, "pad_token_id": None}
     settings = {**(TINY | OLD)[architecture], **sizes, "initializer_range": 0.2, **changes}

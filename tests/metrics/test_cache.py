@@ -88,6 +88,7 @@ REQUESTS = {
         "factors": "0,2",
         "operation": "ablate",
         "shares": "norm",
+        "think": True,
     },
     PaperRequest: {
         "layers": "2",

@@ -100,6 +100,8 @@ ABOUT = {
         (SteeringRequest, {"temperature": 11}, "The temperature must be between"),
         (SteeringRequest, {"factors": range(17)}, "17 factors are too many; 16 at most"),
         (SteeringRequest, {"shares": "all"}, "no shares 'all'"),
+        (EvaluationRequest, {"positions": "thought"}, "Nothing is thought here, so there is no thought"),
+        (StudyRequest, {"positions": "all,after-thought"}, "Nothing is thought here, so there is no after-thought"),
         (SteeringRequest, {"operation": "turn"}, "no operation 'turn'"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),

@@ -4,6 +4,7 @@ from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
 from caa_core.model.prompts import (
     CUES,
+    NO_TOKEN,
     Cue,
     after_thought,
     ask,
@@ -16,6 +17,7 @@ from caa_core.model.prompts import (
     thought_turns,
     with_answer,
 )
+from tests.helpers.thinking import OPENED, QWEN3, make_thinking_tokenizer
 from tests.helpers.tokens import CHAT, make_tokenizer
 
 RAIN = ContrastPair("Rain?", "(A)", "(B)", 1)
@@ -191,6 +193,9 @@ def test_asked_to_think_plainly(tiny_llama):
     assert tokenizer.decode(found.ids[len(prompt.ids) + len(thought) : found.start]) == "\n\nAnswer:"
     assert tokenizer.decode(found.ids[found.start :]) == " Yes"
     assert found.prompt_length == len(prompt.ids) and found.thought_tokens == len(thought)
+    assert prompt.thought_end == NO_TOKEN
+    with pytest.raises(InputError, match="does not think before it answers"):
+        ask(tokenizer, "Rain?", think=True)
     with pytest.raises(InputError, match="empty"):
         asked_to_think(tokenizer, [{"role": "user", "content": " "}])
 
@@ -207,3 +212,20 @@ def test_a_template_thinks_in_its_own_way(opens):
     assert tokenizer.decode(thought_of(tokenizer, written)) == "wet"
     assert lead_of(tokenizer).text == "\n</think>\n\nAnswer:"
     assert thought_turns(tokenizer, "Rain?", "wet", "Yes")[1]["content"] == "<think>\nwet\n</think>\n\nAnswer: Yes"
+
+
+@pytest.mark.parametrize("template", [QWEN3, OPENED])
+def test_whether_a_model_thinks_first_is_chosen(template):
+    """Either the template has a switch, or the thought that it opens is closed at once."""
+    tokenizer = make_thinking_tokenizer(template)
+    first, directly = ask(tokenizer, "Rain?", think=True), ask(tokenizer, "Rain?")
+    assert first.text == "<|user|>Rain?<|end|><|assistant|><think>\n" and first.has_thought
+    assert directly.text == "<|user|>Rain?<|end|><|assistant|><think>\n\n</think>\n\n" and not directly.has_thought
+    assert first.thought_end == tokenizer.convert_tokens_to_ids("</think>") and first.thought_end in directly.ids
+    assert asked_to_think(tokenizer, [{"role": "user", "content": "Rain?"}]) == first
+    # A template may speak of thoughts, and the vocabulary have no token for their end.
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    assert not ask(tokenizer, "Rain?").has_thought
+    with pytest.raises(InputError, match="no place for a thought"):
+        ask(tokenizer, "Rain?", think=True)

@@ -26,10 +26,10 @@ from caa_core.errors import InputError
 from caa_core.limits import TOKENS
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thought_of, with_prefill
+from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thinks, thought_of, with_prefill
 from caa_core.progress import Progress, Stated, each, showing
 from caa_core.reports.style import BLUE
-from caa_core.steering.decoding import Decoding
+from caa_core.steering.decoding import MAX_NEW_TOKENS, Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import Operation
@@ -49,6 +49,7 @@ BROKEN = "The last answer was broken off: Go on writes on from there, Retry begi
 HIDDEN = gr.update(visible=False)
 # What is said of a prompt that is read, before anything is written.
 READING = Progress(1, "prompt", 1)
+THOUGHT_ALONE = "Thought, without an answer"
 # Longer questions are folded, so that answers are seen.
 LONG_QUESTION, SEEN_OF_IT = 1000, 200
 
@@ -104,7 +105,6 @@ class ConversationRequest(SteeringRequest):
     """
 
     exchanges: tuple[Exchange, ...]
-    think: bool
     form: Mapping[str, Any]
     drops: int
     begun: Exchange | None = None
@@ -115,18 +115,23 @@ class ConversationRequest(SteeringRequest):
         decoding = self.decoding
         how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
         told = f", system prompt: {self.system}" if self.system else ""
-        return f"up to {decoding.max_new_tokens} new tokens, {how}, steered {self.positions}{told}"
+        thought = ", thought first" if self.think else ""
+        return f"up to {decoding.max_new_tokens} new tokens, {how}, steered {self.positions}{thought}{told}"
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a column has written by now: tokens of the thought and of the answer, and what both say."""
+    """What a column has written by now: tokens of the thought and of the answer, and what both say. is_cut: whether no
+    more tokens were asked for; in_thought: whether the thought has not come to its end.
+    """
 
     thought_ids: Sequence[int] = ()
     thought: str = ""
     ids: Sequence[int] = ()
     text: str = ""
     done: bool = False
+    is_cut: bool = False
+    in_thought: bool = False
 
 
 def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
@@ -144,7 +149,8 @@ def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
             title = html.escape(visible(exchange.captions[column]), quote=False)
             messages.append(message("assistant", exchange.settings, metadata={"title": title, "status": "done"}))
         if exchange.thoughts:
-            messages.append(message("assistant", exchange.thoughts[column], metadata={"title": "Thought"}))
+            title = "Thought" if exchange.answers[column] or not exchange.whole else THOUGHT_ALONE
+            messages.append(message("assistant", exchange.thoughts[column], metadata={"title": title}))
         if exchange.answers[column] or not exchange.thoughts:
             messages.append(message("assistant", exchange.answers[column]))
     return messages
@@ -172,8 +178,8 @@ def writing_settings(panel: str, more: Callable[[], dict[str, Component]]) -> di
     """Draw what there is to set about writing, by name. more: draws what else there is."""
     looks: dict[str, dict[str, Any]] = {
         "system": {"lines": 2, "placeholder": "The template's own, if it has one"},
-        "positions": {"info": "The tokens that are steered. index:-2 is the prompt's second last."},
-        "max_new_tokens": {"minimum": 8, "maximum": min(512, TOKENS.value), "step": 8},
+        "positions": {},
+        "max_new_tokens": {"minimum": 8, "maximum": min(MAX_NEW_TOKENS, TOKENS.value), "step": 8},
         "temperature": {"minimum": 0, "maximum": 2, "step": 0.1},
         "seed": {"info": "All columns draw the same random numbers."},
     }
@@ -206,7 +212,7 @@ class Conversation(Experiment[ConversationRequest]):
     labels: ClassVar[Mapping[str, str]]  # of columns, by name
     marked_column: ClassVar[int]  # whose steered tokens are shown
     heavy = False
-    thinks: ClassVar[bool] = False  # whether a thought before the answer can be asked for
+    thinks: ClassVar[bool] = False  # whether any model is asked for a thought before the answer, or such as can think
 
     def __init__(self, page: Page, form: Mapping[str, Component], prompts: Sequence[str]):
         """form: what is set, by name: `writing_settings`, and what `prepare` needs. prompts: suggestions, the first
@@ -237,7 +243,7 @@ class Conversation(Experiment[ConversationRequest]):
                 False,
                 label="Think aloud first",
                 container=False,
-                visible=self.thinks,
+                visible=self.can_think(page),
                 scale=0,
                 min_width=160,
                 elem_id=f"{self.name}-think",
@@ -254,12 +260,24 @@ class Conversation(Experiment[ConversationRequest]):
             [self.exchanges, *columns, self.question, *(buttons[name] for name in (GO_ON, RETRY, CLEAR, BACK))],
             start=partial(gr.on, [buttons[WRITE].click, self.question.submit]),
         )
+        page.news.change(self.offer_thinking, None, think, **QUIET)
+        page.restore(self.offer_thinking, [think])
         to_answers = into_view(f"{self.name}-columns")
         for asked in (buttons[WRITE].click, self.question.submit, buttons[GO_ON].click, buttons[RETRY].click):
             asked(None, js=to_answers, api_visibility="private")
         self.starts_by(buttons[RETRY].click, self.retry)
         self.starts_by(buttons[GO_ON].click, self.go_on)
         self._clears([self.exchanges, *columns, status, *(buttons[name] for name in (GO_ON, RETRY, CLEAR))])
+
+    @classmethod
+    def can_think(cls, page: Page) -> bool:
+        """Whether a thought can be asked for now."""
+        return cls.thinks or thinks(page.studio.model.tokenizer)
+
+    @guarded
+    def offer_thinking(self, request: gr.Request) -> Updates:
+        """The choice, where the model that is loaded has it."""
+        return {self.form["think"]: gr.update(visible=self.can_think(self.page))}
 
     def _clears(self, parts: list[Block]) -> None:
         """What is being written must not come back into a cleared chat, nor what was on its way to the page."""
@@ -328,11 +346,10 @@ class Conversation(Experiment[ConversationRequest]):
         return ConversationRequest.parse(
             prompt=form["question"],
             exchanges=tuple(form["exchanges"]),
-            think=bool(form["think"]),
             form=form,
             drops=session.drops[self.name],
             begun=form.get("begun"),
-            **ConversationRequest.chosen(form),
+            **{**ConversationRequest.chosen(form), "think": form["think"] and self.can_think(self.page)},
         )
 
     def work(
@@ -357,7 +374,7 @@ class Conversation(Experiment[ConversationRequest]):
             return {"exchanges": [*before, *pack([now])], "said": written, "seconds": time.monotonic() - started}
 
         whole = False
-        written, marked = yield from showing(_write(model, voices, asked, self.marked_column), packed)
+        written, marked = yield from showing(_write(model, voices, asked, self), packed)
         whole = True
         found = packed(written)
         notes = "  \n".join([f"{plain(model.name)}: {_status(found, asked.decoding, False)}", *voices.notes])
@@ -557,10 +574,13 @@ def unpack(kept: Any, columns: int) -> tuple[Exchange, ...]:
 
 
 def _write(
-    model: SteerableModel, voices: Voices, asked: ConversationRequest, marked: int
+    model: SteerableModel, voices: Voices, asked: ConversationRequest, panel: Conversation
 ) -> Generator[Progress | list[Said], None, tuple[list[Said], list[tuple[str, str | None]] | None]]:
-    """Write all columns at once, thoughts before answers; where something was begun, what is not at its end. Returns
-    what they say, and the tokens of the one that is marked, with the steered ones labelled; None where it is as before.
+    """Write all columns at once; where something was begun, what is not at its end. Thoughts come before answers: from
+    any model first and alone, or, where only such as can think are asked, in one go.
+
+    Returns what they say, and the tokens of the column that is marked, with the steered ones labelled; None where it is
+    as before.
     """
     columns = voices.columns
     begun = asked.begun.answers[: len(columns)] if asked.begun else ("",) * len(columns)
@@ -569,25 +589,34 @@ def _write(
     begins = [begun[c] or columns[c][2] for c in there]
     rows = [row_of(model, asked, c, columns[c], words) for c, words in zip(there, begins, strict=True)]
     thoughts: list[tuple[int, ...]] = [()] * len(rows)
-    if asked.think:
+    if asked.think and panel.thinks:
         thoughts = yield from _thoughts(model, rows, asked.decoding)
         rows = [
             replace(row, prompt=from_thought(model.tokenizer, row.prompt, thought, begin))
             for row, thought, begin in zip(rows, thoughts, begins, strict=True)
         ]
-    thought_texts = [_decoded(model, thought) for thought in thoughts]
+    thought = [Said(ids, _decoded(model, ids)) for ids in thoughts]
 
     def said(texts: Sequence[Completion]) -> list[Said]:
         written = {
-            c: Said(thought, shown, tuple(text.ids), row.prompt.cue + text.text, text.done)
-            for c, row, text, thought, shown in zip(there, rows, texts, thoughts, thought_texts, strict=True)
+            c: _said(before, row, text, asked.max_new_tokens)
+            for c, before, row, text in zip(there, thought, rows, texts, strict=True)
         }
         return [written.get(c) or Said(text=begun[c], done=True) for c in range(len(columns))]
 
     texts = yield from _from_first_token(showing(generate(model, rows, asked.decoding), _or_state(said)))
-    at = min(marked, len(columns) - 1)
+    at = min(panel.marked_column, len(columns) - 1)
     row = there.index(at) if at in there else None
     return said(texts), None if row is None else _mark(model, rows[row], texts[row])
+
+
+def _said(before: Said, row: BatchRow, text: Completion, limit: int) -> Said:
+    """What a text says, behind a thought that stands in its prompt or with its own."""
+    is_cut = not text.done and len(text.ids) >= limit
+    if row.prompt.thought_end is None:
+        return replace(before, ids=tuple(text.ids), text=row.prompt.cue + text.text, done=text.done, is_cut=is_cut)
+    at = text.answer_from
+    return Said(text.ids[:at], text.thought, text.ids[at:], text.text, text.done, is_cut, text.is_thinking)
 
 
 def row_of(
@@ -652,7 +681,7 @@ def _decoded(model: SteerableModel, ids: Sequence[int]) -> str:
 def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tuple[str, str | None]]:
     """Tokens of prompt and answer; those whose residual stream was written to carry the label `STEERED`."""
     ids = [*row.prompt.ids, *answer.ids]
-    plan = Plan([row.steers], [row.positions], [row.prompt.length])
+    plan = Plan([row.steers], [row.positions], [row.prompt.length], [answer.thought_tokens])
     # A last token that no end token follows was never read by the model, so nothing was added to it.
     read = len(ids) - (not answer.done)
     covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.layers else []
@@ -669,14 +698,21 @@ def _status(found: Plain, decoding: Decoding, stopped: bool) -> str:
     counts = [len(said.thought_ids) + len(said.ids) for said in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
     equal = " All columns are equal." if len({(said.thought, said.text) for said in written}) == 1 else ""
-    limit = decoding.max_new_tokens
-    full = sum(len(said.ids) == limit and not said.done for said in written)
-    cut = (
-        f" {full} of {len(written)} were cut at {limit} tokens: Go on, or see More settings."
-        if full and not stopped
-        else ""
-    )
+    cut = "" if stopped else _cut(written, decoding.max_new_tokens)
     return (
         f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
         f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}{cut}"
     )
+
+
+def _cut(written: Sequence[Said], limit: int) -> str:
+    """Which answers are not whole, and before which nothing was thought."""
+    full = sum(said.is_cut for said in written)
+    within = sum(said.is_cut and said.in_thought for said in written)
+    empty = sum(bool(said.thought_ids) and not said.thought and not said.in_thought for said in written)
+    cut = f" {full} of {len(written)} were cut at {limit} tokens" if full else ""
+    if within:
+        cut += f", {within} of them within the thought: there is no answer"
+    if full:
+        cut += ": see More settings." if any(said.thought_ids for said in written) else ": Go on, or see More settings."
+    return cut + (f" In {empty} of {len(written)} nothing was thought." if empty else "")

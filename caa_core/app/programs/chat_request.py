@@ -10,9 +10,9 @@ from typing import Any, Self
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PROMPT, TOKENS
 from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import SHARES, operation_of, positions_of
+from caa_core.metrics.options import SHARES, operation_of, positions_or_thought
 from caa_core.metrics.vector_requests import SteeringRequest
-from caa_core.model.prompts import Turn
+from caa_core.model.prompts import SWITCH, Turn
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, layers_named, parse_spread
 from caa_core.steering.operations import ADD, Operation
 
@@ -22,9 +22,11 @@ MOST_STOPS, LONGEST_STOP = 4, 200
 TOLD, SPOKEN = ("system", "developer"), ("user", "assistant")
 # What a vector to be added says of itself.
 PARTS = ("vector", "layer", "multiplier", "positions", "operation", "shares")
+# What vLLM's and llama.cpp's servers hand on to the chat template, of which there is one thing here.
+TEMPLATE = "chat_template_kwargs"
 TAKEN = {
     *("messages", "model", "steering", "max_tokens", "max_completion_tokens"),
-    *("temperature", "seed", "stop", "stream", "stream_options"),
+    *("temperature", "seed", "stop", "stream", "stream_options", TEMPLATE),
 }
 # Fields that say nothing about the answer.
 ASIDE = {
@@ -76,7 +78,7 @@ class Addition:
             name,
             None if layer is None else _layers(layer),
             None if multiplier is None else number(multiplier, "steering: the multiplier"),
-            AFTER_PROMPT if positions is None else positions_of(str(positions)),
+            AFTER_PROMPT if positions is None else positions_or_thought(str(positions)),
             ADD if done is None else operation_of(str(done)),
             SHARES.value(shares),
         )
@@ -116,6 +118,7 @@ class ChatRequest(SteeringRequest):
             system=system,
             positions=steering[0].positions if steering else AFTER_PROMPT,
             max_new_tokens=min(NEW_TOKENS, TOKENS.value) if length is None else length,
+            think=_thinks(given.get(TEMPLATE)),
             temperature=given.get("temperature") or 0,
             seed=given.get("seed") or 0,
             turns=turns,
@@ -195,6 +198,14 @@ def _text(content: Any) -> str:
     except UnicodeEncodeError as error:  # JSON can name half of a letter, which no tokenizer takes
         raise InputError("messages: there is half a letter in a text.") from error
     return text
+
+
+def _thinks(given: Any) -> bool:
+    """Whether the model is to think first."""
+    chosen = given or {}
+    if not isinstance(chosen, dict) or chosen.keys() - {SWITCH} or not isinstance(chosen.get(SWITCH, False), bool):
+        raise InputError(f"{TEMPLATE}: give an object with {SWITCH}, true or false, and nothing else.")
+    return chosen.get(SWITCH, False)
 
 
 def _stops(given: Any) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import render
 from caa_core.progress import Progress
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.generation import CUT_IN_THOUGHT, BatchRow, generate
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.spread import spread
 
@@ -81,7 +81,7 @@ def answer(
         how = {"positions": str(asked.positions), "operation": str(one.operation)}
         added.append({"vector": one.name, **where, **how, **({"shares": one.shares} if len(layers) > 1 else {})})
         notes += [f"{one.name}: {found}" for found in vector.differences(model)]
-    prompt = render(model.tokenizer, asked.turns, asked.system)
+    prompt = render(model.tokenizer, asked.turns, asked.system, asked.think)
     decoding = asked.decoding
     if asked.any_length:
         room = max(1, min(asked.max_new_tokens, model.context_length - len(prompt.ids)))
@@ -97,7 +97,12 @@ def answer(
             ended = "stop" if stopped or one_text.done else ""
             reason = ended or ("length" if len(one_text.ids) >= decoding.max_new_tokens else "")
             sure = text if reason else without_begun(text, asked.stops)
-            yield Written(sure, len(prompt.ids), len(one_text.ids), reason, added, notes)
+            said = [
+                *notes,
+                *([f"The answer was {CUT_IN_THOUGHT}"] if reason == "length" and one_text.is_thinking else []),
+            ]
+            counts = len(prompt.ids), len(one_text.ids), one_text.answer_from
+            yield Written(sure, *counts, reason, added, said, one_text.thought)
             if stopped:
                 return
     finally:

@@ -126,7 +126,9 @@ class Endpoints:
         shares "norm" by the norm of the residual stream there). factors such as "0,0.5,1,1.5,2" ask for more answers,
         steered so many times as strongly. operation is what is done with all vectors: add, keep-norm, ablate, or cap:C
         with a number C. With projections comes how far each token of the steered answer points along each vector, as
-        the unsteered model reads it. Returns texts, token ids, and notes on vectors that may not fit this model.
+        the unsteered model reads it. With think, a model that can think does so first, within max_new_tokens: thoughts
+        come beside the answers, and positions may be thought or after-thought. Returns texts, token ids, and notes on
+        vectors that may not fit this model.
         """
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
@@ -144,11 +146,12 @@ class Endpoints:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers += spread(vector, layers, multiplier, asked.operation, asked.shares)
-            rendered = ask(model.tokenizer, asked.prompt, asked.system)
+            rendered = ask(model.tokenizer, asked.prompt, asked.system, asked.think)
             how = asked.positions, asked.decoding, asked.factors
             answers = yield from side_by_side(model, rendered, tuple(steers), *how)
             answer, read = answers.steered.text, steers if options["projections"] else []
-            found = [vars(align_answer(model, rendered, answer, one.vector, one.layer)) for one in read]
+            plain = ask(model.tokenizer, asked.prompt, asked.system)  # a thought is no part of what is read
+            found = [vars(align_answer(model, plain, answer, one.vector, one.layer)) for one in read]
             return {**answers.summary(), **({"projections": found} if found else {}), "notes": notes}
 
         return outcome(session, self.studio.run(work, session), progress)
@@ -310,6 +313,7 @@ def build(studio: Studio) -> None:
     """Register the endpoints; nothing of them is seen on the page. The order of arguments is a promise."""
     serve = Endpoints(studio)
     with gr.Row(visible=False):
+        asked = gr.Button()  # one for all, since each part makes the first page heavier
         for name, answer, inputs, outputs in (
             ("extract", serve.extract, _extract_arguments(), [gr.File(label="vector"), gr.JSON(label="summary")]),
             ("steer", serve.steer, _steer_arguments(), gr.JSON(label="answers")),
@@ -317,7 +321,7 @@ def build(studio: Studio) -> None:
             ("evaluate", serve.evaluate, _evaluate_arguments(), gr.JSON(label="evaluation")),
             ("compete", serve.compete, _compete_arguments(), gr.JSON(label="contest")),
         ):
-            gr.Button().click(
+            asked.click(
                 answer,
                 inputs_kwargs=inputs,
                 outputs=outputs,
@@ -352,7 +356,7 @@ def _extract_arguments() -> dict[str, Block]:
 
 
 def _steer_arguments() -> dict[str, Block]:
-    later = ("operation", "shares")
+    later = ("operation", "shares", "think")
     return {
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),

@@ -22,23 +22,26 @@ SECONDS_TO_TAKE = 60
 class Written:
     """How far an answer has come.
 
-    prompt, tokens: how many tokens what was said has, and the answer without the one that ends it. reason: why it has
-    ended, "stop" or "length"; empty while it goes on. added: which vectors, where and how strongly. notes: on vectors
-    that may not fit.
+    prompt, tokens: how many tokens what was said has, and the answer without the one that ends it; thinking: how many
+    of these are thought. reason: why it has ended, "stop" or "length"; empty while it goes on. added: which vectors,
+    where and how strongly. notes: on vectors that may not fit, and on what is not whole. thought: before the answer.
     """
 
     text: str
     prompt: int
     tokens: int
+    thinking: int
     reason: str
     added: Sequence[Mapping[str, Any]]
     notes: Sequence[str]
+    thought: str = ""
 
     @property
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, Any]:
         """Tokens as they are counted there."""
         total = self.prompt + self.tokens
-        return {"prompt_tokens": self.prompt, "completion_tokens": self.tokens, "total_tokens": total}
+        found = {"prompt_tokens": self.prompt, "completion_tokens": self.tokens, "total_tokens": total}
+        return {**found, "completion_tokens_details": {"reasoning_tokens": self.thinking}} if self.thinking else found
 
     @property
     def beside(self) -> dict[str, Any]:
@@ -103,12 +106,14 @@ class Connection:
 
 @dataclass
 class Telling:
-    """How a client is told of an answer: as a stream, or when it is whole."""
+    """How a client is told of an answer: as a stream, or when it is whole. A thought is its reasoning_content, as other
+    servers of open models have it.
+    """
 
     asked: ChatRequest
     connection: Connection
     model: str
-    said: str = ""
+    said: dict[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -118,15 +123,18 @@ class Telling:
             return
         if not self.connection.begun:
             self._chunk({"role": "assistant", "content": ""})
-        # What a tokenizer takes back of what it wrote cannot be.
-        if written.text.startswith(self.said) and written.text != self.said:
-            self._chunk({"content": written.text[len(self.said) :]})
-            self.said = written.text
+        for part, text in (("reasoning_content", written.thought), ("content", written.text)):
+            said = self.said.get(part, "")
+            # What a tokenizer takes back of what it wrote cannot be.
+            if text.startswith(said) and text != said:
+                self._chunk({part: text[len(said) :]})
+                self.said[part] = text
 
     def whole(self, written: Written) -> None:
         """Send the end of it, or all."""
         if not self.asked.stream:
-            message = {"role": "assistant", "content": written.text, "refusal": None}
+            thought = {"reasoning_content": written.thought} if written.thinking else {}
+            message = {"role": "assistant", "content": written.text, "refusal": None, **thought}
             choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": written.reason}
             self.connection.whole({**self._about(""), "choices": [choice], "usage": written.usage, **written.beside})
             return

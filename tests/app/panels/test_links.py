@@ -171,7 +171,7 @@ def test_a_link_of_one_tab_leaves_others_as_they_are(visit):
             NOT_ALL,
             [
                 "There are no steered positions 'here': choose ",
-                "New tokens must be between 8 and 512, not 9999.",
+                "New tokens must be between 8 and 2048, not 9999.",
                 "Temperature must be a number.",
                 "Seed must be a whole number.",
                 "There is no operation 'turn': choose ",

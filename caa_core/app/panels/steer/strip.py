@@ -113,6 +113,7 @@ class StripPanel(Experiment[ConversationRequest]):
 
         def found(texts: Sequence[Completion], written: bool = False) -> Plain:
             said = {"answers": [text.text for text in texts], "done": [text.done for text in texts]}
+            said |= {"thoughts": [text.thought for text in texts]} if asked.think else {}
             return {**about, **said, "written": written}
 
         def so_far(texts: Sequence[Completion] | Progress) -> Progress | Plain:
@@ -169,7 +170,7 @@ class StripPanel(Experiment[ConversationRequest]):
         exchange = Exchange(
             kept["question"],
             (kept["answers"][nothing], kept["answers"][place]),
-            (),
+            (thoughts[nothing], thoughts[place]) if (thoughts := kept.get("thoughts")) else (),
             ("", kept["captions"][place] if "captions" in kept else plainly),
             kept["settings"],
             (kept["done"][nothing], kept["done"][place]),
@@ -188,19 +189,21 @@ class StripPanel(Experiment[ConversationRequest]):
 
 def as_html(kept: Plain, written: bool) -> str:
     """The answers beside each other as HTML; written: whether they can be taken."""
-    rows = zip(kept["multipliers"], kept["words"], kept["answers"], strict=True)
+    thoughts = kept.get("thoughts") or [""] * len(kept["answers"])
+    rows = zip(kept["multipliers"], kept["words"], kept["answers"], thoughts, strict=True)
     doses = "".join(_dose(place if written else None, *row) for place, row in enumerate(rows))
     return f'<div class="doses" role="group" aria-label="{_text(visible(kept["question"]))}">{doses}</div>'
 
 
-def _dose(place: int | None, multiplier: float, word: str, answer: str) -> str:
-    """An answer with its multiplier; one that can be taken has a place."""
+def _dose(place: int | None, multiplier: float, word: str, answer: str, thought: str) -> str:
+    """An answer with its multiplier, and what was thought before it; one that can be taken has a place."""
     named, at, take = f"× {multiplier:g}", "", ""
     if place is not None:
         at = f' data-at="{place}"'
         take = f'<button type="button" aria-label="Take {named}">Take this one</button>'
     head = f"<header><b>{named}</b><span>{_text(word)}</span></header>"
-    return f"<article{at}>{head}<p>{_text(answer.strip())}</p>{take}</article>"
+    before = f"<details><summary>Thought</summary>{_text(thought)}</details>" if thought else ""
+    return f"<article{at}>{head}{before}<p>{_text(answer.strip())}</p>{take}</article>"
 
 
 def _text(text: str) -> str:
