@@ -12,7 +12,8 @@ from caa_core.contest.self_report import SelfReport
 from caa_core.contest.written import ARMS, result_of
 from caa_core.measuring.answer_reader import VOICES, Direction, Reader, Scale
 from caa_core.measuring.costs.knowledge import levels_of
-from caa_core.measuring.judge import unblinded
+from caa_core.measuring.judging.axes import Rating
+from caa_core.measuring.judging.levels import unblinded
 from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.measuring.sweep import RunScores
 from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
@@ -39,7 +40,7 @@ def _judged(random: np.random.Generator, prompts: int, more: float = 0.0) -> boo
     of_question = random.normal(5, 1.5, (prompts, 1))
     scores = of_question + random.normal(0, 1.5, (prompts, len(MULTIPLIERS))) + more * (np.array(MULTIPLIERS) == 2)
     scores = np.clip(np.round(scores), 0, 10)
-    given = {place: float(score) for place, score in enumerate(scores.ravel())}
+    given = {place: Rating(*[float(score)] * 3) for place, score in enumerate(scores.ravel())}
     return any(level.is_clear for level in unblinded([*_replies(np.zeros(scores.shape))], given))
 
 

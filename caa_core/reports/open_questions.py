@@ -8,7 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from caa_core.measuring.costs.text import SAFE_PERPLEXITY
-from caa_core.measuring.judge import HIGHEST, LOWEST, LevelRating, Ratings, in_words, unblinded
+from caa_core.measuring.judging.axes import AXES, HIGHEST, LOWEST, Rating, Ratings
+from caa_core.measuring.judging.levels import LevelRating, in_words, unblinded
+from caa_core.measuring.judging.planted import JudgeCheck
 from caa_core.measuring.open_questions import Level, OpenQuestions, Reply
 from caa_core.metrics.estimates import SAFE_KL, Estimate
 from caa_core.metrics.plain_data import plain as as_data
@@ -19,26 +21,30 @@ LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voic
 
 REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repetition", "voice reading", "voice"]
 
-SCORES = ["multiplier", "scored", "no score", "mean score (95 %)", "against unsteered (95 %)"]
+SCORES = [
+    "multiplier",
+    "scored",
+    "no score",
+    *(axis.title for axis in AXES.values()),
+    "harmonic mean (95 %)",
+    "against unsteered (95 %)",
+]
 
 
-def report_of(found: OpenQuestions, scores: Mapping[str, Ratings] | None = None) -> Report:
+def report_of(
+    found: OpenQuestions, scores: Mapping[str, Ratings] | None = None, check: JudgeCheck | None = None
+) -> Report:
     """The answers, with the scores that somebody gave them; its CSV has a line for each answer.
 
     Args:
-        scores: by who gave them ("person", "judge").
+        scores: by who gave them ("person", "judge"). check: how the judge did on planted answers.
     """
     scores = {name: given for name, given in (scores or {}).items() if given}
-    rows = [
-        asdict(reply) | {f"score_{name}": given.get(place) for name, given in scores.items()}
-        for place, reply in enumerate(found.replies)
-    ]
+    given = [_scores_at(scores, place) for place in range(len(found.replies))]
+    rows = [asdict(reply) | own for reply, own in zip(found.replies, given, strict=True)]
     levels = [level_row(level) for level in found.levels]
-    heads = [*REPLIES, *(f"score of a {name}" for name in scores)]
-    cells = [
-        [*reply_row(reply), *(cell(given.get(place)) for given in scores.values())]
-        for place, reply in enumerate(found.replies)
-    ]
+    heads = [*REPLIES, *(name.replace("_", " of a ") for name in _scores_at(scores, 0))]
+    cells = [[*reply_row(reply), *map(cell, own.values())] for reply, own in zip(found.replies, given, strict=True)]
     plainly = {name: as_data(unblinded(found.replies, given)) for name, given in scores.items()}
     read = [found.reading["text"]] if found.reading else []
     return Report(
@@ -48,19 +54,30 @@ def report_of(found: OpenQuestions, scores: Mapping[str, Ratings] | None = None)
         sections=[
             Section("By multiplier", found.verdict, figure=answers_by_multiplier(found), heads=LEVELS, rows=levels),
             *(_scores_of(name, found.replies, given) for name, given in scores.items()),
+            *([Section("The judge on planted answers", str(check))] if check else []),
             Section("All answers", heads=heads, rows=cells),
         ],
         rows=rows,
-        data=found.summary() | {"answers": rows, "scores": plainly},
+        data=found.summary() | {"answers": rows, "scores": plainly, "judge_check": as_data(check)},
         settings=found.settings,
         provenance=found.provenance,
         text="\n".join([*aligned(LEVELS, *levels), *read, found.verdict]),
     )
 
 
+def _scores_at(scores: Mapping[str, Ratings], place: int) -> dict[str, float | None]:
+    """An answer's scores by each who gave some: their harmonic mean, and by axis."""
+    found: dict[str, float | None] = {}
+    for name, given in scores.items():
+        rating = given.get(place, Rating())
+        found[f"score_{name}"] = rating.overall
+        found |= {f"{axis}_{name}": score for axis, score in rating.by_axis.items()}
+    return found
+
+
 def _scores_of(name: str, replies: Sequence[Reply], given: Ratings) -> Section:
     means = unblinded(replies, given)
-    said = in_words(means, list(given.values()).count(None))
+    said = in_words(means, sum(level.unread for level in means))
     drawn = scores_by_multiplier(means) if means else None
     return Section(f"Scores of a {name}", said, figure=drawn, heads=SCORES, rows=score_rows(means))
 
@@ -88,9 +105,13 @@ def reply_row(reply: Reply) -> list[str]:
 def score_rows(scores: Sequence[LevelRating]) -> list[list[str]]:
     """Cells under `SCORES`."""
     return [
-        [f"{s.multiplier:g}", str(s.scored), str(s.unread), f"{s.mean:.2f}" if s.mean else "", cell(s.change)]
+        [f"{s.multiplier:g}", str(s.scored), str(s.unread), *map(_mean, [*s.by_axis.values(), s.mean]), cell(s.change)]
         for s in scores
     ]
+
+
+def _mean(found: Estimate | None) -> str:
+    return f"{found:.2f}" if found else ""
 
 
 def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
@@ -124,13 +145,13 @@ def answers_by_multiplier(found: OpenQuestions) -> go.Figure:
 
 
 def scores_by_multiplier(scores: Sequence[LevelRating]) -> go.Figure:
-    """Mean score with its interval against the multiplier."""
+    """Mean of the harmonic means with its interval against the multiplier."""
     figure = go.Figure()
     means = {score.multiplier: score.mean for score in scores if score.mean}
     _points(figure, list(means), list(means.values()))
     plain(figure)
     figure.update_xaxes(title="multiplier", tickmode="auto")
-    return figure.update_yaxes(title="score, mean over questions (95 %)", range=[LOWEST - 0.3, HIGHEST + 0.3])
+    return figure.update_yaxes(title="harmonic mean of three scores (95 %)", range=[LOWEST - 0.3, HIGHEST + 0.3])
 
 
 def _points(figure: go.Figure, x: Sequence[float], found: Sequence[Estimate], **where: Any) -> None:

@@ -17,7 +17,8 @@ from caa_core.app.keys.tries import Tries
 from caa_core.app.panels.common import recommended
 from caa_core.app.programs.completions import OFF, STOPPED, until_stop, without_begun
 from caa_core.app.sessions import Person
-from caa_core.measuring.judge import Judge
+from caa_core.measuring.judging.asking import Judge
+from caa_core.measuring.judging.axes import ScoreAsked
 from caa_core.model.prompts import ask, render
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
@@ -233,7 +234,8 @@ def test_which_model_there_is(program, tiny_app):
 def test_the_judge_of_open_questions_can_ask_the_app(tiny_app):
     judge = Judge(f"{tiny_app.url}v1", "", "tiny")
     with judge.client() as web:
-        assert judge.rate(web, "joy", "How are you?", "Fine.") is None  # a random model gives no score
+        asked = ScoreAsked("fluency", "joy", "How are you?", "Fine.")
+        assert judge.rate(web, asked) is None  # a random model gives no score
 
 
 def test_where_there_is_a_key_it_is_asked_for(tiny_app, monkeypatch):

@@ -12,7 +12,11 @@ from caa_core.app.panels.measuring.open_questions import OpenQuestionsPanel
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.steer import tab as steer
 from caa_core.app.studio import Studio
-from caa_core.progress import Progress
+from caa_core.measuring.judging.asking import Judge
+from caa_core.measuring.judging.axes import Rating
+from caa_core.measuring.judging.planted import check_judge, planted
+from caa_core.measuring.judging.rating import Judged, judge_all
+from caa_core.progress import Progress, finish
 
 ASKING = gr.Request(session_hash="somebody")
 
@@ -48,19 +52,28 @@ def judging(panel, monkeypatch, judge_all):
 def test_answers_are_scored_blind_and_come_back_after_a_reload(panel, written, studio):
     assert "What is safe is not judged: 2 questions are too few" in written[panel.said]
     card = panel.blind.shown
-    assert "0 of 4 scored" in written[card]
-    assert "1 of 4 scored" in panel.blind.give(ASKING, "3")[card]
-    assert "2 of 4 scored" in panel.blind.give(ASKING, "10")[card]
-    assert "1 of 4 scored" in panel.blind.take_back(ASKING)[card]
+
+    def give(*scores):
+        return [panel.blind.give(ASKING, score) for score in scores][-1][card]
+
+    assert "0 of 4 scored" in written[card] and "1 of 3: How much of the behaviour" in written[card]
+    said = give("3")
+    assert "0 of 4 scored" in said and "2 of 3: How well does it answer the question" in said
+    said = give("5", "7")
+    assert "1 of 4 scored" in said and "1 of 3: " in said
+    assert "2 of 3: " in give("10")
+    assert "1 of 3: " in panel.blind.take_back(ASKING)[card]
+    assert "3 of 3: How well does it read" in panel.blind.take_back(ASKING)[card]
+    assert "1 of 4 scored" in give("6")
     restored = panel.restore(ASKING)
     assert "1 of 4 scored" in restored[card] and restored[panel.said] == written[panel.said]
     assert restored[panel.form["multipliers"]] == "2" and Path(restored[panel.form["file"]]).is_file()
-    for score in "012":
-        said = panel.blind.give(ASKING, score)[card]
-    assert "All 4 answers are scored" in said and panel.blind.give(ASKING, "5")[card] == said
-    assert "against unsteered" in panel.blind.reveal(ASKING)[panel.blind.meant.said]
-    kept = studio.session("somebody").person.results["open"]
-    assert sorted(one["score"] for one in kept["person"]["scores"]) == [0, 1, 2, 3]
+    said = give(*"000", *"111", *"222")
+    assert "All 4 answers are scored" in said and give("5") == said
+    meant = panel.blind.reveal(ASKING)[panel.blind.meant.said]
+    assert "against unsteered" in meant and "harmonic mean" in meant
+    kept = studio.session("somebody").person.results["open"]["person"]["scores"]
+    assert [one["behaviour"] for one in kept] == [3, 0, 1, 2] and (kept[0]["relevance"], kept[0]["fluency"]) == (5, 6)
 
 
 def test_what_earlier_versions_kept_is_read(panel, written, studio):
@@ -74,16 +87,16 @@ def test_what_earlier_versions_kept_is_read(panel, written, studio):
 
 
 def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, written, studio, monkeypatch):
-    seen, go_on = [], threading.Event()
+    seen, go_on, passed = [], threading.Event(), finish(check_judge(dict(planted()).get))
 
-    def some(judge, behaviour, replies, known):
-        scores = dict(known)
+    def some(rate, behaviour, replies, known, check):
+        found = Judged(dict(known), check or passed)
         for place in range(len(replies)):
-            if place not in scores:
+            if place not in found.ratings:
                 assert not seen or go_on.wait(300)
-                scores[place] = float(place)
+                found.ratings[place] = Rating(place, place, place)
                 seen.append(place)
-                yield Progress(4, "answers judged", 4, place), scores
+                yield Progress(4, "scores given", 4, place), found
 
     asking = judging(panel, monkeypatch, some)
     assert next(asking)[panel.judge.judged.said] == "Asking ..."
@@ -93,7 +106,10 @@ def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, 
     last = list(asking)[-1]
     kept = studio.session("somebody").person.results["open"]["judge"]
     assert 0 < len(kept["scores"]) < 4 and "secret" not in json.dumps(kept)
-    assert last[panel.judge.judged.box].visible
+    assert (
+        last[panel.judge.judged.box].visible
+        and "AUC on planted answers: behaviour 1.00" in last[panel.judge.judged.said]
+    )
     list(judging(panel, monkeypatch, some))
     assert seen == [0, 1, 2, 3]
     assert len(studio.session("somebody").person.results["open"]["judge"]["scores"]) == 4
@@ -104,9 +120,9 @@ def test_a_judge_that_is_stopped_keeps_its_scores_and_goes_on_from_there(panel, 
 def test_a_reload_finds_the_judge_at_work_with_stop_and_without_the_key(panel, written, studio, monkeypatch):
     go_on = threading.Semaphore(2)
 
-    def slowly(judge, behaviour, replies, known):
+    def slowly(rate, behaviour, replies, known, check):
         for place in range(len(replies)):
-            yield Progress(4, "answers judged", 4, place), dict.fromkeys(range(place), 7.0)
+            yield Progress(4, "scores given", 4, place), Judged(dict.fromkeys(range(place), Rating(7.0, 7.0, 7.0)))
             assert go_on.acquire(timeout=300)
 
     studio.session("somebody").person.results["open"]["judge"] = {"scores": []}
@@ -131,6 +147,18 @@ def test_a_reload_finds_the_judge_at_work_with_stop_and_without_the_key(panel, w
     assert 0 < len(person.results["open"]["judge"]["scores"]) < 4 and last[judge.judged.box].visible
     # One that has ended meanwhile is shown, too.
     assert judge.restore(reloaded)[judge.judged.box].visible
+
+
+def test_a_judge_at_chance_gives_no_score_and_says_so(panel, written, studio, monkeypatch):
+    """Through the panel's own work, with a judge behind an address that says the same of everything."""
+    studio.session("somebody").person.results["open"]["judge"] = {"scores": []}
+    monkeypatch.setattr(Judge, "rate", lambda judge, client, asked: 5.0)
+    last = list(judging(panel, monkeypatch, judge_all))[-1]
+    said = last[panel.judge.judged.said]
+    assert "The judge gives no score" in said and "is not told from chance" in said and "Nothing is scored" not in said
+    kept = studio.session("somebody").person.results["open"]["judge"]
+    assert kept["scores"] == [] and kept["check"]["aucs"]["behaviour"]["value"] == 0.5
+    assert "The judge gives no score" in panel.restore(ASKING)[panel.judge.judged.said]
 
 
 def test_scores_need_answers(panel):

@@ -1,4 +1,4 @@
-"""Scores of answers to open questions, given without knowing the multiplier: by the person, and by a judge."""
+"""Scores of answers to open questions on three axes, given without knowing the multiplier: by person and by judge."""
 
 import secrets
 from collections.abc import Generator, Mapping, Sequence
@@ -27,20 +27,25 @@ from caa_core.app.sessions import Person, Session
 from caa_core.app.worker import Job, apart
 from caa_core.errors import InputError
 from caa_core.limits import is_public
-from caa_core.measuring.judge import (
+from caa_core.measuring.judging.asking import Judge
+from caa_core.measuring.judging.axes import (
+    AXES,
     HIGHEST,
     LOWEST,
-    Judge,
+    Rating,
     Ratings,
-    blinded,
-    in_words,
-    judge_all,
+    ScoreAsked,
+    balanced,
     kept,
-    scores_of,
-    unblinded,
+    ratings_of,
 )
+from caa_core.measuring.judging.levels import in_words, unblinded
+from caa_core.measuring.judging.planted import JudgeCheck
+from caa_core.measuring.judging.rating import Judged, judge_all
 from caa_core.measuring.open_questions import OpenQuestions, Reply
 from caa_core.metrics.grid import whole
+from caa_core.metrics.plain_data import plain as as_data
+from caa_core.metrics.plain_data import restored
 from caa_core.progress import Progress
 from caa_core.reports import markup
 from caa_core.reports.open_questions import SCORES, report_of, score_rows, scores_by_multiplier
@@ -49,12 +54,13 @@ from caa_core.reports.open_questions import SCORES, report_of, score_rows, score
 ANSWERS = "open"
 PERSON, JUDGE = "person", "judge"
 BLIND = folded(
-    "How much of the behaviour does each answer show, from 0 to 10? Keys 0 to 9, and X for 10.",
-    "They come in a shuffled order and without their multiplier; score before you look at the table above.",
+    "Score each answer three times, from 0 to 10. Keys 0 to 9, and X for 10.",
+    "The behaviour, answering the question, reading well: their harmonic mean counts. No multiplier is shown; score "
+    "before you look at the table above.",
 )
 JUDGED = folded(
     "A model behind an address that speaks OpenAI's API scores the answers. Your key is sent there and kept nowhere.",
-    "It sees the description, the questions and the answers, shuffled and without their multiplier.",
+    "It sees no multiplier. First it scores answers of known quality on all three: at chance there, it gives no score.",
 )
 # The number keys press the buttons, unless somebody types into a field.
 ON_KEYS = """
@@ -95,15 +101,26 @@ class Scored:
     def replies(self) -> Sequence[Reply]:
         return self.found.replies
 
-    def scores(self, who: str) -> dict[int, float | None]:
+    def scores(self, who: str) -> dict[int, Rating]:
         """By place of the answer."""
-        return scores_of(self.replies, self.given[who]["scores"])
+        return ratings_of(self.replies, self.given[who]["scores"])
+
+    @property
+    def complete(self) -> dict[int, Rating]:
+        """The person's ratings that have all their scores."""
+        return {place: rating for place, rating in self.scores(PERSON).items() if not rating.missing}
 
     @property
     def unscored(self) -> list[int]:
-        """Places of the answers that the person has not scored, in the order in which they are shown."""
-        there = self.scores(PERSON)
-        return [place for place in blinded(len(self.replies), self.seed) if place not in there]
+        """Places of the answers that the person has not wholly scored, in the order in which they are shown."""
+        there = self.complete
+        return [place for place in balanced(self.replies, self.seed) if place not in there]
+
+    @property
+    def check(self) -> JudgeCheck | None:
+        """How the judge did on planted answers."""
+        found = self.given[JUDGE].get("check")
+        return restored(JudgeCheck, found, "What the judge did") if found else None
 
 
 def unscored(person: Person) -> Plain:
@@ -131,8 +148,8 @@ class AnswerFiles:
         self.buttons = download_buttons("open", formats)
 
     def show(self, session: Session, scored: Scored) -> Updates:
-        scores = {who: scored.scores(who) for who in (PERSON, JUDGE)}
-        return report_downloads(self.buttons, session, report_of(scored.found, scores))
+        scores = {PERSON: scored.complete, JUDGE: scored.scores(JUDGE)}
+        return report_downloads(self.buttons, session, report_of(scored.found, scores, scored.check))
 
 
 class ScoresShown:
@@ -144,9 +161,11 @@ class ScoresShown:
             self.figure = figure(label, figure_id)
         self.parts: list[Block] = [self.said, self.box, self.figure]
 
-    def show(self, replies: Sequence[Reply], scores: Ratings) -> Updates:
+    def show(self, replies: Sequence[Reply], scores: Ratings, check: JudgeCheck | None = None) -> Updates:
         means = unblinded(replies, scores)
-        lines = [f"**{plain(in_words(means, list(scores.values()).count(None)))}**", ""]
+        said = in_words(means, sum(level.unread for level in means))
+        lines = [f"**{plain(said)}**", ""] if means or not check else []
+        lines += [plain(str(check)).replace(". ", ".\n\n"), ""] if check else []
         drawn: Updates = {}
         if means:
             lines += [markdown_table(SCORES, score_rows(means))]
@@ -184,10 +203,12 @@ class BlindScoring:
             return {self.shown: f"<b>All {count} answers are scored.</b> Show what they say."}
         reply = scored.replies[left[0]]
         text = markup.escaped(reply.text) or "(nothing was written)"
+        axis = _rating(scored).missing[0]
         return {
             self.shown: f'<div style="opacity:.7">{count - len(left)} of {count} scored</div>'
             f"<p><b>{markup.escaped(reply.question)}</b></p>"
             f'<p style="white-space:pre-wrap">{text}</p>'
+            f"<p><b>{[*AXES].index(axis) + 1} of {len(AXES)}: {AXES[axis].shown}</b></p>"
         }
 
     @guarded
@@ -196,32 +217,48 @@ class BlindScoring:
         scored = Scored.by(person)
         if not scored.unscored:
             return self.show(scored)
-        given = {**scored.scores(PERSON), scored.unscored[0]: float(whole(int(said), "The score"))}
-        return self._kept(person, kept(scored.replies, given))
+        rating, ratings = _rating(scored), scored.scores(PERSON)
+        ratings.pop(scored.unscored[0], None)  # what was given last stands last, to be taken back
+        given = rating.with_score(rating.missing[0], float(whole(int(said), "The score")))
+        return self._kept(person, kept(scored.replies, {**ratings, scored.unscored[0]: given}))
 
     @guarded
     def take_back(self, request: gr.Request) -> Updates:
         person = self.page.session(request).person
-        return self._kept(person, Scored.by(person).given[PERSON]["scores"][:-1])
+        scored = Scored.by(person)
+        ratings = scored.scores(PERSON)
+        if ratings:
+            place, last = ratings.popitem()
+            *before, axis = [axis for axis in AXES if axis not in last.missing]
+            ratings |= {place: last.with_score(axis, None)} if before else {}
+        return self._kept(person, kept(scored.replies, ratings))
 
     @guarded
     def reveal(self, request: gr.Request) -> Updates:
         session = self.page.session(request)
         scored = Scored.by(session.person)
-        return {**self.meant.show(scored.replies, scored.scores(PERSON)), **self.files.show(session, scored)}
+        return {**self.meant.show(scored.replies, scored.complete), **self.files.show(session, scored)}
 
     def _kept(self, person: Person, scores: Sequence[Mapping[str, Any]]) -> Updates:
         return self.show(Scored.of(keep_scores(person, PERSON, {"scores": list(scores)})))
 
 
+def _rating(scored: Scored) -> Rating:
+    """What the person has given so far of the answer that is shown."""
+    return scored.scores(PERSON).get(scored.unscored[0], Rating())
+
+
 @dataclass(frozen=True)
 class Judging:
-    """A judge, the behaviour that it scores, and the answers with what it has said of them before."""
+    """A judge, the behaviour that it scores, and the answers with what it has said of them before; check: of planted
+    ones.
+    """
 
     judge: Judge
     behaviour: str
     replies: Sequence[Reply]
-    known: Mapping[int, float | None]
+    known: Ratings
+    check: JudgeCheck | None
 
     @property
     def about(self) -> dict[str, str]:
@@ -258,9 +295,10 @@ class JudgePanel(Experiment[Judging]):
         scored = Scored.by(session.person)
         judge = Judge(form["address"] or "", form["key"] or "", form["model"] or "")
         behaviour = form["behaviour"] or ""
-        same = _about(judge, behaviour).items() <= scored.given[JUDGE].items()
-        known = {place: score for place, score in scored.scores(JUDGE).items() if same and score is not None}
-        return Judging(judge, behaviour, scored.replies, known)
+        about, before = _about(judge, behaviour), scored.given[JUDGE]
+        is_same_judge = all(before.get(part) == about[part] for part in ("model", "address"))
+        known = scored.scores(JUDGE) if is_same_judge and before.get("behaviour") == behaviour else {}
+        return Judging(judge, behaviour, scored.replies, known, scored.check if is_same_judge else None)
 
     def kept_of(self, person: Person) -> Plain | None:
         return person.results.get(ANSWERS)
@@ -270,19 +308,24 @@ class JudgePanel(Experiment[Judging]):
 
     def _judge(self, run: Run[Judging]) -> Generator[Progress, None, None]:
         asked = run.asked
-        scores: Ratings = asked.known
-        try:
-            for come in judge_all(asked.judge, asked.behaviour, asked.replies, known=asked.known):
-                progress, scores = come
-                yield progress
-        finally:
-            given = {**asked.about, "scores": kept(asked.replies, scores)}
-            run.found = keep_scores(run.session.person, JUDGE, given)
+        found = Judged({**asked.known}, asked.check)
+        with asked.judge.client() as client:
+
+            def rate(one: ScoreAsked) -> float | None:
+                return asked.judge.rate(client, one)
+
+            try:
+                for come in judge_all(rate, asked.behaviour, asked.replies, asked.known, asked.check):
+                    progress, found = come
+                    yield progress
+            finally:
+                given = {**asked.about, "scores": kept(asked.replies, found.ratings), "check": as_data(found.check)}
+                run.found = keep_scores(run.session.person, JUDGE, given)
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         scored = Scored.of(kept)
-        scores = scored.scores(JUDGE)
-        return self.judged.show(scored.replies, scores) if scores else {self.judged.said: ""}
+        scores, check = scored.scores(JUDGE), scored.check
+        return self.judged.show(scored.replies, scores, check) if scores or check else {self.judged.said: ""}
 
     def files(self, session: Session, kept: Plain) -> Updates:
         return self.files_shown.show(session, Scored.of(kept))

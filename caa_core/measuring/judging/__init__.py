@@ -1,0 +1,1 @@
+"""Scores of answers on three axes, given without knowing how they were steered: by a person, or by a model."""
