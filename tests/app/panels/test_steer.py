@@ -8,11 +8,12 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
+from caa_core.app.panels.contest.chosen import SAME, TOLD
 from caa_core.app.panels.conversation import turns, unpack
 from caa_core.app.panels.steer.drift import NOTHING
 from caa_core.app.panels.steer.known import effects_of, gauge_of
 from caa_core.app.panels.steer.strip import GONE_ON, multipliers_around
-from caa_core.measuring.inspection import align
+from caa_core.measuring.inspection import align, mean_projection
 from caa_core.model.prompts import Prompt, ask, render, text_of
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
@@ -240,6 +241,26 @@ def test_earlier_turns_are_read_as_is_said_and_each_is_projected_on_the_vector(p
             whole = (*prompt.ids, *model.tokenizer(answer["content"], add_special_tokens=False).input_ids)
             along = residuals_along(model, whole, vector)[len(prompt.ids) :].mean().item()
             assert float(row[1 + column]) == pytest.approx(along, abs=0.006)
+
+
+def test_in_compete_answers_are_projected_on_both_vectors(page, tiny_app):
+    """In all columns; with a prompt in place of the second vector on the first alone."""
+    asked = {"kind": SAME, "layer_a": 1, "multiplier_a": 2, "multiplier_b": 1, "max_new_tokens": 4}
+    page.call("opened", "compete-drift-shown")
+    run(page, "compete", question="My question?", **asked)
+    said, model = page["compete-drift-shown"], tiny_app.studio.model
+    rows = re.findall(r"^\| 1 \| (.+) \|$", said, re.MULTILINE)
+    names = re.findall(r"^(\w+) at layer 1: ", said, re.MULTILINE)
+    exchanges = unpack(page.session.person.results["compete"]["exchanges"], 5)
+    expected = [
+        [mean_projection(model, turns(exchanges, column), "", tiny_app.vector(name).at(1), 1) for column in range(4)]
+        for name in names
+    ]
+    assert names == ["joy", "gloom"]
+    found = [[float(one.lstrip("\\")) for one in row.split(" | ")] for row in rows]
+    assert found == [pytest.approx(row, abs=0.006) for row in expected] and expected[0] != expected[1]
+    run(page, "compete", question="And then?", **{**asked, "kind": TOLD})
+    assert re.findall(r"^(\w+) at layer", page["compete-drift-shown"], re.MULTILINE) == ["joy"]
 
 
 def residuals_along(model, ids, vector):

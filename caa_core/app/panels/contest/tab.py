@@ -15,6 +15,7 @@ from caa_core.app.panels.contest.tokens import TokenByToken
 from caa_core.app.panels.contest.written import WrittenPanel
 from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices
 from caa_core.app.panels.page import Page, Tab
+from caa_core.app.panels.steer.drift import Drift
 from caa_core.app.sessions import Session
 from caa_core.contest.requests import ContestRequest
 from caa_core.data.presets import presets
@@ -59,6 +60,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             contest = ContestPanel(page, form)
             with gr.Column(elem_id="compete-chat"):
                 conversation = ContestChat(page, form)
+                Drift(page, conversation, ("Unsteered", "A", "B", "Both"))
             contest.section.render()
             TokenByToken(page, form, conversation)
             SurfacePanel(page, form, contest)

@@ -1,4 +1,6 @@
-"""How far each answer of a chat points along the vector, turn by turn in each column; how earlier turns are read."""
+"""How far each answer of a chat points along the chosen vectors, turn by turn in each column; how earlier turns are
+read.
+"""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -18,7 +20,9 @@ from caa_core.steering.interventions import Positions
 # Of a longer chat the latest turns are read, each answer of which is a forward pass.
 MOST_TURNS = 8
 NOTHING = "Nothing was written yet."
-MEANS = "The mean of h·v/‖v‖ over each answer's tokens at layer {layer}, as the unsteered model reads it."
+MEANS = "{name} at layer {layer}: the mean of h·v/‖v‖ over each answer's tokens, as the unsteered model reads it."
+# By turn and column, how far an answer points along a vector; None for an answer in which there is nothing.
+Projections = list[list[float | None]]
 # How the tokens of earlier turns are read, which are a part of the prompt when the next answer is written.
 READ = {
     "all": "Earlier turns are read steered, too: the vector is added at all tokens.",
@@ -31,8 +35,9 @@ UNSTEERED = "Earlier turns are read unsteered, also those that were written stee
 class Drift:
     """A folded section below a chat, which follows it while it is open."""
 
-    def __init__(self, page: Page, chat: Conversation):
-        self.page, self.chat = page, chat
+    def __init__(self, page: Page, chat: Conversation, columns: Sequence[str]):
+        """columns: what those that are read are called, from the first."""
+        self.page, self.chat, self.columns = page, chat, columns
         with gr.Accordion("Drift over the chat", open=False, elem_id=f"{chat.name}-drift") as self.section:
             shown = gr.Markdown(NOTHING, elem_id=f"{chat.name}-drift-shown", elem_classes="numbers")
         self.section.expand(self.opened, None, shown, **QUIET)
@@ -69,34 +74,45 @@ class Drift:
         job = self.page.studio.run(lambda model: self._work(model, session, asked, exchanges), session)
         for _ in events(session, f"{self.chat.name}-drift", job):
             pass
-        return gr.skip() if job.stopped else in_words(asked, exchanges, job.result)
+        return gr.skip() if job.stopped else self._in_words(asked, exchanges, job.result)
+
+    def chosen(self, asked: Mapping[str, Any]) -> list[tuple[str, int]]:
+        """The vectors of a form, by name, each with its layer. Two at the same layer have that of the first."""
+        unused, found = {*self.chat.unused(asked)}, []
+        for voice in ("", "_a", "_b"):
+            if asked.get(f"vector{voice}") and f"vector{voice}" not in unused:
+                layer = "layer_a" if f"layer{voice}" in unused else f"layer{voice}"
+                found.append((asked[f"vector{voice}"], whole(asked[layer], "The layer")))
+        return found
 
     def _work(
         self, model: SteerableModel, session: Session, asked: Mapping[str, Any], exchanges: Sequence[Exchange]
-    ) -> Generator[Progress, None, list[list[float | None]]]:
-        """For each of the latest turns, how far the answer of each column points along the vector."""
-        vector = yield from self.page.studio.vector(model, session, asked["vector"])
-        check_fit(model, vector)
-        layer = model.check_layer(whole(asked["layer"], "The layer"))
-        found: list[list[float | None]] = []
-        for end in _latest(exchanges):
+    ) -> Generator[Progress, None, list[Projections]]:
+        """For each vector and each of the latest turns, how far the answer of each column points along it."""
+        found: list[Projections] = []
+        for name, layer in self.chosen(asked):
+            vector = yield from self.page.studio.vector(model, session, name)
+            check_fit(model, vector)
+            direction = vector.at(model.check_layer(layer))
             found.append([])
-            for column in range(len(self.chat.labels)):
-                yield Progress(len(exchanges), "turns", len(exchanges)).reach(end - 1)
-                said = turns(exchanges[:end], column)
-                found[-1].append(mean_projection(model, said, asked.get("system") or "", vector.at(layer), layer))
+            for end in _latest(exchanges):
+                found[-1].append([])
+                for column in range(len(self.columns)):
+                    yield Progress(len(exchanges), "turns", len(exchanges)).reach(end - 1)
+                    said = turns(exchanges[:end], column)
+                    found[-1][-1].append(mean_projection(model, said, asked.get("system") or "", direction, layer))
         return found
 
-
-def in_words(asked: Mapping[str, Any], exchanges: Sequence[Exchange], found: Sequence[Sequence[float | None]]) -> str:
-    """What was read, turn by turn, as Markdown. asked: with what the last answer was written."""
-    rows = [
-        (str(end), *("" if along is None else f"{along:+.2f}" for along in row))
-        for end, row in zip(_latest(exchanges), found, strict=True)
-    ]
-    table = markdown_table(("Turn", "Unsteered", f"Steered with {plain(asked['vector'])}"), rows)
-    read = earlier_turns(Positions.parse(asked.get("positions") or str(Positions())))
-    return f"{read}\n\n{table}\n\n{MEANS.format(layer=int(asked['layer']))}"
+    def _in_words(self, asked: Mapping[str, Any], exchanges: Sequence[Exchange], found: Sequence[Projections]) -> str:
+        """What was read, turn by turn, as Markdown. asked: with what the last answer was written."""
+        said = [earlier_turns(Positions.parse(asked.get("positions") or str(Positions())))]
+        for (name, layer), by_turn in zip(self.chosen(asked), found, strict=True):
+            rows = [
+                (str(end), *("" if along is None else f"{along:+.2f}" for along in row))
+                for end, row in zip(_latest(exchanges), by_turn, strict=True)
+            ]
+            said += [markdown_table(("Turn", *self.columns), rows), MEANS.format(name=plain(name), layer=layer)]
+        return "\n\n".join(said)
 
 
 def earlier_turns(positions: Positions) -> str:

@@ -89,7 +89,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         with gr.Column(scale=3):
             conversation = SteerChat(page, {**settings, **vars(page.steer)}, presets()[FIRST].prompts)
             ColouredAnswer(page, conversation, switch)
-            Drift(page, conversation)
+            Drift(page, conversation, ("Unsteered", "Steered"))
             StripPanel(page, conversation)
             as_code(studio, SteerChat.name, conversation.form, written_as_code)
     Linked(page, SteerChat.name, copies, conversation.form, ConversationRequest.options())
