@@ -20,13 +20,14 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_test_pairs
 from caa_core.data.presets import presets as _presets
 from caa_core.errors import InputError
+from caa_core.measuring.costs.gate import GateFound, calibrate_gate, messages, sides_of
 from caa_core.measuring.costs.strength import Strength
 from caa_core.measuring.costs.strength import strength as _strength
 from caa_core.measuring.evaluation import Evaluation, estimate_only
 from caa_core.measuring.evaluation import evaluate as _evaluate
 from caa_core.measuring.inspection import Views
 from caa_core.measuring.inspection import inspect as _inspect
-from caa_core.measuring.requests import EvaluationRequest, InspectionRequest
+from caa_core.measuring.requests import EvaluationRequest, GateRequest, InspectionRequest
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.options import (
@@ -58,8 +59,9 @@ from caa_core.progress import Progress, finish
 from caa_core.remote.host import Host
 from caa_core.remote.loading import load as _load_there
 from caa_core.steering.generation import SideBySide, side_by_side
-from caa_core.steering.interventions import Gate, Steer
+from caa_core.steering.interventions import Gate, Steer, layers_named, parse_steer
 from caa_core.steering.operations import ADD, Operation
+from caa_core.vectors.arithmetic import share_out
 from caa_core.vectors.finding import find_vector
 from caa_core.vectors.formats import read_vector as _read_vector
 from caa_core.vectors.formats import write_vector as _write_vector
@@ -77,7 +79,8 @@ VectorSource = SteeringVector | str | Path
 Addition = tuple[VectorSource, int, float]
 # The same at one layer or several, such as "12-15".
 Spread = tuple[VectorSource, int | str | Sequence[int], float]
-# Where steering applies: a vector, the layer at which it is read, and the projection above which it does.
+# Where steering applies: a vector, the layer at which it is read, and the projection above which it does. As text it is
+# such as "joy:12:2.5".
 GateAt = tuple[VectorSource, int, float]
 # Told how far it has come.
 Watch = Callable[[Progress], None]
@@ -187,15 +190,25 @@ def read_vector(path: str | Path) -> SteeringVector:
     return _read_vector(Path(path))
 
 
-def write_vector(vector: SteeringVector, path: str | Path) -> list[str]:
+def write_vector(
+    vector: SteeringVector, path: str | Path, *, layers: Sequence[int] | str = "", shares: str = SHARES.default
+) -> list[str]:
     """Write a vector in the format of the path's ending; returns what that format cannot hold, in words.
 
     >>> caa.write_vector(caa.read_vector(caa.presets()["joy"].vector_file), folder / "joy.safetensors")
     []
 
+    Args:
+        layers: only these, such as "12-15", each times its share of a multiplier, so that a tool that adds the whole
+            at each layer (llama.cpp, repeng; here with shares "whole") adds what they share.
+        shares: as of `steer`.
+
     Raises:
-        InputError: there is no such format, or it cannot be written there.
+        InputError: there is no such format or layer, or it cannot be written there.
     """
+    if layers:
+        several = layers_named(layers) if isinstance(layers, str) else layers
+        vector = share_out(vector, several, SHARES.value(shares))
     return _write_vector(vector, Path(path))
 
 
@@ -249,7 +262,7 @@ def steer(
     factors: Sequence[float] | str = FACTORS.default,
     operation: str = OPERATION.default,
     shares: str = SHARES.default,
-    gate: GateAt | None = None,
+    gate: GateAt | str | None = None,
     think: bool = THINK.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, SideBySide]:
@@ -267,9 +280,11 @@ def steer(
         temperature: 0 is greedy.
         factors: also with what is added so many times as strong; the answers are in `by_factor`.
         operation: "add", "keep-norm", "ablate" or such as "cap:0", of all of them; see `steering.operations`.
-        shares: of several layers: "equal", or by the "norm" of the residual stream there; see `vectors.spread`.
-        gate: (vector or preset's name or file, layer, threshold): only tokens are steered whose residual stream there
-            points further along that vector than the threshold, h·v / ‖v‖; see `steering.interventions.Gate`.
+        shares: of several layers: "equal", by the "norm" of the residual stream there, or the "whole" at each; see
+            `vectors.spread`.
+        gate: (vector or preset's name or file, layer, threshold), or such as "joy:12:2.5": only tokens are steered
+            whose residual stream there points further along that vector than the threshold, h·v / ‖v‖; see
+            `steering.interventions.Gate`, and `gate`, which finds a threshold.
         think: let the model think first, within `max_new_tokens`; the answers then have a `thought`, and "thought" and
             "after-thought" are positions.
 
@@ -290,7 +305,7 @@ def steer(
         think=think,
     )
     added = yield from _steers(model, steers, asked.operation, asked.shares)
-    opens = (yield from _gate(model, *gate)) if gate else None
+    opens = (yield from _gate(model, *(parse_steer(gate) if isinstance(gate, str) else gate))) if gate else None
     rendered = ask(model.tokenizer, asked.prompt, asked.system, asked.think)
     how = asked.positions, asked.decoding, asked.factors, opens
     return (yield from side_by_side(model, rendered, added, *how))
@@ -331,6 +346,7 @@ def inspect(
     *,
     chat: bool = True,
     positions: str = POSITIONS.default,
+    operation: str = OPERATION.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Views]:
     """Look inside: a text along a vector, the next token, the logit lens, and what the vector says by itself.
@@ -343,16 +359,61 @@ def inspect(
         steer: vector or preset's name or file, layer, multiplier.
         chat: read the text as a person's message, else as it is.
         positions: which of the prompt's tokens are steered.
+        operation: as of `steer`.
 
     Raises:
         InputError: an empty text or one that is too long, or a layer or a vector that does not fit the model.
     """
     source, layer, multiplier = steer
-    asked = InspectionRequest.parse(
-        text=text, layer=model.check_layer(layer), multiplier=multiplier, chat=chat, positions=positions
-    )
+    how = {"chat": chat, "positions": positions, "operation": operation}
+    asked = InspectionRequest.parse(text=text, layer=model.check_layer(layer), multiplier=multiplier, **how)
     vector = yield from _vector(model, source, [layer])
     return (yield from _inspect(model, asked, vector))
+
+
+@_to_its_end
+def gate(
+    model: SteerableModel,
+    vector: VectorSource,
+    layer: int,
+    pairs: PairSource | None = None,
+    *,
+    applies: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
+    positions: str = POSITIONS.default,
+    false_open: float | None = None,
+    made_from: PairSource | None = None,
+    progress: Watch = _nothing,
+) -> Generator[Any, None, GateFound]:
+    """Where steering should apply: a gate's threshold, and how often it is wrong on texts that it was not chosen on.
+
+    >>> found = caa.gate(model, "joy", 12, "joy")
+    >>> found.judged_on, found.is_judged
+    ((9, 9), False)
+    >>> answers = caa.steer(model, "Rain?", [("joy", 12, 2.0)], gate=found.spec("joy"), max_new_tokens=8)
+
+    Args:
+        pairs: steering should apply in their positive answers, and not in their negative ones; a preset's name stands
+            for the pairs that its vector was not made from.
+        applies, elsewhere: messages of a person, in place of pairs: where it should apply, and where it should not.
+        positions: which tokens of a text are read: those that would be steered.
+        false_open: the largest share of the texts where it should not apply in which it may be open, such as 0.05; by
+            default as many texts as can be are decided rightly.
+        made_from: the pairs that the vector was made from, where those are not a preset's; texts that have a prompt of
+            theirs are left out.
+
+    Raises:
+        InputError: too few texts of a side, one that stands on both, or a layer or vector that does not fit the model.
+    """
+    if bool(pairs) == bool(applies or elsewhere):
+        raise InputError("Give contrast pairs, or texts where steering should apply and where it should not.")
+    given = {"applies": messages(applies), "elsewhere": messages(elsewhere)}
+    if pairs:
+        given = sides_of(pairs if isinstance(pairs, Dataset) else find_test_pairs(pairs))
+    how = {"layer": layer, "positions": positions, "false_open": false_open}
+    asked = GateRequest.parse(**given, made_from=_pairs(made_from), **how)
+    found = yield from _vector(model, vector, [model.check_layer(asked.layer)])
+    return (yield from calibrate_gate(model, asked, found))
 
 
 @_to_its_end
@@ -407,6 +468,8 @@ def evaluate(
     told: Sequence[str] = (),
     operation: str = OPERATION.default,
     by_methods: bool = False,
+    together: bool = False,
+    shares: str = SHARES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Evaluation]:
     """What a vector does to test pairs at every layer and multiplier, and whether it is an effect.
@@ -431,20 +494,18 @@ def evaluate(
         told: up to three such system prompts, in place of those of the vector's preset.
         operation: as of `steer`; estimates, and so p and a map, are there for "add" alone.
         by_methods: whether what other methods make of the same pairs is measured too; it stands in `methods`.
+        together: whether all layers are steered at once; cells are then named by the first of them, and there are no
+            estimates. shares: what each gets of a multiplier, as of `steer`.
 
     Raises:
         InputError: an option that cannot be, or no item that can be measured on the model.
     """
-    request = EvaluationRequest.parse(
-        data=pairs if isinstance(pairs, Dataset) else find_test_pairs(pairs),
-        layers=layers,
-        multipliers=multipliers,
-        **{"positions": positions, "cue": cue, "paper_counting": paper_counting, "counts": counts},
-        made_from=_pairs(made_from),
-        controls=controls,
-        exact_controls=exact_controls,
-        **{"prompts": prompts, "told": told, "operation": operation, "by_methods": by_methods},
-    )
+    given: dict[str, Any] = {"layers": layers, "multipliers": multipliers, "positions": positions, "cue": cue}
+    given |= {"paper_counting": paper_counting, "counts": counts, "prompts": prompts, "told": told}
+    given |= {"controls": controls, "exact_controls": exact_controls, "operation": operation, "by_methods": by_methods}
+    data = pairs if isinstance(pairs, Dataset) else find_test_pairs(pairs)
+    made = {"data": data, "made_from": _pairs(made_from)}
+    request = EvaluationRequest.parse(**made, **given, together=together, shares=shares)
     found = yield from _vector(model, vector, request.layers_known(model.num_layers))
     return (yield from _evaluate(model, request, found))
 

@@ -16,7 +16,7 @@ from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.long
 
-LONG = ("extract", "compare", "steer", "inspect", "strength", "evaluate", "estimate", "compete", "think")
+LONG = ("extract", "compare", "steer", "gate", "inspect", "strength", "evaluate", "estimate", "compete", "think")
 
 
 def test_every_name_that_is_exported_is_there():

@@ -15,11 +15,12 @@ from caa_core.contest.requests import ContestRequest
 from caa_core.data.text import download_name
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import EvaluationRequest, InspectionRequest, OpenQuestionsRequest, StudyRequest
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.metrics.requests import Option, Request
 from caa_core.metrics.vector_requests import ExtractionRequest, SteeringRequest
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.prompts import SWITCH
+from caa_core.steering.interventions import layers_named
 
 # Lines are broken beyond so many letters.
 WIDE = 90
@@ -68,10 +69,10 @@ class Named:
 
 @dataclass(frozen=True)
 class Side:
-    """One voice of a contest: a vector with its layer, multiplier and operation, or words."""
+    """One voice of a contest: a vector with its layer (or several as text), multiplier and operation, or words."""
 
     vector: Named | None = None
-    layer: float = 0
+    layer: float | str = 0
     multiplier: float = 0
     system: str = ""
     begin: str = ""
@@ -79,7 +80,7 @@ class Side:
 
 
 # What OpenAI's way takes of each vector beside its layer and multiplier.
-BESIDE = ("positions", "operation", "shares")
+BESIDE = ("positions", "operation", "shares", "gate")
 
 
 def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, Any]:
@@ -94,9 +95,19 @@ def chosen(request: type[Request], form: Form, **otherwise: Any) -> dict[str, An
     }
 
 
-def steering(here: Here, prompt: str, vector: Named, layer: float | str, multiplier: float, form: Form) -> AsCode:
-    """An answer without and with a vector. layer: one, or several as text."""
+def steering(
+    here: Here,
+    prompt: str,
+    vector: Named,
+    layer: float | str,
+    multiplier: float,
+    form: Form,
+    gate: Named | None = None,
+) -> AsCode:
+    """An answer without and with a vector. layer: one, or several as text. gate: the vector of the form's gate."""
     options = chosen(SteeringRequest, form)
+    if gate:
+        options["gate"] = _of_source(gate.name, options["gate"])
     layer = layer if isinstance(layer, str) else int(layer)
     added = f"({_literal(vector.name)}, {_literal(layer)}, {_literal(float(multiplier))})"
     answers = _call("answers = caa.steer", ["model", _literal(prompt), f"[{added}]", *_keywords(options)])
@@ -104,16 +115,17 @@ def steering(here: Here, prompt: str, vector: Named, layer: float | str, multipl
     flags = [_flag("--prompt", prompt), _flag("--steer", spec), *_flags(SteeringRequest, options)]
     files = {"vector_file": vector} if vector.is_file else {}
     asked = {"prompt": prompt, "steer": [_spec("file", layer, multiplier) if files else spec], **files, **options}
+    said = ['print(answers["unsteered"])', 'print(answers["steered"])']
+    other = gate is not None and gate.is_file and gate != vector  # a second file, which nothing takes there
+    if gate == vector and files:
+        asked["gate"] = _of_source("file", options["gate"])
     return AsCode(
         _python(here, answers, "print(answers.unsteered.text)", "print(answers.steered.text)"),
         _shell(here, "steer", flags),
-        _client(here, "answers", "/steer", asked, 'print(answers["unsteered"])', 'print(answers["steered"])'),
-        _brought(vector),
-        "" if vector.is_file else _curl(here, prompt, (vector.name, layer, multiplier), options),
-        # Which adds at one layer, that may be any but the first, and at every token.
-        _llama(here, prompt, vector, layer, multiplier, options)
-        if isinstance(layer, int) and layer and not {"operation", "think"} & options.keys()
-        else "",
+        "" if other else _client(here, "answers", "/steer", asked, *said),
+        [*_brought(vector), *(_brought(gate) if gate and other else [])],
+        "" if vector.is_file or other else _curl(here, prompt, (vector.name, layer, multiplier), options),
+        "" if {"operation", "gate", "think"} & {*options} else _llama(here, prompt, vector, layer, multiplier, options),
     )
 
 
@@ -160,8 +172,16 @@ def evaluation(
     )
 
 
-def contest(here: Here, a: Side, b: Side, data: Named, form: Form, without_shared: bool = False) -> AsCode:
-    """Which of two voices the model follows."""
+def contest(
+    here: Here,
+    a: Side,
+    b: Side,
+    data: Named,
+    form: Form,
+    without_shared: bool = False,
+    shares: str = SHARES.default,
+) -> AsCode:
+    """Which of two voices the model follows. shares: of several layers."""
     sides, options = {"a": a, "b": b}, chosen(ContestRequest, form)
     words = {
         f"{part}_{letter}": text
@@ -169,6 +189,7 @@ def contest(here: Here, a: Side, b: Side, data: Named, form: Form, without_share
         for part, text in (("system", side.system), ("begin", side.begin), ("operation", _done(side)))
         if text
     }
+    words |= {"shares": shares} if shares != SHARES.default else {}
     apart = {"without_shared": True} if without_shared else {}
     voices = [_voice(side) for side in sides.values()]
     keywords = _keywords({**words, **apart, **options})
@@ -257,6 +278,11 @@ def _spec(source: str, layer: float | str, multiplier: float) -> str:
     return f"{source}:{layer if isinstance(layer, str) else int(layer)}:{_number(multiplier)}"
 
 
+def _of_source(source: str, spec: str) -> str:
+    """The same layer and number of another source."""
+    return ":".join([source, *spec.rsplit(":", 2)[1:]])
+
+
 def _number(value: float) -> str:
     """A number as it is typed: no point behind a whole one, all digits of others."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
@@ -265,7 +291,8 @@ def _number(value: float) -> str:
 def _voice(side: Side) -> str:
     if not side.vector:
         return "None"
-    return f"({_literal(side.vector.name)}, {int(side.layer)}, {_literal(float(side.multiplier))})"
+    layer = _literal(side.layer if isinstance(side.layer, str) else int(side.layer))
+    return f"({_literal(side.vector.name)}, {layer}, {_literal(float(side.multiplier))})"
 
 
 def _done(side: Side) -> str:
@@ -350,19 +377,31 @@ def _curl(here: Here, prompt: str, voice: tuple[str, int | str, float], options:
     )
 
 
-def _llama(here: Here, prompt: str, vector: Named, layer: int, multiplier: float, options: Mapping[str, Any]) -> str:
-    """The vector's file for llama.cpp, and the steered answer by that."""
-    out = download_name(vector.name.removesuffix(".safetensors"), ".gguf")
+def _llama(
+    here: Here, prompt: str, vector: Named, layer: int | str, multiplier: float, options: Mapping[str, Any]
+) -> str:
+    """The vector's file for llama.cpp, and the steered answer by that; nothing with the first layer, at which it adds
+    nothing. Of several layers the file has their shares.
+    """
+    layers = layers_named(str(layer))
+    if not layers[0]:
+        return ""
+    out, shared = download_name(vector.name.removesuffix(".safetensors"), ".gguf"), ""
+    if len(layers) > 1:
+        shares = options.get("shares", SHARES.default)
+        shared = " ".join(["", *_flag("--layers", layer), *_flag("--shares", shares)])
     if vector.is_file or here.model == DEFAULT_MODEL:
         # A name may begin with a dash.
         names = [f"./{name}" if name.startswith("-") else name for name in (vector.name, out)]
-        made = " ".join(["caa convert", *map(shlex.quote, names)])
+        made = " ".join(["caa convert", *map(shlex.quote, names)]) + shared
     else:
-        made = _shell(here, "extract", [_flag("--data", vector.name), _flag("--out", out)])
+        plainly = download_name(vector.name, ".safetensors") if shared else out
+        made = _shell(here, "extract", [_flag("--data", vector.name), _flag("--out", plainly)])
+        made += f"\ncaa convert {plainly} {out}{shared}" if shared else ""
     flags = [
         ["-m", "model.gguf"],
         ["--control-vector-scaled", f"{out}:{_number(multiplier)}"],
-        ["--control-vector-layer-range", f"{layer}", f"{layer}"],
+        ["--control-vector-layer-range", f"{layers[0]}", f"{layers[-1]}"],
         *([["-sys", options["system"]]] if options.get("system") else []),
         ["-p", prompt],
         ["-st", "-n", f"{_new_tokens(options)}", "--temp", _number(options.get("temperature", 0))],

@@ -25,6 +25,7 @@ from caa_core.model.machine import free_memory, used_memory
 from caa_core.progress import Progress, Queued, Say, tell
 from caa_core.remote.host import Host
 from caa_core.remote.loading import load as load_there
+from caa_core.steering.interventions import Gate, parse_steer
 from caa_core.vectors.extraction import preset_vector
 from caa_core.vectors.vector import SteeringVector
 
@@ -210,6 +211,14 @@ class Studio:
             else:
                 made[name] = yield from self._make(model, name)
         return made[name]
+
+    def gate(self, model: SteerableModel, session: Session, spec: str) -> Generator[Progress, None, Gate | None]:
+        """A gate as it is typed (see `options.GATE`), where one is."""
+        if not spec:
+            return None
+        name, layer, threshold = parse_steer(spec)
+        vector = yield from self.vector(model, session, name)
+        return Gate(vector.at(model.check_layer(layer)), layer, threshold)
 
     def _make(self, model: SteerableModel, name: str) -> Generator[Progress, None, SteeringVector]:
         work = preset_vector(model, presets()[name])

@@ -11,6 +11,7 @@ from caa_core.data.presets import presets
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import (
     EvaluationRequest,
+    GateRequest,
     KnowledgeRequest,
     OpenQuestionsRequest,
     RefusalsRequest,
@@ -174,6 +175,21 @@ def _steer(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SteeringRequest)
 
 
+def _gate(parser: argparse.ArgumentParser) -> None:
+    _add_columns(parser)
+    _add_model(parser)
+    _add_vector(parser)
+    held_out = "pairs: it should be open in their positive answers, and shut in their negative ones"
+    parser.add_argument("--data", default="", metavar="TEST", help=f"{held_out}; {TEST}")
+    for side, where in (("applies", "should"), ("elsewhere", "should not")):
+        texts = f"in place of pairs, a file of messages to which steering {where} apply"
+        parser.add_argument(f"--{side}", default="", metavar="FILE", help=texts)
+    parser.add_argument(
+        "--made-from", metavar="DATA", help="the pairs that the vector was made from, if not a preset's"
+    )
+    add_options(parser, GateRequest, layer={"required": False})
+
+
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     _add_columns(parser)
     _add_model(parser)
@@ -309,6 +325,11 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=".safetensors, .gguf, .zip, .json for its recipe, or a folder for .pt files",
     )
+    several = (
+        "only such layers as 12-15, each times its share of a multiplier, so that other tools add what these share"
+    )
+    parser.add_argument("--layers", default="", metavar="LAYERS", help=several)
+    add_option(parser, "shares", SHARES)
 
 
 def _push(parser: argparse.ArgumentParser) -> None:
@@ -329,6 +350,7 @@ ADD: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "compare": _compare,
     "steer": _steer,
+    "gate": _gate,
     "evaluate": _evaluate,
     "behaviours": _behaviours,
     "compete": _compete,

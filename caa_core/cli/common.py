@@ -44,6 +44,7 @@ def load_model(options: argparse.Namespace) -> "SteerableModel":
 NOT_THERE = {
     "cost": "A strength at a cost",
     "projections": "Reading an answer along a vector",
+    "gate": "Steering by a gate",
     "exact_controls": "Controls by exact passes",
     "read": "Reading answers token by token",
     "written": "Reading written answers",

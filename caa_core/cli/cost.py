@@ -6,6 +6,7 @@ from typing import Any
 from caa_core.cli.arguments import typed
 from caa_core.cli.common import columns_of, load_model, vector_for
 from caa_core.data.presets import find_test_pairs
+from caa_core.errors import InputError
 from caa_core.measuring.costs import text as neutral
 from caa_core.measuring.costs.gauge import MULTIPLIERS, measure_gauge
 from caa_core.measuring.costs.knowledge import OWN, examine, find_questions
@@ -24,14 +25,17 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
     steps = request.multipliers if options.multipliers else neutral.MULTIPLIERS
     if options.strength is not None:
         check_asked(options.strength)
+    if pairs and not request.operation.is_addition:
+        raise InputError("The words of a gauge are of vectors that are added: leave --gauge or --operation out.")
     text = neutral.read_text(options.text) if options.text else neutral.neutral_text()
     model = load_model(options)
     vector = vector_for(model, options.vector, [model.check_layer(request.layer)])
-    costs = finish(neutral.cost(model, text, vector.at(request.layer), request.layer, steps), tell)
+    at = vector.at(request.layer), request.layer
+    costs = finish(neutral.cost(model, text, *at, steps, request.operation), tell)
     result, lines = {"text": costs.summary(), "test": None}, [str(costs)]
     lines += [f"× {one.multiplier:<5g}  KL {one.kl:.3f} nats  perplexity {one.perplexity:.1f}" for one in costs.steered]
     if options.strength is not None:
-        steers = (Steer(vector.at(request.layer), request.layer, 1.0),)
+        steers = (Steer(*at, 1.0, request.operation),)
         strong = finish(strength(model, steers, options.strength, request.positions), tell)
         result["strength"] = strong.summary()
         lines.append(str(strong))

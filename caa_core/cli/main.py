@@ -21,6 +21,7 @@ COMMANDS = {
     "run": ("make a vector again by its recipe", "vectors"),
     "compare": ("methods side by side, on pairs held out", "vectors"),
     "steer": ("write without and with vectors", "steer"),
+    "gate": ("where steering should apply: a threshold, and how often it is wrong", "gate"),
     "evaluate": ("what a vector does to test items, beside controls, and what it costs", "evaluation"),
     "behaviours": (
         "the experiments of the CAA paper on several behaviours, as one report; goes on where it was stopped",

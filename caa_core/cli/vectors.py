@@ -9,12 +9,15 @@ from caa_core.cli.common import columns_of, load_model
 from caa_core.data.presets import find_pairs, presets
 from caa_core.data.text import spans
 from caa_core.errors import InputError
+from caa_core.metrics.options import SHARES
 from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.catalog import CATALOG
 from caa_core.progress import finish, tell
 from caa_core.reports.vectors import best_in_words, best_method
+from caa_core.steering.interventions import layers_named
 from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors import method_comparison
+from caa_core.vectors.arithmetic import share_out
 from caa_core.vectors.formats import check_target, read_vector, write_vector
 from caa_core.vectors.hub import pull_vector, push_vector
 from caa_core.vectors.known_directions import make
@@ -102,7 +105,10 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
 
 def convert(options: argparse.Namespace) -> tuple[Any, str]:
     """Read a vector in one format and write it in another."""
-    return _written(_vector(options.source), options.target)
+    vector, shares = _vector(options.source), SHARES.value(options.shares)
+    if options.layers:
+        vector = share_out(vector, layers_named(options.layers), shares)
+    return _written(vector, options.target)
 
 
 def push(options: argparse.Namespace) -> tuple[Any, str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.measuring.costs.methods import OfMethod, by_other_methods, check_pairs, others_of
 from caa_core.measuring.proposal import judged_halves
@@ -16,7 +17,16 @@ from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
 from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
 from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
-from caa_core.measuring.verdict import NOT_YET, Conclusion, Estimated, KeptNumbers, conclude, conclude_early, estimate
+from caa_core.measuring.verdict import (
+    NOT_AT_SEVERAL,
+    NOT_YET,
+    Conclusion,
+    Estimated,
+    KeptNumbers,
+    conclude,
+    conclude_early,
+    estimate,
+)
 from caa_core.metrics.anti_steerability import WrongShares
 from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import CONTROLS, chosen
@@ -29,6 +39,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.activations import check_here
 from caa_core.steering.gradients import PASSES
+from caa_core.vectors.spread import EQUAL, WHOLE
 from caa_core.vectors.vector import SteeringVector
 
 # Bytes of numbers that are kept of all that a person has measured; the oldest go first.
@@ -121,6 +132,8 @@ def estimate_only(
     Raises:
         InputError: the model cannot be differentiated, or what `choose_items` raises.
     """
+    if request.together:
+        raise InputError(NOT_AT_SEVERAL)
     own = request.made_from or pairs_behind(vector.provenance)
     layers = sorted(checked_layers(model, vector, request.layers_of(vector, model.num_layers)))
     items = yield from _items(model, request)
@@ -172,6 +185,9 @@ def _evaluate(
     settings = request.settings() | {"layers": layers}
     provenance = provenance_of(model, request.data, vector)
     items = yield from _items(model, request)
+    if request.together and len(layers) > 1:
+        items = replace(items, spread=tuple(checked_layers(model, vector, layers)), shares=request.shares)
+        layers = layers[:1]
     numbers, estimated = sorted(checked_layers(model, vector, layers)), Estimated()
     if request.controls and any(request.multipliers) and all(judged_halves(items)):
         estimated = yield from estimate(model, items, vector, numbers, own, request.controls, known)
@@ -189,6 +205,8 @@ def _evaluate(
     whole = so_far(swept)
     yield whole
     conclusion = yield from conclude(model, swept, vector, own, request.controls, request.exact_controls, known)
+    if items.spread:
+        conclusion = replace(conclusion, text=f"{_at_once(items)}\n{conclusion.text}")
     whole = replace(whole, conclusion=conclusion)
     if request.beside_prompts and (verdict := conclusion.verdict):
         yield whole
@@ -210,6 +228,13 @@ def provenance_of(model: SteerableModel, data: Dataset, vector: SteeringVector) 
     """What is measured of a vector depends on."""
     known = {name: value for name, value in asdict(vector.provenance).items() if value}
     return {**model.provenance, "data": data.name, "data_sha256": data.sha256, "vector": known}
+
+
+def _at_once(items: Items) -> str:
+    """At which layers everything was done, and how it is named."""
+    each = {EQUAL: "share each multiplier equally", WHOLE: "get the whole multiplier each"}
+    how = each.get(items.shares, "share each multiplier by the norm of the residual stream there")
+    return f"{spans(items.spread).capitalize()} at once, which {how}, are named by the first, {items.spread[0]}."
 
 
 def _best_first(estimated: Estimated, layers: Sequence[int]) -> list[int]:

@@ -132,7 +132,7 @@ def inspect(
 ) -> Generator[Progress, None, Views]:
     """All views of what is asked for. Yields `Progress`. Raises InputError as `as_prompt` and `look_inside` do."""
     prompt = as_prompt(model, request.text, request.chat)
-    steer = Steer(vector.at(request.layer), request.layer, request.multiplier)
+    steer = Steer(vector.at(request.layer), request.layer, request.multiplier, request.operation)
     return (yield from look_inside(model, prompt, steer, request.positions))
 
 

@@ -25,6 +25,7 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
 from caa_core.steering.generation import BatchRow
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import ADD
 from caa_core.steering.sampling import ROWS, costs, write_all
 from caa_core.vectors.vector import SteeringVector
 
@@ -209,7 +210,8 @@ def _replies(
     progress: Progress,
 ) -> Generator[Progress, None, list[Reply]]:
     """The answers to some questions, by question and then by multiplier."""
-    steers = [(Steer(vector.at(asked.layer), asked.layer, m),) if m else () for m in asked.multipliers]
+    at, layer, done = vector.at(asked.layer), asked.layer, asked.operation
+    steers = [(Steer(at, layer, m, done),) if m else () for m in asked.multipliers]
     calls = []
     for question in questions:
         prompt = ask(model.tokenizer, question, asked.system)
@@ -251,7 +253,8 @@ def _empty(
         **model.provenance,
         **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
     }
-    name = key(model, settings, vector.name, vector.provenance, vector.at(asked.layer), data)
+    said = {name: value for name, value in settings.items() if (name, value) != ("operation", str(ADD))}
+    name = key(model, said, vector.name, vector.provenance, vector.at(asked.layer), data)
     return OpenQuestions(vector.name, name, settings, provenance, None)
 
 

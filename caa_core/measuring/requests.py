@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from caa_core.data.pairs import Dataset
+from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.study_results import StudyArm
-from caa_core.metrics.grid import check_multipliers, parse_layers
+from caa_core.metrics.grid import check_multipliers, number, parse_layers
 from caa_core.metrics.options import (
     CONTROLS,
     COUNTS,
@@ -26,8 +26,10 @@ from caa_core.metrics.options import (
     PAPER_COUNTING,
     POSITIONS,
     SEED,
+    SHARES,
     SYSTEM,
     TEMPERATURE,
+    TOGETHER,
     none_or,
     positions_of,
     text,
@@ -101,6 +103,24 @@ EXACT_CONTROLS = Option(
 )
 
 
+def false_open_of(typed: str | float | None) -> float | None:
+    """A share of texts; None where nothing was typed."""
+    if typed is None or typed == "":
+        return None
+    if not 0 <= (found := number(typed, "The share of false openings")) < 1:
+        raise InputError(f"The share of false openings must be from 0 to below 1, such as 0.05, not {found:g}.")
+    return found
+
+
+FALSE_OPEN = Option(
+    label="False openings",
+    default="",
+    parse=false_open_of,
+    help="open in no larger share of the texts where steering should not apply, such as 0.05; by default as many "
+    "texts as can be are decided rightly",
+    info="Of the texts where it should not apply, such as 0.05. Empty: as few mistakes as can be.",
+    metavar="SHARE",
+)
 EQUAL_COST = Option(
     label="Random vectors at equal cost",
     default=False,
@@ -140,11 +160,13 @@ class EvaluationRequest(Request):
     told: tuple[str, ...] = option(TOLD)
     operation: Operation = option(OPERATION)
     by_methods: bool = option(BY_METHODS)
+    together: bool = option(TOGETHER)
+    shares: str = option(SHARES)
 
     @property
     def is_estimated(self) -> bool:
-        """Whether estimates are asked for, which hold for addition alone."""
-        return bool(self.controls) and self.operation.is_addition
+        """Whether estimates are asked for, which hold for addition at one layer alone."""
+        return bool(self.controls) and self.operation.is_addition and not self.together
 
     @property
     def beside_prompts(self) -> bool:
@@ -187,6 +209,7 @@ class KnowledgeRequest(Request):
         info="Of the same norm, beside each multiplier: how far they move right answers.",
         off="",
     )
+    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         if not all(pair.is_choice for pair in self.data.pairs):
@@ -207,6 +230,23 @@ class RefusalsRequest(Request):
     positions: Positions = option(POSITIONS)
     controls: int = option(CONTROLS, default=9, label="Random vectors", info="Of the same norm.", off="")
     equal_cost: bool = option(EQUAL_COST)
+    operation: Operation = option(OPERATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRequest(Request):
+    """What a gate is calibrated on. applies, elsewhere: texts where steering should apply and where it should not, each
+    a pair's prompt with its positive answer, or without one. made_from: the pairs of its vector; where None, those of
+    the preset that the vector says it was made from. positions: which tokens are read, those that would be steered.
+    false_open: the largest share of `elsewhere` in which it may be open; None for as few mistakes as can be.
+    """
+
+    applies: tuple[ContrastPair, ...]
+    elsewhere: tuple[ContrastPair, ...]
+    made_from: Dataset | None = None
+    layer: int = option(LAYER)
+    positions: Positions = option(POSITIONS, help="which tokens are read: those that would be steered")
+    false_open: float | None = option(FALSE_OPEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +265,7 @@ class OpenQuestionsRequest(Request):
     max_new_tokens: int = option(NEW_TOKENS, default=64)
     temperature: float = option(TEMPERATURE)
     seed: int = option(SEED)
+    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
@@ -322,6 +363,7 @@ class StudyRequest(Request):
         info="By exact passes: random vectors, and as many from shuffled labels. 0: no verdicts.",
         off="",
     )
+    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         cues = STUDY_CUES if self.items.is_lettered else CUES_WITHOUT_LETTERS
@@ -349,10 +391,11 @@ class StudyRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class InspectionRequest(Request):
-    """A text that is looked at, as a person's message in a chat or as it is, and what is added where."""
+    """A text that is looked at, as a person's message in a chat or as it is, and what is done where."""
 
     text: str
     layer: int = option(LAYER)
     multiplier: float = option(MULTIPLIER)
     positions: Positions = option(POSITIONS)
     chat: bool = option(Option(label="Read as a message in a chat", default=True, parse=bool))
+    operation: Operation = option(OPERATION)

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
+from caa_core.measuring.verdict import BY_PASSES_ALONE
 from caa_core.metrics.anti_steerability import AntiSteerable, wrong_shares
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import Control, ShuffledLabels, random_controls
@@ -66,7 +66,7 @@ def study(
         InputError: no item can be measured everywhere, a layer or multiplier that cannot be, or too many cells.
     """
     plan = _plan(model, request)
-    common, skipped = yield from _same_items(model, request.items, plan.arms)
+    common, skipped = yield from _same_items(model, request, plan.arms)
     items = next(iter(common.values()))
     kept = _KeptRows({} if known is None else known, model, request, items)
     vectors, left_out = yield from _vectors_by_read(model, request, plan, kept)
@@ -161,15 +161,18 @@ def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow], judg
 
 
 def _same_items(
-    model: SteerableModel, dataset: Dataset, arms: Sequence[StudyArm]
+    model: SteerableModel, request: StudyRequest, arms: Sequence[StudyArm]
 ) -> Generator[Progress, None, tuple[dict[tuple[str, str], Items], list[str]]]:
     """By positions and cue, the items that can be measured under all of them; and why others are left out."""
     asked = {}
     for positions, cue in dict.fromkeys((arm.positions, arm.cue) for arm in arms):
-        asked[positions, cue] = yield from choose_items(model, dataset, Positions.parse(positions), Cue.parse(cue))
+        how = Positions.parse(positions), Cue.parse(cue)
+        asked[positions, cue] = yield from choose_items(model, request.items, *how, operation=request.operation)
     lines = set.intersection(*({pair.line for pair in items.pairs} for items in asked.values()))
     if not lines:
-        raise InputError(f"No item of {dataset.name} can be measured under every position and cue that is compared.")
+        raise InputError(
+            f"No item of {request.items.name} can be measured under all positions and cues that are compared."
+        )
     skipped = dict.fromkeys(reason for items in asked.values() for reason in items.skipped)
     same = {
         how: items.some([i for i, pair in enumerate(items.pairs) if pair.line in lines]) for how, items in asked.items()
@@ -184,7 +187,8 @@ class _KeptRows:
 
     def __init__(self, known: MutableMapping[str, Any], model: SteerableModel, request: StudyRequest, items: Items):
         self._known, self._model = known, model
-        self._shared = key(model, request.pairs.pairs, items.pairs, request.controls)
+        done = [] if request.operation.is_addition else [request.operation]
+        self._shared = key(model, request.pairs.pairs, items.pairs, request.controls, *done)
 
     def rows(self, cells: Sequence[Cell]) -> dict[Cell, StudyRow]:
         """Those that are known."""
@@ -325,6 +329,8 @@ def _judged(
 def _not_judged(request: StudyRequest, items: Items) -> str:
     """Why there are figures and no verdicts; empty where there are some."""
     prompts = len(set(prompts_of(request.pairs.pairs)))
+    if not request.operation.is_addition:
+        return f"Not decided: {BY_PASSES_ALONE}"
     if few := too_few(len(set(items.judged_prompts))):
         return f"Not judged: {few}"
     if items.are_lettered and not any(items.swapped):
@@ -379,7 +385,8 @@ def _measure(
 ) -> Generator[Progress, None, list[StudyRow]]:
     """Rows of arms that share their positions and their cue, and so the unsteered model's numbers."""
     added = [vectors[arm.read].at(layer, norms[layer]) for arm, (layer, _) in cells]
-    runs = [(Steer(one, *place),) for (_, place), vectors_of in zip(cells, added, strict=True) for one in vectors_of]
+    every = [(one, place) for (_, place), of in zip(cells, added, strict=True) for one in of]
+    runs = [(Steer(one, *place, items.operation),) for one, place in every]
     baseline, *scores = yield from score_runs(model, items, runs)
     come, rows = iter(scores), []
     for (arm, place), vectors_of in zip(cells, added, strict=True):

@@ -21,7 +21,6 @@ from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, within
-from caa_core.steering.interventions import Steer
 from caa_core.steering.scoring import Scores, Steers, score
 from caa_core.vectors.vector import SteeringVector
 
@@ -180,8 +179,7 @@ def sweep(
     multipliers = check_multipliers(multipliers)
     counts = counts and items.are_choices
     known = {} if known is None else known
-    done = items.operation
-    steers = {(layer, m): Steer(vector.at(layer), layer, m, done) for layer in layers for m in multipliers}
+    steers = {(layer, m): items.steers(vector, layer, m) for layer in layers for m in multipliers}
     keys = keys_of(model, items, steers, counts)
     progress = Progress(len(steers), "cells", sum(model.num_layers - layer for layer, _ in steers))
     readings = {cell: known[keys[cell]] for cell in steers if keys[cell] in known}
@@ -195,7 +193,7 @@ def sweep(
     for chunk in _chunks(sorted(missing, key=lambda layer: first.index(layer) if layer in first else len(first))):
         wanted = [cell for cell in steers if cell[0] in chunk and cell not in readings]
         cost = sum(model.num_layers - layer for layer, _ in wanted)
-        work = score_runs(model, items, [(steers[cell],) for cell in wanted], counts)
+        work = score_runs(model, items, [steers[cell] for cell in wanted], counts)
         baseline, *found = yield from within(progress, work, cost)
         readings.update(zip(wanted, map(checked, wanted, found), strict=True))
         known.update({keys[cell]: readings[cell] for cell in wanted} | {keys[None]: baseline})
@@ -351,8 +349,8 @@ def _count(scores: RunScores, answer: int) -> int | None:
 
 
 def keys_of(
-    model: SteerableModel, items: Items, steers: dict[Place, Steer], counts: bool = False
+    model: SteerableModel, items: Items, steers: Mapping[Place, Steers], counts: bool = False
 ) -> dict[Place | None, str]:
     """By cell, and None for the unsteered model, a name for everything that its reading depends on."""
     shared = key(model, items.pairs, items.positions, items.cue, counts)
-    return {None: shared, **{cell: key(model, shared, steer) for cell, steer in steers.items()}}
+    return {None: shared, **{cell: key(model, shared, *several) for cell, several in steers.items()}}

@@ -22,7 +22,7 @@ from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import Steer
+from caa_core.steering.scoring import Steers
 from caa_core.steering.told import score_told
 from caa_core.vectors.vector import SteeringVector
 
@@ -130,12 +130,12 @@ def beside_prompts(
         return BesidePrompts(why=NONE_KNOWN)
     halves = judged_halves(swept.items)
     cells = tuple(replace(cell, multipliers=(max(cell.multipliers),)) for cell in cells)
-    done = swept.items.operation
-    steers = [Steer(vector.at(cell.layer), cell.layer, cell.multipliers[0], done) for cell in cells]
+    places = [(cell.layer, cell.multipliers[0]) for cell in cells]
+    steers = [swept.items.steers(vector, *place) for place in places]
     found = []
     try:
-        for half, steer in zip(halves, steers, strict=True):
-            found.append((yield from _told(model, swept.items.some(half), steer, wordings, known)))
+        for half, several in zip(halves, steers, strict=True):
+            found.append((yield from _told(model, swept.items.some(half), several, wordings, known)))
     except InputError as error:  # such as items that are too long behind it; what the vector does stands without
         return BesidePrompts(behaviour, why=str(error))
     prompts = prompts_at(swept.items, [i for half in halves for i in half])
@@ -147,7 +147,7 @@ def beside_prompts(
         kl = float(np.concatenate([part.kl for part in parts]).mean())
         return ToldChange(mean_of(moved, prompts), AntiSteerable.of(moved, prompts).share, kl if kl < np.inf else None)
 
-    alone = [swept.readings[s.layer, s.multiplier].some(half) for s, half in zip(steers, halves, strict=True)]
+    alone = [swept.readings[place].some(half) for place, half in zip(places, halves, strict=True)]
     each = (
         ToldWording(told, changed([half[i][0] for half in found]), changed([half[i][1] for half in found]))
         for i, told in enumerate(wordings)
@@ -156,18 +156,18 @@ def beside_prompts(
 
 
 def _told(
-    model: SteerableModel, items: Items, steer: Steer, wordings: Sequence[str], known: MutableMapping[str, RunScores]
+    model: SteerableModel, items: Items, steers: Steers, wordings: Sequence[str], known: MutableMapping[str, RunScores]
 ) -> Generator[Progress, None, list[tuple[RunScores, RunScores]]]:
     """Of each wording, what items read unsteered and steered. Yields `Progress`; raises InputError where they do not
     fit behind it, or the model's numbers overflow.
     """
-    names = [[key(model, "told", items, told, added) for added in (None, steer)] for told in wordings]
+    names = [[key(model, "told", items, told, *added) for added in ((None,), steers)] for told in wordings]
     missing = [i for i, both in enumerate(names) if not all(name in known for name in both)]
     fresh: dict[str, RunScores] = {}
     if missing:
         asked, _ = items.both_orders()
         systems = [wordings[i] for i in missing]
-        scores = yield from score_told(model, asked, systems, [(steer,)], items.positions, items.cue)
+        scores = yield from score_told(model, asked, systems, [steers], items.positions, items.cue)
         for i, one in zip(missing, scores, strict=True):
             fresh |= zip(names[i], readings_of(items, one), strict=True)
     if not all(np.isfinite(one.value).all() for one in fresh.values()):

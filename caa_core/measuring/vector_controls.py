@@ -30,7 +30,6 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, progress_of
 from caa_core.steering.activations import read_all
 from caa_core.steering.gradients import check_gradients, gradients, tried_layers
-from caa_core.steering.interventions import Steer
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.extraction import check_room
 from caa_core.vectors.splits import prompts_of
@@ -301,7 +300,7 @@ def exact_controls(
     known: MutableMapping[str, np.ndarray],
 ) -> Generator[Progress, None, tuple[tuple[float, float], ...]]:
     """How far controls of each kind move the items in the vector's cells, least and most. Yields `Progress`."""
-    layers = sorted({cell.layer for cell in cells})
+    layers = sorted(swept.items.spread or {cell.layer for cell in cells})
     norms = [vector.at(layer) for layer in layers]
     name = key(model, swept.items, layers, norms, list(cells), own and own.pairs, count)
     if name not in known:
@@ -309,7 +308,7 @@ def exact_controls(
         if own:
             drawn.append((yield from _shuffled(model, vector, layers, own, count)))
         everyone = [control for kind in drawn for control in kind]
-        moved = yield from _moved(model, swept, cells, halves, everyone)
+        moved = yield from _moved(model, swept, vector, cells, halves, everyone)
         known[name] = moved.reshape(len(drawn), count)
     return tuple((float(kind.min()), float(kind.max())) for kind in known[name])
 
@@ -329,6 +328,7 @@ def _shuffled(
 def _moved(
     model: SteerableModel,
     swept: Sweep,
+    vector: SteeringVector,
     cells: Sequence[JudgedCell],
     halves: Halves,
     controls: Sequence[Control],
@@ -336,8 +336,8 @@ def _moved(
     """The mean change in each control's direction, as a verdict's `difference` is: [controls]."""
     parts = []
     for cell, half in zip(cells, halves, strict=True):
-        done = swept.items.operation
-        runs = [(Steer(one[cell.layer], cell.layer, m, done),) for one in controls for m in cell.multipliers]
+        alike = [replace(vector, layers=one) for one in controls]
+        runs = [swept.items.steers(one, cell.layer, m) for one in alike for m in cell.multipliers]
         baseline, *scores = yield from score_runs(model, swept.items.some(half), runs, costs=False)
         changes = np.array([one.paired - baseline.paired for one in scores])
         signs = np.sign(cell.multipliers)

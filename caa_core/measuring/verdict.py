@@ -53,6 +53,10 @@ BY_PASSES_ALONE = (
     "There is no estimate of this operation: first-order estimates, which a verdict takes, hold for vectors that are "
     "added, so it is measured by passes alone."
 )
+NOT_AT_SEVERAL = (
+    "There is no estimate of several layers at once: first-order estimates, which a verdict takes, are of one layer "
+    "here, so they are measured by passes alone."
+)
 
 # Where a verdict holds: at both signs of the multiplier, at one only, at both alike, at none by itself; or at the only
 # sign that was tried.
@@ -215,7 +219,7 @@ def conclude(
     estimates = estimated.own if estimated else seen(swept, halves)
     cells = judged_cells(swept, estimates, halves)
     reach: tuple[tuple[float, float], ...] = ()
-    if exact and (estimated or not swept.items.operation.is_addition):
+    if exact and (estimated or not swept.items.at_one_layer):
         reach = yield from exact_controls(model, swept, vector, own, cells, halves, exact, known.changes)
     proposal = propose(swept, estimates, halves)
     verdict = judge(swept, proposal, cells, halves, estimated, reach, no_estimate)
@@ -241,11 +245,11 @@ def estimate(
     known: KeptNumbers | None = None,
 ) -> Generator[Progress | EstimateMap, None, Estimated]:
     """One pass forwards and backwards an item. Yields `Progress`, and the map as far as it has come: by the first few
-    items, by all, and then beside controls from shuffled labels. There are none where the vector is not added.
-    Arguments are those of `conclude`.
+    items, by all, and then beside controls from shuffled labels. There are none where the vector is not added at
+    one layer. Arguments are those of `conclude`.
     """
-    if not items.operation.is_addition:
-        return Estimated(why=BY_PASSES_ALONE)
+    if not items.at_one_layer:
+        return Estimated(why=BY_PASSES_ALONE if not items.operation.is_addition else NOT_AT_SEVERAL)
     known = known or KeptNumbers()
     name = key(model, items, [vector.at(layer) for layer in layers], layers, own and own.pairs, controls)
     name += vector.provenance.read_position

@@ -9,10 +9,12 @@ from caa_core.errors import InputError
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import NO_CUE, Cue, ask_pair
 from caa_core.progress import Progress
-from caa_core.steering.interventions import AFTER_PROMPT, Positions
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
 from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import check
 from caa_core.vectors.splits import halves, prompts_of
+from caa_core.vectors.spread import EQUAL, spread
+from caa_core.vectors.vector import SteeringVector
 
 # Tokens that are written to see which answer a model gives.
 WRITTEN_TOKENS = 10
@@ -26,7 +28,8 @@ class Items:
     name, sha256: of the data they are from. pairs: each is scored by its own two answers. swapped: the same in the
     other letter order, None where there is none. zeros: lines of pairs that count as a probability of 0 and are not
     asked at all (paper counting). skipped: what was left out, and why. operation: what is done with a vector at the
-    steered positions.
+    steered positions. spread: layers at all of which that is done at once, where there are several; a cell of theirs is
+    named by the first. shares: what these get of a multiplier.
     """
 
     name: str
@@ -39,6 +42,17 @@ class Items:
     cue: Cue = NO_CUE
     paper_counting: bool = False
     operation: Operation = field(default=ADD, metadata={"unsaid": ADD})
+    spread: tuple[int, ...] = field(default=(), metadata={"unsaid": ()})
+    shares: str = field(default=EQUAL, metadata={"unsaid": EQUAL})
+
+    def steers(self, vector: SteeringVector, layer: int, multiplier: float) -> tuple[Steer, ...]:
+        """What is done with a vector in the cell of a layer. Raises what `vectors.spread` raises."""
+        return spread(vector, self.spread or [layer], multiplier, self.operation, self.shares)
+
+    @property
+    def at_one_layer(self) -> bool:
+        """Whether a vector is added at one layer, so that there are first-order estimates."""
+        return self.operation.is_addition and not self.spread
 
     @property
     def are_choices(self) -> bool:

@@ -11,7 +11,7 @@ from caa_core.metrics.grid import check_controls, check_multipliers, number, par
 from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, OF_THOUGHT, Positions
+from caa_core.steering.interventions import AFTER_PROMPT, OF_THOUGHT, Positions, parse_steer
 from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.operations import ADD, OPERATIONS, Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
@@ -72,6 +72,17 @@ def shares_of(typed: str) -> str:
     if typed.strip().lower() not in SHARES_OF_LAYERS:
         raise InputError(f"There are no shares {typed[:40]!r}: choose {' or '.join(SHARES_OF_LAYERS)}.")
     return typed.strip().lower()
+
+
+def gate_of(typed: str) -> str:
+    """A gate as it is typed, VECTOR:LAYER:THRESHOLD; empty for none."""
+    typed = typed.strip()
+    if typed:
+        try:
+            parse_steer(typed)
+        except InputError as error:
+            raise InputError(f"{typed[:80]!r} is no gate: write VECTOR:LAYER:THRESHOLD, such as joy:12:2.5.") from error
+    return typed
 
 
 def cue_of(typed: str | Cue) -> Cue:
@@ -154,9 +165,24 @@ SHARES = Option(
     label="Shares of several layers",
     default=EQUAL,
     parse=shares_of,
-    help="what several layers get of a multiplier: equal shares, or by the norm of the residual stream there",
-    info="Of the multiplier: equal, or by the norm of the residual stream at each layer.",
+    help="what several layers get of a multiplier: equal, by the norm of the residual stream there, or the whole",
+    info="Of the multiplier: equal, by the norm of the residual stream at each layer, or the whole at each.",
     choices=SHARES_OF_LAYERS,
+)
+TOGETHER = Option(
+    label="All layers at once",
+    default=False,
+    parse=bool,
+    help="steer at all of the layers at once, which share each multiplier, not at one after the other",
+    info="They share each multiplier. Not one after the other, and without estimates.",
+)
+GATE = Option(
+    label="Gate",
+    default="",
+    parse=gate_of,
+    help="steer only tokens that point further along a vector than a threshold: joy:12:2.5 (see the command gate)",
+    info="Only tokens further along a vector than a threshold, such as joy:12:2.5, are steered. Look inside finds one.",
+    metavar="FILE:LAYER:THRESHOLD",
 )
 CUE = Option(
     label="Answer cue",

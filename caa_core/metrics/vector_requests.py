@@ -7,6 +7,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.metrics.grid import parse_layers
 from caa_core.metrics.options import (
     FACTORS,
+    GATE,
     LAYERS,
     LETTER_SWAP,
     METHOD,
@@ -53,7 +54,9 @@ class ExtractionRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringRequest(Request):
-    """What is said to the model, and how it answers, without vectors and with them."""
+    """What is said to the model, and how it answers, without vectors and with them. gate: VECTOR:LAYER:THRESHOLD, or
+    nothing.
+    """
 
     prompt: str
     system: str = option(SYSTEM)
@@ -65,6 +68,7 @@ class SteeringRequest(Request):
     operation: Operation = option(OPERATION)
     shares: str = option(SHARES)
     think: bool = option(THINK)
+    gate: str = option(GATE)
 
     def __post_init__(self) -> None:
         Decoding(self.max_new_tokens, self.temperature, self.seed)

@@ -301,8 +301,8 @@ def _from_pretrained(source: Source, dtype: str, device: str) -> tuple[PreTraine
 
 
 def _keep_backward_pass(module: torch.nn.Module) -> None:
-    """On processors with bfloat16, bitsandbytes packs 4 bit weights anew at their first use, for a product that gives no
-    gradient and says nothing of it.
+    """On processors with bfloat16, bitsandbytes packs 4 bit weights anew at their first use, for a product without a
+    gradient, and says nothing of it.
     """
     parts: Iterator[Any] = module.modules()
     for part in parts:

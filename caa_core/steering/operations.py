@@ -72,6 +72,11 @@ class Operation:
 ADD = Operation()
 
 
+def said_of(layer: int, multiplier: float, operation: str) -> str:
+    """Where a vector is used and how strongly, and what is done with it, where that is no addition."""
+    return f"Layer {layer}, × {multiplier:g}{'' if operation == str(ADD) else f', {operation}'}"
+
+
 def operated(
     operation: Operation, stream: "torch.Tensor", vector: "torch.Tensor", multiplier: "torch.Tensor | float"
 ) -> "torch.Tensor":

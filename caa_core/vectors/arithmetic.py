@@ -6,14 +6,16 @@ from typing import Any
 
 import torch
 
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.model.fingerprints import comparable
+from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import UNKNOWN, Provenance, SteeringVector, check_layers
 
 # A remainder below this share of a vector is rounding, not a direction.
 NOTHING = 1e-6
 # What makes a name or a formula one that needs brackets inside another.
-OPERATOR = re.compile(r" [-+*/] |^-| without |, equal norm$")
+OPERATOR = re.compile(r" [-+*/] |^-| without | over layer|, equal norm$")
 # Papers that a vector made of two has where one of them has them; all others it has where both agree.
 OF_THE_MODEL = ("model", "model_fingerprint", "model_architecture", "num_layers", "chat_template_sha256")
 
@@ -43,6 +45,14 @@ def negate(a: SteeringVector) -> SteeringVector:
 def normalise(a: SteeringVector) -> SteeringVector:
     """Norm 1 at each layer."""
     return _made("{} / norm", [a], a.layers, lambda n: a.at(n) / a.at(n).norm())
+
+
+def share_out(a: SteeringVector, layers: Sequence[int], shares: str) -> SteeringVector:
+    """a at some layers, each times its share of a multiplier (see `spread`): what is added by one that these layers
+    share is added by the same of this vector at each of them, as llama.cpp and repeng do. Raises what `spread` raises.
+    """
+    parts = {one.layer: one.multiplier for one in spread(a, layers, 1.0, shares=shares)}
+    return _made(f"{{}} over {spans(layers)}, {shares} shares", [a], parts, lambda n: parts[n] * a.at(n))
 
 
 def project_off(a: SteeringVector, b: SteeringVector) -> SteeringVector:

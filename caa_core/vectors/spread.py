@@ -11,8 +11,8 @@ from caa_core.steering.operations import ADD, Operation
 if TYPE_CHECKING:
     from caa_core.vectors.vector import SteeringVector
 
-EQUAL, BY_NORM = "equal", "norm"
-SHARES = (EQUAL, BY_NORM)
+EQUAL, BY_NORM, WHOLE = "equal", "norm", "whole"
+SHARES = (EQUAL, BY_NORM, WHOLE)
 
 
 def spread(
@@ -26,7 +26,7 @@ def spread(
 
     What is added gets shares of the multiplier that sum to 1: equal ones; or by norm, so that what is added at each
     layer is in proportion to the median norm of the residual stream there. What is taken away is no quantity that could
-    be divided: each layer gets the whole multiplier.
+    be divided: each layer gets the whole multiplier. So it does with whole shares, as llama.cpp and repeng add vectors.
 
     Raises:
         InputError: no layer, one that the vector does not have, or by norm, one of which it does not say the norm.
@@ -40,8 +40,8 @@ def spread(
 
 
 def _parts(vector: "SteeringVector", layers: Sequence[int], shares: str) -> list[float]:
-    if shares == EQUAL:
-        return [1 / len(layers)] * len(layers)
+    if shares in (EQUAL, WHOLE):
+        return [1 / len(layers) if shares == EQUAL else 1.0] * len(layers)
     if missing := [layer for layer in layers if layer not in vector.residual_norms]:
         raise InputError(
             f"The vector '{vector.name}' does not say how large the residual stream is at layer {missing[0]}, by which "

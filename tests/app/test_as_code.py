@@ -51,7 +51,15 @@ TITLES = {
 }
 SAME = ("dominance", "low", "high", "delta_a", "delta_b", "delta_ab", "verdict")
 # What the form of Steer begins with, but for what is chosen in each test.
-BEGINS = {"system": "", "positions": "after-prompt", "temperature": 0, "seed": 0, "operation": "add", "spread": ""}
+BEGINS = {
+    "system": "",
+    "positions": "after-prompt",
+    "temperature": 0,
+    "seed": 0,
+    "operation": "add",
+    "spread": "",
+    "gate": "",
+}
 # What is chosen in the Compete tab, and what is then in the code.
 CONTESTS = {
     "across layers": (
@@ -117,6 +125,13 @@ def test_only_what_differs_from_the_default_is_named():
     code = steering(HERE, "Hi", Named("joy"), "12-15", 2.0, {"operation": "add", "shares": "norm"})
     assert code.shell == "caa steer --prompt Hi --steer joy:12-15:2 --shares norm"
     assert '[("joy", "12-15", 2.0)], shares="norm")' in code.python
+    code = steering(HERE, "Hi", Named("joy"), 12, 2.0, {"gate": "joy:12:0.5"}, Named("joy"))
+    assert code.shell == "caa steer --prompt Hi --steer joy:12:2 --gate joy:12:0.5"
+    assert 'gate="joy:12:0.5")' in code.python and '    gate="joy:12:0.5",\n' in code.client
+    own = Named("my.safetensors", is_file=True)
+    code = steering(HERE, "Hi", own, 12, 2.0, {"gate": "my:12:0.5"}, own)
+    assert "--gate my.safetensors:12:0.5" in code.shell and 'gate="file:12:0.5"' in code.client
+    assert not steering(HERE, "Hi", Named("joy"), 12, 2.0, {"gate": "my:12:0.5"}, own).client
     asked = {"layers": "all", "counts": False, "controls": "0", "multipliers": "-1,1", "cue": "none"}
     code = evaluation(HERE, Named("joy"), Named("joy"), 0, "", asked | {"prompts": True, "told": " Be\n\nSad "})
     assert words(code)[-6:] == ["--no-counts", "--no-controls", "--told", "Be", "--told", "Sad"]
@@ -239,7 +254,7 @@ def asked(page, name, form):
 
 def test_steer(page, capsys):
     prompt = " ".join(HOSTILE)
-    form = {"multiplier": 0.5, "operation": "ablate", "spread": "1-2", "max_new_tokens": 8}
+    form = {"multiplier": 0.5, "operation": "ablate", "spread": "1-2", "max_new_tokens": 8, "gate": "gloom:1:-1e9"}
     kept = asked(page, "steer", {"question": prompt, **form})
     code = shown(page, "steer")  # the prompt has left its box
     assert "--steer joy:1-2:0.5" in code.shell and "--operation ablate" in code.shell
@@ -298,7 +313,12 @@ def test_llama_cpp_is_given_the_vector_at_its_layer(page, capsys, tiny_app):
         at = typed.index("--control-vector-layer-range")
         assert typed[at : at + 5] == ["--control-vector-layer-range", f"{layer}", f"{layer}", "-p", "Don't?"]
         assert typed[at + 5 :] == ["-st", "-n", "6", "--temp", "0"]
-    assert not shown(page, "steer", steer_layer=0).llama
+    # Of several layers the file has what each gets.
+    vector, multiplier, typed = ran_before_llama(shown(page, "steer", steer_spread="1-2"), capsys)
+    for layer in (1, 2):
+        assert torch.allclose(vector.at(layer), tiny_app.vector("joy").at(layer) / 2) and multiplier == -2
+    assert typed[typed.index("--control-vector-layer-range") :][1:3] == ["1", "2"]
+    assert not shown(page, "steer", steer_layer=0).llama and not shown(page, "steer", steer_gate="joy:1:0").llama
 
 
 def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):

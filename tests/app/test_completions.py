@@ -128,6 +128,22 @@ def test_a_chat_with_all_that_can_be_set(program, tiny_app):
     assert said.steering == [{"vector": "joy", **where}]
 
 
+@pytest.mark.parametrize(("threshold", "like"), [("-1e9", "steered"), ("1e9", "unsteered")])
+def test_a_gate_that_is_always_open_or_shut(program, tiny_app, threshold, like):
+    asked, gate = {"prompt": QUESTION, "steer": ["joy:2:9"], "max_new_tokens": 12}, f"gloom:1:{threshold}"
+    client = client_of(tiny_app)
+    plain, found = (client.predict(**asked, gate=one, api_name="/steer") for one in ("", gate))
+    said = create(program, steering=[{"vector": "joy", "layer": 2, "multiplier": 9, "gate": gate}])
+    assert (
+        said.choices[0].message.content
+        == found["steered"]
+        == plain[like]
+        != plain["steered" if like != "steered" else "unsteered"]
+    )
+    assert set(found["gate"]["open"]) == {like == "steered"} and "gate" not in plain
+    assert said.steering[0]["gate"] == gate
+
+
 def test_several_layers_are_steered_as_by_the_endpoint(program, tiny_app):
     how = {"operation": "keep-norm", "shares": "norm"}
     for more in ({}, how):
@@ -193,6 +209,9 @@ def test_without_a_number_of_tokens_there_are_as_many_as_fit(program, tiny_app, 
         ({"steering": [{"vector": "joy", "strength": 1}]}, "'strength' is not one of vector, layer, multiplier"),
         ({"steering": [{"vector": "joy", "positions": "nowhere"}]}, "There are no steered positions 'nowhere'"),
         ({"steering": ["joy:1:1", {"vector": "joy", "positions": "all"}]}, "not at after-prompt and all"),
+        ({"steering": ["joy:1:1", {"vector": "joy", "gate": "joy:1:0"}]}, "one gate holds for all vectors"),
+        ({"steering": [{"vector": "joy", "gate": "joy"}]}, "'joy' is no gate"),
+        ({"steering": [{"vector": "joy", "layer": 1, "gate": "joy:2:0"}]}, "is read too late"),
         ({"steering": ["joy:1:1"] * 101}, "101 vectors added at once are too many"),
         ({"steering": ["joy:1:1e60"]}, "overflowed while it wrote"),
     ],

@@ -36,6 +36,7 @@ PROMISED = {
         "operation": "add",
         "shares": "equal",
         "think": False,
+        "gate": "",
     },
     "/views": {
         "text": REQUIRED,
@@ -44,6 +45,7 @@ PROMISED = {
         "chat": True,
         "positions": "after-prompt",
         "cost": False,
+        "operation": "add",
     },
     "/evaluate": {
         "vector": "joy",
@@ -63,6 +65,8 @@ PROMISED = {
         "told": "",
         "operation": "add",
         "by_methods": False,
+        "together": False,
+        "shares": "equal",
     },
     "/compete": {
         "a": "joy:12:1",

@@ -47,6 +47,7 @@ ASKED = {
     "run": "{recipe.json} --data {pairs.json} --out {again.safetensors}",
     "compare": "--data joy --limit 4 --layers 1",
     "steer": "--prompt x --steer {v.safetensors}:1:1 --max-new-tokens 2",
+    "gate": "--vector {v.safetensors} --data joy --layer 1",
     "evaluate": "--data {questions.json} --vector {v.safetensors} --layers 1 --multipliers=0,1",
     "behaviours": "joy:ab --limit 4 --items 2 --layers 1 --multipliers=-1,1 --control-seeds 2",
     "compete": "--data {contest.json} --a joy:1:1 --b gloom:2:-1 --surface --multipliers=0,1 --cot --prompts 1 "
@@ -74,7 +75,7 @@ def ask(capsys, place, command, model):
     out = place / f"{command}-{model}.json"
     writes = (
         []
-        if command in ("models", "lint", "extract", "run", "steer", "convert", "compare", "cost")
+        if command in ("models", "lint", "extract", "run", "steer", "gate", "convert", "compare", "cost")
         else ["--out", str(out)]
     )
     status = main([command, *words, *loads, *writes, "--json"])

@@ -1,18 +1,37 @@
-"""The comparison of operations at equal cost, on a tiny model."""
+"""Operations wherever a vector is measured, and compared at equal cost, on a tiny model."""
 
 from dataclasses import replace
 
 import pytest
 
 from benchmarks.operations import ADDED, COST, ONE, TAKEN, Case, Row, added, report, taken
+from caa_core.errors import InputError
+from caa_core.measuring.costs import refusals
 from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
+from caa_core.measuring.costs.knowledge import examine
+from caa_core.measuring.costs.refusals import count_refusals
+from caa_core.measuring.costs.text import cost
+from caa_core.measuring.evaluation import estimate_only, evaluate
+from caa_core.measuring.inspection import inspect
+from caa_core.measuring.open_questions import answer
+from caa_core.measuring.requests import (
+    EvaluationRequest,
+    InspectionRequest,
+    KnowledgeRequest,
+    OpenQuestionsRequest,
+    RefusalsRequest,
+    StudyRequest,
+)
+from caa_core.measuring.study import study
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
+from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import score
+from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import Provenance, SteeringVector
-from tests.helpers.data import TEXTS
+from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.vectors import random_vector
 
 
@@ -50,3 +69,52 @@ def test_each_way_is_one_of_its_layers_and_operation(case):
     assert layers["ablated at every layer"] == [0, 1, 2, 3] and layers["added, and the norm kept"] == [2]
     assert [steer.multiplier for steer in steers["added at five layers, equally"]] == [0.25] * 4
     assert steers["capped at one layer"][0].operation.cap == case.median_along(case.vector)
+
+
+# Nothing lies above it, so nothing is taken away.
+FAR_ABOVE, ALL = "cap:100000", "ablate"
+
+
+@pytest.mark.parametrize(("operation", "is_something"), [(FAR_ABOVE, False), (ALL, True)])
+def test_every_measurement_does_with_a_vector_what_it_is_asked(tiny_llama, monkeypatch, operation, is_something):
+    """Next tokens, right answers, open answers, neutral text, refusals."""
+    monkeypatch.setattr(refusals, "NEW_TOKENS", 6)
+    vector = SteeringVector("v", {2: random_vector(tiny_llama)}, {}, Provenance())
+    how = {"layer": 2, "operation": operation}
+    views = finish(inspect(tiny_llama, InspectionRequest.parse(text="Why?", multiplier=1.0, **how), vector))
+    right = KnowledgeRequest.parse(data=LETTERS, multipliers="1", controls="0", **how)
+    known = finish(examine(tiny_llama, right, vector))
+    asked = OpenQuestionsRequest.parse(questions=("Why?", "Rain?"), multipliers="1", max_new_tokens=6, **how)
+    written = finish(answer(tiny_llama, vector, asked))
+    text = finish(cost(tiny_llama, "It rains, and it is late.", vector.at(2), 2, [1.0], Operation.parse(operation)))
+    refused = finish(count_refusals(tiny_llama, RefusalsRequest.parse(controls="0", **how), vector))
+    said = [one.text for one in refused.answers]
+    found = [views.next_token.kl, known.rows[1].kl, written.levels[1].kl, text.steered[0].kl]
+    assert all((abs(kl) > 1e-6) == is_something for kl in found), found
+    assert (said[:40] != said[40:]) == is_something and f", {operation}: " in str(refused)
+
+
+def test_a_study_of_what_is_no_addition_has_passes_and_no_estimates(tiny_llama):
+    what = {"positions": "after-prompt", "reads": "auto", "cues": "", "controls": "0"}
+    asked = StudyRequest.parse(pairs=TEXTS, items=TEXTS, layers="2", multipliers="1", operation=FAR_ABOVE, **what)
+    found = finish(study(tiny_llama, asked))
+    assert [row.difference.value for row in found.rows] == pytest.approx([0.0] * len(found.rows), abs=1e-5)
+    assert all(row.verdict.startswith("Not decided: There is no estimate of this") for row in found.rows)
+
+
+@pytest.mark.parametrize("shares", ["equal", "norm"])
+def test_layers_at_once_are_measured_by_passes_under_their_shares(case, shares):
+    asked = EvaluationRequest.parse(
+        data=TEXTS, layers="1-2", multipliers="-1,1", together=True, shares=shares, exact_controls=39, counts=False
+    )
+    found = finish(evaluate(case.model, asked, case.vector))
+    steers = [spread(case.vector, [1, 2], m, shares=shares) for m in (-1.0, 1.0)]
+    scores = finish(score(case.model, TEXTS.pairs, steers))
+    changes = (scores.preference[1:] - scores.preference[:1]).mean(1)
+    assert [cell.difference.value for cell in found.swept.cells] == pytest.approx(changes.tolist(), abs=1e-4)
+    assert [cell.layer for cell in found.swept.cells] == [1, 1] and found.map is None
+    assert found.conclusion.text.startswith("Layers 1 to 2 at once, which share each multiplier")
+    low, high = found.conclusion.verdict.exact[0]
+    assert low < high and found.settings["layers"] == [1, 2]
+    with pytest.raises(InputError, match="no estimate of several layers"):
+        finish(estimate_only(case.model, asked, case.vector))

@@ -9,9 +9,11 @@ from caa_core.data.pairs import ContrastPair
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import (
     EvaluationRequest,
+    GateRequest,
     InspectionRequest,
     KnowledgeRequest,
     OpenQuestionsRequest,
+    RefusalsRequest,
     StudyRequest,
 )
 from caa_core.metrics import cache
@@ -40,6 +42,8 @@ REQUESTS = {
         "told": ["Be glad."],
         "operation": "cap:1",
         "by_methods": True,
+        "together": True,
+        "shares": "norm",
     },
     StudyRequest: {
         "layers": "2",
@@ -49,6 +53,7 @@ REQUESTS = {
         "cues": ["("],
         "full": True,
         "controls": 3,
+        "operation": "ablate",
     },
     OpenQuestionsRequest: {
         "layer": 2,
@@ -58,8 +63,18 @@ REQUESTS = {
         "max_new_tokens": 8,
         "temperature": 1.0,
         "seed": 1,
+        "operation": "ablate",
     },
-    KnowledgeRequest: {"layer": 2, "multipliers": "1", "positions": "all", "controls": 3},
+    KnowledgeRequest: {"layer": 2, "multipliers": "1", "positions": "all", "controls": 3, "operation": "ablate"},
+    RefusalsRequest: {
+        "layer": 2,
+        "multipliers": "2",
+        "positions": "all",
+        "controls": 3,
+        "equal_cost": True,
+        "operation": "ablate",
+    },
+    GateRequest: {"layer": 2, "positions": "all", "false_open": "0.05"},
     ContestRequest: {
         "positions": "all",
         "system": "Be brief.",
@@ -77,7 +92,7 @@ REQUESTS = {
         "temperature": 0.5,
         "seed": 1,
     },
-    InspectionRequest: {"layer": 2, "multiplier": 2.0, "positions": "all", "chat": False},
+    InspectionRequest: {"layer": 2, "multiplier": 2.0, "positions": "all", "chat": False, "operation": "ablate"},
     ExtractionRequest: {"layers": "2", "letter_swap": True, "read": "last", "method": "pca", "name": "mine"},
     SteeringRequest: {
         "positions": "all",
@@ -89,6 +104,7 @@ REQUESTS = {
         "operation": "ablate",
         "shares": "norm",
         "think": True,
+        "gate": "joy:1:0.5",
     },
     PaperRequest: {
         "layers": "2",
@@ -111,6 +127,8 @@ ABOUT = {
     StudyRequest: {"pairs": TEXTS, "items": TEXTS, "layers": "1"},
     OpenQuestionsRequest: {"questions": ("Why?",), "layer": 1},
     KnowledgeRequest: {"data": LETTERS, "layer": 1},
+    RefusalsRequest: {"layer": 1},
+    GateRequest: {"applies": TEXTS.pairs, "elsewhere": LETTERS.pairs, "layer": 1},
     ContestRequest: {"data": TEXTS},
     SurfaceRequest: {},
     ThinkingRequest: {},

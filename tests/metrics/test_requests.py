@@ -8,6 +8,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import (
     EvaluationRequest,
+    GateRequest,
     InspectionRequest,
     KnowledgeRequest,
     OpenQuestionsRequest,
@@ -35,6 +36,8 @@ def test_what_is_not_given_or_left_empty_is_as_by_default():
         "told": [],
         "operation": "add",
         "by_methods": False,
+        "together": False,
+        "shares": "equal",
     }
 
 
@@ -63,6 +66,7 @@ ABOUT = {
     InspectionRequest: {"text": "Why?", "layer": 1, "multiplier": 1.0},
     ExtractionRequest: {"given": LETTERS},
     SteeringRequest: {"prompt": "Why?"},
+    GateRequest: {"applies": (), "elsewhere": (), "layer": 1},
 }
 
 
@@ -103,6 +107,9 @@ ABOUT = {
         (EvaluationRequest, {"positions": "thought"}, "Nothing is thought here, so there is no thought"),
         (StudyRequest, {"positions": "all,after-thought"}, "Nothing is thought here, so there is no after-thought"),
         (SteeringRequest, {"operation": "turn"}, "no operation 'turn'"),
+        (SteeringRequest, {"gate": "joy:12"}, "'joy:12' is no gate: write VECTOR:LAYER:THRESHOLD"),
+        (SteeringRequest, {"gate": "joy:1-2:0.5"}, "is no gate"),
+        (GateRequest, {"false_open": "1"}, "from 0 to below 1, such as 0.05, not 1"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),
         (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),

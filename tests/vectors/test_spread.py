@@ -1,9 +1,12 @@
 import pytest
 import torch
 
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.steering.interventions import parse_spread, parse_steer
 from caa_core.steering.operations import Operation
+from caa_core.vectors.arithmetic import share_out
+from caa_core.vectors.formats import read_vector, write_vector
 from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import Provenance, SteeringVector
 
@@ -28,6 +31,24 @@ def test_by_norm_it_is_as_strong_beside_the_residual_stream_at_each_layer():
 def test_one_layer_has_all_of_it_whatever_is_known(shares):
     (steer,) = spread(SteeringVector("v", VECTOR.layers, {}, Provenance()), [2], 1.5, shares=shares)
     assert (steer.layer, steer.multiplier) == (2, 1.5)
+
+
+def test_whole_shares_are_the_whole_multiplier_at_each_layer():
+    assert [steer.multiplier for steer in spread(VECTOR, [1, 3], 1.5, shares="whole")] == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("ending", [".gguf", ".safetensors"])
+@pytest.mark.parametrize("shares", ["equal", "norm"])
+def test_a_file_of_shares_adds_whole_what_they_share(tmp_path, ending, shares):
+    write_vector(share_out(VECTOR, [1, 3], shares), tmp_path / f"v{ending}")
+    read = read_vector(tmp_path / f"v{ending}")
+    assert list(read.layers) == [1, 3] and read.provenance.operations == f"v over {spans([1, 3])}, {shares} shares"
+    for one, other in zip(
+        spread(VECTOR, [1, 3], 1.5, shares=shares), spread(read, [1, 3], 1.5, shares="whole"), strict=True
+    ):
+        assert torch.allclose(one.multiplier * one.vector, other.multiplier * other.vector)
+    with pytest.raises(InputError, match="has no layer 2"):
+        spread(read, [1, 2], 1.0)
 
 
 @pytest.mark.parametrize("name", ["ablate", "cap:0"])

@@ -77,8 +77,12 @@ FIELDS = (
     "operation",
     "operation_a",
     "operation_b",
+    "together",
     "spread",
+    "spread_a",
+    "spread_b",
     "shares",
+    "gate",
 )
 # Of a vector or of a preset's pairs, in hexadecimal digits of a sha256.
 MARK = 8

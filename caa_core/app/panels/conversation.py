@@ -24,14 +24,25 @@ from caa_core.contest.voice import Voice
 from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.limits import TOKENS
+from caa_core.measuring.inspection import align
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
-from caa_core.model.prompts import Turn, asked_to_think, from_thought, render, text_of, thinks, thought_of, with_prefill
+from caa_core.model.prompts import (
+    Prompt,
+    Turn,
+    asked_to_think,
+    from_thought,
+    render,
+    text_of,
+    thinks,
+    thought_of,
+    with_prefill,
+)
 from caa_core.progress import Progress, Stated, each, showing
 from caa_core.reports.style import BLUE
 from caa_core.steering.decoding import MAX_NEW_TOKENS, Decoding
 from caa_core.steering.generation import BatchRow, Completion, generate
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import Gate, Steer
 from caa_core.steering.operations import Operation
 from caa_core.steering.plan import Plan
 
@@ -59,7 +70,7 @@ class Voices:
     """What is added in each column, what the reader should know about it, and what the model is told in each beside the
     system prompt of the settings (nothing where it is empty), how its answer begins, and what the column's answer is
     titled with. A column behind the last that something is said of here is not written: it gets what the one before it
-    got.
+    got. gate: where steering applies, in all columns.
     """
 
     steers: Sequence[tuple[Steer, ...]]
@@ -67,6 +78,7 @@ class Voices:
     told: Sequence[str] = ()
     begins: Sequence[str] = ()
     captions: Sequence[str] = ()
+    gate: Gate | None = None
 
     @property
     def columns(self) -> list[tuple[tuple[Steer, ...], str, str]]:
@@ -588,6 +600,7 @@ def _write(
     there = [c for c in range(len(columns)) if not ended[c]]
     begins = [begun[c] or columns[c][2] for c in there]
     rows = [row_of(model, asked, c, columns[c], words) for c, words in zip(there, begins, strict=True)]
+    rows = [replace(row, gate=voices.gate) for row in rows]
     thoughts: list[tuple[int, ...]] = [()] * len(rows)
     if asked.think and panel.thinks:
         thoughts = yield from _thoughts(model, rows, asked.decoding)
@@ -685,6 +698,9 @@ def _mark(model: SteerableModel, row: BatchRow, answer: Completion) -> list[tupl
     # A last token that no end token follows was never read by the model, so nothing was added to it.
     read = len(ids) - (not answer.done)
     covered = plan.mask(torch.arange(read)[None])[0].tolist() if plan.layers else []
+    if covered and row.gate:
+        along = align(model, Prompt("", tuple(ids[:read])), row.gate.vector, row.gate.layer).projections
+        covered = [there and one > row.gate.threshold for there, one in zip(covered, along, strict=True)]
     labels = [STEERED if steered else None for steered in covered]
     labels += [None] * (len(ids) - len(labels))
     texts = [text_of(model.tokenizer, [token]).replace("\n", "⏎\n") for token in ids]

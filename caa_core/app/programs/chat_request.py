@@ -10,7 +10,7 @@ from typing import Any, Self
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PROMPT, TOKENS
 from caa_core.metrics.grid import number, whole
-from caa_core.metrics.options import SHARES, operation_of, positions_or_thought
+from caa_core.metrics.options import GATE, SHARES, operation_of, positions_or_thought
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.prompts import SWITCH, Turn
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, layers_named, parse_spread
@@ -21,7 +21,7 @@ NEW_TOKENS = 512
 MOST_STOPS, LONGEST_STOP = 4, 200
 TOLD, SPOKEN = ("system", "developer"), ("user", "assistant")
 # What a vector to be added says of itself.
-PARTS = ("vector", "layer", "multiplier", "positions", "operation", "shares")
+PARTS = ("vector", "layer", "multiplier", "positions", "operation", "shares", "gate")
 # What vLLM's and llama.cpp's servers hand on to the chat template, of which there is one thing here.
 TEMPLATE = "chat_template_kwargs"
 TAKEN = {
@@ -52,7 +52,7 @@ ONLY: dict[str, Any] = {
 class Addition:
     """A vector that is to be added, by its name; where layers or multiplier are None, the recommended ones count.
 
-    shares: of the multiplier, where there are several layers.
+    shares: of the multiplier, where there are several layers. gate: NAME:LAYER:THRESHOLD, or nothing.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Addition:
     positions: Positions = AFTER_PROMPT
     operation: Operation = ADD
     shares: str = SHARES.default
+    gate: str = GATE.default
 
     @classmethod
     def of(cls, given: Any) -> Self:
@@ -73,7 +74,7 @@ class Addition:
             )
         if unknown := given.keys() - set(PARTS):
             raise InputError(f"steering: {_first(unknown)} is not one of {', '.join(PARTS)}.")
-        layer, multiplier, positions, done, shares = (given.get(part) for part in PARTS[1:])
+        layer, multiplier, positions, done, shares, gate = (given.get(part) for part in PARTS[1:])
         return cls(
             name,
             None if layer is None else _layers(layer),
@@ -81,6 +82,7 @@ class Addition:
             AFTER_PROMPT if positions is None else positions_or_thought(str(positions)),
             ADD if done is None else operation_of(str(done)),
             SHARES.value(shares),
+            GATE.value(gate),
         )
 
 
@@ -117,6 +119,7 @@ class ChatRequest(SteeringRequest):
             prompt=turns[-1]["content"],
             system=system,
             positions=steering[0].positions if steering else AFTER_PROMPT,
+            gate=steering[0].gate if steering else GATE.default,
             max_new_tokens=min(NEW_TOKENS, TOKENS.value) if length is None else length,
             think=_thinks(given.get(TEMPLATE)),
             temperature=given.get("temperature") or 0,
@@ -161,6 +164,8 @@ def _additions(given: Any) -> tuple[Addition, ...]:
         raise InputError(
             f"steering: all vectors are added at the same positions, not at {' and '.join(sorted(rules))}."
         )
+    if len({one.gate for one in found}) > 1:
+        raise InputError("steering: one gate holds for all vectors: give the same one with each of them.")
     return found
 
 

@@ -79,14 +79,16 @@ def answer(
         steers += spread(vector, layers, multiplier, one.operation, one.shares)
         where = {"layer": layers[0] if len(layers) == 1 else layers, "multiplier": multiplier}
         how = {"positions": str(asked.positions), "operation": str(one.operation)}
-        added.append({"vector": one.name, **where, **how, **({"shares": one.shares} if len(layers) > 1 else {})})
+        only = {**({"shares": one.shares} if len(layers) > 1 else {}), **({"gate": one.gate} if one.gate else {})}
+        added.append({"vector": one.name, **where, **how, **only})
         notes += [f"{one.name}: {found}" for found in vector.differences(model)]
+    gate = yield from studio.gate(model, session, asked.gate)
     prompt = render(model.tokenizer, asked.turns, asked.system, asked.think)
     decoding = asked.decoding
     if asked.any_length:
         room = max(1, min(asked.max_new_tokens, model.context_length - len(prompt.ids)))
         decoding = Decoding(room, asked.temperature, asked.seed)
-    writing = generate(model, [BatchRow(prompt, tuple(steers), asked.positions)], decoding)
+    writing = generate(model, [BatchRow(prompt, tuple(steers), asked.positions, gate)], decoding)
     try:
         for texts in writing:
             if isinstance(texts, Progress):  # a GPU is waited for

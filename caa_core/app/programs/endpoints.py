@@ -26,6 +26,7 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
 from caa_core.limits import ADDITIONS, PAIRS, PROMPT
+from caa_core.measuring.costs.gate import opened
 from caa_core.measuring.costs.text import neutral_cost
 from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.inspection import align_answer, inspect
@@ -125,10 +126,11 @@ class Endpoints:
         uploaded vector_file, and LAYER may be several such as 12-15, which share the multiplier (equally, or with
         shares "norm" by the norm of the residual stream there). factors such as "0,0.5,1,1.5,2" ask for more answers,
         steered so many times as strongly. operation is what is done with all vectors: add, keep-norm, ablate, or cap:C
-        with a number C. With projections comes how far each token of the steered answer points along each vector, as
-        the unsteered model reads it. With think, a model that can think does so first, within max_new_tokens: thoughts
-        come beside the answers, and positions may be thought or after-thought. Returns texts, token ids, and notes on
-        vectors that may not fit this model.
+        with a number C. gate is such as "NAME:12:2.5": only tokens are steered whose residual stream after that layer
+        points further along that vector, which is then said of each token of the steered answer. With projections comes
+        how far each of these points along each vector, as the unsteered model reads it. With think, a model that can
+        think does so first, within max_new_tokens: thoughts come beside the answers, and positions may be thought or
+        after-thought. Returns texts, token ids, and notes on vectors that may not fit this model.
         """
         steer = steer if isinstance(steer, list) else [steer]
         ADDITIONS.check(len(steer))
@@ -146,13 +148,15 @@ class Endpoints:
                 vector = yield from self.studio.vector(model, given, source)
                 notes += [f"{source}: {found}" for found in vector.differences(model)]
                 steers += spread(vector, layers, multiplier, asked.operation, asked.shares)
+            gate = yield from self.studio.gate(model, given, asked.gate)
             rendered = ask(model.tokenizer, asked.prompt, asked.system, asked.think)
-            how = asked.positions, asked.decoding, asked.factors
+            how = asked.positions, asked.decoding, asked.factors, gate
             answers = yield from side_by_side(model, rendered, tuple(steers), *how)
             answer, read = answers.steered.text, steers if options["projections"] else []
             plain = ask(model.tokenizer, asked.prompt, asked.system)  # a thought is no part of what is read
             found = [vars(align_answer(model, plain, answer, one.vector, one.layer)) for one in read]
-            return {**answers.summary(), **({"projections": found} if found else {}), "notes": notes}
+            summary = {**answers.summary(), **({"projections": found} if found else {})}
+            return {**summary, **({"gate": opened(model, plain, answer, gate)} if gate else {}), "notes": notes}
 
         return outcome(session, self.studio.run(work, session), progress)
 
@@ -170,7 +174,8 @@ class Endpoints:
         token and to the logit lens, and which tokens the vector promotes and suppresses by itself.
 
         steer is "NAME:LAYER:MULTIPLIER" as for /steer. chat says whether the text is a person's message or read as it
-        is. With cost, the vector's KL and perplexity on neutral text at several multipliers come with it.
+        is. With cost, the vector's KL and perplexity on neutral text at several multipliers come with it. operation is
+        as for /steer.
         """
         source, layer, multiplier = parse_steer(steer)
         session = visitor(self.studio, request)
@@ -183,9 +188,10 @@ class Endpoints:
             vector = yield from self.studio.vector(model, given, source)
             check_fit(model, vector)
             views = yield from inspect(model, asked, vector)
-            costs = (yield from neutral_cost(model, vector.at(layer), layer)).summary() if options["cost"] else None
-            notes = vector.differences(model)
-            return {**views.summary(), "cost": costs, "notes": notes}
+            cost = None
+            if options["cost"]:
+                cost = (yield from neutral_cost(model, vector.at(layer), layer, asked.operation)).summary()
+            return {**views.summary(), "cost": cost, "notes": vector.differences(model)}
 
         return outcome(session, self.studio.run(work, session), progress)
 
@@ -206,7 +212,8 @@ class Endpoints:
         held-out items ("joy:ab" for its A/B questions), unless there is a data_file. layers is all, every third,
         middle third, or such as "10,12-15"; multipliers are such as "-2,-1,0,1,2". With prompts, system prompts for the
         behaviour are measured beside it; told are such of your own, one a line. operation is as for /steer. With
-        by_methods vectors that other methods make of the same pairs are measured on the same cells.
+        by_methods vectors that other methods make of the same pairs are measured on the same cells. With together all
+        layers are steered at once, with shares as for /steer.
 
         Returns the unsteered model and all cells in numbers, the verdict, and what is proposed.
         """
@@ -313,7 +320,7 @@ def build(studio: Studio) -> None:
     """Register the endpoints; nothing of them is seen on the page. The order of arguments is a promise."""
     serve = Endpoints(studio)
     with gr.Row(visible=False):
-        asked = gr.Button()  # one for all, since each part makes the first page heavier
+        never = gr.Button()  # nobody presses it
         for name, answer, inputs, outputs in (
             ("extract", serve.extract, _extract_arguments(), [gr.File(label="vector"), gr.JSON(label="summary")]),
             ("steer", serve.steer, _steer_arguments(), gr.JSON(label="answers")),
@@ -321,7 +328,7 @@ def build(studio: Studio) -> None:
             ("evaluate", serve.evaluate, _evaluate_arguments(), gr.JSON(label="evaluation")),
             ("compete", serve.compete, _compete_arguments(), gr.JSON(label="contest")),
         ):
-            asked.click(
+            never.click(
                 answer,
                 inputs_kwargs=inputs,
                 outputs=outputs,
@@ -356,7 +363,7 @@ def _extract_arguments() -> dict[str, Block]:
 
 
 def _steer_arguments() -> dict[str, Block]:
-    later = ("operation", "shares", "think")
+    later = ("operation", "shares", "think", "gate")
     return {
         "prompt": _text("prompt", None),
         "steer": gr.JSON(["joy:12:1.5"], label="steer"),
@@ -374,6 +381,7 @@ def _views_arguments() -> dict[str, Block]:
         "vector_file": _file("vector_file"),
         **_options(InspectionRequest, "chat", "positions"),
         "cost": gr.Checkbox(False, label="cost"),
+        **_options(InspectionRequest, "operation"),
     }
 
 
@@ -391,7 +399,7 @@ def _evaluate_arguments() -> dict[str, Block]:
         "limit": gr.Number(None, label="limit"),
         **_options(EvaluationRequest, "prompts"),
         "told": _text("told"),
-        **_options(EvaluationRequest, "operation", "by_methods"),
+        **_options(EvaluationRequest, "operation", "by_methods", "together", "shares"),
     }
 
 

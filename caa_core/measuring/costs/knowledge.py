@@ -26,6 +26,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import ADD, said_of
 from caa_core.vectors.vector import SteeringVector
 
 QUESTIONS = PRESETS / "knowledge.json"
@@ -78,6 +79,7 @@ class Knowledge:
     not_swapped: int
     controls: int
     rows: tuple[KnowledgeLevel, ...]
+    operation: str = str(ADD)
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Knowledge":
@@ -121,7 +123,7 @@ class Knowledge:
             numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
             if row.costs:
                 numbers += ", as much" if low <= points.value else ", none as much"
-        where = f"Layer {self.layer}, × {row.multiplier:g}"
+        where = said_of(self.layer, row.multiplier, self.operation)
         if row.costs:
             return f"{where} costs capability: {numbers}."
         perhaps = ""
@@ -155,7 +157,7 @@ def examine(
     direction = vector.at(layer)
     items = yield from choose_items(model, request.data, request.positions)
     beside = random_vectors(direction, controls) if controls else []
-    runs = [(Steer(one, layer, m),) for m in multipliers for one in (direction, *beside)]
+    runs = [(Steer(one, layer, m, request.operation),) for m in multipliers for one in (direction, *beside)]
     baseline, *readings = yield from score_runs(model, items, runs)
     several = 1 + controls
     by_multiplier = {
@@ -171,6 +173,7 @@ def examine(
         not_swapped=items.not_swapped,
         controls=controls,
         rows=tuple(levels_of(baseline, by_multiplier, items.judged_prompts)),
+        operation=str(request.operation),
     )
 
 

@@ -53,7 +53,7 @@ def by_other_methods(
     read = ReadPosition.parse(vector.provenance.read_position or str(AUTOMATIC))
     found = {}
     for method in others_of(vector):
-        made = yield from extract(model, own, layers, f"{vector.name} ({method})", read, method)
+        made = yield from extract(model, own, swept.items.spread or layers, f"{vector.name} ({method})", read, method)
         done = yield from progress_of(sweep(model, swept.items, made, layers, multipliers, False, known))
         found[method] = OfMethod(made, done.cells)
     return found

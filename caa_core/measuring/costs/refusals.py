@@ -29,6 +29,7 @@ from caa_core.progress import Progress
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import ADD, said_of
 from caa_core.steering.sampling import write_all
 from caa_core.vectors.diagnostics import REFUSAL, Overlap
 from caa_core.vectors.known_directions import known_directions, overlaps
@@ -127,6 +128,7 @@ class Refusals:
     counts: tuple[RefusalCount, ...]
     answers: tuple[Answered, ...] = ()
     costs: dict[float, float] = field(default_factory=dict)
+    operation: str = str(ADD)
 
     @classmethod
     def of(cls, kept: Any) -> "Refusals":
@@ -177,7 +179,7 @@ class Refusals:
             cost = self.costs.get(one.multiplier)
             alike = "the same norm" if cost is None else f"the same cost (KL {cost:.3g} nats a token)"
             numbers += f"; {one.controls} random vectors of {alike} change it by {low:+.0f} to {high:+.0f}"
-        return f"Layer {self.layer}, × {one.multiplier:g}: {what}. {numbers}."
+        return f"{said_of(self.layer, one.multiplier, self.operation)}: {what}. {numbers}."
 
 
 def requests() -> dict[str, tuple[str, ...]]:
@@ -200,7 +202,7 @@ def count_refusals(
     beside = random_vectors(direction, request.controls) if request.controls else []
     costs, steers = {}, {}
     for m in multipliers:
-        own, others = Steer(direction, layer, m), [Steer(one, layer, m) for one in beside]
+        own, *others = [Steer(one, layer, m, request.operation) for one in (direction, *beside)]
         if beside and request.equal_cost:
             costs[m], others = yield from at_equal_cost(model, own, beside, request.positions)
         steers[m] = [own, *others]
@@ -223,7 +225,7 @@ def count_refusals(
     known = yield from known_directions(model)
     overlap = overlaps(vector, {REFUSAL: known[REFUSAL]} if REFUSAL in known else {}).get(REFUSAL, {})
     counts = counts_of(unsteered, by_multiplier, [kind for kind, _ in asked])
-    return Refusals(vector.name, layer, overlap, tuple(counts), tuple(texts), costs)
+    return Refusals(vector.name, layer, overlap, tuple(counts), tuple(texts), costs, str(request.operation))
 
 
 def counts_of(

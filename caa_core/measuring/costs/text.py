@@ -23,6 +23,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
 from caa_core.steering.plan import Plan
 
@@ -106,6 +107,7 @@ def cost(
     vector: torch.Tensor,
     layer: int,
     multipliers: Sequence[float] = MULTIPLIERS,
+    operation: Operation = ADD,
 ) -> Generator[Progress, None, TextCosts]:
     """Read `text` unsteered and with each of `multipliers` times `vector` [hidden_size] at a layer. Yields `Progress`.
 
@@ -123,7 +125,7 @@ def cost(
         read = _Window(model, window, layer)
         unsteered += read.lost(read.logp)
         for i, multiplier in enumerate(multipliers):
-            logp = read.steered(Steer(vector, layer, multiplier))
+            logp = read.steered(Steer(vector, layer, multiplier, operation))
             lost[i] += read.lost(logp)
             kl[i] += read.kl(logp)
             yield progress.advance(0, 1)
@@ -136,9 +138,11 @@ def cost(
 
 
 @handed_over
-def neutral_cost(model: SteerableModel, vector: torch.Tensor, layer: int) -> Generator[Progress, None, TextCosts]:
+def neutral_cost(
+    model: SteerableModel, vector: torch.Tensor, layer: int, operation: Operation = ADD
+) -> Generator[Progress, None, TextCosts]:
     """`cost` on the neutral text that ships with the project."""
-    return cost(model, neutral_text(), vector, layer)
+    return cost(model, neutral_text(), vector, layer, operation=operation)
 
 
 @cache

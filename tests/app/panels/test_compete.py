@@ -5,10 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from caa_core.app.panels.contest.chosen import DIFFERENT, SAME
+from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, SEVERAL, Chosen
 from caa_core.app.panels.contest.contest import in_parts
 from caa_core.contest.dominance import Contest
 from caa_core.data.presets import presets
+from caa_core.model.prompts import ask
+from caa_core.progress import finish
+from caa_core.steering.decoding import Decoding
+from caa_core.steering.generation import BatchRow, generate
+from caa_core.vectors.spread import spread
 from tests.helpers import results
 from tests.helpers.handlers import Handlers
 
@@ -52,6 +57,24 @@ def test_one_sum_is_said_of_additions_alone(page):
     # The same vector may be added against its being taken away.
     page.run("explain", "compete-decomposition", compete_b_vector="joy", compete_operation_b="ablate")
     assert page["compete-decomposition"].startswith("**Not both vectors are added")
+
+
+def test_voices_at_several_layers_share_their_multipliers(page, tiny_app):
+    asked = {"compete_kind": DIFFERENT, "compete_b_layer": 3, "compete_spread_a": "1-2", "compete_shares": "norm"}
+    page.run("explain", "compete-decomposition", **asked)
+    assert page["compete-decomposition"] == SEVERAL
+    page.fill("compete-settings", "New tokens", 8)
+    page.run("run", "compete-status", compete_a_multiplier=4, **asked)
+    (exchange,) = page.session.person.results["compete"]["exchanges"]
+    model = tiny_app.studio.model
+    steers = (*spread(tiny_app.vector("joy"), [1, 2], 4.0, shares="norm"), *spread(tiny_app.vector("gloom"), [3], 1.0))
+    prompt = ask(model.tokenizer, exchange["question"])
+    rows = [BatchRow(prompt, some) for some in (steers[:2], steers[2:], steers)]
+    assert [text.text for text in finish(generate(model, rows, Decoding(8)))] == [*exchange["answers"][1:4]]
+    assert SEVERAL in page["compete-status"]
+    # At one layer for both, B is where A is.
+    chosen = Chosen("joy", 1, 1.0, "gloom", 3, 1.0, SAME, "", "", False, spread_a="1-2", spread_b="3")
+    assert chosen.where("b") == (1, "1-2") and replace(chosen, kind=DIFFERENT).where("b") == (3, "3")
 
 
 def test_what_sets_two_voices_apart_is_asked_of_two_layers(page):

@@ -71,6 +71,7 @@ STEER = {
     "steer_operation": "cap:-0.25",
     "steer_spread": "1,2-3",
     "steer_shares": "norm",
+    "steer_gate": "joy:1:0.5",
 }
 COMPETE = {
     "compete_prompt": "Which?",
@@ -83,6 +84,8 @@ COMPETE = {
     "compete_kind": DIFFERENT,
     "compete_apart": True,
     "compete_operation_b": "ablate",
+    "compete_spread_a": "1-2",
+    "compete_shares": "norm",
     "compete_verdict_contest": "french",
     "compete_verdict_second_voices": 0,
 }
@@ -96,6 +99,7 @@ MEASURE = {
     "measure_controls": "0",
     "measure_prompts": False,
     "measure_operation": "keep-norm",
+    "measure_together": True,
     "measure_told": "Be glad.\nSmile!",
     "measure_shown": "Cost (KL)",
 }

@@ -13,12 +13,12 @@ from caa_core.app.panels.conversation import turns, unpack
 from caa_core.app.panels.steer.drift import NOTHING
 from caa_core.app.panels.steer.known import effects_of, gauge_of
 from caa_core.app.panels.steer.strip import GONE_ON, multipliers_around
-from caa_core.measuring.inspection import align, mean_projection
+from caa_core.measuring.inspection import align, align_answer, mean_projection
 from caa_core.model.prompts import Prompt, ask, render, text_of
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import Gate, Positions, Steer
 from caa_core.steering.operations import Operation
 from caa_core.vectors.spread import spread
 from tests.helpers import reference
@@ -204,6 +204,44 @@ def test_the_steered_answer_is_coloured_by_how_far_it_points_along_the_vector(pa
     page.call("switched", "steer-steered", steer_coloured=False)
     assert "along-vector" not in str(page["steer-steered"])
     assert page.call("written", "steer-steered", steer_coloured=False) == gr.skip()
+
+
+def test_a_gate_steers_where_it_is_open_which_is_marked_and_coloured(page, tiny_app):
+    model, vector = tiny_app.studio.model, tiny_app.vector("gloom").at(1)
+    asked = {"question": "My question?", "layer": 2, "multiplier": 9, "max_new_tokens": 8, "exchanges": ()}
+    prompt, answers = ask(model.tokenizer, "My question?"), {}
+    middle = align(model, prompt, vector, 1).projections[-1] - 0.01
+    for threshold in ("", "-1e9", "1e9", f"{middle:.4f}"):
+        run(page, "steer", gate=threshold and f"gloom:1:{threshold}", **asked)
+        answers[threshold] = page.session.person.results["steer"]["exchanges"][-1]["answers"]
+    (plain, steered), always, shut, some = map(tuple, answers.values())
+    assert always == (plain, steered) and shut == (plain, plain) and plain != steered
+    # Which tokens are steered is what a plain reading of prompt and answer says.
+    steers, gate = (Steer(tiny_app.vector("joy").at(2), 2, 9.0),), Gate(vector, 1, middle)
+    (text,) = finish(generate(model, [BatchRow(prompt, steers, Positions(), gate)], Decoding(8)))
+    assert text.text == some[1]
+    along = align(model, Prompt("", (*prompt.ids, *text.ids)), vector, 1).projections
+    is_open = [i >= prompt.length - 1 and one > middle for i, one in enumerate(along)]
+    marked = [label is not None for _, label in page["steer-marked"]]
+    assert marked == [*is_open[: len(is_open) - (not text.done)], *([False] if not text.done else [])]
+    assert len({*is_open[prompt.length - 1 :]}) == 2
+    page.call("switched", "steer-steered", steer_coloured=True)
+    titles = re.findall(r'title="(open|shut) ', page["steer-steered"][-1]["content"])
+    found = align_answer(model, prompt, some[1], vector, 1).projections
+    assert [title == "open" for title in titles] == [one > middle for one in found]
+    assert " · gate gloom:1:" in str(page["steer-steered"]) and "is open" in page["steer-status"]
+
+
+def test_a_gate_is_found_in_look_inside_and_goes_on_to_steer(page):
+    gate = page.experiment("views-gate")
+    run(page, "views-gate", vector="gloom", layer=1)
+    assert "Not judged: 9 texts" in page["gate-said"]
+    assert gate.take(page.request, 3) == 4
+    page.call("filled", "steer-gate")
+    found = page.session.person.results["views-gate"]
+    assert page["steer-gate"] == f"gloom:1:{found['threshold']:g}"
+    run(page, "views-gate", vector="gloom", layer=1, applies="a\n\nb", elsewhere="c")
+    assert "takes at least 8 texts" in str(page["gate-said"])
 
 
 def test_what_cannot_be_coloured_stays_as_it_is(page):

@@ -15,7 +15,8 @@ from caa_core.contest.decomposition import decompose, shared_part, without_share
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
 from caa_core.limits import PROMPT
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.grid import parse_layers
+from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.vectors.vector import SteeringVector
@@ -27,6 +28,7 @@ NO_SUM = {
     TOLD: "A vector against a prompt is no sum: what comes of both has to be tried.",
     BEGUN: "A vector against words is no sum: what comes of both has to be tried. A is added from those words on.",
 }
+SEVERAL = "At several layers the voices are no one sum: what comes of both has to be tried."
 ONE_VOICE = "A and B are the same vector: choose two."
 # Vectors whose cosine is more are one.
 ALIKE = 0.9999
@@ -48,6 +50,9 @@ class Chosen:
     apart: bool
     operation_a: str = OPERATION.default
     operation_b: str = OPERATION.default
+    spread_a: str = ""
+    spread_b: str = ""
+    shares: str = SHARES.default
 
     @classmethod
     def of(cls, form: Mapping[str, Any]) -> "Chosen":
@@ -60,13 +65,23 @@ class Chosen:
         kind = form.get("kind")
         there = {
             SAME: {"vector_b", "multiplier_b", "apart", "operation_b"},
-            DIFFERENT: {"vector_b", "multiplier_b", "layer_b", "apart", "operation_b"},
+            DIFFERENT: {"vector_b", "multiplier_b", "layer_b", "apart", "operation_b", "spread_b"},
             TOLD: {"told"},
             BEGUN: {"begins"},
         }.get(str(kind), set())
         alone = kind == SAME and form.get("multiplier_a") == form.get("multiplier_b")
-        of_b = {"vector_b", "multiplier_b", "layer_b", "told", "begins", "apart", "operation_b"}
+        of_b = {"vector_b", "multiplier_b", "layer_b", "told", "begins", "apart", "operation_b", "spread_b"}
         return of_b - there | ({"apart"} if alone else set())
+
+    def where(self, letter: str) -> tuple[float, str]:
+        """The layer of a voice, and layers in its place where some are named; in a contest at one layer, those of A."""
+        of = "b" if letter == "b" and self.kind == DIFFERENT else "a"
+        return getattr(self, f"layer_{of}"), (getattr(self, f"spread_{of}") or "").replace(" ", "")
+
+    @property
+    def shares_named(self) -> str:
+        """Raises InputError for none of them."""
+        return SHARES.value(self.shares)
 
     @property
     def is_one_voice(self) -> bool:
@@ -107,9 +122,7 @@ class Voicing:
         vector_b = yield from self.studio.vector(model, session, chosen.vector_b)
         if chosen.speak_alike and _are_one(vector_a, vector_b):
             raise InputError(ONE_VOICE)
-        layer_b = chosen.layer_b if chosen.kind == DIFFERENT else chosen.layer_a
-        a = self._voice(session, vector_a, chosen.layer_a, chosen.multiplier_a, chosen.operation_a)
-        b = self._voice(session, vector_b, layer_b, chosen.multiplier_b, chosen.operation_b)
+        a, b = self._voice(session, vector_a, chosen, "a"), self._voice(session, vector_b, chosen, "b")
         if vector_a.hidden_size != vector_b.hidden_size:
             raise InputError("The two vectors belong to models of different hidden sizes and cannot be compared.")
         return without_shared(a, b) if chosen.apart and chosen.may_part else (a, b)
@@ -126,11 +139,15 @@ class Voicing:
         PROMPT.check(len(words))
         vector = yield from self.studio.vector(model, session, chosen.vector_a)
         other = Voice("the prompt", system=words) if chosen.kind == TOLD else Voice("the words", prefill=words)
-        return self._voice(session, vector, chosen.layer_a, chosen.multiplier_a, chosen.operation_a), other
+        return self._voice(session, vector, chosen, "a"), other
 
-    def _voice(self, session: Session, vector: SteeringVector, layer: float, multiplier: float, done: str) -> Voice:
+    def _voice(self, session: Session, vector: SteeringVector, chosen: Chosen, letter: str) -> Voice:
         """With the pairs of a person's own vector, whose labels are shuffled for controls."""
-        voice = Voice.of(vector, int(layer), float(multiplier), operation=OPERATION.value(done))
+        layer, several = chosen.where(letter)
+        layers = parse_layers(several, self.studio.model.num_layers) if several else [int(layer)]
+        multiplier, done = (getattr(chosen, f"{part}_{letter}") for part in ("multiplier", "operation"))
+        done, shares = OPERATION.value(done), chosen.shares_named
+        voice = Voice.of(vector, layers, float(multiplier), operation=done, shares=shares)
         return replace(voice, made_from=pairs_of(session.person, vector))
 
     def readers(
@@ -150,6 +167,8 @@ class Voicing:
         steers = [(), a.steers, b.steers, a.steers + b.steers]
         captions = ["", caption(a), caption(b), f"{caption(a)} + {caption(b)}"]
         fit = misfits(model, *(voice.vector for voice in (a, b) if voice.vector))
+        if b.vector and max(len(a.steers), len(b.steers)) > 1:
+            return Voices(steers, [SEVERAL, *fit], captions=captions)
         if not b.vector:
             return Voices(
                 steers,

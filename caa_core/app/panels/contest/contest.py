@@ -12,7 +12,7 @@ from gradio.blocks import Block
 from caa_core.app.as_code import AsCode, Here, Named, Side
 from caa_core.app.as_code import contest as contest_code
 from caa_core.app.panels.common import Updates, added, download_buttons, markdown_table, plain, report_downloads
-from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, TOLD, Chosen
+from caa_core.app.panels.contest.chosen import BEGUN, TOLD, Chosen
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.controls import as_code, begin_and_stop, source_of, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
@@ -170,15 +170,16 @@ def request_of(form: Mapping[str, Any], second_voices: float = 0) -> ContestRequ
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
     """What is chosen."""
     voices = Chosen.of(form)
-    a = Side(source_of(session, voices.vector_a), voices.layer_a, voices.multiplier_a, operation=voices.operation_a)
-    layer_b = voices.layer_b if voices.kind == DIFFERENT else voices.layer_a
-    b = Side(source_of(session, voices.vector_b), layer_b, voices.multiplier_b, operation=voices.operation_b)
+    at_a, at_b = (several or layer for layer, several in map(voices.where, "ab"))
+    a = Side(source_of(session, voices.vector_a), at_a, voices.multiplier_a, operation=voices.operation_a)
+    b = Side(source_of(session, voices.vector_b), at_b, voices.multiplier_b, operation=voices.operation_b)
     if voices.kind == TOLD:
         b = Side(system=(voices.told or "").strip())
     elif voices.kind == BEGUN:
         b = Side(begin=(voices.begins or "").strip())
     data = Named(Path(form["file"]).name, is_file=True) if form["file"] else Named(form["contest"])
-    return contest_code(here, a, b, data, form, without_shared=voices.apart and voices.may_part)
+    apart = voices.apart and voices.may_part
+    return contest_code(here, a, b, data, form, apart, voices.shares_named)
 
 
 def _numbers(found: Contest) -> str:

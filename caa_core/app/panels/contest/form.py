@@ -24,7 +24,7 @@ from caa_core.app.panels.common import (
     vector_choices,
     visible,
 )
-from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, TOLD, Chosen, Voicing
+from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, SEVERAL, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, voice_controls
 from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
@@ -40,12 +40,14 @@ from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.requests import FEWEST
 from caa_core.metrics.grid import whole
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.options import OPERATION, SHARES
 
 FIRST = ("joy", "gloom")
 SHARING = "Opposites share much where both were made against the same plain answers. "
 WHOLE = "Both voices are taken whole: at one layer, equally strong, nothing would be left of what sets them apart."
 OPERATIONS = {"operation_a": "Operation of A", "operation_b": "Operation of B"}
+SPREADS = {"spread_a": "Several layers of A", "spread_b": "Several layers of B"}
+SPREAD = "Such as 12-15, in place of the one layer. B has layers of its own in a contest at different ones."
 # Of a name above a column, and of what a section's title says.
 LONGEST, LONGEST_LINE = 30, 100
 SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
@@ -119,7 +121,8 @@ class VoicesForm:
             "told": self.told,
             "begins": self.begins,
             "apart": self.apart,
-            **{name: self.settings.pop(name) for name in OPERATIONS},  # of the voices, not of what they write
+            # Of the voices, not of what they write.
+            **{name: self.settings.pop(name) for name in (*OPERATIONS, *SPREADS, "shares")},
         }
         page.watch([*self.parts.values()], line, lambda _, values: _in_one_line(self._chosen(values)))
 
@@ -171,6 +174,9 @@ class VoicesForm:
             if job.stopped:
                 return
             a, b = job.result
+            if max(len(a.steers), len(b.steers)) > 1:
+                yield {self.table: SEVERAL if b.vector else NO_SUM[chosen.kind], self.shared: gr.Chatbot(visible=False)}
+                return
             table = _table(a, b) if b.vector else _table_beside_words(a, NO_SUM[chosen.kind])
             if chosen.apart and vectors and not chosen.may_part:
                 table = f"{WHOLE} {table}"
@@ -261,7 +267,9 @@ def _in_one_line(chosen: Chosen) -> str:
     """What is chosen, as HTML."""
     a, b, _ = _names(chosen)
     strength = f" × {chosen.multiplier_b:g}" if chosen.kind in (SAME, DIFFERENT) else ""
-    said = f"{a} × {chosen.multiplier_a:g} · {b}{strength} · layer {chosen.layer_a:g}"
+    layer, several = chosen.where("a")
+    where = f"layers {visible(several)}" if several else f"layer {layer:g}"
+    said = f"{a} × {chosen.multiplier_a:g} · {b}{strength} · {where}"
     return html.escape(said, quote=False)
 
 
@@ -280,12 +288,17 @@ def _measured_on() -> dict[str, Component]:
 
 
 def _operations() -> dict[str, Component]:
-    """What is done with each vector."""
+    """What is done with each vector, and at which layers in place of the one."""
     infos = (OPERATION.info, None)  # said once
-    return {
+    operations = {
         name: component(OPERATION, label=label, info=info, elem_id=f"compete-{name.replace('_', '-')}")
         for (name, label), info in zip(OPERATIONS.items(), infos, strict=True)
     }
+    spreads = {
+        name: gr.Textbox("", label=label, info=info, elem_id=f"compete-{name.replace('_', '-')}")
+        for (name, label), info in zip(SPREADS.items(), (SPREAD, None), strict=True)
+    }
+    return {**operations, **spreads, "shares": component(SHARES, elem_id="compete-shares")}
 
 
 def _controls(studio: Studio, letter: str, first: str, layer: int) -> VoiceControls:

@@ -148,6 +148,8 @@ class EvaluationForm:
             self.paper_counting = control(EvaluationRequest, "paper_counting")
             self.positions = control(EvaluationRequest, "positions")
             self.operation = control(EvaluationRequest, "operation", elem_id="measure-operation")
+            self.together = control(EvaluationRequest, "together", elem_id="measure-together")
+            self.shares = control(EvaluationRequest, "shares")
             self.cue = control(EvaluationRequest, "cue")
             self.columns = gr.Textbox(label="Columns of your file", placeholder="PROMPT,POSITIVE,NEGATIVE")
 
@@ -351,6 +353,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
         if (done := asked.get("operation") or OPERATION.default) != OPERATION.default:
             gr.Info(f"It was measured with the operation {visible(done)}: choose it in Steer's settings too.")
+        if asked.get("together"):
+            gr.Info(f"It was measured at the layers {visible(asked['layers'])} at once: name them in Steer's settings.")
         return [name, layer, multiplier_at(number(multiplier, "The multiplier"))]
 
     def told(self, session: Session, vector: str, path: str | None, *values: Any) -> str:

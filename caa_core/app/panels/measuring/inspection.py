@@ -23,6 +23,7 @@ from caa_core.app.panels.controls import as_code, chosen_voice, source_of, voice
 from caa_core.app.panels.experiment import Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.measuring.cost import CostPanel
+from caa_core.app.panels.measuring.gate import GatePanel
 from caa_core.app.panels.measuring.knowledge import KnowledgePanel
 from caa_core.app.panels.measuring.refusals import RefusalsPanel
 from caa_core.app.panels.measuring.strength import StrengthPanel
@@ -65,6 +66,7 @@ class InspectionForm:
         self.voice = voice_controls(page.studio, "Steering vector", "views", FIRST, recommended(page.studio, FIRST))
         info = "The prompt's tokens that are steered. index:-2 is its second last."
         self.positions = control(InspectionRequest, "positions", info=info, elem_id="views-positions")
+        self.operation = control(InspectionRequest, "operation", elem_id="views-operation")
         self.how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
 
         @guarded
@@ -124,11 +126,13 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
                 self.words = gr.HTML(elem_id="views-words")
             with gr.Column(min_width=300):
-                CostPanel(page, form.voice, [measure, look], stop, cost)
-                StrengthPanel(page, form.voice, form.positions)
-                KnowledgePanel(page, form.voice.vector, form.voice.layer, form.positions)
-                RefusalsPanel(page, form.voice, form.positions)
-        asked = {**vars(form.voice), "positions": form.positions, "how": form.how, "text": text}
+                where = {"positions": form.positions, "operation": form.operation}
+                CostPanel(page, form.voice, form.operation, [measure, look], stop, cost)
+                StrengthPanel(page, form.voice, where)
+                KnowledgePanel(page, form.voice, where)
+                RefusalsPanel(page, form.voice, where)
+                GatePanel(page, form.voice, form.positions)
+        asked = {**vars(form.voice), **where, "how": form.how, "text": text}
         shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
         shown += [self.lens, self.layers, self.words]
         super().__init__(page, asked, [look, measure], stop, status, shown)
@@ -146,11 +150,12 @@ class InspectionPanel(Experiment[InspectionChoice]):
         check_fit(model, vector)
         request = asked.request
         views = yield from inspect(model, request, vector)
-        done = (
-            f"{plain(asked.vector)} at layer {request.layer}, × {request.multiplier:g}, "
+        done = "" if request.operation.is_addition else f", {request.operation}"
+        said = (
+            f"{plain(asked.vector)} at layer {request.layer}, × {request.multiplier:g}{done}, "
             f"{len(views.alignment.tokens)} tokens, {plain(model.name)}."
         )
-        notes = [done, *misfits(model, vector)]
+        notes = [said, *misfits(model, vector)]
         return {"vector": asked.vector, "multiplier": request.multiplier, "notes": notes, **views.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -182,7 +187,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
     """What is chosen."""
-    options = {"positions": form["positions"], "chat": form["how"] == CHAT}
+    options = {"positions": form["positions"], "chat": form["how"] == CHAT, "operation": form["operation"]}
     source = source_of(session, form["vector"])
     return inspection_code(here, form["text"] or "", source, form["layer"], form["multiplier"], options)
 

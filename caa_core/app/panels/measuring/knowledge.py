@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
-from caa_core.app.panels.controls import file_picker, run_buttons
+from caa_core.app.panels.controls import VoiceControls, file_picker, run_buttons
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
@@ -39,11 +40,11 @@ class KnowledgeChoice:
 
 
 class KnowledgePanel(Experiment[KnowledgeChoice]):
-    """The section; vector, layer and steered positions are chosen elsewhere in the tab."""
+    """The section; vector, layer, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "capability"
 
-    def __init__(self, page: Page, vector: gr.Dropdown, layer: gr.Slider, positions: gr.Dropdown):
+    def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(f"### Capability\n{ABOUT}")
         with gr.Row(equal_height=True):
             upload = file_picker("A/B test of your own", "capability-file", min_width=180)
@@ -54,7 +55,7 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
         with gr.Column(visible=False) as self.results:
             self.figure = figure("Right answers by multiplier", "capability-figure")
             self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="capability-data")
-        asked = {"vector": vector, "layer": layer, "positions": positions, "multipliers": multipliers, "file": upload}
+        asked = {"vector": voice.vector, "layer": voice.layer, **where, "multipliers": multipliers, "file": upload}
         shown = [self.results, self.figure, self.data]
         super().__init__(page, asked, [buttons.start], buttons.stop, self.said, shown)
 

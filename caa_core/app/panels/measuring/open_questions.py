@@ -92,6 +92,7 @@ class OpenQuestionsForm:
             self.max_new_tokens = control(OpenQuestionsRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
             self.temperature = control(OpenQuestionsRequest, "temperature", minimum=0, maximum=2, step=0.1)
             self.seed = control(OpenQuestionsRequest, "seed")
+            self.operation = control(OpenQuestionsRequest, "operation")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
@@ -36,11 +37,11 @@ class RefusalsChoice:
 
 
 class RefusalsPanel(Experiment[RefusalsChoice]):
-    """The section; vector, layer, multiplier and steered positions are chosen elsewhere in the tab."""
+    """The section; vector, layer, multiplier, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "refusals"
 
-    def __init__(self, page: Page, voice: VoiceControls, positions: gr.Dropdown):
+    def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(f"### Refusals\n{ABOUT}")
         with gr.Row(equal_height=True):
             equal = control(RefusalsRequest, "equal_cost", elem_id="refusals-equal")
@@ -53,7 +54,7 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
             "vector": voice.vector,
             "layer": voice.layer,
             "multipliers": voice.multiplier,
-            "positions": positions,
+            **where,
             "equal_cost": equal,
         }
         shown = [self.results, self.figure, self.data]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.panels.common import QUIET, Updates, check_fit, guarded, plain
 from caa_core.app.panels.controls import VoiceControls, multiplier_at, run_buttons
@@ -17,9 +18,11 @@ from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.costs.strength import Strength, check_asked, strength
 from caa_core.metrics.grid import number, whole
+from caa_core.metrics.options import OPERATION, POSITIONS
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.operations import Operation
 
 ABOUT = folded(
     "The smallest multiplier that costs so much KL a token in plain answers.",
@@ -38,14 +41,15 @@ class StrengthChoice:
     way: int
     nats: float
     positions: Positions
+    operation: Operation
 
 
 class StrengthPanel(Experiment[StrengthChoice]):
-    """The section; vector, layer and steered positions are chosen elsewhere in the tab."""
+    """The section; vector, layer, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "views-strength"
 
-    def __init__(self, page: Page, voice: VoiceControls, positions: gr.Dropdown):
+    def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(f"### As strong as a cost allows\n{ABOUT}")
         with gr.Row(equal_height=True):
             with gr.Column(min_width=180):
@@ -55,7 +59,7 @@ class StrengthPanel(Experiment[StrengthChoice]):
                 buttons = run_buttons("Find the multiplier", "strength-run", "strength-stop")
         self.said = gr.Markdown(elem_id="strength-said")
         self.go = gr.Button("Steer with it", visible=False, size="md", elem_id="strength-steer")
-        form = {"vector": voice.vector, "layer": voice.layer, "positions": positions, "nats": nats, "against": against}
+        form = {"vector": voice.vector, "layer": voice.layer, **where, "nats": nats, "against": against}
         super().__init__(page, form, [buttons.start], buttons.stop, self.said, [self.go])
         taken = self.go.click(self.take, None, [*page.steer], **QUIET)
         taken.success(None, js=to_tab("steer"))
@@ -64,14 +68,15 @@ class StrengthPanel(Experiment[StrengthChoice]):
         nats = check_asked(number(form["nats"], "The cost"))
         layer = self.studio.model.check_layer(whole(form["layer"], "The layer"))
         way = -1 if form["against"] else 1
-        return StrengthChoice(form["vector"], layer, way, nats, Positions.parse(form["positions"] or str(AFTER_PROMPT)))
+        where = POSITIONS.value(form["positions"]), OPERATION.value(form["operation"])
+        return StrengthChoice(form["vector"], layer, way, nats, *where)
 
     def work(
         self, model: SteerableModel, session: Session, asked: StrengthChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
-        steers = (Steer(vector.at(asked.layer), asked.layer, asked.way),)
+        steers = (Steer(vector.at(asked.layer), asked.layer, asked.way, asked.operation),)
         found = yield from strength(model, steers, asked.nats, asked.positions)
         choice = {"vector": asked.vector, "layer": asked.layer, "way": asked.way}
         return {**choice, **papers(model, vector), **found.summary()}
@@ -99,4 +104,6 @@ class StrengthPanel(Experiment[StrengthChoice]):
         layer = self.studio.model.check_layer(kept["layer"])
         if (positions := (kept.get("asked") or {}).get("positions")) not in (None, "", str(AFTER_PROMPT)):
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
+        if (done := (kept.get("asked") or {}).get("operation")) not in (None, "", OPERATION.default):
+            gr.Info(f"It was measured with the operation {done}: choose it in Steer's settings too.")
         return [kept["vector"], layer, multiplier_at(kept["way"] * kept["factor"])]

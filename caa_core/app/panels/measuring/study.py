@@ -88,6 +88,7 @@ class StudyForm:
             self.positions = control(StudyRequest, "positions", multiselect=True, value=list(STUDY_POSITIONS))
             self.reads = control(StudyRequest, "reads", multiselect=True, value=list(STUDY_READS))
             self.cues = control(StudyRequest, "cues")
+            self.operation = control(StudyRequest, "operation")
 
 
 class StudyPanel(Experiment[StudyRequest]):

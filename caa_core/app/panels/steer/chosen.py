@@ -12,11 +12,11 @@ from caa_core.app.panels.common import plain, strength
 from caa_core.app.panels.conversation import captioned
 from caa_core.data.text import spans
 from caa_core.metrics.grid import number, parse_layers, whole
-from caa_core.metrics.options import OPERATION, SHARES
+from caa_core.metrics.options import GATE, OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import Steers
-from caa_core.vectors.spread import EQUAL, spread
+from caa_core.vectors.spread import EQUAL, WHOLE, spread
 from caa_core.vectors.vector import SteeringVector
 
 SEVERAL, IN_PLACE = "Several layers", "Such as 12-15, in place of the layer above; they share its multiplier."
@@ -28,6 +28,7 @@ def more_settings(panel: str) -> dict[str, Component]:
         "operation": component(OPERATION, elem_id=f"{panel}-operation"),
         "spread": gr.Textbox("", label=SEVERAL, info=IN_PLACE, elem_id=f"{panel}-spread"),
         "shares": component(SHARES, elem_id=f"{panel}-shares"),
+        "gate": component(GATE, elem_id=f"{panel}-gate"),
     }
 
 
@@ -39,6 +40,7 @@ class SteerChoice:
     multiplier: float
     operation: Operation
     shares: str
+    gate: str = ""
 
     @classmethod
     def of(cls, model: SteerableModel, form: Mapping[str, Any]) -> "SteerChoice":
@@ -46,7 +48,8 @@ class SteerChoice:
         several, layer = (form.get("spread") or "").strip(), whole(form["layer"], "The layer")
         layers = parse_layers(several, model.num_layers) if several else [model.check_layer(layer)]
         done, shares = OPERATION.value(form.get("operation")), SHARES.value(form.get("shares"))
-        return cls(tuple(layers), number(form["multiplier"], "The multiplier"), done, shares)
+        multiplier, gate = number(form["multiplier"], "The multiplier"), GATE.value(form.get("gate"))
+        return cls(tuple(layers), multiplier, done, shares, gate)
 
     @property
     def is_plain(self) -> bool:
@@ -64,10 +67,15 @@ class SteerChoice:
 
     def caption(self, name: str) -> str:
         """In a few words."""
-        return captioned(name, spans(self.layers), self.multiplier, self.operation)
+        gate = f" · gate {self.gate}" if self.gate else ""
+        return captioned(name, spans(self.layers), self.multiplier, self.operation) + gate
 
     def said(self, name: str, vector: SteeringVector) -> str:
         """In sentences, as Markdown."""
+        gate = f" Only where the gate {plain(self.gate)} is open." if self.gate else ""
+        return self._said(name, vector) + gate
+
+    def _said(self, name: str, vector: SteeringVector) -> str:
         if not self.operation.is_sum:
             return self._taken(f"**{plain(name)}**")
         direction = "with" if self.multiplier >= 0 else "away from"
@@ -89,5 +97,7 @@ class SteerChoice:
         return f"Of what lies along {vector}{above} at {spans(self.layers)}, {share}."
 
     def _shared(self) -> str:
+        if self.shares == WHOLE:
+            return f"{spans(self.layers).capitalize()} get × {self.multiplier:g} each."
         how = "equally" if self.shares == EQUAL else "by the norm of the residual stream there"
         return f"{spans(self.layers).capitalize()} share × {self.multiplier:g} {how}."

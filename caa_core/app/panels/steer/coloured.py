@@ -18,7 +18,10 @@ from caa_core.progress import Progress
 from caa_core.reports.markup import colour
 
 STEERED = 1  # of the columns
-LABEL, MEANS = "Colour the steered answer", "Blue: along the vector; orange: against it."
+LABEL, MEANS = (
+    "Colour the steered answer",
+    "Blue: along the vector; orange: against it. Under a gate, blue where it is open.",
+)
 
 
 class ColouredAnswer:
@@ -54,14 +57,16 @@ class ColouredAnswer:
         return asked or {}, self.chat.unpacked(kept) if asked else ()
 
     def _coloured(self, session: Session, asked: Mapping[str, Any], exchanges: tuple[Exchange, ...]) -> Any:
-        def work(model: SteerableModel) -> Generator[Progress, None, Alignment]:
+        def work(model: SteerableModel) -> Generator[Progress, None, tuple[Alignment, float | None]]:
             vector = yield from self.page.studio.vector(model, session, asked["vector"])
             check_fit(model, vector)
             layer = model.check_layer(whole(asked["layer"], "The layer"))
             *before, last = exchanges
             history = [*turns(before, STEERED), *turns([last], STEERED)[:1]]
             prompt = render(model.tokenizer, history, asked.get("system") or "")
-            return align_answer(model, prompt, last.answers[STEERED], vector.at(layer), layer)
+            gate = yield from self.page.studio.gate(model, session, asked.get("gate") or "")
+            along = (gate.vector, gate.layer) if gate else (vector.at(layer), layer)
+            return align_answer(model, prompt, last.answers[STEERED], *along), gate.threshold if gate else None
 
         if not exchanges[-1].answers[STEERED]:
             return gr.skip()
@@ -71,16 +76,21 @@ class ColouredAnswer:
         if job.stopped or self.chat.name in session.running:
             return gr.skip()
         *messages, answer = shown(exchanges, STEERED)
-        return [*messages, {**answer, "content": as_html(job.result)}]
+        return [*messages, {**answer, "content": as_html(*job.result)}]
 
 
-def as_html(found: Alignment) -> str:
-    """An answer with each token on its colour."""
-    largest = max(map(abs, found.projections))
-    tokens = zip(found.tokens, found.projections, found.cosines, strict=True)
+def as_html(found: Alignment, threshold: float | None = None) -> str:
+    """An answer with each token on its colour; with the threshold of a gate, on that of how far it is open or shut."""
+    values = [along - (threshold or 0) for along in found.projections]
+    largest = max(map(abs, values))
+    tokens = zip(found.tokens, values, found.projections, found.cosines, strict=True)
     spans = "".join(
-        f'<span style="background:{colour(along, largest)};border-radius:3px" '
-        f'title="projection {along:+.2f}, cosine {cosine:+.3f}">{html.escape(token)}</span>'
-        for token, along, cosine in tokens
+        f'<span style="background:{colour(value, largest)};border-radius:3px" '
+        f'title="{_gate(value, threshold)}projection {along:+.2f}, cosine {cosine:+.3f}">{html.escape(token)}</span>'
+        for token, value, along, cosine in tokens
     )
     return f'<span class="along-vector">{spans}</span>'
+
+
+def _gate(above: float, threshold: float | None) -> str:
+    return "" if threshold is None else f"{'open' if above > 0 else 'shut'} ({threshold:g}): "

@@ -98,6 +98,7 @@ def _is_of(found: Mapping[str, Any], model: SteerableModel, vector: SteeringVect
     """Whether a sweep was of this vector on this model, added at the positions that mostly are steered."""
     made, of, how = found["provenance"], _made(_told(vector)), found["settings"]
     usual = (how["positions"], how.get("operation", str(ADD))) == (str(AFTER_PROMPT), str(ADD))
+    usual = usual and not how.get("together")
     return usual and made["model_fingerprint"] == model.fingerprint and _made(made["vector"]) == of
 
 
@@ -111,8 +112,10 @@ def _made(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_usual(kept: Mapping[str, Any]) -> bool:
-    """Whether it was measured with the positions steered that mostly are, or with all."""
-    return (kept["asked"] or {}).get("positions") in (None, "", str(AFTER_PROMPT))
+    """Whether a vector was added, at the positions that mostly are steered, or at all."""
+    asked = kept["asked"] or {}
+    usual = {"positions": str(AFTER_PROMPT), "operation": str(ADD)}
+    return all(asked.get(name) in (None, "", value) for name, value in usual.items())
 
 
 def _seen(kept: Mapping[str, Any]) -> LayerEffects | None:

@@ -3,6 +3,7 @@
 import hashlib
 import html
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,7 @@ from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.metrics.grid import whole
-from caa_core.metrics.options import OPERATION, SHARES
+from caa_core.metrics.options import GATE, OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, each
 from caa_core.steering.generation import Completion, generate
@@ -33,7 +34,7 @@ from caa_core.steering.generation import Completion, generate
 FACTORS, AROUND_NOTHING = (0.0, 0.5, 1.0, 1.5, 2.0), (-2.0, -1.0, 0.0, 1.0, 2.0)
 ABOUT = "From nothing to twice what is chosen. Take one, and the chat goes on from it."
 # What was kept before there were operations was added at one layer.
-ADDED = {"operation": OPERATION.default, "spread": "", "shares": SHARES.default}
+ADDED = {"operation": OPERATION.default, "spread": "", "shares": SHARES.default, "gate": GATE.default}
 GONE_ON = "The chat has gone on since: the multiplier was taken, not the answer."
 # An answer is chosen where it stands, but for who marks its words.
 ON_CHOICE = """
@@ -121,8 +122,9 @@ class StripPanel(Experiment[ConversationRequest]):
                 return texts
             return found(texts) if any(text.ids for text in texts) else READING
 
+        gate = yield from self.studio.gate(model, session, chosen.gate)
         steers = [chosen.times(one).steers(vector) for one in tried]
-        rows = [row_of(model, asked, int(bool(one)), (one, "", ""), "") for one in steers]
+        rows = [replace(row_of(model, asked, int(bool(one)), (one, "", ""), ""), gate=gate) for one in steers]
         return found((yield from each(generate(model, rows, asked.decoding), so_far)), written=True)
 
     def keep(self, run: Run[ConversationRequest], found: Plain) -> Plain:

@@ -35,10 +35,11 @@ from caa_core.app.studio import Studio
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.effect import Effect
-from caa_core.metrics.options import OPERATION
+from caa_core.metrics.options import GATE, OPERATION
 from caa_core.model.catalog import CATALOG
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
+from caa_core.steering.interventions import parse_steer
 from caa_core.vectors.vector import SteeringVector
 
 FIRST = "joy"
@@ -67,8 +68,9 @@ class SteerChat(Conversation):
     ) -> Generator[Progress, None, Voices]:
         name, chosen = form["vector"], SteerChoice.of(model, form)
         vector = yield from self.studio.vector(model, session, name)
+        gate = yield from self.studio.gate(model, session, chosen.gate)
         notes = [chosen.said(name, vector), *misfits(model, vector)]
-        return Voices([(), chosen.steers(vector)], notes, captions=["", chosen.caption(name)])
+        return Voices([(), chosen.steers(vector)], notes, captions=["", chosen.caption(name)], gate=gate)
 
 
 def build(page: Page, tab: gr.Tab) -> Tab:
@@ -155,7 +157,9 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
     if (form["question"] or "").strip() or not asked:
         asked.append(form["question"] or presets()[FIRST].prompts[0])
     layers = (form["spread"] or "").replace(" ", "") or int(form["layer"])
-    code = steering(here, asked[-1], source_of(session, form["vector"]), layers, form["multiplier"], form)
+    gate = GATE.value(form.get("gate"))
+    opens = source_of(session, parse_steer(gate)[0]) if gate else None
+    code = steering(here, asked[-1], source_of(session, form["vector"]), layers, form["multiplier"], form, opens)
     return replace(code, notes=[*code.notes, BEFORE]) if asked[:-1] else code
 
 
