@@ -44,7 +44,7 @@ class AsCode:
 class Here:
     """The app that shows the code: its model as `caa.load` finds it, the dtype where that is not the machine's own
     choice, and its address. served: the model as programs name it that ask in the way of OpenAI; empty where none may.
-    keyed: whether they need a key.
+    keyed: whether they need a key. host: the address of the NDIF host on which the model runs; empty on this machine.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Here:
     address: str
     served: str = ""
     keyed: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Side:
     begin: str = ""
     operation: str = OPERATION.default
 
+
+# Commands that run at an NDIF host, too, and what is to be known of the others.
+AT_HOST = ("extract", "steer", "evaluate", "compete")
+KEY = "Where the host asks for a key, Python and the shell read it from CAA_NDIF_KEY."
+HERE_ALONE = "This is not done at an NDIF host: the command loads the model on the machine that it is typed on."
 
 # What OpenAI's way takes of each vector beside its layer and multiplier.
 BESIDE = ("positions", "operation", "shares", "gate")
@@ -123,7 +129,7 @@ def steering(
         _python(here, answers, "print(answers.unsteered.text)", "print(answers.steered.text)"),
         _shell(here, "steer", flags),
         "" if other else _client(here, "answers", "/steer", asked, *said),
-        [*_brought(vector), *(_brought(gate) if gate and other else [])],
+        [*_brought(vector), *(_brought(gate) if gate and other else []), *_known_of(here, "steer")],
         "" if vector.is_file or other else _curl(here, prompt, (vector.name, layer, multiplier), options),
         "" if {"operation", "gate", "think"} & {*options} else _llama(here, prompt, vector, layer, multiplier, options),
     )
@@ -140,7 +146,7 @@ def extraction(here: Here, data: Named, limit: int, form: Form, notes: Sequence[
         _python(here, made, _call("caa.write_vector", ["vector", _literal(out)])),
         _shell(here, "extract", flags),
         _client(here, "file, summary", "/extract", asked, "print(file)"),
-        notes,
+        [*notes, *_known_of(here, "extract")],
     )
 
 
@@ -168,7 +174,7 @@ def evaluation(
         _python(here, found, "print(found.conclusion.text)"),
         _shell(here, "evaluate", flags),
         _client(here, "found", "/evaluate", asked, 'print(found["verdict"]["text"])'),
-        [*_brought(vector), *notes],
+        [*_brought(vector), *notes, *_known_of(here, "evaluate")],
     )
 
 
@@ -194,6 +200,7 @@ def contest(
     voices = [_voice(side) for side in sides.values()]
     keywords = _keywords({**words, **apart, **options})
     found = _call("found = caa.compete", ["model", *voices, _data("contest_pairs", data), *keywords])
+    files = {f"{letter}_file": side.vector for letter, side in sides.items() if side.vector and side.vector.is_file}
     specs = {
         letter: _spec(side.vector.name, side.layer, side.multiplier) if side.vector else ""
         for letter, side in sides.items()
@@ -201,7 +208,6 @@ def contest(
     flags = [_flag(f"--{letter}", spec) for letter, spec in specs.items() if spec]
     flags += [_flag(f"--{name.replace('_', '-')}", text) for name, text in words.items()]
     flags += [_flag("--data", data.name), *([["--without-shared"]] if apart else []), *_flags(ContestRequest, options)]
-    files = {f"{letter}_file": side.vector for letter, side in sides.items() if side.vector and side.vector.is_file}
     given = {
         letter: _spec("file", side.layer, side.multiplier) if f"{letter}_file" in files else specs[letter]
         for letter, side in sides.items()
@@ -211,7 +217,7 @@ def contest(
         _python(here, found, 'print(found["verdict"])'),
         _shell(here, "compete", flags),
         _client(here, "found", "/compete", asked, 'print(found["verdict"])'),
-        [note for side in sides.values() if side.vector for note in _brought(side.vector)],
+        [*(note for one in files.values() for note in _brought(one)), *_known_of(here, "compete")],
     )
 
 
@@ -225,14 +231,17 @@ def inspection(here: Here, text: str, vector: Named, layer: float, multiplier: f
     return AsCode(
         _python(here, views, "print(views.lens.tokens)"),
         client=_client(here, "views", "/views", asked, 'print(views["lens"]["tokens"])'),
-        notes=_brought(vector),
+        notes=[*_brought(vector), *([KEY] if here.host else [])],
     )
 
 
 def behaviours(here: Here, names: Sequence[str], form: Form, notes: Sequence[str] = ()) -> AsCode:
     """The paper's experiments on several behaviours, as one report."""
     flags = [*([name] for name in names), *_flags(PaperRequest, chosen(PaperRequest, form))]
-    return AsCode(shell=_shell(here, "behaviours", [*flags, _flag("--out", "behaviours.html")]), notes=notes)
+    return AsCode(
+        shell=_shell(here, "behaviours", [*flags, _flag("--out", "behaviours.html")]),
+        notes=[*notes, *_known_of(here, "behaviours")],
+    )
 
 
 def study(here: Here, pairs: Named, items: Named, form: Form, columns: str = "") -> AsCode:
@@ -243,7 +252,7 @@ def study(here: Here, pairs: Named, items: Named, form: Form, columns: str = "")
     flags += [_flag("--columns", columns)] if columns and (pairs.is_file or items.is_file) else []
     for flag, name in (("--limit", "most_pairs"), ("--items", "most_items")):
         flags += [_flag(flag, int(form[name]))] if form[name] else []
-    return AsCode(shell=_shell(here, "study", [*flags, _flag("--out", "study.html")]))
+    return AsCode(shell=_shell(here, "study", [*flags, _flag("--out", "study.html")]), notes=_known_of(here, "study"))
 
 
 def open_questions(here: Here, vector: Named, questions: Named, limit: int, form: Form) -> AsCode:
@@ -251,7 +260,8 @@ def open_questions(here: Here, vector: Named, questions: Named, limit: int, form
     options = {**chosen(OpenQuestionsRequest, form), "layer": int(form["layer"])}
     flags = [_flag("--vector", vector.name), _flag("--questions", questions.name), *_limit(limit)]
     flags += _flags(OpenQuestionsRequest, options)
-    return AsCode(shell=_shell(here, "open", [*flags, _flag("--out", "open.html")]), notes=_brought(vector))
+    notes = [*_brought(vector), *_known_of(here, "open")]
+    return AsCode(shell=_shell(here, "open", [*flags, _flag("--out", "open.html")]), notes=notes)
 
 
 def _plain(option: Option[Any], typed: Any) -> Any:
@@ -263,6 +273,13 @@ def _plain(option: Option[Any], typed: Any) -> Any:
 
 def _brought(vector: Named) -> list[str]:
     return [f"{vector.name} is downloaded under Generate vectors."] if vector.is_file else []
+
+
+def _known_of(here: Here, command: str) -> list[str]:
+    """What is to be known of a command where the model runs at a host."""
+    if not here.host:
+        return []
+    return [KEY if command in AT_HOST else HERE_ALONE]
 
 
 def _literal(value: Any) -> str:
@@ -321,8 +338,8 @@ def _call(function: str, arguments: Sequence[str]) -> str:
 
 
 def _python(here: Here, *lines: str) -> str:
-    dtype = _keywords({"dtype": here.dtype}) if here.dtype else []
-    load = _call("model = caa.load", [_literal(here.model), *dtype])
+    loaded = {name: value for name, value in (("dtype", here.dtype), ("host", here.host)) if value}
+    load = _call("model = caa.load", [_literal(here.model), *_keywords(loaded)])
     return "\n".join(["import caa_core as caa", "", load, *lines])
 
 
@@ -350,7 +367,8 @@ def _argument(value: Any) -> str:
 def _shell(here: Here, command: str, flags: Sequence[Sequence[str]]) -> str:
     model = [] if here.model == DEFAULT_MODEL else [_flag("--model", here.model)]
     dtype = [_flag("--dtype", here.dtype)] if here.dtype else []
-    words = [" ".join(map(shlex.quote, flag)) for flag in [*flags, *model, *dtype]]
+    host = [_flag("--host", here.host)] if here.host and command in AT_HOST else []
+    words = [" ".join(map(shlex.quote, flag)) for flag in [*flags, *model, *dtype, *host]]
     line = " ".join([f"caa {command}", *words])
     return line if len(line) <= WIDE else " \\\n    ".join([f"caa {command}", *words])
 

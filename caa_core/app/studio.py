@@ -75,6 +75,7 @@ class Studio:
         self._making: dict[tuple[SteerableModel, str], Progress] = {}
         self._loading = threading.Lock()
         self.model: SteerableModel
+        self.host: Host | None = None
         self._look: Job
         self.load(spec, dtype, say, host)
 
@@ -122,7 +123,7 @@ class Studio:
             else:
                 loaded = read(spec, dtype, say=say)
                 self.model = self._worker.submit(lambda: _wrapped(loaded)).wait()
-            self.spec = spec  # by which a program loads the same
+            self.spec, self.host = spec, host  # by which a program loads the same
             self.rooms = max(LEAST_ROOMS, int(free_memory(self.model.device.type) * SHARE // HEAVY_BYTES))
             self._look = self.run(look)
             if self._elsewhere and not host:

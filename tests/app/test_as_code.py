@@ -16,11 +16,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caa_core.app.as_code import AsCode, Here, Named, Side, contest, evaluation, extraction, steering
+from caa_core.app.as_code import (
+    HERE_ALONE,
+    KEY,
+    AsCode,
+    Here,
+    Named,
+    Side,
+    contest,
+    evaluation,
+    extraction,
+    inspection,
+    open_questions,
+    steering,
+)
 from caa_core.app.panels.measuring.study import GRID
 from caa_core.cli.arguments import typed
 from caa_core.cli.main import _parser, main
 from caa_core.data.presets import presets
+from caa_core.errors import InputError
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.measuring.requests import OpenQuestionsRequest, StudyRequest
 from caa_core.vectors.formats import read_vector
@@ -28,6 +42,7 @@ from caa_core.vectors.vector import load_vector
 from tests.helpers.app import PAIRS, four_items
 from tests.helpers.handlers import Handlers
 from tests.helpers.places import ROOT
+from tests.remote.test_host import unused
 
 HERE = Here("smollm2-135m", "", "http://localhost:7860/")
 HOSTILE = [
@@ -155,6 +170,27 @@ def test_a_thought_is_asked_for_in_each_way_that_can():
     assert '"chat_template_kwargs": {"enable_thinking": true}' in code.curl and '"positions": "thought"' in code.curl
     assert "enable_thinking" not in (plainly := steering(served, "Hi", Named("joy"), 12, 2.0, {"think": False})).curl
     assert plainly.llama
+
+
+def test_a_model_at_a_host_is_asked_for_there(capsys):
+    """Nobody listens, which all of it says that goes there."""
+    there = Here("owner/name", "", "http://localhost:7860/", host=unused())
+    codes = [
+        steering(there, "Hi", Named("joy"), 12, 2.0, {}),
+        extraction(there, Named("joy"), 0, {}),
+        evaluation(there, Named("joy"), Named("joy"), 0, "", {}),
+        contest(there, Side(Named("joy"), 12, 1), Side(Named("gloom"), 12, 1), Named("joy"), {}),
+        inspection(there, "Hi", Named("joy"), 12, 2.0, {}),
+    ]
+    for code in codes:
+        with pytest.raises(InputError, match="cannot be reached"):
+            exec(code.python, {})
+        if code.shell:
+            assert main(words(code)) == 2
+            assert "cannot be reached" in capsys.readouterr().err
+        assert code.notes == [KEY]
+    code = open_questions(there, Named("joy"), Named("joy"), 0, {"layer": 1})
+    assert code.notes == [HERE_ALONE] and "--host" not in code.shell
 
 
 def test_it_is_written_without_torch_and_gradio():

@@ -175,7 +175,10 @@ def _here(studio: Studio, request: gr.Request) -> Here:
     dtype = studio.model.precision
     own_choice = best_dtype(studio.model.device.type)
     served = studio.model.name if serves_completions() else ""
-    return Here(studio.spec, "" if dtype == own_choice else dtype, page_of(request), served, bool(api_key()))
+    where = (page_of(request), served, bool(api_key()))
+    if studio.host:  # whose dtype is its own
+        return Here(studio.spec, "", *where, studio.host.address)
+    return Here(studio.spec, "" if dtype == own_choice else dtype, *where)
 
 
 def _in_blocks(code: AsCode) -> str:
