@@ -46,6 +46,7 @@ NOT_THERE = {
     "projections": "Reading an answer along a vector",
     "gate": "Steering by a gate",
     "exact_controls": "Controls by exact passes",
+    "by_methods": "Comparing methods",
     "read": "Reading answers token by token",
     "written": "Reading written answers",
     "dtype": "Choosing a dtype",

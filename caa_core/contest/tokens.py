@@ -21,6 +21,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, ask, with_answer
 from caa_core.progress import Progress, showing
+from caa_core.steering.activations import check_here
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import generate
 from caa_core.steering.interventions import AFTER_PROMPT, Positions
@@ -68,6 +69,7 @@ def run_tokens(
     Raises:
         InputError: neither voice has a vector to be read along, or what `generate` and `read_voices` raise.
     """
+    check_here(model, "Reading an answer token by token")
     directions = [voice.direction for voice in (a, b) if voice.vector]
     if not directions:
         raise InputError("Reading an answer token by token takes a voice with a vector.")

@@ -115,6 +115,7 @@ def evaluate(
     """
     own = request.made_from or pairs_behind(vector.provenance)
     if request.by_methods:
+        check_here(model, "Comparing methods")
         check_pairs(vector, own)
     layers = request.layers_of(vector, model.num_layers)
     known = KeptNumbers() if known is None else known

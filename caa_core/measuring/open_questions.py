@@ -23,6 +23,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
+from caa_core.steering.activations import check_here
 from caa_core.steering.generation import BatchRow
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import ADD
@@ -173,6 +174,7 @@ def answer(
     Raises:
         InputError: there is no such layer, or what `calibrate` and `generate` raise.
     """
+    check_here(model, "Weighing answers to open questions")
     model.check_layer(asked.layer)
     found = _empty(model, vector, asked, data)
     same = known if known and known.key == found.key else found

@@ -135,8 +135,9 @@ def written(
     """Write so many tokens of each row, as `generation.generate` does: greedily, or with noise that a group shares.
 
     rows: `ids` of each, `spans`, `sums` (see `added`), how many tokens are `left` to each, and which tokens are `ends`.
-    groups: how many rows, their temperature, seed, and how many tokens were drawn before. Prints each step's tokens,
-    one a row, -1 where it has ended. Returns `tokens` [rows, steps], and which rows were `valid`: not overflowed.
+    groups: how many rows, their temperature, seed, and how many tokens were drawn before. Prints each step with its
+    number, a token a row, -1 where it has ended. Returns `tokens` [rows, steps], and which rows were `valid`: not
+    overflowed.
     """
     with torch.no_grad():
         ids, positions, mask = padded(rows["ids"])
@@ -158,7 +159,7 @@ def written(
             valid &= good | ~alive
             steps.append(torch.where(alive & good, tokens, -1))
             left = torch.where(torch.isin(tokens, ends) & alive, 0, left)
-            print(mark + ",".join(map(str, steps[-1].tolist())), flush=True)
+            print(f"{mark}{step}:{','.join(map(str, steps[-1].tolist()))}", flush=True)
             if not ((left > step + 1) & valid).any():
                 break
             ids, positions = tokens[:, None], positions[:, -1:] + 1

@@ -29,7 +29,7 @@ from nnsight.schema.response import ResponseModel, Status
 from caa_core.errors import InputError
 from caa_core.progress import begin
 from caa_core.remote.host import Host
-from caa_core.remote.sentences import HostError, JobError
+from caa_core.remote.sentences import HostError, JobError, LostError, is_lost
 
 # What a job is sent with, and what comes back.
 MOST_SENT, MOST_GOT = 1_000_000, 1_000_000
@@ -263,7 +263,8 @@ def run(line: Line, nn: Any, block: Block, given: dict[str, Any]) -> Generator[N
     Closing it leaves the job, which goes on at the host: there it cannot be stopped.
 
     Raises:
-        HostError: the host fails, in one sentence. InputError: the job is too large.
+        HostError: the host fails, in one sentence; JobError: the block does; LostError: the host has lost it.
+        InputError: the job is too large.
     """
     news: queue.SimpleQueue[News] = queue.SimpleQueue()
     stop = threading.Event()
@@ -281,7 +282,8 @@ def run(line: Line, nn: Any, block: Block, given: dict[str, Any]) -> Generator[N
         raise error
     if error is not None:
         say = getattr(line, "sentence", str)
-        raise (JobError if "Traceback" in str(error) else HostError)(say(error)) from None
+        kind = JobError if "Traceback" in str(error) else LostError if is_lost(error) else HostError
+        raise kind(say(error)) from None
     return future.result()
 
 

@@ -19,18 +19,31 @@ class JobError(HostError):
     """What ran at the host failed there, and not the host."""
 
 
+class LostError(HostError):
+    """The host lost a job that it had taken, with a machine of its own: sent again, it may run on another one."""
+
+
+# What a host says of a job that it has lost, in small letters; one that somebody has ended there is none.
+LOST = ("error submitting request", "replica was evicted", "critical server error")
+
 # What a host's own text holds, in small letters, and what that means.
 SAID = (
+    (LOST, "lost the job each time that it was sent: try again later."),
     (("api key", "api_key", "401", "403"), "does not take the key: set CAA_NDIF_KEY to one that its owner gave you."),
     (("reconnecting", "temporarily unavailable"), "has lost its machines for a moment: try again in a minute."),
     (("could not deploy",), "cannot deploy this model: {reason}"),
     (("doesn't match", "does not match", "payload could not be read"), "has other package versions: {reason}"),
     (("below the minimum", "version was not provided"), "takes newer clients only: {reason}"),
     (("execution timeout",), "ended the job at its time limit: ask for fewer tokens, items or layers at once."),
-    (("cancelled", "preempted", "evicted"), "gave the job up: try again."),
+    (("cancelled", "preempted"), "gave the job up: try again."),
     (("out of memory",), "ran out of memory: ask for fewer or shorter rows at once."),
     (("too large", "413"), "does not take a job of that size: ask for fewer layers or vectors at once."),
 )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the host says that it has lost a job."""
+    return any(words in str(error).lower() for words in LOST)
 
 
 def sentence(error: BaseException, host: str) -> str:

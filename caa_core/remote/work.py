@@ -1,7 +1,8 @@
 """What a model does at an NDIF host in place of forward passes here: jobs cut so that each is small, and what they say.
 
 A job cannot be stopped there, so each is bounded: by tokens, by what goes over the wire, and, once it is known how fast
-the host is, by seconds. What is given up is that people who write at once share a batch.
+the host is, by seconds. What is given up is that people who write at once share a batch. What a job gives depends on
+what it was sent with alone, so one that the host has lost with a machine of its own is sent again.
 """
 
 import time
@@ -17,7 +18,7 @@ from caa_core.model.prompts import Prompt
 from caa_core.progress import Progress
 from caa_core.remote import blocks, views
 from caa_core.remote.jobs import MARK, Block, Line, News, run
-from caa_core.remote.sentences import JobError
+from caa_core.remote.sentences import JobError, LostError
 from caa_core.steering.activations import ActivationRow
 from caa_core.steering.batching import batches
 from caa_core.steering.decoding import Decoding
@@ -35,6 +36,8 @@ PASS = 4096
 # Bytes of one job's vectors, and of what comes back of it: less than what the wire takes.
 ROOM = 600_000
 NUMBER = 4  # bytes of a float32
+# How often a job is sent that the host loses.
+TRIES = 3
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Work:
         }
         groups = [(len(rows), decoding.temperature, decoding.seed, before)]
         work = self._run(blocks.written, rows=given, groups=groups, mark=MARK)
-        streamed = 0
+        there, seen = [len(text.ids) for text in texts], list[list[int]]()
         try:
             while True:
                 news = next(work)
@@ -117,15 +120,23 @@ class Work:
                     for text in texts:
                         text.waiting = news.state
                 elif news:
-                    self._take(texts, [int(token) for token in news.line.split(",")])
-                    streamed += 1
+                    step, _, tokens = news.line.partition(":")
+                    if int(step) == len(seen):  # one that is begun anew says once more what it said before
+                        seen.append([int(token) for token in tokens.split(",")])
+                        self._take(texts, seen[-1])
                 yield
         except StopIteration as end:
             found = end.value
         finally:
             work.close()
-        for step in found["tokens"].unbind(1)[streamed:]:  # what was printed last may come after the result
-            self._take(texts, step.tolist())
+        written: list[list[int]] = found["tokens"].T.tolist()
+        if seen != written[: len(seen)]:  # another machine, which has begun it anew, may round otherwise
+            for text, length in zip(texts, there, strict=True):
+                del text.ids[length:]
+                text.done = False
+            seen.clear()
+        for taken in written[len(seen) :]:  # what was printed last may come after the result
+            self._take(texts, taken)
         if not found["valid"].all():
             raise InputError(OVERFLOWED)
 
@@ -322,7 +333,15 @@ class Work:
             work.close()
 
     def _run(self, block: Block, **given: Any) -> Generator[News | None, None, Any]:
-        return run(self.line, self.nn, block, {"where": self.where, **given})
+        """A job, which is sent again where the host loses it."""
+        for left in reversed(range(TRIES)):
+            try:
+                return (yield from run(self.line, self.nn, block, {"where": self.where, **given}))
+            except LostError:
+                if not left:
+                    raise
+                yield News(state="lost by the host, and sent again")
+        return None
 
 
 def _plain(item: ScoredItem) -> dict[str, Any]:

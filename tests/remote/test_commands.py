@@ -55,8 +55,9 @@ def test_no_host_is_named(capsys):
         ([*STEER, "--dtype", "float32"], "dtype"),
         (["extract", "--model", "owner/name", "--data", "joy", "--out", "joy.safetensors", "--method", "pca"], "pca"),
         ([*EVALUATE, "--exact-controls", "39"], "exact passes"),
+        ([*EVALUATE, "--by-methods"], "Comparing methods"),
     ],
-    ids=["cost", "projections", "dtype", "pca", "exact controls"],
+    ids=["cost", "projections", "dtype", "pca", "exact controls", "methods"],
 )
 def test_what_is_not_done_at_a_host(capsys, arguments, says):
     assert says in said(capsys, *arguments, "--host", unused())

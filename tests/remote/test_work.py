@@ -4,17 +4,30 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nnsight.intervention.backends.remote import RemoteError
 
 import caa_core as caa
+from caa_core.contest.tokens import run_tokens
+from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.measuring.costs.refusals import count_refusals
 from caa_core.measuring.costs.strength import strength
+from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.inspection import inspect
-from caa_core.measuring.requests import InspectionRequest
+from caa_core.measuring.open_questions import answer
+from caa_core.measuring.paper.experiments import replicate
+from caa_core.measuring.paper.request import PaperRequest
+from caa_core.measuring.requests import (
+    EvaluationRequest,
+    InspectionRequest,
+    OpenQuestionsRequest,
+    RefusalsRequest,
+)
 from caa_core.model.loading import load
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.remote import blocks, work
-from caa_core.remote.jobs import run
+from caa_core.remote.jobs import News, run
 from caa_core.remote.sentences import HostError
 from caa_core.steering.activations import read_answers
 from caa_core.steering.decoding import Decoding
@@ -25,6 +38,7 @@ from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import score
 from caa_core.steering.told import score_told
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, PLANTED, TEXTS
 from tests.helpers.elsewhere import PLACE, elsewhere
 from tests.helpers.models import save_tiny
@@ -44,7 +58,8 @@ def two(tiny_folder):
 @pytest.fixture
 def jobs(two):
     """How many jobs were sent since, and the most bytes of one either way."""
-    pipe = two[2]
+    _, there, pipe = two
+    there.elsewhere.pace = work.Pace()  # how slow this machine was before is no matter
     before = pipe.count.jobs
     pipe.count.sent = pipe.count.got = 0
 
@@ -82,6 +97,61 @@ def test_forty_tokens_are_one_job_and_the_same(two, jobs, temperature):
     assert len({text.text for text in found}) > 3  # steering does something
     assert jobs() == 1
     assert len(set(seen)) > 5, "tokens come as they are written"
+
+
+class Lossy:
+    """A line whose host loses jobs at their end, so many of them, and sends them on to another machine of its own."""
+
+    def __init__(self, pipe, lost, again=False):
+        self.pipe, self.lost, self.again, self.sentence = pipe, lost, again, pipe.sentence
+
+    def __call__(self, hear, stop):
+        backend, line = self.pipe(hear, stop), self
+
+        def sent(tracer=None):
+            if line.again:
+                type(backend).__call__(backend, tracer)
+            result = type(backend).__call__(backend, tracer)
+            line.lost -= 1
+            if line.lost >= 0:
+                raise RemoteError("Error submitting request to model deployment. Please try again later.")
+            return result
+
+        return sent
+
+
+def test_a_job_that_the_host_loses_is_sent_again_and_says_nothing_twice(two, jobs, monkeypatch):
+    here, there, pipe = two
+    rows, decoding = rows_of(here)[3:5], Decoding(12, 0.7, 5)
+    expected = [text.ids for text in finish(generate(here, rows, decoding))]
+    for line, sent in ((Lossy(pipe, work.TRIES - 1), 3), (Lossy(pipe, 0, again=True), 2)):
+        monkeypatch.setattr(there.elsewhere, "line", line)
+        before, seen = pipe.count.jobs, []
+        found = finish(generate(there, rows, decoding), lambda texts, seen=seen: seen.append(len(texts[0].ids)))
+        assert [text.ids for text in found] == expected
+        assert seen == sorted(seen) and pipe.count.jobs - before == sent
+    monkeypatch.setattr(there.elsewhere, "line", Lossy(pipe, work.TRIES))
+    with pytest.raises(HostError, match="lost the job each time"):
+        finish(score(there, BOTH.pairs[:2], [steers_of(there, (1, 1.0))]))
+    assert jobs() == 3 + 2 + work.TRIES
+
+
+def test_another_machine_that_rounds_otherwise_has_the_last_word(two, monkeypatch):
+    """What a host wrote first goes where its result says something else."""
+    _, there, pipe = two
+
+    def line(hear, stop):
+        def told(news):
+            step, _, tokens = news.line.partition(":")
+            hear(News(line=f"{step}:{tokens.replace(tokens.split(',')[0], '7')}") if tokens else news)
+
+        return pipe(told, stop)
+
+    rows, decoding = rows_of(there)[:1], Decoding(6)
+    expected = finish(generate(there, rows, decoding))[0]
+    monkeypatch.setattr(there.elsewhere, "line", line)
+    found = finish(generate(there, rows, decoding))[0]
+    assert (found.ids, found.text, found.done) == (expected.ids, expected.text, expected.done)
 
 
 def test_long_texts_go_on_in_another_job(two, jobs, monkeypatch):
@@ -216,15 +286,26 @@ def test_views_are_the_same(two, jobs):
     assert jobs() == 1
 
 
+VECTOR = SteeringVector("v", {1: torch.ones(32)}, {}, Provenance())
+VOICE = Voice.of(VECTOR, 1, 1.0)
+ASKED = OpenQuestionsRequest(questions=("Rain?",), layer=1)
+METHODS = EvaluationRequest.parse(data=PLANTED, by_methods=True, made_from=TEXTS)
+
+
 @pytest.mark.parametrize(
     ("what", "says"),
     [
+        (lambda model: run_tokens(model, "Rain?", VOICE, VOICE), "token by token"),
+        (lambda model: answer(model, VECTOR, ASKED), "open questions"),
+        (lambda model: count_refusals(model, RefusalsRequest(layer=1), VECTOR), "refusals"),
+        (lambda model: replicate(model, [], PaperRequest()), "several behaviours"),
+        (lambda model: evaluate(model, METHODS, VECTOR), "methods"),
         (lambda model: extract(model, TEXTS, method="pca"), "pca"),
         (lambda model: read_answers(model, [], [1]), "one by one"),
         (lambda model: strength(model, steers_of(model, (1, 1.0)), 0.2), "not done"),
         (lambda model: score(model, TEXTS.pairs, [(replace(steers_of(model, (1, 1.0))[0], operation=ABLATE),)]), "add"),
     ],
-    ids=["pca", "answers", "strength", "operations"],
+    ids=["tokens", "open", "refusals", "behaviours", "methods", "pca", "answers", "strength", "operations"],
 )
 def test_what_is_not_done_there_is_said_without_a_job(two, what, says):
     _, there, pipe = two

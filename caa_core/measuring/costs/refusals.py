@@ -26,6 +26,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
 from caa_core.progress import Progress
+from caa_core.steering.activations import check_here
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow
 from caa_core.steering.interventions import Steer
@@ -197,6 +198,7 @@ def count_refusals(
     Raises:
         InputError: there is no such layer, or what `generate` raises.
     """
+    check_here(model, "Counting refusals")
     layer, multipliers = model.check_layer(request.layer), [m for m in request.multipliers if m]
     direction = vector.at(layer)
     beside = random_vectors(direction, request.controls) if request.controls else []

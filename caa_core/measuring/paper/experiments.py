@@ -40,6 +40,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, render_pair
 from caa_core.progress import Progress
+from caa_core.steering.activations import check_here
 from caa_core.steering.interventions import Steer
 
 # Held-out items that are shown token by token, and how many tokens those may have.
@@ -63,6 +64,7 @@ def replicate(
         InputError: a layer or multiplier that cannot be, behaviours that cannot be measured beside each other, or
             that this model cannot be measured on.
     """
+    check_here(model, "Measuring several behaviours at once")
     settings = replace(settings, multipliers=tuple(check_multipliers([*settings.multipliers, MINUS, 0.0, PLUS])))
     settings.layers_of(model)
     behaviours = [one.sample(settings.pairs, settings.items, settings.seed) for one in check_behaviours(behaviours)]
