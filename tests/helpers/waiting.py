@@ -10,13 +10,18 @@ Found = TypeVar("Found")
 
 
 def until(
-    condition: Callable[[], Found], seconds: float = 300, otherwise: str = "what was waited for never came"
+    condition: Callable[[], Found],
+    seconds: float = 300,
+    otherwise: str = "what was waited for never came",
+    every: float = 0.02,
 ) -> Found:
-    """Wait for a condition, and return what it gave. The limit is for what hangs, not for what is slow."""
+    """Wait for a condition, and return what it gave. The limit is for what hangs, not for what is slow. every: seconds
+    between two looks, more where looking is work.
+    """
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, otherwise
-        time.sleep(0.02)
+        time.sleep(every)
     return found
 
 

@@ -5,6 +5,7 @@ their environment, by which they are ended, whatever Ray has made of them.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,11 +19,14 @@ from pathlib import Path
 from tests.helpers.waiting import until
 
 THERE = Path(__file__).parent / "there"
-MARK = "CAA_TEST_CLUSTER"
+MARK, NODE = "CAA_TEST_CLUSTER", "CAA_TEST_NODE"
+FIRST, SECOND = "first", "second"
 NAME = "local/embedded"
 KEY = "0c000000-0000-4000-8000-00000000caa0"
 REDIS, STORE, HUB, RAY, CLIENT, API = 27379, 27900, 27700, 27385, 27001, 27801
-SECONDS = 180
+SECONDS = 900
+# What a node says that its card has: room for one copy of the model in float32.
+CARD = 1_000_000_000
 
 
 class Cluster:
@@ -72,27 +76,60 @@ class Cluster:
         self.api.wait()
         self.until(lambda: not self._says("/ping"), "the API goes on")
 
+    def add_node(self, model_key: str) -> None:
+        """A second node, and on it a second copy of a model that the first one runs, and has no more room for."""
+        place = json.dumps(_resources(SECOND))
+        self._finish(
+            "node", self._bin("python"), "-m", "cpu_host.node", f"127.0.0.1:{RAY}", SECOND, place, **{NODE: SECOND}
+        )
+        self.until(lambda: self.nodes == 2, "the second node is not seen")
+        asked = self.run / "copy.yaml"
+        asked.write_text(json.dumps({"models": [{"checkpoint": NAME, "model_key": model_key}]}))
+        self._finish("deploy", self._bin("ndif"), "deploy", "--file", str(asked))
+
+    def kill_node(self) -> None:
+        """End the second node at once, with all that runs on it."""
+        self.until(lambda: not self._end(f"{NODE}={SECOND}"), "the second node goes on")
+
+    @property
+    def nodes(self) -> int:
+        """How many the host knows of."""
+        with urllib.request.urlopen(f"{self.address}/status", timeout=SECONDS) as answer:
+            return len(json.load(answer)["cluster"]["nodes"])
+
+    def worked(self) -> dict[str, float]:
+        """Seconds of a processor that the model has had by now on each node."""
+        found = dict.fromkeys((FIRST, SECOND), 0.0)
+        for process in self._marked():
+            folder = Path("/proc") / str(process)
+            with contextlib.suppress(OSError):
+                if b"CpuModelActor" in (folder / "cmdline").read_bytes():
+                    second = f"{NODE}={SECOND}".encode() in (folder / "environ").read_bytes()
+                    ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+                    found[SECOND if second else FIRST] += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return found
+
     def stop(self) -> None:
         """End all that was begun, and all that carries the mark, which redis writes its title over."""
         for process in self.begun:
             process.kill()
             process.wait()
-        self.until(self._have_ended, "some of the host's processes go on")
+        self.until(lambda: not self._end(), "some of the host's processes go on")
         shutil.rmtree(self.run / "ray", ignore_errors=True)
 
     def until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        until(condition, otherwise=f"{otherwise}; logs lie in {self.run}")
+        until(condition, SECONDS, every=0.2, otherwise=f"{otherwise}; logs lie in {self.run}")
 
-    def _have_ended(self) -> bool:
-        """Whether nothing carries the mark any more; what does is ended."""
-        marked = self._marked()
+    def _end(self, also: str = "") -> bool:
+        """End what carries the mark, or that and another one. Whether there was any."""
+        marked = self._marked(also)
         for process in marked:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        return not marked
+        return bool(marked)
 
     def _ray(self) -> list[str]:
-        resources = '{"head": 10, "cuda_memory_bytes": 8000000000, "cpu_memory_bytes": 8000000000}'
+        resources = json.dumps({"head": 10, **_resources(FIRST)})
         ports = {
             "port": RAY,
             "ray-client-server-port": CLIENT,
@@ -106,9 +143,10 @@ class Cluster:
             "min-worker-port": 27100,
             "max-worker-port": 27200,
         }
-        given = ["start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=4", "--num-gpus=1"]
-        given += [f"--resources={resources}", "--object-store-memory=200000000", "--disable-usage-stats"]
+        given = ["start", "--head", "--node-ip-address=127.0.0.1", f"--node-name={FIRST}", "--num-cpus=4"]
+        given += ["--num-gpus=1", f"--resources={resources}", "--object-store-memory=200000000"]
         given += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--temp-dir={self.run / 'ray'}"]
+        given += ["--disable-usage-stats"]
         return given + [f"--{name}={port}" for name, port in ports.items()]
 
     def _environment(self, **more: str) -> dict[str, str]:
@@ -142,6 +180,7 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every port on 127.0.0.1
             "RAY_DISABLE_IMPORT_WARNING": "1",
+            "RAY_worker_niceness": "0",
             "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
         dropped = {"VIRTUAL_ENV", "PYTHONHOME", "CAA_NDIF_VENV"}
@@ -174,12 +213,18 @@ class Cluster:
         except (OSError, urllib.error.URLError):
             return False
 
-    def _marked(self) -> list[int]:
+    def _marked(self, also: str = "") -> list[int]:
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
-                if f"{MARK}={self.mark}".encode() in path.read_bytes():
+                given = path.read_bytes()
+                if f"{MARK}={self.mark}".encode() in given and also.encode() in given:
                     found.append(int(path.parent.name))
             except OSError:  # it has ended meanwhile, or is somebody else's
                 pass
         return found
+
+
+def _resources(name: str) -> dict[str, int]:
+    """What a node says that it has, with the name by which ndif asks for it."""
+    return {f"node:{name}": 1, "cuda_memory_bytes": CARD, "cpu_memory_bytes": CARD}

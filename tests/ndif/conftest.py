@@ -49,3 +49,24 @@ def there(cluster):
     from caa_core.remote.loading import load
 
     return load(NAME, Host(cluster.address, KEY))
+
+
+LAYER = 12
+
+
+@pytest.fixture(scope="session")
+def vector(here):
+    import caa_core as caa
+
+    return caa.extract(here, caa.pairs("joy").first(12), layers=[8, LAYER])
+
+
+def rows_of(model, vector, *questions):
+    """Each question unsteered and steered."""
+    from caa_core.model.prompts import ask
+    from caa_core.steering.generation import BatchRow
+    from caa_core.steering.interventions import Steer
+
+    steer = Steer(vector.at(LAYER), LAYER, 2.0)
+    prompts = [ask(model.tokenizer, question) for question in questions]
+    return [row for prompt in prompts for row in (BatchRow(prompt), BatchRow(prompt, (steer,)))]

@@ -12,34 +12,33 @@ import pytest
 import torch
 
 import caa_core as caa
+from caa_core.app.as_code import Here, Named, steering
 from caa_core.errors import InputError
-from caa_core.model.prompts import ask
+from caa_core.measuring.inspection import inspect
+from caa_core.measuring.requests import InspectionRequest
 from caa_core.progress import finish
 from caa_core.remote.host import Host
 from caa_core.remote.loading import load
 from caa_core.remote.sentences import HostError
+from caa_core.remote.work import Pace
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.generation import generate
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.steering.scoring import score
 from tests.helpers.places import ROOT
 from tests.ndif.cluster import KEY, NAME
+from tests.ndif.conftest import LAYER, rows_of
 from tests.remote.test_host import silent
 from tests.remote.test_work import alike
 
 MOST = 1_000_000
-LAYER = 12
 SOON = 10
-
-
-@pytest.fixture(scope="module")
-def vector(here):
-    return caa.extract(here, caa.pairs("joy").first(12), layers=[8, LAYER])
 
 
 @pytest.fixture
 def jobs(there):
     """How many jobs were sent since; no one of them had many bytes."""
+    there.elsewhere.pace = Pace()  # how slow this machine was before is no matter
     count = there.elsewhere.line.count
     before = count.jobs
     count.sent = count.got = 0
@@ -72,12 +71,6 @@ def test_a_vector_is_the_same(there, vector, jobs):
         torch.testing.assert_close(found.at(layer), vector.at(layer), rtol=1e-3, atol=1e-4)
     assert found.residual_norms == pytest.approx(vector.residual_norms, rel=1e-4)
     assert jobs() == 1
-
-
-def rows_of(model, vector, *questions):
-    steer = Steer(vector.at(LAYER), LAYER, 2.0)
-    prompts = [ask(model.tokenizer, question) for question in questions]
-    return [row for prompt in prompts for row in (BatchRow(prompt), BatchRow(prompt, (steer,)))]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -115,6 +108,15 @@ def test_a_sweep_and_a_contest_say_the_same(there, here, vector):
     assert one["contest"] == other["contest"]
 
 
+def test_looking_inside_is_one_job_and_the_same(there, here, vector, jobs):
+    asked = InspectionRequest.parse(text="How was your day?", layer=LAYER, multiplier=2.0)
+    one, other = (finish(inspect(model, asked, vector)) for model in (there, here))
+    assert one.lens.tokens == other.lens.tokens
+    assert one.next_token.kl == pytest.approx(other.next_token.kl, rel=1e-2)
+    assert [token for token, _ in one.unembedding.promoted] == [token for token, _ in other.unembedding.promoted]
+    assert jobs() == 1
+
+
 def test_two_people_at_once(cluster, there, here, vector):
     questions = "How was your day?", "What is a river?"
     models = there, load(NAME, Host(cluster.address, KEY))
@@ -137,7 +139,7 @@ def command(cluster, *arguments, key=KEY):
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_the_command_line(cluster, here, vector, tmp_path):
+def test_the_command_line_and_what_the_page_shows_as_code(cluster, here, vector, tmp_path, monkeypatch):
     file = tmp_path / "joy.safetensors"
     caa.write_vector(vector, file)
     asked = "steer", "--prompt", "How was your day?", "--steer", f"{file}:{LAYER}:2", "--max-new-tokens", "12"
@@ -145,6 +147,11 @@ def test_the_command_line(cluster, here, vector, tmp_path):
     assert status == 0, told
     expected = caa.steer(here, "How was your day?", [(vector, LAYER, 2.0)], max_new_tokens=12)
     assert expected.steered.text in said
+    page, form = Here(NAME, "", "http://localhost:7860/", host=cluster.address), {"max_new_tokens": 12}
+    code, found = steering(page, "How was your day?", Named(str(file), True), LAYER, 2, form), {}
+    monkeypatch.setenv("CAA_NDIF_KEY", KEY)
+    exec(code.python, found)
+    assert found["answers"] == expected
 
 
 @pytest.mark.parametrize("key", ["00000000-0000-4000-8000-000000000000", "no-key-at-all", ""])
