@@ -28,8 +28,13 @@ def kl_divergence(unsteered: torch.Tensor, steered: torch.Tensor, sums: torch.Te
 
     What rounding leaves below 0 is 0. Where the model's numbers have overflowed to NaN, it is infinite.
     """
-    probability = unsteered.exp()[..., None]
-    apart = (torch.bmm(unsteered[:, None], probability) - torch.bmm(steered, probability))[..., 0]
-    if sums is not None:
-        apart += sums
+    probability = unsteered.exp()
+    # A product of one row with one column adds its terms up one by one in float32, which is a thousandth of a nat off.
+    if steered.shape[1] > 1:
+        crossed = torch.bmm(steered, probability[..., None])[..., 0]
+    else:
+        crossed = (steered * probability[:, None]).sum(-1)
+    apart = (unsteered * probability).sum(-1, keepdim=True) - crossed
+    if sums is not None:  # probabilities sum to 1 but for rounding, which logits are much larger than
+        apart += sums * probability.sum(-1, keepdim=True)
     return apart.clamp(min=0).nan_to_num(nan=math.inf, posinf=math.inf)

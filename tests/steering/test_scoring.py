@@ -192,3 +192,15 @@ def test_golden_probabilities(embedded, reference_data, behavior):
     assert found[0].item() == pytest.approx(expected["unsteered"], abs=1e-4)
     for value, (layer, multiplier) in zip(found[1:], cells, strict=True):
         assert value.item() == pytest.approx(expected[f"layer {layer}, multiplier {multiplier:+.1f}"], abs=1e-4)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_kl_over_a_large_vocabulary_is_that_in_float64(runs):
+    """Whatever all logits have in common, which is nothing to the distribution."""
+    random = torch.Generator().manual_seed(0)
+    steered = 15 + 2.5 * torch.randn(7, runs, 49_152, generator=random)
+    unsteered = steered[:, 0] + 0.05 * torch.randn(7, 49_152, generator=random)
+    unsteered[:, 5] += 14
+    logp = unsteered.log_softmax(-1)
+    exact = (logp.double().exp()[:, None] * (logp.double()[:, None] - steered.double().log_softmax(-1))).sum(-1)
+    torch.testing.assert_close(kl_divergence(logp, steered, log_sums(steered)).double(), exact, rtol=1e-4, atol=2e-4)
