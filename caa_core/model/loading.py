@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -79,6 +80,8 @@ class SteerableModel:
     also: tuple[str, ...] = ()
     # Where its passes run, if not here.
     elsewhere: StandIn | None = None
+    # What lies within blocks, and is read nowhere here.
+    within: tuple[torch.nn.Module, ...] = ()
 
     @property
     def module(self) -> PreTrainedModel:
@@ -159,14 +162,28 @@ class SteerableModel:
         """One plain forward pass. Returns logits [rows, 1 or tokens, vocabulary] of the last or of all tokens."""
         # By index, not as a slice: on CPUs a bfloat16 head over a slice takes ten times as long and more.
         keep = 0 if every_token else torch.tensor([-1], device=self.device)
-        return self.module(
-            input_ids=inputs.ids,
-            attention_mask=inputs.mask,
-            position_ids=inputs.positions,
-            past_key_values=inputs.cache,
-            use_cache=inputs.cache is not None,
-            logits_to_keep=keep,
-        ).logits
+        with self._blocks_as_a_whole():
+            return self.module(
+                input_ids=inputs.ids,
+                attention_mask=inputs.mask,
+                position_ids=inputs.positions,
+                past_key_values=inputs.cache,
+                use_cache=inputs.cache is not None,
+                logits_to_keep=keep,
+            ).logits
+
+    @contextmanager
+    def _blocks_as_a_whole(self) -> Iterator[None]:
+        """Within blocks modules are called as if nnsight did not have them: at each of hundreds, it would look for who
+        waits there, which takes up to a tenth of a step that writes a token.
+        """
+        within = [part.__dict__ for part in self.within]
+        asking = [(attributes, attributes.pop("forward")) for attributes in within if "forward" in attributes]
+        try:
+            yield
+        finally:
+            for attributes, forward in asking:
+                attributes["forward"] = forward
 
     def plain_inputs(self, ids: Sequence[int], rows: int = 1) -> Inputs:
         """One sequence in each of `rows`, unpadded, without a cache."""
@@ -363,10 +380,16 @@ def wrap(loaded: ModelParts) -> SteerableModel:
         InputError: its decoder blocks cannot be found, or do not put out the residual stream.
     """
     path = blocks_path(loaded.module, loaded.name)
+    # A forward of its own is a hook's, say of what moves weights to where they are wanted.
+    parts = [
+        part for block in loaded.module.get_submodule(path).children() for part in block.modules() if part is not block
+    ]
+    within = tuple(part for part in dict.fromkeys(parts) if "forward" not in part.__dict__)
     nn = TransformersModel(loaded.module, tokenizer=loaded.tokenizer, task="text-generation")
     blocks = list(nn.get(path))
     head = head_path(loaded.module)
-    model = SteerableModel(loaded.name, loaded.fingerprint, nn, loaded.tokenizer, blocks, head, loaded.also)
+    names, also = (loaded.name, loaded.fingerprint), loaded.also
+    model = SteerableModel(*names, nn, loaded.tokenizer, blocks, head, also, within=within)
     _check(model)
     return model
 

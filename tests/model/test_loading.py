@@ -46,6 +46,7 @@ def test_the_fingerprint_is_the_weights_not_the_dtype(tmp_path):
 
 
 def test_the_dtype_is_chosen_for_the_hardware(tmp_path, monkeypatch):
+    monkeypatch.delenv("CAA_DTYPE")
     spec = str(save_tiny(tmp_path / "a"))
     for capable, dtype in (({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capable=capable: capable)
@@ -138,3 +139,21 @@ def test_the_config_is_not_touched_by_loading(tmp_path):
     load(str(copy), **QUIET)
     assert (copy / "config.json").read_text() == before
     assert AutoConfig.from_pretrained(copy).hidden_size == SIZES["hidden_size"]
+
+
+def test_a_pass_asks_nnsight_at_blocks_and_not_within_them_and_leaves_all_as_it_was():
+    model, asked = make_tiny("llama"), []
+
+    def spy(part):
+        forward = part.__dict__["forward"]
+        part.__dict__["forward"] = lambda *given, **more: asked.append(part) or forward(*given, **more)
+        return part.__dict__["forward"]
+
+    inside = [model.module.get_submodule(f"model.layers.0.{name}") for name in ("mlp", "self_attn", "mlp.up_proj")]
+    block = model.module.get_submodule("model.layers.0")
+    spies = {part: spy(part) for part in (*inside, block)}
+    model.call(model.plain_inputs([1, 2, 3]))
+    assert asked == [block]
+    with pytest.raises(IndexError):
+        model.call(model.plain_inputs([10**6]))
+    assert all(part.__dict__["forward"] is found for part, found in spies.items())
