@@ -34,6 +34,9 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 SECONDS_TO_STOP = 5
 
+# Results for everybody that are kept, each of some 0.1 MB.
+MOST_FOUND = 100
+
 # What a measurement takes while it runs, of which part of the memory that is free when a model has been loaded; and so
 # many may run at once in any case.
 HEAVY_BYTES = 95_000_000
@@ -66,6 +69,8 @@ class Studio:
         self.owner, self.programs = Tries(), Tries()
         self.classes = Classrooms()
         self.uploads = Uploads()
+        # What experiments on presets have come to, for all who ask the same: plain data by `metrics.cache.key`.
+        self.found: dict[str, dict[str, Any]] = {}
         self._closing = False
         self._elsewhere = elsewhere
         self.rooms = LEAST_ROOMS  # for measurements that are at work, and from where they were asked for
@@ -100,6 +105,12 @@ class Studio:
             return (yield from work(self.model))
         finally:
             self._at_work.remove(address)
+
+    def keep_found(self, name: str, found: dict[str, Any]) -> None:
+        """Keep what an experiment came to for whoever asks the same next; the oldest goes."""
+        self.found[name] = found
+        if len(self.found) > MOST_FOUND:
+            del self.found[next(iter(self.found))]
 
     def load(self, spec: str, dtype: str = "", say: Say = tell, host: Host | None = None) -> None:
         """Load another model for everybody, and return when it is in place; the old one works until then.

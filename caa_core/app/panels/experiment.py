@@ -31,9 +31,11 @@ from caa_core.app.panels.made_with import MadeWith, differing, filled, in_words,
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Person, Running, Session
 from caa_core.errors import InputError
+from caa_core.metrics.cache import key
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Waiting, showing
 
+COMPUTED_BEFORE = "It had been computed here before, with the very same settings."
 # So often a page asks for a job that it had before it was reloaded, until the page before it has gone.
 SECONDS_TO_FIND = 1
 
@@ -71,6 +73,7 @@ class Run(Generic[Asked]):
     found: Plain | None = None
     progress: Progress | None = None
     note: str = ""
+    before: bool = False  # whether somebody else's run had come to it
 
     def reach(self, progress: Progress) -> None:
         """Note how far it has come, once it has begun."""
@@ -160,6 +163,12 @@ class Experiment(Generic[Asked]):
         run.session.person.remember(self.name, kept)
         return kept
 
+    def for_everybody(self, run: Run[Asked]) -> bool:
+        """Whether what it comes to may be shown to all who ask the same: where that is of presets alone, and what is
+        asked says all that it depends on.
+        """
+        return False
+
     def settings(self, session: Session, form: Mapping[str, Any]) -> MadeWith:
         """What a form's values are, as plain data, and what else a result depends on."""
         return settings_of(self.form, form)
@@ -240,7 +249,8 @@ class Experiment(Generic[Asked]):
             if run.found is not None:
                 done = {**self.show(session, run.found, form), **self.files(session, run.found)}
                 done |= self._said(session, run.found)
-            yield {self.status: self.ended(run, job.stopped), **done}
+            said = [self.ended(run, job.stopped), COMPUTED_BEFORE if run.before else ""]
+            yield {self.status: " ".join(filter(None, said)), **done}
             say_gone(session.person)
 
     @guarded
@@ -393,8 +403,16 @@ class Experiment(Generic[Asked]):
             run.found = self.keep(run, found)
             return run.found
 
+        name = key(model, self.name, run.asked) if self.for_everybody(run) else ""
+        run.before = bool(name) and name in self.studio.found
+        if run.before:
+            keep(self.studio.found[name])
+            return
         try:
-            keep((yield from showing(self.work(model, run.session, run.asked, known), keep)))
+            found = yield from showing(self.work(model, run.session, run.asked, known), keep)
+            keep(found)
+            if name:
+                self.studio.keep_found(name, found)
         finally:
             if self.cache and known:  # once, however it ended: it is much to go through at every part
                 self.cache.keep(person, known)

@@ -23,7 +23,7 @@ from caa_core.app.panels.contest.contest import ContestPanel
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import NOTHING
-from caa_core.app.panels.experiment import Run
+from caa_core.app.panels.experiment import COMPUTED_BEFORE, Run
 from caa_core.app.panels.generate.pairs import Draft
 from caa_core.app.panels.measuring.evaluation import OWN
 from caa_core.app.studio import Studio
@@ -610,6 +610,52 @@ def test_of_ones_own_pairs_a_part_is_held_out_and_measured_on(page, tmp_path):
     assert "These items are of joy, and the vector few was made from few" in page["measure-kind"]
     page.call("look", "measure-kind", measure_vector="few", measure_upload=str(tmp_path / "few.json"))
     assert "was made from 15 of these 15 items" in page["measure-kind"]
+
+
+def started(page, name, **asked):
+    """Run an experiment with what is asked by the names of its form, and what follows its end."""
+    one = page.experiment(name)
+    page.held |= {one.form[part]: value for part, value in asked.items()}
+    list(page.start(one))
+
+
+def test_what_a_vector_does_is_estimated_when_it_is_made_and_stands_along_the_layers_in_steer(page, tmp_path):
+    for name, count in (("few", 15), ("many", 34)):
+        write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
+        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        started(page, "generate", layers="1,2")
+        if name == "few":
+            assert page["generate-estimate-status"].startswith("Nothing was held out")
+            assert not page.properties[page.parts["generate-estimate-plot"].parent]["visible"]
+    assert "Estimated, not measured." in page["generate-estimated"] and page["generate-estimate-plot"]
+    assert page["generate-estimate-status"] == ""
+    found = page.session.person.results["estimates"][page.session.vectors["many"].sha256]["estimate"]
+    assert found["items"] == 9 and found["controls"] == 999 and [one["layer"] for one in found["layers"]] == [1, 2]
+    page.run("measure", "steer-strength", steer_vector="many", steer_layer=1)
+    here = found["layers"][0]["value"]
+    assert "to first order, on 9 items of many (held out)" in page["steer-effect"]
+    assert f"here {here:+.2f}." in page["steer-effect"]
+    # It stays with the vector.
+    page.call("select", "generate-about", generate_shown="few")
+    assert not page.properties[page.parts["generate-estimate-plot"].parent]["visible"]
+    page.call("select", "generate-about", generate_shown="many")
+    assert page.properties[page.parts["generate-estimate-plot"].parent]["visible"]
+
+
+def test_what_was_measured_of_presets_is_there_at_once_for_whoever_asks_the_same(page, studio, tiny_app):
+    asked = {"vector": "joy", "layers": "1", "multipliers": "1", "limit": 4, "controls": 0}
+    other = Handlers(studio, tiny_app.page, secrets.token_hex(8))
+    for who, known in ((page, False), (other, True)):
+        started(who, "measure", **asked)
+        assert who["measure-status"].endswith(COMPUTED_BEFORE) == known
+    first, second = (one.session.person.results["measure"] for one in (page, other))
+    assert first == second and first["found"]["cells"]
+    # One's own vector is nobody else's matter, nor is what one wrote.
+    other.session.keep(replace(tiny_app.vector("joy"), name="mine"))
+    for more in ({"vector": "mine"}, {"told": "Be glad."}):
+        for _ in range(2):
+            started(other, "measure", **{**asked, **more})
+            assert not other["measure-status"].endswith(COMPUTED_BEFORE)
 
 
 def test_all_pairs_make_the_vector_where_that_is_asked_for(page, tmp_path):

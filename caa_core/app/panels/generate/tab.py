@@ -13,6 +13,7 @@ from caa_core.app.made_from import keep_pairs
 from caa_core.app.panels.common import Updates, json_download, plain
 from caa_core.app.panels.controls import as_code, at_most
 from caa_core.app.panels.experiment import Experiment, Plain, Run
+from caa_core.app.panels.generate.estimated import Estimating
 from caa_core.app.panels.generate.next_steps import NextSteps
 from caa_core.app.panels.generate.pairs import FIRST, Pairs
 from caa_core.app.panels.generate.vectors import FIRST_FORMAT, Combining, VectorMaking, Vectors
@@ -67,7 +68,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     vectors.draw()
     pairs.wire(settings.name)
     vectors.wire()
-    Making(page, vectors, steps, asked, [make, weigh], stop, status)
+    making = Making(page, vectors, steps, asked, [make, weigh], stop, status)
+    Estimating(page, vectors.effect, vectors.shown, making.began[0].success)
     Combining(page, vectors, vectors.combined, [vectors.combine], vectors.stop, vectors.done)
     return Tab(vectors.pickers)
 

@@ -22,10 +22,12 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
+from caa_core.app.panels.generate.estimated import EstimatedEffect
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
+from caa_core.app.panels.steer.known import estimate_of
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
 from caa_core.data.text import spans
@@ -94,6 +96,7 @@ class Vectors:
                 self.note = gr.Markdown(elem_id="generate-note")
             with gr.Column(scale=3, min_width=300, visible=False) as self.drawing:
                 self.plot = figure("Strength by layer", "generate-plot")
+                self.effect = EstimatedEffect()
         with gr.Row():
             with gr.Column(min_width=300):
                 self._draw_files()
@@ -102,7 +105,7 @@ class Vectors:
         self.pickers = [self.a, self.b]
         self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
         self.parts = [self.before, self.shown, self.about, self.plot, self.format, self.download, self.note]
-        self.parts += [self.delete, self.undo, self.saving, self.drawing]
+        self.parts += [self.delete, self.undo, self.saving, self.drawing, *self.effect.parts]
 
     def _draw_files(self) -> None:
         with gr.Accordion("Import a vector", open=False, elem_id="generate-bring"):
@@ -170,6 +173,7 @@ class Vectors:
             # What is chosen may be far above.
             self.delete: gr.Button(f"Delete {visible(name)[:40]}"),
             self.undo: gr.update(visible=False),
+            **self.effect.show(estimate_of(session, self.studio.model, vector)),
         }
 
     def show_ready(self, vector: SteeringVector, said: str) -> Updates:

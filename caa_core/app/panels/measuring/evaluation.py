@@ -242,7 +242,6 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         self, model: SteerableModel, session: Session, asked: EvaluationChoice, known: dict[str, Any]
     ) -> Generator[Progress | Plain, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
-        keep_items(session.person, asked.request.data)
         numbers, notes = _numbers(known), [*filter(None, [asked.note]), *misfits(model, vector)]
 
         def packed(event: EvaluationEvent) -> Progress | Plain:
@@ -258,9 +257,15 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         finally:
             known.update(pack(numbers))
 
+    def for_everybody(self, run: Run[EvaluationChoice]) -> bool:
+        """Vectors of other methods are kept among the person's, and what was written to a model is theirs."""
+        asked, of_presets = run.asked, run.asked.vector in presets() and run.form["preset"] in presets()
+        return of_presets and not (run.form["path"] or asked.request.told or asked.request.by_methods)
+
     def keep(self, run: Run[EvaluationChoice], found: Plain) -> Plain:
         """What was measured before stays until there is something measured in its place."""
         if "found" in found:
+            keep_items(run.session.person, run.asked.request.data)
             return super().keep(run, found)
         return {"asked": self.settings(run.session, run.form), **found}
 

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from caa_core.app.opening.ready import ready
+from caa_core.app.panels.experiment import Cache
 from caa_core.app.sessions import Session
 from caa_core.data.presets import Preset, presets
+from caa_core.errors import InputError
 from caa_core.measuring.costs.gauge import FAR, Dose, Gauge
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.interventions import AFTER_PROMPT
 from caa_core.steering.operations import ADD
@@ -21,6 +24,8 @@ from caa_core.vectors.vector import SteeringVector
 # The experiments that know something, by the names under which their results are kept.
 SWEEP, COST, STRENGTH = "measure", "views-cost", "views-strength"
 NATS = "nats a token"
+# Of vectors that were made here, by their hashes.
+ESTIMATES = Cache("estimates", most=20)
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,27 @@ def gauge_of(session: Session, model: SteerableModel, name: str, vector: Steerin
 
 
 def effects_of(session: Session, model: SteerableModel, name: str, vector: SteeringVector) -> LayerEffects | None:
-    """What is known of what it does by layer."""
+    """What is known of what it does by layer: from the card, as measured, or as estimated when it was made."""
     preset = _card(session, model, name)
     if preset and preset.by_layer:
         said = f"to first order, on {_new_prompts(preset)}"
         return LayerEffects(dict(enumerate(preset.by_layer)), NATS, said)
-    return next(filter(None, (_seen(kept) for kept in _sweeps(session, model, vector))), None)
+    if measured := next(filter(None, (_seen(kept) for kept in _sweeps(session, model, vector))), None):
+        return measured
+    if not (estimated := estimate_of(session, model, vector)):
+        return None
+    unit = NATS if NATS in estimated.measure else "of log odds"
+    said = f"to first order, on {estimated.items} items of {estimated.data}"
+    return LayerEffects({one.layer: one.value for one in estimated.layers}, unit, said)
+
+
+def estimate_of(session: Session, model: SteerableModel, vector: SteeringVector) -> EstimateMap | None:
+    """What was estimated of a vector when it was made."""
+    kept = ESTIMATES.of(session.person).get(vector.sha256)
+    try:
+        return EstimateMap.kept_in(kept) if kept and papers(model, vector).items() <= kept.items() else None
+    except (InputError, AttributeError):  # kept by another version
+        return None
 
 
 def papers(model: SteerableModel, vector: SteeringVector) -> dict[str, str]:
