@@ -1,12 +1,16 @@
-"""How long a visitor waits for what a vector would do, and for the verdict; beside what the processor has to compute.
+"""How long a visitor waits for what a vector would do, and for verdicts; beside what the processor has to compute.
 
-Measure's own defaults: joy on its held-out items, every third layer, five multipliers, float32.
+Measure's own defaults: joy on its held-out items, every third layer, five multipliers, float32. Compete's: joy against
+gloom, with 39 second voices where one of both is followed.
 """
 
 import time
 from statistics import median
 
 from benchmarks.results import Part
+from caa_core.contest.requests import ContestRequest
+from caa_core.contest.runs import run
+from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_test_pairs, presets
 from caa_core.measuring.evaluation import Evaluation, evaluate
 from caa_core.measuring.requests import EVERY_THIRD, EvaluationRequest
@@ -14,12 +18,15 @@ from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
 from caa_core.model.prompts import NO_CUE
+from caa_core.progress import Progress
 from caa_core.steering.interventions import AFTER_PROMPT
 from caa_core.steering.scored_items import ScoredItem
 from caa_core.vectors.vector import load_vector
 
 WHAT = "joy on 18 items, every third layer, float32"
 FIRST, ALL, BESIDE, VERDICT = "first estimates, of 4 items", "of all items", "beside shuffled labels", "the verdict"
+CONTEST = "joy against gloom, 39 second voices, float32"
+FOLLOWED, WHOLE = "the verdict of a contest", "all of the contest"
 # Of a parameter and a token: a product and a sum, forwards and, for the gradient by what goes in, backwards.
 OPERATIONS = 4
 
@@ -29,8 +36,10 @@ def measure(rounds: int) -> Part:
     model, part = load(DEFAULT_MODEL, "float32"), Part(rounds)
     before = _waited(model)
     found = [_waited(model) for _ in range(rounds)]
+    contests = [_contest(model) for _ in range(rounds)]
     part.add(f"{WHAT}, once a model", **before)
     part.add(WHAT, **{name: median(one[name] for one in found) for name in before})
+    part.add(CONTEST, **{name: median(one[name] for one in contests) for name in contests[0]})
     first, every = (median(one[name] for one in found) for name in (FIRST, ALL))
     operations = _operations(model)
     rate = f"{operations / 1e9:.0f} GFLOP, {operations / every / 1e9:.0f} GFLOP/s"
@@ -38,7 +47,20 @@ def measure(rounds: int) -> Part:
     part.claim("first estimates of a vector, s", "≤ 3", first)
     part.claim("estimates of all 18 items, s", "≤ 10", every)
     part.claim("Measure's verdict, s", "≤ 30", median(one[VERDICT] for one in found))
+    part.claim("Compete's verdict, s", "≤ 30", median(one[FOLLOWED] for one in contests))
     return part
+
+
+def _contest(model: SteerableModel) -> dict[str, float]:
+    """Seconds from choosing until the verdict is there, and until all is."""
+    joy = presets()["joy"]
+    chosen = [joy, presets()[joy.opposes]]
+    a, b = (Voice.of(load_vector(one.vector_file), joy.layer, one.multiplier) for one in chosen)
+    begun, found = time.perf_counter(), dict[str, float]()
+    for event in run(model, ContestRequest.parse(data=joy.contest()), a, b):
+        if not isinstance(event, Progress):
+            found.setdefault(FOLLOWED, time.perf_counter() - begun)
+    return found | {WHOLE: time.perf_counter() - begun}
 
 
 def _waited(model: SteerableModel) -> dict[str, float]:

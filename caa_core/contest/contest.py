@@ -42,7 +42,8 @@ def compete(
     written: int = 0,
 ) -> Generator[Progress | Contest, None, Contest]:
     """Measure a contest. The items' matching answers are A's, the others B's. Yields `Progress`, and the contest as it
-    is before second voices are measured, which take the most time and are asked only where one voice is followed.
+    is before answers are written, and before second voices are measured, which take the most time and are asked only
+    where one voice is followed.
 
     Args:
         controls: how many of each kind, for voices that are a vector and nothing else; see `speaking`.
@@ -67,6 +68,7 @@ def compete(
         by_itself = apart_of(items, m[[0, behind, behind + 1]], kl[behind:])
         found = replace(found, apart_a=by_itself[0], apart_b=by_itself[1])
     if written:
+        yield found
         found = replace(found, repetition=(yield from _repetition(model, items, voices, system, written)))
     if second_voices and len(a.steers) == len(b.steers) == 1 and found.leads:
         yield found

@@ -39,8 +39,8 @@ def run(
     model: SteerableModel, request: ContestRequest, a: Voice, b: Voice, known: Known | None = None
 ) -> Generator[Progress | dict[str, Any], None, dict[str, Any]]:
     """Measure a contest: `Contest.summary` with settings and provenance. What is in `known` is not computed again, and
-    what is computed is put in. Yields `Progress`, and in the same form what is known before second voices are measured;
-    raises what `choose_items` and `compete` raise.
+    what is computed is put in. Yields `Progress`, and in the same form what is known before answers are written and
+    second voices measured; raises what `choose_items` and `compete` raise.
     """
 
     def work() -> Generator[Progress | Contest, None, dict[str, Any]]:
