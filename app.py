@@ -34,6 +34,8 @@ from caa_core.app import files, guards, traffic
 from caa_core.app.keys.classrooms import Rules
 from caa_core.app.library import Library, Shelves
 from caa_core.app.opening import accessibility, address, logs
+from caa_core.app.opening.languages import leaving
+from caa_core.app.opening.languages.parts import said
 from caa_core.app.panels import glossary
 from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
@@ -89,7 +91,7 @@ LISTEN = """() => {
   const said = document.createElement('div');
   said.id = 'no-answer';
   said.setAttribute('role', 'status');
-  said.textContent = '%s';
+  said.textContent = %s;
   let missed = 0;
   setInterval(async () => {
     try { missed = (await fetch('health', { cache: 'no-store' })).status < 502 ? 0 : missed + 1; }
@@ -215,7 +217,7 @@ def build(studio: Studio) -> gr.Blocks:
                 return {anew: gr.Row(visible=True)}
             page.session(request)  # is still in use
             now = models.describe(studio)
-            return {line: gr.skip() if now == shown else now}
+            return {line: gr.skip() if leaving.spoken(now) == shown else now}
 
         def leave(request: gr.Request) -> None:
             studio.sessions.leave(request.session_hash)
@@ -226,7 +228,7 @@ def build(studio: Studio) -> gr.Blocks:
         entered.then(None, js=address.follow(titles), api_visibility="private")
         for script in (glossary.TOOLTIPS, FOCUS, *accessibility.SCRIPTS):
             blocks.load(None, js=script, api_visibility="private")
-        blocks.load(None, js=LISTEN % (NO_ANSWER, 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
+        blocks.load(None, js=LISTEN % (said(NO_ANSWER), 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
         blocks.unload(leave)
     return blocks
@@ -327,6 +329,7 @@ def lent_gpu() -> Runner:
 def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     """Serve the page from a thread of its own, where `opening` served until now."""
     guards.install_guards()
+    leaving.serve_by_language()
     tools.offer_alone()
     served = guards.settings(studio)
     served["routes"] += completions.routes(studio)
@@ -355,6 +358,7 @@ def launch(studio: Studio, opening: Opening | None = None) -> gr.Blocks:
     traffic.take_turns(page._queue, studio.sessions)
     traffic.spare_parts(page)
     traffic.fill_in(page)
+    leaving.speak(page)
     return page
 
 

@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["caa_core*"]), "caa_core.presets"],
     package_dir={"caa_core.presets": "presets"},
-    package_data={"caa_core.presets": ["*", "*/*"]},
+    package_data={"caa_core.presets": ["*", "*/*"], "caa_core.app.opening.languages": ["*.po"]},
 )

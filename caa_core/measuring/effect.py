@@ -84,13 +84,14 @@ class Effect:
 
     def __str__(self) -> str:
         verb = "gain" if self.effect.value >= 0 else "lose: they change by"
+        ranked = "" if self.p is None else f" do to first order (p = {self.p:.3g})"
         text = (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
             f"{verb} {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.ends()}), "
-            f"more than {self.beaten} of {self.random_vectors} random vectors of the same norm"
+            f"more than {self.beaten} of {self.random_vectors} random vectors of the same norm{ranked}"
         )
-        if self.p is not None:
-            text = f"{self._said()} {text} do to first order (p = {self.p:.3g})"
+        if ranked:
+            text = f"{self._said()} {text}"
         if self.anti_steerable:
             text += f". Pushed the wrong way: {self.anti_steerable}"
         return (

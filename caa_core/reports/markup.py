@@ -39,7 +39,7 @@ def coloured(tokens: Sequence[str], values: Sequence[float], titles: Sequence[st
         f'border-radius:3px;unicode-bidi:isolate">{visible(token)}</span>'
         for place, (token, value, title) in enumerate(zip(tokens, values, titles, strict=True))
     ]
-    return f'{STYLE}<div class="caa-tokens" style="{TEXT}">{"".join(spans)}</div>'
+    return f'{STYLE}<div class="caa-tokens" translate="no" style="{TEXT}">{"".join(spans)}</div>'
 
 
 def colour(value: float, largest: float) -> str:

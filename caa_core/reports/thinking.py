@@ -142,6 +142,7 @@ def _thought(thought: dict[str, Any]) -> str:
         parts += [html.escape(text[end:first]), f"<mark>{html.escape(text[first:last])}</mark>"]
         end = last
     said = "".join([*parts, html.escape(text[end:])]).replace("\n", "<br>")
+    said = f'<span translate="no">{said}</span>'
     if thought["m"] is None or thought["m_alone"] is None:
         return said
     note = f"m {thought['m_alone']:+.2f} read alone, {thought['m']:+.2f} steered"

@@ -315,6 +315,7 @@ def asked_by_curl(code):
 def test_curl_asks_for_all_that_is_set_and_says_the_key_where_there_is_one(page, monkeypatch):
     form = {"question": 'It\'s\n"so"?', "layer": 1, "multiplier": -1.5, "max_new_tokens": 8, "system": "Don't."}
     form |= {"positions": "all", "temperature": 0.5, "seed": 3, "exchanges": (), "operation": "add", "spread": ""}
+    form |= {"gate": ""}
     kept = asked(page, "steer", form)
     monkeypatch.setenv("CAA_API_KEY", 'it\'s a "key"')
     code = shown(page, "steer", steer_prompt=form["question"])

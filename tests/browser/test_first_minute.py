@@ -11,6 +11,7 @@ from tests.helpers.browser import (
     fill,
     last_answer,
     tab,
+    toast,
     unfold,
 )
 from tests.helpers.places import ROOT
@@ -89,3 +90,17 @@ def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
 def test_the_page_says_what_the_model_can_do(page, embedded_app):
     assert get(f"{embedded_app.url}health").json()["model"]["name"] == "smollm2-135m"
     expect(page.locator("#model-line")).to_contain_text("It guesses on A/B questions: use free text.")
+
+
+def test_the_page_is_in_german_for_who_asks_for_it(visits, embedded_app):
+    page = visits(embedded_app, query="?lang=de")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    expect(page.locator("#steer-before")).to_contain_text("Vorher gemacht (auf smollm2-135m in float32, Commit ")
+    fill(page.locator("#steer-prompt textarea"), "")
+    page.locator("#steer-write").click()
+    expect(toast(page)).to_contain_text("Der Prompt ist leer; etwas zum Modell sagen.")
+    # A tab that is drawn later, and its place in the address.
+    tab(page, "Lernen")
+    expect(page.locator("#learn-text")).to_contain_text("Ein Modell ist ein Stapel von Schichten.")
+    expect(page).to_have_url(re.compile(r"lang=de.*tab=learn"))
+    assert not re.search(r"\{\w+\}|__i18n__|/\*said", page.locator("body").inner_text())

@@ -1,6 +1,7 @@
 """What a person does on the page, in Chromium."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ def settled(page: Page) -> None:
 
 def opened(page: Page) -> Page:
     """Wait until the page is there, as after a reload, and what it asks for first has come."""
-    expect(page.locator("#steer-strength")).to_contain_text("Relative strength", timeout=LONG)
+    expect(page.locator("#steer-strength")).to_contain_text(re.compile("Relative (strength|Stärke)"), timeout=LONG)
     drawn(page)
     return page
 

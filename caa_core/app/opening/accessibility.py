@@ -2,6 +2,7 @@
 
 import json
 
+from caa_core.app.opening.languages.parts import said
 from caa_core.reports.page.scripts import NUMBERS, TOKENS
 
 # What is amiss in gradio's own markup, and what is done about each part of the page that is like that. The page notes
@@ -85,18 +86,20 @@ MEND = f"""() => {{
 }}"""
 
 # Nothing is read out while something runs but that it does, and then what it came to, which the status beside it says.
-SAY = """() => {
+SAY = f"""() => {{
+  const [running, done, written] = {said(["Running ...", "Done.", "Written."])};
   const heard = document.createElement('div');
   heard.id = 'heard';
   heard.setAttribute('role', 'status');
   document.body.append(heard);
-  new MutationObserver((changes) => changes.forEach(({ target }) => {
+  new MutationObserver((changes) => changes.forEach(({{ target }}) => {{
     if (!target.matches('button.stop')) return;
     const status = document.getElementById(target.id.replace(/-[a-z]+$/, '-status'))?.innerText ?? '';
-    const said = /\\bwrote \\d/.test(status) ? 'Written.' : status || 'Done.';
-    heard.textContent = target.disabled ? said : 'Running ...';
-  })).observe(document.body, { subtree: true, attributeFilter: ['disabled'] });
-}"""
+    // Of an answer it says how long it took.
+    const came = /\\d s \\(/.test(status) ? written : status || done;
+    heard.textContent = target.disabled ? came : running;
+  }})).observe(document.body, {{ subtree: true, attributeFilter: ['disabled'] }});
+}}"""
 
 SHOW_NUMBERS = f"""() => {{
   {NUMBERS}
@@ -106,8 +109,8 @@ SHOW_NUMBERS = f"""() => {{
     if (!plot) return;
     const box = document.createElement('dialog'), close = document.createElement('button');
     box.className = 'figure-numbers';
-    box.setAttribute('aria-label', `${{label}}, in numbers`);
-    close.textContent = 'Close';
+    box.setAttribute('aria-label', `${{label}}, ${{{said("in numbers")}}}`);
+    close.textContent = {said("Close")};
     close.addEventListener('click', () => box.close());
     box.addEventListener('close', () => box.remove());
     box.append(close, ...numbersOf(plot));

@@ -3,10 +3,18 @@
 import json
 from collections.abc import Mapping
 
+from caa_core.app.opening.languages.parts import said
 from caa_core.app.opening.links import FIELDS, TABS
 
 # Around a Space stands a page there, which sets the address that people see when it is told to.
 AROUND = "https://huggingface.co"
+# What is said of a copied link, by the texts of one's own that it holds.
+COPIED = [
+    "Link copied. It has what is chosen here.",
+    "Link copied. It has what is chosen here, with the prompt.",
+    "Link copied. It has what is chosen here, with the system prompt.",
+    "Link copied. It has what is chosen here, with the prompt and the system prompt.",
+]
 LOOK = """
 #link-said { position: fixed; z-index: 1000; bottom: 16px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
 #link-said { padding: 10px 14px; border-radius: 8px; background: #1e293b; color: white; font-size: 14px; }
@@ -22,9 +30,8 @@ def follow(titles: Mapping[str, str]) -> str:
 
     gradio chooses a tab by itself when the page is there: what the address says is read before anything is noted.
     """
-    ids = {title: name for name, title in titles.items()}
     return f"""() => {{
-  const tabs = {json.dumps(TABS)}, ids = {json.dumps(ids)};
+  const tabs = {json.dumps(TABS)}, titles = {said([*titles.values()])}, titled = {json.dumps([*titles])};
   const ours = {json.dumps(["v", "tab", "model", *FIELDS])}, told = [...ours, 'class'];
   const around = [...(location.ancestorOrigins ?? []), document.referrer.replace(/\/$/, '')].includes('{AROUND}');
   const names = Object.keys(tabs);
@@ -35,7 +42,7 @@ def follow(titles: Mapping[str, str]) -> str:
   // Those that do not fit lie in a menu, and have no id there.
   const buttons = () => [...document.querySelectorAll('[role=tab][data-tab-id], .overflow-dropdown button')]
     .filter((button) => button.closest('.tabs')?.offsetParent);
-  const id = (button) => button.dataset.tabId ?? ids[button.textContent.trim()];
+  const id = (button) => button.dataset.tabId ?? titled[titles.indexOf(button.textContent.trim())];
   const chosen = () => {{
     const there = buttons().filter((button) => button.classList.contains('selected')).map(id);
     return names.find((name) => tabs[name].every((one) => there.includes(one)));
@@ -87,7 +94,7 @@ def copy(space: str) -> str:
   const page = space && window.parent !== window ? `{AROUND}/spaces/${{space}}` : location.origin + location.pathname;
   const room = new URLSearchParams(location.search).get('class');
   const link = page + query + (room ? `&class=${{encodeURIComponent(room)}}` : ''), has = new URLSearchParams(query);
-  const holds = [['prompt', 'the prompt'], ['system', 'the system prompt']].filter(([name]) => has.get(name));
+  const holds = (has.get('prompt') ? 1 : 0) + (has.get('system') ? 2 : 0);
   document.querySelector('#link-said')?.remove();
   const said = document.createElement('div');
   said.id = 'link-said';
@@ -95,20 +102,19 @@ def copy(space: str) -> str:
   document.body.append(said);
   try {{
     await navigator.clipboard.writeText(link);
-    const more = holds.length ? `, with ${{holds.map(([, what]) => what).join(' and ')}}` : '';
-    said.textContent = `Link copied. It has what is chosen here${{more}}.`;
+    said.textContent = {said(COPIED)}[holds];
     setTimeout(() => said.remove(), 6000);
   }} catch {{
     const box = document.createElement('input'), close = document.createElement('button');
     const before = document.activeElement;
-    [box.readOnly, box.value, close.textContent] = [true, link, 'Close'];
-    box.setAttribute('aria-label', 'The link');
+    [box.readOnly, box.value, close.textContent] = [true, link, {said("Close")}];
+    box.setAttribute('aria-label', {said("The link")});
     said.setAttribute('role', 'dialog');
-    said.setAttribute('aria-label', 'Copy the link');
+    said.setAttribute('aria-label', {said("Copy link")});
     const end = () => {{ said.remove(); before?.focus(); }};
     close.addEventListener('click', end);
     said.addEventListener('keydown', ({{ key }}) => {{ if (key === 'Escape') end(); }});
-    const why = 'This browser lets the page copy nothing here. Copy the link:';
+    const why = {said("This browser lets the page copy nothing here. Copy the link:")};
     said.append(why, document.createElement('br'), box, close);
     box.focus();
     box.setSelectionRange(0, link.length, 'backward');  // seen from its beginning

@@ -1,8 +1,8 @@
 """Words of the field in plain ones: underlined on the page, said where the pointer is, and listed at its foot."""
 
-import json
-
 import gradio as gr
+
+from caa_core.app.opening.languages.parts import said
 
 GLOSSARY = {
     "A/B questions": "Questions with two options, (A) and (B), of which the model names one.",
@@ -39,7 +39,7 @@ LOOK = """
 """
 # The words are found in the page's own text, which is not changed: what gradio draws stays as it drew it.
 TOOLTIPS = f"""() => {{
-  const said = {json.dumps(GLOSSARY, ensure_ascii=False)};
+  const said = {said(GLOSSARY)};
   const words = Object.keys(said).sort((a, b) => b.length - a.length).join('|');
   const pattern = new RegExp(`(?<![\\\\w-])(?:${{words}})(?![\\\\w-])`, 'gi');
   const places = '[data-testid="block-info"], .info-text, .prose';
@@ -50,7 +50,7 @@ TOOLTIPS = f"""() => {{
   document.body.append(tip);
   const seen = (node) => {{
     const found = node.parentElement?.closest(places);
-    return found && !found.closest('.answers, table, a, button') && found;
+    return found && !found.closest('.answers, table, a, button') && !node.parentElement.closest('pre, code') && found;
   }};
   let waits = false;
   const mark = () => {{

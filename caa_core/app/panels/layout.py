@@ -109,8 +109,8 @@ button.upload-container .icon-wrap { display: none; }
   .says * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   .says { font-weight: 600; }
   .chosen summary { cursor: pointer; color: var(--link-text-color); list-style: none; }
-  .chosen details[open] summary { font-size: 0; }
-  .chosen details[open] summary::after { content: 'Done'; font-size: var(--text-md); }
+  .chosen details[open] .closed { display: none; }
+  .chosen details:not([open]) .opened { display: none; }
   .choices:has(> .chosen details:not([open])) > :not(.chosen) { display: none !important; }
   /* Columns stay beside each other; further ones are a swipe away. */
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
@@ -134,7 +134,7 @@ FOCUS = """() => {
   })).observe(document, { subtree: true, attributeFilter: ['disabled'] });
 }"""
 
-CHANGE = "<details><summary>Change</summary></details>"
+CHANGE = '<details><summary><span class="closed">Change</span><span class="opened">Done</span></summary></details>'
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Figures on the page, with buttons that save them as pictures and show their numbers."""
 
-import json
-
 import gradio as gr
+
+from caa_core.app.opening.languages.parts import said
 
 FORMATS = ("PNG", "SVG")
 # The page's own copy of plotly draws the file; nothing is asked of the server.
@@ -34,7 +34,7 @@ def figure(label: str, elem_id: str) -> gr.Plot:
         for format in FORMATS:
             save_button(elem_id, elem_id, format, format, 60, scale=0)
         numbers = gr.Button("Numbers", size="sm", min_width=80, scale=0, elem_id=f"{elem_id}-numbers")
-        numbers.click(None, js=f"() => window.showNumbers('{elem_id}', {json.dumps(label)})", api_visibility="private")
+        numbers.click(None, js=f"() => window.showNumbers('{elem_id}', {said(label)})", api_visibility="private")
     return shown
 
 

@@ -274,9 +274,11 @@ def _paragraphs(text: str) -> str:
 
 
 def _go_button(step: Step, predicted: bool, found: Outcome | None) -> gr.Button:
-    again = "Try it yourself" if found and not found.own else "Run it again" if found else "Try it"
-    primary = "secondary" if found else "primary"
-    return gr.Button(f"{again} in {step.how.place}", visible=predicted, variant=primary)  # type: ignore[arg-type]
+    place, primary = step.how.place, "secondary" if found else "primary"
+    said = f"Try it in {place}"
+    if found:
+        said = f"Run it again in {place}" if found.own else f"Try it yourself in {place}"
+    return gr.Button(said, visible=predicted, variant=primary)  # type: ignore[arg-type]
 
 
 def _result(step: Step, predicted: str, found: Outcome | None, remark: str) -> str:

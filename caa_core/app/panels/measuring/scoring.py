@@ -202,12 +202,13 @@ class BlindScoring:
         if not left:
             return {self.shown: f"<b>All {count} answers are scored.</b> Show what they say."}
         reply = scored.replies[left[0]]
+        kept = ' translate="no"' if reply.text else ""
         text = markup.escaped(reply.text) or "(nothing was written)"
         axis = _rating(scored).missing[0]
         return {
             self.shown: f'<div style="opacity:.7">{count - len(left)} of {count} scored</div>'
-            f"<p><b>{markup.escaped(reply.question)}</b></p>"
-            f'<p style="white-space:pre-wrap">{text}</p>'
+            f'<p translate="no"><b>{markup.escaped(reply.question)}</b></p>'
+            f'<p{kept} style="white-space:pre-wrap">{text}</p>'
             f"<p><b>{[*AXES].index(axis) + 1} of {len(AXES)}: {AXES[axis].shown}</b></p>"
         }
 

@@ -204,8 +204,9 @@ def _dose(place: int | None, multiplier: float, word: str, answer: str, thought:
         at = f' data-at="{place}"'
         take = f'<button type="button" aria-label="Take {named}">Take this one</button>'
     head = f"<header><b>{named}</b><span>{_text(word)}</span></header>"
-    before = f"<details><summary>Thought</summary>{_text(thought)}</details>" if thought else ""
-    return f"<article{at}>{head}{before}<p>{_text(answer.strip())}</p>{take}</article>"
+    thought = f'<div translate="no">{_text(thought)}</div>' if thought else ""
+    before = f"<details><summary>Thought</summary>{thought}</details>" if thought else ""
+    return f'<article{at}>{head}{before}<p translate="no">{_text(answer.strip())}</p>{take}</article>'
 
 
 def _text(text: str) -> str:
