@@ -4,6 +4,7 @@ in English.
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from string import Formatter
 
 import gradio as gr
@@ -145,9 +146,10 @@ def asked(blocks, fn, inputs, headers, query=b""):
     """What a browser gets that sends an event, as plain data; raises what it is told went wrong."""
     scope = {"type": "http", "query_string": query, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
     request = gr.Request(request=Request(scope), session_hash="german-asks")
-    return asyncio.run(
-        blocks.process_api(block_fn=fn, inputs=inputs, request=request, state=SessionState(blocks), session_hash="x")
-    )
+    event = {"block_fn": fn, "inputs": inputs, "request": request, "session_hash": "x"}
+    # In a thread of its own, as a browser's driver has a loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(blocks.process_api(**event, state=SessionState(blocks)))).result()
 
 
 def test_events_of_the_page_are_answered_in_german_and_programs_in_english(studio, blocks):

@@ -35,6 +35,8 @@ def test_what_was_made_at_one_app_is_there_at_the_other_and_back_again(visits, a
     page = visits(address)
     expect(page.locator("#foot")).to_contain_text("is kept for this browser")
     make(page, tmp_path, "pirate", PAIRS)
+    # What draws figures has come, which is asked for at this address.
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
     tab(page, "Steer")
 
     address.go_to(apps[1])

@@ -15,14 +15,14 @@ LONG = 90_000
 
 
 def drawn(page: Page) -> None:
-    """Wait until the page is at rest: through three frames it had nothing to do and changed nothing."""
+    """Wait until the page is at rest: through three frames it had nothing to do or to mend, and changed nothing."""
     page.evaluate(
         """() => new Promise((done) => {
             let quiet = 0;
             const seen = new MutationObserver(() => { quiet = 0; });
             seen.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
             const look = () => {
-                if (++quiet > 3) { seen.disconnect(); done(); }
+                if (++quiet > 3 && !window.mending) { seen.disconnect(); done(); }
                 else requestAnimationFrame(() => requestIdleCallback(look));
             };
             look();

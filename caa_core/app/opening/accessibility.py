@@ -6,7 +6,8 @@ from caa_core.app.opening.languages.parts import said
 from caa_core.reports.page.scripts import NUMBERS, TOKENS
 
 # What is amiss in gradio's own markup, and what is done about each part of the page that is like that. The page notes
-# in `mended` how often it found one, so that a test can tell when gradio has changed.
+# in `mended` how often it found one, so that a test can tell when gradio has changed, and in `mending` that it is about
+# to look for more.
 MENDS = {
     # A name on what has no role is not read.
     ".empty[aria-label]:not([role])": "part.setAttribute('role', 'img')",
@@ -70,16 +71,15 @@ MEND = f"""() => {{
     {_MENDING},
   ];
   const mended = window.mended = {{}};
-  let waits = false;
   const mend = () => {{
-    waits = false;
+    window.mending = false;
     for (const [selector, change] of mends) for (const part of document.querySelectorAll(selector)) {{
       change(part);
       mended[selector] = (mended[selector] ?? 0) + 1;
     }}
   }};
   const later = () => {{
-    if (!waits) {{ waits = true; setTimeout(() => requestIdleCallback(mend), 100); }}
+    if (!window.mending) {{ window.mending = true; setTimeout(() => requestIdleCallback(mend), 100); }}
   }};
   new MutationObserver(later).observe(document.body, {{ childList: true, subtree: true }});
   mend();
