@@ -47,6 +47,7 @@ BEFORE = {"compete-tokens": "compete", "paper": "measure"}
 
 @pytest.fixture
 def page(tiny_app, tmp_path):
+    tiny_app.studio.found.clear()  # what others have measured is there at once, and does not begin
     (tmp_path / WRONG).write_text(json.dumps({"no": "table"}))
     return Handlers(tiny_app.studio, tiny_app.page, secrets.token_hex(8))
 
