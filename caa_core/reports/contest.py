@@ -236,7 +236,7 @@ def _ends_in_words(contest: Contest) -> str:
 def in_brief(contest: Contest) -> str:
     """What came of it, in two or three words."""
     if contest.contest:
-        return f"{contest.followed} ahead"
+        return f"{contest.followed} ahead" if contest.leads else "neither ahead"
     if contest.is_undecided:
         return "not decided"
     return {(1, 0): f"only {contest.a} is heard", (0, 1): f"only {contest.b} is heard", (0, 0): "neither is heard"}.get(

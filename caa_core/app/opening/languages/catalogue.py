@@ -32,7 +32,12 @@ OWN = re.compile(
     r"spec|typed|listed|model|repo_id|held|final|told)\d*$"
 )
 # What values of some names are, as patterns.
-KINDS = {r"(done|total|int|len_\w+)\d*": r"[0-9.,]+", "time_left": r"(?:, .*)?"}
+KINDS = {
+    r"(done|total|int|len_\w+)\d*": r"[0-9.,]+",
+    r"repetition\w*": r"[0-9.,]+ ?%?",
+    "price": r".*",
+    "time_left": r"(?:, .*)?",
+}
 # A few words with nothing between that ends a sentence or a part of one.
 FEW_WORDS = r"(?:\S*[^\s.:;,!?](?: \S*[^\s.:;,!?]){0,5}?)?"
 # Before values in quotation marks or as code, which are somebody's own, too.

@@ -8,7 +8,7 @@ from typing import Any
 from caa_core.app.opening.languages.catalogue import Catalogue
 
 # Properties that are text of the page whatever the part is; a text box's value is its writer's.
-TEXTS = ("label", "info", "placeholder", "headers")
+TEXTS = ("label", "info", "placeholder", "headers", "sample_labels")
 # Kinds of parts whose value is text of the page.
 SHOWN = frozenset({"markdown", "html", "button", "downloadbutton", "uploadbutton"})
 SCRIPTS = ("js", "js_on_load")
