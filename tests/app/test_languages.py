@@ -2,9 +2,7 @@
 in English.
 """
 
-import asyncio
 import re
-from concurrent.futures import ThreadPoolExecutor
 from string import Formatter
 
 import gradio as gr
@@ -22,6 +20,7 @@ from caa_core.app.studio import Studio
 from tests.helpers.app import get
 from tests.helpers.german import ENGLISH, in_german
 from tests.helpers.handlers import Handlers
+from tests.helpers.waiting import ran
 
 GERMAN = {"accept-language": "de-DE,de;q=0.9,en;q=0.5"}
 
@@ -147,9 +146,7 @@ def asked(blocks, fn, inputs, headers, query=b""):
     scope = {"type": "http", "query_string": query, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
     request = gr.Request(request=Request(scope), session_hash="german-asks")
     event = {"block_fn": fn, "inputs": inputs, "request": request, "session_hash": "x"}
-    # In a thread of its own, as a browser's driver has a loop in this one.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(blocks.process_api(**event, state=SessionState(blocks)))).result()
+    return ran(blocks.process_api(**event, state=SessionState(blocks)))
 
 
 def test_events_of_the_page_are_answered_in_german_and_programs_in_english(studio, blocks):
