@@ -19,10 +19,8 @@ MENDS = {
     ".thought-group .title button:not([inert])": "part.inert = true",
     # Answers would be read out token by token, all columns at once.
     "[role=log][aria-live=polite]": "part.setAttribute('aria-live', 'off'); name(part)",
-    # What has to be scrolled has nothing in it that could be focused.
-    ":is(#model-list, .numbers, .code pre):not([tabindex])": (
-        "if (part.scrollWidth > part.clientWidth) part.tabIndex = 0"
-    ),
+    # What has to be scrolled has nothing in it that could be focused; whether it has to be, changes with the window.
+    ":is(#model-list, .numbers, .code pre):not([tabindex])": "part.tabIndex = 0",
     # What is below the page's title begins with level 2, in each tab.
     ".tabitem :is(h3, h4):not([aria-level])": (
         "part.ariaLevel = part.matches('h4') && part.closest('.tabitem').querySelector('h3') ? 3 : 2"
