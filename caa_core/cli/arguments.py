@@ -211,8 +211,9 @@ def _behaviours(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        metavar="FOLDER",
-        help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, or presets (joy, joy:ab)",
+        metavar="SOURCE",
+        help="a folder that holds NAME/generate_dataset.json and NAME/test_dataset_ab.json, a file of pairs (every "
+        "second prompt is held out), or presets (joy, joy:ab)",
     )
     add_options(parser, PaperRequest, without=("positions", "cue"))
     parser.add_argument(

@@ -1,7 +1,8 @@
 """Behaviours to measure beside each other: each with pairs to make a vector from, held-out items, and instructions.
 
 A folder of behaviours is laid out as the CAA repository lays out its data (arXiv 2312.06681): in a folder named after
-the behaviour `generate_dataset.json`, `test_dataset_ab.json`, and perhaps `instructions.json`.
+the behaviour `generate_dataset.json`, `test_dataset_ab.json`, and perhaps `instructions.json`. Of one file, as
+Anthropic's evaluations come, every second prompt is held out.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.data.packed import count_entries
-from caa_core.data.pairs import Dataset, pairs_of
+from caa_core.data.pairs import Dataset, pairs_of, read_pairs
 from caa_core.data.presets import PRESETS, behaviour_of, find_pairs, find_test_pairs, presets
 from caa_core.data.tables import read_tables
 from caa_core.data.text import clean
@@ -91,7 +92,8 @@ class Behaviour:
 
 
 def find_behaviours(sources: Sequence[str]) -> list[Behaviour]:
-    """Behaviours of presets' names ("joy", as questions "joy:ab") and of folders that hold behaviours, or are one.
+    """Behaviours of presets' names ("joy", as questions "joy:ab"), of folders that hold behaviours, or are one, and of
+    files of pairs, of which every second prompt is held out.
 
     Raises:
         InputError: there is no such thing, one name stands for two, or some have choices and others free text, which
@@ -213,15 +215,27 @@ def _behaviours_of(source: str) -> list[Behaviour]:
     if source.partition(":")[0] in presets():
         return [Behaviour(source, find_pairs(source), find_test_pairs(source), find_instructions(source))]
     folder = Path(source)
+    if folder.is_file():
+        return [_from_file(folder)]
     if (folder / PAIRS_FILE).is_file():
         return _from_folders([folder])
     folders = sorted(path.parent for path in folder.glob(f"*/{PAIRS_FILE}"))
     if not folders:
         raise InputError(
-            f"{source[:80]!r} is neither a preset nor a folder of behaviours, which holds NAME/{PAIRS_FILE} and "
-            f"NAME/{TEST_FILE} for each of them."
+            f"{source[:80]!r} is neither a preset, nor a file of pairs, nor a folder of behaviours, which holds "
+            f"NAME/{PAIRS_FILE} and NAME/{TEST_FILE} for each of them."
         )
     return _from_folders(folders)
+
+
+def _from_file(path: Path) -> Behaviour:
+    found = read_pairs(path)
+    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in found.pairs))}
+    kept, held_out = (tuple(pair for pair in found.pairs if prompts[pair.prompt] % 2 == half) for half in (0, 1))
+    if len(kept) < 2 or not held_out:
+        raise InputError(f"{path.name} has too few prompts ({len(prompts)}) to hold out every second one.")
+    test = replace(found, name=f"{found.name} (every second prompt, held out)", pairs=held_out)
+    return Behaviour(found.name, replace(found, pairs=kept), test, find_instructions(found.name))
 
 
 def _from_folders(folders: Sequence[Path]) -> list[Behaviour]:

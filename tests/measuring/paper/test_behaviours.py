@@ -50,6 +50,18 @@ def test_a_folder_of_behaviours_and_one_of_them(folder):
     assert [one.name for one in find_behaviours([str(folder / "waiting")])] == ["waiting"]
 
 
+def test_of_one_file_every_second_prompt_is_held_out(tmp_path):
+    """With all pairs of a prompt on one side, wherever they stand."""
+    path = tmp_path / "waiting.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (*PAIRS[:3], PAIRS[0])))
+    (found,) = find_behaviours([str(path)])
+    assert (found.name, found.test.name) == ("waiting", "waiting (every second prompt, held out)")
+    assert [[pair.line for pair in half.pairs] for half in (found.pairs, found.test)] == [[1, 3, 4], [2]]
+    path.write_text((json.dumps(PAIRS[0]) + "\n") * 2)
+    with pytest.raises(InputError, match=r"too few prompts \(1\) to hold out"):
+        find_behaviours([str(path)])
+
+
 def test_instructions_come_with_the_data_or_ship_with_the_project(folder):
     told = {"positive": "Agree.", "negative": "Disagree."}
     (folder / "agreeing" / "instructions.json").write_text(json.dumps(told))
@@ -85,7 +97,7 @@ def test_what_has_no_common_scale_is_refused(folder):
 
 
 def test_what_is_missing_is_said(folder, tmp_path):
-    with pytest.raises(InputError, match="neither a preset nor a folder of behaviours"):
+    with pytest.raises(InputError, match="neither a preset, nor a file of pairs, nor a folder"):
         find_behaviours([str(tmp_path / "nothing")])
     (folder / "waiting" / TEST_FILE).unlink()
     with pytest.raises(InputError, match="waiting has no test_dataset_ab"):
