@@ -27,12 +27,13 @@ from caa_core.contest.requests import SURFACE_STEPS
 from caa_core.contest.speaking import rank_layers
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL, too_few
-from caa_core.metrics.estimates import SAFE_KL, Estimate, estimate, means_of
+from caa_core.metrics.estimates import SAFE_KL, Estimate, Share, estimate, means_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
-from caa_core.metrics.plain_data import SHARED, plain, restored
+from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 
@@ -47,7 +48,8 @@ class SurfaceCell:
     """Both voices at once. a, b: their multipliers; for words 1 and 0, there or not.
 
     m, change: mean over prompts in nats a token, and its change against the unsteered model. kl: KL(unsteered ‖
-    steered) in nats; None where the model is told something.
+    steered) in nats; None where the model is told something. towards_a: of the prompts that move, the share that goes
+    A's way, half of them where nothing is done; None where none moves, or in what was kept before.
     """
 
     a: float
@@ -55,6 +57,7 @@ class SurfaceCell:
     m: float
     change: Estimate = field(metadata=SHARED)
     kl: float | None
+    towards_a: Share | None = field(default=None, metadata=FLAT)
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,11 @@ def surface(
     by = by_prompt(items, m)
     changes = by[1:] - by[0]
     cost = [float(value) if math.isfinite(value) else None for value in kl[1:].mean(1)]
+    # Wrong is what goes below 0, so that of the opposite it is what goes A's way.
+    towards_a = [AntiSteerable.of(-change, range(by.shape[1])).share for change in changes]
     cells = tuple(
-        SurfaceCell(x, y, float(of.mean()), change, nats)
-        for (x, y), of, change, nats in zip(grid, by[1:], means_of(changes), cost, strict=True)
+        SurfaceCell(x, y, float(of.mean()), change, nats, share)
+        for (x, y), of, change, nats, share in zip(grid, by[1:], means_of(changes), cost, towards_a, strict=True)
     )
     rate, straight, cheap = _rate(cells, changes)
     found = Surface(

@@ -27,7 +27,7 @@ from caa_core.contest.thoughts import corrections, thought_text
 from caa_core.contest.voice import Voice
 from caa_core.metrics.correction import corrected_so_far, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, too_few
-from caa_core.metrics.estimates import Estimate, estimate, mean_of
+from caa_core.metrics.estimates import Estimate, Share, estimate, mean_of
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain
 from caa_core.model.loading import SteerableModel
@@ -47,7 +47,8 @@ class ArmResult:
     has none; change_p: of that, corrected for all arms. w: of "crossed" alone. thoughts: how many the answers under
     both voices followed (in "crossed", under either); self_corrections: how many of them correct themselves;
     disagreements: how many of them the unsteered model reads as the other voice's than the answer was. kl:
-    KL(unsteered ‖ both) of the answers behind the same words, in nats; repetition: of the words.
+    KL(unsteered ‖ both) of the answers behind the same words, in nats; repetition: of the words. wrong_a, wrong_b: of
+    the prompts that move, the share that each voice alone pushes the other's way.
     """
 
     name: str
@@ -67,6 +68,8 @@ class ArmResult:
     repetition: float | None = None
     verdict: str = ""
     followed: str = ""
+    wrong_a: Share | None = field(default=None, metadata=FLAT)
+    wrong_b: Share | None = field(default=None, metadata=FLAT)
 
     def summary(self) -> dict[str, Any]:
         """As plain data; `low` and `high` are those of the dominance."""
@@ -219,6 +222,8 @@ class ThinkingSummary:
             change_p=change_p,
             kl=found.kl[2],
             verdict=verdict,
+            wrong_a=found.anti_steerable_a.share if found.anti_steerable_a else None,
+            wrong_b=found.anti_steerable_b.share if found.anti_steerable_b else None,
             **(self._counts(scores, {arm.writer: both}) if arm.has_thoughts else {}),
         )
 

@@ -14,7 +14,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.costs.methods import OfMethod, by_other_methods, check_pairs, others_of
 from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
-from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
+from caa_core.measuring.sweep import Place, RunScores, Sweep, SweepCell, checked_layers, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
 from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
 from caa_core.measuring.verdict import (
@@ -39,6 +39,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, Stage, in_stages, showing
 from caa_core.steering.activations import check_here
 from caa_core.steering.gradients import PASSES
+from caa_core.vectors.diagnostics import Diagnostics
 from caa_core.vectors.spread import EQUAL, WHOLE
 from caa_core.vectors.vector import SteeringVector
 
@@ -55,6 +56,7 @@ MOST_CONTROLS = 20  # verdicts of which the controls are kept
 class Evaluation:
     """A sweep, what is concluded from it, and the settings and papers that make it repeatable. map: what was estimated
     before anything was measured; None where nothing was. methods: what other methods make of the same pairs, by name.
+    diagnostics: what the vector's pairs said of whether it will steer; None where they are not known.
     """
 
     swept: Sweep
@@ -63,6 +65,7 @@ class Evaluation:
     provenance: dict[str, Any]
     map: EstimateMap | None = None
     methods: Mapping[str, OfMethod] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
 
     def summary(self) -> dict[str, Any]:
         """As plain data, under the names that the command line prints."""
@@ -70,17 +73,27 @@ class Evaluation:
         best = (found.proposal.layer, found.proposal.multiplier) if found.proposal else None
         return {
             **self.swept.summary(),
+            "cells": plain([self._beside_controls(cell) for cell in self.swept.cells]),
             "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
             "best": found.proposal.summary() if found.proposal else None,
             "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
             "shuffled_from": found.shuffled_from,
             "by_item": self._by_item(best).summary(),
+            "diagnostics": self.diagnostics and self.diagnostics.summary(),
             "estimate": self.map and self.map.summary(),
             "unlike_estimate": self._unlike_estimate(),
             "methods": {method: plain(one.cells) for method, one in self.methods.items()},
             "settings": self.settings,
             "provenance": self.provenance,
         }
+
+    def _beside_controls(self, cell: SweepCell) -> SweepCell:
+        """With the shares of prompts that controls push the wrong way at its layer, where these were estimated."""
+        estimated = self.map.at(cell.layer) if self.map and cell.layer is not None and cell.multiplier else None
+        if not estimated:
+            return cell
+        random, shuffled = estimated.wrong_at(cell.multiplier)
+        return replace(cell, wrong_random=random, wrong_shuffled=shuffled)
 
     def _unlike_estimate(self) -> list[dict[str, Any]]:
         """Cells that do otherwise than their layer's estimate says, and how."""
@@ -198,7 +211,8 @@ def _evaluate(
 
     def so_far(found: Sweep) -> Evaluation:
         early = None if request.exact_controls else conclude_early(found, estimated, numbers, own)
-        return Evaluation(found, early or waiting, settings, provenance, estimated.map)
+        papers = settings, provenance
+        return Evaluation(found, early or waiting, *papers, estimated.map, diagnostics=vector.diagnostics)
 
     first = _best_first(estimated, numbers)
     work = sweep(model, items, vector, layers, request.multipliers, request.counts, known.readings, first)

@@ -78,6 +78,8 @@ class SweepCell:
     letter orders where there are two. matching, not_matching, neither: how many items were answered so in writing, None
     where nothing was written. anti_steerable: of the prompts that move, the share pushed against the multiplier's sign;
     None where none moves, without a multiplier, or in what was kept before. unchanged: prompts that do not move.
+    wrong_random, wrong_shuffled: what 95 % of controls of each kind come to of that share, to first order; None where
+    there are no estimates.
     """
 
     layer: int | None
@@ -94,6 +96,14 @@ class SweepCell:
     kl: float
     anti_steerable: Share | None = field(default=None, metadata=FLAT)
     unchanged: int | None = None
+    wrong_random: tuple[float, float] | None = None
+    wrong_shuffled: tuple[float, float] | None = None
+
+    @property
+    def wrong_of_controls(self) -> str:
+        """Of random vectors and of those from shuffled labels, in words; empty without any."""
+        kinds = zip(("random", "shuffled labels"), (self.wrong_random, self.wrong_shuffled), strict=True)
+        return ", ".join(f"{name} {kind[0]:.2f} to {kind[1]:.2f}" for name, kind in kinds if kind)
 
     @property
     def as_given(self) -> Estimate:

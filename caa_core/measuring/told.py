@@ -30,6 +30,10 @@ NONE_KNOWN = (
     "no wording of this behaviour is known here. Give up to three system prompts that ask for it (--told on the "
     "command line, More settings on the page)."
 )
+NOT_ASKED = (
+    "Whether a system prompt for the behaviour does as much was not asked (--prompts on the command line, More "
+    "settings on the page)."
+)
 CONTEXT = (
     "KL is from the model that is told nothing, at the same tokens of the answers. Behind a system prompt their "
     "context differs, so that what it costs is not comparable with what the vector costs."

@@ -155,8 +155,23 @@ class Ground:
             of=len(items.judged),
             prompts=len(set(read)),
             controls=count,
-            layers=layer_estimates(self.layers, own, kinds, enough and len(set(read)) >= ENOUGH_PROMPTS),
+            layers=layer_estimates(
+                self.layers,
+                own,
+                kinds,
+                enough and len(set(read)) >= ENOUGH_PROMPTS,
+                self._wrong_by_layer(vector, count),
+            ),
         )
+
+    def _wrong_by_layer(self, vector: SteeringVector, count: int) -> list[np.ndarray]:
+        """Of `count` controls of each kind that there is, the share of the items' first prompts that a multiplier above
+        0 pushes the wrong way at each layer, [count, layers].
+        """
+        if not self.by_prompt:
+            return []
+        _, *kinds = self._drawn(self.by_prompt[0], vector, count, seed=0)
+        return [wrong_shares(np.moveaxis(kind, -2, -1)) for kind in kinds if len(kind)]
 
     def _drawn(
         self, slopes: torch.Tensor, vector: SteeringVector, count: int, seed: int

@@ -12,7 +12,7 @@ import numpy as np
 
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import BEYOND, LEVEL, outgrows, too_few
-from caa_core.metrics.estimates import LEAST, Estimate
+from caa_core.metrics.estimates import LEAST, Estimate, middle
 from caa_core.metrics.plain_data import plain, restored
 
 FIRST_ORDER = (
@@ -29,7 +29,9 @@ ENDS = 2.5, 97.5
 @dataclass(frozen=True)
 class LayerEstimate:
     """At one layer, for a multiplier of 1. random, shuffled: what 95 % of controls of its norm lie within; None where
-    there are none. p: of how far it reaches, corrected over the layers; None where it is not judged.
+    there are none. p: of how far it reaches, corrected over the layers; None where it is not judged. wrong_random,
+    wrong_shuffled: of the prompts that move, the share that goes below 0, within which 95 % of controls of each kind
+    lie; None where there are none, or gradients of prompts were not kept apart.
     """
 
     layer: int
@@ -37,6 +39,15 @@ class LayerEstimate:
     random: tuple[float, float] | None = None
     shuffled: tuple[float, float] | None = None
     p: float | None = None
+    wrong_random: tuple[float, float] | None = None
+    wrong_shuffled: tuple[float, float] | None = None
+
+    def wrong_at(self, multiplier: float) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+        """Of controls of each kind, the share of prompts that goes against the sign of a multiplier."""
+        if multiplier > 0:
+            return self.wrong_random, self.wrong_shuffled
+        random, shuffled = (ends and (1 - ends[1], 1 - ends[0]) for ends in (self.wrong_random, self.wrong_shuffled))
+        return random, shuffled
 
     @property
     def is_told(self) -> bool:
@@ -115,18 +126,24 @@ class EstimateMap:
 
 
 def layer_estimates(
-    layers: Sequence[int], own: np.ndarray, kinds: Sequence[np.ndarray], judged: bool
+    layers: Sequence[int],
+    own: np.ndarray,
+    kinds: Sequence[np.ndarray],
+    judged: bool,
+    wrong: Sequence[np.ndarray] = (),
 ) -> tuple[LayerEstimate, ...]:
     """Of a vector [layers] and of controls of each kind, random ones first, [controls, layers].
 
-    judged: whether they are enough for p.
+    judged: whether they are enough for p. wrong: of controls of each kind, the share of prompts that goes below 0,
+    [controls, layers].
     """
     bands = [np.percentile(kind, ENDS, axis=0).T for kind in kinds]
     p = among_controls(own, kinds) if judged else None
     found = []
     for i, layer in enumerate(layers):
         random, shuffled, *_ = [*((float(band[i, 0]), float(band[i, 1])) for band in bands), None, None]
-        found.append(LayerEstimate(layer, float(own[i]), random, shuffled, None if p is None else float(p[i])))
+        shares = [*(middle(kind[:, i]) for kind in wrong), None, None][:2]
+        found.append(LayerEstimate(layer, float(own[i]), random, shuffled, None if p is None else float(p[i]), *shares))
     return tuple(found)
 
 

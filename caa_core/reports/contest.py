@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from caa_core.contest.dominance import Alone, Contest
 from caa_core.contest.speaking import VoiceGrade
+from caa_core.measuring.costs.strength import Strength
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.reports import surface, thinking, tokens, written
 from caa_core.reports.markup import escaped
@@ -70,6 +71,7 @@ def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
     beside = [of(found[name]) for name, of in BESIDE.items() if name in found]
     beside += [thinking.report_of(found)] if "arms" in found else []
     also = {"written answers": found["written"]["settings"]} if "written" in found else {}
+    also |= {"at equal cost": said} if (said := " ".join(_equal_cost(found))) else {}
     return Report(
         name=f"{contest.a} against {contest.b}",
         title=f"{contest.a} against {contest.b}",
@@ -79,7 +81,9 @@ def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
         data=found,
         settings=found["settings"] | also,
         provenance=found["provenance"],
-        text="\n".join([contest.verdict, *(report.text for report in beside)]),
+        text="\n".join(
+            [*_equal_cost(found), contest.verdict, *_wrong_in_words(contest), *(report.text for report in beside)]
+        ),
     )
 
 
@@ -103,6 +107,17 @@ def _sections(contest: Contest) -> list[Section]:
         Section("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
         Section("Item by item", heads=list(ROWS.values()), rows=rows),
     ]
+
+
+def _equal_cost(found: dict[str, Any]) -> list[str]:
+    """A line on how B was made to cost what A does, where it was."""
+    return [f"B as strong as costs what A does: {Strength.of(found['equal_cost'])}"] if "equal_cost" in found else []
+
+
+def _wrong_in_words(contest: Contest) -> list[str]:
+    """A line for each voice of which that is known."""
+    voices = ((contest.a, contest.anti_steerable_a), (contest.b, contest.anti_steerable_b))
+    return [f"Pushed the wrong way by {name} alone: {wrong}." for name, wrong in voices if wrong]
 
 
 def table_of(found: Contest) -> list[list[str]]:

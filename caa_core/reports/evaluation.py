@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from caa_core.measuring.sweep import SweepCell
-from caa_core.measuring.told import CONTEXT, BesidePrompts, ToldChange
+from caa_core.measuring.told import CONTEXT, NOT_ASKED, BesidePrompts, ToldChange
 from caa_core.measuring.verdict import Verdict
 from caa_core.metrics.by_item import RIGHT, UNCHANGED, ByItem, Item, ways
 from caa_core.metrics.by_item import WRONG as WRONG_WAY
@@ -64,7 +64,8 @@ MAPS = {
     WRONG: (
         "Pushed the wrong way",
         "Share of the prompts that move which go against the multiplier's sign: half of them where a vector does "
-        "nothing; pale where its interval holds that.",
+        "nothing; pale where its interval holds that. Under the pointer: what 95 % of controls come to, to first "
+        "order.",
     ),
 }
 
@@ -77,6 +78,7 @@ PRINTED = (
         "matching / not / neither",
         "answer mass",
         "wrong way",
+        "of controls",
         "KL",
     ),
 )
@@ -103,6 +105,7 @@ def report_of(found: dict[str, Any]) -> Report:
     heads, rows = cells_in_words(found)
     items = f"{found['items']} items measured, {len(found['skipped'])} skipped"
     sections = [Section("Verdict", f"{found['verdict']['text']}\n{items}. Measured: {found['measure']}.")]
+    sections += [Section("Will it steer?", said)] if (said := before_steering(found)) else []
     sections += [
         Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
@@ -123,7 +126,7 @@ def report_of(found: dict[str, Any]) -> Report:
         title=name,
         cards=[_card(found)],
         sections=sections,
-        rows=[{**cell, **named} for cell in (found["unsteered"], *found["cells"])],
+        rows=[{**_columns(cell), **named} for cell in (found["unsteered"], *found["cells"])],
         data=found,
         settings=found["settings"],
         provenance=provenance | vector,
@@ -131,12 +134,21 @@ def report_of(found: dict[str, Any]) -> Report:
     )
 
 
+def _columns(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell as a line of a table, in which a range has two columns."""
+    row = dict(cell)
+    for name in ("wrong_random", "wrong_shuffled"):
+        row[f"{name}_low"], row[f"{name}_high"] = row.pop(name, None) or (None, None)
+    return row
+
+
 def estimate_report(found: EstimateMap, settings: dict[str, Any], provenance: dict[str, Any]) -> Report:
     """Of estimates alone. Its CSV has a row a layer."""
     data, name = found.summary(), f"{found.vector} on {found.data}, to first order"
     rows = [{key: value for key, value in one.items() if not isinstance(value, list)} for one in data["layers"]]
     for row, one in zip(rows, found.layers, strict=True):
-        for kind, ends in (("random", one.random), ("shuffled", one.shuffled)):
+        for kind in ("random", "shuffled", "wrong_random", "wrong_shuffled"):
+            ends = getattr(one, kind)
             row.pop(kind, None)
             row |= {f"{kind}_low": ends and ends[0], f"{kind}_high": ends and ends[1]}
     of = {key: value for key, value in provenance.items() if key != "vector"}
@@ -164,6 +176,12 @@ def _estimate_section(found: dict[str, Any], cells: Sequence[SweepCell]) -> list
         return []
     text = "\n".join(filter(None, [str(estimated), unlike_estimate(found)]))
     return [Section("To first order", text, figure=estimate_figure(estimated, cells))]
+
+
+def before_steering(found: dict[str, Any]) -> str:
+    """What the pairs of an evaluation's vector said before anything was steered; empty where that is not known."""
+    told = found.get("diagnostics")
+    return f"Before anything was steered, its pairs said: {told['text']}" if told else ""
 
 
 def unlike_estimate(found: dict[str, Any]) -> str:
@@ -339,6 +357,7 @@ def in_words(cell: SweepCell) -> str:
     if cell.matching is not None:
         lines.append(f"written: {cell.matching} matching, {cell.not_matching} not, {cell.neither} neither")
     lines += [f"pushed the wrong way {cell.anti_steerable}"] if cell.anti_steerable else []
+    lines += [f"controls, to first order: {cell.wrong_of_controls}"] if cell.wrong_of_controls else []
     lines += [f"{cell.unchanged} prompts do not move"] if cell.unchanged else []
     lines.append(f"{cell.skipped} skipped")
     if cell.answer_mass is not None:
@@ -412,6 +431,15 @@ def beside_prompts_in(found: dict[str, Any]) -> BesidePrompts | None:
     return restored(BesidePrompts, told, "The measurement that was") if told else None
 
 
+def prompts_not_asked(found: dict[str, Any]) -> list[str]:
+    """That no system prompt stands beside the verdict of an evaluation's summary, where there is one without."""
+    return (
+        [NOT_ASKED]
+        if found["verdict"].get("text") and "told" in found["verdict"] and not beside_prompts_in(found)
+        else []
+    )
+
+
 def told_in_words(found: BesidePrompts) -> list[list[str]]:
     """Rows under `TOLD_HEADS`: the vector alone, then each wording alone and with it; none where none was measured."""
     if found.vector is None:
@@ -431,7 +459,7 @@ def _changed(found: ToldChange) -> list[str]:
 def _told_section(found: dict[str, Any]) -> list[Section]:
     told = beside_prompts_in(found)
     if not told:
-        return []
+        return [Section("Beside system prompts", said) for said in prompts_not_asked(found)]
     text = CONTEXT if told.vector else str(told)
     return [Section("Beside system prompts", text, heads=TOLD_HEADS, rows=told_in_words(told))]
 
@@ -448,17 +476,18 @@ def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     Free text has neither letters nor answers that could be counted.
     """
     headers = ["layer", "multiplier", "change (95 %)", "preference, nats a token (95 %)", "skipped", "KL, nats"]
-    headers.insert(3, "pushed the wrong way (95 %)")
+    headers[3:3] = ["pushed the wrong way (95 %)", "the same of controls, to first order"]
     cells, unsteered = _cells(found)
     choices = unsteered.probability is not None
     if choices:
-        headers[4:5] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
+        headers[5:6] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
         headers.insert(-1, "answer mass")
     rows = []
     for cell in (unsteered, *cells):
         row = ["unsteered" if cell.layer is None else cell.layer, f"{cell.multiplier:g}"]
         steered = cell.layer is not None  # else nothing has changed, which is no news
-        row += [f"{cell.difference:+.3f}" if steered else "", _wrong(cell), f"{cell.as_given:.3f}"]
+        row += [f"{cell.difference:+.3f}" if steered else "", _wrong(cell), cell.wrong_of_controls]
+        row.append(f"{cell.as_given:.3f}")
         row += [_both(cell) or "none", _counts(cell) or "not written"] if choices else []
         row += [cell.skipped, *([f"{cell.answer_mass:.2f}"] if choices else []), f"{cell.kl:.3f}" if steered else ""]
         rows.append(row)
@@ -478,13 +507,15 @@ def _text(found: dict[str, Any]) -> str:
     if found["counted_as_zero"]:
         lines.append(f"{found['counted_as_zero']} items whose matching letter is neither A nor B count as 0.")
     lines += [f"Skipped. {reason}" for reason in found["skipped"]]
-    told, unlike = beside_prompts_in(found), unlike_estimate(found)
-    return "\n".join([*lines, found["verdict"]["text"], *filter(None, [unlike]), *([str(told)] if told else [])])
+    told, more = beside_prompts_in(found), filter(None, [unlike_estimate(found), before_steering(found)])
+    beside = [str(told)] if told else prompts_not_asked(found)
+    return "\n".join([*lines, found["verdict"]["text"], *more, *beside])
 
 
 def _printed(cell: SweepCell) -> list[Any]:
     mass = "" if cell.answer_mass is None else f"{cell.answer_mass:.2f}"
-    numbers = [f"{cell.as_given:.3f}", _both(cell), _counts(cell), mass, _wrong(cell), f"{cell.kl:.3f}"]
+    numbers = [f"{cell.as_given:.3f}", _both(cell), _counts(cell), mass, _wrong(cell), cell.wrong_of_controls]
+    numbers.append(f"{cell.kl:.3f}")
     return ["none" if cell.layer is None else cell.layer, f"{cell.multiplier:g}", *numbers]
 
 
@@ -519,7 +550,10 @@ def _both(cell: SweepCell) -> str:
 
 
 def _wrong(cell: SweepCell) -> str:
-    return str(cell.anti_steerable or "")
+    """With how many prompts do not move, where any does not."""
+    if not cell.anti_steerable:
+        return "none moves" if cell.unchanged else ""
+    return f"{cell.anti_steerable}" + (f", {cell.unchanged} not moved" if cell.unchanged else "")
 
 
 def _counts(cell: SweepCell) -> str:

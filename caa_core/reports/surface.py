@@ -140,7 +140,7 @@ def _in_words(surface: Surface, cell: SurfaceCell) -> str:
     return (
         f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b><br>"
         f"Δ {cell.change}, m {cell.m:+.2f}<br>{cost}"
-    )
+    ) + (f"<br>of the prompts that move, towards A: {cell.towards_a}" if cell.towards_a else "")
 
 
 def _crossed(cell: dict[str, Any]) -> str:
@@ -152,5 +152,7 @@ def _crossed(cell: dict[str, Any]) -> str:
         lines.append("no contest")
     a, b, both = (delta.value for delta in (found.delta_a, found.delta_b, found.delta_ab))
     lines += [f"I {found.interaction}", f"Δ of A {a:+.2f}, of B {b:+.2f}, of both {both:+.2f}"]
+    wrong = (("A", found.anti_steerable_a), ("B", found.anti_steerable_b))
+    lines += [f"pushed the wrong way by {voice} {one.brief}" for voice, one in wrong if one]
     kl = found.kl[2]
     return "<br>".join([*lines, "KL not known" if kl is None else f"KL of both {kl:.2f} nats"])

@@ -7,11 +7,15 @@ import plotly.graph_objects as go
 
 from caa_core.contest.requests import ThinkingRequest
 from caa_core.metrics.cross_fitting import LEVEL
-from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.estimates import Estimate, Share
 from caa_core.reports.style import GREEN, GREY, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Card, Report, Section, cell
 
-ARMS = ("arm", "D (95 %)", "change against direct (95 %)", "verdict", "disagree", "correct themselves", "KL, nats")
+WRONG = "prompts pushed the wrong way, by A and by B (95 %)"
+ARMS = (
+    *("arm", "D (95 %)", "change against direct (95 %)", "verdict", WRONG),
+    *("disagree", "correct themselves", "KL, nats"),
+)
 THOUGHTS = ("prompt", "thought", "written under", "text", "m alone", "m steered", "disagrees", "corrects itself")
 ABOUT = {
     "direct": "no words",
@@ -86,6 +90,7 @@ def arm_rows(found: dict[str, Any]) -> list[list[str]]:
             cell(_estimate(arm, "dominance")) or ((w := _estimate(arm, "w")) and f"W = {w}") or "none",
             cell(_estimate(arm, "change")),
             arm["verdict"],
+            "; ".join(f"{wrong}" for side in "ab" if (wrong := _share(arm, f"wrong_{side}"))),
             f"{arm['disagreements']} of {arm['thoughts']}" if arm["thoughts"] else "",
             f"{arm['self_corrections']} of {arm['thoughts']}" if arm["thoughts"] else "",
             cell(arm["kl"]),
@@ -170,3 +175,8 @@ def _estimate(arm: dict[str, Any], name: str) -> Estimate | None:
         return None
     prefix = "" if name == "dominance" else f"{name}_"
     return Estimate(arm[name], arm[f"{prefix}low"], arm[f"{prefix}high"])
+
+
+def _share(arm: dict[str, Any], name: str) -> Share | None:
+    """A share of an arm; None where there is none, or it was kept before there were any."""
+    return None if arm.get(name) is None else Share(arm[name], arm[f"{name}_low"], arm[f"{name}_high"])

@@ -72,10 +72,11 @@ def make(
     method: str = MEAN_DIFFERENCE,
 ) -> Generator[Progress, None, SteeringVector]:
     """`extract`, with the known directions in the vector's diagnostics."""
-    return (yield from extract(model, dataset, layers, name, read, method, know=_layers_of))
+    return (yield from extract(model, dataset, layers, name, read, method, know=layers_of))
 
 
-def _layers_of(model: SteerableModel) -> Generator[Progress, None, Known]:
+def layers_of(model: SteerableModel) -> Generator[Progress, None, Known]:
+    """All of them as directions, to which `extract` holds a vector's diagnostics. Yields `Progress`."""
     return {name: found.layers for name, found in (yield from known_directions(model)).items()}
 
 

@@ -10,6 +10,7 @@ from caa_core.contest.surface import NO_CONTROLS, _corrected, layer_grid, surfac
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_pairs
 from caa_core.errors import InputError
+from caa_core.metrics.estimates import exact
 from caa_core.progress import finish
 from tests.helpers.contests import LAYER, PROMPTS, voice
 
@@ -63,6 +64,10 @@ def test_a_cell_is_what_the_contest_says_of_both(planted, found):
     assert cells[0.2, 0.0].change.value == pytest.approx(contest.delta_a.value, abs=1e-5)
     assert cells[0.0, 0.0].change.value == 0 and not cells[0.0, 0.0].change.has_interval
     assert cells[0.0, 0.0].m == surface.unsteered
+    # Each moves all prompts its own way, A further than B; where nothing is added none moves.
+    towards = [cells[place].towards_a.value for place in ((0.2, 0.0), (0.0, 0.2), (0.2, 0.2))]
+    assert towards == [1, 0, 1] and cells[0.0, 0.0].towards_a is None
+    assert cells[0.0, 0.2].towards_a.high == exact(0, len(PROMPTS))[1]
 
 
 def test_where_one_does_not_pull_its_own_way_there_is_no_rate(planted):

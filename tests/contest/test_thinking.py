@@ -147,11 +147,13 @@ def test_a_voice_that_moves_answers_alone(planted):
     for name in ("direct", "steered", "answer only", "reread", "filler"):
         assert found.arms[name].dominance.value == pytest.approx(0.5, abs=0.02)
         assert found.arms[name].additive == pytest.approx(0.5, abs=0.02) and found.arms[name].kl >= 0
+        assert found.arms[name].wrong_a.value == found.arms[name].wrong_b.value == 0
     for name in ("thinking only", "words alone"):
         arm = found.arms[name]
         assert arm.dominance is None and arm.change is None and arm.disagreements == 0
         assert arm.delta_ab.value == pytest.approx(0, abs=1e-6)
         assert arm.verdict.startswith("No contest: neither A nor B is shown to move the answers its own way.")
+        assert (arm.wrong_a, arm.wrong_b) == (None, None)  # none moves
     assert found.arms["crossed"].w.value == pytest.approx(-1, abs=0.02)
     assert found.arms["crossed"].verdict.startswith("The vectors decide more: W = -1.00")
     assert found.arms["direct"].verdict.startswith("The model follows A: D = +0.5")

@@ -65,6 +65,7 @@ def cell(layer, multiplier, number=0.5, **changes):
     numbers = {"probability": around(0.5), "preference": None, "swapped": around(number), "difference": around(number)}
     if layer is not None:
         numbers |= {"anti_steerable": Share(0.25, 0.1, 0.45), "unchanged": 1}
+        numbers |= {"wrong_random": (0.3, 0.7), "wrong_shuffled": (0.05, 0.95)}
     return SweepCell(layer, multiplier, **{**numbers, **counts, "kl": number, **changes})
 
 
@@ -171,7 +172,9 @@ def surface(number=0.5, count=3):
         items=2,
         prompts=2,
         unsteered=0.0,
-        cells=tuple(SurfaceCell(a, b, number, around(number), None if b else 0.6) for a, b in places),
+        cells=tuple(
+            SurfaceCell(a, b, number, around(number), None if b else 0.6, Share(0.75, 0.5, 0.9)) for a, b in places
+        ),
         balance=((0.25, 0.25), (0.5, 0.5)) if count > 1 else (),
         rate=around(number),
         straight=number,
@@ -211,6 +214,7 @@ def thinking(number=0.5, count=3):
         "kl": number,
         "thoughts": 2,
         "verdict": "towards joy",
+        "wrong_a": Share(0.25, 0.1, 0.5),
     }
     thought = {"prompt": FORMULA, "text": f"{HOSTILE} wait", "corrections": [[26, 30]], "disagrees": True}
     found = ThinkingResult(

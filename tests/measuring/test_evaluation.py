@@ -15,6 +15,7 @@ from caa_core.metrics.controls import random_controls
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import finish
+from caa_core.reports.evaluation import report_of
 from caa_core.steering.gradients import gradients
 from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import Operation
@@ -101,7 +102,7 @@ def test_what_is_known_is_not_computed_again(tiny_llama, vector, passes, data):
 def test_a_map_of_estimates_comes_before_anything_is_measured(tiny_llama):
     """By a few items beside random vectors, by all, and beside shuffled labels; each is a mean of the items' own."""
     vector, own = towards(tiny_llama, "!", ".", 2.0), replace(PLANTED, pairs=PLANTED.pairs[:6])
-    question = EvaluationRequest.parse(data=PLANTED, multipliers="1", made_from=own)
+    question = EvaluationRequest.parse(data=PLANTED, multipliers="-1,0,1", made_from=own)
     shown = []
     found = finish(evaluate(tiny_llama, question, vector), shown.append)
     few, every, last = [event for event in shown if isinstance(event, EstimateMap)]
@@ -119,12 +120,23 @@ def test_a_map_of_estimates_comes_before_anything_is_measured(tiny_llama):
         str(last).lower()
     )
     assert "by the first 4 of 8 items" in str(few) and "It says nothing about what it costs" in str(few)
+    # Beside the share of each cell that is pushed the wrong way: what controls push so at its layer, either way.
+    assert few.layers[0].wrong_random is None and every.layers[0].wrong_shuffled is None
+    cells = found.summary()["cells"]
+    for down, still, up in zip(cells[::3], cells[1::3], cells[2::3], strict=True):
+        (low, high), at = up["wrong_shuffled"], last.at(up["layer"])
+        assert (low, high) == at.wrong_shuffled and tuple(up["wrong_random"]) == at.wrong_random
+        assert down["wrong_shuffled"] == pytest.approx([1 - high, 1 - low]) and still["wrong_random"] is None
 
 
 def test_without_controls_there_is_no_map_and_no_early_verdict(tiny_llama, vector):
     question = EvaluationRequest.parse(data=TEXTS, multipliers="1", controls=0)
     found, shown = ways(question, tiny_llama, vector, KeptNumbers())
     assert found.map is None and {one.conclusion.text for one in shown} == {NOT_YET}
+    # What its pairs said before stands in the report all the same.
+    report = report_of(json.loads(json.dumps(found.summary())))
+    assert f"its pairs said: {vector.diagnostics}" in report.text
+    assert str(vector.diagnostics) in next(one.text for one in report.sections if one.title == "Will it steer?")
 
 
 def test_what_is_not_added_is_measured_by_passes_alone(tiny_llama):

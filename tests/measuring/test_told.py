@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from caa_core.app.panels.measuring.evaluation import verdict_in_words
 from caa_core.data.presets import presets
 from caa_core.measuring.evaluation import Evaluation, evaluate, pack, unpack
 from caa_core.measuring.requests import EvaluationRequest
-from caa_core.measuring.told import NONE_KNOWN, BesidePrompts
+from caa_core.measuring.told import NONE_KNOWN, NOT_ASKED, BesidePrompts
 from caa_core.measuring.verdict import KeptNumbers
 from caa_core.metrics.estimates import ROUNDING
 from caa_core.metrics.plain_data import plain, restored
@@ -85,7 +86,11 @@ def test_a_presets_wordings_stand_beside_its_vector_and_any_other_one_on_its_ite
         assert told.behaviour == preset.name and tuple(each.told for each in told.wordings) == preset.wordings
     none = measured(tiny_llama, vector, told=(), prompts=True).conclusion.verdict.told
     assert none == BesidePrompts(why=NONE_KNOWN) and "--told" in str(none)
-    assert measured(tiny_llama, vector, told=()).conclusion.verdict.told is None
+    alone = measured(tiny_llama, vector, told=())
+    assert alone.conclusion.verdict.told is None
+    report = report_of(json.loads(json.dumps(alone.summary())))
+    assert report.text.endswith(NOT_ASKED) and NOT_ASKED in [section.text for section in report.sections]
+    assert NOT_ASKED in verdict_in_words(alone.summary(), [])
 
 
 def test_what_does_not_fit_behind_a_prompt_leaves_the_verdict_as_it_is(tiny_llama):

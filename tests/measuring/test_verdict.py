@@ -19,7 +19,7 @@ from caa_core.measuring.vector_controls import FirstOrder, Ground, ground, growi
 from caa_core.measuring.verdict import BRIEFLY, WAYS, Verdict, conclude, judge
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
-from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.estimates import Estimate, middle
 from caa_core.metrics.grid import check_controls
 from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import restored
@@ -260,20 +260,27 @@ def test_estimates_are_those_of_vectors_one_by_one(tiny_llama):
 
     assert found.own == pytest.approx(estimates(vector.layers), rel=1e-3)
     alone = {i: finish(extract(tiny_llama, replace(OWN, pairs=(p, p)), [1, 2, 3])) for i, p in enumerate(OWN.pairs)}
+    each, shares = finish(gradients(tiny_llama, items.pairs, torch.eye(8), [1, 2, 3])), []
     for value, signs in zip(found.shuffled, sign_patterns(8, 5), strict=True):
         sums = {layer: sum(sign * alone[i].at(layer) for i, sign in enumerate(signs)) for layer in (1, 2, 3)}
         control = {layer: v / v.norm() * vector.norm(layer) for layer, v in sums.items()}
         assert value == pytest.approx(cross_fitted(estimates(control)), rel=1e-3)
+        shares.append(
+            [np.mean([float(one[i] @ control[layer]) < 0 for one in each]) for i, layer in enumerate(control)]
+        )
 
     def wrong(one, own):
         """The share of prompts whose own gradient points away, each at the layer that the other half chose."""
-        each = finish(gradients(tiny_llama, items.pairs, torch.eye(8), [1, 2, 3]))
         at = np.abs(own).argmax(1)[::-1]
         return np.mean([float(each[i, at[h]] @ one[at[h] + 1]) < 0 for h, half in enumerate(halves) for i in half])
 
     assert found.wrong.own == wrong(vector.layers, found.own)
     assert found.wrong.shuffled[-1] == wrong(control, estimates(control))
     assert len(found.wrong.random) == 5 and 0 < found.wrong.random.mean() < 1
+    # In a map nothing is chosen: at each layer all prompts count there.
+    by_layer = stands_on.map_of(vector, items, 5).layers
+    assert [one.wrong_shuffled for one in by_layer] == [middle(np.array(one)) for one in zip(*shares, strict=True)]
+    assert len(set(map(tuple, shares))) > 1 and all(one.wrong_random for one in by_layer)
     assert stands_on.first_order(vector, 5).random.tolist() == found.random.tolist()
     assert stands_on.first_order(vector, 5, seed=1).random.tolist() != found.random.tolist()
 

@@ -38,6 +38,11 @@ def test_json_holds_all_of_it_and_csv_the_cells(tmp_path):
     assert float(rows[2]["probability"]) == 0.75 and {row["vector"] for row in rows} == {"'=1+1"}
     assert page.count("Plotly.newPlot(") == 6 and "transformers" in page and "vector: method" in page
     assert float(rows[2]["anti_steerable"]) == 0.25 and float(rows[2]["anti_steerable_high"]) == 0.45
+    assert (rows[2]["wrong_random_low"], rows[2]["wrong_shuffled_high"], rows[0]["wrong_random_low"]) == (
+        "0.3",
+        "0.95",
+        "",
+    )
 
 
 ESTIMATES = EstimateMap(
@@ -126,17 +131,18 @@ def test_what_the_command_line_prints_has_a_line_for_each_cell():
 
 def test_cells_in_words_have_a_column_for_each_number():
     headers, rows = cells_in_words(FOUND)
-    assert len(headers) == 10 and {len(row) for row in rows} == {10}
+    assert len(headers) == 11 and {len(row) for row in rows} == {11}
     row = dict(zip(headers, rows[2], strict=True))
     assert (row["layer"], row["multiplier"], row["KL, nats"]) == (2, "1", "0.600")
     assert row["change (95 %)"] == "+0.300 (+0.200 to +0.400)"
     assert row["matching / not / neither"] == "3 / 2 / 1"
-    assert row["pushed the wrong way (95 %)"] == "0.25 (0.10 to 0.45)"
+    assert row["pushed the wrong way (95 %)"] == "0.25 (0.10 to 0.45), 1 not moved"
+    assert row["the same of controls, to first order"] == "random 0.30 to 0.70, shuffled labels 0.05 to 0.95"
     # What cannot be otherwise is not said.
     assert rows[0][0] == "unsteered" and rows[0][2] == rows[0][-1] == ""
     texts = FOUND | {"unsteered": plain(cell(None, 0.0, **TEXT)), "cells": [plain(cell(1, 1.0, **TEXT))]}
     headers, rows = cells_in_words(texts)
-    assert len(headers) == 7 and {len(row) for row in rows} == {7} and "nats a token" in headers[4]
+    assert len(headers) == 8 and {len(row) for row in rows} == {8} and "nats a token" in headers[5]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +167,7 @@ def test_a_map_of_layers_and_multipliers(shown, numbers, span, unit):
     assert titles == ("multiplier (outlined: proposed)", "layer")
     for part in ("layer 2, × 1", "+0.300 (+0.200 to +0.400)", "3 matching, 2 not, 1 neither", "4 skipped", "mass 0.80"):
         assert part in heat.hovertext[0][1]
+    assert "controls, to first order: random 0.30 to 0.70, shuffled labels 0.05 to 0.95" in heat.hovertext[0][1]
 
 
 def test_maps_of_one_measure_have_one_scale_on_which_what_is_not_clear_of_nothing_is_pale():

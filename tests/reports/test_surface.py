@@ -23,6 +23,7 @@ def test_a_cell_says_which_it_is_and_the_line_lies_between_cells():
     heat, line = surface_map(found(results.surface())).data
     assert tuple(heat.customdata[1][2]) == (1.0, 0.5) and heat.z[1][2] == 0.5
     assert "Δ +0.50 (+0.40 to +0.60)" in heat.hovertext[1][2] and "over 0.5" in heat.hovertext[0][0]
+    assert "of the prompts that move, towards A: 0.75 (0.50 to 0.90)" in heat.hovertext[1][2]
     assert line.hoverinfo == "skip", "clicks go to the cell below it"
     assert (line.x, line.y) == ((0.5, 1), (0.5, 1)), "at places of cells, not at multipliers"
 
@@ -31,6 +32,7 @@ def test_layers_are_shown_by_dominance_or_interaction():
     grid = found(results.layers())
     heat = layer_map(grid).data[0]
     assert tuple(heat.customdata[0][1]) == (1, 0) and heat.z[0][1] == 0.5 and "D₀ +0.50" in heat.hovertext[0][1]
+    assert "pushed the wrong way by A 0.25 (0.10 to 0.50); to first order" in heat.hovertext[0][1]
     nowhere = replace(grid, cells=tuple(cell | {"contest": False} for cell in grid.cells))
     assert layer_map(nowhere).data[0].z[0][0] is None and "no contest" in layer_map(nowhere).data[0].hovertext[0][0]
     assert layer_map(nowhere, INTERACTION).data[0].z[0][0] == pytest.approx(0)

@@ -1,4 +1,4 @@
-from caa_core.reports.thinking import arm_rows, arms_figure, report_of, thoughts_html
+from caa_core.reports.thinking import ARMS, arm_rows, arms_figure, report_of, thoughts_html
 from tests.helpers.results import FORMULA, HOSTILE, files, thinking
 
 
@@ -34,7 +34,8 @@ def test_an_arm_without_a_contest_says_what_it_has():
     found["arms"][1] |= {"dominance": None, "change": None}
     rows = arm_rows(found)
     assert [row[1] for row in rows] == ["W = +0.25 (+0.00 to +0.50)", "none", "+0.50 (+0.40 to +0.60)"]
-    assert rows[1][2] == "" and rows[0][4] == "0 of 2" and rows[0][-1] == "0.50"
+    assert rows[1][2] == "" and rows[0][4:6] == ["0.25 (0.10 to 0.50)", "0 of 2"] and rows[0][-1] == "0.50"
+    assert {len(row) for row in rows} == {len(ARMS)}
 
 
 def test_thoughts_stand_beside_each_other_with_corrections_marked():

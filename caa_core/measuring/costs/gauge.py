@@ -53,10 +53,13 @@ class Dose:
 
 @dataclass(frozen=True)
 class Gauge:
-    """What is known of a vector at a layer. source: from what, as a part of a sentence."""
+    """What is known of a vector at a layer. source: from what, as a part of a sentence. judged_safe: what was found to
+    be safe where the doses' own intervals are not there to tell.
+    """
 
     doses: tuple[Dose, ...]
     source: str = ""
+    judged_safe: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, kept: Iterable[Mapping[str, Any]], source: str = "") -> "Gauge":
@@ -89,6 +92,8 @@ class Gauge:
         """From the lowest to the highest multiplier, 0 between them, such that each one measured costs less than
         `SAFE_KL` by the upper end of its interval; None where there are no intervals.
         """
+        if self.judged_safe:
+            return self.judged_safe
         if any(dose.high is None for dose in self.doses) or not self.doses:
             return None
         below, above = (side.safe_end for side in self._sides)

@@ -14,6 +14,7 @@ from caa_core.steering.activations import read_all
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.extraction import extract
 from caa_core.vectors.geometry import ProjectedPairs, Scatter
+from caa_core.vectors.known_directions import layers_of
 from caa_core.vectors.vector import SteeringVector
 
 
@@ -48,7 +49,7 @@ def make_vectors(
     drawn, in_order = ProjectedPairs(pairs), _MeanInOrder(pairs)
     wanted = COMPONENTS in request.experiments
     if behaviour.vector is None:
-        vector = yield from extract(model, pairs, None, behaviour.name, also=(drawn, in_order))
+        vector = yield from extract(model, pairs, None, behaviour.name, also=(drawn, in_order), know=layers_of)
         given = replace(vector, layers=in_order.layers) if request.letter_swap else vector
     else:
         vector = given = behaviour.vector

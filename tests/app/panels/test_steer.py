@@ -73,6 +73,16 @@ def test_what_was_measured_stands_along_the_sliders(page):
     assert "bands" not in strength and effect == ""
 
 
+def test_a_mark_stands_where_the_safe_range_ends(page):
+    """Of a vector that was swept, as its proposal says; elsewhere there is none."""
+    run(page, "measure", layers="1", multipliers="-2,-1,1", limit=8, controls=0)
+    low, high = page.session.person.results["measure"]["found"]["best"]["safe"]
+    strength, _ = known(page, steer_layer=1, steer_multiplier=1)
+    ends = [float(end) for end in re.findall(r'<b title="[^"]*" style="left:([\d.]+)%"', strength)]
+    assert ends == [pytest.approx(100 * (end + 4) / 8, abs=0.01) for end in (low, high)] and low < 0 < high
+    assert f"Safe: {low:g} to {high:g}." in strength
+
+
 def test_a_cost_counts_for_its_vector_and_layer(page, tiny_app):
     run(page, "views-cost", vector="joy", layer=1)
     strength, effect = known(page, steer_layer=1, steer_multiplier=0.2)

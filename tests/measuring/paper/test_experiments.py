@@ -10,6 +10,7 @@ from caa_core.measuring.paper.behaviours import Behaviour
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
+from caa_core.measuring.paper.vectors import make_vectors
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.verdict import Verdict
 from caa_core.metrics.cross_fitting import EFFECT, NONE_SHOWN, UNDECIDED
@@ -62,6 +63,11 @@ def test_layers_and_verdict_are_those_of_an_evaluation(tiny_llama, found, vector
     for kind in ("random", "shuffled"):
         assert getattr(one.verdict, kind) == pytest.approx(getattr(expected.conclusion.verdict, kind), abs=1e-5)
     assert torch.allclose(one.vector.at(2), vector.at(2))
+
+
+def test_a_behaviour_s_vector_is_held_to_known_directions_as_every_one_that_is_made(tiny_llama):
+    made = finish(make_vectors(tiny_llama, replace(ONE, pairs=PLANTED), PaperRequest(experiments=(LAYERS,))))
+    assert set(made.vector.diagnostics.overlap) == {"refusal", "letter"}
 
 
 def test_the_paper_s_counting_is_that_of_an_evaluation_of_the_vector_as_given(tiny_llama, found):

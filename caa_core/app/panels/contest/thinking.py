@@ -84,7 +84,8 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
             self.said = gr.Markdown(elem_id=f"{PANEL}-said")
             with gr.Column(visible=False) as self.figure_box:
                 self.figure = figure("Dominance in each arm", f"{PANEL}-figure")
-            self.table = words_table(f"{PANEL}-table", list(ARMS), ["20%", "14%", "14%", "25%", "9%", "9%", "9%"])
+            widths: list[str | int] = ["18%", "13%", "13%", "20%", "12%", "8%", "8%", "8%"]
+            self.table = words_table(f"{PANEL}-table", list(ARMS), widths)
             gr.Markdown(MEANING)
             with gr.Accordion("Thoughts", open=False, elem_id=f"{PANEL}-read"):
                 self.prompt = gr.Dropdown([], label="Prompt", elem_id=f"{PANEL}-prompt")

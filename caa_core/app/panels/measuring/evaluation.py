@@ -78,6 +78,7 @@ from caa_core.reports.evaluation import (
     TOLD_HEADS,
     VALUE,
     WRONG,
+    before_steering,
     beside_prompts_in,
     cells_in_words,
     effect_by_cost,
@@ -86,6 +87,7 @@ from caa_core.reports.evaluation import (
     items_in_words,
     methods_in,
     no_figure,
+    prompts_not_asked,
     report_of,
     sweep_map,
     told_in_words,
@@ -524,7 +526,7 @@ def verdict_in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
     """The verdict in a few words, and what it rests on, folded; as Markdown."""
     verdict, best = verdict_in(found), found["best"]
     said, *lines = map(plain, found["verdict"]["text"].splitlines() or [""])
-    lines += [plain(apart)] if (apart := unlike_estimate(found)) else []
+    lines += [plain(one) for one in (unlike_estimate(found), before_steering(found)) if one]
     if verdict:
         lines.insert(0, said)
         said = f"**{verdict.headline}**{plain(verdict.in_short.removeprefix(verdict.headline))}"
@@ -551,6 +553,6 @@ def _beside_prompts(found: dict[str, Any]) -> list[str]:
     """What system prompts do, folded, as Markdown; nothing where that was not asked."""
     told = beside_prompts_in(found)
     if not (told and told.vector):
-        return [plain(str(told))] if told else []
+        return [plain(str(told))] if told else prompts_not_asked(found)
     table = markdown_table(TOLD_HEADS, told_in_words(told))
     return [folded("", f"{table}\n\n{CONTEXT}", "Beside system prompts")]

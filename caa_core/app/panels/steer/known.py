@@ -15,6 +15,7 @@ from caa_core.app.sessions import Session
 from caa_core.data.presets import Preset, presets
 from caa_core.errors import InputError
 from caa_core.measuring.costs.gauge import FAR, Dose, Gauge
+from caa_core.metrics.cross_fitting import ENOUGH_PROMPTS
 from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.interventions import AFTER_PROMPT
@@ -97,7 +98,7 @@ def _gauges(session: Session, model: SteerableModel, name: str, vector: Steering
             if cell["layer"] == layer and cell["multiplier"]
         )
         if doses:
-            yield Gauge(doses, f"on {kept['items']} items of {kept['data']}")
+            yield Gauge(doses, f"on {kept['items']} items of {kept['data']}", _judged_safe(kept["best"], layer))
     wanted = {**papers(model, vector), "layer": layer}
     for found in map(session.person.results.get, (COST, STRENGTH)):
         if isinstance(found, dict) and wanted.items() <= found.items() and _as_usual(found):
@@ -112,6 +113,16 @@ def _sweeps(session: Session, model: SteerableModel, vector: SteeringVector) -> 
                 yield kept["found"]
         except (TypeError, KeyError, AttributeError):  # kept by another version
             continue
+
+
+def _judged_safe(best: Mapping[str, Any] | None, layer: int) -> tuple[float, float] | None:
+    """Which multipliers a sweep's proposal calls safe at a layer, 0 alone where it calls none so; None where it does
+    not say.
+    """
+    if not best or best["layer"] != layer or best["reported_on"] < ENOUGH_PROMPTS:
+        return None
+    low, high = best["safe"] or (0.0, 0.0)
+    return float(low), float(high)
 
 
 def _is_of(found: Mapping[str, Any], model: SteerableModel, vector: SteeringVector) -> bool:

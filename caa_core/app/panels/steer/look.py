@@ -26,6 +26,9 @@ LOOK = """
 .along > :not(span) { flex: 1; min-width: 0; margin: 0 8px; }
 .along .bands { position: relative; height: 10px; border-radius: 5px; overflow: hidden; }
 .along .bands i { position: absolute; top: 0; bottom: 0; }
+/* Where what is safe ends. */
+.along .bands b { position: absolute; top: 0; bottom: 0; width: 3px; background: var(--body-text-color); }
+.along .bands b { transform: translateX(-50%); }
 .along .bands i.breaks { background-image: repeating-linear-gradient(45deg, #0000 0 4px, #fff8 4px 6px); }
 .along .curve { position: relative; height: 34px; }
 .along svg { position: absolute; width: 100%; height: 100%; overflow: visible; }
@@ -122,7 +125,7 @@ def _behind(vector: SteeringVector, layer: int, multiplier: float) -> tuple[str,
 
 
 def _bands(gauge: Gauge) -> str:
-    """What the slider's multipliers cost, along it."""
+    """What the slider's multipliers cost, along it, with a mark at each end of what is safe."""
     there = steps()
     low, high = there[0], there[-1]
     half = (there[1] - low) / 2
@@ -133,6 +136,9 @@ def _bands(gauge: Gauge) -> str:
             place = f"left:{100 * (begin - low) / (high - low):.2f}%;width:{100 * (end - begin) / (high - low):.2f}%"
             kind = ' class="breaks"' if word == BREAKS else ""
             parts.append(f'<i{kind} title="{word}" style="{place};background-color:{faint(PURPLE, DEPTH[word])}"></i>')
+    for end in filter(None, gauge.safe or ()):
+        place = f"left:{100 * (end - low) / (high - low):.2f}%"
+        parts.append(f'<b title="{end:g}" style="{place}"></b>')
     ends = f'<span aria-hidden="true">{low:g}</span>', f'<span aria-hidden="true">{high:g}</span>'
     return f'<div class="along" aria-hidden="true">{ends[0]}<div class="bands">{"".join(parts)}</div>{ends[1]}</div>'
 
