@@ -8,7 +8,6 @@ draw vectors again.
 """
 
 import argparse
-import copy
 import json
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -23,10 +22,13 @@ from scipy.stats import rankdata
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import presets
 from caa_core.measuring.paper.behaviours import find_behaviours
+from caa_core.measuring.study import ROLE, asked_of
+from caa_core.measuring.study_results import AS_IS, ASKED, IN_A_ROLE, REWORDED
+from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
-from caa_core.metrics.estimates import ROUNDING, Estimate, by_prompt, mean_of, middle
+from caa_core.metrics.estimates import Estimate, Share, by_prompt, mean_of, middle
 from caa_core.metrics.items import Items, choose_items
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
@@ -44,10 +46,6 @@ KEPT, REPORT = HERE / "will_it_steer.json", HERE.parent / "docs" / "will-it-stee
 STRENGTH = 0.25
 # Random vectors of the same norm beside each, items of each, and pairs of the paper's behaviours, drawn with a seed.
 CONTROLS, ITEMS, PAIRS, SEED = 2, 8, 20, 0
-# A role that has nothing to do with any behaviour, fixed before anything was measured.
-ROLE = "You are the keeper of a lighthouse on a small island."
-PLAIN, IN_A_ROLE, REWORDED, BARE = "as it is", "in a role", "in other words", "without the template"
-ASKED = (PLAIN, IN_A_ROLE, REWORDED, BARE)
 
 RESAMPLES = 1999
 # Half the width of an interval beyond which it cannot be told.
@@ -90,10 +88,14 @@ class Measured:
         return float(np.mean(self.changes) / np.std(self.changes, ddof=1))
 
     @property
+    def right_share(self) -> Share | None:
+        """Of the prompts that move, the share that goes the vector's way, with its interval; None where none moves."""
+        return AntiSteerable.of(-np.array(self.changes), range(len(self.changes))).share
+
+    @property
     def right_way(self) -> float:
-        """Of the prompts that move, the share that goes the vector's way."""
-        moved = np.array([change for change in self.changes if abs(change) > ROUNDING])
-        return float((moved > 0).mean()) if len(moved) else 0.5
+        """The share by itself; of a vector that moves none it is half, as of one that does nothing."""
+        return self.right_share.value if self.right_share else 0.5
 
     @property
     def holds(self) -> bool:
@@ -149,9 +151,8 @@ def measured(model: SteerableModel, source: Source, ways: Sequence[str] = ASKED)
         test = source.reworded if way == REWORDED else source.test
         if test:
             items = yield from choose_items(model, test)
-            under, system = without_template(model) if way == BARE else model, ROLE if way == IN_A_ROLE else ""
-            controls = CONTROLS if way == PLAIN else 0
-            found[way] = yield from _under(under, items, _strong(vector, layer), layer, controls, system)
+            system, controls = ROLE if way == IN_A_ROLE else "", CONTROLS if way == AS_IS else 0
+            found[way] = yield from _under(asked_of(model, way), items, _strong(vector, layer), layer, controls, system)
     said = vector.diagnostics
     assert said
     return Row(source.name, not items.are_choices, said.grade, said.p, _told(vector, layer), found)
@@ -160,13 +161,6 @@ def measured(model: SteerableModel, source: Source, ways: Sequence[str] = ASKED)
 def layer_of(model: SteerableModel) -> int:
     """Where all vectors are added: at two fifths of the depth, as the paper does (13 of 32). None is chosen."""
     return model.num_layers * 2 // 5
-
-
-def without_template(model: SteerableModel) -> SteerableModel:
-    """The same model, which renders prompts as a base model's."""
-    tokenizer = copy.copy(model.tokenizer)
-    tokenizer.chat_template = None
-    return replace(model, tokenizer=tokenizer)
 
 
 def _strong(vector: SteeringVector, layer: int) -> torch.Tensor:
@@ -262,7 +256,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def predictions(rows: Sequence[Row], outcome: str) -> str:
     """How well each number predicts an outcome over some vectors, in Markdown."""
-    found = [OUTCOMES[outcome](row.measured[PLAIN]) for row in rows]
+    found = [OUTCOMES[outcome](row.measured[AS_IS]) for row in rows]
     lines = []
     for name in rows[0].told:
         one = prediction([row.told[name] for row in rows], found)
@@ -279,25 +273,25 @@ def each_vector(rows: Sequence[Row]) -> str:
     """What was said of each, and what it does, in Markdown."""
     lines = []
     for row in rows:
-        one = row.measured[PLAIN]
+        one = row.measured[AS_IS]
         p = "none" if row.p is None else f"{row.p:.3g}"
         numbers = [f"{row.told[name]:.2f}" for name in NAMES]
         reach = max(map(abs, one.random), default=0.0)
         own = [
             f"{one.effect.value:+.2f} ({one.effect.ends()})",
             f"{reach:.2f}",
-            f"{one.right_way:.0%}",
+            f"{one.right_share:.0%}" if one.right_share else "none moves",
             f"{one.kl:.2f}",
         ]
         lines.append([row.name, row.grade or "not judged", p, *numbers, *own])
-    heads = ["vector", "said", "p", *NAMES, "effect (95 %)", "random vectors, at most", "right way", "KL"]
+    heads = ["vector", "said", "p", *NAMES, "effect (95 %)", "random vectors, at most", "right way (95 %)", "KL, nats"]
     return _table(heads, lines)
 
 
 def ways(rows: Sequence[Row]) -> str:
     """The effect under each way to ask, and whether it differs from that as it is; corrected over the table (Holm)."""
     pairs = [(row, way) for row in rows for way in ASKED[1:] if way in row.measured]
-    differences = [np.array(row.measured[way].changes) - np.array(row.measured[PLAIN].changes) for row, way in pairs]
+    differences = [np.array(row.measured[way].changes) - np.array(row.measured[AS_IS].changes) for row, way in pairs]
     raw = [paired_p(one[None])[0] for one in differences]
     p = dict(zip(((row.name, way) for row, way in pairs), holm(raw), strict=True))
     lines = []
@@ -313,11 +307,11 @@ def ways(rows: Sequence[Row]) -> str:
 
 def held(rows: Sequence[Row]) -> str:
     """Of the vectors that move answers their way as the items are, how many do so under each other way to ask."""
-    there = [row for row in rows if row.measured[PLAIN].holds]
+    there = [row for row in rows if row.measured[AS_IS].holds]
     parts = []
     for way in ASKED[1:]:
         some = [row for row in there if way in row.measured]
-        kept = [row.measured[way].effect.value / row.measured[PLAIN].effect.value for row in some]
+        kept = [row.measured[way].effect.value / row.measured[AS_IS].effect.value for row in some]
         if some:
             many = sum(row.measured[way].holds for row in some)
             parts.append(f"{way}: {many} of {len(some)}, with {np.median(kept):.2f} times the effect (median)")
@@ -326,20 +320,30 @@ def held(rows: Sequence[Row]) -> str:
 
 def in_short(rows: Sequence[Row], tables: dict[str, list[tuple[Sequence[Row], str]]]) -> str:
     """What it comes to."""
+    told, many = _told_apart([each for several in tables.values() for each in several])
+    texts = [each for several in tables.values() for each in several if all(row.texts for row in each[0])]
+    told_of_texts, many_of_texts = _told_apart(texts)
+    may = [row for row in rows if row.grade == "may steer"]
+    return (
+        f"**In short**: {len(may)} of {len(rows)} vectors are said to be ones that may steer, and "
+        f"{sum(row.measured[AS_IS].holds for row in may)} of these do. Of {many} rank correlations between what is "
+        f"said before and what is measured, {many - len(told)} cannot be told from so few vectors"
+        f"{'; ' if told else ''}{', '.join(told)}. Texts and letters differ in what is said and in what is measured, "
+        "so that what holds over both together may be no more than that difference: of the texts alone "
+        f"{len(told_of_texts) or 'none'} of {many_of_texts} can be told. {held(rows)}."
+    )
+
+
+def _told_apart(tables: Sequence[tuple[Sequence[Row], str]]) -> tuple[list[str], int]:
+    """Of some vectors and outcomes, which numbers can be told to predict them or not, and of how many."""
     told, many = [], 0
-    for some, outcome in (each for several in tables.values() for each in several):
-        found = [OUTCOMES[outcome](row.measured[PLAIN]) for row in some]
+    for some, outcome in tables:
+        found = [OUTCOMES[outcome](row.measured[AS_IS]) for row in some]
         for name in some[0].told:
             said = prediction([row.told[name] for row in some], found).said
             many += 1
             told += [f"{name} {said} ({outcome}, {len(some)} vectors)"] if said != "cannot tell" else []
-    may = [row for row in rows if row.grade == "may steer"]
-    return (
-        f"**In short**: {len(may)} of {len(rows)} vectors are said to be ones that may steer, and "
-        f"{sum(row.measured[PLAIN].holds for row in may)} of these do. Of {many} rank correlations between what is "
-        f"said before and what is measured, {many - len(told)} cannot be told from so few vectors"
-        f"{'; ' if told else ''}{', '.join(told)}. {held(rows)}."
-    )
+    return told, many
 
 
 def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -> str:
@@ -347,16 +351,16 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
     texts, lettered = [row for row in rows if row.texts], [row for row in rows if not row.texts]
     said = [row.grade == "may steer" for row in rows]
     caught = sum(row.grade == "not likely" for row in broken)
-    still = sum(row.measured[PLAIN].holds for row in broken)
+    still = sum(row.measured[AS_IS].holds for row in broken)
     wrong = [
         f"{row.name} ({row.grade or 'not judged'})"
         for row, may in zip(rows, said, strict=True)
-        if may != row.measured[PLAIN].holds
+        if may != row.measured[AS_IS].holds
     ]
-    many = {"presets": len(texts), "behaviours": len(lettered), "items": ITEMS}
+    many = {"presets": len(texts), "behaviours": len(lettered), "items": ITEMS, "controls": CONTROLS, "pairs": PAIRS}
     tables: dict[str, list[tuple[Sequence[Row], str]]] = {
         f"All {len(rows)} vectors": [(rows, "effect over its spread"), (rows, "share pushed the right way")],
-        f"The {len(texts)} vectors from texts alone": [(texts, "effect")],
+        f"The {len(texts)} vectors from texts alone": [(texts, "effect over its spread"), (texts, "effect")],
     }
     parts = [HEAD.format(model=model, layer=layer, strength=STRENGTH, role=ROLE, **many)]
     parts += [in_short(rows, tables), "## What was said, and what it does", each_vector(rows)]
@@ -386,9 +390,13 @@ Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets}
 paper's behaviours on {model}, all at layer {layer} and {strength:g} times the median residual norm
 there, so that nothing is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers
 that were read. What it does is measured on {items} items that it was not made from: half of what lies between × 1 and
-× −1, in nats a token of texts, in log odds of letters (both letter orders). Intervals of an effect are over prompts;
-those of a rank correlation come of drawing vectors again, one at a time and not corrected for being many. Where they
-are wider than ± 0.3, it is said that it cannot be told.
+× −1, in nats a token of texts, in log odds of letters (both letter orders); beside it the larger of what {controls}
+random vectors of the same norm do, either way. *Right way*: of the prompts that move, the share that goes the vector's
+way, which of a vector that does nothing is half. KL is the mean at × 1 and × −1. Intervals of an effect are over
+prompts, those of shares exact; those of a rank correlation come of drawing vectors again, one at a time and not
+corrected for being many. Where they are wider than ± 0.3, it is said that it cannot be told. What is said before has
+its own interval and controls in each vector's file, and where the vector is made. Presets' vectors are made from all of
+their pairs, those of behaviours from {pairs} of them in both letter orders.
 
 *In a role*: behind the system prompt “{role}”
 *In other words*: the presets' second wordings of the same prompts. *Without the template*: prompts as a base model gets
@@ -405,7 +413,7 @@ def study(folder: str) -> None:
     there = {row["name"] for part in ("rows", "broken") for row in kept[part]}
     found = list(sources(folder))
     asked: list[tuple[str, Source, tuple[str, ...]]] = [("rows", source, ASKED) for source in found]
-    asked += [("broken", half_exchanged(source), (PLAIN,)) for source in found if source.reworded]
+    asked += [("broken", half_exchanged(source), (AS_IS,)) for source in found if source.reworded]
     for part, source, ways_to_ask in asked:
         if source.name not in there:
             kept[part].append(asdict(finish(measured(model, source, ways_to_ask))))

@@ -156,6 +156,25 @@ def behaviour_of(sha256: str) -> Preset | None:
     return next((preset for preset, known in there if sha256 in known), None)
 
 
+def in_other_words(items: Dataset) -> Dataset:
+    """Items that a preset holds out, as texts or as questions, with what is asked put otherwise, line by line. Raises
+    InputError for any others, of which no second wording is known.
+    """
+    preset = behaviour_of(items.sha256)
+    both = zip(preset.test().pairs, preset.reworded().pairs, strict=True) if preset else ()
+    other = {one.prompt: reworded.prompt for one, reworded in both}
+    asked = [max(filter(pair.prompt.startswith, other), key=len, default="") for pair in items.pairs]
+    if not all(asked):
+        raise InputError(
+            f"{items.name} in other words: a second wording is known of the presets' held-out items alone."
+        )
+    pairs = (  # the options of a letter stay behind it
+        replace(pair, prompt=other[prompt] + pair.prompt.removeprefix(prompt))
+        for pair, prompt in zip(items.pairs, asked, strict=True)
+    )
+    return replace(items, pairs=tuple(pairs))
+
+
 class MadeFrom(Protocol):
     """What a vector says of its pairs (see `vector.Provenance`); what it does not say is empty, or 0."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
-from caa_core.measuring.study_results import StudyArm
+from caa_core.measuring.study_results import AS_IS, ASKED, StudyArm
 from caa_core.metrics.grid import check_multipliers, number, parse_layers
 from caa_core.metrics.options import (
     CONTROLS,
@@ -294,6 +294,13 @@ def _cue_name(text: str) -> str:
     return "instruction" if cue.instruction else str(cue)
 
 
+def way_to_ask(typed: str) -> str:
+    """One of `ASKED`. Raises InputError for anything else."""
+    if typed.strip() not in ASKED:
+        raise InputError(f"There is no way to ask called {typed[:60]!r}: there are {', '.join(ASKED)}.")
+    return typed.strip()
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest(Request):
     """What is compared: the base's level of each factor is always among them.
@@ -349,6 +356,17 @@ class StudyRequest(Request):
             metavar="TEXT",
         )
     )
+    asked: tuple[str, ...] = option(
+        Option(
+            label="Asked otherwise",
+            default=(),
+            parse=_levels(way_to_ask),
+            help=f"other ways to ask the same, with commas between: {', '.join(ASKED[1:])}. Does the effect hold?",
+            info="does the effect hold? In other words: the presets' items alone",
+            choices=ASKED[1:],
+            metavar="WAYS",
+        )
+    )
     full: bool = option(
         Option(
             label="Every combination",
@@ -366,6 +384,7 @@ class StudyRequest(Request):
     operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", tuple(dict.fromkeys((AS_IS, *self.asked))))
         cues = STUDY_CUES if self.items.is_lettered else CUES_WITHOUT_LETTERS
         reads = [str(ReadPosition.parse(level).of(self.pairs)) for level in self.reads or STUDY_READS]
         for name, level, levels in (
@@ -383,9 +402,9 @@ class StudyRequest(Request):
 
     @property
     def arms(self) -> list[StudyArm]:
-        """All of them, those that share positions and cue beside each other."""
-        grid = itertools.product(self.positions, self.cues, self.reads)
-        arms = [StudyArm(positions, read, cue) for positions, cue, read in grid]
+        """All of them, those that share positions, cue and way to ask beside each other."""
+        grid = itertools.product(self.asked, self.positions, self.cues, self.reads)
+        arms = [StudyArm(positions, read, cue, asked) for asked, positions, cue, read in grid]
         return arms if self.full else [arm for arm in arms if len(arm.differs(self.base)) < 2]
 
 

@@ -1,14 +1,15 @@
 """Positions and cues: where to steer, where to read and how to ask, compared on the same items.
 
-An arm is one combination of steered positions, read position and answer cue. By default one factor at a time is moved
-away from the base (steered after the prompt, read where it suits the pairs, no cue); the full grid is a choice.
-Vectors of all read positions are added with the norm that the base's has at the layer: what is compared is where they
-point, since how long they are is for the multiplier to set.
+An arm is one combination of steered positions, read position, answer cue and way to ask. By default one factor at a
+time is moved away from the base (steered after the prompt, read where it suits the pairs, no cue, asked as the items
+are); the full grid is a choice. Vectors of all read positions are added with the norm that the base's has at the layer:
+what is compared is where they point, since how long they are is for the multiplier to set.
 
 Whether an arm has an effect is told by its first-order estimate among those of controls under the same positions and
 cue, corrected over all arms and layers (see `metrics.correction`); how large it is, by exact passes.
 """
 
+import copy
 import itertools
 from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +19,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from caa_core.data.pairs import Dataset
+from caa_core.data.presets import in_other_words
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
-from caa_core.measuring.study_results import KINDS, WHAT, Study, StudyArm, StudyRow, graded, ungraded
+from caa_core.measuring.study_results import (
+    BARE,
+    IN_A_ROLE,
+    KINDS,
+    REWORDED,
+    WHAT,
+    Study,
+    StudyArm,
+    StudyRow,
+    graded,
+    ungraded,
+)
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
 from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
 from caa_core.measuring.verdict import BY_PASSES_ALONE
@@ -46,8 +60,12 @@ from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 MOST_CELLS = 2000
+# A role that has nothing to do with any behaviour, fixed before anything was measured.
+ROLE = "You are the keeper of a lighthouse on a small island."
 
 Cell = tuple[StudyArm, Place]
+# Steered positions, cue and way to ask: what the unsteered model's numbers depend on.
+How = tuple[str, str, str]
 # An arm at a layer: what has an estimate, whatever the multiplier.
 Spot = tuple[StudyArm, int]
 
@@ -66,6 +84,7 @@ def study(
         InputError: no item can be measured everywhere, a layer or multiplier that cannot be, or too many cells.
     """
     plan = _plan(model, request)
+    plan, not_asked = _askable(plan, request)
     common, skipped = yield from _same_items(model, request, plan.arms)
     items = next(iter(common.values()))
     kept = _KeptRows({} if known is None else known, model, request, items)
@@ -80,7 +99,7 @@ def study(
         cells=len(plan.cells),
         measure="probability of the matching answer" if items.are_choices else "preference, nats a token",
         items=len(items.pairs),
-        left_out=tuple(left_out.values()),
+        left_out=(*not_asked, *left_out.values()),
         skipped=tuple(skipped),
         prompts=tuple(items.judged_prompts),
         settings=request.settings() | {"layers": plan.layers, "multipliers": plan.multipliers},
@@ -89,10 +108,11 @@ def study(
     # A pass over the prompt is what an arm costs that steers all of it, and most of what the others cost.
     progress = Progress(shell.cells, "cells", shell.cells, done=len(rows), cost=len(rows), resumed=len(rows))
     yield progress
-    for (positions, cue), asked in common.items():
-        wanted = [cell for cell in plan.cells_under(positions, cue) if cell not in rows]
+    for how, asked in common.items():
+        wanted = [cell for cell in plan.cells_under(how) if cell not in rows]
         if wanted:
-            found = yield from within(progress, _measure(model, asked, wanted, vectors, norms), len(wanted))
+            work = _measure(asked_of(model, how[-1]), asked, wanted, vectors, norms)
+            found = yield from within(progress, work, len(wanted))
             rows |= zip(wanted, found, strict=True)
             kept.put(found)
             progress.done = len(rows)
@@ -132,9 +152,9 @@ class _StudyPlan:
     def cells(self) -> list[Cell]:
         return list(itertools.product(self.arms, itertools.product(self.layers, self.multipliers)))
 
-    def cells_under(self, positions: str, cue: str) -> list[Cell]:
+    def cells_under(self, how: How) -> list[Cell]:
         """Those that share the unsteered model's numbers."""
-        return [(arm, place) for arm, place in self.cells if (arm.positions, arm.cue) == (positions, cue)]
+        return [(arm, place) for arm, place in self.cells if arm.how == how]
 
     def without(self, left_out: Mapping[str, str]) -> "_StudyPlan":
         """What is left where some read positions have no vector. Raises InputError, which says why, for the base's."""
@@ -155,6 +175,35 @@ def _plan(model: SteerableModel, request: StudyRequest) -> _StudyPlan:
     return plan
 
 
+def asked_of(model: SteerableModel, way: str) -> SteerableModel:
+    """The model as it is asked in one of `ASKED`: without the template it renders prompts as a base model's."""
+    if way != BARE:
+        return model
+    tokenizer = copy.copy(model.tokenizer)
+    tokenizer.chat_template = None
+    return replace(model, tokenizer=tokenizer)
+
+
+def _asked_as(items: Dataset, way: str) -> Dataset:
+    """Items as they are asked in one of `ASKED`, line by line. Raises InputError where they have no second wording."""
+    if way == IN_A_ROLE:
+        told = ("\n".join(filter(None, (ROLE, pair.system))) for pair in items.pairs)
+        pairs = (replace(pair, system=system) for pair, system in zip(items.pairs, told, strict=True))
+        return replace(items, pairs=tuple(pairs))
+    return in_other_words(items) if way == REWORDED else items
+
+
+def _askable(plan: _StudyPlan, request: StudyRequest) -> tuple[_StudyPlan, list[str]]:
+    """What is left where items have no second wording, and why."""
+    reasons = {}
+    for way in dict.fromkeys(arm.asked for arm in plan.arms):
+        try:
+            _asked_as(request.items, way)
+        except InputError as error:
+            reasons[way] = str(error)
+    return replace(plan, arms=tuple(arm for arm in plan.arms if arm.asked not in reasons)), [*reasons.values()]
+
+
 def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow], judged: "_Judged") -> Study:
     """The study as far as it has come."""
     return replace(shell, rows=tuple(judged.grade(rows[cell]) for cell in plan.cells if cell in rows))
@@ -162,16 +211,19 @@ def _collect(shell: Study, plan: _StudyPlan, rows: Mapping[Cell, StudyRow], judg
 
 def _same_items(
     model: SteerableModel, request: StudyRequest, arms: Sequence[StudyArm]
-) -> Generator[Progress, None, tuple[dict[tuple[str, str], Items], list[str]]]:
-    """By positions and cue, the items that can be measured under all of them; and why others are left out."""
+) -> Generator[Progress, None, tuple[dict[How, Items], list[str]]]:
+    """By positions, cue and way to ask, the items that can be measured under all of these; and why others are not."""
     asked = {}
-    for positions, cue in dict.fromkeys((arm.positions, arm.cue) for arm in arms):
-        how = Positions.parse(positions), Cue.parse(cue)
-        asked[positions, cue] = yield from choose_items(model, request.items, *how, operation=request.operation)
+    for positions, cue, way in dict.fromkeys(arm.how for arm in arms):
+        how, items = (Positions.parse(positions), Cue.parse(cue)), _asked_as(request.items, way)
+        asked[positions, cue, way] = yield from choose_items(
+            asked_of(model, way), items, *how, operation=request.operation
+        )
     lines = set.intersection(*({pair.line for pair in items.pairs} for items in asked.values()))
     if not lines:
         raise InputError(
-            f"No item of {request.items.name} can be measured under all positions and cues that are compared."
+            f"No item of {request.items.name} can be measured under all positions, cues and ways to ask that are "
+            "compared."
         )
     skipped = dict.fromkeys(reason for items in asked.values() for reason in items.skipped)
     same = {
@@ -306,7 +358,7 @@ def _judged(
     request: StudyRequest,
     plan: _StudyPlan,
     kept: _KeptRows,
-    common: Mapping[tuple[str, str], Items],
+    common: Mapping[How, Items],
     vectors: Mapping[str, _StudyVectors],
 ) -> Generator[Progress, None, _Judged]:
     """Estimates of all arms and layers. Yields `Progress`."""
@@ -346,7 +398,7 @@ def _estimates(
     model: SteerableModel,
     request: StudyRequest,
     plan: _StudyPlan,
-    common: Mapping[tuple[str, str], Items],
+    common: Mapping[How, Items],
     vectors: Mapping[str, _StudyVectors],
 ) -> Generator[Progress, None, tuple[np.ndarray, list[np.ndarray]]]:
     """Of the arms at the layers, [spots], each vector with the norm of the base's; and of controls of each kind, which
@@ -354,16 +406,14 @@ def _estimates(
     """
     layers, base = plan.layers, vectors[plan.base.read].vector
     slopes, differences = {}, {}
-    for how in dict.fromkeys((arm.positions, arm.cue) for arm in plan.arms):
-        slopes[how] = yield from slopes_of(model, common[how], layers)
+    for how in dict.fromkeys(arm.how for arm in plan.arms):
+        slopes[how] = yield from slopes_of(asked_of(model, how[-1]), common[how], layers)
     for read in dict.fromkeys(arm.read for arm in plan.arms):
         differences[read] = yield from differences_of(model, vectors[read].vector, layers, request.pairs)
     own, drawn = [], []
     for arm in plan.arms:
         vector = vectors[arm.read].vector
-        found, kinds = Ground(tuple(layers), slopes[arm.positions, arm.cue], differences[arm.read]).by_layer(
-            vector, ESTIMATED
-        )
+        found, kinds = Ground(tuple(layers), slopes[arm.how], differences[arm.read]).by_layer(vector, ESTIMATED)
         own.append(found * [base.norm(layer) / vector.norm(layer) for layer in layers])
         drawn.append(kinds)
     return np.concatenate(own), [np.concatenate(kind, axis=1) for kind in zip(*drawn, strict=True)]
@@ -383,7 +433,7 @@ def _measure(
     vectors: Mapping[str, _StudyVectors],
     norms: Mapping[int, float],
 ) -> Generator[Progress, None, list[StudyRow]]:
-    """Rows of arms that share their positions and their cue, and so the unsteered model's numbers."""
+    """Rows of arms that share their positions, their cue and their way to ask, and so the unsteered model's numbers."""
     added = [vectors[arm.read].at(layer, norms[layer]) for arm, (layer, _) in cells]
     every = [(one, place) for (_, place), of in zip(cells, added, strict=True) for one in of]
     runs = [(Steer(one, *place, items.operation),) for one, place in every]

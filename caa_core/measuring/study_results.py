@@ -15,7 +15,10 @@ from caa_core.steering.interventions import AFTER_PROMPT, Positions
 from caa_core.steering.read_position import ReadPosition
 
 SECOND_LAST = Positions("index", -2)
-FACTORS = ("positions", "read", "cue")
+FACTORS = ("positions", "read", "cue", "asked")
+# Ways to ask the same: what holds as the items are may not hold otherwise.
+AS_IS, IN_A_ROLE, REWORDED, BARE = "as it is", "in a role", "in other words", "without the template"
+ASKED = (AS_IS, IN_A_ROLE, REWORDED, BARE)
 # Of controls.
 KINDS = ("random", "shuffled")
 # Of a list in a sentence.
@@ -25,11 +28,24 @@ WHAT = "The study that was"
 
 @dataclass(frozen=True)
 class StudyArm:
-    """One way to steer, to read and to ask. `cue` is a name of `prompts.CUES`, or the words themselves."""
+    """One way to steer, to read and to ask. `cue` is a name of `prompts.CUES`, or the words themselves; `asked` is one
+    of `ASKED`.
+    """
 
     positions: str = str(AFTER_PROMPT)
     read: str = str(ReadPosition())
     cue: str = "none"
+    asked: str = field(default=AS_IS, metadata={"unsaid": AS_IS})
+
+    @property
+    def how(self) -> tuple[str, str, str]:
+        """What arms have in common that share the unsteered model's numbers."""
+        return self.positions, self.cue, self.asked
+
+    @property
+    def name(self) -> str:
+        """All of it; that the items are asked as they are is not said."""
+        return " · ".join([self.positions, self.read, self.cue, *([] if self.asked == AS_IS else [self.asked])])
 
     def differs(self, other: "StudyArm") -> list[str]:
         """The factors in which two arms differ."""
@@ -158,7 +174,7 @@ class Study:
         if not self.rows[0].is_judged:
             why = self.rows[0].verdict.rstrip(".")
             return [f"{why}."]
-        positions, reads, cues = (_Levels.of(self, factor) for factor in FACTORS)
+        positions, reads, cues, asked = (_Levels.of(self, factor) for factor in FACTORS)
         everything = _Levels.of(self, "")
         return [
             (f"Layer {layer}. " if len(self.layers) > 1 else "") + sentence
@@ -169,6 +185,7 @@ class Study:
                 reads.furthest("read position", layer),
                 _norms(reads.by_layer[layer], self.base.read),
                 cues.needed(self.base.cue, layer),
+                asked.held(self.base.asked, layer),
                 everything.furthest("combination", layer) if self.is_grid else "",
             )
             if sentence
@@ -183,7 +200,7 @@ class Study:
         found: dict[str, list[StudyRow]] = {}
         for row in self.rows:
             if row.layer == layer:
-                found.setdefault(" · ".join(vars(row.arm).values()), []).append(row)
+                found.setdefault(row.arm.name, []).append(row)
         return found
 
 
@@ -362,6 +379,35 @@ class _Levels:
         text += f"; clearly less with {_listed(less, levels)}" if less else ""
         same = [cue for cue in cues if cue not in more + less]
         return text + (f"; not told apart from that: {_listed(same, levels)}." if same else ".")
+
+    def held(self, base: str, layer: int) -> str:
+        """Whether an effect holds where the same is asked otherwise, which takes one as the items are."""
+        levels = self.by_layer[layer]
+        others, working = [level for level in levels if level != base], _working(levels)
+        if not others:
+            return ""
+        as_is = f"as it is, {self.number(layer, base)}"
+        if base not in working:
+            shown = [level for level in others if level in working]
+            some = f"; it is {_listed(shown, levels)}" if shown else f", nor is one {_some(others)}"
+            return (
+                f"Whether an effect holds where the same is asked otherwise is not judged: none is shown {as_is}{some}."
+            )
+        parts = []
+        if kept := [level for level in others if level in working]:
+            parts.append(f"The effect holds where the same is asked otherwise: {_listed(kept, levels)}; {as_is}")
+        if lost := [level for level in others if level not in working]:
+            said = (
+                "it is not shown to hold"
+                if parts
+                else "The effect is not shown to hold where the same is asked otherwise"
+            )
+            parts.append(f"{said}: {_listed(lost, levels)}" + ("" if kept else f"; {as_is}"))
+        if less := [level for level in others if self.ahead(layer, base, level)]:
+            parts.append(f"clearly less than as it is: {_some(less)}")
+        if more := [level for level in others if self.ahead(layer, level, base)]:
+            parts.append(f"clearly more than as it is: {_some(more)}")
+        return "; ".join(parts) + "."
 
 
 def _norms(levels: dict[str, list[StudyRow]], base: str) -> str:

@@ -10,7 +10,7 @@ from caa_core.measuring.study_results import FACTORS, Study, StudyRow
 from caa_core.reports.style import DOTTED, error_bars, look, plain, reach_of_controls
 from caa_core.reports.writing import Card, Report, Section, aligned
 
-TITLES = {"positions": "Steered positions", "read": "Read position", "cue": "Answer cue"}
+TITLES = {"positions": "Steered positions", "read": "Read position", "cue": "Answer cue", "asked": "Asked"}
 SECOND_LAST = {"index:-2": "second last<br>of the prompt", "-2": "second last (-2)"}
 # In pixels, so that the axis and its title fit a phone.
 ROW, LEFT, BELOW, AROUND = 46, 115, 115, 175
@@ -117,7 +117,7 @@ def _dots(figure: go.Figure, place: int, rows: list[tuple[float, StudyRow]], num
 
 def rows_in_words(found: Study) -> tuple[list[str], list[list[Any]]]:
     """Headers and rows of a table that shows a study."""
-    headers = ["steered positions", "read position", "cue", "layer", "multiplier", "change (95 %)"]
+    headers = ["steered positions", "read position", "cue", "asked", "layer", "multiplier", "change (95 %)"]
     headers += ["unsteered", "steered", "random vectors", "shuffled labels", "answer mass", "KL, nats"]
     headers += ["pushed the wrong way (95 %)", "the same of random vectors", "of shuffled labels", "verdict"]
     return headers, [_in_words(row) for row in found.rows]
@@ -128,7 +128,7 @@ def _in_words(row: StudyRow) -> list[Any]:
     wrong = ("{:.2f} to {:.2f}".format(*ends) if ends else "none" for ends in (row.wrong_random, row.wrong_shuffled))
     mass = "" if row.mass is None else f"{row.mass_unsteered:.2f} → {row.mass:.2f}"
     return [
-        *(row.arm.positions, row.arm.read, row.arm.cue, row.layer, f"{row.multiplier:g}"),
+        *(row.arm.positions, row.arm.read, row.arm.cue, row.arm.asked, row.layer, f"{row.multiplier:g}"),
         f"{row.difference:+.3f}",
         *(f"{row.unsteered:.3f}", f"{row.steered:.3f}", *ranges, mass, f"{row.kl:.3f}"),
         *(str(row.anti_steerable or ""), *wrong, row.verdict),

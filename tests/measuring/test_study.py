@@ -9,10 +9,22 @@ import pytest
 from benchmarks.nulls.studies import on_model, simulate
 from caa_core.cli.main import main
 from caa_core.data.pairs import ContrastPair, Dataset
+from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.requests import StudyRequest
-from caa_core.measuring.study import size, study
-from caa_core.measuring.study_results import KINDS, Study, StudyArm, StudyRow, graded
+from caa_core.measuring.study import ROLE, asked_of, size, study
+from caa_core.measuring.study_results import (
+    AS_IS,
+    ASKED,
+    BARE,
+    IN_A_ROLE,
+    KINDS,
+    REWORDED,
+    Study,
+    StudyArm,
+    StudyRow,
+    graded,
+)
 from caa_core.metrics.anti_steerability import wrong_shares
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.estimates import mean_of
@@ -307,11 +319,11 @@ def test_a_study_can_be_kept(grid):
         Study.of({"rows": 3})
 
 
-def told_rows(**changes):
-    """Rows of cues by the changes of their items."""
+def told_rows(factor="cue", **changes):
+    """Rows of cues, or levels of another factor, by the changes of their items."""
     return [
         StudyRow(
-            arm=StudyArm(cue=cue),
+            arm=StudyArm(**{factor: level}),
             layer=1,
             multiplier=1.0,
             items=len(of_items),
@@ -330,14 +342,71 @@ def told_rows(**changes):
             verdict="",
             changes=tuple(of_items),
         )
-        for cue, of_items in changes.items()
+        for level, of_items in changes.items()
     ]
 
 
-def told(p, **changes):
-    """What is said of cues by their p among controls and the changes of their items."""
-    rows = [graded(row, row.difference.value, p[row.arm.cue], choices=False) for row in told_rows(**changes)]
+def told(p, factor="cue", **changes):
+    """What is said of cues, or levels of another factor, by their p among controls and the changes of their items."""
+    rows = told_rows(factor, **changes)
+    rows = [graded(row, row.difference.value, p[getattr(row.arm, factor)], choices=False) for row in rows]
     return Study(tuple(rows), StudyArm(), len(rows), "", 8, (), ()).answers[-1]
+
+
+def test_whether_an_effect_holds_where_the_same_is_asked_otherwise():
+    noise = np.array([0.02, -0.03, 0.01, -0.01, 0.03, -0.02, 0.0, 0.01])
+    nothing, small, large = 0.005 + noise, 0.1 + noise[::-1], 0.3 + 2 * noise
+    p = {AS_IS: 0.01, IN_A_ROLE: 0.01, BARE: 0.9}
+    said = told(p, "asked", **{AS_IS: large, IN_A_ROLE: large[::-1], BARE: nothing})
+    assert said.startswith("The effect holds where the same is asked otherwise: in a role +0.302; as it is, +0.3")
+    assert said.endswith(
+        "; it is not shown to hold: without the template +0.006; clearly less than as it is: without the template."
+    )
+    said = told(p, "asked", **{AS_IS: small, IN_A_ROLE: large})
+    assert said.endswith("; clearly more than as it is: in a role.")
+    said = told(p, "asked", **{AS_IS: large, BARE: nothing})
+    assert said.startswith(
+        "The effect is not shown to hold where the same is asked otherwise: without the template +0.0"
+    )
+    # Where there is none as the items are, there is nothing that could hold.
+    said = told(p | {AS_IS: 0.9}, "asked", **{AS_IS: nothing, IN_A_ROLE: large})
+    assert "is not judged: none is shown as it is, +0.006" in said and said.endswith("; it is in a role +0.302.")
+    said = told(p | {AS_IS: 0.9}, "asked", **{AS_IS: nothing, BARE: nothing})
+    assert said.endswith(", nor is one without the template.")
+
+
+@pytest.mark.parametrize("questions", [False, True], ids=["texts", "letters"])
+def test_the_same_asked_otherwise_is_a_direct_score_of_that(tiny_llama, questions):
+    joy = presets()["joy"]
+    test, reworded = ((one.as_questions() if questions else one).first(2) for one in (joy.test(), joy.reworded()))
+    few = {"positions": ["after-prompt"], "reads": ["last"], "cues": ["none"], "controls": 0, "multipliers": [2]}
+    question = asked(VARIED, test, [2], asked=ASKED[1:], **few)
+    known = {}
+    found = finish(study(tiny_llama, question, known))
+    vector = finish(extract(tiny_llama, VARIED, [2]))
+    rows = {row.arm.asked: row for row in found.rows if row.arm.read == "answer-mean"}
+    for way, model, pairs, system in (
+        (AS_IS, tiny_llama, test.pairs, ""),
+        (IN_A_ROLE, tiny_llama, test.pairs, ROLE),
+        (REWORDED, tiny_llama, reworded.pairs, ""),
+        (BARE, asked_of(tiny_llama, BARE), test.pairs, ""),
+    ):
+        both = [*pairs, *(pair.swapped() for pair in pairs if questions)]
+        scores = finish(score(model, both, [(Steer(vector.at(2), 2, 2.0),)], system=system))
+        values = (scores.probability if questions else scores.preference).double().reshape(2, -1, 2).mean(1)
+        assert rows.pop(way).changes == pytest.approx((values[1] - values[0]).tolist(), abs=1e-5)
+    assert not rows and len({row.unsteered for row in found.rows}) == 4  # each way has an unsteered model of its own
+    again = finish(study(tiny_llama, question, known))
+    assert again.rows == found.rows and Study.of(json.loads(json.dumps(found.summary()))).rows == found.rows
+
+
+def test_what_has_no_second_wording_is_left_out_and_said(tiny_llama):
+    few = {"positions": ["after-prompt"], "reads": ["last"], "cues": ["none"], "controls": 0, "multipliers": [2]}
+    found = finish(study(tiny_llama, asked(VARIED, EXCLAIMED, [2], asked=[REWORDED, BARE], **few)))
+    assert {row.arm.asked for row in found.rows} == {AS_IS, BARE}
+    assert found.left_out[0].startswith("exclaimed in other words: a second wording is known of the presets' held-out")
+    with pytest.raises(InputError, match="There is no way to ask called 'shouted': there are as it is, in a role, "):
+        asked(asked="in a role,shouted")
 
 
 def test_whether_a_cue_is_needed_is_said_with_its_numbers():

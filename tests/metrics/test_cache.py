@@ -51,6 +51,7 @@ REQUESTS = {
         "positions": "all",
         "reads": "last",
         "cues": ["("],
+        "asked": ["in a role"],
         "full": True,
         "controls": 3,
         "operation": "ablate",

@@ -10,11 +10,6 @@ from scipy.stats import spearmanr
 
 from benchmarks import will_it_steer
 from benchmarks.will_it_steer import (
-    ASKED,
-    BARE,
-    IN_A_ROLE,
-    PLAIN,
-    ROLE,
     STRENGTH,
     Measured,
     Row,
@@ -27,9 +22,11 @@ from benchmarks.will_it_steer import (
     report,
     sources,
     spearman,
-    without_template,
 )
 from caa_core.data.presets import presets
+from caa_core.measuring.study import ROLE, asked_of
+from caa_core.measuring.study_results import AS_IS, ASKED, BARE, IN_A_ROLE
+from caa_core.metrics.estimates import exact
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering.interventions import Steer
@@ -64,7 +61,7 @@ def test_intervals_hold_the_true_correlation_about_as_often_as_they_say():
 def row(name, effect, grade="may steer", texts=True, **others):
     """A vector of which the prompts change by so much, and a little more or less."""
     spread = np.linspace(-0.2, 0.2, 12)
-    ways = {way: Measured(tuple(size + spread), (0.01,), 0.1) for way, size in {PLAIN: effect, **others}.items()}
+    ways = {way: Measured(tuple(size + spread), (0.01,), 0.1) for way, size in {AS_IS: effect, **others}.items()}
     told = dict.fromkeys(("agreement", "reliability", "d_prime", "auc"), effect)
     return Row(name, texts, grade, 0.01, told, ways)
 
@@ -73,7 +70,9 @@ def test_what_holds_is_counted_of_what_held_as_it_was():
     rows = [row("a", 1.0, **{IN_A_ROLE: 0.5}), row("b", 2.0, **{IN_A_ROLE: 0.0}), row("c", 0.0, **{IN_A_ROLE: 1.0})]
     said = "2 of 3 vectors move answers their way as the items are. Of these, in a role: 1 of 2, with 0.25 times the "
     assert held(rows).startswith(said)
-    assert rows[0].measured[PLAIN].right_way == 1 and row("d", 0.1).measured[PLAIN].right_way == 0.75
+    assert rows[0].measured[AS_IS].right_way == 1 and row("d", 0.1).measured[AS_IS].right_way == 0.75
+    right = row("d", 0.1).measured[AS_IS].right_share
+    assert (right.low, right.high) == exact(9, 12) and Measured((0.0, 0.0), (), 0.0).right_way == 0.5
     assert Row.of(json.loads(json.dumps(asdict(rows[0])))) == rows[0]
 
 
@@ -89,28 +88,29 @@ def test_the_report_says_what_was_said_wrongly(monkeypatch):
     )
     assert "**In short**: 10 of 11 vectors are said to be ones that may steer, and 9 of these do." in text
     assert "1 of 1 presets' vectors are called not likely to steer; 0 of them move answers their way." in text
+    assert "of the texts alone 8 of 8 can be told. " in text and "| +1.00 (+0.92 to +1.08) | 0.01 | 100% (" in text
     assert "| auc | +1.00 | +1.00 to +1.00 |" in text and "predicts it" in text and ROLE in text
 
 
 def test_what_is_measured_is_what_a_direct_score_says(tiny_llama):
     source = Source("planted", PLANTED, PLANTED)
-    found = finish(measured(tiny_llama, source, (PLAIN, IN_A_ROLE, BARE)))
-    assert found.grade == "may steer" and list(found.measured) == [PLAIN, IN_A_ROLE, BARE]
+    found = finish(measured(tiny_llama, source, (AS_IS, IN_A_ROLE, BARE)))
+    assert found.grade == "may steer" and list(found.measured) == [AS_IS, IN_A_ROLE, BARE]
     vector, layer = finish(make(tiny_llama, PLANTED)), 1
     assert found.told["agreement"] == pytest.approx(vector.diagnostics.layers[layer].agreement.value)
     assert found.told["cosine to letter, either way"] == abs(vector.diagnostics.overlap["letter"][layer].value)
     direction = vector.at(layer) / vector.norm(layer) * STRENGTH * vector.residual_norms[layer]
     steers = [(Steer(direction, layer, sign),) for sign in (1.0, -1.0)]
     for way, system, model in (
-        (PLAIN, "", tiny_llama),
+        (AS_IS, "", tiny_llama),
         (IN_A_ROLE, ROLE, tiny_llama),
-        (BARE, "", without_template(tiny_llama)),
+        (BARE, "", asked_of(tiny_llama, BARE)),
     ):
         up, down = finish(score(model, PLANTED.pairs, steers, system=system)).preference[1:].double()
         assert found.measured[way].changes == pytest.approx(((up - down) / 2).tolist(), abs=1e-4)
-        assert len(found.measured[way].random) == (will_it_steer.CONTROLS if way == PLAIN else 0)
-    assert ask(without_template(tiny_llama).tokenizer, "Rain?").text == "Input: Rain?\nResponse:"
-    assert torch.equal(without_template(tiny_llama).module.lm_head.weight, tiny_llama.module.lm_head.weight)
+        assert len(found.measured[way].random) == (will_it_steer.CONTROLS if way == AS_IS else 0)
+    assert ask(asked_of(tiny_llama, BARE).tokenizer, "Rain?").text == "Input: Rain?\nResponse:"
+    assert torch.equal(asked_of(tiny_llama, BARE).module.lm_head.weight, tiny_llama.module.lm_head.weight)
 
 
 def test_half_of_the_pairs_are_exchanged():

@@ -64,6 +64,7 @@ FIELDS = (
     "letter_swap",
     "reads",
     "cues",
+    "asked",
     "counts",
     "paper_counting",
     "cue",

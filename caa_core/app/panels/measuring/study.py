@@ -88,6 +88,7 @@ class StudyForm:
             self.positions = control(StudyRequest, "positions", multiselect=True, value=list(STUDY_POSITIONS))
             self.reads = control(StudyRequest, "reads", multiselect=True, value=list(STUDY_READS))
             self.cues = control(StudyRequest, "cues")
+            self.asked = control(StudyRequest, "asked", elem_id="study-asked")
             self.operation = control(StudyRequest, "operation")
 
 
@@ -178,7 +179,9 @@ class StudyPanel(Experiment[StudyRequest]):
         def follow(name: str) -> str:
             return str(recommended(self.studio, name)[0])
 
-        chosen = [part.input for part in (form.questions, form.design, form.positions, form.reads, form.cues)]
+        chosen = [
+            part.input for part in (form.questions, form.design, form.positions, form.reads, form.cues, form.asked)
+        ]
         counts = [count.blur for count in (form.most_items, form.most_pairs, form.controls)]
         typed = [form.layers.blur, form.multipliers.blur, form.columns.submit]
         gr.on([*chosen, *counts, *typed], look, parts, size, **QUIET)
