@@ -132,6 +132,8 @@ def _extract(parser: argparse.ArgumentParser) -> None:
     _add_pairs(parser)
     _add_host(parser)
     parser.add_argument("--out", required=True, type=Path, help="the file to write, in the format of its ending")
+    held_out = "also what it would do at each layer, to first order, to items that it was not made from"
+    parser.add_argument("--estimate", default="", metavar="TEST", help=held_out)
     add_options(parser, ExtractionRequest)
 
 
@@ -241,6 +243,8 @@ def _compete(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "shares", SHARES)
     shared = "take from both vectors what they share at each one's layer"
     parser.add_argument("--without-shared", action="store_true", help=shared)
+    costly = "make B so many times as strong that it costs what A does, KL in plain answers"
+    parser.add_argument("--equal-cost", action="store_true", help=costly)
     nobodys = {"help": "a system prompt that is nobody's voice"}
     add_options(parser, ContestRequest, without=("written_tokens",), system=nobodys)
     parser.add_argument("--surface", action="store_true", help="also every two multipliers, and the exchange rate")

@@ -16,6 +16,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import Preset, find_contest, find_pairs, find_questions, preset_behind, presets
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
+from caa_core.measuring.costs.strength import Strength, as_costly
 from caa_core.metrics.options import OPERATION, SHARES
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import finish, tell
@@ -78,8 +79,10 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     a, b = (asked.voice(model, bool(options.layers or options.without_shared)) for asked in voices)
     if options.without_shared:
         a, b = without_shared(a, b)
+    strong = _equal_cost(model, request, a, b) if options.equal_cost else None
+    b = b.times(strong.factor) if strong and strong.factor else b
     asked_to_write = _writing(model, options, a, b) if options.written else None
-    result = finish(run(model, request, a, b), say)
+    result = finish(run(model, request, a, b), say) | ({"equal_cost": strong.summary()} if strong else {})
     if options.surface or options.layers:
         result["surface"] = finish(run_surface(model, request, a, b, grid), tell)
     if options.read:
@@ -93,6 +96,16 @@ def compete(options: argparse.Namespace) -> tuple[Any, str]:
     if options.out:
         write(report, options.out)
     return result, report.text
+
+
+def _equal_cost(model: SteerableModel, request: ContestRequest, a: Voice, b: Voice) -> Strength:
+    """How many times as strong B costs what A does in plain answers. Raises InputError where there is no such."""
+    if not (a.steers and b.steers) or any(voice.system or voice.prefill for voice in (a, b)):
+        raise InputError("Only two vectors can be made to cost the same: what words cost is not comparable.")
+    found = finish(as_costly(model, a.steers, b.steers, request.positions), tell)
+    if found.factor is None:
+        raise InputError(f"{b.name} cannot cost what {a.name} does. {found}")
+    return found
 
 
 def _writing(model: SteerableModel, options: argparse.Namespace, a: Voice, b: Voice) -> WrittenRequest:

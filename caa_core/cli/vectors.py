@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from caa_core.cli.arguments import typed
-from caa_core.cli.common import columns_of, load_model
-from caa_core.data.presets import find_pairs, presets
+from caa_core.cli.common import columns_of, load_model, say
+from caa_core.data.presets import find_pairs, find_test_pairs, presets
 from caa_core.data.text import spans
 from caa_core.errors import InputError
+from caa_core.measuring.evaluation import estimate_only
+from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.options import SHARES
 from caa_core.metrics.vector_requests import ExtractionRequest
 from caa_core.model.catalog import CATALOG
@@ -36,10 +38,17 @@ def extract(options: argparse.Namespace) -> tuple[Any, str]:
     """Make a vector and write it."""
     asked = _request(options)
     check_target(options.out)
+    test = find_test_pairs(options.estimate, columns_of(options)) if options.estimate else None
     model = load_model(options)
     layers = asked.layers_in(model.num_layers)
     work = make(model, asked.pairs, layers, asked.name, asked.read, asked.method)
-    return made(finish(work, tell), options.out)
+    vector = finish(work, tell)
+    result, text = made(vector, options.out)
+    if not test:
+        return result, text
+    request = EvaluationRequest.parse(data=test, made_from=asked.pairs)
+    estimated = finish(estimate_only(model, request, vector), say)
+    return {**result, "estimate": estimated.summary()}, f"{text}\n{estimated}"
 
 
 def run(options: argparse.Namespace) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ from caa_core.data.pairs import Dataset
 from caa_core.data.presets import pairs_behind
 from caa_core.errors import InputError
 from caa_core.measuring.answer_reader import Direction
-from caa_core.steering.interventions import Steer
+from caa_core.steering.interventions import Steer, scaled
 from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import Steers
 from caa_core.vectors.spread import EQUAL, spread
@@ -88,6 +88,10 @@ class Voice:
     def with_steer(self, **changes: Any) -> "Voice":
         """With its one addition changed: another `layer`, `multiplier` or `vector`."""
         return replace(self, steers=(replace(self.steer, **changes),))
+
+    def times(self, factor: float) -> "Voice":
+        """With all multipliers so many times as large."""
+        return replace(self, steers=scaled(self.steers, factor))
 
     def beside(self, other: "Voice") -> "Voice":
         """Both voices at once; what is told, and what the answer begins with, one after the other."""

@@ -10,7 +10,7 @@ import torch
 from caa_core.cli.main import COMMANDS, main
 from caa_core.data.pairs import read_pairs, write_pairs
 from caa_core.data.presets import find_pairs, find_test_pairs, presets
-from caa_core.measuring.evaluation import evaluate
+from caa_core.measuring.evaluation import estimate_only, evaluate
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.paper.experiments import replicate
 from caa_core.measuring.paper.request import PaperRequest
@@ -59,6 +59,8 @@ def test_extract_writes_the_same_vector_as_the_function(folder, capsys, tmp_path
         "1-2",
         "--limit",
         5,
+        "--estimate",
+        "joy",
         "--json",
     )
     assert status == 0
@@ -68,6 +70,11 @@ def test_extract_writes_the_same_vector_as_the_function(folder, capsys, tmp_path
     expected = finish(extract(load(folder, "float32"), presets()["joy"].dataset().first(5), [1, 2]))
     written = load_vector(out)
     assert torch.equal(written.at(2), expected.at(2))
+    # Beside what its pairs say, what it would do to items that it was not made from.
+    request = EvaluationRequest.parse(data=presets()["joy"].test(), made_from=presets()["joy"].dataset().first(5))
+    estimated = finish(estimate_only(load(folder, "float32"), request, written))
+    for one, other in zip(estimated.layers, summary["estimate"]["layers"], strict=True):
+        assert [one.value, *one.random] == pytest.approx([other["value"], *other["random"]], abs=1e-5)
     assert written.provenance == expected.provenance
     assert summary["layers"][0]["norm"] == pytest.approx(expected.norm(1))
 

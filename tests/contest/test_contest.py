@@ -13,13 +13,16 @@ from caa_core.contest.speaking import by_prompts
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import find_contest, find_pairs, presets
 from caa_core.errors import InputError
+from caa_core.measuring.costs import strength
+from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
 from caa_core.metrics.correction import paired_p
 from caa_core.metrics.estimates import Estimate, mean_of
 from caa_core.metrics.items import choose_items
 from caa_core.model.loading import hidden_of
 from caa_core.model.prompts import Cue, render_pair
 from caa_core.progress import finish
-from caa_core.steering.interventions import Steer
+from caa_core.reports.contest import report_of
+from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.steering.operations import Operation
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 from tests.helpers import results
@@ -224,6 +227,26 @@ def test_labels_of_own_pairs_are_shuffled_on_the_command_line(planted, tmp_path,
     found = json.loads(capsys.readouterr().out)
     assert found["contest"] and found["controls"] is None
     assert [found[f"alone_{letter}"]["shuffled_from"] for letter in "ab"] == ["joy", "gloom"]
+
+
+def test_voices_at_equal_cost_on_the_command_line(planted, tmp_path, capsys, monkeypatch):
+    few = tuple(part[:2] for part in plain_answers())
+    monkeypatch.setattr(strength, "plain_answers", lambda: few)
+    asked = [*asked_of(planted, tmp_path), "--no-controls", "--no-second-voices", "--equal-cost"]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    factor, wanted = found["equal_cost"]["factor"], found["equal_cost"]["wanted"]
+    model, answers = planted[0], answers_on(planted[0], few[0])
+    for name, multiplier in (("A", 0.2), ("B", 0.2 * factor)):
+        steers = (Steer(load_vector(tmp_path / f"{name}.safetensors").at(LAYER), LAYER, multiplier),)
+        cost = finish(token_costs(model, answers, steers, [1.0], AFTER_PROMPT)).mean()
+        assert cost == pytest.approx(wanted, rel=0.06)
+    (added,) = found["settings"]["b"]["added"]
+    assert factor > 1 and added["multiplier"] == pytest.approx(0.2 * factor)
+    report = report_of(found)
+    assert report.text.startswith(f"B as strong as costs what A does: × {factor:g} costs ")
+    assert main([*asked, "--system-a", "Be glad."]) == 2
+    assert "Only two vectors can be made to cost the same" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not FULL, reason="a minute on two cores: make soak")

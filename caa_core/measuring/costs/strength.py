@@ -159,6 +159,28 @@ def _strength(
     )
 
 
+@handed_over
+def as_costly(
+    model: SteerableModel,
+    like: Steers,
+    steers: Steers,
+    positions: Positions = AFTER_PROMPT,
+    most: int | None = None,
+) -> Generator[Progress, None, Strength]:
+    """How strong some additions are that cost what others do in plain answers, which is the `Strength.wanted`. Yields
+    `Progress`.
+
+    Args:
+        most: as of `strength`.
+
+    Raises:
+        InputError: one of the two adds nothing, or the others cost so little or so much that it is not looked for.
+    """
+    answers = answers_on(model, plain_answers()[0][:most])
+    (cost,) = yield from token_costs(model, answers, like, [1.0], positions)
+    return (yield from strength(model, steers, check_asked(float(cost.mean())), positions, most))
+
+
 def at_equal_cost(
     model: SteerableModel, steer: Steer, controls: Sequence[torch.Tensor], positions: Positions = AFTER_PROMPT
 ) -> Generator[Progress, None, tuple[float, list[Steer]]]:

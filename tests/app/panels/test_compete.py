@@ -3,16 +3,20 @@
 import secrets
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 
 from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, SEVERAL, Chosen
 from caa_core.app.panels.contest.contest import in_parts
 from caa_core.contest.dominance import Contest
 from caa_core.data.presets import presets
+from caa_core.measuring.costs import strength
+from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
+from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.vectors.spread import spread
 from tests.helpers import results
 from tests.helpers.handlers import Handlers
@@ -75,6 +79,20 @@ def test_voices_at_several_layers_share_their_multipliers(page, tiny_app):
     # At one layer for both, B is where A is.
     chosen = Chosen("joy", 1, 1.0, "gloom", 3, 1.0, SAME, "", "", False, spread_a="1-2", spread_b="3")
     assert chosen.where("b") == (1, "1-2") and replace(chosen, kind=DIFFERENT).where("b") == (3, "3")
+
+
+def test_b_is_made_to_cost_what_a_costs(page, tiny_app, monkeypatch):
+    few = tuple(part[:2] for part in plain_answers())
+    monkeypatch.setattr(strength, "plain_answers", lambda: few)
+    asked = {"compete_kind": DIFFERENT, "compete_a_layer": 1, "compete_b_layer": 3, "compete_a_multiplier": 2}
+    page.run("balance_cost", "compete-b-multiplier", **asked)
+    model, costs = tiny_app.studio.model, []
+    for name, layer, multiplier in (("joy", 1, 2.0), ("gloom", 3, page["compete-b-multiplier"])):
+        steers = (Steer(tiny_app.vector(name).at(layer), layer, multiplier),)
+        costs.append(finish(token_costs(model, answers_on(model, few[0]), steers, [1.0], AFTER_PROMPT)).mean())
+    assert costs[1] == pytest.approx(costs[0], rel=0.1) and page["compete-b-multiplier"] != 1
+    with pytest.raises(gr.Error, match="A cost must be between"):
+        page.run("balance_cost", "compete-b-multiplier", **asked | {"compete_a_multiplier": 0})
 
 
 def test_what_sets_two_voices_apart_is_asked_of_two_layers(page):

@@ -8,7 +8,7 @@ import pytest
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
-from caa_core.measuring.costs.strength import Strength, smallest_factor, strength
+from caa_core.measuring.costs.strength import Strength, as_costly, smallest_factor, strength
 from caa_core.progress import finish
 from caa_core.steering.interventions import AFTER_PROMPT, Steer, scaled
 from caa_core.steering.operations import Operation
@@ -121,6 +121,22 @@ def test_a_strength_costs_what_is_asked_for_and_as_much_on_fresh_answers(tiny_ll
     assert (found.kl, found.p95) == pytest.approx((costs.mean(), np.percentile(costs, 95)))
     kept = json.loads(json.dumps(found.summary(), allow_nan=False))
     assert Strength.of(kept) == found and f"× {found.factor:g} costs" in str(found)
+
+
+def test_one_is_made_as_strong_as_costs_what_another_does(tiny_llama):
+    """Another layer, another length, another sign; and both cost the same in answers read again."""
+    like = (Steer(random_vector(tiny_llama), 2, 1.0),)
+    steers = (Steer(5 * random_vector(tiny_llama, 1), 1, -1.0), Steer(random_vector(tiny_llama, 3), 3, -2.0))
+    found = finish(as_costly(tiny_llama, like, steers, most=4))
+    answers = answers_on(tiny_llama, PAIRS[0][:4])
+    costs = [
+        finish(token_costs(tiny_llama, answers, added, [1.0], AFTER_PROMPT)).mean()
+        for added in (like, scaled(steers, found.factor))
+    ]
+    assert found.wanted == pytest.approx(costs[0]) and costs[1] == pytest.approx(costs[0], rel=0.051)
+    assert found.factor != 1 and costs[0] > 0.001
+    with pytest.raises(InputError, match="A cost must be between"):
+        finish(as_costly(tiny_llama, (replace(like[0], multiplier=0.0),), steers, most=2))
 
 
 def test_what_cannot_be_asked_for_is_said(tiny_llama):

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -25,7 +25,7 @@ from caa_core.app.panels.common import (
     visible,
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, SEVERAL, TOLD, Chosen, Voicing
-from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, voice_controls
+from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, multiplier_at, voice_controls
 from caa_core.app.panels.conversation import writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
@@ -38,9 +38,12 @@ from caa_core.contest.requests import ContestRequest
 from caa_core.contest.voice import Voice
 from caa_core.data.presets import presets
 from caa_core.errors import InputError
+from caa_core.measuring.costs.strength import Strength, as_costly
 from caa_core.measuring.requests import FEWEST
 from caa_core.metrics.grid import whole
 from caa_core.metrics.options import OPERATION, SHARES
+from caa_core.model.loading import SteerableModel
+from caa_core.progress import Progress
 
 FIRST = ("joy", "gloom")
 SHARING = "Opposites share much where both were made against the same plain answers. "
@@ -108,7 +111,7 @@ class VoicesForm:
             self.kind = gr.Dropdown(KINDS, value=SAME, label="Kind of contest", elem_id="compete-kind")
             self.table = gr.Markdown(elem_id="compete-decomposition", elem_classes="numbers")
             self.settings = writing_settings(panel, _operations)
-            self.measured_on = _measured_on()
+            self.measured_on, self.costly = _measured_on()
             self.link = link_button(panel)
         self.parts: dict[str, Component] = {
             "vector_a": self.a.vector,
@@ -150,7 +153,8 @@ class VoicesForm:
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
         self.page.latest(changes, self.explain, parts, [self.table, self.apart, *columns[1:]])
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
-        swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.told, self.begins]
+        self.costly.click(self.balance_cost, parts, [self.table, self.b.multiplier], **LATEST)
+        swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.costly, self.told, self.begins]
         self.kind.change(self.swap, [self.kind, self.a.layer, self.b.layer], swapped, **LATEST)
         asked = [self.apart, self.kind, self.a.multiplier, self.b.multiplier]
         self.apart.input(self.part, asked, self.kind, **QUIET)
@@ -203,6 +207,27 @@ class VoicesForm:
         return round(multiplier, 1)
 
     @guarded
+    def balance_cost(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """B's multiplier at which it costs what A does in plain answers."""
+        session, chosen = self.page.session(request), self._chosen(values)
+        job = self.studio.run(lambda model: self._as_costly(model, session, chosen), session)
+        for progress in events(session, "compete-equal-cost", job):
+            yield {self.table: going("Looking for what costs the same", progress)}
+        if job.stopped:
+            return
+        found = job.result
+        if found.factor is None:
+            raise InputError(f"B cannot cost what A does. {found}")
+        gr.Info(plain(str(found)))
+        yield {self.b.multiplier: multiplier_at(round(found.factor * chosen.multiplier_b, 2))}
+
+    def _as_costly(
+        self, model: SteerableModel, session: Session, chosen: Chosen
+    ) -> Generator[Progress, None, Strength]:
+        a, b = yield from self.voicing.pair(model, session, chosen)
+        return (yield from as_costly(model, a.steers, b.steers))
+
+    @guarded
     def follow_a(self, request: gr.Request, name: str, at_b: float, kind: str) -> Updates:
         """A preset brings its layer, its opposite as B, and the answers of the two."""
         start, _ = recommended(self.studio, name, self.page.session(request))
@@ -243,6 +268,7 @@ class VoicesForm:
             self.b.layer: gr.Slider(visible=kind == DIFFERENT),
             self.b.multiplier: gr.Slider(visible=vectors),
             self.equal: gr.Button(visible=vectors),
+            self.costly: gr.Button(visible=vectors),
             self.told: gr.Textbox(visible=kind == TOLD),
             self.begins: gr.Textbox(visible=kind == BEGUN),
         }
@@ -273,18 +299,21 @@ def _in_one_line(chosen: Chosen) -> str:
     return html.escape(said, quote=False)
 
 
-def _measured_on() -> dict[str, Component]:
-    """Whose answers the two voices are measured on, and whether it is asked if they are more than a sum."""
+def _measured_on() -> tuple[dict[str, Component], gr.Button]:
+    """Whose answers the two voices are measured on, and whether it is asked if they are more than a sum; and a button
+    that makes both cost the same.
+    """
     with gr.Accordion("What is measured", open=False, elem_id="compete-measured-on"):
         choices = [(f"{name} against {preset.opposes}", name) for name, preset in presets().items()]
         look = {"minimum": 0, "maximum": 2 * FEWEST, "step": FEWEST, "elem_id": "compete-verdict-second-voices"}
-        return {
+        found: dict[str, Component] = {
             "contest": gr.Dropdown(
                 choices, value=FIRST[0], label="Answers of A and of B", elem_id="compete-verdict-contest"
             ),
             "file": file_picker("or yours: prompt, a, b", "compete-verdict-file"),
             "second_voices": control(ContestRequest, "second_voices", **look),
         }
+        return found, gr.Button("Make B cost what A costs", size="sm", elem_id="compete-equal-cost")
 
 
 def _operations() -> dict[str, Component]:

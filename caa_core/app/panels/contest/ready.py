@@ -56,7 +56,7 @@ class ReadyContests:
     def wire(self, voices: VoicesForm, verdict: Experiment[Any], chat: Conversation) -> None:
         """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
         self.voices, self.verdict, self.chat = voices, verdict, chat
-        parts = [*voices.parts.values(), voices.contest, voices.equal]
+        parts = [*voices.parts.values(), voices.contest, voices.equal, voices.costly]
         self.offered.click(
             self.choose, self.offered, list(dict.fromkeys([*parts, *verdict.outputs, *chat.outputs])), **QUIET
         )
