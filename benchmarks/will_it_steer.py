@@ -24,7 +24,8 @@ from caa_core.data.presets import presets
 from caa_core.measuring.paper.behaviours import find_behaviours
 from caa_core.measuring.study import ROLE, asked_of
 from caa_core.measuring.study_results import AS_IS, ASKED, IN_A_ROLE, REWORDED
-from caa_core.metrics.anti_steerability import AntiSteerable
+from caa_core.measuring.verdict import estimate
+from caa_core.metrics.anti_steerability import AntiSteerable, wrong_shares
 from caa_core.metrics.controls import random_vectors
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
@@ -48,6 +49,8 @@ STRENGTH = 0.25
 CONTROLS, ITEMS, PAIRS, SEED = 2, 8, 20, 0
 
 RESAMPLES = 1999
+# What is said of a vector and items, where all else is said of the vector's pairs.
+ESTIMATE = "estimate to first order, of the same items"
 # Half the width of an interval beyond which it cannot be told.
 WIDE = 0.3
 
@@ -71,12 +74,13 @@ class Measured:
     """What a vector of `STRENGTH` does under one way to ask.
 
     changes: of each prompt, in the vector's direction, in nats a token (of lettered answers log odds). random: the mean
-    change under each random vector. kl: in nats.
+    change under each random vector; random_right: of the prompts that move, the share that goes its way. kl: in nats.
     """
 
     changes: tuple[float, ...]
     random: tuple[float, ...]
     kl: float
+    random_right: tuple[float, ...] = ()
 
     @property
     def effect(self) -> Estimate:
@@ -117,7 +121,7 @@ class Row:
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Row":
         parts = {
-            way: Measured(tuple(one["changes"]), tuple(one["random"]), one["kl"])
+            way: Measured(**{name: tuple(of) if isinstance(of, list) else of for name, of in one.items()})
             for way, one in kept["measured"].items()
         }
         return cls(**{**kept, "measured": parts})
@@ -146,16 +150,21 @@ def measured(model: SteerableModel, source: Source, ways: Sequence[str] = ASKED)
     """Make a vector, note what is said of it, and measure it. Yields `Progress`."""
     layer = layer_of(model)
     vector = source.vector or (yield from make(model, source.pairs, range(layer + 1), name=source.name))
-    found = {}
+    strong = _strong(vector, layer)
+    found, told = {}, _told(vector, layer)
     for way in ways:
         test = source.reworded if way == REWORDED else source.test
         if test:
             items = yield from choose_items(model, test)
             system, controls = ROLE if way == IN_A_ROLE else "", CONTROLS if way == AS_IS else 0
-            found[way] = yield from _under(asked_of(model, way), items, _strong(vector, layer), layer, controls, system)
+            found[way] = yield from _under(asked_of(model, way), items, strong, layer, controls, system)
+            if way == AS_IS:
+                estimated = yield from estimate(model, items, replace(vector, layers={layer: strong}), [layer], None)
+                assert estimated.map, estimated.why
+                told[ESTIMATE] = estimated.map.layers[0].value
     said = vector.diagnostics
     assert said
-    return Row(source.name, not items.are_choices, said.grade, said.p, _told(vector, layer), found)
+    return Row(source.name, not items.are_choices, said.grade, said.p, told, found)
 
 
 def layer_of(model: SteerableModel) -> int:
@@ -190,8 +199,8 @@ def _under(
     scores = yield from score(model, asked, runs, items.positions, items.cue, system)
     both = scores.preference[1:].double().numpy().reshape(len(everyone), 2, len(asked))
     own, *others = by_prompt(by_prompt((both[:, 0] - both[:, 1]) / 2, of), items.prompts)
-    means = tuple(float(one.mean()) for one in others)
-    return Measured(tuple(map(float, own)), means, float(scores.kl[1:3].mean()))
+    means, right = tuple(float(one.mean()) for one in others), tuple(1 - float(wrong_shares(one)) for one in others)
+    return Measured(tuple(map(float, own)), means, float(scores.kl[1:3].mean()), right)
 
 
 @np.errstate(all="ignore")
@@ -281,10 +290,12 @@ def each_vector(rows: Sequence[Row]) -> str:
             f"{one.effect.value:+.2f} ({one.effect.ends()})",
             f"{reach:.2f}",
             f"{one.right_share:.0%}" if one.right_share else "none moves",
+            ", ".join(f"{share:.0%}" for share in one.random_right),
             f"{one.kl:.2f}",
         ]
         lines.append([row.name, row.grade or "not judged", p, *numbers, *own])
-    heads = ["vector", "said", "p", *NAMES, "effect (95 %)", "random vectors, at most", "right way (95 %)", "KL, nats"]
+    heads = ["vector", "said", "p", *NAMES, "effect (95 %)", "random vectors, at most", "right way (95 %)"]
+    heads += ["of random vectors", "KL, nats"]
     return _table(heads, lines)
 
 
@@ -387,16 +398,17 @@ def report(rows: Sequence[Row], broken: Sequence[Row], model: str, layer: int) -
 HEAD = """# Will it steer? What is said before, and what is measured
 
 Written by `python -m benchmarks.will_it_steer FOLDER`: the vectors of {presets} presets and of {behaviours} of the CAA
-paper's behaviours on {model}, all at layer {layer} and {strength:g} times the median residual norm
-there, so that nothing is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers
-that were read. What it does is measured on {items} items that it was not made from: half of what lies between × 1 and
-× −1, in nats a token of texts, in log odds of letters (both letter orders); beside it the larger of what {controls}
+paper's behaviours on {model}, all at layer {layer} and {strength:g} times the median residual norm there, so that
+nothing is chosen. The unit is the vector. What is said of it is taken at that layer, p over all layers that were read,
+of its pairs alone; but for the estimate to first order, which is of this strength and of the very items on which it is
+then measured. What it does is measured on {items} items that it was not made from: half of what lies between × 1 and ×
+−1, in nats a token of texts, in log odds of letters (both letter orders); beside it the larger of what {controls}
 random vectors of the same norm do, either way. *Right way*: of the prompts that move, the share that goes the vector's
-way, which of a vector that does nothing is half. KL is the mean at × 1 and × −1. Intervals of an effect are over
-prompts, those of shares exact; those of a rank correlation come of drawing vectors again, one at a time and not
-corrected for being many. Where they are wider than ± 0.3, it is said that it cannot be told. What is said before has
-its own interval and controls in each vector's file, and where the vector is made. Presets' vectors are made from all of
-their pairs, those of behaviours from {pairs} of them in both letter orders.
+way, beside what the random vectors do; of a vector that does nothing it is half. KL is the mean at × 1 and × −1.
+Intervals of an effect are over prompts, those of shares exact; those of a rank correlation come of drawing vectors
+again, one at a time and not corrected for being many. Where they are wider than ± 0.3, it is said that it cannot be
+told. What is said before has its own interval and controls in each vector's file, and where the vector is made.
+Presets' vectors are made from all of their pairs, those of behaviours from {pairs} of them in both letter orders.
 
 *In a role*: behind the system prompt “{role}”
 *In other words*: the presets' second wordings of the same prompts. *Without the template*: prompts as a base model gets

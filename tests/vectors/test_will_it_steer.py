@@ -61,7 +61,9 @@ def test_intervals_hold_the_true_correlation_about_as_often_as_they_say():
 def row(name, effect, grade="may steer", texts=True, **others):
     """A vector of which the prompts change by so much, and a little more or less."""
     spread = np.linspace(-0.2, 0.2, 12)
-    ways = {way: Measured(tuple(size + spread), (0.01,), 0.1) for way, size in {AS_IS: effect, **others}.items()}
+    ways = {
+        way: Measured(tuple(size + spread), (0.01,), 0.1, (0.5,)) for way, size in {AS_IS: effect, **others}.items()
+    }
     told = dict.fromkeys(("agreement", "reliability", "d_prime", "auc"), effect)
     return Row(name, texts, grade, 0.01, told, ways)
 
@@ -108,7 +110,11 @@ def test_what_is_measured_is_what_a_direct_score_says(tiny_llama):
     ):
         up, down = finish(score(model, PLANTED.pairs, steers, system=system)).preference[1:].double()
         assert found.measured[way].changes == pytest.approx(((up - down) / 2).tolist(), abs=1e-4)
-        assert len(found.measured[way].random) == (will_it_steer.CONTROLS if way == AS_IS else 0)
+        others = will_it_steer.CONTROLS if way == AS_IS else 0
+        assert len(found.measured[way].random) == len(found.measured[way].random_right) == others
+    weak = [(Steer(direction, layer, sign * 1e-3),) for sign in (1.0, -1.0)]
+    up, down = finish(score(tiny_llama, PLANTED.pairs, weak)).preference[1:].double().mean(1)
+    assert found.told[will_it_steer.ESTIMATE] == pytest.approx((up - down).item() / 2e-3, rel=0.02)
     assert ask(asked_of(tiny_llama, BARE).tokenizer, "Rain?").text == "Input: Rain?\nResponse:"
     assert torch.equal(asked_of(tiny_llama, BARE).module.lm_head.weight, tiny_llama.module.lm_head.weight)
 
