@@ -237,7 +237,7 @@ def test_what_is_seen_inside_is_what_a_run_finds(experiments, embedded):
 
 def measured_again(embedded, request):
     """The request's vector on its items in whole, or on the first four alone."""
-    few = request if FULL else replace(request, data=request.data.first(4), controls=0)
+    few = request if FULL else replace(request, data=request.data.first(4), controls=0, prompts=False)
     return finish(evaluate(embedded, few, load_vector(presets()["joy"].vector_file))).summary()
 
 

@@ -141,7 +141,7 @@ class EvaluationForm:
         """Draw what is set less often."""
         self.path = file_picker("or test items of your own", "measure-upload", PAIR_FILES)
         with gr.Accordion("More settings", open=False, elem_id="measure-settings"):
-            self.prompts = control(EvaluationRequest, "prompts", elem_id="measure-prompts")
+            self.prompts = control(EvaluationRequest, "prompts", value=True, elem_id="measure-prompts")
             self.by_methods = control(EvaluationRequest, "by_methods", elem_id="measure-by-methods")
             self.told = control(EvaluationRequest, "told", value=None, lines=3, max_lines=3, elem_id="measure-told")
             self.controls = control(EvaluationRequest, "controls", elem_id="measure-controls")
