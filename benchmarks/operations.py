@@ -22,7 +22,7 @@ from caa_core.measuring.costs.strength import LEAST_ASKED, strength
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
-from caa_core.metrics.estimates import by_prompt, mean_of
+from caa_core.metrics.estimates import Estimate, by_prompt, mean_of
 from caa_core.metrics.items import Items, choose_items
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
@@ -198,8 +198,7 @@ def report(rows: Sequence[Row], model: str) -> str:
 def sums(rows: Sequence[Row]) -> str:
     """What adds, beside addition at one layer."""
     there = [row for row in rows if row.way in ADDED]
-    base = next((row for row in there if row.way == ONE and row.changes), None)
-    told = apart([row for row in there if row is not base and row.changes], [base] * len(there) if base else [])
+    told = adds_apart(there)
     heads = [
         "way",
         "×",
@@ -208,55 +207,75 @@ def sums(rows: Sequence[Row]) -> str:
         "against addition (95 %)",
         "random vectors, mean changes",
     ]
-    lines = [[row.way, *_numbers(row), told.get(row.way, ""), _range(row.random)] for row in there]
+    lines = [[row.way, *_numbers(row), str(told.get(row.way, "")), _range(row.random)] for row in there]
     return _table(heads, lines) if lines else ""
 
 
 def takes(rows: Sequence[Row]) -> str:
     """What takes away, beside the opposite vector at the same cost."""
     there = [row for row in rows if row.way in TAKEN]
-    told = apart([row for row in there if row.opposite], [_opposite(row) for row in there if row.opposite])
+    told = takes_apart(there)
     heads = ["way", "×", "KL, chosen / fresh", "change (95 %)", "opposite added, at its cost", "against that (95 %)"]
     heads += ["random vectors", "their KL"]
     lines = []
     for row in there:
         beside = f"{mean_of(np.array(row.opposite))}" if row.opposite else "costs too little, or cannot cost so much"
         lines.append(
-            [row.way, *_numbers(row), beside, told.get(row.way, ""), _range(row.random), _range(row.random_kl)]
+            [row.way, *_numbers(row), beside, str(told.get(row.way, "")), _range(row.random), _range(row.random_kl)]
         )
     return _table(heads, lines) if lines else ""
 
 
-def apart(rows: Sequence[Row], others: Sequence[Row | None]) -> dict[str, str]:
-    """By way, how far it does more than another, in words; * where that is told from 0 after Holm over these."""
+@dataclass(frozen=True)
+class Difference:
+    """How far a way does more than another, in nats a token. way: 1 or -1 where that is told from 0, else 0."""
+
+    by: Estimate
+    way: int
+
+    def __str__(self) -> str:
+        return f"{self.by}{MARK if self.way else ''}"
+
+
+def apart(rows: Sequence[Row], others: Sequence[Row | None]) -> dict[str, Difference]:
+    """By way, how far it does more than another; told from 0 after Holm over these."""
     differences = [np.subtract(row.changes, other.changes) for row, other in zip(rows, others, strict=False) if other]
     if not differences:
         return {}
     p = holm(paired_p(np.stack(differences)))
     return {
-        row.way: f"{mean_of(one)}{MARK if told <= LEVEL else ''}"
+        row.way: Difference(mean_of(one), int(np.sign(one.mean())) if told <= LEVEL else 0)
         for row, one, told in zip(rows, differences, p, strict=True)
     }
 
 
+def adds_apart(rows: Sequence[Row]) -> dict[str, Difference]:
+    """Of a preset's ways to add, how far each does more than addition at one layer."""
+    base = next((row for row in rows if row.way == ONE and row.changes), None)
+    more = [row for row in rows if row.way in ADDED and row is not base and row.changes]
+    return apart(more, [base] * len(more))
+
+
+def takes_apart(rows: Sequence[Row]) -> dict[str, Difference]:
+    """Of a preset's ways to take away, how far each does more than its opposite that is added."""
+    less = [row for row in rows if row.opposite]
+    return apart(less, [_opposite(row) for row in less])
+
+
 def in_short(rows: Sequence[Row]) -> str:
-    """How many of the comparisons are told from 0."""
-    cells = [cell for name in dict.fromkeys(row.preset for row in rows) for cell in _compared(rows, name)]
-    told = [cell for cell in cells if cell.endswith(MARK)]
+    """How many of the comparisons are told from 0, and which way they go."""
+    by_preset = [[row for row in rows if row.preset == name] for name in dict.fromkeys(row.preset for row in rows)]
+    more, less = ([one.way for own in by_preset for one in of(own).values()] for of in (adds_apart, takes_apart))
     measured = [row for row in rows if row.random and row.changes]
     beyond = sum(_is_beyond(row) for row in measured)
+    drawn = max((len(row.random) for row in measured), default=0)
     return (
-        f"**In short**: {len(told)} of {len(cells)} differences from addition at equal cost are told from 0 after Holm "
-        f"over each table. {beyond} of {len(measured)} ways lie beyond all their random vectors."
+        f"**In short**: of {len(more)} times that another way adds at the cost of addition at one layer it does more "
+        f"{more.count(1)} times and less {more.count(-1)} times, told from 0 after Holm over each table. Of "
+        f"{len(less)} times that a way takes away beside the opposite that is added at its cost, it goes further that "
+        f"way {less.count(-1)} times, and less far, or the other way, {less.count(1)} times. {beyond} of "
+        f"{len(measured)} lie beyond all their random vectors, which of what does nothing 2 in {drawn + 1} would."
     )
-
-
-def _compared(rows: Sequence[Row], name: str) -> list[str]:
-    own = [row for row in rows if row.preset == name]
-    base = next((row for row in own if row.way == ONE and row.changes), None)
-    more = [row for row in own if row.way in ADDED and row is not base and row.changes]
-    less = [row for row in own if row.opposite]
-    return [*apart(more, [base] * len(more)).values(), *apart(less, [_opposite(row) for row in less]).values()]
 
 
 def _opposite(row: Row) -> Row:

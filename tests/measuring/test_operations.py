@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from benchmarks.operations import ADDED, COST, ONE, TAKEN, Case, Row, added, report, taken
+from benchmarks.operations import ADDED, COST, ONE, TAKEN, Case, Row, added, in_short, report, taken
 from caa_core.errors import InputError
 from caa_core.measuring.costs import refusals
 from caa_core.measuring.costs.answers import answers_on, plain_answers, token_costs
@@ -60,7 +61,23 @@ def test_ways_are_compared_at_equal_cost_beside_random_vectors(case):
     (cost,) = finish(token_costs(case.model, answers, steers, [1.0], AFTER_PROMPT))
     assert ablated.kl == pytest.approx(cost.mean()) and len(ablated.opposite) == len(ablated.changes) == 4
     said = report([Row.of(vars(row)) for row in rows], "tiny")
-    assert "of 2 differences from addition at equal cost" in said and "| ablated at one layer | 1 |" in said
+    assert "of 1 times that another way adds" in said and "| ablated at one layer | 1 |" in said
+
+
+def test_it_is_told_how_often_a_way_does_more_and_how_often_less():
+    spread = np.linspace(-0.1, 0.1, 12)
+    less, alike, more = (tuple(size + spread * turned) for size, turned in ((-1.0, -1), (0.0, 1), (1.0, -1)))
+
+    def row(way, changes, opposite=()):
+        return Row("joy", way, 1, 1.0, 0.3, 0.3, changes, (0.5,), (0.3,), opposite)
+
+    ways = [row(way, changes) for way, changes in zip(ADDED, (alike, more, less, alike), strict=True)]
+    ways += [row(way, changes, alike) for way, changes in zip(TAKEN, (less, less, more, alike), strict=True)]
+    said = in_short(ways)
+    assert (
+        "of 3 times that another way adds at the cost of addition at one layer it does more 1 times and less 1" in said
+    )
+    assert "it goes further that way 2 times, and less far, or the other way, 1 times. 5 of 8 lie beyond" in said
 
 
 def test_each_way_is_one_of_its_layers_and_operation(case):
