@@ -75,9 +75,7 @@ from caa_core.vectors.vector import SteeringVector
 PairSource = Dataset | str | Path
 # A vector, or what finds it: a preset's name, or a file.
 VectorSource = SteeringVector | str | Path
-# What is added: a vector, the layer whose output it is added to, and the multiplier.
-Addition = tuple[VectorSource, int, float]
-# The same at one layer or several, such as "12-15".
+# What is added: a vector, the layer to whose output it is added (or several, such as "12-15"), and the multiplier.
 Spread = tuple[VectorSource, int | str | Sequence[int], float]
 # Where steering applies: a vector, the layer at which it is read, and the projection above which it does. As text it is
 # such as "joy:12:2.5".
@@ -342,11 +340,12 @@ def compare(
 def inspect(
     model: SteerableModel,
     text: str,
-    steer: Addition,
+    steer: Spread,
     *,
     chat: bool = True,
     positions: str = POSITIONS.default,
     operation: str = OPERATION.default,
+    shares: str = SHARES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, Views]:
     """Look inside: a text along a vector, the next token, the logit lens, and what the vector says by itself.
@@ -356,18 +355,20 @@ def inspect(
     30
 
     Args:
-        steer: vector or preset's name or file, layer, multiplier.
+        steer: vector or preset's name or file, layer or several, multiplier; along the first layer the text is read.
         chat: read the text as a person's message, else as it is.
         positions: which of the prompt's tokens are steered.
-        operation: as of `steer`.
+        operation, shares: as of `steer`.
 
     Raises:
         InputError: an empty text or one that is too long, or a layer or a vector that does not fit the model.
     """
-    source, layer, multiplier = steer
-    how = {"chat": chat, "positions": positions, "operation": operation}
-    asked = InspectionRequest.parse(text=text, layer=model.check_layer(layer), multiplier=multiplier, **how)
-    vector = yield from _vector(model, source, [layer])
+    source, at, multiplier = steer
+    layers = _layers(model, at)
+    how = {"chat": chat, "positions": positions, "operation": operation, "shares": shares}
+    where = {"layer": layers[0], "spread": layers[1:] and layers}
+    asked = InspectionRequest.parse(text=text, multiplier=multiplier, **where, **how)
+    vector = yield from _vector(model, source, layers)
     return (yield from _inspect(model, asked, vector))
 
 
@@ -615,8 +616,8 @@ def compete(
 @_to_its_end
 def think(
     model: SteerableModel,
-    a: Addition,
-    b: Addition,
+    a: Spread,
+    b: Spread,
     pairs: PairSource,
     *,
     prompts: int = ThinkingRequest.options()["prompts"].default,
@@ -625,6 +626,9 @@ def think(
     seed: int = ThinkingRequest.options()["seed"].default,
     temperature: float = ThinkingRequest.options()["temperature"].default,
     positions: str = POSITIONS.default,
+    operation_a: str = OPERATION.default,
+    operation_b: str = OPERATION.default,
+    shares: str = SHARES.default,
     progress: Watch = _nothing,
 ) -> Generator[Any, None, dict[str, Any]]:
     """Which of two voices a model follows that thinks aloud before it answers, in eight arms; see `contest.thinking`.
@@ -635,7 +639,7 @@ def think(
     True
 
     Args:
-        a, b, pairs, positions: as of `compete`.
+        a, b, pairs, positions, operation_a, operation_b, shares: as of `compete`.
         prompts: how many of them are asked; thoughts: how many are drawn for each; tokens: of a thought, at most.
 
     Raises:
@@ -645,9 +649,10 @@ def think(
     how = {"prompts": prompts, "thoughts": thoughts, "tokens": tokens, "seed": seed, "temperature": temperature}
     thinking = ThinkingRequest.parse(**how)
     request = ContestRequest.parse(data=data, positions=positions)
-    layers = sorted({model.check_layer(added[1]) for added in (a, b)})
-    voice_a = yield from _voice(model, layers, "A", a)
-    voice_b = yield from _voice(model, layers, "B", b)
+    layers = sorted({layer for added in (a, b) for layer in _layers(model, added[1])})
+    operations, parts = [OPERATION.value(one) for one in (operation_a, operation_b)], SHARES.value(shares)
+    voice_a = yield from _voice(model, layers, "A", a, operation=operations[0], shares=parts)
+    voice_b = yield from _voice(model, layers, "B", b, operation=operations[1], shares=parts)
     return (yield from run_thinking(model, request, voice_a, voice_b, thinking))
 
 

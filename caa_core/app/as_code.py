@@ -221,10 +221,11 @@ def contest(
     )
 
 
-def inspection(here: Here, text: str, vector: Named, layer: float, multiplier: float, form: Form) -> AsCode:
-    """Views into the model."""
+def inspection(here: Here, text: str, vector: Named, layer: float | str, multiplier: float, form: Form) -> AsCode:
+    """Views into the model. layer: one, or several as text."""
     options = chosen(InspectionRequest, form)
-    steer = f"({_literal(vector.name)}, {int(layer)}, {_literal(float(multiplier))})"
+    at = layer if isinstance(layer, str) else int(layer)
+    steer = f"({_literal(vector.name)}, {_literal(at)}, {_literal(float(multiplier))})"
     views = _call("views = caa.inspect", ["model", _literal(text), steer, *_keywords(options)])
     files = {"vector_file": vector} if vector.is_file else {}
     asked = {"text": text, "steer": _spec("file" if files else vector.name, layer, multiplier), **files, **options}

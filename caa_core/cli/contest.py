@@ -120,7 +120,7 @@ def _writing(model: SteerableModel, options: argparse.Namespace, a: Voice, b: Vo
             "Reading written answers takes a preset's vector as voice A, whose held-out answers are known."
         )
     sources = [source, _source(b) or presets()[source.opposes]]
-    layer = a.steer.layer
+    layer = a.direction.layer
     directions = [_along(model, voice, source, layer) for voice, source in zip((a, b), sources, strict=True)]
     questions = find_questions(options.questions) if options.questions else source.questions()
     about = {"questions": questions, "directions": directions, "held_out": sources}
@@ -135,7 +135,7 @@ def _source(voice: Voice) -> Preset | None:
 def _along(model: SteerableModel, voice: Voice, source: Preset, layer: int) -> Direction:
     """Along what a voice is read: its own vector; for words, that of the preset, at A's layer."""
     if voice.vector:
-        return Direction(voice.name, voice.steer.vector, voice.steer.layer)
+        return replace(voice.direction, name=voice.name)
     return Direction(voice.name, finish(preset_vector(model, source, [layer]), tell).at(layer), layer)
 
 

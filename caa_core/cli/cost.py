@@ -14,7 +14,6 @@ from caa_core.measuring.costs.refusals import count_refusals
 from caa_core.measuring.costs.strength import check_asked, strength
 from caa_core.measuring.requests import KnowledgeRequest, RefusalsRequest
 from caa_core.progress import finish, tell
-from caa_core.steering.interventions import Steer
 
 
 def cost(options: argparse.Namespace) -> tuple[Any, str]:
@@ -25,17 +24,17 @@ def cost(options: argparse.Namespace) -> tuple[Any, str]:
     steps = request.multipliers if options.multipliers else neutral.MULTIPLIERS
     if options.strength is not None:
         check_asked(options.strength)
-    if pairs and not request.operation.is_addition:
-        raise InputError("The words of a gauge are of vectors that are added: leave --gauge or --operation out.")
+    if pairs and (request.spread or not request.operation.is_addition):
+        raise InputError("The words of a gauge are of vectors that are added at one layer: leave --gauge out.")
     text = neutral.read_text(options.text) if options.text else neutral.neutral_text()
     model = load_model(options)
-    vector = vector_for(model, options.vector, [model.check_layer(request.layer)])
-    at = vector.at(request.layer), request.layer
-    costs = finish(neutral.cost(model, text, *at, steps, request.operation), tell)
+    layers = [*map(model.check_layer, request.layers)]
+    vector = vector_for(model, options.vector, layers)
+    steers = request.steers(vector)
+    costs = finish(neutral.cost(model, text, steers, steps), tell)
     result, lines = {"text": costs.summary(), "test": None}, [str(costs)]
     lines += [f"× {one.multiplier:<5g}  KL {one.kl:.3f} nats  perplexity {one.perplexity:.1f}" for one in costs.steered]
     if options.strength is not None:
-        steers = (Steer(*at, 1.0, request.operation),)
         strong = finish(strength(model, steers, options.strength, request.positions), tell)
         result["strength"] = strong.summary()
         lines.append(str(strong))

@@ -82,8 +82,11 @@ class Voice:
 
     @property
     def direction(self) -> Direction:
-        """What an answer is read along to hear this voice: its vector, whatever it is multiplied with."""
-        return Direction(self.vector.name if self.vector else self.name, self.steer.vector, self.steer.layer)
+        """What an answer is read along to hear this voice: its vector, whatever it is multiplied with, at the middle
+        one of its layers. Raises InputError where it steers at none.
+        """
+        steer = self.steers[len(self.steers) // 2] if self.steers else self.steer
+        return Direction(self.vector.name if self.vector else self.name, steer.vector, steer.layer)
 
     def with_steer(self, **changes: Any) -> "Voice":
         """With its one addition changed: another `layer`, `multiplier` or `vector`."""

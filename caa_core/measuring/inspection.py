@@ -19,9 +19,11 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Prompt, Turn, ask, render, with_prefill
 from caa_core.progress import Progress
 from caa_core.remote.views import aligned, lens_numbers, next_numbers, promoted
+from caa_core.steering.activations import check_here
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
+from caa_core.steering.scoring import Steers
 from caa_core.vectors.vector import SteeringVector
 
 # Tokens of a text that is looked at: one forward pass, for which everybody else waits.
@@ -132,18 +134,21 @@ def inspect(
 ) -> Generator[Progress, None, Views]:
     """All views of what is asked for. Yields `Progress`. Raises InputError as `as_prompt` and `look_inside` do."""
     prompt = as_prompt(model, request.text, request.chat)
-    steer = Steer(vector.at(request.layer), request.layer, request.multiplier, request.operation)
-    return (yield from look_inside(model, prompt, steer, request.positions))
+    steers = request.steers(vector, request.multiplier)
+    return (yield from look_inside(model, prompt, steers, request.positions))
 
 
 def look_inside(
-    model: SteerableModel, prompt: Prompt, steer: Steer, positions: Positions
+    model: SteerableModel, prompt: Prompt, steers: Steers, positions: Positions
 ) -> Generator[Progress, None, Views]:
-    """All views. Yields `Progress`.
+    """All views. The text is read along the first of `steers`. Yields `Progress`.
 
     Raises:
-        InputError: there is no such layer, or a steered position lies outside the prompt.
+        InputError: there is no such layer, or a steered position lies outside the prompt; or several layers at a host.
     """
+    steer = steers[0]
+    if len(steers) > 1:
+        check_here(model, "Looking inside at several layers")
     if model.elsewhere:
         numbers = yield from model.elsewhere.look(prompt, steer, positions, LISTED)
         return _views(model, prompt, steer, positions, numbers)
@@ -151,7 +156,7 @@ def look_inside(
     yield progress
     alignment = align(model, prompt, steer.vector, steer.layer)
     yield progress.advance(1, 1)
-    next_token, lens = predict(model, prompt, (steer,), positions)
+    next_token, lens = predict(model, prompt, steers, positions)
     yield progress.advance(1, 1)
     unembedding = unembed(model, steer.vector)
     yield progress.advance(1, 1)

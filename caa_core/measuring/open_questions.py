@@ -25,8 +25,6 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress, within
 from caa_core.steering.activations import check_here
 from caa_core.steering.generation import BatchRow
-from caa_core.steering.interventions import Steer
-from caa_core.steering.operations import ADD
 from caa_core.steering.sampling import ROWS, costs, write_all
 from caa_core.vectors.vector import SteeringVector
 
@@ -175,7 +173,8 @@ def answer(
         InputError: there is no such layer, or what `calibrate` and `generate` raise.
     """
     check_here(model, "Weighing answers to open questions")
-    model.check_layer(asked.layer)
+    for layer in (asked.layer, *asked.spread):
+        model.check_layer(layer)
     found = _empty(model, vector, asked, data)
     same = known if known and known.key == found.key else found
     there: dict[str, list[Reply]] = {}
@@ -212,8 +211,7 @@ def _replies(
     progress: Progress,
 ) -> Generator[Progress, None, list[Reply]]:
     """The answers to some questions, by question and then by multiplier."""
-    at, layer, done = vector.at(asked.layer), asked.layer, asked.operation
-    steers = [(Steer(at, layer, m, done),) if m else () for m in asked.multipliers]
+    steers = [asked.steers(vector, m) if m else () for m in asked.multipliers]
     calls = []
     for question in questions:
         prompt = ask(model.tokenizer, question, asked.system)
@@ -255,8 +253,11 @@ def _empty(
         **model.provenance,
         **{f"vector_{name}": value for name, value in asdict(vector.provenance).items() if value},
     }
-    said = {name: value for name, value in settings.items() if (name, value) != ("operation", str(ADD))}
-    name = key(model, said, vector.name, vector.provenance, vector.at(asked.layer), data)
+    # What goes without saying was not said either before there was a choice.
+    unsaid = {name: asked.options()[name].default for name in ("operation", "shares")} | {"spread": []}
+    said = {name: value for name, value in settings.items() if unsaid.get(name) != value}
+    several = [vector.at(layer) for layer in asked.spread]
+    name = key(model, said, vector.name, vector.provenance, vector.at(asked.layer), data, *several)
     return OpenQuestions(vector.name, name, settings, provenance, None)
 
 

@@ -27,6 +27,7 @@ from caa_core.metrics.options import (
     POSITIONS,
     SEED,
     SHARES,
+    SPREAD,
     SYSTEM,
     TEMPERATURE,
     TOGETHER,
@@ -38,10 +39,11 @@ from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.prompts import Cue
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.interventions import POSITIONS as RULES
-from caa_core.steering.interventions import Positions
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.operations import Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.steering.read_position import RULES as READ_RULES
+from caa_core.vectors.spread import spread
 
 if TYPE_CHECKING:
     from caa_core.vectors.vector import SteeringVector
@@ -193,7 +195,28 @@ class EvaluationRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnowledgeRequest(Request):
+class AtLayers(Request):
+    """What is done with one vector. layer: where, unless several are named in `spread`. shares: of each multiplier,
+    where there are several.
+    """
+
+    layer: int = option(LAYER)
+    operation: Operation = option(OPERATION)
+    spread: tuple[int, ...] = option(SPREAD)
+    shares: str = option(SHARES)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """At all of which it is steered at once."""
+        return self.spread or (self.layer,)
+
+    def steers(self, vector: "SteeringVector", multiplier: float = 1.0) -> tuple[Steer, ...]:
+        """Raises what `vectors.spread` raises."""
+        return spread(vector, self.layers, multiplier, self.operation, self.shares)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeRequest(AtLayers):
     """What is answered, and how. data: questions whose matching answers are the right ones. controls: random vectors of
     the same norm beside each multiplier; 0 for none. Raises InputError for data with no answers to choose from.
     """
@@ -209,7 +232,6 @@ class KnowledgeRequest(Request):
         info="Of the same norm, beside each multiplier: how far they move right answers.",
         off="",
     )
-    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         if not all(pair.is_choice for pair in self.data.pairs):
@@ -220,7 +242,7 @@ class KnowledgeRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusalsRequest(Request):
+class RefusalsRequest(AtLayers):
     """How refusals are counted. controls: random vectors beside each multiplier, 0 for none; of the same norm, or with
     equal_cost as strong as cost the same in plain answers.
     """
@@ -230,7 +252,6 @@ class RefusalsRequest(Request):
     positions: Positions = option(POSITIONS)
     controls: int = option(CONTROLS, default=9, label="Random vectors", info="Of the same norm.", off="")
     equal_cost: bool = option(EQUAL_COST)
-    operation: Operation = option(OPERATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,11 +271,12 @@ class GateRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenQuestionsRequest(Request):
-    """What is asked, each question once, and how it is answered. multipliers: in rising order, with 0."""
+class OpenQuestionsRequest(AtLayers):
+    """What is asked, each question once, and how it is answered. layer: at which answers are read, too. multipliers: in
+    rising order, with 0.
+    """
 
     questions: tuple[str, ...]
-    layer: int = option(LAYER)
     multipliers: tuple[float, ...] = option(
         MULTIPLIERS,
         choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
@@ -265,7 +287,6 @@ class OpenQuestionsRequest(Request):
     max_new_tokens: int = option(NEW_TOKENS, default=64)
     temperature: float = option(TEMPERATURE)
     seed: int = option(SEED)
-    operation: Operation = option(OPERATION)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "questions", tuple(dict.fromkeys(self.questions)))
@@ -409,12 +430,10 @@ class StudyRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectionRequest(Request):
+class InspectionRequest(AtLayers):
     """A text that is looked at, as a person's message in a chat or as it is, and what is done where."""
 
     text: str
-    layer: int = option(LAYER)
     multiplier: float = option(MULTIPLIER)
     positions: Positions = option(POSITIONS)
     chat: bool = option(Option(label="Read as a message in a chat", default=True, parse=bool))
-    operation: Operation = option(OPERATION)

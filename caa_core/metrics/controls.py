@@ -1,6 +1,7 @@
 """Control vectors: random ones of the same norm, and mean differences of pairs with shuffled labels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -40,6 +41,12 @@ class ShuffledLabels:
         norms = torch.tensor([vector.norm(layer) for layer in layers])
         sums = torch.nn.functional.normalize(self.value, dim=-1) * norms[:, None, None]
         return [{layer: sums[i, k].clone() for i, layer in enumerate(layers)} for k in range(sums.shape[1])]
+
+
+def random_alike(vector: SteeringVector, layers: Sequence[int], count: int) -> list[SteeringVector]:
+    """Vectors drawn at random for steering at some layers at once, at each with the norm that `vector` has there."""
+    drawn = [random_vectors(vector.at(layer), count, seed) for seed, layer in enumerate(layers)]
+    return [replace(vector, layers=dict(zip(layers, one, strict=True))) for one in zip(*drawn, strict=True)]
 
 
 def random_vectors(vector: torch.Tensor, count: int, seed: int = 0) -> list[torch.Tensor]:

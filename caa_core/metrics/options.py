@@ -11,7 +11,7 @@ from caa_core.metrics.grid import check_controls, check_multipliers, number, par
 from caa_core.metrics.requests import Option
 from caa_core.model.prompts import CUES, NO_CUE, Cue
 from caa_core.steering.decoding import Decoding
-from caa_core.steering.interventions import AFTER_PROMPT, OF_THOUGHT, Positions, parse_steer
+from caa_core.steering.interventions import AFTER_PROMPT, OF_THOUGHT, Positions, layers_named, parse_steer
 from caa_core.steering.interventions import POSITIONS as RULES
 from caa_core.steering.operations import ADD, OPERATIONS, Operation
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
@@ -65,6 +65,11 @@ def positions_or_thought(typed: str | Positions) -> Positions:
 def operation_of(typed: str | Operation) -> Operation:
     """An operation by its name."""
     return typed if isinstance(typed, Operation) else Operation.parse(typed)
+
+
+def spread_of(typed: str | Sequence[int]) -> tuple[int, ...]:
+    """Layers in the place of one; none where nothing was typed."""
+    return layers_named(typed if isinstance(typed, str) else ",".join(map(str, typed))) if typed else ()
 
 
 def shares_of(typed: str) -> str:
@@ -160,6 +165,14 @@ OPERATION = Option(
     help="add; keep-norm: add, and keep the norm; ablate: take away what lies along the vector; cap:C: what is above C",
     info="What is done with the vector. ablate takes away what lies along it, cap:C what lies above C.",
     choices=OPERATIONS,
+)
+SPREAD = Option(
+    label="Several layers",
+    default="",
+    parse=spread_of,
+    help="steer at several layers at once, in place of the one: such as 12-15, which share each multiplier",
+    info="Such as 12-15, in place of the layer above; they share its multiplier.",
+    metavar="LAYERS",
 )
 SHARES = Option(
     label="Shares of several layers",

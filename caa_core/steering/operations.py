@@ -14,9 +14,11 @@ away (ablate, cap) is taken afterwards, one by one.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 
 # Naming an operation takes no torch, so the command line does without until a model runs.
@@ -72,9 +74,11 @@ class Operation:
 ADD = Operation()
 
 
-def said_of(layer: int, multiplier: float, operation: str) -> str:
+def said_of(layers: Sequence[int], multiplier: float, operation: str) -> str:
     """Where a vector is used and how strongly, and what is done with it, where that is no addition."""
-    return f"Layer {layer}, × {multiplier:g}{'' if operation == str(ADD) else f', {operation}'}"
+    if len(layers) > 1:
+        return f"{spans(layers).capitalize()}, × {multiplier:g}{'' if operation == str(ADD) else f', {operation}'}"
+    return f"Layer {layers[0]}, × {multiplier:g}{'' if operation == str(ADD) else f', {operation}'}"
 
 
 def operated(

@@ -231,6 +231,7 @@ def typed_in(page, name, **form):
 
 def test_look_inside(page, capsys):
     form = {"text": 'It\'s "late".', "layer": 1, "multiplier": -1.5, "how": "Text as it is", "positions": "all"}
+    form |= {"operation": "keep-norm", "spread": "1-2", "shares": "whole"}
     kept = asked(page, "views", form)
     said = page.call("look", "views-code-shown")
     names = {}

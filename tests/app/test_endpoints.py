@@ -46,6 +46,7 @@ PROMISED = {
         "positions": "after-prompt",
         "cost": False,
         "operation": "add",
+        "shares": "equal",
     },
     "/evaluate": {
         "vector": "joy",
@@ -99,6 +100,7 @@ PROMISED = {
         "layer": None,
         "multiplier": None,
         "max_new_tokens": 60,
+        "operation": "add",
     },
     "/measure_preset": {"preset": REQUIRED, "layer": None, "multiplier": None, "items": 12},
     "/compete_with_opposite": {"preset": REQUIRED, "layer": None, "multiplier": None, "multiplier_of_opposite": None},

@@ -30,10 +30,14 @@ def test_presets_are_listed_and_described(call):
 
 
 def test_a_preset_steers_as_steer_does(call):
-    found = call("steer_with_preset", preset="joy", prompt="Rain?", layer=1, multiplier=2.5, max_new_tokens=8)
-    same = call("steer", prompt="Rain?", steer=["joy:1:2.5"], max_new_tokens=8)
+    asked = {"preset": "joy", "prompt": "Rain?", "layer": 1, "multiplier": 2.5, "max_new_tokens": 8}
+    written = {"prompt": "Rain?", "steer": ["joy:1:2.5"], "max_new_tokens": 8}
+    found, same = call("steer_with_preset", **asked), call("steer", **written)
     assert (found["unsteered"], found["steered"]) == (same["unsteered"], same["steered"])
     assert (found["layer"], found["multiplier"]) == (1, 2.5) and found["relative_strength"] > 0
+    found = call("steer_with_preset", **asked, operation="ablate")
+    same = call("steer", **written, operation="ablate")
+    assert found["steered"] == same["steered"] and found["relative_strength"] is None
     # Made for another model: its own multiplier, and a layer towards the middle.
     found = call("steer_with_preset", preset="joy", prompt="Rain?", max_new_tokens=1)
     assert (found["layer"], found["multiplier"]) == (1, presets()["joy"].multiplier)
@@ -62,6 +66,7 @@ def test_opposites_compete_as_compete_does(call):
         ("describe_preset", {"preset": "JOY"}, "There is no preset 'JOY'"),
         ("steer_with_preset", {"preset": "joy", "prompt": "Hi", "layer": 4}, "no layer 4"),
         ("steer_with_preset", {"preset": "joy", "prompt": "Hi", "multiplier": 9}, "out of range"),
+        ("steer_with_preset", {"preset": "joy", "prompt": "Hi", "operation": "turn"}, "no operation 'turn'"),
         ("steer_with_preset", {"preset": "joy", "prompt": "Hi", "max_new_tokens": 201}, "200 at most"),
         ("measure_preset", {"preset": "joy", "items": 19}, "18 at most"),
         ("measure_preset", {"preset": "joy", "multiplier": 0}, "changes nothing"),

@@ -295,9 +295,10 @@ def test_convert_between_all_formats(capsys, tmp_path):
         (["push", "v.safetensors", "me/joy"], "open to strangers"),
         (["pull", "me/joy", "out.gguf"], "open to strangers"),
         (["pull", "me/joy", "out.onnx"], "out.onnx has no ending that is known"),
+        (["cost", "--vector", "v.safetensors", "--layer", "0", "--gauge", "joy", "--spread", "0-1"], "at one layer"),
     ],
 )
-def test_exchange_that_cannot_be_done(capsys, tmp_path, monkeypatch, arguments, message):
+def test_what_cannot_be_done_is_said_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAA_PUBLIC", "1")
     SteeringVector("x", {0: torch.ones(4)}, {}, Provenance()).save(tmp_path / "v.safetensors")

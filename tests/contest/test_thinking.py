@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import caa_core as caa
 from caa_core.cli.main import main
 from caa_core.contest.requests import ContestRequest, ThinkingRequest
 from caa_core.contest.runs import run_thinking
@@ -24,9 +25,11 @@ from caa_core.metrics.items import choose_items
 from caa_core.model.prompts import after_thought
 from caa_core.progress import finish
 from caa_core.steering.interventions import Positions, Steer
+from caa_core.steering.operations import Operation
+from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.contests import PROMPTS, asked_of, plant
 from tests.helpers.models import make_tiny
-from tests.helpers.reference import steered_logits
+from tests.helpers.reference import changes_by, steered_logits
 from tests.helpers.thinking import make_thinking
 from tests.helpers.vectors import random_vector
 
@@ -63,18 +66,25 @@ def plain_m(model, pair, words, steers, covers):
         logp = []
         for end in range(start, len(ids)):
             steered = [i for i in range(end) if covers(i, p, w)]
-            additions = [(steer.layer, steer.multiplier * steer.vector) for steer in steers]
-            logp.append(steered_logits(model, ids[:end], additions, steered).log_softmax(-1)[ids[end]].item())
+            logp.append(steered_logits(model, ids[:end], changes_by(steers), steered).log_softmax(-1)[ids[end]].item())
         sides.append(sum(logp) / len(logp))
     return sides[0] - sides[1]
+
+
+# By model: at which layers A and B are, and what is done with their vectors there.
+PLAIN = (((1,), 6.0, "add"), ((2,), 6.0, "add"))
+WAYS = {"llama": PLAIN, "gemma2": (((1, 3), 1.0, "ablate"), ((2,), 6.0, "keep-norm")), "thinking": PLAIN}
 
 
 class Bench:
     """An experiment on a tiny model, and its thoughts once more."""
 
-    def __init__(self, model, prompts):
+    def __init__(self, model, prompts, ways):
         self.model, self.items = model, items_of(model, prompts=prompts)
-        a, b = (Voice(name, (Steer(random_vector(model, i), i, 6.0),)) for i, name in enumerate("AB", 1))
+        a, b = (
+            Voice(name, tuple(Steer(random_vector(model, i), i, m, Operation.parse(done)) for i in layers))
+            for name, (layers, m, done) in zip("AB", ways, strict=True)
+        )
         self.sides = [Voice("nobody"), a, b, a.beside(b)]
         self.found = finish(think(model, self.items, a, b, SMALL))
         questions = {prompt: i for i, prompt in enumerate(prompts)}
@@ -92,9 +102,10 @@ class Bench:
         return sum(found) / len(found)
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma2", "thinking"])
+@pytest.fixture(scope="module", params=WAYS)
 def bench(request, tiny_models):
-    return Bench(make_thinking() if request.param == "thinking" else tiny_models[request.param], PROMPTS[:2])
+    name = request.param
+    return Bench(make_thinking() if name == "thinking" else tiny_models[name], PROMPTS[:2], WAYS[name])
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -269,6 +280,17 @@ def test_a_voice_that_is_told_cannot_be_taken_from_its_words(tiny_llama):
     assert list(found.arms) == ["direct", "steered", "words alone", "reread", "filler"]
     assert "stands before its words" in found.note and found.arms["steered"].kl is None
     json.dumps(found.summary(), allow_nan=False)
+
+
+def test_a_program_says_what_is_done_with_each_vector_and_at_which_layers(tiny_llama):
+    layers = {layer: random_vector(tiny_llama, layer) for layer in range(4)}
+    vector = SteeringVector("v", layers, dict.fromkeys(layers, 5.0), Provenance())
+    few = {"prompts": 1, "thoughts": 1, "tokens": 2}
+    how = {"operation_a": "keep-norm", "operation_b": "ablate", "shares": "whole"}
+    pairs = Dataset("p", "", "", items_of(tiny_llama).pairs)
+    found = caa.think(tiny_llama, (vector, "1-2", 2.0), (vector, 3, 1.0), pairs, **few, **how)["settings"]
+    assert found["a"]["added"] == [{"layer": n, "multiplier": 2.0, "operation": "keep-norm"} for n in (1, 2)]
+    assert found["b"]["added"] == [{"layer": 3, "multiplier": 1.0, "operation": "ablate"}]
 
 
 def test_what_divides_no_answer_is_refused(tiny_llama):

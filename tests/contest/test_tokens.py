@@ -64,6 +64,18 @@ def test_a_system_prompt_that_is_nobodys_is_said_in_every_answer(asked):
     assert answers["unsteered"] != finish(run_tokens(model, "Hi", *voices))["answers"]["unsteered"]
 
 
+def test_a_voice_at_several_layers_is_read_at_the_middle_one(asked):
+    model, _, (a, b) = asked
+    vector = SteeringVector("v", {1: a.vector, 2: b.vector, 3: a.vector}, {}, Provenance())
+    found = finish(run_tokens(model, "Hi", Voice.of(vector, [1, 2, 3], 2.0), Voice("told", system="Say x.")))
+    (track,) = found["tracks"]
+    prompt = ask(model.tokenizer, "Hi")
+    direction = Direction("v", b.vector, 2)
+    answers = found["answers"]
+    same = finish(read_voices(model, prompt, answers["both"], answers["unsteered"], [direction])).tracks[0]
+    assert (track["layer"], track["values"]) == (2, same.values)
+
+
 def test_it_can_be_kept(asked):
     model, prompt, voices = asked
     found = finish(read_voices(model, prompt, "<b>no</b> tag", "Well.", voices))

@@ -146,7 +146,7 @@ def test_the_french_vector_makes_the_embedded_model_begin_in_french(embedded):
 
 
 def test_all_views_are_plain_data(tiny):
-    views = finish(look_inside(tiny, as_prompt(tiny, TEXT), Steer(random_vector(tiny), 1, 2.0), Positions()))
+    views = finish(look_inside(tiny, as_prompt(tiny, TEXT), (Steer(random_vector(tiny), 1, 2.0),), Positions()))
     found = views.summary()
     assert set(found) == {"alignment", "next_token", "lens", "unembedding"}
     assert [len(run) for run in found["lens"]["tokens"]] == [tiny.num_layers] * 2

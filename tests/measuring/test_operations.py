@@ -28,7 +28,6 @@ from caa_core.metrics.controls import random_controls
 from caa_core.metrics.items import choose_items
 from caa_core.progress import finish
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
-from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import score
 from caa_core.vectors.spread import spread
 from caa_core.vectors.vector import Provenance, SteeringVector
@@ -92,23 +91,39 @@ def test_each_way_is_one_of_its_layers_and_operation(case):
 FAR_ABOVE, ALL = "cap:100000", "ablate"
 
 
+def measured(model, vector, multiplier=1.0, **how):
+    """KL of next tokens, right answers, open answers and neutral text; and refusals."""
+    views = finish(inspect(model, InspectionRequest.parse(text="Why?", multiplier=multiplier, **how), vector))
+    right = KnowledgeRequest.parse(data=LETTERS, multipliers=[multiplier], controls="0", **how)
+    known = finish(examine(model, right, vector))
+    asked = OpenQuestionsRequest.parse(questions=("Why?", "Rain?"), multipliers=[multiplier], max_new_tokens=6, **how)
+    written = finish(answer(model, vector, asked))
+    text = finish(cost(model, "It rains, and it is late.", right.steers(vector), [multiplier]))
+    refused = RefusalsRequest.parse(multipliers=[multiplier], controls="0", **how)
+    kl = [views.next_token.kl, known.rows[1].kl, written.levels[1].kl, text.steered[0].kl]
+    return kl, finish(count_refusals(model, refused, vector))
+
+
 @pytest.mark.parametrize(("operation", "is_something"), [(FAR_ABOVE, False), (ALL, True)])
 def test_every_measurement_does_with_a_vector_what_it_is_asked(tiny_llama, monkeypatch, operation, is_something):
-    """Next tokens, right answers, open answers, neutral text, refusals."""
     monkeypatch.setattr(refusals, "NEW_TOKENS", 6)
     vector = SteeringVector("v", {2: random_vector(tiny_llama)}, {}, Provenance())
-    how = {"layer": 2, "operation": operation}
-    views = finish(inspect(tiny_llama, InspectionRequest.parse(text="Why?", multiplier=1.0, **how), vector))
-    right = KnowledgeRequest.parse(data=LETTERS, multipliers="1", controls="0", **how)
-    known = finish(examine(tiny_llama, right, vector))
-    asked = OpenQuestionsRequest.parse(questions=("Why?", "Rain?"), multipliers="1", max_new_tokens=6, **how)
-    written = finish(answer(tiny_llama, vector, asked))
-    text = finish(cost(tiny_llama, "It rains, and it is late.", vector.at(2), 2, [1.0], Operation.parse(operation)))
-    refused = finish(count_refusals(tiny_llama, RefusalsRequest.parse(controls="0", **how), vector))
+    found, refused = measured(tiny_llama, vector, layer=2, operation=operation)
     said = [one.text for one in refused.answers]
-    found = [views.next_token.kl, known.rows[1].kl, written.levels[1].kl, text.steered[0].kl]
     assert all((abs(kl) > 1e-6) == is_something for kl in found), found
     assert (said[:40] != said[40:]) == is_something and f", {operation}: " in str(refused)
+
+
+def test_every_measurement_steers_at_several_layers_at_once(tiny_llama, monkeypatch):
+    """Where next to nothing is added at one of two layers, what is left is half a multiplier at the other."""
+    monkeypatch.setattr(refusals, "NEW_TOKENS", 6)
+    v = 4 * random_vector(tiny_llama)
+    vector = SteeringVector("v", {1: 1e-6 * v, 2: v}, {}, Provenance())
+    half, refused = measured(tiny_llama, vector, 0.5, layer=2)
+    shared, alike = measured(tiny_llama, vector, 1.0, layer=2, spread="1-2")
+    assert shared == pytest.approx(half, rel=1e-3) and min(half) > 1e-4
+    assert [one.text for one in alike.answers] == [one.text for one in refused.answers]
+    assert "Layers 1 to 2, × 1: " in str(alike)
 
 
 def test_a_study_of_what_is_no_addition_has_passes_and_no_estimates(tiny_llama):

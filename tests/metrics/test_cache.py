@@ -27,6 +27,7 @@ from tests.helpers.data import LETTERS, TEXTS
 MODEL = SimpleNamespace(
     name="tiny", fingerprint="f", precision="float32", device=torch.device("cpu"), template_sha256="t"
 )
+AT_LAYERS = {"layer": 2, "operation": "ablate", "spread": "1-2", "shares": "norm"}
 # Requests, and another value of each of their options.
 REQUESTS = {
     EvaluationRequest: {
@@ -57,24 +58,16 @@ REQUESTS = {
         "operation": "ablate",
     },
     OpenQuestionsRequest: {
-        "layer": 2,
         "multipliers": "1",
         "positions": "all",
         "system": "Be brief.",
         "max_new_tokens": 8,
         "temperature": 1.0,
         "seed": 1,
-        "operation": "ablate",
+        **AT_LAYERS,
     },
-    KnowledgeRequest: {"layer": 2, "multipliers": "1", "positions": "all", "controls": 3, "operation": "ablate"},
-    RefusalsRequest: {
-        "layer": 2,
-        "multipliers": "2",
-        "positions": "all",
-        "controls": 3,
-        "equal_cost": True,
-        "operation": "ablate",
-    },
+    KnowledgeRequest: {"multipliers": "1", "positions": "all", "controls": 3, **AT_LAYERS},
+    RefusalsRequest: {"multipliers": "2", "positions": "all", "controls": 3, "equal_cost": True, **AT_LAYERS},
     GateRequest: {"layer": 2, "positions": "all", "false_open": "0.05"},
     ContestRequest: {
         "positions": "all",
@@ -93,7 +86,7 @@ REQUESTS = {
         "temperature": 0.5,
         "seed": 1,
     },
-    InspectionRequest: {"layer": 2, "multiplier": 2.0, "positions": "all", "chat": False, "operation": "ablate"},
+    InspectionRequest: {"multiplier": 2.0, "positions": "all", "chat": False, **AT_LAYERS},
     ExtractionRequest: {"layers": "2", "letter_swap": True, "read": "last", "method": "pca", "name": "mine"},
     SteeringRequest: {
         "positions": "all",
@@ -120,6 +113,7 @@ REQUESTS = {
         "experiments": "layers",
         "positions": "all",
         "cue": "Answer:",
+        "operation": "ablate",
     },
 }
 # What they are about, and what has no default.

@@ -111,6 +111,8 @@ ABOUT = {
         (SteeringRequest, {"gate": "joy:1-2:0.5"}, "is no gate"),
         (GateRequest, {"false_open": "1"}, "from 0 to below 1, such as 0.05, not 1"),
         (KnowledgeRequest, {"layer": "first"}, "The layer must be a number"),
+        (KnowledgeRequest, {"spread": "3-1"}, "run backwards: write 1-3"),
+        (PaperRequest, {"operation": "turn"}, "no operation 'turn'"),
         (ContestRequest, {"controls": 100_000}, "Controls must be"),
         (SurfaceRequest, {"multipliers_a": "two"}, "'two' are not multipliers"),
         (ThinkingRequest, {"thoughts": 0}, "Thoughts must be between 1 and 32"),

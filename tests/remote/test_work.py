@@ -289,6 +289,7 @@ def test_views_are_the_same(two, jobs):
 VECTOR = SteeringVector("v", {1: torch.ones(32)}, {}, Provenance())
 VOICE = Voice.of(VECTOR, 1, 1.0)
 ASKED = OpenQuestionsRequest(questions=("Rain?",), layer=1)
+VIEWED = InspectionRequest(text="Rain?", layer=1, multiplier=1.0, spread=(1, 2))
 METHODS = EvaluationRequest.parse(data=PLANTED, by_methods=True, made_from=TEXTS)
 
 
@@ -299,13 +300,17 @@ METHODS = EvaluationRequest.parse(data=PLANTED, by_methods=True, made_from=TEXTS
         (lambda model: answer(model, VECTOR, ASKED), "open questions"),
         (lambda model: count_refusals(model, RefusalsRequest(layer=1), VECTOR), "refusals"),
         (lambda model: replicate(model, [], PaperRequest()), "several behaviours"),
+        (
+            lambda model: inspect(model, VIEWED, replace(VECTOR, layers=dict.fromkeys((1, 2), VECTOR.at(1)))),
+            "several layers",
+        ),
         (lambda model: evaluate(model, METHODS, VECTOR), "methods"),
         (lambda model: extract(model, TEXTS, method="pca"), "pca"),
         (lambda model: read_answers(model, [], [1]), "one by one"),
         (lambda model: strength(model, steers_of(model, (1, 1.0)), 0.2), "not done"),
         (lambda model: score(model, TEXTS.pairs, [(replace(steers_of(model, (1, 1.0))[0], operation=ABLATE),)]), "add"),
     ],
-    ids=["tokens", "open", "refusals", "behaviours", "methods", "pca", "answers", "strength", "operations"],
+    ids=["tokens", "open", "refusals", "behaviours", "views", "methods", "pca", "answers", "strength", "operations"],
 )
 def test_what_is_not_done_there_is_said_without_a_job(two, what, says):
     _, there, pipe = two

@@ -40,7 +40,7 @@ from caa_core.model.prompts import ask
 from caa_core.progress import Progress
 from caa_core.reports.writing import finite
 from caa_core.steering.generation import Completion, side_by_side
-from caa_core.steering.interventions import Steer, parse_spread, parse_steer
+from caa_core.steering.interventions import Steer, parse_spread
 from caa_core.steering.operations import Operation
 from caa_core.vectors.formats import read_vector
 from caa_core.vectors.known_directions import make
@@ -173,16 +173,18 @@ class Endpoints:
         """Look inside the model: how far each token of a text is aligned with a vector, what steering does to the next
         token and to the logit lens, and which tokens the vector promotes and suppresses by itself.
 
-        steer is "NAME:LAYER:MULTIPLIER" as for /steer. chat says whether the text is a person's message or read as it
-        is. With cost, the vector's KL and perplexity on neutral text at several multipliers come with it. operation is
-        as for /steer.
+        steer is "NAME:LAYER:MULTIPLIER" as for /steer; along its first layer the text is read. chat says whether the
+        text is a person's message or read as it is. With cost, the vector's KL and perplexity on neutral text at
+        several multipliers come with it. operation and shares are as for /steer.
         """
-        source, layer, multiplier = parse_steer(steer)
+        source, layers, multiplier = parse_spread(steer)
+        ADDITIONS.check(len(layers))
         session = visitor(self.studio, request)
         given = with_file(self.studio, session, vector_file)
         check_request(text, "", 0)
         chosen = InspectionRequest.chosen(options)
-        asked = InspectionRequest.parse(text=text or "", layer=layer, multiplier=multiplier, **chosen)
+        where = {"layer": layers[0], "spread": layers[1:] and layers}
+        asked = InspectionRequest.parse(text=text or "", multiplier=multiplier, **where, **chosen)
 
         def work(model: SteerableModel) -> Generator[Progress, None, dict[str, Any]]:
             vector = yield from self.studio.vector(model, given, source)
@@ -190,7 +192,7 @@ class Endpoints:
             views = yield from inspect(model, asked, vector)
             cost = None
             if options["cost"]:
-                cost = (yield from neutral_cost(model, vector.at(layer), layer, asked.operation)).summary()
+                cost = (yield from neutral_cost(model, asked.steers(vector))).summary()
             return {**views.summary(), "cost": cost, "notes": vector.differences(model)}
 
         return outcome(session, self.studio.run(work, session), progress)
@@ -381,7 +383,7 @@ def _views_arguments() -> dict[str, Block]:
         "vector_file": _file("vector_file"),
         **_options(InspectionRequest, "chat", "positions"),
         "cost": gr.Checkbox(False, label="cost"),
-        **_options(InspectionRequest, "operation"),
+        **_options(InspectionRequest, "operation", "shares"),
     }
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.mcp import GradioMCPServer
 
+from caa_core.app.forms import argument
 from caa_core.app.guards import visitor
 from caa_core.app.panels.common import check_request, guarded, recommended
 from caa_core.app.programs.endpoints import SAY, outcome
@@ -24,6 +25,7 @@ from caa_core.measuring.effect import Effect
 from caa_core.measuring.evaluation import EvaluationEvent, evaluate
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.metrics.grid import number, whole
+from caa_core.metrics.options import OPERATION
 from caa_core.metrics.vector_requests import SteeringRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import ask
@@ -81,6 +83,7 @@ class Tools:
         layer: float | None = None,
         multiplier: float | None = None,
         max_new_tokens: float = 60,
+        operation: str = OPERATION.default,
         progress: gr.Progress = SAY,
     ) -> dict[str, Any]:
         """Answer a prompt twice, as the model is and with a behaviour's vector added to its residual stream, greedily.
@@ -91,11 +94,12 @@ class Tools:
             layer: after which decoder block the vector is added, from 0; left out, the preset's own.
             multiplier: how many times it is added; below 0 its opposite is, 0 changes nothing; left out, the preset's.
             max_new_tokens: of the answer, at most 200.
+            operation: add, keep-norm (the norm stays), ablate (take away what lies along it), cap:C (what is above C).
 
         Returns:
             both answers, where and how strongly it was steered, and notes on a vector that may not fit the model.
         """
-        asked = SteeringRequest.parse(prompt=prompt or "", max_new_tokens=max_new_tokens)
+        asked = SteeringRequest.parse(prompt=prompt or "", max_new_tokens=max_new_tokens, operation=operation)
         check_request(asked.prompt, "", asked.max_new_tokens)
         _at_most(asked.max_new_tokens, MOST_TOKENS, "new tokens")
         found = _preset(preset)
@@ -104,13 +108,13 @@ class Tools:
         def work(model: SteerableModel) -> Generator[Progress | list[Completion], None, dict[str, Any]]:
             vector = yield from self._vector(model, found)
             rendered = ask(model.tokenizer, asked.prompt)
-            steers = (Steer(vector.at(at), at, times),)
+            steers = (Steer(vector.at(at), at, times, asked.operation),)
             answers = yield from side_by_side(model, rendered, steers, asked.positions, asked.decoding)
             return {
                 **{name: text for name, text in answers.summary().items() if name in ("unsteered", "steered")},
                 "layer": at,
                 "multiplier": times,
-                "relative_strength": vector.relative_strength(at, times),
+                "relative_strength": vector.relative_strength(at, times) if asked.operation.is_sum else None,
                 "notes": vector.differences(model),
             }
 
@@ -242,7 +246,7 @@ def _at_most(count: int, most: int, what: str) -> None:
 TOOLS: dict[str, tuple[str, ...]] = {
     "list_presets": (),
     "describe_preset": ("preset",),
-    "steer_with_preset": ("preset", "prompt", "layer", "multiplier", "max_new_tokens"),
+    "steer_with_preset": ("preset", "prompt", "layer", "multiplier", "max_new_tokens", "operation"),
     "measure_preset": ("preset", "layer", "multiplier", "items"),
     "compete_with_opposite": ("preset", "layer", "multiplier", "multiplier_of_opposite"),
 }
@@ -288,6 +292,7 @@ def _arguments(*names: str) -> dict[str, Block]:
         "prompt": lambda: gr.Textbox(None, label="prompt"),
         "layer": lambda: gr.Number(None, precision=0, label="layer"),
         "multiplier": lambda: gr.Number(None, label="multiplier"),
+        "operation": lambda: argument("operation", OPERATION),
         "multiplier_of_opposite": lambda: gr.Number(None, label="multiplier_of_opposite"),
         "max_new_tokens": lambda: gr.Number(60, precision=0, label="max_new_tokens"),
         "items": lambda: gr.Number(12, precision=0, label="items"),

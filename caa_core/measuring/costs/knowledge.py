@@ -16,7 +16,7 @@ from caa_core.data.pairs import Dataset, read_pairs
 from caa_core.data.presets import PRESETS, find_test_pairs
 from caa_core.measuring.requests import KnowledgeRequest
 from caa_core.measuring.sweep import RunScores, checked, score_runs
-from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.controls import random_alike
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL, too_few
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
@@ -25,7 +25,6 @@ from caa_core.metrics.plain_data import FLAT, plain, restored
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import ADD, said_of
 from caa_core.vectors.vector import SteeringVector
 
@@ -67,8 +66,8 @@ class KnowledgeLevel:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What steering does to a test of knowledge at one layer. questions: what stands in the data twice counts once.
-    rows: the unsteered model's first.
+    """What steering does to a test of knowledge at one layer, or at all of `spread` at once. questions: what stands in
+    the data twice counts once. rows: the unsteered model's first.
     """
 
     vector: str
@@ -80,6 +79,7 @@ class Knowledge:
     controls: int
     rows: tuple[KnowledgeLevel, ...]
     operation: str = str(ADD)
+    spread: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Knowledge":
@@ -123,7 +123,7 @@ class Knowledge:
             numbers += f"; {self.controls} random vectors of the same norm change accuracy by {low:+.0f} to {high:+.0f}"
             if row.costs:
                 numbers += ", as much" if low <= points.value else ", none as much"
-        where = said_of(self.layer, row.multiplier, self.operation)
+        where = said_of(self.spread or [self.layer], row.multiplier, self.operation)
         if row.costs:
             return f"{where} costs capability: {numbers}."
         perhaps = ""
@@ -152,28 +152,30 @@ def examine(
     Raises:
         InputError: there is no such layer, or what `choose_items` raises.
     """
-    layer, controls = model.check_layer(request.layer), request.controls
+    layers, controls = [*map(model.check_layer, request.layers)], request.controls
     multipliers = [m for m in request.multipliers if m]
-    direction = vector.at(layer)
     items = yield from choose_items(model, request.data, request.positions)
-    beside = random_vectors(direction, controls) if controls else []
-    runs = [(Steer(one, layer, m, request.operation),) for m in multipliers for one in (direction, *beside)]
+    alike = (vector, *random_alike(vector, layers, controls))
+    runs = [request.steers(one, m) for m in multipliers for one in alike]
     baseline, *readings = yield from score_runs(model, items, runs)
     several = 1 + controls
     by_multiplier = {
-        multiplier: [checked((layer, multiplier), one) for one in readings[number * several : (number + 1) * several]]
+        multiplier: [
+            checked((request.layer, multiplier), one) for one in readings[number * several : (number + 1) * several]
+        ]
         for number, multiplier in enumerate(multipliers)
     }
     return Knowledge(
         vector=vector.name,
         data=request.data.name,
-        layer=layer,
+        layer=request.layer,
         questions=len(set(items.judged_prompts)),
         skipped=items.skipped,
         not_swapped=items.not_swapped,
         controls=controls,
         rows=tuple(levels_of(baseline, by_multiplier, items.judged_prompts)),
         operation=str(request.operation),
+        spread=request.spread,
     )
 
 

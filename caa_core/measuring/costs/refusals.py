@@ -17,7 +17,7 @@ import numpy as np
 from caa_core.data.presets import PRESETS
 from caa_core.measuring.costs.strength import at_equal_cost
 from caa_core.measuring.requests import RefusalsRequest
-from caa_core.metrics.controls import random_vectors
+from caa_core.metrics.controls import random_alike
 from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate, Share, mean_of, reach, share_of
@@ -29,9 +29,9 @@ from caa_core.progress import Progress
 from caa_core.steering.activations import check_here
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow
-from caa_core.steering.interventions import Steer
 from caa_core.steering.operations import ADD, said_of
 from caa_core.steering.sampling import write_all
+from caa_core.steering.scoring import Steers
 from caa_core.vectors.diagnostics import REFUSAL, Overlap
 from caa_core.vectors.known_directions import known_directions, overlaps
 from caa_core.vectors.vector import SteeringVector
@@ -116,7 +116,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What steering does to refusals at one layer.
+    """What steering does to refusals at one layer, or at all of `spread` at once.
 
     overlap: by layer, of the vector with the refusal direction. counts: of both kinds, the unsteered model's first.
     answers: of the unsteered model and the vector. costs: by multiplier, what the vector and each of its random vectors
@@ -130,6 +130,7 @@ class Refusals:
     answers: tuple[Answered, ...] = ()
     costs: dict[float, float] = field(default_factory=dict)
     operation: str = str(ADD)
+    spread: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, kept: Any) -> "Refusals":
@@ -180,7 +181,7 @@ class Refusals:
             cost = self.costs.get(one.multiplier)
             alike = "the same norm" if cost is None else f"the same cost (KL {cost:.3g} nats a token)"
             numbers += f"; {one.controls} random vectors of {alike} change it by {low:+.0f} to {high:+.0f}"
-        return f"{said_of(self.layer, one.multiplier, self.operation)}: {what}. {numbers}."
+        return f"{said_of(self.spread or [self.layer], one.multiplier, self.operation)}: {what}. {numbers}."
 
 
 def requests() -> dict[str, tuple[str, ...]]:
@@ -199,17 +200,17 @@ def count_refusals(
         InputError: there is no such layer, or what `generate` raises.
     """
     check_here(model, "Counting refusals")
-    layer, multipliers = model.check_layer(request.layer), [m for m in request.multipliers if m]
-    direction = vector.at(layer)
-    beside = random_vectors(direction, request.controls) if request.controls else []
-    costs, steers = {}, {}
-    for m in multipliers:
-        own, *others = [Steer(one, layer, m, request.operation) for one in (direction, *beside)]
-        if beside and request.equal_cost:
-            costs[m], others = yield from at_equal_cost(model, own, beside, request.positions)
+    layers = [*map(model.check_layer, request.layers)]
+    alike = (vector, *random_alike(vector, layers, request.controls))
+    costs: dict[float, float] = {}
+    steers: dict[float, list[Steers]] = {}
+    for m in filter(None, request.multipliers):
+        own, *others = [request.steers(one, m) for one in alike]
+        if others and request.equal_cost:
+            costs[m], others = yield from at_equal_cost(model, own, others, request.positions)
         steers[m] = [own, *others]
     asked = [(kind, text) for kind, texts in requests().items() for text in texts]
-    arms = [(), *((steer,) for several in steers.values() for steer in several)]
+    arms = [(), *(one for several in steers.values() for one in several)]
     prompts = [ask(model.tokenizer, text) for _, text in asked]
     calls = [
         ([BatchRow(prompt, added, request.positions) for added in arms], Decoding(NEW_TOKENS)) for prompt in prompts
@@ -218,7 +219,7 @@ def count_refusals(
     unsteered, *refused = np.array([[refuses(one.text) for one in texts] for texts in written], float).T
     rows = iter(refused)
     by_multiplier = {m: np.array([next(rows) for _ in several]) for m, several in steers.items()}
-    places = {0.0: 0} | {m: arms.index((several[0],)) for m, several in steers.items()}
+    places = {0.0: 0} | {m: arms.index(several[0]) for m, several in steers.items()}
     texts = [
         Answered(kind, text, m, written[i][place].text, refuses(written[i][place].text))
         for m, place in places.items()
@@ -227,7 +228,8 @@ def count_refusals(
     known = yield from known_directions(model)
     overlap = overlaps(vector, {REFUSAL: known[REFUSAL]} if REFUSAL in known else {}).get(REFUSAL, {})
     counts = counts_of(unsteered, by_multiplier, [kind for kind, _ in asked])
-    return Refusals(vector.name, layer, overlap, tuple(counts), tuple(texts), costs, str(request.operation))
+    how = str(request.operation), request.spread
+    return Refusals(vector.name, request.layer, overlap, tuple(counts), tuple(texts), costs, *how)
 
 
 def counts_of(

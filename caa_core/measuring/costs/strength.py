@@ -6,11 +6,10 @@ found on some answers is measured on fresh ones, too.
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from caa_core.errors import InputError
 from caa_core.measuring.costs.answers import answers_on, plain_answers, relative_size, token_costs
@@ -18,7 +17,7 @@ from caa_core.metrics.plain_data import plain, restored
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, in_stages
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
+from caa_core.steering.interventions import AFTER_PROMPT, Positions, scaled
 from caa_core.steering.scoring import Steers
 
 # How far a cost may be from the one that is asked for, beside it, where it is chosen; and on fresh answers.
@@ -182,22 +181,21 @@ def as_costly(
 
 
 def at_equal_cost(
-    model: SteerableModel, steer: Steer, controls: Sequence[torch.Tensor], positions: Positions = AFTER_PROMPT
-) -> Generator[Progress, None, tuple[float, list[Steer]]]:
-    """What an addition costs in plain answers, in nats a token; and controls [hidden_size] at its layer, as strong as
-    cost the same. Those that cannot cost so much are left out. Yields `Progress`.
+    model: SteerableModel, steers: Steers, controls: Sequence[Steers], positions: Positions = AFTER_PROMPT
+) -> Generator[Progress, None, tuple[float, list[Steers]]]:
+    """What additions cost in plain answers, in nats a token; and controls as strong as cost the same. Those that cannot
+    cost so much are left out. Yields `Progress`.
 
     Raises:
         InputError: nothing is added, or it costs so little or so much that `strength` would not look for it.
     """
     answers = answers_on(model, plain_answers()[0][:FOR_CONTROLS])
-    (cost,) = yield from token_costs(model, answers, (steer,), [1.0], positions)
+    (cost,) = yield from token_costs(model, answers, steers, [1.0], positions)
     nats, found = check_asked(float(cost.mean())), []
     for one in controls:
-        alike = replace(steer, vector=one)
-        strong = yield from strength(model, (alike,), nats, positions, FOR_CONTROLS)
+        strong = yield from strength(model, one, nats, positions, FOR_CONTROLS)
         if strong.factor is not None:
-            found.append(replace(alike, multiplier=strong.factor * steer.multiplier))
+            found.append(scaled(one, strong.factor))
     return nats, found
 
 

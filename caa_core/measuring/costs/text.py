@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from caa_core.data.presets import PRESETS
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.metrics.estimates import SAFE_KL
 from caa_core.metrics.plain_data import plain, restored
@@ -22,10 +23,10 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.divergence import kl_divergence
-from caa_core.steering.interventions import Positions, Steer
-from caa_core.steering.operations import ADD, Operation
+from caa_core.steering.interventions import Positions, scaled
 from caa_core.steering.passes import steered_logits_at, unsteered_logits_at
 from caa_core.steering.plan import Plan
+from caa_core.steering.scoring import Steers
 
 NEUTRAL = PRESETS / "neutral.txt"
 # Tokens that are read in one go.
@@ -50,7 +51,7 @@ class TextCost:
 
 @dataclass(frozen=True)
 class TextCosts:
-    """Costs at one layer by rising multiplier, steered at every position of a text.
+    """Costs at one layer, or at all of `spread` at once, by rising multiplier, steered at every position of a text.
 
     tokens: how many of the text's tokens were predicted. perplexity: the unsteered model's.
     """
@@ -59,6 +60,7 @@ class TextCosts:
     tokens: int
     perplexity: float
     steered: tuple[TextCost, ...]
+    spread: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, kept: Any) -> "TextCosts":
@@ -80,10 +82,10 @@ class TextCosts:
         beyond = ", and perhaps some beyond," if up == max(measured) or down == min(measured) else ""
         which = f"multipliers from {down:g} to {up:g}{beyond}" if up or down else "none of the multipliers next to 0"
         return (
-            f"At layer {self.layer}, steered at every one of {self.tokens} tokens of neutral text, {which} cost less "
-            f"than {SAFE_KL:g} nats of KL in the mean and leave the perplexity under {SAFE_PERPLEXITY:g} times the "
-            f"unsteered {self.perplexity:.1f}. That is of this text alone, without an interval: what is safe is for "
-            "Measure to say."
+            f"At {spans(self.spread or [self.layer])}, steered at every one of {self.tokens} tokens of neutral text, "
+            f"{which} cost less than {SAFE_KL:g} nats of KL in the mean and leave the perplexity under "
+            f"{SAFE_PERPLEXITY:g} times the unsteered {self.perplexity:.1f}. That is of this text alone, without an "
+            "interval: what is safe is for Measure to say."
         )
 
 
@@ -104,17 +106,15 @@ def cheap_up_to(costs: TextCosts, sign: int = 1) -> float:
 def cost(
     model: SteerableModel,
     text: str,
-    vector: torch.Tensor,
-    layer: int,
+    steers: Steers,
     multipliers: Sequence[float] = MULTIPLIERS,
-    operation: Operation = ADD,
 ) -> Generator[Progress, None, TextCosts]:
-    """Read `text` unsteered and with each of `multipliers` times `vector` [hidden_size] at a layer. Yields `Progress`.
+    """Read `text` unsteered, and with `steers` each of `multipliers` times as strong. Yields `Progress`.
 
     Raises:
         InputError: the text is too short to predict anything, or there is no such layer.
     """
-    model.check_layer(layer)
+    layers = sorted({model.check_layer(steer.layer) for steer in steers})
     windows = _windows(model, text)
     multipliers = sorted(set(multipliers))
     # Sums over tokens: minus log-probability of the text, unsteered and by multiplier, and KL by multiplier.
@@ -122,10 +122,10 @@ def cost(
     progress = Progress(len(windows), "parts of the text read", len(windows) * len(multipliers))
     yield progress
     for window in windows:
-        read = _Window(model, window, layer)
+        read = _Window(model, window, layers[0])
         unsteered += read.lost(read.logp)
         for i, multiplier in enumerate(multipliers):
-            logp = read.steered(Steer(vector, layer, multiplier, operation))
+            logp = read.steered(scaled(steers, multiplier))
             lost[i] += read.lost(logp)
             kl[i] += read.kl(logp)
             yield progress.advance(0, 1)
@@ -134,15 +134,14 @@ def cost(
     count = sum(len(window) - 1 for window in windows)
     rows = zip(multipliers, kl, lost, strict=True)
     found = tuple(TextCost(multiplier, k / count, _perplexity(loss / count)) for multiplier, k, loss in rows)
-    return TextCosts(layer, count, _perplexity(unsteered / count), found)
+    several = tuple(layers) if len(layers) > 1 else ()
+    return TextCosts(layers[0], count, _perplexity(unsteered / count), found, several)
 
 
 @handed_over
-def neutral_cost(
-    model: SteerableModel, vector: torch.Tensor, layer: int, operation: Operation = ADD
-) -> Generator[Progress, None, TextCosts]:
+def neutral_cost(model: SteerableModel, steers: Steers) -> Generator[Progress, None, TextCosts]:
     """`cost` on the neutral text that ships with the project."""
-    return cost(model, neutral_text(), vector, layer, operation=operation)
+    return cost(model, neutral_text(), steers)
 
 
 @cache
@@ -171,9 +170,9 @@ class _Window:
         self.logp = self.unsteered.logits.log_softmax(-1)
         self.next = torch.tensor(ids[1:], device=self.logp.device)[:, None]
 
-    def steered(self, steer: Steer) -> torch.Tensor:
-        """Log-probabilities [tokens, vocabulary] with `steer` at all positions."""
-        plan = Plan([(steer,)], [ALL], [self.inputs.ids.shape[1]])
+    def steered(self, steers: Steers) -> torch.Tensor:
+        """Log-probabilities [tokens, vocabulary] with `steers` at all positions."""
+        plan = Plan([steers], [ALL], [self.inputs.ids.shape[1]])
         if not plan.layers:
             return self.logp
         return steered_logits_at(self.model, self.inputs, plan, self.unsteered, *self.places)[:, 0].log_softmax(-1)

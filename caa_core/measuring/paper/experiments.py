@@ -8,6 +8,8 @@ from collections.abc import Generator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from caa_core.measuring.inspection import Alignment, align
 from caa_core.measuring.paper.behaviours import Behaviour, check_behaviours
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm, Replication
@@ -94,7 +96,7 @@ def _measure(
     started = time.monotonic()
     vectors = yield from stages.run(VECTOR, make_vectors(model, behaviour, request))
     layers = request.layers_of(model, vectors.vector)
-    choosing = PaperItems.choose(model, behaviour.test, request.positions, request.cue)
+    choosing = PaperItems.choose(model, behaviour.test, request.positions, request.cue, request.operation)
     items = yield from stages.run(ITEMS, choosing)
     work = _Experiments(model, behaviour, request, stages, vectors, items, layers)
     choice = yield from work.choose()
@@ -129,6 +131,7 @@ def _measure(
         scatter=vectors.scatter,
         alignments=tokens,
         seconds=round(time.monotonic() - started, 1),
+        operation=str(request.operation),
     )
 
 
@@ -171,7 +174,7 @@ class _Experiments:
         fallback = self.layers[len(self.layers) // 2] if layer is None else layer
         if layer is not None and not self._wants(LAYERS):
             return _Choice(fallback)
-        yield from self._score(BY_LAYER, self._added(self.places))
+        yield from self._score(BY_LAYER, self._at_places(self.places))
         swept = self.items.sweep(self.vectors.vector.name, self.runs.of(OWN), self.runs.baseline)
         there = {place: scores for place, scores in swept.readings.items() if place[0] == layer}
         swept = replace(swept, readings=there or swept.readings)
@@ -196,13 +199,13 @@ class _Experiments:
         """Score all that is still wanted once the layer is chosen."""
         layer, vector = choice.layer, self.vectors.vector
         multipliers = [m for m in self.request.multipliers if m] if self._wants(MULTIPLIERS) else [MINUS, PLUS]
-        wanted = self._added([(layer, m) for m in multipliers])
+        wanted = self._at_places([(layer, m) for m in multipliers])
         if self.request.judges:
             random = random_controls(vector, [layer], self.request.controls)
-            wanted += [(RANDOM, Steer(one[layer], layer, m)) for one in random for m in multipliers]
+            wanted += [(RANDOM, self._steer(one[layer], layer, m)) for one in random for m in multipliers]
         if self._wants(TRANSFER):
             others = [place for place in self.places if place[0] != layer]
-            wanted += [(TRANSFERRED, Steer(vector.at(layer), *place)) for place in others]
+            wanted += [(TRANSFERRED, self._steer(vector.at(layer), *place)) for place in others]
         yield from self._score(AT_LAYER, wanted)
 
     def profile(self) -> tuple[SweepCell, ...]:
@@ -226,7 +229,7 @@ class _Experiments:
             return ()
         found = self._at(OWN, layer, self.request.multipliers)
         if self.request.counts and self.items.items.are_choices:
-            runs = [(Steer(self.vectors.vector.at(layer), *place),) for place in found]
+            runs = [(self._steer(self.vectors.vector.at(layer), *place),) for place in found]
             work = score_runs(self.model, self.items.all, runs, counts=True)
             _, *scores = yield from self.stages.run(WRITTEN, work)
             found = dict(zip(found, scores, strict=True))
@@ -267,7 +270,7 @@ class _Experiments:
         found = [PromptArm("none", "", self.items.cells(own, baseline))]
         for side in SIDES:
             system = getattr(instructions, side)
-            runs = [(Steer(self.vectors.vector.at(layer), *place),) for place in own]
+            runs = [(self._steer(self.vectors.vector.at(layer), *place),) for place in own]
             work = score_runs(self.model, self.items.all, runs, system=system)
             _, *scores = yield from self.stages.run(prompt_part(side), work)
             found.append(PromptArm(side, system, self.items.cells(dict(zip(own, scores, strict=True)), baseline)))
@@ -285,10 +288,14 @@ class _Experiments:
     def _wants(self, experiment: str) -> bool:
         return experiment in self.request.experiments
 
-    def _added(self, places: Sequence[Place]) -> list[tuple[str, Steer]]:
-        """The vector, and the one as given where that is another one, added at each place."""
+    def _steer(self, vector: torch.Tensor, layer: int, multiplier: float) -> Steer:
+        """vector: [hidden_size]."""
+        return Steer(vector, layer, multiplier, self.request.operation)
+
+    def _at_places(self, places: Sequence[Place]) -> list[tuple[str, Steer]]:
+        """The vector, and the one as given where that is another one, at each place."""
         vectors = {OWN: self.vectors.vector, GIVEN: self.vectors.given}
-        return [(kind, Steer(vectors[kind].at(layer), layer, m)) for kind in self.kinds for layer, m in places]
+        return [(kind, self._steer(vectors[kind].at(layer), layer, m)) for kind in self.kinds for layer, m in places]
 
     def _score(self, stage: str, wanted: Sequence[tuple[str, Steer]]) -> Generator[Progress, None, None]:
         """Score what is not there yet, all of it together, and the unsteered model with it."""

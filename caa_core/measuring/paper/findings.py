@@ -14,6 +14,7 @@ from caa_core.measuring.verdict import Proposal, Verdict
 from caa_core.metrics.correction import corrected_so_far
 from caa_core.metrics.cross_fitting import EFFECT, LEVEL, UNDECIDED
 from caa_core.metrics.plain_data import plain, restored
+from caa_core.steering.operations import ADD
 from caa_core.vectors.geometry import Scatter
 from caa_core.vectors.vector import SteeringVector, assemble
 
@@ -44,7 +45,7 @@ class Findings:
     vector of `layer`, added at each layer at ±1. arms: vector against system prompt; empty without instructions.
     band: by multiplier of the curve, the least and the most that random vectors of the same norm change. paper_profile,
     paper_curve: as the paper counts (vector and items in the order given, letters A and B only), the unsteered model's
-    cell before the profile; empty where items have no letters.
+    cell before the profile; empty where items have no letters. operation: what was done with every vector.
     """
 
     name: str
@@ -71,10 +72,16 @@ class Findings:
     scatter: Scatter | None
     alignments: tuple[Alignment, ...]
     seconds: float
+    operation: str = str(ADD)
 
     @property
     def is_choice(self) -> bool:
         return self.unsteered.probability is not None
+
+    @property
+    def used(self) -> str:
+        """What was done with a vector, as a participle."""
+        return "added" if self.operation == str(ADD) else f"used ({self.operation})"
 
     def summary(self) -> dict[str, Any]:
         """As plain data; of the vector, what `SteeringVector.summary` says."""

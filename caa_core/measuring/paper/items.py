@@ -10,6 +10,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.model.prompts import Cue
 from caa_core.progress import Progress
 from caa_core.steering.interventions import Positions
+from caa_core.steering.operations import ADD, Operation
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class PaperItems:
 
     @classmethod
     def choose(
-        cls, model: SteerableModel, test: Dataset, positions: Positions, cue: Cue
+        cls, model: SteerableModel, test: Dataset, positions: Positions, cue: Cue, operation: Operation = ADD
     ) -> Generator[Progress, None, "PaperItems"]:
         """Those of `test` that the model can be measured on. Yields `Progress`; raises what `choose_items` does."""
-        items = yield from choose_items(model, test, positions, cue)
+        items = yield from choose_items(model, test, positions, cue, operation=operation)
         if not test.is_lettered:
             return cls(items, items, None, ())
         paper = yield from choose_items(model, test, positions, cue, paper_counting=True)

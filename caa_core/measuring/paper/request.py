@@ -1,17 +1,18 @@
 """What is asked of behaviours: which of the paper's experiments, and how they are made."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caa_core.errors import InputError
 from caa_core.metrics.grid import parse_layers, whole
-from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYER, LETTER_SWAP, POSITIONS, SEED
+from caa_core.metrics.options import CONTROLS, COUNTS, CUE, LAYER, LETTER_SWAP, OPERATION, POSITIONS, SEED
 from caa_core.metrics.options import LAYERS as ALL_LAYERS
 from caa_core.metrics.options import MULTIPLIERS as ALL_MULTIPLIERS
 from caa_core.metrics.requests import Option, Request, option
 from caa_core.model.prompts import Cue
 from caa_core.steering.interventions import Positions
+from caa_core.steering.operations import ADD, Operation
 
 if TYPE_CHECKING:
     from caa_core.model.loading import SteerableModel
@@ -63,7 +64,7 @@ class PaperRequest(Request):
     each kind. layer: at which multipliers, transfer and prompts are measured; where None, what is chosen on one half of
     the items. counts: write answers too. pairs, items, seed: how many are used, see `Behaviour.sample`. experiments:
     which of `EXPERIMENTS` are made; what is left out leaves its place in the findings empty. positions, cue: which
-    tokens are steered, and what leads to an answer.
+    tokens are steered, and what leads to an answer. operation: what is done with every vector, at one layer at a time.
     """
 
     layers: tuple[int, ...] | None = option(ALL_LAYERS, parse=_layers)
@@ -114,6 +115,8 @@ class PaperRequest(Request):
     )
     positions: Positions = option(POSITIONS)
     cue: Cue = option(CUE)
+    # What was kept before there were others is found again.
+    operation: Operation = field(default=ADD, metadata={"option": OPERATION, "unsaid": ADD})
 
     def layers_of(self, model: "SteerableModel", vector: "SteeringVector | None" = None) -> list[int]:
         """Layers that are measured, of those that a vector has. Raises InputError for layers that are not there."""

@@ -37,7 +37,7 @@ SIDES = ((True, "shows the behaviour", BLUE), (False, "does not", ORANGE))
 
 
 def effect_by_layer(found: Findings) -> go.Figure:
-    """The measure at every layer with the vector added there and subtracted, in both letter orders and as given."""
+    """The measure at every layer with the vector used there at × 1 and × −1, in both letter orders and as given."""
     views = _views(found)
     figure = make_subplots(rows=1, cols=len(views), subplot_titles=[view[0] for view in views], shared_yaxes=True)
     for column, (_, number) in enumerate(views, 1):
@@ -48,7 +48,7 @@ def effect_by_layer(found: Findings) -> go.Figure:
             _by_layer(figure, cells, number, (colour, dash, symbol), name, showlegend=column == 1, **where)
         start = number(found.unsteered).value
         figure.add_hline(start, line=DOTTED, annotation_text="unsteered", row=1, col=column)
-    figure.update_xaxes(title="layer at which the vector is added")
+    figure.update_xaxes(title=f"layer at which the vector is {found.used}")
     figure.update_yaxes(title=_unit(found), col=1)
     return plain(figure, legend=True)
 
@@ -131,7 +131,7 @@ def transfer_by_layer(found: Findings) -> go.Figure:
             _by_layer(figure, own, number, style, f"each layer's own, {sign_name}")
     figure.add_hline(number(found.unsteered).value, line=DOTTED, annotation_text="unsteered")
     figure.add_vline(found.layer, line=DOTTED)
-    figure.update_xaxes(title=f"layer at which the vector of layer {found.layer} is added")
+    figure.update_xaxes(title=f"layer at which the vector of layer {found.layer} is {found.used}")
     figure.update_yaxes(title=_unit(found))
     return plain(figure, legend=True, height=HEIGHT + 40)
 

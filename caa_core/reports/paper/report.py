@@ -9,6 +9,7 @@ from caa_core.measuring.paper.request import COMPONENTS, LAYERS, MULTIPLIERS, PR
 from caa_core.measuring.sweep import SweepCell
 from caa_core.metrics.cross_fitting import CONTROLS, EFFECT
 from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.options import OPERATION
 from caa_core.metrics.plain_data import plain
 from caa_core.reports import markup
 from caa_core.reports.paper import figures
@@ -110,7 +111,8 @@ def _before(one: Findings) -> str:
 def _by_layer(one: Findings) -> Section:
     return Section(
         f"{one.name}: effect by layer",
-        f"The vector of each layer, added there and subtracted. Bands are 95 % intervals over items.{_letters(one)}",
+        f"The vector of each layer, {one.used} there at × 1 and × −1. Bands are 95 % intervals over items."
+        f"{_letters(one)}",
         f"Counterpart: the per-layer effect of steering in {PAPER}.",
         figures.effect_by_layer(one),
     )
@@ -157,7 +159,7 @@ def _transfer(one: Findings) -> Section:
     own = ", beside each layer's own vector" if one.profile else ""
     return Section(
         f"{one.name}: transfer to other layers",
-        f"The vector made at layer {one.layer}, added at each layer{own}. {_orders(one)}",
+        f"The vector made at layer {one.layer}, {one.used} at each layer{own}. {_orders(one)}",
         f"Counterpart: the transfer of a vector to other layers in {PAPER}.",
         figures.transfer_by_layer(one),
     )
@@ -283,6 +285,7 @@ FIGURES: dict[str, tuple[str | None, Callable[[Findings], Section]]] = {
 def _settings(found: Replication) -> dict[str, Any]:
     asked = found.settings
     layers = spans(asked["layers"]) if asked["layers"] else "all"
+    done = asked.get("operation", OPERATION.default)
     drawn = "the first" if asked["seed"] is None else f"drawn with seed {asked['seed']}"
     return {
         "layers": layers,
@@ -293,19 +296,20 @@ def _settings(found: Replication) -> dict[str, Any]:
         "pairs of a behaviour": f"{asked['pairs']}, {drawn}" if asked["pairs"] else "all",
         "test items of a behaviour": f"{asked['items']}, {drawn}" if asked["items"] else "all",
         "vectors from both letter orders": "yes" if asked["letter_swap"] else "no",
-        "controls": _controls(asked["controls"]),
+        "controls": _controls(asked["controls"], done),
         "answers written": "yes" if asked["counts"] else "no",
         "steered positions": asked["positions"],
         "answer cue": asked["cue"],
+        "operation": done,
     }
 
 
-def _controls(drawn: int) -> str:
-    """Those of a verdict, and those that are measured and drawn."""
+def _controls(drawn: int, operation: str) -> str:
+    """Those of a verdict, which an addition alone has, and those that are measured and drawn."""
     if not drawn:
         return "none"
-    each = max(CONTROLS, drawn)
-    return f"{each} of each kind to first order; in figures {drawn} random vectors of the same norm, by exact passes"
+    each = f"{max(CONTROLS, drawn)} of each kind to first order; " if operation == OPERATION.default else ""
+    return f"{each}in figures {drawn} random vectors of the same norm, by exact passes"
 
 
 def _provenance(found: Replication) -> dict[str, Any]:

@@ -104,13 +104,21 @@ MEASURE = {
     "measure_shown": "Cost (KL)",
 }
 
-OPEN = {"open_vector": "formal", "open_layer": 3, "open_multipliers": "-1,0,1", "open_preset": "formal"}
+OPEN = {
+    "open_vector": "formal",
+    "open_layer": 3,
+    "open_spread": "1-2",
+    "open_shares": "norm",
+    "open_multipliers": "-1,0,1",
+    "open_preset": "formal",
+}
 BEHAVIOURS = {
     "behaviours_presets": ["formal", "french"],
     "behaviours_questions": True,
     "behaviours_pairs": 4,
     "behaviours_items": 8,
     "behaviours_controls": 0,
+    "behaviours_operation": "ablate",
 }
 STUDY = {"study_preset": "formal", "study_layers": "2", "study_design": GRID, "study_most": 4, "study_controls": 0}
 

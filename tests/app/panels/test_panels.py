@@ -341,6 +341,11 @@ def test_the_paper_s_figures_of_what_was_measured(page):
     assert page["behaviours-status"] == "Measured 2 behaviours."
     assert "joy on joy (held out): " in str(page.text(updates, "behaviours-which").choices)
     assert page.reloaded()["paper-which"] == "Token by token"
+    # What was measured with another operation is drawn with that.
+    page.session.person.results["measure"]["asked"]["operation"] = "ablate"
+    figures = page.experiment("paper")
+    form = {"figure": "Effect by layer", "layer": 2, "positive": "", "negative": ""}
+    assert str(figures.ask(page.session, form).request.operation) == "ablate"
 
 
 def test_several_behaviours_go_on_after_a_stop_and_a_reload(page):

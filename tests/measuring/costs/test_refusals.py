@@ -147,13 +147,13 @@ def test_what_is_counted_is_what_the_model_writes(tiny_llama, monkeypatch):
 def test_random_vectors_cost_what_the_vector_costs(tiny_llama, monkeypatch):
     monkeypatch.setattr(refusals, "NEW_TOKENS", 2)
     direction = random_vectors(3 * torch.ones(tiny_llama.hidden_size), 1)[0]
-    own, others = Steer(direction, 2, -0.5), random_vectors(5 * direction, 3, seed=4)
+    own, *others = ((Steer(v, 2, -0.5),) for v in (direction, *random_vectors(5 * direction, 3, seed=4)))
     nats, steers = finish(at_equal_cost(tiny_llama, own, others))
-    assert len(steers) == 3 and len({round(steer.multiplier, 4) for steer in steers}) == 3
+    assert len(steers) == 3 and len({round(steer.multiplier, 4) for (steer,) in steers}) == 3
     answers = answers_on(tiny_llama, plain_answers()[0][:FOR_CONTROLS])
     for steer in (own, *steers):
-        (cost,) = finish(token_costs(tiny_llama, answers, (steer,), [1.0], AFTER_PROMPT))
-        assert cost.mean() == pytest.approx(nats, rel=0.06) and steer.multiplier < 0
+        (cost,) = finish(token_costs(tiny_llama, answers, steer, [1.0], AFTER_PROMPT))
+        assert cost.mean() == pytest.approx(nats, rel=0.06) and steer[0].multiplier < 0
     vector = SteeringVector("some", {2: direction}, {}, Provenance())
     request = RefusalsRequest.parse(layer=2, multipliers="-0.5", controls=2, equal_cost=True)
     found = finish(count_refusals(tiny_llama, request, vector))
@@ -166,10 +166,12 @@ def test_refusals_on_the_command_line(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(refusals, "NEW_TOKENS", 3)
     folder = save_tiny(tmp_path / "tiny", "llama")
     direction = random_vectors(torch.ones(32), 1)[0]
-    SteeringVector("some", {1: direction}, {}, Provenance()).save(tmp_path / "v.safetensors")
+    SteeringVector("some", {1: direction, 2: 2 * direction}, {}, Provenance()).save(tmp_path / "v.safetensors")
     asked = ["cost", "--model", str(folder), "--vector", str(tmp_path / "v.safetensors"), "--layer", "1", "--refusals"]
-    assert main([*asked, "--multipliers", "1", "--control-seeds", "1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["refusals"]
+    assert main([*asked, "--multipliers", "1", "--control-seeds", "1", "--spread", "1-2", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    found = printed["refusals"]
+    assert found["spread"] == printed["text"]["spread"] == [1, 2] and "Layers 1 to 2, × 1: " in found["text"]
     assert (
         len(found["answers"]) == 80
         and found["counts"][2]["controls"] == 1

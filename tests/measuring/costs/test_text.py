@@ -9,6 +9,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.costs import text as perplexity
 from caa_core.measuring.costs.text import TextCost, TextCosts, cheap_up_to, cost, neutral_text
 from caa_core.progress import finish
+from caa_core.steering.interventions import Steer
 from caa_core.vectors.vector import load_vector
 from tests.helpers.reference import steered_logits
 
@@ -28,7 +29,7 @@ def token_by_token(model, ids, additions):
 def test_costs_are_those_of_plain_hooks(tiny):
     ids, vector = tiny.tokenizer(TEXT).input_ids[:16], random_vector(tiny)
     text = tiny.tokenizer.decode(ids)
-    found = finish(cost(tiny, text, vector, 2, [1.5, -1, 0]))
+    found = finish(cost(tiny, text, (Steer(vector, 2, 1.0),), [1.5, -1, 0]))
     own = torch.tensor(ids[1:])[:, None]
     plain = token_by_token(tiny, ids, [])
     assert found.tokens == len(ids) - 1 and [c.multiplier for c in found.steered] == [-1, 0, 1.5]
@@ -44,7 +45,7 @@ def test_costs_are_those_of_plain_hooks(tiny):
 def test_windows_are_pooled_over_their_tokens(tiny_llama, monkeypatch):
     ids = tiny_llama.tokenizer(TEXT).input_ids
     monkeypatch.setattr(perplexity, "WINDOW", 8)
-    found = finish(cost(tiny_llama, TEXT, random_vector(tiny_llama), 1, [1]))
+    found = finish(cost(tiny_llama, TEXT, (Steer(random_vector(tiny_llama), 1, 1.0),), [1]))
     parts = [ids[start : start + 8] for start in range(0, len(ids), 8)]
     lost = [
         -token_by_token(tiny_llama, part, []).gather(-1, torch.tensor(part[1:])[:, None]) for part in parts if part[1:]
@@ -111,7 +112,7 @@ def test_the_mean_of_one_text_calls_nothing_safe():
 def test_the_embedded_model_reads_the_neutral_text_and_steering_costs(embedded):
     preset = presets()["joy"]
     vector = load_vector(preset.vector_file).at(preset.layer)
-    found = finish(cost(embedded, neutral_text(), vector, preset.layer, [0.5, 20]))
+    found = finish(cost(embedded, neutral_text(), (Steer(vector, preset.layer, 1.0),), [0.5, 20]))
     assert found.tokens > 300 and 5 < found.perplexity < 40
     assert cheap_up_to(found) == 0.5
     assert found.steered[1].perplexity > 2 * found.perplexity and found.steered[1].kl > found.steered[0].kl
@@ -124,6 +125,6 @@ def test_the_neutral_text_is_a_page_of_prose():
 
 def test_what_cannot_be_read_is_refused(tiny_llama):
     with pytest.raises(InputError, match="too short"):
-        finish(cost(tiny_llama, "", random_vector(tiny_llama), 1))
+        finish(cost(tiny_llama, "", (Steer(random_vector(tiny_llama), 1, 1.0),)))
     with pytest.raises(InputError, match="no layer 9"):
-        finish(cost(tiny_llama, TEXT, random_vector(tiny_llama), 9))
+        finish(cost(tiny_llama, TEXT, (Steer(random_vector(tiny_llama), 9, 1.0),)))

@@ -12,13 +12,17 @@ from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import EXPERIMENTS, LAYERS, PaperRequest, parse_experiments
 from caa_core.measuring.paper.vectors import make_vectors
 from caa_core.measuring.requests import EvaluationRequest
+from caa_core.measuring.sweep import score_runs
 from caa_core.measuring.verdict import Verdict
+from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import EFFECT, NONE_SHOWN, UNDECIDED
 from caa_core.metrics.estimates import Estimate
+from caa_core.metrics.items import choose_items
 from caa_core.metrics.plain_data import plain
 from caa_core.progress import Progress, finish
-from caa_core.reports.paper.report import report_of, sections
+from caa_core.reports.paper.report import report_of, section_of, sections
 from caa_core.steering.interventions import Steer
+from caa_core.steering.operations import ADD, Operation
 from caa_core.steering.scoring import score
 from caa_core.vectors.extraction import extract
 from tests.helpers.behaviours import ONE, TOLD, TWO
@@ -42,9 +46,9 @@ def cell(cells, layer, multiplier):
     return next(c for c in cells if (c.layer, c.multiplier) == (layer, multiplier))
 
 
-def probability(model, vector, at, layer, multiplier, system=""):
-    """The mean probability of the matching answer with the vector of one layer added at another, scored directly."""
-    run = (Steer(vector.at(at), layer, multiplier),)
+def probability(model, vector, at, layer, multiplier, system="", operation=ADD):
+    """The mean probability of the matching answer with the vector of one layer used at another, scored directly."""
+    run = (Steer(vector.at(at), layer, multiplier, operation),)
     return finish(score(model, ONE.test.pairs, [run], system=system)).probability[1].mean().item()
 
 
@@ -116,6 +120,31 @@ def test_a_system_prompt_is_before_every_item(tiny_llama, found, vector):
     told = cell(one.arms[1].cells, one.layer, 0)
     assert told.difference.value == pytest.approx(told.swapped.value - one.unsteered.swapped.value, abs=1e-6)
     assert found.findings[1].arms == ()
+
+
+def test_every_experiment_does_with_vectors_what_it_is_asked(tiny_llama):
+    """By passes: there is no estimate of what is no addition."""
+    ablate = Operation("ablate")
+    found = finish(replicate(tiny_llama, [ONE], PaperRequest(operation=ablate, controls=2, multipliers=(1,), layer=2)))
+    (one,) = found.findings
+    told = one.arms[1]
+    for cells, at, layer, system in (
+        (one.profile, 1, 1, ""),
+        (one.curve, 2, 2, ""),
+        (one.transfer, 2, 3, ""),
+        (told.cells, 2, 2, told.system),
+    ):
+        direct = probability(tiny_llama, one.vector, at, layer, 1, system, ablate)
+        assert cell(cells, layer, 1).value == pytest.approx(direct, abs=1e-5)
+    runs = [(Steer(drawn[2], 2, 1.0, ablate),) for drawn in random_controls(one.vector, [2], 2)]
+    baseline, *random = finish(score_runs(tiny_llama, finish(choose_items(tiny_llama, ONE.test)), runs))
+    moved = [float((scores.paired - baseline.paired).mean()) for scores in random]
+    assert one.band[-1] == pytest.approx((1, min(moved), max(moved)), abs=1e-5)
+    assert one.verdict.difference and one.verdict.p is None and one.verdict.random is None
+    report = report_of(found)
+    assert report.settings["operation"] == "ablate" and "to first order" not in report.settings["controls"]
+    assert "used (ablate) there at × 1" in section_of(one, "Effect by layer").text
+    assert Findings.unpack(json.loads(json.dumps(one.pack()))).operation == "ablate"
 
 
 def test_the_rest_is_there(found):

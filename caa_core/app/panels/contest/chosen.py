@@ -158,8 +158,9 @@ class Voicing:
         if b.vector:
             return [a, b]
         vector = yield from self.studio.vector(model, session, chosen.vector_b)
-        fits = vector.hidden_size == len(a.steer.vector) and a.steer.layer in vector.layers
-        return [a, Voice.of(vector, a.steer.layer, 1.0)] if chosen.kind in (TOLD, BEGUN) and fits else [a]
+        layer = a.direction.layer
+        fits = vector.hidden_size == len(a.direction.vector) and layer in vector.layers
+        return [a, Voice.of(vector, layer, 1.0)] if chosen.kind in (TOLD, BEGUN) and fits else [a]
 
     def columns(self, model: SteerableModel, session: Session, chosen: Chosen) -> Generator[Progress, None, Voices]:
         """What is added and said in each column: nobody's voice, A's, B's, both, and what both share."""

@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
 from caa_core.app.panels.controls import VoiceControls
@@ -13,12 +14,10 @@ from caa_core.app.panels.plots import figure
 from caa_core.app.panels.steer.known import papers
 from caa_core.app.sessions import Session
 from caa_core.measuring.costs.text import TextCosts, neutral_cost
-from caa_core.metrics.grid import whole
-from caa_core.metrics.options import OPERATION
+from caa_core.measuring.requests import AtLayers
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.reports.costs.text import costs_by_multiplier
-from caa_core.steering.operations import Operation
 
 ABOUT = (
     "KL and perplexity on a page of neutral prose that ships with the app, steered at every token, at several "
@@ -26,7 +25,7 @@ ABOUT = (
 )
 
 
-class CostPanel(Experiment[tuple[str, int, Operation]]):
+class CostPanel(Experiment[tuple[str, AtLayers]]):
     """The section, whose vector and layer, buttons and words stand elsewhere in the tab."""
 
     name = "views-cost"
@@ -35,29 +34,31 @@ class CostPanel(Experiment[tuple[str, int, Operation]]):
         self,
         page: Page,
         voice: VoiceControls,
-        operation: gr.Dropdown,
+        where: Mapping[str, Component],
         starters: list[gr.Button],
         stop: gr.Button,
         said: gr.Markdown,
     ):
-        """starters: the button that measures, and another one that waits meanwhile."""
+        """where: what is done with the vector, and at which layers in place of the one. starters: the button that
+        measures, and another one that waits meanwhile.
+        """
         with gr.Column(visible=False) as self.results:
             gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
             self.figure = figure("Cost by multiplier", "views-costs")
             self.data = gr.DownloadButton("Cost (JSON)", size="sm", elem_id="views-costs-data")
-        form = {"vector": voice.vector, "layer": voice.layer, "operation": operation}
+        form = {"vector": voice.vector, "layer": voice.layer, **where}
         super().__init__(page, form, starters, stop, said, [self.results, self.figure, self.data])
 
-    def ask(self, session: Session, form: Mapping[str, Any]) -> tuple[str, int, Operation]:
-        return form["vector"], whole(form["layer"], "The layer"), OPERATION.value(form["operation"])
+    def ask(self, session: Session, form: Mapping[str, Any]) -> tuple[str, AtLayers]:
+        return form["vector"], AtLayers.parse(**AtLayers.chosen(form))
 
     def work(
-        self, model: SteerableModel, session: Session, asked: tuple[str, int, Operation], known: dict[str, Any]
+        self, model: SteerableModel, session: Session, asked: tuple[str, AtLayers], known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
-        name, layer, done = asked
+        name, at = asked
         vector = yield from self.studio.vector(model, session, name)
         check_fit(model, vector)
-        found = yield from neutral_cost(model, vector.at(layer), layer, done)
+        found = yield from neutral_cost(model, at.steers(vector))
         return {"vector": name, **papers(model, vector), **found.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
@@ -69,5 +70,5 @@ class CostPanel(Experiment[tuple[str, int, Operation]]):
             self.data: json_download(session, "cost", kept),
         }
 
-    def ended(self, run: Run[tuple[str, int, Operation]], stopped: bool) -> str:
+    def ended(self, run: Run[tuple[str, AtLayers]], stopped: bool) -> str:
         return "Stopped; nothing was measured to its end." if stopped else ""

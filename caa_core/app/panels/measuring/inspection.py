@@ -31,6 +31,7 @@ from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
+from caa_core.data.text import spans
 from caa_core.limits import PROMPT
 from caa_core.measuring.inspection import Lens, Views, inspect
 from caa_core.measuring.requests import InspectionRequest
@@ -67,6 +68,8 @@ class InspectionForm:
         info = "The prompt's tokens that are steered. index:-2 is its second last."
         self.positions = control(InspectionRequest, "positions", info=info, elem_id="views-positions")
         self.operation = control(InspectionRequest, "operation", elem_id="views-operation")
+        self.spread = control(InspectionRequest, "spread", elem_id="views-spread")
+        self.shares = control(InspectionRequest, "shares", elem_id="views-shares")
         self.how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
 
         @guarded
@@ -126,8 +129,9 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
                 self.words = gr.HTML(elem_id="views-words")
             with gr.Column(min_width=300):
-                where = {"positions": form.positions, "operation": form.operation}
-                CostPanel(page, form.voice, form.operation, [measure, look], stop, cost)
+                done = {name: getattr(form, name) for name in ("operation", "spread", "shares")}
+                where = {"positions": form.positions, **done}
+                CostPanel(page, form.voice, done, [measure, look], stop, cost)
                 StrengthPanel(page, form.voice, where)
                 KnowledgePanel(page, form.voice, where)
                 RefusalsPanel(page, form.voice, where)
@@ -152,7 +156,7 @@ class InspectionPanel(Experiment[InspectionChoice]):
         views = yield from inspect(model, request, vector)
         done = "" if request.operation.is_addition else f", {request.operation}"
         said = (
-            f"{plain(asked.vector)} at layer {request.layer}, × {request.multiplier:g}{done}, "
+            f"{plain(asked.vector)} at {spans(request.layers)}, × {request.multiplier:g}{done}, "
             f"{len(views.alignment.tokens)} tokens, {plain(model.name)}."
         )
         notes = [said, *misfits(model, vector)]
@@ -187,9 +191,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
 
 def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> AsCode:
     """What is chosen."""
-    options = {"positions": form["positions"], "chat": form["how"] == CHAT, "operation": form["operation"]}
-    source = source_of(session, form["vector"])
-    return inspection_code(here, form["text"] or "", source, form["layer"], form["multiplier"], options)
+    options = {name: form[name] for name in ("positions", "operation", "shares")} | {"chat": form["how"] == CHAT}
+    source, layer = source_of(session, form["vector"]), (form["spread"] or "").replace(" ", "") or form["layer"]
+    return inspection_code(here, form["text"] or "", source, layer, form["multiplier"], options)
 
 
 def _next_token(views: Views) -> str:

@@ -43,6 +43,7 @@ from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
 from caa_core.data.pairs import Dataset
 from caa_core.data.presets import find_test_pairs, presets
+from caa_core.data.text import spans
 from caa_core.limits import PROMPT, TOKENS
 from caa_core.measuring.answer_reader import held_out
 from caa_core.measuring.open_questions import OpenQuestions, answer
@@ -93,6 +94,8 @@ class OpenQuestionsForm:
             self.temperature = control(OpenQuestionsRequest, "temperature", minimum=0, maximum=2, step=0.1)
             self.seed = control(OpenQuestionsRequest, "seed")
             self.operation = control(OpenQuestionsRequest, "operation")
+            self.spread = control(OpenQuestionsRequest, "spread", elem_id="open-spread")
+            self.shares = control(OpenQuestionsRequest, "shares", elem_id="open-shares")
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,8 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
 
 
 def _words(found: OpenQuestions, notes: list[str]) -> str:
-    about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, layer {found.settings['layer']}"
+    where = spans(found.settings.get("spread") or [found.settings["layer"]])
+    about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, {where}"
     lines = [f"**{plain(found.verdict)}**", f"<small>{about}.</small>"]
     if found.reading:
         lines.append(folded(f"<small>{plain(found.reading['text'])}</small>", MEANING, "What the numbers are"))

@@ -95,6 +95,7 @@ class PaperForm:
             self.drawn = gr.Checkbox(False, label="Draw them at random", info="Else the first ones are taken.")
             self.controls = control(PaperRequest, "controls", info=None, elem_id="behaviours-controls")
             self.counts = control(PaperRequest, "counts")
+            self.operation = control(PaperRequest, "operation", elem_id="behaviours-operation")
 
 
 @dataclass(frozen=True)

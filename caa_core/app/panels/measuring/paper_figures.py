@@ -87,6 +87,7 @@ class PaperFigures(Experiment[FigureChoice]):
             # Here controls are exact passes: Measure's are estimates, of which there are many.
             **({} if asked["controls"] else {"controls": 0}),
             **{name: asked[name] for name in ("multipliers", "positions", "cue")},
+            operation=asked.get("operation"),  # a measurement that was kept may not say it
         )
         told = _instructions(asked, form["positive"], form["negative"])
         return FigureChoice(form["figure"], asked["vector"], items, told, request)

@@ -15,14 +15,15 @@ from caa_core.app.panels.page import Page
 from caa_core.app.panels.steer.known import papers
 from caa_core.app.sessions import Session
 from caa_core.data.presets import presets
+from caa_core.data.text import spans
 from caa_core.errors import InputError
 from caa_core.measuring.costs.strength import Strength, check_asked, strength
-from caa_core.metrics.grid import number, whole
+from caa_core.measuring.requests import AtLayers
+from caa_core.metrics.grid import number
 from caa_core.metrics.options import OPERATION, POSITIONS
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.interventions import AFTER_PROMPT, Positions, Steer
-from caa_core.steering.operations import Operation
+from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 ABOUT = folded(
     "The smallest multiplier that costs so much KL a token in plain answers.",
@@ -34,14 +35,13 @@ FIRST = 0.5
 
 @dataclass(frozen=True)
 class StrengthChoice:
-    """A vector by its name, where it is added, which way (1 or -1), and the cost in nats that is asked for."""
+    """A vector by its name, where it is used and how, which way (1 or -1), and the cost in nats that is asked for."""
 
     vector: str
-    layer: int
+    at: AtLayers
     way: int
     nats: float
     positions: Positions
-    operation: Operation
 
 
 class StrengthPanel(Experiment[StrengthChoice]):
@@ -66,26 +66,26 @@ class StrengthPanel(Experiment[StrengthChoice]):
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> StrengthChoice:
         nats = check_asked(number(form["nats"], "The cost"))
-        layer = self.studio.model.check_layer(whole(form["layer"], "The layer"))
+        at = AtLayers.parse(**AtLayers.chosen(form))
+        self.studio.model.check_layer(at.layer)
         way = -1 if form["against"] else 1
-        where = POSITIONS.value(form["positions"]), OPERATION.value(form["operation"])
-        return StrengthChoice(form["vector"], layer, way, nats, *where)
+        return StrengthChoice(form["vector"], at, way, nats, POSITIONS.value(form["positions"]))
 
     def work(
         self, model: SteerableModel, session: Session, asked: StrengthChoice, known: dict[str, Any]
     ) -> Generator[Progress, None, Plain]:
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
-        steers = (Steer(vector.at(asked.layer), asked.layer, asked.way, asked.operation),)
-        found = yield from strength(model, steers, asked.nats, asked.positions)
-        choice = {"vector": asked.vector, "layer": asked.layer, "way": asked.way}
+        found = yield from strength(model, asked.at.steers(vector, asked.way), asked.nats, asked.positions)
+        choice = {"vector": asked.vector, "layer": asked.at.layer, "spread": [*asked.at.spread], "way": asked.way}
         return {**choice, **papers(model, vector), **found.summary()}
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Strength.of(kept)
         against = ", against the vector" if kept["way"] < 0 else ""
+        where = spans(kept.get("spread") or [kept["layer"]])
         return {
-            self.said: f"**{plain(kept['vector'])}**, layer {kept['layer']}{against}: {plain(str(found))}",
+            self.said: f"**{plain(kept['vector'])}**, {where}{against}: {plain(str(found))}",
             self.go: gr.Button(visible=found.factor is not None),
         }
 
@@ -106,4 +106,6 @@ class StrengthPanel(Experiment[StrengthChoice]):
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
         if (done := (kept.get("asked") or {}).get("operation")) not in (None, "", OPERATION.default):
             gr.Info(f"It was measured with the operation {done}: choose it in Steer's settings too.")
+        if several := kept.get("spread"):
+            gr.Info(f"It was measured at {spans(several)} at once: name them in Steer's settings too.")
         return [kept["vector"], layer, multiplier_at(kept["way"] * kept["factor"])]

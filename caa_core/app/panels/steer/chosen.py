@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gradio as gr
 from gradio.components import Component
 
 from caa_core.app.forms import component
@@ -12,21 +11,19 @@ from caa_core.app.panels.common import plain, strength
 from caa_core.app.panels.conversation import captioned
 from caa_core.data.text import spans
 from caa_core.metrics.grid import number, parse_layers, whole
-from caa_core.metrics.options import GATE, OPERATION, SHARES
+from caa_core.metrics.options import GATE, OPERATION, SHARES, SPREAD
 from caa_core.model.loading import SteerableModel
 from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import Steers
 from caa_core.vectors.spread import EQUAL, WHOLE, spread
 from caa_core.vectors.vector import SteeringVector
 
-SEVERAL, IN_PLACE = "Several layers", "Such as 12-15, in place of the layer above; they share its multiplier."
-
 
 def more_settings(panel: str) -> dict[str, Component]:
     """Draw what there is to set about a vector beside its layer and its multiplier, by name."""
     return {
         "operation": component(OPERATION, elem_id=f"{panel}-operation"),
-        "spread": gr.Textbox("", label=SEVERAL, info=IN_PLACE, elem_id=f"{panel}-spread"),
+        "spread": component(SPREAD, elem_id=f"{panel}-spread"),
         "shares": component(SHARES, elem_id=f"{panel}-shares"),
         "gate": component(GATE, elem_id=f"{panel}-gate"),
     }

@@ -25,11 +25,11 @@ MEANS = "{name} at layer {layer}: the mean of h·v/‖v‖ over each answer's to
 Projections = list[list[float | None]]
 # How the tokens of earlier turns are read, which are a part of the prompt when the next answer is written.
 READ = {
-    "all": "Earlier turns are read steered, too: the vector is added at all tokens.",
-    "prompt": "Earlier turns are read steered, too: the vector is added at all tokens of the prompt.",
-    "index": "Earlier turns are read unsteered, but for the one token at which the vector is added.",
+    "all": "Earlier turns are read steered, too: all tokens are steered.",
+    "prompt": "Earlier turns are read steered, too: all tokens of the prompt are steered.",
+    "index": "Earlier turns are read unsteered, but for the one token that is steered.",
 }
-UNSTEERED = "Earlier turns are read unsteered, also those that were written steered: the vector is added behind them."
+UNSTEERED = "Earlier turns are read unsteered, also those that were written steered: steering begins behind them."
 
 
 class Drift:
