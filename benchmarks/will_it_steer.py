@@ -31,6 +31,7 @@ from caa_core.metrics.correction import holm, paired_p
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate, Share, by_prompt, mean_of, middle
 from caa_core.metrics.items import Items, choose_items
+from caa_core.metrics.plain_data import restored
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel, load
 from caa_core.progress import Progress, finish
@@ -120,11 +121,7 @@ class Row:
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Row":
-        parts = {
-            way: Measured(**{name: tuple(of) if isinstance(of, list) else of for name, of in one.items()})
-            for way, one in kept["measured"].items()
-        }
-        return cls(**{**kept, "measured": parts})
+        return restored(cls, kept, "What was measured and")
 
 
 def sources(folder: str = "") -> Iterator[Source]:
