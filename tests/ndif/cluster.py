@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.helpers.waiting import until
+from tests.helpers.waiting import Found, until
 
 THERE = Path(__file__).parent / "there"
 MARK, NODE = "CAA_TEST_CLUSTER", "CAA_TEST_NODE"
@@ -24,9 +24,31 @@ FIRST, SECOND = "first", "second"
 NAME = "local/embedded"
 KEY = "0c000000-0000-4000-8000-00000000caa0"
 REDIS, STORE, HUB, RAY, CLIENT, API = 27379, 27900, 27700, 27385, 27001, 27801
+SECOND_PORTS = {
+    "metrics_agent_port": 27466,
+    "metrics_export_port": 27081,
+    "dashboard_agent_listen_port": 27465,
+    "runtime_env_agent_port": 27467,
+}
 SECONDS = 900
 # What a node says that its card has: room for one copy of the model in float32.
 CARD = 1_000_000_000
+# How long Ray's processes wait for each other: for what hangs, as a machine that has other work may take minutes.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": str(1000 * SECONDS),
+    "RAY_worker_register_timeout_seconds": str(SECONDS),
+    "RAY_gcs_server_port_wait_time_s": str(SECONDS),
+    "RAY_gcs_server_request_timeout_seconds": str(SECONDS),
+    "RAY_gcs_rpc_server_connect_timeout_s": str(SECONDS),
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(SECONDS),
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": str(SECONDS),
+}
+
+
+def asking(home: str) -> dict[str, str]:
+    """The environment of who asks the host's hub, before anything imports its client. home: for what they fetch."""
+    return {"HF_ENDPOINT": f"http://127.0.0.1:{HUB}", "HF_HUB_DISABLE_XET": "1", "HF_HOME": home}
 
 
 class Cluster:
@@ -42,10 +64,6 @@ class Cluster:
     def address(self) -> str:
         return f"http://127.0.0.1:{API}"
 
-    @property
-    def hub(self) -> str:
-        return f"http://127.0.0.1:{HUB}"
-
     def start(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
         redis = shutil.which("redis-server")
@@ -54,7 +72,7 @@ class Cluster:
         self._begin("redis", redis, "--bind", "127.0.0.1", "--port", str(REDIS), *keep)
         self._begin("hub", self._bin("python"), "-m", "cpu_host.hub", str(HUB), NAME, str(self.folder))
         self._begin("store", self._bin("moto_server"), "-H", "127.0.0.1", "-p", str(STORE))
-        self._finish("ray", self._bin("ray"), *self._ray(), NDIF_SERVICE="ray")
+        self._finish("ray", self._bin("python"), "-m", "cpu_host.start", *self._ray(), NDIF_SERVICE="ray")
         controller = "ndif.services.ray.deployments.controller.controller"
         self._finish(
             "controller", self._bin("python"), "-m", controller, NDIF_SERVICE="ray", RAY_ADDRESS=f"127.0.0.1:{RAY}"
@@ -62,12 +80,15 @@ class Cluster:
         self.start_api()
 
     def start_api(self) -> None:
-        """Bring ndif's API up, with its dispatcher, and wait until it has found Ray."""
+        """Bring ndif's API up, with its dispatcher, and wait until it says what it is asked before the first job, which
+        it finds out now and keeps for a while.
+        """
         config = ["--config", "python:ndif.services.api.gunicorn_conf", "--bind", f"127.0.0.1:{API}"]
         self.api = self._begin(
             "api", self._bin("gunicorn"), *config, "--no-control-socket", "cpu_host.keyed:app", NDIF_SERVICE="api"
         )
-        self.until(lambda: self._says("/connected"), "the API has not found Ray")
+        first = "/connected", "/status", "/env"
+        self.until(lambda: all(map(self._says, first)), "the API has not found Ray, or what runs on it")
 
     def kill_api(self) -> None:
         """End the API at once, and all that belongs to it, as a crash would."""
@@ -78,10 +99,8 @@ class Cluster:
 
     def add_node(self, model_key: str) -> None:
         """A second node, and on it a second copy of a model that the first one runs, and has no more room for."""
-        place = json.dumps(_resources(SECOND))
-        self._finish(
-            "node", self._bin("python"), "-m", "cpu_host.node", f"127.0.0.1:{RAY}", SECOND, place, **{NODE: SECOND}
-        )
+        given = f"127.0.0.1:{RAY}", SECOND, json.dumps(_resources(SECOND)), json.dumps(SECOND_PORTS)
+        self._finish("node", self._bin("python"), "-m", "cpu_host.node", *given, **{NODE: SECOND})
         self.until(lambda: self.nodes == 2, "the second node is not seen")
         asked = self.run / "copy.yaml"
         asked.write_text(json.dumps({"models": [{"checkpoint": NAME, "model_key": model_key}]}))
@@ -117,8 +136,8 @@ class Cluster:
         self.until(lambda: not self._end(), "some of the host's processes go on")
         shutil.rmtree(self.run / "ray", ignore_errors=True)
 
-    def until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        until(condition, SECONDS, every=0.2, otherwise=f"{otherwise}; logs lie in {self.run}")
+    def until(self, condition: Callable[[], Found], otherwise: str) -> Found:
+        return until(condition, SECONDS, every=0.2, otherwise=f"{otherwise}; logs lie in {self.run}")
 
     def _end(self, also: str = "") -> bool:
         """End what carries the mark, or that and another one. Whether there was any."""
@@ -168,12 +187,9 @@ class Cluster:
             "NDIF_DEFAULT_DTYPE": "float32",
             "NDIF_DEFAULT_PADDING_BIAS": "0",
             "NDIF_AUTOSCALING_MAX_REPLICAS": "1",
-            "NDIF_DEFAULT_EXECUTION_TIMEOUT_SECONDS": "120",
+            "NDIF_DEFAULT_EXECUTION_TIMEOUT_SECONDS": str(SECONDS),
             "NDIF_CONTROLLER_SYNC_INTERVAL_S": "5",
-            "NDIF_STATUS_TTL_S": "2",
-            "HF_ENDPOINT": self.hub,
-            "HF_HOME": str(self.run / "huggingface"),
-            "HF_HUB_DISABLE_XET": "1",
+            "NDIF_STATUS_TTL_S": "10",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
@@ -183,6 +199,7 @@ class Cluster:
             "RAY_worker_niceness": "0",
             "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
+        own |= PATIENCE | asking(str(self.run / "huggingface"))
         dropped = {"VIRTUAL_ENV", "PYTHONHOME", "CAA_NDIF_VENV"}
         return {name: value for name, value in os.environ.items() if name not in dropped} | own | more
 

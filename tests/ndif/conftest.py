@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.ndif.cluster import HUB, KEY, NAME, Cluster
+from tests.ndif.cluster import KEY, NAME, Cluster, asking
 
 ASKED = bool(os.environ.get("CAA_NDIF_VENV"))
 collect_ignore_glob = [] if ASKED else ["test_*.py"]
 if ASKED:  # before anything asks the hub
-    os.environ["HF_ENDPOINT"], os.environ["HF_HUB_DISABLE_XET"] = f"http://127.0.0.1:{HUB}", "1"
-    os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="caa-ndif-")
+    os.environ |= asking(tempfile.mkdtemp(prefix="caa-ndif-"))
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
 """The same work on a real NDIF host: the embedded model in float32, here and there. Run by `make test-ndif`."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ from caa_core.steering.generation import generate
 from caa_core.steering.interventions import AFTER_PROMPT, Steer
 from caa_core.steering.scoring import score
 from tests.helpers.places import ROOT
-from tests.ndif.cluster import KEY, NAME
+from tests.ndif.cluster import KEY, NAME, SECONDS
 from tests.ndif.conftest import LAYER, rows_of
 from tests.remote.test_host import silent
 from tests.remote.test_work import alike
@@ -51,12 +53,20 @@ def jobs(there):
     return since
 
 
+def starved() -> float:
+    """Seconds by now in which something on this machine waited for a core."""
+    pressure = Path("/proc/pressure/cpu")
+    return int(re.search(r"some .*total=(\d+)", pressure.read_text())[1]) / 1e6 if pressure.exists() else 0.0
+
+
 @contextmanager
 def soon():
-    """What a person waits for."""
-    began = time.monotonic()
+    """What a person waits for, where the host and the client have the cores that they want: of other seconds it is not
+    known what was waited for.
+    """
+    began, before = time.monotonic(), starved()
     yield
-    assert time.monotonic() - began < SOON
+    assert time.monotonic() - began - (starved() - before) < SOON
 
 
 def test_it_runs_there_in_float32(there, here):
@@ -85,7 +95,7 @@ def test_forty_tokens_are_one_job_and_the_same(there, here, vector, jobs, temper
 
 
 def test_twenty_items_in_ten_cells_are_one_job_and_the_same(there, here, vector, jobs):
-    pairs = [*caa.test_pairs("joy").pairs, *caa.test_pairs("gloom").pairs][:20]
+    pairs = [*caa.test_pairs("joy:ab").first(16).pairs, *caa.test_pairs("joy").first(4).pairs]
     runs = [(Steer(vector.at(layer), layer, m),) for layer in (8, LAYER) for m in (-2.0, -1.0, 0.5, 1.0, 2.0)]
     expected, found = (finish(score(model, pairs, runs, AFTER_PROMPT)) for model in (here, there))
     torch.testing.assert_close(found.preference, expected.preference, rtol=1e-3, atol=1e-3)
@@ -94,15 +104,15 @@ def test_twenty_items_in_ten_cells_are_one_job_and_the_same(there, here, vector,
 
 
 def test_a_sweep_and_a_contest_say_the_same(there, here, vector):
-    asked = {"layers": [8, LAYER], "multipliers": [-1.0, 1.0]}
-    items = caa.test_pairs("joy").first(8)
+    asked = {"layers": [8, LAYER], "multipliers": [-1.0, 1.0], "counts": False}
+    items = caa.test_pairs("joy:ab").first(8)
     one, other = (caa.evaluate(model, vector, items, **asked) for model in (there, here))
     for place, reading in other.swept.readings.items():
         assert one.swept.readings[place].value == pytest.approx(reading.value, rel=1e-2, abs=1e-3)
     assert one.map.furthest.layer == other.map.furthest.layer
     assert one.conclusion.verdict.grade == other.conclusion.verdict.grade
     gloom = caa.extract(here, caa.pairs("gloom").first(12), layers=[LAYER])
-    voices, contest = ((vector, LAYER, 1.0), (gloom, LAYER, 1.0)), caa.contest_pairs("joy").first(8)
+    voices, contest = ((vector, LAYER, 1.0), (gloom, LAYER, 1.0)), caa.contest_pairs("joy").first(4)
     one, other = (caa.compete(model, *voices, contest, controls=0, second_voices=0) for model in (there, here))
     assert alike(one["rows"], other["rows"])
     assert one["contest"] == other["contest"]
@@ -134,7 +144,7 @@ def command(cluster, *arguments, key=KEY):
     """Status and what was said of a command of ours at the host."""
     environment = os.environ | {"CAA_NDIF_HOST": cluster, "CAA_NDIF_KEY": key, "PYTHONPATH": str(ROOT)}
     run = [sys.executable, "-m", "caa_core", *arguments, "--model", NAME, "--host"]
-    ended = subprocess.run(run, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(run, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert KEY not in ended.stdout + ended.stderr
     return ended.returncode, ended.stdout, ended.stderr
 

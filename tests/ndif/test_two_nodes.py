@@ -20,7 +20,7 @@ QUESTIONS = "How was your day?", "What is a river?", "Tell me a story.", "Why is
 def measured(model, vector):
     """What a measurement of one job comes to."""
     runs = [(Steer(vector.at(LAYER), LAYER, m),) for m in (-1.0, 1.0, 2.0)]
-    return finish(score(model, caa.test_pairs("joy").first(8).pairs, runs)).preference
+    return finish(score(model, caa.test_pairs("joy:ab").first(8).pairs, runs)).preference
 
 
 def shared(cluster, there, vector):
@@ -45,13 +45,13 @@ def test_two_nodes_share_the_jobs(cluster, there, here, vector):
 
 
 def test_a_node_that_dies_loses_no_job_and_changes_no_text(cluster, there, here, vector):
-    decoding = Decoding(100)
+    decoding = Decoding(60)
     asked = [rows_of(here, vector, question) for question in QUESTIONS]
     expected = [[text.text for text in finish(generate(here, rows, decoding))] for rows in asked]
     before = cluster.worked()[SECOND]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         written = [pool.submit(lambda rows=rows: finish(generate(there, rows, decoding))) for rows in asked]
-        cluster.until(lambda: cluster.worked()[SECOND] > before + 1, "the second node does nothing")
+        cluster.until(lambda: cluster.worked()[SECOND] > before + 0.5, "the second node does nothing")
         cluster.kill_node()
         found = [[text.text for text in job.result()] for job in written]
     assert found == expected

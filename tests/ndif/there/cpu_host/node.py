@@ -1,4 +1,4 @@
-"""One more node of a Ray cluster on this machine: python -m cpu_host.node ADDRESS NAME RESOURCES.
+"""One more node of a Ray cluster on this machine: python -m cpu_host.node ADDRESS NAME RESOURCES PORTS.
 
 Ray's own command takes the machine's outward address for it where 127.0.0.1 is asked for, or refuses.
 """
@@ -9,8 +9,11 @@ import sys
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 
+from cpu_host.patience import have_patience
+
 if __name__ == "__main__":
-    address, name, resources = sys.argv[1:]
+    address, name, resources, ports = sys.argv[1:]
+    have_patience()
     given = RayParams(
         gcs_address=address,
         node_ip_address="127.0.0.1",
@@ -23,6 +26,6 @@ if __name__ == "__main__":
         min_worker_port=0,
         max_worker_port=0,
         include_log_monitor=False,
+        **json.loads(ports),
     )
-    given.dashboard_agent_listen_port = None  # any that is free, beside the first node's
     Node(given, head=False, shutdown_at_exit=False, spawn_reaper=False)
