@@ -125,10 +125,12 @@ class Host:
         if self.get("/ping") != "pong":
             raise HostError(f"What answers at {self.name} is no NDIF host: check the address.")
         self.get("/connected")
+        # Both at once, as a host that was not asked for a while takes long for each.
+        asked = begin(lambda: self.get("/env"))
         status = self.get("/status", SECONDS_TO_CHECK)
         environment: Any = {}
-        with contextlib.suppress(HostError):  # some take long to say; a job says it where versions matter
-            environment = self.get("/env")
+        with contextlib.suppress(HostError):  # some take too long; a job says it where versions matter
+            environment = asked.result()
         check_versions(self.name, _mapping(_mapping(environment).get("packages")))
         return deployed(_mapping(_mapping(status).get("deployments")), repo_id)
 

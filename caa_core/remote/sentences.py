@@ -29,7 +29,7 @@ LOST = ("error submitting request", "replica was evicted", "critical server erro
 # What a host's own text holds, in small letters, and what that means.
 SAID = (
     (LOST, "lost the job each time that it was sent: try again later."),
-    (("api key", "api_key", "401", "403"), "does not take the key: set CAA_NDIF_KEY to one that its owner gave you."),
+    (("api key", "api_key", "401", "403"), "does not take the key: give the one that you got (Key, or CAA_NDIF_KEY)."),
     (("reconnecting", "temporarily unavailable"), "has lost its machines for a moment: try again in a minute."),
     (("could not deploy",), "cannot deploy this model: {reason}"),
     (("doesn't match", "does not match", "payload could not be read"), "has other package versions: {reason}"),

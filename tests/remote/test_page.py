@@ -1,10 +1,11 @@
 """The app: where its model runs is chosen in Models, and a host that fails leaves everything as it is."""
 
+import gradio as gr
 import pytest
 
 from caa_core.app.panels.conversation import _or_state
 from caa_core.app.panels.hosting.models import describe
-from caa_core.app.panels.hosting.where import AT_HOST, HERE, chosen_host
+from caa_core.app.panels.hosting.where import AT_HOST, HERE, Where, chosen_host
 from caa_core.app.studio import Studio
 from caa_core.errors import InputError
 from caa_core.progress import Stated, Waiting
@@ -22,6 +23,15 @@ def test_where_is_chosen(monkeypatch):
     monkeypatch.setenv("CAA_PUBLIC", "1")
     with pytest.raises(InputError, match="strangers"):
         chosen_host(AT_HOST, "https://example.org", KEY)
+
+
+@pytest.mark.parametrize("host", [None, Host("https://example.org", KEY)])
+def test_the_form_begins_with_where_the_model_runs(host):
+    with gr.Blocks():
+        where = Where(host)
+    assert (where.place.value, where.address.value or "") == ((AT_HOST, host.address) if host else (HERE, ""))
+    assert where.address.visible == where.key.visible == where.note.visible == bool(host)
+    assert not where.key.value
 
 
 def test_what_a_host_does_before_the_first_token_is_shown():

@@ -32,7 +32,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     may_load = not is_public() or bool(owner_key())
     affected = gr.Markdown(_affected(studio), elem_id="model-affected")
     rows = listing()
-    where = Where()
+    where = Where(studio.host)
     with gr.Row(visible=may_load):
         spec = gr.Dropdown(
             _choices(rows),
@@ -46,6 +46,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             [("automatic", ""), *((name, name) for name in PRECISIONS)],
             value="",
             label="Precision",
+            visible=not where.at_host,
             elem_id="model-precision",
             scale=1,
         )

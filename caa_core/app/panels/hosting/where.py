@@ -20,24 +20,34 @@ NOTE = folded(
 
 
 class Where:
-    """The choice; it is not there on a public app, where the environment decides."""
+    """The choice, which begins with where the model runs now; it is not there on a public app, where the environment
+    decides.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Host | None) -> None:
+        known = os.environ.get("CAA_NDIF_HOST") or os.environ.get("NDIF_HOST") or ""
+        self.at_host = now is not None
         with gr.Row(visible=not is_public()):
-            self.place = gr.Radio([HERE, AT_HOST], value=HERE, label="Where it runs", elem_id="model-where", scale=1)
+            self.place = gr.Radio(
+                [HERE, AT_HOST],
+                value=AT_HOST if now else HERE,
+                label="Where it runs",
+                elem_id="model-where",
+                scale=1,
+            )
             self.address = gr.Textbox(
-                os.environ.get("CAA_NDIF_HOST") or os.environ.get("NDIF_HOST") or "",
+                now.address if now else known,
                 label="Address of the host",
                 placeholder="https://api.ndif.us",
-                visible=False,
+                visible=self.at_host,
                 max_length=200,
                 elem_id="model-host",
                 scale=2,
             )
             self.key = gr.Textbox(
-                label="Key", type="password", visible=False, max_length=200, elem_id="model-host-key", scale=1
+                label="Key", type="password", visible=self.at_host, max_length=200, elem_id="model-host-key", scale=1
             )
-        self.note = gr.Markdown(NOTE, visible=False)
+        self.note = gr.Markdown(NOTE, visible=self.at_host)
         self.place.change(self.show, self.place, [self.address, self.key, self.note], **QUIET)
 
     @guarded
