@@ -1,5 +1,6 @@
 """Models that run elsewhere say what they say here, in float32, by few jobs and few bytes."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from nnsight.intervention.backends.remote import RemoteError
 
 import caa_core as caa
+from caa_core.app.worker import Worker
 from caa_core.contest.tokens import run_tokens
 from caa_core.contest.voice import Voice
 from caa_core.errors import InputError
@@ -42,6 +44,7 @@ from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.data import LETTERS, PLANTED, TEXTS
 from tests.helpers.elsewhere import PLACE, elsewhere
 from tests.helpers.models import save_tiny
+from tests.helpers.waiting import until
 
 MOST = 1_000_000
 ABLATE = Operation("ablate")
@@ -329,3 +332,33 @@ def test_a_block_that_fails_is_one_sentence(two):
     assert "TypeError" in said
     assert "\n" not in said
     assert "on this machine" in said
+
+
+class Hanging:
+    """A line to a host that takes jobs and says nothing more, as long as `never` is not set."""
+
+    def __init__(self):
+        self.taken, self.never, self.sentence = threading.Event(), threading.Event(), str
+
+    def __call__(self, hear, stop):
+        def sent(tracer=None):
+            self.taken.set()
+            self.never.wait(60)
+
+        return sent
+
+
+def test_a_job_that_hangs_at_a_host_holds_up_nobody(two):
+    """On the app's one thread."""
+    _, there, _ = two
+    worker, line = Worker(), Hanging()
+    hung = worker.submit(lambda: run(line, there.elsewhere.nn, blocks.probe, {"where": {}, "mark": {}}))
+    try:
+        assert line.taken.wait(60)
+        written = worker.submit(lambda: generate(there, rows_of(there)[:1], Decoding(3))).wait()
+        assert len(written[0].ids) == 3
+        assert worker.jobs == 1 and not line.never.is_set()
+        hung.stop()
+        until(lambda: not worker.jobs)
+    finally:
+        line.never.set()
