@@ -107,7 +107,7 @@ def test_packed_weights(bits, tmp_path, limited):
     there, here = results(packed), results(rounded)
     for packed_numbers, numbers in ((there[0], here[0]), (there[3].flatten(1), here[3].flatten(1))):
         assert torch.nn.functional.cosine_similarity(packed_numbers, numbers, dim=1).min() > 0.98
-    assert torch.allclose(there[2], here[2], atol=0.2)
+    assert torch.allclose(there[2], here[2], atol=0.3)
     assert there[1].steered.ids != there[1].unsteered.ids
     limited(1000, 0, 0)
     with pytest.raises(InputError, match=f"tiny needs about 0.3 GB of memory in {bits}"):
