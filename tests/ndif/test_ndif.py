@@ -1,14 +1,10 @@
 """The same work on a real NDIF host: the embedded model in float32, here and there. Run by `make test-ndif`."""
 
 import os
-import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,7 +30,6 @@ from tests.remote.test_host import silent
 from tests.remote.test_work import alike
 
 MOST = 1_000_000
-SOON = 10
 
 
 @pytest.fixture
@@ -51,22 +46,6 @@ def jobs(there):
         return count.jobs - before
 
     return since
-
-
-def starved() -> float:
-    """Seconds by now in which something on this machine waited for a core."""
-    pressure = Path("/proc/pressure/cpu")
-    return int(re.search(r"some .*total=(\d+)", pressure.read_text())[1]) / 1e6 if pressure.exists() else 0.0
-
-
-@contextmanager
-def soon():
-    """What a person waits for, where the host and the client have the cores that they want: of other seconds it is not
-    known what was waited for.
-    """
-    began, before = time.monotonic(), starved()
-    yield
-    assert time.monotonic() - began - (starved() - before) < SOON
 
 
 def test_it_runs_there_in_float32(there, here):
@@ -166,18 +145,18 @@ def test_the_command_line_and_what_the_page_shows_as_code(cluster, here, vector,
 
 @pytest.mark.parametrize("key", ["00000000-0000-4000-8000-000000000000", "no-key-at-all", ""])
 def test_a_wrong_key_is_one_sentence(cluster, key):
-    with soon(), pytest.raises(HostError, match="does not take the key") as raised:
+    with pytest.raises(HostError, match="does not take the key") as raised:
         load(NAME, Host(cluster.address, key), say=lambda _: None)
     assert not key or key not in str(raised.value)
 
 
 def test_a_model_that_is_nowhere(cluster):
-    with soon(), pytest.raises(InputError, match="no model of that name"):
+    with pytest.raises(InputError, match="no model of that name"):
         load("nobody/nothing", Host(cluster.address, KEY), say=lambda _: None)
 
 
 def test_a_hanging_host_is_left_and_others_go_on(there, here, vector):
-    with silent() as address, soon(), pytest.raises(HostError, match="does not answer"):
+    with silent() as address, pytest.raises(HostError, match="does not answer"):
         load(NAME, Host(address, KEY))
     rows = rows_of(here, vector, "Hello!")
     assert finish(generate(there, rows, Decoding(4)))[1].ids == finish(generate(here, rows, Decoding(4)))[1].ids
@@ -192,14 +171,14 @@ def test_a_host_that_dies_in_a_job_loses_nothing_and_comes_back(cluster, there, 
         if len(texts[1].ids) >= 5:
             break
     cluster.kill_api()
-    with soon(), pytest.raises(HostError, match=r"went away|cannot be reached"):
+    with pytest.raises(HostError, match=r"went away|cannot be reached"):
         for texts in writing:
             seen = texts[1].ids
     kept = texts[1].ids
     assert len(kept) >= 5
     assert [*islice(expected[1].ids, len(kept))] == kept[:40]
     assert seen in ([], kept)
-    with soon(), pytest.raises(HostError, match="cannot be reached"):
+    with pytest.raises(HostError, match="cannot be reached"):
         load(NAME, Host(cluster.address, KEY))
     cluster.start_api()
     again = finish(generate(there, rows_of(here, vector, "Hello!"), Decoding(4)))
