@@ -6,7 +6,7 @@ It never changes data. Each finding names lines, says why it matters, and how it
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, chain
 from typing import Any, Literal, Protocol
@@ -29,7 +29,6 @@ from caa_core.data.pairs import (
 )
 from caa_core.data.tables import Table
 from caa_core.data.text import clean
-from caa_core.errors import InputError
 from caa_core.limits import CUT
 
 # An answer that stands for the behaviour in more than this share of the pairs is carried by the vector.
@@ -146,8 +145,8 @@ class PairTokens(Protocol):
     def special(self) -> Collection[str]:
         """The texts of its special tokens, which texts of people do not have."""
 
-    def cut(self, pair: ContrastPair) -> Cut:
-        """The pair as the model reads it."""
+    def cut(self, pairs: Sequence[ContrastPair]) -> Sequence[Cut | None]:
+        """Pairs as the model reads them, None for one that cannot be rendered."""
 
     def fits(self, pair: ContrastPair) -> bool:
         """Whether the model takes its longer sequence."""
@@ -175,11 +174,12 @@ def lint(
     pairs = [pair_of(record, columns, line) for line, record in table.records if line not in broken]
     lettered = [pair for pair in pairs if pair.is_lettered]
     looked_at = _looked_at(pairs)
-    cuts, refused = _cuts(looked_at, tokens) if tokens else ([], [])
+    cut = tokens.cut(looked_at) if tokens else []
+    cuts = [one for one in cut if one]
     unread = {
         TOO_LONG: [cut.line for cut in cuts if tokens and cut.tokens > tokens.context_length],
         NO_TOKEN: [cut.line for cut in cuts if not cut.parts],
-        REFUSED: refused,
+        REFUSED: [pair.line for pair, one in zip(looked_at, cut, strict=False) if not one],
     }
     many = [pair.line for pair in lettered if len(pair.options) > 2]
     copies = _copies(pairs)
@@ -318,17 +318,6 @@ def _content(pair: ContrastPair) -> tuple[tuple[str, ...], tuple[str, ...]]:
     asked = folded(pattern.sub("", pair.prompt))
     positive, negative = ((asked, folded(options[letter])) for letter in (pair.mark, pair.other_mark))
     return positive, negative
-
-
-def _cuts(pairs: list[ContrastPair], tokens: PairTokens) -> tuple[list[Cut], list[int]]:
-    """Pairs in tokens, and the lines of those that cannot be rendered."""
-    cuts, refused = [], []
-    for pair in pairs:
-        try:
-            cuts.append(tokens.cut(pair))
-        except InputError:
-            refused.append(pair.line)
-    return cuts, refused
 
 
 def _looked_at(pairs: list[ContrastPair]) -> list[ContrastPair]:

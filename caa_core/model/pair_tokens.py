@@ -1,13 +1,14 @@
 """Contrast pairs as a model's tokenizer cuts them: lengths, where the letter falls, whether they fit."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from caa_core.data.lint import Cut
 from caa_core.data.pairs import ContrastPair
-from caa_core.model.prompts import RenderedPair, longest_sequence, render_pair, text_of
+from caa_core.model.prompts import RenderedPair, longest_sequence, longest_sequences, render_pair, text_of
 
 # Tokens behind the letter that are shown.
 SHOWN = 4
@@ -27,12 +28,15 @@ class ModelTokens:
         added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         return tuple(dict.fromkeys(text for text in (*self.tokenizer.all_special_tokens, *added) if len(text) > 2))
 
-    def cut(self, pair: ContrastPair) -> Cut:
-        """The pair as the model reads it. Raises InputError for one that cannot be rendered."""
-        rendered = render_pair(self.tokenizer, pair)
-        tokens = max(len(rendered.positive.ids), len(rendered.negative.ids))
+    def cut(self, pairs: Sequence[ContrastPair]) -> list[Cut | None]:
+        """Pairs as the model reads them, None for one that cannot be rendered."""
+        lengths = longest_sequences(self.tokenizer, pairs)
+        return [tokens and self._cut(pair, tokens) for pair, tokens in zip(pairs, lengths, strict=True)]
+
+    def _cut(self, pair: ContrastPair, tokens: int) -> Cut:
         if not pair.is_lettered:
             return Cut(pair.line, tokens)
+        rendered = render_pair(self.tokenizer, pair)
         letter = _letter(self.tokenizer, pair, rendered) if rendered.part else ""
         return Cut(pair.line, tokens, rendered.part, letter)
 

@@ -147,14 +147,19 @@ def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: st
     Raises:
         InputError: the user's message is empty, the template refuses the turns, or it has no place for thoughts.
     """
+    prompt = _laid_out(tokenizer, turns, system, think)
+    return replace(prompt, ids=tuple(tokenizer(prompt.text, add_special_tokens=prompt.special).input_ids))
+
+
+def _laid_out(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: str, think: bool) -> Prompt:
+    """The same before it is cut into tokens."""
     if not turns[-1]["content"].strip():
         raise InputError("The prompt is empty; say something to the model.")
     tags = think_tags(tokenizer)
     if think and not tags:
         raise InputError("This model does not think before it answers: its chat template has no place for a thought.")
     if not tokenizer.chat_template:
-        text = _plain(turns, system.strip())
-        return Prompt(text, tuple(tokenizer(text).input_ids), glue=" ", special=True)
+        return Prompt(_plain(turns, system.strip()), (), glue=" ", special=True)
     text = _chat(tokenizer, list(turns), system.strip(), think)
     end = None
     if tags:
@@ -165,7 +170,7 @@ def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], system: st
         elif is_open and not think:
             text = f"{text.rstrip()}\n\n{end_tag}\n\n"
         end = _token(tokenizer, end_tag) if think else None
-    return Prompt(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), thought_end=end)
+    return Prompt(text, (), thought_end=end)
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], **options: bool) -> str:
@@ -252,9 +257,12 @@ def ask_pair(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair, system: str
     and the cue that leads to its answer.
     """
     whole = "\n\n".join(filter(None, (pair.system, system)))
+    return with_prefill(tokenizer, render(tokenizer, _turns(pair, cue), whole), cue.words)
+
+
+def _turns(pair: ContrastPair, cue: Cue = NO_CUE) -> list[Turn]:
     content = f"{pair.prompt}\n\n{cue.instruction}" if cue.instruction else pair.prompt
-    turns = [{"role": role, "content": text} for role, text in (*pair.history, ("user", content))]
-    return with_prefill(tokenizer, render(tokenizer, turns, whole), cue.words)
+    return [{"role": role, "content": text} for role, text in (*pair.history, ("user", content))]
 
 
 def with_prefill(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, words: str) -> Prompt:
@@ -344,6 +352,30 @@ def longest_sequence(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> 
     """Tokens of the longer of a pair's two sequences."""
     rendered = render_pair(tokenizer, pair)
     return max(len(rendered.positive.ids), len(rendered.negative.ids))
+
+
+def longest_sequences(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[ContrastPair]) -> list[int | None]:
+    """The same for each of some pairs, None for one that cannot be rendered. All texts are cut into tokens at once,
+    which takes a fraction of the time.
+    """
+    texts = [_texts(tokenizer, pair) for pair in pairs]
+    flat = [text for both in texts for text in both]
+    cut = tokenizer(flat, add_special_tokens=not tokenizer.chat_template).input_ids if flat else []
+    lengths = iter(map(len, cut))
+    return [max((next(lengths) for _ in both), default=None) for both in texts]
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, pair: ContrastPair) -> list[str]:
+    """Both sequences of a pair before they are cut into tokens; none where they cannot be rendered."""
+    try:
+        prompts = [_laid_out(tokenizer, _turns(pair), pair.system, False)]
+        if pair.negative_prompt:
+            other = replace(pair, prompt=pair.negative_prompt)
+            prompts.append(_laid_out(tokenizer, _turns(other), pair.system, False))
+    except InputError:
+        return []
+    answers = ((prompts[0], pair.positive), (prompts[-1], pair.negative))
+    return [f"{prompt.text}{prompt.glue}{answer}" for prompt, answer in answers]
 
 
 def render_pair(

@@ -213,9 +213,9 @@ def test_so_much_is_cut_into_tokens_and_what_is_not_is_said(report, monkeypatch)
     seen = []
 
     class Counting(ModelTokens):
-        def cut(self, pair):
-            seen.append(pair.line)
-            return super().cut(pair)
+        def cut(self, pairs):
+            seen.extend(pair.line for pair in pairs)
+            return super().cut(pairs)
 
     items = [text(f"Number {i}?", f"It is {i}, yes.", "No, it isn't.") for i in range(9)]
     monkeypatch.setenv("CAA_MAX_CUT", "120")
