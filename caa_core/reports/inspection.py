@@ -13,13 +13,20 @@ RUNS = (("unsteered", GREY, "circle"), ("steered", BLUE, "square"))
 # Pixels of a row in a figure whose height goes by its rows.
 ROW = 22
 
+# A token that moves less than so much of what the one does that moves most is not drawn.
+SEEN = 0.02
+
 # The lowest power of ten of the logit lens's probabilities that is shown.
 LOWEST = -7
 
 
 def next_token_movers(found: NextToken) -> go.Figure:
-    """The tokens whose probability changes most: unsteered and steered, one row a token, largest gain first."""
+    """The tokens whose probability changes most: unsteered and steered, one row a token, largest gain first. Those are
+    left out that hardly move beside the one that moves most.
+    """
     movers = [*found.gains, *reversed(found.losses)]
+    far = max((abs(mover.difference) for mover in movers), default=0.0)
+    movers = [mover for mover in movers if abs(mover.difference) >= SEEN * far]
     rows = list(range(len(movers)))
     figure = go.Figure()
     for row, mover in enumerate(movers):

@@ -5,7 +5,7 @@ from caa_core.reports.inspection import lens_by_layer, next_token_movers
 
 
 def test_movers_go_from_the_largest_gain_to_the_largest_loss():
-    gains = [Mover(" a", 0.1, 0.5), Mover("<b>", 0.0, 0.1)]
+    gains = [Mover(" a", 0.1, 0.5), Mover("<b>", 0.0, 0.1), Mover("dust", 0.0, 0.005)]
     figure = next_token_movers(NextToken(gains, [Mover("x", 0.6, 0.1), Mover("\n", 0.2, 0.1)], 0.3, 1))
     unsteered, steered = figure.data
     assert (list(unsteered.x), list(steered.x)) == ([0.1, 0.0, 0.2, 0.6], [0.5, 0.1, 0.1, 0.1])
