@@ -261,12 +261,12 @@ class Shelves:
 
 
 @contextlib.contextmanager
-def _saying(done: str) -> Iterator[None]:
+def _saying(tried: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"This could not be {done} the library ({error.strerror}); it is in your list as long as the app runs."
+            f"This could not be {tried} the library ({error.strerror}); it is in your list as long as the app runs."
         ) from error
 
 

@@ -49,10 +49,10 @@ MAX_WORD = 30
 
 Answers = Literal["letter", "word", "text", "prompt"]
 KINDS: dict[Answers, str] = {
-    "letter": "multiple-choice questions",
-    "word": "Yes/No statements",
-    "text": "free-text pairs",
-    "prompt": "pairs of prompts",
+    "letter": "{count} multiple-choice questions",
+    "word": "{count} Yes/No statements",
+    "text": "{count} free-text pairs",
+    "prompt": "{count} pairs of prompts",
 }
 SURROGATE = re.compile("[\ud800-\udfff]")
 # The same for some pairs of a mixed file.
@@ -197,8 +197,8 @@ class Dataset:
         """How many pairs of what."""
         some = f" ({kinds_in_words(self.kinds)})" if self.is_mixed else ""
         kind = self.kind_of_answers
-        what = "pairs of one-word answers" if kind == "word" and "word" not in self.kinds else KINDS[kind]
-        return f"{len(self.pairs)} {what}{some}"
+        what = "{count} pairs of one-word answers" if kind == "word" and "word" not in self.kinds else KINDS[kind]
+        return what.format(count=len(self.pairs)) + some
 
     @property
     def _has_two_words(self) -> bool:

@@ -378,7 +378,7 @@ def test_generate_and_steer_with_what_was_made(page, capsys, tmp_path):
 
 def test_pairs_of_ones_own_are_the_file_that_the_page_gives(page, capsys, tmp_path):
     (tmp_path / "own.json").write_text(json.dumps(PAIRS))
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "own.json"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "own.json"))
     shutil.copy(page["generate-save"], tmp_path / "own.json")
     asked(page, "generate", {"layers": "1", "limit": 0, "name": "own"})
     code = shown(page, "generate")

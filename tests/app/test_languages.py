@@ -162,8 +162,8 @@ def test_events_of_the_page_are_answered_in_german_and_programs_in_english(studi
 
 
 def test_an_update_comes_in_german(blocks):
-    fn = next(fn for fn in blocks.fns.values() if fn.name == "<lambda>" and isinstance(fn.outputs[-1], gr.Chatbot))
-    card, chat = asked(blocks, fn, ["joy"], GERMAN)["data"]
+    fn = next(fn for fn in blocks.fns.values() if fn.name == "vector_chosen")
+    card, _, chat = asked(blocks, fn, ["joy", (), ""], GERMAN)["data"]
     assert card.startswith("Antworten voller Freude, gegen schlichte. Gegenteil: *gloom*.")
     assert chat["label"] == "Gesteuert mit joy"
 

@@ -93,7 +93,7 @@ def test_thought_and_answer_have_boxes_of_their_own(chat, expected):
 def test_an_answer_that_is_cut_within_its_thought_is_said_to_be(chat, expected):
     exchanges, status = written(chat, max_new_tokens=2)
     assert exchanges[0].answers == ("", "") and exchanges[0].thoughts[1] == expected[2].steered.thought
-    assert "2 of 2 were cut at 2 tokens, 2 of them within the thought: there is no answer: see More settings" in status
+    assert "2 of 2 were cut at 2 tokens: see More settings. 2 of 2 were cut within their thought, so there is" in status
     assert shown(exchanges, 1)[-1]["metadata"]["title"] == THOUGHT_ALONE
 
 

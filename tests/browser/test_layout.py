@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from caa_core.app.opening.accessibility import MENDS
 from tests.helpers.accessibility import had_before, serious
-from tests.helpers.browser import ask, choose, drawn, fill, set_new_tokens, tab, toast, unfold
+from tests.helpers.browser import ask, choose, drawn, fill, set_new_tokens, settled, tab, toast, unfold
 
 pytestmark = pytest.mark.browser
 
@@ -89,20 +89,32 @@ def test_answers_are_on_the_screen_and_named_after_their_vectors(page):
     page.set_viewport_size(LAPTOP)
     tab(page, "Steer")
     set_new_tokens(page, 64)
-    choose(page, "steer-vector", "formal (preset)")
-    expect(page.locator("#steer-steered")).to_contain_text("Steered with formal")
     for question in ("How was your day?", "Why?", "And then?"):
         ask(page, question)
     last = page.locator("#steer-steered .bot.message").last
     drawn(page)
     box = last.bounding_box()
     assert box["y"] + box["height"] <= LAPTOP["height"]
+    # A column is headed by what wrote the answer that is read there, whatever is chosen for the next one.
+    head = page.locator("#steer-steered label.float")
+    expect(head).to_have_text("Steered with joy")
+    choose(page, "steer-vector", "formal (preset)")
+    expect(page.locator("#steer-card")).to_contain_text("Official")
+    settled(page)
+    expect(head).to_have_text("Steered with joy")
+    ask(page, "And now?")
+    expect(head).to_have_text("Steered with formal")
+    page.locator("#steer-clear").click()
+    choose(page, "steer-vector", "casual (preset)")
+    expect(head).to_have_text("Steered with casual")
+    page.locator("#steer-bring").click()
+    expect(head).to_have_text("Steered with formal")
     tab(page, "Compete")
-    expect(page.locator("#compete-decomposition")).to_contain_text("In numbers")
-    choose(page, "compete-a-vector", "formal (preset)")
-    for column, name in (("a", "A: formal"), ("b", "B: casual"), ("both", "Both: formal + casual")):
-        expect(page.locator(f"#compete-{column}")).to_contain_text(name)
+    head = page.locator("#compete-both label.float")
+    expect(head).to_have_text("Both: formal + casual")
     choose(page, "compete-a-vector", "joy (preset)")
+    expect(page.locator("#compete-decomposition")).to_contain_text("A: joy")
+    expect(head).to_have_text("Both: formal + casual")
 
 
 def test_on_a_phone_what_is_chosen_is_one_line(page):

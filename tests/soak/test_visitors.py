@@ -50,7 +50,7 @@ def on_the_page(app: Served, number: int, folder: Path) -> int:
     # Most of it is no pair that is used, and is looked over all the same.
     more = [{"prompt": f"{i}? " * 40, "positive": "Yes!", "negative": "No."} for i in range(300)]
     path.write_text(json.dumps(rows(number) + more))
-    page.call("read", "generate-kind", generate_upload=str(path))
+    page.run("read", "generate-kind", generate_upload=str(path))
     page.run("run", "generate-status", generate_name="mine", generate_layers="1,2", generate_limit=4)
     page.fill("steer-settings", "New tokens", 12)
     page.fill("measure-settings", "Use at most (items)", 4)

@@ -16,7 +16,7 @@ from gradio.components import Component
 from caa_core.app.forms import control
 from caa_core.app.panels.common import QUIET, Updates, added, beside, check_request, going, guarded, plain, visible
 from caa_core.app.panels.experiment import Experiment, Plain, Run
-from caa_core.app.panels.layout import into_view
+from caa_core.app.panels.layout import from_its_end, into_view
 from caa_core.app.panels.made_with import MadeWith, in_words
 from caa_core.app.panels.page import Page
 from caa_core.app.sessions import Running, Session
@@ -126,9 +126,10 @@ class ConversationRequest(SteeringRequest):
         """What all columns have in common, in words."""
         decoding = self.decoding
         how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
-        told = f", system prompt: {self.system}" if self.system else ""
-        thought = ", thought first" if self.think else ""
-        return f"up to {decoding.max_new_tokens} new tokens, {how}, steered {self.positions}{thought}{told}"
+        return (
+            f"up to {decoding.max_new_tokens} new tokens, {how}, steered {self.positions}"
+            f"{', thought first' if self.think else ''}{f', system prompt: {self.system}' if self.system else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -295,23 +296,27 @@ class Conversation(Experiment[ConversationRequest]):
         """What is being written must not come back into a cleared chat, nor what was on its way to the page."""
         buttons, cleared_away = self.buttons, gr.State(None)
         cleared = buttons[CLEAR].click(
-            self.clear, None, [*parts, cleared_away, buttons[BACK]], cancels=[*self.began], **QUIET
+            self.clear,
+            [*self.form.values()],
+            [*parts, cleared_away, buttons[BACK]],
+            cancels=[*self.began],
+            **QUIET,
         )
         cleared.then(self.clear_again, None, parts, **QUIET)
         buttons[BACK].click(self.bring_back, cleared_away, [*parts, buttons[BACK]], **QUIET)
         self.cleared_away = cleared_away
 
     def _draw_columns(self) -> tuple[gr.Markdown, list[Block]]:
-        self.before = gr.HTML(elem_id=f"{self.name}-before", elem_classes="made")
+        follow = from_its_end(f"{self.name}-columns", f"{self.name}-before")
+        self.before = gr.HTML(elem_id=f"{self.name}-before", elem_classes="made", js_on_load=follow)
         with gr.Row(equal_height=True, elem_id=f"{self.name}-columns", elem_classes="columns"):
             self.chatbots = [self._chatbot(name, label) for name, label in self.labels.items()]
         with gr.Row(elem_classes="after"):
             status = gr.Markdown(elem_id=f"{self.name}-status")
             self.buttons |= {name: self._button(name) for name in BUTTONS if name not in self.buttons}
         with gr.Accordion("Which tokens are steered", open=False):
-            label = f"{list(self.labels.values())[self.marked_column]}: the last question and answer, token by token"
             self.marked = gr.HighlightedText(
-                label=label,
+                label=f"{list(self.labels)[self.marked_column].capitalize()}: the last question and answer",
                 color_map={STEERED: BLUE},
                 show_inline_category=False,
                 show_legend=True,
@@ -345,6 +350,7 @@ class Conversation(Experiment[ConversationRequest]):
             layout="panel",
             buttons=["copy"],
             feedback_options=None,
+            autoscroll=False,  # see `from_its_end`
         )
 
     def prepare(
@@ -412,7 +418,7 @@ class Conversation(Experiment[ConversationRequest]):
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         exchanges = unpack(kept["exchanges"], len(self.chatbots))
-        updates = self._columns(exchanges)
+        updates = added(self._columns(exchanges), self.heads(form) if form else {})
         if "marked" in kept:
             updates[self.marked] = kept["marked"]
         there: Updates = {self.exchanges: exchanges, self.before: "", self.buttons[BACK]: HIDDEN}
@@ -421,12 +427,24 @@ class Conversation(Experiment[ConversationRequest]):
     def show_before(self, session: Session, before: Plain) -> Updates:
         """In the columns alone, which are read from their beginning: no chat goes on from it."""
         made = in_words(self.form, before["asked"], before["asked"], self.unused(before["asked"]))
-        columns = self._columns(unpack(before["exchanges"], len(self.chatbots)))
-        shown_first = added(columns, dict.fromkeys(columns, gr.Chatbot(autoscroll=False)))
-        return {**shown_first, self.before: made}
+        columns = added(self._columns(unpack(before["exchanges"], len(self.chatbots))), self.heads(before["asked"]))
+        return {**columns, self.before: made}
 
-    def waiting(self) -> Updates:
-        return {**super().waiting(), **dict.fromkeys(self.chatbots, gr.Chatbot(autoscroll=True))}
+    def called(self, form: Mapping[str, Any]) -> Sequence[str]:
+        """What the columns are called, by what is written in them with such a form."""
+        return [*self.labels.values()]
+
+    def heads(self, form: Mapping[str, Any]) -> Updates:
+        """Updates of the columns' names to what is written with such a form."""
+        columns = zip(self.chatbots, self.called(form), strict=True)
+        return {chatbot: gr.Chatbot(label=name) for chatbot, name in columns}
+
+    def heads_of_nothing(self, form: Mapping[str, Any], exchanges: Sequence[Exchange], before: str) -> Updates:
+        """The same for what is chosen, where nothing stands below: an answer's column is called after what wrote it.
+
+        exchanges, before: what the parts of these names hold.
+        """
+        return {} if exchanges or before else self.heads(form)
 
     def _columns(self, exchanges: Sequence[Exchange]) -> Updates:
         return {chatbot: shown(exchanges, column) for column, chatbot in enumerate(self.chatbots)}
@@ -490,13 +508,14 @@ class Conversation(Experiment[ConversationRequest]):
         yield from self.updates(session, again)
 
     @guarded
-    def clear(self, request: gr.Request) -> Updates:
+    def clear(self, request: gr.Request, *values: Any) -> Updates:
         """Stop what is being written, and forget the chat, which can be brought back."""
         session = self.page.session(request)
         session.drop(self.name)
         kept = session.person.results.get(self.name)
         session.person.forget(self.name)
-        return {**self.emptied(), self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
+        empty = added(self.emptied(), self.heads(self.named(values)))
+        return {**empty, self.cleared_away: kept, self.buttons[BACK]: gr.update(visible=bool(kept))}
 
     @guarded
     def clear_again(self, request: gr.Request) -> Updates:
@@ -526,7 +545,8 @@ class Conversation(Experiment[ConversationRequest]):
 
     def _restored(self, session: Session, kept: Plain) -> Updates:
         goes_on = self.studio.sessions.runs_elsewhere(session, self.name)
-        return {**self.show(session, kept, {}), self.status: "Writing ..." if goes_on else kept.get("status", "")}
+        shown = self.show(session, kept, self.asked(kept) or {})
+        return {**shown, self.status: "Writing ..." if goes_on else kept.get("status", "")}
 
     def exchanges_of(self, session: Session) -> tuple[Exchange, ...]:
         """The chat as it is kept. Raises InputError where that cannot be read."""
@@ -726,9 +746,9 @@ def _cut(written: Sequence[Said], limit: int) -> str:
     full = sum(said.is_cut for said in written)
     within = sum(said.is_cut and said.in_thought for said in written)
     empty = sum(bool(said.thought_ids) and not said.thought and not said.in_thought for said in written)
-    cut = f" {full} of {len(written)} were cut at {limit} tokens" if full else ""
-    if within:
-        cut += f", {within} of them within the thought: there is no answer"
-    if full:
-        cut += ": see More settings." if any(said.thought_ids for said in written) else ": Go on, or see More settings."
-    return cut + (f" In {empty} of {len(written)} nothing was thought." if empty else "")
+    goes_on = not any(said.thought_ids for said in written)
+    cut = f"{full} of {len(written)} were cut at {limit} tokens: {'Go on, or see' if goes_on else 'see'} More settings."
+    ended = f"{within} of {len(written)} were cut within their thought, so there is no answer."
+    nothing = f"In {empty} of {len(written)} nothing was thought."
+    said = [cut if full else "", ended if within else "", nothing if empty else ""]
+    return "".join(f" {one}" for one in said if one)

@@ -154,6 +154,31 @@ def into_view(elem_id: str) -> str:
 }})"""
 
 
+def from_its_end(columns: str, before: str) -> str:
+    """A script that lets columns of chats show what is asked and written last, until their reader scrolls elsewhere,
+    and from its beginning what was made before. columns, before: ids of the parts, of which the second says so.
+    """
+    return f"""
+const kept = new WeakMap();
+const look = (box) => {{
+  const of = kept.get(box) ?? {{ end: true }}, asked = box.querySelectorAll('.user.message').length;
+  kept.set(box, {{ asked, end: of.end || of.asked !== asked }});
+  if (kept.get(box).end && !document.querySelector('#{before} [class^=made-]')) box.scrollTop = box.scrollHeight;
+}};
+const begin = () => {{
+  const row = document.querySelector('#{columns}');
+  if (!row) return requestAnimationFrame(begin);
+  const all = () => row.querySelectorAll('.panel-wrap').forEach(look);
+  new MutationObserver(all).observe(row, {{ subtree: true, childList: true, characterData: true }});
+  row.addEventListener('scroll', ({{ target: box }}) => {{
+    if (kept.has(box)) kept.get(box).end = box.scrollTop + box.clientHeight > box.scrollHeight - 40;
+  }}, true);
+  all();
+}};
+begin();
+"""
+
+
 # Opens a tab, and the one in it, by their ids (see `address.follow`).
 OPEN_TABS = """async (names) => {
   await window.openTab?.(names);

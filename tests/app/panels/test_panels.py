@@ -24,7 +24,7 @@ from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
 from caa_core.app.panels.contest.tokens import NOTHING
 from caa_core.app.panels.experiment import COMPUTED_BEFORE, Run
-from caa_core.app.panels.generate.pairs import Draft
+from caa_core.app.panels.generate.pairs import READING, Draft
 from caa_core.app.panels.measuring.evaluation import OWN
 from caa_core.app.studio import Studio
 from caa_core.cli.main import main
@@ -519,10 +519,21 @@ def test_a_stop_says_how_far_the_vector_had_come(page, studio):
     assert not page.session.vectors
 
 
+def test_while_a_file_is_read_nothing_is_made_of_what_was_there_before(page, tmp_path):
+    write_pairs(other_way("gloom", 8), tmp_path / "own.json")
+    reading = page.call("read", "generate-kind", generate_upload=str(tmp_path / "own.json"))
+    next(reading)
+    assert page["generate-kind"] == f"### own\n{READING}" and not page["generate-preview"]
+    with pytest.raises(gr.Error, match="are being read"):
+        page.run("run", "generate-about", generate_layers="1-2")
+    list(reading)
+    assert "8 free-text pairs" in page["generate-kind"] and page["generate-preview"]
+
+
 def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(page, tmp_path):
     for name, count in (("first", 8), ("second", 9)):
         write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
-        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        page.run("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
         page.run("run", "generate-about", generate_layers="1-2", generate_limit=0)
     asked = {"measure_vector": "first", "measure_layers": "1-2", "measure_multipliers": "-1,1"}
     page.run("run", "measure-status", **asked)
@@ -534,7 +545,7 @@ def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(p
     assert beside["shuffled_from"] == "first" and beside["shuffled"] and beside["count"] == 999
     # They are forgotten with their vector, and are no other vector's.
     page.call("delete_chosen", "generate-shown", generate_shown="first")
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "second.json"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "second.json"))
     page.run("run", "generate-about", generate_layers="1", generate_limit=0)
     assert {len(kept["pairs"]) for kept in page.session.person.results[MADE_FROM].values()} == {9}
 
@@ -557,7 +568,7 @@ def test_two_vectors_are_combined(page):
 def test_what_is_wrong_with_a_file_takes_the_place_of_what_was_there(page, tmp_path):
     (tmp_path / "bad.json").write_text('[{"prompt": "a", "positive": "b"}]')
     bad = str(tmp_path / "bad.json")
-    page.call("read", "generate-kind", generate_upload=bad)
+    page.run("read", "generate-kind", generate_upload=bad)
     assert "### bad" in page["generate-kind"] and "**It cannot be read.**" in page["generate-kind"]
     assert "needed are prompt, positive, negative" in page["generate-kind"] and page["generate-preview"] == []
     assert page["generate-upload"] is None
@@ -597,7 +608,7 @@ def other_way(name, count):
 def test_of_ones_own_pairs_a_part_is_held_out_and_measured_on(page, tmp_path):
     for name, count in (("many", 34), ("few", 15)):
         write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
-        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        page.run("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
         page.run("run", "generate-about", generate_layers="1")
         said = {
             "many": "from 25 pairs. 9 others were held out",
@@ -630,7 +641,7 @@ def started(page, name, **asked):
 def test_what_a_vector_does_is_estimated_when_it_is_made_and_stands_along_the_layers_in_steer(page, tmp_path):
     for name, count in (("few", 15), ("many", 34)):
         write_pairs(other_way("gloom", count), tmp_path / f"{name}.json")
-        page.call("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
+        page.run("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
         started(page, "generate", layers="1,2")
         if name == "few":
             assert page["generate-estimate-status"].startswith("Nothing was held out")
@@ -668,7 +679,7 @@ def test_what_was_measured_of_presets_is_there_at_once_for_whoever_asks_the_same
 
 def test_all_pairs_make_the_vector_where_that_is_asked_for(page, tmp_path):
     write_pairs(other_way("gloom", 20), tmp_path / "all.json")
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "all.json"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "all.json"))
     page.run("run", "generate-about", generate_layers="1", generate_hold=False)
     assert re.fullmatch(r"Made \*\*all\*\* from 20 pairs\. *", page["generate-status"])
 
@@ -906,7 +917,7 @@ def test_a_look_for_the_model_that_ends_late_does_not_undo_an_upload(page, tmp_p
 
     def meanwhile(draft, model):
         monkeypatch.undo()
-        page.call("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
+        page.run("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
         return replace(draft, name="late")
 
     monkeypatch.setattr(Draft, "for_model", meanwhile)
@@ -928,7 +939,7 @@ def test_a_mend_keeps_what_the_page_shows_no_column_for(page, tmp_path):
         for i in range(6)
     ]
     (tmp_path / "told.json").write_text(json.dumps([*rows, rows[0]]))
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "told.json"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "told.json"))
     draft = page.session.person.draft
     (mend,) = [value for _, value in draft.offers if value.startswith("drop") and "again" in value]
     page.call("again", "generate-kind", generate_mends=[mend])
@@ -987,7 +998,7 @@ def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp
 
 def test_what_is_chosen_while_another_choice_is_worked_on_is_of_the_same_file(page, tmp_path):
     (tmp_path / "odd.csv").write_text("ask,yes,no\nRain?,What joy!,It is wet.\nSun?,So hot!,It is hot.")
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "odd.csv"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "odd.csv"))
     (state, *_) = page.handler("again", "generate-kind").inputs
     before, ask = page.held[state], {"generate_prompt_column": "ask", "generate_mends": []}
     page.call("again", "generate-kind", **ask)
@@ -1000,7 +1011,7 @@ def test_what_is_chosen_while_another_choice_is_worked_on_is_of_the_same_file(pa
 def test_of_more_pairs_than_a_vector_may_have_the_first_are_looked_over(page, tmp_path, monkeypatch):
     monkeypatch.setenv("CAA_MAX_PAIRS", "5")
     write_pairs(find_pairs("gloom").first(9), tmp_path / "mine.json")
-    page.call("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
+    page.run("read", "generate-kind", generate_upload=str(tmp_path / "mine.json"))
     draft = page.session.person.draft
     assert len(draft.table.records) == len(draft.pairs.pairs) == draft.report.pairs == 5
     assert "the first 5 of 9 records" in page["generate-kind"].replace("\\", "")

@@ -29,7 +29,7 @@ REMEMBERED = 4_000
 # Values that are what a person or a model is called, or wrote.
 OWN = re.compile(
     r"^(name|a|b|named|followed|other|prompt|prefill|system|first|second|text|shown|clean|opposes|host|path|source|"
-    r"spec|typed|listed|model|repo_id|held|final|told)\d*$"
+    r"spec|typed|listed|model|repo_id|held|final|told|positions)\d*$"
 )
 # What values of some names are, as patterns.
 KINDS = {

@@ -26,7 +26,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, SEVERAL, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, multiplier_at, voice_controls
-from caa_core.app.panels.conversation import writing_settings
+from caa_core.app.panels.conversation import Conversation, writing_settings
 from caa_core.app.panels.experiment import Asked, Experiment, Plain
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.made_with import Linked
@@ -144,14 +144,15 @@ class VoicesForm:
         self.apart = gr.Checkbox(False, label="Only what sets them apart", info=info, elem_id="compete-apart")
         self.equal = gr.Button("Make B as strong as A", size="sm", elem_id="compete-equal")
 
-    def wire(self, tab: gr.Tab, columns: Sequence[gr.Chatbot]) -> None:
-        """Let the parts follow each other: whose answers are measured follows voice A. columns: of nobody, A, B, both,
-        and what both share.
+    def wire(self, tab: gr.Tab, chat: Conversation) -> None:
+        """Let the parts follow each other: whose answers are measured follows voice A. chat: its columns are of nobody,
+        A, B, both, and what both share.
         """
-        self.columns, self.shared, self.contest = columns, columns[-1], self.measured_on["contest"]
+        self.chat, self.shared, self.contest = chat, chat.chatbots[-1], self.measured_on["contest"]
         parts = list(self.parts.values())
         changes = [self.page.blocks.load, tab.select, *(part.change for part in parts)]  # type: ignore[attr-defined]  # all of these have it
-        self.page.latest(changes, self.explain, parts, [self.table, self.apart, *columns[1:]])
+        stands = [chat.exchanges, chat.before]
+        self.page.latest(changes, self.explain, [*parts, *stands], [self.table, self.apart, *chat.chatbots])
         self.equal.click(self.balance, parts, self.b.multiplier, **LATEST)
         self.costly.click(self.balance_cost, parts, [self.table, self.b.multiplier], **LATEST)
         swapped = [self.kind, self.b.layer, self.b.multiplier, self.equal, self.costly, self.told, self.begins]
@@ -166,12 +167,13 @@ class VoicesForm:
     @guarded
     def explain(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """What the two come to, in numbers, and what is offered for such a pair."""
-        session, chosen = self.page.session(request), self._chosen(values)
-        names = zip(self.columns[1:], _names(chosen), strict=False)
+        *held, exchanges, before = values
+        session, chosen = self.page.session(request), self._chosen(held)
         try:
             # What is known before the vectors have come.
             vectors = chosen.kind in (SAME, DIFFERENT)
-            yield {self.apart: gr.Checkbox(visible=vectors), **{c: gr.Chatbot(label=name) for c, name in names}}
+            heads = self.chat.heads_of_nothing(vars(chosen), exchanges, before)
+            yield {self.apart: gr.Checkbox(visible=vectors), **heads}
             job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
             for progress in events(session, "compete-explain", job):
                 yield {self.table: going("Making the vectors", progress)}
@@ -282,8 +284,8 @@ class VoicesForm:
         return Chosen.of(dict(zip(self.parts, values, strict=True)))
 
 
-def _names(chosen: Chosen) -> tuple[str, str, str]:
-    """What the columns of A, of B and of both are called."""
+def names_of(chosen: Chosen) -> tuple[str, str, str]:
+    """What A, B and both are called."""
     words = {TOLD: "the prompt", BEGUN: "the words"}
     a, b = (visible(name or "")[:LONGEST] for name in (chosen.vector_a, words.get(chosen.kind, chosen.vector_b)))
     return f"A: {a}", f"B: {b}", f"Both: {a} + {b}"
@@ -291,7 +293,7 @@ def _names(chosen: Chosen) -> tuple[str, str, str]:
 
 def _in_one_line(chosen: Chosen) -> str:
     """What is chosen, as HTML."""
-    a, b, _ = _names(chosen)
+    a, b, _ = names_of(chosen)
     strength = f" × {chosen.multiplier_b:g}" if chosen.kind in (SAME, DIFFERENT) else ""
     layer, several = chosen.where("a")
     where = f"layers {visible(several)}" if several else f"layer {layer:g}"

@@ -1,13 +1,13 @@
 """Compete: two voices at once, beside each alone; and before anything is computed, what their sum is."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import gradio as gr
 
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import ContestPanel
-from caa_core.app.panels.contest.form import FIRST, OPERATIONS, LinkedVoices, OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, OPERATIONS, LinkedVoices, OfVoices, VoicesForm, names_of
 from caa_core.app.panels.contest.ready import ReadyContests
 from caa_core.app.panels.contest.surface import SurfacePanel
 from caa_core.app.panels.contest.thinking import ThinkingPanel
@@ -45,6 +45,9 @@ class ContestChat(OfVoices[ConversationRequest], Conversation):
         self.voices, self.voicing = voices, voices.voicing
         super().__init__(page, {**voices.settings, **voices.parts}, presets()[FIRST[0]].prompts[:EXAMPLES])
 
+    def called(self, form: Mapping[str, Any]) -> Sequence[str]:
+        return [self.labels["unsteered"], *names_of(Chosen.of(form)), self.labels["shared"]]
+
     def prepare(
         self, model: SteerableModel, session: Session, form: Mapping[str, Any]
     ) -> Generator[Progress, None, Voices]:
@@ -69,7 +72,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             contest.draw_code()
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
-    form.wire(tab, conversation.chatbots)
+    form.wire(tab, conversation)
     ready.wire(form, contest, conversation)
     options = {**ContestRequest.options(), **ConversationRequest.options(), **dict.fromkeys(OPERATIONS, OPERATION)}
     LinkedVoices(page, form, {**contest.form, **conversation.form}, options)

@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from caa_core.app.holdings import size_of
-from caa_core.app.panels.common import LATEST, QUIET, guarded, plain, say_gone
+from caa_core.app.panels.common import LATEST, QUIET, Updates, guarded, plain, say_gone
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, file_picker
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
@@ -28,6 +28,7 @@ from caa_core.model.loading import SteerableModel
 
 FIRST = "joy"
 PREVIEW = 200
+READING = "These pairs are being read ..."
 END = 150
 HEADERS = ["prompt", "positive", "negative"]
 # What can be chosen of a table, by the names of `Columns`: how it is labelled, and called on the page.
@@ -108,13 +109,18 @@ class Draft:
         try:
             return cls.of(model, name, read())
         except InputError as error:
-            return cls(name, Table(name, "", "", []), problem=str(error), unreadable=True)
+            return cls.nothing(name, str(error))
 
     def for_model(self, model: SteerableModel) -> "Draft":
         """The same pairs looked over for `model`; itself where it was, or where nothing is known that it changes."""
         if self.model == model.fingerprint or self.report is None:
             return self
         return Draft.of(model, self.name, self.table, self.columns, self.mends)
+
+    @classmethod
+    def nothing(cls, name: str, problem: str) -> "Draft":
+        """No table, and what keeps it from being one."""
+        return cls(name, Table(name, "", "", []), problem=problem, unreadable=True)
 
     @property
     def size(self) -> int:
@@ -278,21 +284,33 @@ class Pairs:
         return self._shown(draft, request) | {self.name: draft.vector_name, self.upload: None}
 
     @guarded
-    def read(self, request: gr.Request, path: str | None) -> dict:
+    def read(self, request: gr.Request, path: str | None) -> Iterator[Updates]:
         """Pairs of a file."""
         if not path:
-            return {self.draft: gr.skip()}
-        self.page.session(request)  # for whom it is read
-        draft = Draft.brought(self.studio.model, Path(path).stem, lambda: read_table(Path(path)))
-        # A file that could not be read leaves its place to the next one.
-        left: dict = {self.upload: None} if draft.unreadable else {}
-        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, **left}
+            yield {self.draft: gr.skip()}
+            return
+        draft = yield from self._brought(Path(path).stem, lambda: read_table(Path(path)), request)
+        if draft.unreadable:  # it leaves its place to the next one
+            yield {self.upload: None}
 
     @guarded
-    def fetch_dataset(self, request: gr.Request, dataset: str) -> dict:
+    def fetch_dataset(self, request: gr.Request, dataset: str) -> Iterator[Updates]:
         """Pairs of a dataset of the hub."""
-        draft = Draft.brought(self.studio.model, dataset.strip(), lambda: find_table(f"hub:{dataset}"))
-        return self._shown(draft, request) | {self.name: draft.vector_name, self.preset: None, self.upload: None}
+        yield {self.upload: None}
+        yield from self._brought(dataset.strip(), lambda: find_table(f"hub:{dataset}"), request)
+
+    def _brought(self, name: str, read: Callable[[], Table], request: gr.Request) -> Generator[Updates, None, Draft]:
+        """Updates that say that pairs are read, and then show them, which are returned."""
+        self.page.session(request)  # for whom they are read
+        reading = Draft.nothing(name, READING)  # which goes when this has ended, however it did
+        yield self._drawn(reading, Held(reading)) | {self.name: reading.vector_name, self.preset: None}
+        try:
+            draft = Draft.brought(self.studio.model, name, read)
+        except Exception:
+            yield self._shown(Draft.nothing(name, "Something failed inside the app."), request)
+            raise
+        yield self._shown(draft, request)
+        return draft
 
     @guarded
     def again(self, request: gr.Request, held: Held, mends: list[str], *columns: str | None) -> dict:
@@ -371,7 +389,7 @@ class Pairs:
         person.work_on(page, draft, draft.size)
         return Held(draft, person, page)
 
-    def _shown(self, draft: Draft, request: gr.Request) -> dict:
+    def _shown(self, draft: Draft, request: gr.Request) -> Updates:
         session = self.page.session(request)
         draft = draft.for_model(self.studio.model)  # another may have been loaded while it was looked over
         held = self._keep(draft, request)
@@ -379,6 +397,10 @@ class Pairs:
         path = session.path(draft.name, ".json")
         if draft.dataset:
             write_pairs(draft.dataset, path)
+        return self._drawn(draft, held, path)
+
+    def _drawn(self, draft: Draft, held: Held, path: Path | None = None) -> Updates:
+        """Updates that show some pairs. path: where they can be downloaded from."""
         offered = {value for _, value in draft.offers}
         return {
             self.draft: held,
@@ -398,7 +420,9 @@ def _kind(draft: Draft, studio: Studio) -> str:
     lines = [f"### {plain(draft.name)}"]
     if draft.dataset:
         more = f" The first {PREVIEW} are shown." if len(draft.dataset.pairs) > PREVIEW else ""
-        lines += [f"Read as {plain(draft.dataset.kind)}.{more}"]
+        lines += [f"These pairs were read as {plain(draft.dataset.kind)}.{more}"]
+    elif draft.problem == READING:
+        lines += [READING]
     elif draft.unreadable:
         lines += [f"**It cannot be read.** {plain(draft.problem)} Bring another file, or choose a preset."]
     else:

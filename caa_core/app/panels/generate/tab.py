@@ -185,8 +185,8 @@ class Making(VectorMaking[MakingChoice]):
     def ended(self, run: Run[MakingChoice], stopped: bool) -> str:
         if run.found is None:
             progress = run.progress
-            done = f" after {progress.done} of {progress.total} {progress.unit}" if progress else ""
-            return f"Stopped{done}. No vector was made."
+            done = f"Stopped after {progress.done} of {progress.total} {progress.unit}." if progress else "Stopped."
+            return f"{done} No vector was made."
         (vector,), (name,) = run.found["vectors"], run.found["names"]
         orders = ", each in both letter orders" if vector.letter_share else ""
         held = run.asked.held_out

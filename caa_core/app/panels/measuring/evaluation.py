@@ -318,8 +318,8 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         found = run.found["found"]
         there = len(found["cells"])
         wanted = len(found["settings"]["layers"]) * len(run.asked.request.multipliers)
-        done = f"{there} of {wanted} cells."
-        return f"Stopped with {done} Measure again to go on from there." if stopped else f"Measured {done}"
+        cells = f"{there} of {wanted} cells"
+        return f"Stopped with {cells}. Measure again to go on from there." if stopped else f"Measured {cells}."
 
     @guarded
     def pick(self, request: gr.Request, event: gr.SelectData) -> list:

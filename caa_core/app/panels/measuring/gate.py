@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.made_from import pairs_of
@@ -54,9 +55,10 @@ class GatePanel(Experiment[GateChoice]):
     """The section; vector, layer and steered positions are chosen elsewhere in the tab."""
 
     name = "views-gate"
+    title = "Only where it applies: a gate"
 
-    def __init__(self, page: Page, voice: VoiceControls, positions: gr.Dropdown):
-        gr.Markdown(f"### Only where it applies\n{ABOUT}")
+    def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
+        gr.Markdown(ABOUT)
         with gr.Row(equal_height=True):
             upload = file_picker("Contrast pairs of your own", "gate-file", min_width=180)
             with gr.Column(min_width=140):
@@ -73,7 +75,7 @@ class GatePanel(Experiment[GateChoice]):
             with gr.Row():
                 go = gr.Button("Steer with this gate", size="md", elem_id="gate-steer")
                 self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="gate-data")
-        form = {"vector": voice.vector, "layer": voice.layer, "positions": positions, "file": upload}
+        form = {"vector": voice.vector, "layer": voice.layer, "positions": where["positions"], "file": upload}
         shown = [self.results, self.figure, self.data]
         super().__init__(
             page, {**form, "false_open": false_open, **lists}, [buttons.start], buttons.stop, self.said, shown

@@ -112,33 +112,31 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 with gr.Column(visible=False) as self.results:
                     gr.Markdown(f"### Alignment by token\n{ALIGNMENT}")
                     self.alignment = gr.HTML(elem_id="views-alignment", container=True)
-        with gr.Row(visible=False) as self.figures:
-            with gr.Column(min_width=300):
+        with gr.Row():
+            with gr.Column(min_width=300, visible=False) as self.next_token:
                 gr.Markdown("### Next token")
                 self.kl = gr.Markdown(elem_id="views-kl")
                 self.movers = figure("Largest movers", "views-next")
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=300, visible=False) as self.by_layer:
                 gr.Markdown(f"### Logit lens\n{LENS}")
                 self.lens = figure("The next token by layer", "views-lens")
                 with gr.Accordion("The likeliest token after each layer", open=False, elem_id="views-layers"):
                     self.layers = gr.HTML()
-        self.voice = form.voice
-        page.watch([*form.voice], line, lambda _, values: chosen_voice(*values))
-        with gr.Row():
             with gr.Column(min_width=300, visible=False) as self.unembedding:
                 gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
                 self.words = gr.HTML(elem_id="views-words")
-            with gr.Column(min_width=300):
-                done = {name: getattr(form, name) for name in ("operation", "spread", "shares")}
-                where = {"positions": form.positions, **done}
-                CostPanel(page, form.voice, done, [measure, look], stop, cost)
-                StrengthPanel(page, form.voice, where)
-                KnowledgePanel(page, form.voice, where)
-                RefusalsPanel(page, form.voice, where)
-                GatePanel(page, form.voice, form.positions)
+        self.voice = form.voice
+        page.watch([*form.voice], line, lambda _, values: chosen_voice(*values))
+        done = {name: getattr(form, name) for name in ("operation", "spread", "shares")}
+        where = {"positions": form.positions, **done}
+        CostPanel(page, form.voice, done, [measure, look], stop, cost)
+        gr.Markdown("### What it costs, and where it applies")
+        for panel in (StrengthPanel, KnowledgePanel, RefusalsPanel, GatePanel):
+            with gr.Accordion(panel.title, open=False, elem_id=f"{panel.name}-section"):
+                panel(page, form.voice, where)
         asked = {**vars(form.voice), **where, "how": form.how, "text": text}
-        shown = [self.results, self.figures, self.unembedding, self.data, self.alignment, self.kl, self.movers]
-        shown += [self.lens, self.layers, self.words]
+        shown = [self.results, self.next_token, self.by_layer, self.unembedding, self.data, self.alignment]
+        shown += [self.kl, self.movers, self.lens, self.layers, self.words]
         super().__init__(page, asked, [look, measure], stop, status, shown)
         as_code(page.studio, self.name, self.form, written_as_code)
 
@@ -154,9 +152,9 @@ class InspectionPanel(Experiment[InspectionChoice]):
         check_fit(model, vector)
         request = asked.request
         views = yield from inspect(model, request, vector)
-        done = "" if request.operation.is_addition else f", {request.operation}"
         said = (
-            f"{plain(asked.vector)} at {spans(request.layers)}, × {request.multiplier:g}{done}, "
+            f"{plain(asked.vector)} at {spans(request.layers)}, × {request.multiplier:g}"
+            f"{'' if request.operation.is_addition else f', {request.operation}'}, "
             f"{len(views.alignment.tokens)} tokens, {plain(model.name)}."
         )
         notes = [said, *misfits(model, vector)]
@@ -167,7 +165,8 @@ class InspectionPanel(Experiment[InspectionChoice]):
         pieces = not room or room.rules.word_pieces
         return {
             self.results: gr.Column(visible=True),
-            self.figures: gr.Row(visible=True),
+            self.next_token: gr.Column(visible=True),
+            self.by_layer: gr.Column(visible=True),
             self.unembedding: gr.Column(visible=pieces),
             self.status: "  \n".join(kept["notes"]),
             self.alignment: markup.aligned(views.alignment),

@@ -43,9 +43,10 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
     """The section; vector, layer, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "capability"
+    title = "Capability: right answers to plain questions"
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
-        gr.Markdown(f"### Capability\n{ABOUT}")
+        gr.Markdown(ABOUT)
         with gr.Row(equal_height=True):
             upload = file_picker("A/B test of your own", "capability-file", min_width=180)
             with gr.Column(min_width=140):

@@ -40,9 +40,10 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
     """The section; vector, layer, multiplier, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "refusals"
+    title = "Refusals of what is harmful, and of what is not"
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
-        gr.Markdown(f"### Refusals\n{ABOUT}")
+        gr.Markdown(ABOUT)
         with gr.Row(equal_height=True):
             equal = control(RefusalsRequest, "equal_cost", elem_id="refusals-equal")
             buttons = run_buttons("Count refusals", "refusals-run", "refusals-stop")

@@ -48,9 +48,10 @@ class StrengthPanel(Experiment[StrengthChoice]):
     """The section; vector, layer, steered positions and operation are chosen elsewhere in the tab."""
 
     name = "views-strength"
+    title = "As strong as a cost allows"
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
-        gr.Markdown(f"### As strong as a cost allows\n{ABOUT}")
+        gr.Markdown(ABOUT)
         with gr.Row(equal_height=True):
             with gr.Column(min_width=180):
                 nats = gr.Number(FIRST, label="KL, nats a token", elem_id="strength-nats")
@@ -104,8 +105,8 @@ class StrengthPanel(Experiment[StrengthChoice]):
         layer = self.studio.model.check_layer(kept["layer"])
         if (positions := (kept.get("asked") or {}).get("positions")) not in (None, "", str(AFTER_PROMPT)):
             gr.Info(f"It was measured with the steered positions {positions}: choose them in Steer's settings too.")
-        if (done := (kept.get("asked") or {}).get("operation")) not in (None, "", OPERATION.default):
-            gr.Info(f"It was measured with the operation {done}: choose it in Steer's settings too.")
+        if (operation := (kept.get("asked") or {}).get("operation")) not in (None, "", OPERATION.default):
+            gr.Info(f"It was measured with the operation {operation}: choose it in Steer's settings too.")
         if several := kept.get("spread"):
             gr.Info(f"It was measured at {spans(several)} at once: name them in Steer's settings too.")
         return [kept["vector"], layer, multiplier_at(kept["way"] * kept["factor"])]

@@ -161,8 +161,8 @@ class StudyPanel(Experiment[StudyRequest]):
         if not run.found:
             return "Stopped before anything was measured."
         found = Study.of(run.found["found"])
-        done = f"{len(found.rows)} of {found.cells} cells"
-        return f"Stopped with {done}. Compare again to go on from there." if stopped else f"Measured {done}."
+        cells = f"{len(found.rows)} of {found.cells} cells"
+        return f"Stopped with {cells}. Compare again to go on from there." if stopped else f"Measured {cells}."
 
     def _at_layer(self, session: Session, kept: Plain, layer: Any) -> Updates:
         return {self.dots: study_dots(Study.of(kept["found"]), whole(layer, "The layer"))}

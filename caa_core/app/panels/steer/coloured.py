@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from caa_core.app.opening.languages.leaving import spoken
 from caa_core.app.panels.common import LATEST, QUIET, check_fit, events, guarded
 from caa_core.app.panels.conversation import Conversation, Exchange, shown, turns
 from caa_core.app.panels.page import Page
@@ -86,11 +87,16 @@ def as_html(found: Alignment, threshold: float | None = None) -> str:
     tokens = zip(found.tokens, values, found.projections, found.cosines, strict=True)
     spans = "".join(
         f'<span style="background:{colour(value, largest)};border-radius:3px" '
-        f'title="{_gate(value, threshold)}projection {along:+.2f}, cosine {cosine:+.3f}">{html.escape(token)}</span>'
+        f'title="{_numbers(along, cosine, threshold)}">{html.escape(token)}</span>'
         for token, value, along, cosine in tokens
     )
     return f'<span class="along-vector">{spans}</span>'
 
 
-def _gate(above: float, threshold: float | None) -> str:
-    return "" if threshold is None else f"{'open' if above > 0 else 'shut'} ({threshold:g}): "
+def _numbers(along: float, cosine: float, threshold: float | None) -> str:
+    """A token's, in its reader's language: it stands in an answer, of which nothing is translated where it leaves."""
+    numbers = spoken(f"projection {along:+.2f}, cosine {cosine:+.3f}")
+    if threshold is None:
+        return numbers
+    gate = f"open ({threshold:g}):" if along > threshold else f"shut ({threshold:g}):"
+    return f"{spoken(gate)} {numbers}"

@@ -1,7 +1,7 @@
 """Steer: one vector, a layer, a multiplier; the unsteered and the steered answer side by side."""
 
 import html
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -63,6 +63,10 @@ class SteerChat(Conversation):
     labels: ClassVar[Mapping[str, str]] = {"unsteered": "Unsteered", "steered": f"Steered with {FIRST}"}
     marked_column = 1
 
+    def called(self, form: Mapping[str, Any]) -> Sequence[str]:
+        name = visible(form["vector"] or "")[:LONGEST]
+        return ["Unsteered", f"Steered with {name}"]
+
     def prepare(
         self, model: SteerableModel, session: Session, form: Mapping[str, Any]
     ) -> Generator[Progress, None, Voices]:
@@ -106,6 +110,9 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             found = known(studio.model, session, name, job.result, dict(zip(STRENGTH, values, strict=True)))
             yield dict(zip((gauge, effect), found, strict=True))
 
+    def vector_chosen(name: str, *stands: Any) -> Updates:
+        return {card: _card(name), **conversation.heads_of_nothing({"vector": name}, *stands)}
+
     @guarded
     def choose(request: gr.Request, name: str, done: str) -> tuple[int, float, gr.Dataset]:
         prompts = presets()[name if name in presets() else FIRST].prompts
@@ -116,7 +123,8 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     chosen = [vector, *(conversation.form[name] for name in STRENGTH)]
     vector.input(choose, [vector, operation], [layer, multiplier, conversation.suggestions], **LATEST)
     operation.input(within, [multiplier, operation], multiplier, **LATEST)  # type: ignore[attr-defined]  # it has
-    vector.change(lambda name: (_card(name), _column(name)), vector, [card, conversation.chatbots[1]], **LATEST)
+    stands = [vector, conversation.exchanges, conversation.before]
+    vector.change(vector_chosen, stands, [card, *conversation.chatbots], **LATEST)
     page.watch(chosen[:5], chosen_line, lambda session, values: chosen_voice(*values))
     # Something may have been measured meanwhile, in another tab.
     changes = [page.blocks.load, tab.select, *(part.change for part in chosen)]  # type: ignore[attr-defined]  # they have
@@ -161,11 +169,6 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
     opens = source_of(session, parse_steer(gate)[0]) if gate else None
     code = steering(here, asked[-1], source_of(session, form["vector"]), layers, form["multiplier"], form, opens)
     return replace(code, notes=[*code.notes, BEFORE]) if asked[:-1] else code
-
-
-def _column(name: str) -> gr.Chatbot:
-    """What is written under a vector stands in a column of its name."""
-    return gr.Chatbot(label=f"Steered with {visible(name)[:LONGEST]}")
 
 
 def _card(name: str) -> str:
