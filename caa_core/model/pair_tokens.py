@@ -31,7 +31,7 @@ class ModelTokens:
     def cut(self, pairs: Sequence[ContrastPair]) -> list[Cut | None]:
         """Pairs as the model reads them, None for one that cannot be rendered."""
         lengths = longest_sequences(self.tokenizer, pairs)
-        return [tokens and self._cut(pair, tokens) for pair, tokens in zip(pairs, lengths, strict=True)]
+        return [self._cut(pair, tokens) if tokens else None for pair, tokens in zip(pairs, lengths, strict=True)]
 
     def _cut(self, pair: ContrastPair, tokens: int) -> Cut:
         if not pair.is_lettered:
