@@ -76,7 +76,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return (
-        f'{STYLE}<div style="overflow-x:auto;contain:inline-size"><table class="caa-table">'
+        f'{STYLE}<div tabindex="0" style="overflow-x:auto;contain:inline-size"><table class="caa-table">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -86,9 +86,9 @@ def test_a_flood_leaves_room_for_a_class_and_for_the_page(app):
         assert jobs_of(app, STRANGER) == 40
         # The page answers, and a place is left for who comes.
         assert get(app.url).status_code == 200
-        asked_of = [[part.elem_id for part in fn.inputs] for fn in app.page.fns.values()]
-        name = [*app.page.fns.values()][asked_of.index(["steer-vector"])].api_name
-        assert somebody.join(name, ["joy"], "reader") == 200
+        asked_of = {fn.api_name: [part.elem_id for part in fn.inputs] for fn in app.page.fns.values()}
+        name = next(name for name, inputs in asked_of.items() if inputs == ["steer-vector", None, "steer-before"])
+        assert somebody.join(name, ["joy", None, ""], "reader") == 200
         assert somebody.last("reader")["success"]
         assert somebody.steer("guest") == 200
         until(lambda: jobs_of(app, SOMEBODY) == 1)

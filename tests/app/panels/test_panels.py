@@ -527,7 +527,7 @@ def test_while_a_file_is_read_nothing_is_made_of_what_was_there_before(page, tmp
     with pytest.raises(gr.Error, match="are being read"):
         page.run("run", "generate-about", generate_layers="1-2")
     list(reading)
-    assert "8 free-text pairs" in page["generate-kind"] and page["generate-preview"]
+    assert "8 of 8 pairs are usable" in page["generate-kind"] and page["generate-preview"]
 
 
 def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(page, tmp_path):
@@ -983,7 +983,7 @@ def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp
     other, person = Handlers(page.studio, page.page, second), page.session.person
     page.studio.sessions.enter(second, person.key)
     for one in (page, other):
-        one.call("read", "generate-kind", generate_upload=str(tmp_path / "large.json"))
+        one.run("read", "generate-kind", generate_upload=str(tmp_path / "large.json"))
     assert list(person.drafts) == [second] and person.draft is person.drafts[second]
     gc.collect()
     with pytest.raises(gr.Error, match="others came in their place, or they had to make room"):
