@@ -43,14 +43,17 @@ KEPT, REPORT = HERE / "operations.json", HERE.parent / "docs" / "operations.md"
 NAMES = ("joy", "formal", "refusal")
 # Nats a token that whatever is added costs, in plain answers, of which so many are read to choose by and as many fresh.
 COST, ANSWERS = 0.3, 8
+# Of the preset's own pairs, so many tell which layer is best, among every third.
+OWN, EVERY = 8, 3
 # Layers that are steered at once, around the preset's; and random vectors beside each way.
 AROUND, CONTROLS = 2, 5
 MARK = " \\*"
 
 # By way: how far around the preset's layer it goes, what it does, and how layers share the multiplier.
-ONE, EVERYWHERE, ABLATE = "added at one layer", 1000, Operation("ablate")
+ONE, BEST, EVERYWHERE, ABLATE = "added at one layer", "added at the best layer", 1000, Operation("ablate")
 ADDED = {
     ONE: (0, ADD, EQUAL),
+    BEST: (0, ADD, EQUAL),
     "added, and the norm kept": (0, Operation("keep-norm"), EQUAL),
     "added at five layers, equally": (AROUND, ADD, EQUAL),
     "added at five layers, by norm": (AROUND, ADD, BY_NORM),
@@ -170,6 +173,19 @@ def added(case: Case, way: str) -> Generator[Progress, None, Row]:
     return Row(case.name, way, case.layer, factor, kl, fresh, tuple(changes[0].tolist()), random, random_kl)
 
 
+def best_layer(case: Case, own: Items, every: int = EVERY) -> Generator[Progress, None, int]:
+    """At which layer, of every third, the vector does most to items that it was made from, at the cost `COST`: what is
+    measured on others is not chosen by them. Yields `Progress`.
+    """
+    reached = {}
+    for layer in list(case.vector.layers)[1::every]:
+        factor, steers = yield from at_cost(case, spread(case.vector, [layer], 1.0), COST)
+        if factor is not None:
+            reached[layer] = steers
+    changes = yield from changed(replace(case, items=own), [*reached.values()])
+    return [*reached][int(changes.mean(1).argmax())]
+
+
 def taken(case: Case, way: str) -> Generator[Progress, None, Row]:
     """A way that takes all of something away, beside random vectors, and beside the opposite vector that is added at
     one layer at its cost. Yields `Progress`.
@@ -187,8 +203,8 @@ def taken(case: Case, way: str) -> Generator[Progress, None, Row]:
 
 def report(rows: Sequence[Row], model: str) -> str:
     """All of it, in Markdown."""
-    parts = [HEAD.format(model=model, cost=COST, controls=max(len(row.random) for row in rows), around=2 * AROUND + 1)]
-    parts.append(in_short(rows))
+    many = {"controls": max(len(row.random) for row in rows), "around": 2 * AROUND + 1, "own": OWN}
+    parts = [HEAD.format(model=model, cost=COST, **many), in_short(rows)]
     for name in dict.fromkeys(row.preset for row in rows):
         own = [row for row in rows if row.preset == name]
         parts += [f"## {name}, layer {own[0].layer}", *(part for part in (sums(own), takes(own)) if part)]
@@ -196,18 +212,16 @@ def report(rows: Sequence[Row], model: str) -> str:
 
 
 def sums(rows: Sequence[Row]) -> str:
-    """What adds, beside addition at one layer."""
-    there = [row for row in rows if row.way in ADDED]
-    told = adds_apart(there)
-    heads = [
-        "way",
-        "×",
-        "KL, chosen / fresh",
-        "change (95 %)",
-        "against addition (95 %)",
-        "random vectors, mean changes",
+    """What adds, beside addition at the preset's layer and at the best one."""
+    there = sorted((row for row in rows if row.way in ADDED), key=lambda row: [*ADDED].index(row.way))
+    told = [adds_apart(there, way) for way in (ONE, BEST)]
+    heads = ["way", "×", "KL, chosen / fresh", "change (95 %)", "against one layer (95 %)"]
+    heads += ["against the best layer (95 %)", "random vectors, mean changes"]
+    names = {row.way: f"{row.way}, {row.layer}" if row.way == BEST else row.way for row in there}
+    lines = [
+        [names[row.way], *_numbers(row), *(str(one.get(row.way, "")) for one in told), _range(row.random)]
+        for row in there
     ]
-    lines = [[row.way, *_numbers(row), str(told.get(row.way, "")), _range(row.random)] for row in there]
     return _table(heads, lines) if lines else ""
 
 
@@ -249,9 +263,9 @@ def apart(rows: Sequence[Row], others: Sequence[Row | None]) -> dict[str, Differ
     }
 
 
-def adds_apart(rows: Sequence[Row]) -> dict[str, Difference]:
-    """Of a preset's ways to add, how far each does more than addition at one layer."""
-    base = next((row for row in rows if row.way == ONE and row.changes), None)
+def adds_apart(rows: Sequence[Row], way: str) -> dict[str, Difference]:
+    """Of a preset's ways to add, how far each does more than one of them does."""
+    base = next((row for row in rows if row.way == way and row.changes), None)
     more = [row for row in rows if row.way in ADDED and row is not base and row.changes]
     return apart(more, [base] * len(more))
 
@@ -265,13 +279,14 @@ def takes_apart(rows: Sequence[Row]) -> dict[str, Difference]:
 def in_short(rows: Sequence[Row]) -> str:
     """How many of the comparisons are told from 0, and which way they go."""
     by_preset = [[row for row in rows if row.preset == name] for name in dict.fromkeys(row.preset for row in rows)]
-    more, less = ([one.way for own in by_preset for one in of(own).values()] for of in (adds_apart, takes_apart))
+    more = [one.way for own in by_preset for way, one in adds_apart(own, BEST).items() if way != ONE]
+    less = [one.way for own in by_preset for one in takes_apart(own).values()]
     measured = [row for row in rows if row.random and row.changes]
     beyond = sum(_is_beyond(row) for row in measured)
     drawn = max((len(row.random) for row in measured), default=0)
     return (
-        f"**In short**: of {len(more)} times that another way adds at the cost of addition at one layer it does more "
-        f"{more.count(1)} times and less {more.count(-1)} times, told from 0 after Holm over each table. Of "
+        f"**In short**: of {len(more)} times that another way adds at the cost of addition at the best single layer it "
+        f"does more {more.count(1)} times and less {more.count(-1)} times, told from 0 after Holm over each table. Of "
         f"{len(less)} times that a way takes away beside the opposite that is added at its cost, it goes further that "
         f"way {less.count(-1)} times, and less far, or the other way, {less.count(1)} times. {beyond} of "
         f"{len(measured)} lie beyond all their random vectors, which of what does nothing 2 in {drawn + 1} would."
@@ -315,7 +330,8 @@ change is of the preference for the preset's answer on its held-out prompts, in 
 prompts; a difference is taken prompt by prompt, and a * marks one that is told from 0 after Holm over its table. Beside
 each way stand {controls} random vectors with the vector's norm at each layer, with their least and largest mean change:
 at the same cost where something is added, and whole where something is taken away. A cap is the median of what plain
-answers have along the vector. The layer was chosen when the preset was made, for addition at one layer."""
+answers have along the vector. The layer was chosen when the preset was made, for addition at one layer; the best one,
+of every third, is that at which the vector does most at this cost to {own} of the pairs it was made from."""
 
 
 def study(controls: int) -> None:
@@ -331,7 +347,11 @@ def study(controls: int) -> None:
         case = finish(case_of(model, preset, controls)) if missing else None
         for way in missing:
             assert case, "it is there where something is missing"
-            kept["rows"].append(asdict(finish(added(case, way) if way in ADDED else taken(case, way))))
+            of = case
+            if way == BEST:
+                own = finish(choose_items(model, presets()[preset].dataset().first(OWN)))
+                of = replace(case, layer=finish(best_layer(case, own)))
+            kept["rows"].append(asdict(finish(added(of, way) if way in ADDED else taken(of, way))))
             KEPT.write_text(json.dumps(kept) + "\n", encoding="utf-8")
             print(preset, way, file=sys.stderr, flush=True)
 
