@@ -1,14 +1,9 @@
-"""What is served and said before the app is there, and how it gets there sooner."""
+"""What is served and said before the app is there."""
 
-import importlib.util
-import inspect
 import socket
-import sys
-from contextlib import nullcontext
 
 import pytest
 
-from caa_core.app.opening.importing import without_stubs
 from caa_core.app.opening.ready import shipped
 from caa_core.app.opening.waiting import Opening
 from caa_core.progress import Progress
@@ -51,16 +46,3 @@ def test_where_the_address_is_taken_it_is_said_on_the_terminal_alone(address, ca
         opening = Opening("smollm2-135m")
         opening.close()
     assert "CAA Studio is starting. The libraries" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("context", "stubs"), [(nullcontext, ["mine.pyi"]), (without_stubs, [])])
-def test_gradio_writes_no_stubs_of_its_components(tmp_path, monkeypatch, context, stubs):
-    source = tmp_path / "mine.py"
-    source.write_text("from gradio.components import Textbox\n\n\nclass Mine(Textbox):\n    pass\n")
-    spec = importlib.util.spec_from_file_location("gradio.mine", source)
-    monkeypatch.setitem(sys.modules, "gradio.mine", importlib.util.module_from_spec(spec))
-    found = inspect.getfile
-    with context():
-        spec.loader.exec_module(sys.modules["gradio.mine"])
-    assert [path.name for path in tmp_path.glob("*.pyi")] == stubs
-    assert inspect.getfile is found and inspect.getfile(sys.modules["gradio.mine"].Mine) == str(source)
