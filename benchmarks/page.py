@@ -6,6 +6,7 @@
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,19 @@ REST = """() => new Promise((done) => {
     };
     look();
 })"""
+# In a process of its own, after the app has ended: the same answers as a program has them. Prints tokens a second.
+ALONE = """
+import sys, time
+import caa_core as caa
+from caa_core.data.presets import presets
+joy, model = presets()["joy"], caa.load()
+for _ in range(2):  # the first makes what is made once
+    begun = time.monotonic()
+    answers = caa.steer(model, sys.argv[1], [("joy", joy.layer, joy.multiplier)])
+    taken = time.monotonic() - begun
+print((len(answers.unsteered.ids) + len(answers.steered.ids)) / taken)
+"""
+QUESTION = "How was your day?"
 # An old laptop in a full room: so many times slower than this machine, bits a second, and ms that each request waits.
 SLOWER, BITS, LATENCY = 4, 1_500_000, 40
 COUNT = """() => {
@@ -91,8 +105,30 @@ def measured(place: Path) -> dict[str, float]:
         found["the same with all tabs opened, ms"] = write(page, thread)
         name = f"until an answer can be asked for, {BITS / 1e6:g} Mbit/s and {SLOWER} times slower, s"
         found[name] = asked_for_slowly(browser, address)
+        rate = streamed(browser, address)
         browser.close()
+    alone = subprocess.run(
+        [sys.executable, "-c", ALONE, QUESTION], cwd=place, capture_output=True, text=True, check=True
+    )
+    found["tokens a second in the browser"] = rate
+    found["the same over those of a program without a browser beside it"] = rate / float(alone.stdout)
     return found
+
+
+def streamed(browser: Browser, address: str) -> float:
+    """Tokens a second of both answers, from the click until all of them stand in the page."""
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.goto(address)
+    at_rest(page)
+    page.locator("#steer-prompt textarea").fill(QUESTION)
+    begun = time.monotonic()
+    page.locator("#steer-write").click()
+    page.locator("#steer-stop").wait_for()
+    page.locator("#steer-status").get_by_text("wrote").wait_for(timeout=300_000)
+    taken = time.monotonic() - begun
+    (counts,) = re.findall(r"wrote ([\d +]+) tokens", page.locator("#steer-status").inner_text())
+    page.context.close()
+    return sum(map(int, re.findall(r"\d+", counts))) / taken
 
 
 def asked_for_slowly(browser: Browser, address: str) -> float:
@@ -116,7 +152,7 @@ def write(page: Page, thread: CDPSession) -> float:
     """Milliseconds that an update of two answers that are being written costs."""
     page.evaluate(COUNT)
     before = busy(thread)
-    page.locator("#steer-prompt textarea").fill("How was your day?")
+    page.locator("#steer-prompt textarea").fill(QUESTION)
     page.locator("#steer-write").click()
     page.locator("#steer-stop").wait_for()
     page.locator("#steer-status").get_by_text("wrote").wait_for(timeout=300_000)
