@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 
 from caa_core.app.opening.accessibility import MENDS
 from tests.helpers.accessibility import had_before, serious
-from tests.helpers.browser import ask, choose, drawn, fill, set_new_tokens, settled, tab, toast, unfold
+from tests.helpers.browser import ask, choose, drawn, fill, opened, set_new_tokens, settled, tab, toast, unfold
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -194,3 +195,22 @@ def test_gradio_still_has_what_is_mended(page):
     """Each part was there in one of the tests above; if not, gradio has changed, and a mend holds on to nothing."""
     mended = page.evaluate("() => window.mended")
     assert [part for part in MENDS if part not in mended] == []
+
+
+def test_a_page_at_rest_asks_for_no_frame(only_page):
+    """Fails, too, when gradio has changed so that what stops its clock finds none."""
+    page = only_page.context.new_page()
+    page.add_init_script("""{
+      const ask = window.requestAnimationFrame.bind(window);
+      let asked = 0;
+      window.requestAnimationFrame = (callback) => { asked++; return ask(callback); };
+      window.askedWithin = (frames) => new Promise((done) => {
+        const before = asked, next = () => frames-- ? ask(next) : done(asked - before);
+        next();
+      });
+    }""")
+    page.goto(only_page.url)
+    until(lambda: page.evaluate("() => window.clocksStopped") == 1)
+    opened(page)
+    until(lambda: page.evaluate("() => window.askedWithin(60)") < 10)  # signs of loading fade
+    page.close()

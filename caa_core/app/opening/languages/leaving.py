@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
+from caa_core.app.opening.at_rest import NO_CLOCKS
 from caa_core.app.opening.languages.catalogue import ENGLISH, Catalogue, catalogue, languages, of_the_page
 from caa_core.app.opening.languages.parts import properties, script, value
 
@@ -65,7 +66,7 @@ def translated(config: Mapping[str, Any], into: Catalogue) -> dict[str, Any]:
 
 
 def serve_by_language() -> None:
-    """Serve gradio's page in the language of who asks for it."""
+    """Serve gradio's page in the language of who asks for it, and so that it computes nothing at rest."""
 
     def served(*, request: Request, name: str, context: dict[str, Any]) -> Response:
         language = language_of(request.headers, request.query_params)
@@ -73,12 +74,12 @@ def serve_by_language() -> None:
             context = {**context, "config": translated(context["config"], of_the_page(language))}
         response = Jinja2Templates.TemplateResponse(routes.templates, request=request, name=name, context=context)
         response.headers["vary"] = "Accept-Language"
+        text, first = bytes(response.body).decode(), NO_CLOCKS
         if language != ENGLISH or "lang" in request.query_params:
-            prefers = _PREFERS % json.dumps({"language": language, "languages": [language]})
-            text = bytes(response.body).decode()
-            text = text.replace('lang="en"', f'lang="{language}"', 1).replace("<head>", f"<head>{prefers}", 1)
-            response.body = text.encode()
-            response.headers["content-length"] = str(len(response.body))
+            text = text.replace('lang="en"', f'lang="{language}"', 1)
+            first += _PREFERS % json.dumps({"language": language, "languages": [language]})
+        response.body = text.replace("<head>", f"<head>{first}", 1).encode()
+        response.headers["content-length"] = str(len(response.body))
         return response
 
     # gradio has no setting for it.
