@@ -31,8 +31,9 @@ from caa_core.vectors.vector import SteeringVector
 
 log = logging.getLogger("caa_core")
 
-SECONDS_BETWEEN_UPDATES = 0.15
-# Every update of a page costs its browser as much as a page is large, and a bar is not read as text is.
+# Every update of a page costs its browser as much as a page is large, which may lie on the cores that write the text;
+# and a bar is not read as text is.
+SECONDS_BETWEEN_UPDATES = 0.25
 SECONDS_BETWEEN_BARS = 0.5
 MULTIPLIERS = {"minimum": -4, "maximum": 4, "step": 0.1}
 
