@@ -68,15 +68,15 @@ class Preset:
 
     def dataset(self) -> Dataset:
         """The pairs that vectors are made from."""
-        return read_pairs(self.pairs_file, self.name)
+        return _shipped(self.pairs_file, self.name)
 
     def test(self) -> Dataset:
         """The pairs that are held out for tests."""
-        return read_pairs(self.folder / "test.json", f"{self.name} (held out)")
+        return _shipped(self.folder / "test.json", f"{self.name} (held out)")
 
     def contest(self) -> Dataset:
         """Prompts with this preset's answer (positive) and that of the one it opposes (negative)."""
-        return read_pairs(self.folder / "contest.json", f"{self.name} against {self.opposes}", CONTEST)
+        return _shipped(self.folder / "contest.json", f"{self.name} against {self.opposes}", CONTEST)
 
     def questions(self) -> tuple[str, ...]:
         """Open questions, which it shares with the one it opposes."""
@@ -100,6 +100,12 @@ def presets() -> dict[str, Preset]:
     """All presets by name."""
     cards = sorted(PRESETS.glob("*/card.json"))
     return {card.parent.name: _preset(card) for card in cards}
+
+
+@cache
+def _shipped(file: Path, name: str, columns: Columns | None = None) -> Dataset:
+    """Pairs that ship, read once: of each vector and of all data it is asked whether they are a preset's."""
+    return read_pairs(file, name, columns)
 
 
 def _preset(card: Path) -> Preset:

@@ -1,7 +1,8 @@
 """Numbers with their 95 % intervals, and what is too small, too few or too costly to be called an effect."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import compress
 from math import inf, isfinite
 from typing import ClassVar
@@ -11,6 +12,9 @@ import numpy as np
 # Of the bootstrap: with one less than a multiple of 40, the ends of 95 % are the 50th and the 1950th; and how many are
 # held in memory at once.
 RESAMPLES, BATCH = 1999, 200
+
+# Up to so many prompts the weights of the resamples, which are the same for all data, are drawn once (3 MB).
+FEW = 200
 
 # The smallest change that is called an effect, in probability or in nats a token.
 LEAST = 0.05
@@ -107,8 +111,17 @@ def intervals(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> tupl
     return value, np.where(there, low, -inf), np.where(there, high, inf)
 
 
-def _weights(prompts: int) -> Iterator[np.ndarray]:
+def _weights(prompts: int) -> Iterable[np.ndarray]:
     """Of the prompts in each resample, in batches [resamples, prompts]; they sum to 1."""
+    return _kept_weights(prompts) if prompts <= FEW else _drawn_weights(prompts)
+
+
+@lru_cache(maxsize=8)
+def _kept_weights(prompts: int) -> Sequence[np.ndarray]:
+    return tuple(_drawn_weights(prompts))
+
+
+def _drawn_weights(prompts: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng(0)
     for first in range(0, RESAMPLES, BATCH):
         drawn = random.beta(0.5, 1.5, (min(BATCH, RESAMPLES - first), prompts))

@@ -238,6 +238,6 @@ def _readings(batch: list[ActivationRow], before: int) -> tuple[list[int], list[
     answers = [(r, row.positive) for r, row in enumerate(batch)] + [(r, row.negative) for r, row in enumerate(batch)]
     places = [(a, r, column - before) for a, (r, columns) in enumerate(answers) for column in columns]
     weights = torch.zeros(len(answers), len(places), dtype=torch.float32)
-    for place, (answer, _, _) in enumerate(places):
-        weights[answer, place] = 1 / len(answers[answer][1])
+    shares = torch.tensor([1 / len(answers[answer][1]) for answer, _, _ in places], dtype=torch.float32)
+    weights[[answer for answer, _, _ in places], torch.arange(len(places))] = shares
     return [r for _, r, _ in places], [column for _, _, column in places], weights

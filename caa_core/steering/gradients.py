@@ -75,11 +75,13 @@ def gradients(
     progress = Progress(len(items), "gradients", sum(item.split + PASSES * item.tail for item in items))
     yield progress
     beginning = read_shared_prefix(model, [item.row for item in items], min(item.split for item in items))
+    each = sorted({*layers})
+    asked = [each.index(layer) for layer in layers]
 
     def together(batch: list[int]) -> Iterator[Progress]:
         chosen = [items[i] for i in batch]
         prefix = yield from read_prefixes(model, chosen, beginning, progress)
-        own = _differentiated(model, chosen, prefix, positions)[list(layers)]
+        own = _differentiated(model, chosen, prefix, positions, each)[asked]
         found.add_(torch.einsum("sp,lph->slh", weights[:, batch].float(), own))
         yield progress.advance(len(batch), PASSES * sum(item.tail for item in chosen))
 
@@ -102,20 +104,27 @@ def gradient_budget(model: SteerableModel) -> int:
 
 
 def _differentiated(
-    model: SteerableModel, items: Sequence[ScoredItem], prefix: list[KeysAndValues], positions: Positions
+    model: SteerableModel,
+    items: Sequence[ScoredItem],
+    prefix: list[KeysAndValues],
+    positions: Positions,
+    layers: Sequence[int],
 ) -> torch.Tensor:
-    """[layers, items, hidden_size], float32, on the CPU. Raises NoEstimateError where there is no backward pass."""
+    """[layers, items, hidden_size], float32, on the CPU: autograd goes back no further than to the first of the layers.
+    Raises NoEstimateError where there is no backward pass.
+    """
     inputs = inputs_of(model, [item.row for item in items], [item.split for item in items])
     inputs.cache = DynamicCache(prefix)
     lengths, thoughts = [item.prompt_length for item in items], [item.thought for item in items]
     plan = Plan([()] * len(items), [positions] * len(items), lengths, thoughts)
     mask = plan.mask(inputs.positions)[..., None]
     # Autograd sums over the positions in the dtype of what was added, float32.
-    shape = model.num_layers, len(items), model.hidden_size
+    shape = len(layers), len(items), model.hidden_size
     added = torch.zeros(shape, dtype=torch.float32, device=model.device, requires_grad=True)
     places = [(r, column - item.split) for r, item in enumerate(items) for column in item.columns]
     with torch.enable_grad():
-        additions = [torch.where(mask, one[:, None], 0.0).to(model.dtype) for one in added]
+        each = [torch.where(mask, one[:, None], 0.0).to(model.dtype) for one in added]
+        additions = dict(zip(layers, each, strict=True))
         try:
             logits = differentiable_logits_at(model, inputs, additions, *map(list, zip(*places, strict=True)))
             sizes = [len(item.columns) for item in items]

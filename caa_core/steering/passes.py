@@ -3,7 +3,7 @@
 Each pass is an nnsight trace of its own, so nothing stays in the model between passes, whatever happens to the caller.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import nnsight
@@ -97,17 +97,18 @@ def steered_logits_at(
 def differentiable_logits_at(
     model: SteerableModel,
     inputs: Inputs,
-    additions: Sequence[torch.Tensor],
+    additions: Mapping[int, torch.Tensor],
     rows: Sequence[int],
     columns: Sequence[int],
 ) -> torch.Tensor:
-    """One forward pass that autograd follows, with something [rows, tokens, hidden_size] added to each block's output.
+    """One forward pass that autograd follows, with something [rows, tokens, hidden_size] added to the output of some
+    blocks, by rising layer.
 
     Returns float32 logits [places, vocabulary] at the given rows and columns.
     """
     logits: torch.Tensor
     with model.nn.trace(inputs.ids, fn=lambda *_, **__: model.call(inputs, every_token=True)) as tracer:
-        for layer, addition in enumerate(additions):
+        for layer, addition in additions.items():
             _add(model, layer, addition)
         hidden = model.head.input[rows, columns].float()
         model.head.skip(torch.nn.functional.linear(hidden, *_weights(model, torch.float32))[None])

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 from scipy.stats import t as student
-from sklearn.metrics import roc_auc_score
 
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
@@ -19,6 +18,7 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import read_all
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
+from caa_core.vectors.diagnostics import aucs
 from caa_core.vectors.extraction import DifferenceList, check_room
 from caa_core.vectors.methods import METHODS
 from caa_core.vectors.splits import parts, prompts_of
@@ -230,9 +230,9 @@ def _aucs(
     found = []
     for made_from, held_out in folds:
         direction = _direction(name, positive[made_from], negative[made_from], lines[made_from])
-        scores = torch.cat([positive[held_out], negative[held_out]]) @ direction
-        labels = np.repeat([1, 0], len(held_out))
-        found.append(roc_auc_score(labels, scores.numpy()))
+        above, below = ((side[held_out] @ direction)[:, None].double().numpy() for side in (positive, negative))
+        (auc,) = aucs(above, below, np.zeros(len(held_out)))
+        found.append(float(auc))
     return found
 
 
