@@ -46,8 +46,13 @@ def residuals(model: SteerableModel, ids) -> torch.Tensor:
 
 
 def steered_logits(model: SteerableModel, ids, additions, steered) -> torch.Tensor:
-    """[vocabulary] logits of the last token; `additions` are (layer, what is added), at the indices `steered`, or a
-    layer and what is made of the residual stream there, see `changes_by`.
+    """[vocabulary] logits of the last token, see `all_steered_logits`."""
+    return all_steered_logits(model, ids, additions, steered)[-1]
+
+
+def all_steered_logits(model: SteerableModel, ids, additions, steered) -> torch.Tensor:
+    """[tokens, vocabulary] of one text; `additions` are (layer, what is added), at the indices `steered`, or a layer
+    and what is made of the residual stream there, see `changes_by`.
     """
 
     def adding(addition):
@@ -57,7 +62,7 @@ def steered_logits(model: SteerableModel, ids, additions, steered) -> torch.Tens
         return add
 
     with hooked(model, ((layer, adding(addition)) for layer, addition in additions)):
-        return logits(model, ids)[-1]
+        return logits(model, ids)
 
 
 def changes_by(steers):

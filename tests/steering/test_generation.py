@@ -340,7 +340,7 @@ def test_sampling_follows_the_softmax(tiny_llama):
     temperature = 2.0
     expected = (logits / temperature).softmax(-1)
     counts = torch.zeros_like(expected)
-    draws = 600
+    draws = 300
     for seed in range(draws):
         text = finish(generate(tiny_llama, [BatchRow(prompt)], Decoding(1, temperature, seed)))[0]
         counts[text.ids[0] if text.ids else next(iter(tiny_llama.end_tokens))] += 1
@@ -380,7 +380,7 @@ def test_stopping_leaves_nothing_behind(tiny):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny.module.modules())
     assert not tiny.nn.interleaver.mediators
     gc.collect()
-    assert not any(isinstance(thing, DynamicCache) for thing in gc.get_objects())
+    assert not any(type(thing) is DynamicCache for thing in gc.get_objects())
     assert finish(generate(tiny, [BatchRow(prompt)], Decoding(6)))[0].ids == before
 
 

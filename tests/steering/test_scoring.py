@@ -16,21 +16,23 @@ from caa_core.steering.operations import Operation
 from caa_core.steering.scoring import score
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
-from tests.helpers.reference import changes_by, short_of_memory, steered_logits
+from tests.helpers.reference import all_steered_logits, changes_by, short_of_memory, steered_logits
+from tests.helpers.sizes import FULL
 
 
-def plainly(model, pair, steers, covers):
-    """Log-probabilities of every token of both answers, one prediction and one forward pass at a time."""
+def plainly(model, pair, steers, covers, one_by_one=False):
+    """Log-probabilities of every token of both answers, each answer in a forward pass, or one prediction at a time."""
     rendered = render_pair(model.tokenizer, pair)
     found = []
     for answer in (rendered.positive, rendered.negative):
-        predicted = []
-        for i in range(answer.start, len(answer.ids)):
-            before = answer.ids[:i]
-            steered = [place for place in range(i) if covers(place, answer.start)]
-            additions = changes_by(steers)
-            predicted.append(steered_logits(model, before, additions, steered).log_softmax(-1))
-        found.append((torch.stack(predicted), answer.ids[answer.start :], rendered.shared - answer.start))
+        end = len(answer.ids)
+        steered = [place for place in range(end) if covers(place, answer.start)]
+        if one_by_one:
+            before = [(answer.ids[:i], [place for place in steered if place < i]) for i in range(answer.start, end)]
+            logits = torch.stack([steered_logits(model, ids, changes_by(steers), there) for ids, there in before])
+        else:
+            logits = all_steered_logits(model, answer.ids, changes_by(steers), steered)[answer.start - 1 : -1]
+        found.append((logits.log_softmax(-1), answer.ids[answer.start :], rendered.shared - answer.start))
     return found
 
 
@@ -64,9 +66,10 @@ def steers_of_llama(tiny_llama):
 def test_answers_score_as_one_forward_pass_a_token(tiny, steers, rule, covers):
     found = finish(score(tiny, TEXTS.pairs, steers, Positions(rule)))
     for item, pair in enumerate(TEXTS.pairs):
-        unsteered = at_every_position(plainly(tiny, pair, (), covers))
+        each = FULL or not item
+        unsteered = at_every_position(plainly(tiny, pair, (), covers, each))
         for run, additions in enumerate([(), *steers]):
-            sides = plainly(tiny, pair, additions, covers)
+            sides = plainly(tiny, pair, additions, covers, each)
             means = [logp[range(len(ids)), ids].mean().item() for logp, ids, _ in sides]
             assert found.positive[run, item].item() == pytest.approx(means[0], abs=2e-3)
             assert found.negative[run, item].item() == pytest.approx(means[1], abs=2e-3)
@@ -174,7 +177,7 @@ def test_what_cannot_be_scored_is_named(pair, message):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("behavior", ["corrigible-neutral-HHH", "survival-instinct", "sycophancy"])
+@pytest.mark.parametrize("behavior", ["corrigible-neutral-HHH", "survival-instinct", *(["sycophancy"] if FULL else [])])
 def test_golden_probabilities(embedded, reference_data, behavior):
     """Through the real model, with the golden vectors: every layer and multiplier that there are numbers of."""
     numbers = json.loads((reference_data / "reference" / "golden.json").read_text())["behaviors"][behavior]

@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 from gradio.utils import deep_hash
 
+from caa_core.measuring.costs import refusals
 from tests.helpers.handlers import Handlers
 from tests.helpers.holding import holding
 
@@ -46,7 +47,8 @@ BEFORE = {"compete-tokens": "compete", "paper": "measure"}
 
 
 @pytest.fixture
-def page(tiny_app, tmp_path):
+def page(tiny_app, tmp_path, monkeypatch):
+    monkeypatch.setattr(refusals, "NEW_TOKENS", 2)
     tiny_app.studio.found.clear()  # what others have measured is there at once, and does not begin
     (tmp_path / WRONG).write_text(json.dumps({"no": "table"}))
     return Handlers(tiny_app.studio, tiny_app.page, secrets.token_hex(8))
