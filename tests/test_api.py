@@ -13,9 +13,12 @@ from caa_core import api
 from caa_core.progress import Progress, finish
 from tests.helpers.models import make_tiny
 from tests.helpers.places import ROOT
+from tests.helpers.sizes import FULL
 
 pytestmark = pytest.mark.long
 
+# Whose examples say something of the embedded model.
+OF_WORDS = ("load", "extract", "steer", "estimate")
 LONG = ("extract", "compare", "steer", "gate", "inspect", "strength", "evaluate", "estimate", "compete", "think")
 
 
@@ -39,13 +42,17 @@ def test_every_public_function_has_an_example():
 
 
 def test_the_examples_are_true(embedded, tmp_path):
-    """In float32, each function's lines in order."""
-    known = {"caa": caa, "model": embedded, "folder": tmp_path}
+    """In float32, each function's lines in order: on the embedded model where they say something of it, else on a
+    random one that is as deep.
+    """
+    deep = embedded if FULL else make_tiny("llama", num_hidden_layers=embedded.num_layers)
+    known = {"caa": caa, "folder": tmp_path}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for name in caa.__all__:
         if getattr(api, name, None) and name not in ("SteerableModel", "SteeringVector"):
             found = getattr(api, name)
-            runner.run(doctest.DocTestParser().get_doctest(found.__doc__, dict(known), name, None, 0))
+            model = embedded if name in OF_WORDS else deep
+            runner.run(doctest.DocTestParser().get_doctest(found.__doc__, {**known, "model": model}, name, None, 0))
     assert runner.summarize().failed == 0 and runner.summarize().attempted > len(LONG)
 
 
