@@ -10,7 +10,8 @@ TORCH  ?= torch --constraint constraints.txt
 JOBS   ?= 2
 LOAD_REPORT ?= load.md
 # What `make soak` tries in full.
-WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics tests/measuring tests/contest
+WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics tests/measuring tests/contest \
+	  tests/app/test_ready.py tests/test_api.py
 HOST    = $(or $(GRADIO_SERVER_NAME),127.0.0.1)
 PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 

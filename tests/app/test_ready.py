@@ -179,6 +179,8 @@ def test_answers_are_those_that_greedy_decoding_writes(experiments, embedded, se
     assert exchange["captions"][: len(voices.captions)] == list(voices.captions)
     for column, (steers, told, begins) in enumerate(voices.columns):
         assert not told and not begins
+        if name in OTHERS and column < len(voices.columns) - 1 and not FULL:
+            continue  # of contests that are a click away, what was written under both
         answer, done = exchange["answers"][column], exchange["done"][column]
         ids, logp = last_tokens(embedded, asked.prompt, steers, str(asked.positions), answer)
         best = logp.max(-1).values
@@ -202,7 +204,7 @@ def test_the_vector_is_made_from_what_is_asked_for(experiments, embedded, sessio
 
 def test_methods_of_the_lesson_are_what_a_run_finds(experiments, embedded, session):
     kept, one = ready("generate-compare", embedded), experiments["generate-compare"]
-    request, layers = one.ask(session, asked_of(one)), kept["layers"] if FULL else [12]
+    request, layers = one.ask(session, asked_of(one)), kept["layers"] if FULL else [4]
     found = finish(compare(embedded, request.pairs, layers, request.read))
     methods = ("mean-difference", "single")  # which the lesson reads
     for name in methods:
@@ -233,8 +235,8 @@ def test_what_is_seen_inside_is_what_a_run_finds(experiments, embedded):
 
 
 def measured_again(embedded, request):
-    """The request's vector on its items in whole, or on the first four alone."""
-    few = request if FULL else replace(request, data=request.data.first(4), controls=0, prompts=False)
+    """The request's vector on its items in whole, or on the first two alone."""
+    few = request if FULL else replace(request, data=request.data.first(2), controls=0, prompts=False)
     return finish(evaluate(embedded, few, load_vector(presets()["joy"].vector_file))).summary()
 
 
@@ -279,7 +281,8 @@ def test_both_voices_do_to_answers_what_a_run_finds(experiments, embedded, sessi
     kept, one = ready(name, embedded), experiments["compete-verdict"]
     asked = one.ask(session, asked_of(one, name))
     a, b = finish(one.voices.voicing.both(embedded, session, asked.voices))
-    few = {"data": asked.request.data.first(2), "controls": 0, "second_voices": 0, "written_tokens": 0}
+    first = replace(asked.request.data, pairs=asked.request.data.pairs[:1])
+    few = {"data": first, "controls": 0, "second_voices": 0, "written_tokens": 0}
     found = finish(run(embedded, asked.request if FULL else replace(asked.request, **few), a, b))
     agree(kept["rows"][: len(found["rows"])], found["rows"])
     if FULL:
