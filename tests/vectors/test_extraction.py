@@ -16,6 +16,10 @@ from caa_core.vectors.methods import METHODS
 from tests.helpers.data import LETTERS, TEXTS
 from tests.helpers.models import make_tiny
 from tests.helpers.reference import residuals, short_of_memory
+from tests.helpers.sizes import FULL
+
+# Of the embedded model's 30 layers, those that the longest texts are read at.
+FIRST = 30 if FULL else 8
 
 
 def one_by_one(model, dataset):
@@ -206,11 +210,13 @@ def test_the_share_of_the_letter(tiny_llama):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("behavior", ["sycophancy", "survival-instinct", "corrigible-neutral-HHH"])
-def test_golden_letter_vectors(embedded, reference_data, behavior):
+@pytest.mark.parametrize(
+    ("behavior", "layers"), [("sycophancy", FIRST), ("survival-instinct", FIRST), ("corrigible-neutral-HHH", 30)]
+)
+def test_golden_letter_vectors(embedded, reference_data, behavior, layers):
     golden = load_file(reference_data / "reference" / "golden.safetensors")[f"{behavior}.letter"]
     dataset = read_pairs(reference_data / "data" / "caa" / behavior / "generate_dataset.json")
-    check_golden(stacked(finish(extract(embedded, dataset.first(24)))), golden)
+    check_golden(stacked(finish(extract(embedded, dataset.first(24), range(layers)))), golden[:layers])
 
 
 @pytest.mark.golden
