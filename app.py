@@ -6,6 +6,7 @@ import os
 if ZERO_GPU := os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
     import spaces
 
+from caa_core.app.opening.importing import without_stubs
 from caa_core.app.opening.waiting import Opening
 from caa_core.model.catalog import DEFAULT_MODEL
 
@@ -27,7 +28,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+with without_stubs():
+    import gradio as gr
+
 from starlette.middleware import Middleware
 
 from caa_core.app import files, guards, traffic

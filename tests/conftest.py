@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from caa_core.app.opening.importing import without_stubs
 from tests.helpers import matrix
 from tests.helpers.places import SHARED
 from tests.helpers.sizes import FULL
@@ -43,10 +44,16 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: (*(item.path not in files for files in long), -sizes[item.path]))
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: the collector looked through it again and again, a tenth of all that the tests take."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: the collector looked through it again and again, a tenth of all that the tests take."""
+    gc.disable()
+    with without_stubs():
+        collected = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return collected
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,14 @@
-"""What is served and said before the app is there."""
+"""What is served and said before the app is there, and how it gets there sooner."""
 
+import inspect
 import socket
+import sys
+from types import ModuleType
 
 import pytest
+from gradio.components import Textbox
 
+from caa_core.app.opening.importing import without_stubs
 from caa_core.app.opening.ready import shipped
 from caa_core.app.opening.waiting import Opening
 from caa_core.progress import Progress
@@ -46,3 +51,20 @@ def test_where_the_address_is_taken_it_is_said_on_the_terminal_alone(address, ca
         opening = Opening("smollm2-135m")
         opening.close()
     assert "CAA Studio is starting. The libraries" in capsys.readouterr().err
+
+
+def test_gradio_writes_no_stubs_of_its_components(tmp_path, monkeypatch):
+    """It does as soon as it may: else there is nothing to keep it from any more."""
+    module, found = ModuleType("gradio.mine"), inspect.getfile
+    module.__file__ = str(tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
+    monkeypatch.setitem(sys.modules, "gradio.mine", module)
+
+    def define():
+        type(Textbox)("Mine", (Textbox,), {"__module__": "gradio.mine"})
+        return (tmp_path / "mine.pyi").exists()
+
+    with without_stubs():
+        assert not define()
+    assert inspect.getfile is found
+    assert define()

@@ -718,25 +718,31 @@ MANY = 2**63
 
 
 @pytest.mark.parametrize(
-    "content",
+    "made",
     [
-        HEAD,
-        HEAD + struct.pack("<QQ", 0, MANY),
-        HEAD + struct.pack("<QQ", MANY, 0),
-        HEAD + struct.pack("<QQ", 0, 1) + struct.pack("<Q", MANY),
-        HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 0, MANY),
-        HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 0, 30_000_000) + bytes(30_000_000),
-        HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 100_000,
-        HEAD + struct.pack("<QQ", 0, 10**6) + b"".join(text(b"%08d" % n) + b"\0\0\0\0\0" for n in range(500_000)),
-        HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<IQIQ", 1, MANY, 0, 0),
-        HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<IQIQ", 1, 4, 0, MANY),
-        HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<I", 2**32 - 1),
-        b"GGUF" + struct.pack("<I", 1),
+        lambda: HEAD,
+        lambda: HEAD + struct.pack("<QQ", 0, MANY),
+        lambda: HEAD + struct.pack("<QQ", MANY, 0),
+        lambda: HEAD + struct.pack("<QQ", 0, 1) + struct.pack("<Q", MANY),
+        lambda: HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 0, MANY),
+        lambda: (
+            HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 0, 30_000_000) + bytes(30_000_000)
+        ),
+        lambda: (
+            HEAD + struct.pack("<QQ", 0, 1) + text(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 100_000
+        ),
+        lambda: (
+            HEAD + struct.pack("<QQ", 0, 10**6) + b"".join(text(b"%08d" % n) + b"\0\0\0\0\0" for n in range(500_000))
+        ),
+        lambda: HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<IQIQ", 1, MANY, 0, 0),
+        lambda: HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<IQIQ", 1, 4, 0, MANY),
+        lambda: HEAD + struct.pack("<QQ", 1, 0) + text(b"direction.1") + struct.pack("<I", 2**32 - 1),
+        lambda: b"GGUF" + struct.pack("<I", 1),
     ],
     ids=range(12),
 )
-def test_hostile_gguf_headers_end_soon(tmp_path, content, monkeypatch):
-    put(tmp_path / "v.gguf", content)
+def test_hostile_gguf_headers_end_soon(tmp_path, made, monkeypatch):
+    put(tmp_path / "v.gguf", made())
     reads, read = [], gguf.GGUFReader._get
 
     def counted(*args, **options):
