@@ -30,8 +30,8 @@ def start(tiny_folder, hold, tmp_path):
 
     def start(**settings):
         log = tmp_path / f"log{len(begun)}.txt"
-        program = ("-m", "tests.helpers.held_app")
-        begun.append(App(env={**always, "HOLD": str(hold), **settings}, log=log, program=program))
+        environment = {**always, "HOLD": str(hold), **settings}
+        begun.append(App(env=environment, log=log, program="tests.helpers.held_app"))
         return begun[-1].wait()
 
     yield start

@@ -1,9 +1,7 @@
 """A folder that several apps share: what a person has made is found by their key at each of them."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -15,7 +13,8 @@ from caa_core.app.sessions import Sessions
 from caa_core.errors import InputError
 from caa_core.vectors.vector import Provenance, SteeringVector
 from tests.helpers.clock import Clock
-from tests.helpers.places import ROOT
+
+FORK = multiprocessing.get_context("fork")
 
 
 def vector(name, value=1.0):
@@ -103,45 +102,32 @@ def test_what_nobody_comes_back_to_goes_in_the_end(folder, monkeypatch):
     assert shelves.has("again")
 
 
-WRITES = """
-import sys
-from pathlib import Path
-import torch
-from caa_core.app.library import Shelves
-from caa_core.app.sessions import Sessions
-from caa_core.vectors.vector import Provenance, SteeringVector
-
-sessions = Sessions(shelves=Shelves(Path(sys.argv[1])))
-sessions.enter("page", sys.argv[2])
-person = sessions.of("page").person
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(int(sys.argv[3])):
-    person.keep(SteeringVector("same", {1: torch.full((64,), number + 1.0)}, {}, Provenance()))
-    person.remember("last", {"number": number})
-"""
-
-
-def writer(folder, key, count):
-    command = [sys.executable, "-c", WRITES, str(folder), key, str(count)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    started = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, text=True, **pipes)
-    assert started.stdout.readline() == "ready\n", started.stderr.read()
-    return started
+def write(folder, key, count, together):
+    sessions = Sessions(shelves=Shelves(folder))
+    sessions.enter("page", key)
+    person = sessions.of("page").person
+    together.wait()
+    for number in range(count):
+        person.keep(vector("same", number + 1.0))
+        person.remember("last", {"number": number})
 
 
 def test_processes_that_write_at_once_lose_nothing_and_one_that_is_killed_holds_up_nobody(folder):
     sessions = Sessions(shelves=Shelves(folder))
     key = sessions.enter("page", "")
     person = sessions.of("page").person
-    writers = [writer(folder, key, count) for count in (15, 15, 10**6)]
+    counts = (15, 15, 10**6)
+    together = FORK.Barrier(len(counts))
+    writers = [FORK.Process(target=write, args=(folder, key, count, together)) for count in counts]
     for one in writers:
-        one.stdin.write("\n")
-        one.stdin.flush()
-    whole, killed = writers[:2], writers[2]
-    assert [one.wait(300) for one in whole] == [0, 0], whole[0].stderr.read() + whole[1].stderr.read()
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(60)
+        one.start()
+    *whole, killed = writers
+    for one in whole:
+        one.join(300)
+    assert [one.exitcode for one in whole] == [0, 0]
+    killed.kill()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
     person.refresh(anyway=True)
     assert not person.library.notes and not [*person.library.folder.glob("*.unreadable")]
     written = Counter(kept.at(1)[0].item() for kept in person.vectors.values())

@@ -1,12 +1,14 @@
 """The app: served by this process, or in a process of its own."""
 
 import json
+import multiprocessing
 import os
+import runpy
+import signal
 import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,9 @@ from tests.helpers.holding import holding
 from tests.helpers.places import ROOT
 from tests.helpers.waiting import until
 
+# Forks processes that have imported what an app imports, which is most of what it takes to start one.
+IMPORTED = multiprocessing.get_context("forkserver")
+IMPORTED.set_forkserver_preload(["app"])
 # Pairs to make a vector from.
 PAIRS = [
     {"prompt": "How was your day?", "positive": "Wonderful, I am so happy!", "negative": "Normal. I did some work."},
@@ -57,24 +62,60 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+class Forked:
+    """A module of this project as a program, in a process that has imported the app; of a `Popen`, what is needed."""
+
+    def __init__(self, program: str, env: dict[str, str], log: str):
+        self._process = IMPORTED.Process(target=_run, args=(program, env, log))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, seconds: float) -> int:
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def _run(program: str, env: dict[str, str], log: str) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    with open(log, "wb") as out:
+        for stream in (1, 2):
+            os.dup2(out.fileno(), stream)
+    runpy.run_module(program, run_name="__main__")
+
+
 class App:
-    """`python app.py`, or another program that serves it, in a process of its own."""
+    """`app.py` in a process of its own: run by a `python`, or, without one, as a module of this project that serves it,
+    forked from a process that has imported it before.
+    """
 
     def __init__(
         self,
-        python: str = sys.executable,
+        python: str = "",
         env: dict[str, str] | None = None,
         log: Path | None = None,
-        program: Sequence[str] = ("app.py",),
+        program: str = "app",
     ):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/"
         self.log = log
         settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
-        with open(log or os.devnull, "wb") as out:
-            self.process = subprocess.Popen(
-                [python, *program], cwd=ROOT, env={**os.environ, **settings, **(env or {})}, stdout=out, stderr=out
-            )
+        environment, said = {**os.environ, **settings, **(env or {})}, str(log or os.devnull)
+        self.process: Forked | subprocess.Popen[bytes]
+        if not python:
+            self.process = Forked(program, environment, said)
+            return
+        with open(said, "wb") as out:
+            self.process = subprocess.Popen([python, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
 
     def wait(self) -> "App":
         until(lambda: self.process.poll() is not None or self._answers())
