@@ -77,9 +77,7 @@ def test_a_tab_that_is_drawn_later_opens_with_what_the_link_says(visits, tiny_ap
 
 
 def test_a_tab_that_does_not_fit_is_opened_too(visits, tiny_app):
-    page = visits(tiny_app)
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{tiny_app.url}?tab=models")
+    page = visits(tiny_app, query="?tab=models", size={"width": 390, "height": 844})
     expect(page.locator("#model-list")).to_be_visible()
     assert page.locator(".overflow-dropdown button").count()
     page.goto(f"{tiny_app.url}?tab=steer")
@@ -88,7 +86,7 @@ def test_a_tab_that_does_not_fit_is_opened_too(visits, tiny_app):
 
 
 def test_in_a_spaces_frame_a_link_is_followed_and_shown_and_the_page_around_is_told(visits, tiny_app):
-    outer = visits(tiny_app)
+    outer = visits.arrive(tiny_app)
     outer.route("https://huggingface.co/**", lambda route: route.fulfill(body=AROUND, content_type="text/html"))
     outer.goto("https://huggingface.co/spaces/somebody/studio")
     outer.evaluate(
