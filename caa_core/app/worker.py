@@ -67,6 +67,11 @@ class Job:
         self.over = False
         self.spent = 0.0  # seconds of the worker, counted from what the owner's other jobs had when this one came
 
+    @property
+    def done(self) -> bool:
+        """Whether it came to its end, so that its result is there. Who left it may be there before it has stopped."""
+        return self.over and not self.stopped and self.error is None
+
     def stop(self, why: str = "") -> None:
         """End it before its next step; what it yielded so far stays with who iterated. With a reason, which is said, it
         has failed.

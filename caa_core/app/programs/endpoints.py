@@ -57,7 +57,7 @@ def outcome(session: Session, job: Job, say: Callable[..., Any] | None = None) -
     for event in session.follow(f"call-{id(job)}", job, wanted=is_wanted()):
         if say and isinstance(event, Progress):
             say(event.fraction, desc=str(event))
-    if job.stopped or not job.over:
+    if not job.done:
         raise InputError("The call was stopped: its client left, or the app is being ended.")
     return finite(job.result)
 

@@ -1,5 +1,6 @@
 """Steer: what is known of a vector before it is used, five multipliers beside each other, the answer in colours."""
 
+import contextvars
 import html
 import re
 import secrets
@@ -7,6 +8,8 @@ from dataclasses import replace
 
 import gradio as gr
 import pytest
+from gradio.context import LocalContext
+from gradio.queueing import Event
 
 from caa_core.app.panels.contest.chosen import SAME, TOLD
 from caa_core.app.panels.conversation import turns, unpack
@@ -54,6 +57,19 @@ def test_of_most_vectors_nothing_is_known_but_how_large_they_are(page):
     assert effect == "" and "bands" not in strength
     pushed = r"Push: \d+% of the model's own signal\..*Relative strength \d\.\d\d: ‖1\.5 · v‖ is "
     assert re.search(pushed, html.unescape(strength))
+
+
+def test_who_leaves_while_a_vector_is_made_fails_of_nothing(page):
+    event = Event(None, next(iter(page.page.fns.values())), None, None)
+    event.alive = False
+
+    def measure():
+        LocalContext.blocks.set(page.page)
+        LocalContext.event_id.set(event._id)
+        page.run("measure", "steer-strength", steer_vector="lecture")
+
+    page.page._queue.event_ids_to_events[event._id] = event
+    contextvars.copy_context().run(measure)
 
 
 def test_what_was_measured_stands_along_the_sliders(page):

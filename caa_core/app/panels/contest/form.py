@@ -177,7 +177,7 @@ class VoicesForm:
             job = self.studio.run(lambda model: self.voicing.both(model, session, chosen), session)
             for progress in events(session, "compete-explain", job):
                 yield {self.table: going("Making the vectors", progress)}
-            if job.stopped:
+            if not job.done:
                 return
             a, b = job.result
             if max(len(a.steers), len(b.steers)) > 1:
@@ -215,7 +215,7 @@ class VoicesForm:
         job = self.studio.run(lambda model: self._as_costly(model, session, chosen), session)
         for progress in events(session, "compete-equal-cost", job):
             yield {self.table: going("Looking for what costs the same", progress)}
-        if job.stopped:
+        if not job.done:
             return
         found = job.result
         if found.factor is None:

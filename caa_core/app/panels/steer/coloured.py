@@ -74,7 +74,7 @@ class ColouredAnswer:
         job = self.page.studio.run(work, session)
         for _ in events(session, f"{self.chat.name}-coloured", job):
             pass
-        if job.stopped or self.chat.name in session.running:
+        if not job.done or self.chat.name in session.running:
             return gr.skip()
         *messages, answer = shown(exchanges, STEERED)
         return [*messages, {**answer, "content": as_html(*job.result)}]

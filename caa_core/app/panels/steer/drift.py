@@ -74,7 +74,7 @@ class Drift:
         job = self.page.studio.run(lambda model: self._work(model, session, asked, exchanges), session)
         for _ in events(session, f"{self.chat.name}-drift", job):
             pass
-        return gr.skip() if job.stopped else self._in_words(asked, exchanges, job.result)
+        return self._in_words(asked, exchanges, job.result) if job.done else gr.skip()
 
     def chosen(self, asked: Mapping[str, Any]) -> list[tuple[str, int]]:
         """The vectors of a form, by name, each with its layer. Two at the same layer have that of the first."""

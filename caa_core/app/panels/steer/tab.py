@@ -106,7 +106,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
         job = studio.run(lambda model: studio.vector(model, session, name), session)
         for progress in events(session, "steer-measure", job):
             yield {gauge: going("Making the vector", progress)}
-        if not job.stopped:
+        if job.done:
             found = known(studio.model, session, name, job.result, dict(zip(STRENGTH, values, strict=True)))
             yield dict(zip((gauge, effect), found, strict=True))
 
