@@ -47,9 +47,10 @@ class StandIn(Protocol):
         ...
 
     def read(
-        self, rows: Sequence[Any], layers: Sequence[int], weights: torch.Tensor
-    ) -> Generator[Any, None, tuple[torch.Tensor, torch.Tensor]]:
+        self, rows: Sequence[Any], layers: Sequence[int], weights: torch.Tensor, prompts: torch.Tensor
+    ) -> Generator[Any, None, tuple[torch.Tensor, torch.Tensor, list[int], torch.Tensor]]:
         """The sum over pairs of weights [sums, pairs] times what is read at the positive answer less what is read at
-        the negative one, [sums, layers, hidden_size]; and the median norms of the tokens read, [layers].
+        the negative one, [sums, layers, hidden_size]; the median norms of the tokens read, [layers]; and of prompts,
+        weights [prompts, pairs], which of them have inner products, and these (see `activations.products_of`).
         """
         ...

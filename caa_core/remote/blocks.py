@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from caa_core.model.loading import hidden_of
+from caa_core.steering.activations import products_of
 from caa_core.steering.divergence import kl_divergence, log_sums
 from caa_core.steering.generation import chosen
 from caa_core.steering.pair_rows import additive_masks, laid_out
@@ -480,44 +481,53 @@ def summed(
     where: dict[str, Any],
     rows: list[dict[str, Any]],
     weights: torch.Tensor,
+    prompts: torch.Tensor,
     layers: list[int],
     batches: list[list[int]],
 ) -> dict[str, torch.Tensor]:
     """What vectors are made of: the sum over pairs of weights [sums, pairs] times what is read at the positive answer
-    less what is read at the negative one, [sums, layers, hidden_size]; and the norms of the residual stream at every
-    token read, [layers, tokens]. rows: `ids`, `shared`, `negative_start`, and the columns read of either answer.
+    less what is read at the negative one, [sums, layers, hidden_size]; the norms of the residual stream at every token
+    read, [layers, tokens]; and of prompts, weights [prompts, pairs], `products_of`, [layers, 2, prompts, prompts].
+    rows: `ids`, `shared`, `negative_start`, and the columns read of either answer.
     """
     total, norms = torch.zeros(len(weights), len(layers), where["hidden"]), []
+    sides = torch.zeros(2, len(layers), len(prompts), where["hidden"])
     with torch.no_grad():
         for batch in batches:
-            difference, lengths = read_apart(nn, where, [rows[i] for i in batch], layers)
-            total += torch.einsum("sp,lph->slh", weights[:, batch], difference)
+            both, lengths = read_sides(nn, where, [rows[i] for i in batch], layers)
+            total += torch.einsum("sp,lph->slh", weights[:, batch], both[0] - both[1])
+            sides += prompts[:, batch] @ both
             norms.append(lengths)
-    return {"sums": total, "norms": torch.cat(norms, dim=1)}
+        products = [products_of(*both) for both in sides.unbind(1)]
+    return {"sums": total, "norms": torch.cat(norms, dim=1), "products": torch.stack(products).float()}
 
 
-def read_apart(
+def read_sides(
     nn: Any, where: dict[str, Any], rows: list[dict[str, Any]], layers: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One pass: positive less negative, each the mean over its tokens, [layers, pairs, hidden_size], and norms."""
+    """One pass: what is read at the positive and at the negative answers, each the mean over its tokens, [2, layers,
+    pairs, hidden_size], and norms.
+    """
     blocks = list(nn.get(where["blocks"]))
     laid = [(row["ids"], row["shared"], row["negative_start"]) for row in rows]
     inputs = pair_inputs(where, laid, [0] * len(rows), 1, nn._module.dtype)
     inputs["logits_to_keep"] = torch.tensor([-1])
     places = [
-        (r, column, sign / len(row[side]))
+        (answer, r, column)
+        for answer, side in enumerate(("positive", "negative"))
         for r, row in enumerate(rows)
-        for side, sign in (("positive", 1.0), ("negative", -1.0))
         for column in row[side]
     ]
-    at, columns = [r for r, _, _ in places], [column for _, column, _ in places]
-    weights = torch.zeros(len(rows), len(places))
-    for place, (r, _, weight) in enumerate(places):
-        weights[r, place] = weight
+    at, columns = [r for _, r, _ in places], [column for _, _, column in places]
+    weights = torch.zeros(2 * len(rows), len(places))
+    for place, (answer, r, _) in enumerate(places):
+        weights[answer * len(rows) + r, place] = 1.0
+    weights = weights / weights.sum(1, keepdim=True)
     read = []
     with traced(nn, inputs) as tracer:
         for layer in layers:
             stream = hidden_of(blocks[layer].output)[at, columns].float()
             read.append(((weights.to(stream.device) @ stream).cpu(), stream.norm(dim=-1).cpu()))
         tracer.stop()
-    return torch.stack([one for one, _ in read]), torch.stack([norm for _, norm in read])
+    both = torch.stack([one.view(2, len(rows), -1) for one, _ in read], dim=1)
+    return both, torch.stack([norm for _, norm in read])

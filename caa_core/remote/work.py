@@ -38,6 +38,9 @@ ROOM = 600_000
 NUMBER = 4  # bytes of a float32
 # How often a job is sent that the host loses.
 TRIES = 3
+# Prompts by their numbers, and their inner products, [layers, 2, prompts, prompts].
+Products = tuple[list[int], torch.Tensor]
+Reading = tuple[torch.Tensor, torch.Tensor, list[int], torch.Tensor]
 
 
 @dataclass
@@ -281,28 +284,35 @@ class Work:
         return found
 
     def read(
-        self, rows: Sequence[ActivationRow], layers: Sequence[int], weights: torch.Tensor
-    ) -> Generator[Progress, None, tuple[torch.Tensor, torch.Tensor]]:
-        """One job a slice of pairs and of layers, of which only sums and norms come back."""
-        groups = _layers_by_room(layers, len(weights) * self.where["hidden"] * NUMBER)
+        self, rows: Sequence[ActivationRow], layers: Sequence[int], weights: torch.Tensor, prompts: torch.Tensor
+    ) -> Generator[Progress, None, Reading]:
+        """One job a slice of pairs and of layers, of which only sums, norms and inner products come back: those of
+        prompts that are read in one job.
+        """
+        size = len(weights) * self.where["hidden"] + 2 * len(prompts) ** 2
+        groups = _layers_by_room(layers, size * NUMBER)
         progress = AtHost(len(rows), "pairs", len(groups) * sum(row.pair_row.length for row in rows))
         yield progress
-        found = []
+        found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        products: list[Products] = []
         for group in groups:
             total = torch.zeros(len(weights), len(group), self.where["hidden"], dtype=torch.float32)
             norms, start = [], 0
             while start < len(rows):
                 part = _slice([row.pair_row.length for row in rows], start, self._most_read(rows, len(group)))
-                given = _read(rows, part, weights, group)
+                own = [] if start else _within(prompts, part)
+                given = _read(rows, part, weights, prompts[own], group)
                 spent = sum(rows[i].pair_row.length for i in part)
                 numbers = yield from self._paced(progress, spent, blocks.summed, given)
                 total += numbers["sums"]
                 norms.append(numbers["norms"])
+                products += [] if start else [(own, numbers["products"])]
                 start = part.stop
                 progress.done = int(len(rows) * progress.fraction)
                 yield progress
             found.append((total, torch.cat(norms, dim=1).median(dim=1).values))
-        return torch.cat([total for total, _ in found], dim=1), torch.cat([median for _, median in found])
+        sums, medians = torch.cat([total for total, _ in found], dim=1), torch.cat([median for _, median in found])
+        return sums, medians, *_in_common(products)
 
     def _most_read(self, rows: Sequence[ActivationRow], layers: int) -> float:
         """Tokens of a job whose norms find room on the way back, as many as are read of each."""
@@ -426,7 +436,31 @@ def _slice(costs: Sequence[float], start: int, most: float) -> range:
     return range(start, stop)
 
 
-def _read(rows: Sequence[ActivationRow], part: range, weights: torch.Tensor, layers: Sequence[int]) -> dict[str, Any]:
+def _within(prompts: torch.Tensor, part: range) -> list[int]:
+    """Which prompts, by weights [prompts, pairs], have all their pairs in a part of these."""
+    left = (prompts > 0).sum(1) - (prompts[:, part.start : part.stop] > 0).sum(1)
+    found: list[int] = (left == 0).nonzero()[:, 0].tolist()
+    return found
+
+
+def _in_common(found: Sequence[Products]) -> Products:
+    """The prompts that all of them have, and their inner products: slices of other layers may have other lengths."""
+    places = [prompt for prompt in found[0][0] if all(prompt in own for own, _ in found)]
+    parts = []
+    for own, products in found:
+        there = torch.tensor([own.index(prompt) for prompt in places], dtype=torch.long)
+        gram, middles = products[..., there, :][..., there].unbind(1)
+        parts.append(torch.stack([gram, middles - middles.mean(-2, keepdim=True)], dim=1))
+    return places, torch.cat(parts)
+
+
+def _read(
+    rows: Sequence[ActivationRow],
+    part: range,
+    weights: torch.Tensor,
+    prompts: torch.Tensor,
+    layers: Sequence[int],
+) -> dict[str, Any]:
     """What `blocks.summed` is given."""
     chosen = [rows[i] for i in part]
     plain = [
@@ -442,6 +476,7 @@ def _read(rows: Sequence[ActivationRow], part: range, weights: torch.Tensor, lay
     return {
         "rows": plain,
         "weights": weights[:, part.start : part.stop].contiguous().clone(),
+        "prompts": prompts[:, part.start : part.stop].contiguous().clone(),
         "layers": list(layers),
         "batches": [*batches([row.pair_row for row in chosen], PASS)],
     }

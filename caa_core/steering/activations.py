@@ -56,16 +56,32 @@ def read_all(
 
 
 def read_sums(
-    model: SteerableModel, dataset: Dataset, layers: Sequence[int], position: ReadPosition, weights: torch.Tensor
-) -> Generator[Progress, None, tuple[torch.Tensor, torch.Tensor]]:
-    """Sums over pairs of weights [sums, pairs] times positive minus negative, [sums, layers, hidden_size], of a model
-    that runs elsewhere; and medians as of `read_all`. Raises what that raises.
+    model: SteerableModel,
+    dataset: Dataset,
+    layers: Sequence[int],
+    position: ReadPosition,
+    weights: torch.Tensor,
+    prompts: torch.Tensor,
+) -> Generator[Progress, None, tuple[torch.Tensor, torch.Tensor, list[int], torch.Tensor]]:
+    """Of a model that runs elsewhere, what `StandIn.read` says of pairs, with medians as of `read_all`. Raises what
+    that raises.
     """
     assert model.elsewhere
     rows, note = yield from _rows_with_note(model, dataset, position)
     yield Progress(len(rows), "pairs", sum(row.pair_row.length for row in rows), note=note)
-    found: tuple[torch.Tensor, torch.Tensor] = yield from model.elsewhere.read(rows, layers, weights)
-    return found
+    return (yield from model.elsewhere.read(rows, layers, weights, prompts))
+
+
+def products_of(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """All of what was read at both sides, [..., prompts, hidden_size] each, that a layer's numbers are made of: inner
+    products of the prompts' differences, and of the middles of both sides with them, [..., 2, prompts, prompts].
+
+    What all answers have in common moves both sides alike, and is left out. It runs at an NDIF host, too.
+    """
+    positive, negative = positive.double(), negative.double()
+    differences, middles = positive - negative, (positive + negative) / 2
+    middles = middles - middles.mean(-2, keepdim=True)
+    return torch.stack([differences @ differences.mT, middles @ differences.mT], dim=-3)
 
 
 def _rows_with_note(

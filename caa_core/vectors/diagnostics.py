@@ -7,7 +7,7 @@ All of it is of prompts: what belongs to one (copies, both letter orders) counts
 
 import json
 import math
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import torch
 from caa_core.data.pairs import Dataset
 from caa_core.errors import InputError
 from caa_core.progress import Progress
+from caa_core.steering.activations import products_of
 from caa_core.vectors.splits import parts, prompts_of
 
 # Prompts below which nothing is said; prompts that are kept, drawn evenly from all of them; and numbers of both sides
@@ -268,40 +269,53 @@ Known = Mapping[str, Mapping[int, torch.Tensor]]
 NOTHING_KNOWN: Known = {}
 
 
-class PromptSides:
-    """Collects what is read at both answers, the mean over the pairs of each prompt: `positive` and `negative` are
-    [layers, prompts, hidden_size], of at most `MOST_PROMPTS` prompts. See `activations.read_all`.
+class KeptPrompts:
+    """Prompts that are looked at, drawn evenly from all: `most` of them at most.
 
-    prompts: how many there are in all. fold_of: which part each kept prompt is held out with, [prompts].
+    prompts: how many there are in all. firsts: the first pair of each that is kept. place: which of these each pair
+    belongs to, -1 for none, [pairs].
+    """
+
+    def __init__(self, dataset: Dataset, most: int):
+        of = prompts_of(dataset.pairs)
+        self.prompts = max(of) + 1
+        kept = np.linspace(0, self.prompts - 1, min(self.prompts, most)).round().astype(int).tolist()
+        places = {prompt: place for place, prompt in enumerate(kept)}
+        self.firsts = [dataset.pairs[of.index(prompt)] for prompt in kept]
+        self.place = torch.tensor([places.get(prompt, -1) for prompt in of])
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """What averages the pairs of each that is kept, [kept, pairs]."""
+        members = self.place == torch.arange(len(self.firsts))[:, None]
+        return members / members.sum(1, keepdim=True)
+
+    def folds(self, places: Sequence[int] | None = None) -> np.ndarray:
+        """Which part each of those that are kept, or of some of them, is held out with, [prompts]."""
+        pairs = self.firsts if places is None else [self.firsts[place] for place in places]
+        found = np.zeros(len(pairs), dtype=int)
+        for fold, indices in enumerate(parts(pairs, max(2, min(FOLDS, len(pairs) // IN_A_FOLD)))):
+            found[indices] = fold
+        return found
+
+
+class PromptSides:
+    """Collects what is read at both answers, the mean over the pairs of each prompt that is kept: `positive` and
+    `negative` are [layers, prompts, hidden_size], of at most `MOST_PROMPTS` prompts. See `activations.read_all`.
     """
 
     def __init__(self, dataset: Dataset, layers: int, hidden_size: int):
-        of = prompts_of(dataset.pairs)
-        self.prompts = max(of) + 1
-        room = max(1, MOST_NUMBERS // (2 * layers * hidden_size))
-        kept = np.linspace(0, self.prompts - 1, min(self.prompts, MOST_PROMPTS, room)).round().astype(int).tolist()
-        places = {prompt: place for place, prompt in enumerate(kept)}
-        self._place = torch.tensor([places.get(prompt, -1) for prompt in of])
-        self._sizes = torch.bincount(self._place + 1, minlength=len(kept) + 1)[1:]
-        self.fold_of = _folds(dataset, of, kept)
-        self.positive = torch.zeros(layers, len(kept), hidden_size, dtype=torch.float32)
+        self.kept = KeptPrompts(dataset, min(MOST_PROMPTS, max(1, MOST_NUMBERS // (2 * layers * hidden_size))))
+        self.positive = torch.zeros(layers, len(self.kept.firsts), hidden_size, dtype=torch.float32)
         self.negative = torch.zeros_like(self.positive)
+        self._shares = self.kept.weights.sum(0)  # of each pair in its prompt's mean
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
-        places = self._place[pairs]
+        places = self.kept.place[pairs]
         there = places >= 0
-        weights = (1 / self._sizes[places[there]])[:, None]
+        shares = self._shares[pairs][there, None]
         for total, read in ((self.positive, positive), (self.negative, negative)):
-            total.index_add_(1, places[there], weights * read[:, there])
-
-
-def _folds(dataset: Dataset, of: Sequence[int], kept: Sequence[int]) -> np.ndarray:
-    first = [of.index(prompt) for prompt in kept]
-    count = max(2, min(FOLDS, len(kept) // IN_A_FOLD))
-    found = np.zeros(len(kept), dtype=int)
-    for fold, indices in enumerate(parts([dataset.pairs[i] for i in first], count)):
-        found[indices] = fold
-    return found
+            total.index_add_(1, places[there], shares * read[:, there])
 
 
 def diagnose(
@@ -312,22 +326,40 @@ def diagnose(
     Args:
         known: directions [hidden_size], by their names and layers, to which cosines are taken.
     """
-    kept = len(sides.fold_of)
+    overlap: dict[str, dict[int, Overlap]] = {name: {} for name in known}
+    signs = _exchanges(len(sides.kept.firsts))
+
+    def each() -> Iterator[torch.Tensor]:
+        for layer, *both in zip(layers, sides.positive, sides.negative, strict=True):
+            for name, by_layer in known.items():
+                positive, negative = (side.double().numpy() for side in both)
+                overlap[name][layer] = overlap_with(by_layer[layer].double().numpy(), positive, negative, signs)
+            yield products_of(*both)
+
+    found = yield from diagnose_products(each(), layers, sides.kept.prompts, sides.kept.folds())
+    return replace(found, overlap=overlap) if found.layers else found
+
+
+def diagnose_products(
+    products: Iterable[torch.Tensor], layers: Sequence[int], prompts: int, fold_of: np.ndarray
+) -> Generator[Progress, None, Diagnostics]:
+    """The same of what `products_of` gives at each layer. Yields `Progress`, one a layer.
+
+    Args:
+        prompts: how many there are in all.
+        fold_of: which part each of those that are kept is held out with, [kept].
+    """
+    kept = len(fold_of)
     if kept < ENOUGH:
-        return Diagnostics(sides.prompts)
+        return Diagnostics(prompts)
     signs = np.concatenate([np.ones((1, kept)), _exchanges(kept)])
     progress = Progress(len(layers), "layers looked through", len(layers))
     found, agreements = {}, []
-    overlap: dict[str, dict[int, Overlap]] = {name: {} for name in known}
-    for layer, *both in zip(layers, sides.positive, sides.negative, strict=True):
-        positive, negative = (side.double().numpy() for side in both)
-        at = PairGeometry.of(positive, negative, sides.fold_of)
-        found[layer], agreement = at.diagnostics(signs, sides.prompts / kept)
+    for layer, one in zip(layers, products, strict=True):
+        found[layer], agreement = PairGeometry.of(one, fold_of).diagnostics(signs, prompts / kept)
         agreements.append(agreement)
-        for name, by_layer in known.items():
-            overlap[name][layer] = overlap_with(by_layer[layer].double().numpy(), positive, negative, signs[1:])
         yield progress.advance(1, 1)
-    return Diagnostics(sides.prompts, _p_of_largest(np.stack(agreements, axis=1)), found, overlap)
+    return Diagnostics(prompts, _p_of_largest(np.stack(agreements, axis=1)), found)
 
 
 @np.errstate(all="ignore")
@@ -387,13 +419,10 @@ class PairGeometry:
     fold_of: np.ndarray
 
     @classmethod
-    def of(cls, positive: np.ndarray, negative: np.ndarray, fold_of: np.ndarray) -> "PairGeometry":
-        """From what was read at both sides, [prompts, hidden_size] each."""
-        # What all answers have in common moves both sides alike.
-        middle = (positive + negative).mean(0) / 2
-        differences = positive - negative
-        along = (differences @ differences.T, (positive - middle) @ differences.T, (negative - middle) @ differences.T)
-        return cls(*along, fold_of)
+    def of(cls, products: torch.Tensor, fold_of: np.ndarray) -> "PairGeometry":
+        """From what `products_of` gives."""
+        gram, middles = products.double().numpy()
+        return cls(gram, middles + gram / 2, middles - gram / 2, fold_of)
 
     @np.errstate(all="ignore")
     def diagnostics(self, signs: np.ndarray, times: float) -> tuple[LayerDiagnostics, np.ndarray]:

@@ -19,7 +19,15 @@ from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import Collect, check_here, read_all, read_sums
 from caa_core.steering.read_position import ReadPosition
-from caa_core.vectors.diagnostics import NOTHING_KNOWN, Known, PromptSides, diagnose
+from caa_core.vectors.diagnostics import (
+    ENOUGH,
+    NOTHING_KNOWN,
+    KeptPrompts,
+    Known,
+    PromptSides,
+    diagnose,
+    diagnose_products,
+)
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 
@@ -27,6 +35,8 @@ from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 Know = Callable[[SteerableModel], Generator[Progress, None, Known]]
 
 AUTOMATIC = ReadPosition()
+# Prompts whose inner products come back from elsewhere: their square, for each layer, goes over the wire.
+MOST_ELSEWHERE = 60
 # Numbers that may be kept of what is read at all pairs and layers (4 bytes each).
 MAX_KEPT = 300_000_000
 
@@ -94,7 +104,8 @@ def extract(
 def _elsewhere(
     model: SteerableModel, dataset: Dataset, layers: Sequence[int], name: str, read: ReadPosition, method: str
 ) -> Generator[Progress, None, SteeringVector]:
-    """The mean difference of a model that runs elsewhere, of which only sums come here, so that it has no diagnostics.
+    """The mean difference of a model that runs elsewhere, of which only sums come here, and inner products of some
+    prompts: where these are too few, it has no diagnostics.
 
     Raises:
         InputError: another method is asked for, or what `extract` raises.
@@ -109,15 +120,20 @@ def _elsewhere(
     weights = torch.ones(1, len(dataset.pairs), dtype=torch.float32)
     if letters.applies:
         weights = torch.cat([weights, letters.weights])
-    sums, medians = yield from read_sums(model, dataset, layers, read, weights)
+    kept = KeptPrompts(dataset, MOST_ELSEWHERE)
+    sums, medians, places, products = yield from read_sums(model, dataset, layers, read, weights, kept.weights)
     directions, position = sums[0] / len(dataset.pairs), read.of(dataset)
     _check_directions(directions, model, layers, position, dataset)
+    diagnostics = None
+    if len(places) >= min(ENOUGH, kept.prompts):
+        diagnostics = yield from diagnose_products(products, layers, kept.prompts, kept.folds(places))
     return SteeringVector(
         name or dataset.name,
         {layer: directions[i].clone() for i, layer in enumerate(layers)},
         {layer: medians[i].item() for i, layer in enumerate(layers)},
         _papers(model, dataset, position, method),
         dict(zip(layers, shares_of(sums[1:]), strict=True)) if letters.applies else {},
+        diagnostics,
     )
 
 

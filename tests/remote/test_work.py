@@ -1,7 +1,7 @@
 """Models that run elsewhere say what they say here, in float32, by few jobs and few bytes."""
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ from caa_core.progress import finish
 from caa_core.remote import blocks, work
 from caa_core.remote.jobs import News, run
 from caa_core.remote.sentences import HostError
-from caa_core.steering.activations import read_answers
+from caa_core.steering.activations import products_of, read_answers
 from caa_core.steering.decoding import Decoding
 from caa_core.steering.generation import BatchRow, generate
 from caa_core.steering.gradients import gradients
@@ -227,7 +227,7 @@ def test_positions_and_slices_make_no_difference(two, jobs, monkeypatch):
     assert jobs() > 2
 
 
-@pytest.mark.parametrize("dataset", [TEXTS, LETTERS.in_both_letter_orders()], ids=["text", "letters"])
+@pytest.mark.parametrize("dataset", [PLANTED, LETTERS.in_both_letter_orders()], ids=["text", "letters"])
 def test_vectors_are_the_same(two, jobs, dataset):
     here, there, _ = two
     expected, found = (finish(extract(model, dataset)) for model in (here, there))
@@ -235,8 +235,22 @@ def test_vectors_are_the_same(two, jobs, dataset):
         torch.testing.assert_close(found.at(layer), expected.at(layer), rtol=1e-4, atol=1e-5)
     assert found.residual_norms == pytest.approx(expected.residual_norms, rel=1e-4)
     assert found.letter_share == pytest.approx(expected.letter_share, rel=1e-3)
-    assert found.diagnostics is None
     assert jobs() == 1
+    assert found.diagnostics.grade == ("may steer" if dataset is PLANTED else "")  # too few prompts
+    assert alike(found.diagnostics.summary(), expected.diagnostics.summary() | {"text": str(found.diagnostics)})
+    for layer in expected.layers if dataset is PLANTED else ():
+        assert alike(asdict(found.diagnostics.layers[layer]), asdict(expected.diagnostics.layers[layer]))
+
+
+def test_inner_products_are_of_prompts_that_every_job_has_read():
+    read, jobs = torch.randn(2, 3, 10, 5), ([0, 1, 2, 4, 5, 7], [1, 2, 3, 4, 7, 8])
+    of_layers = (read[:, :2], read[:, 2:])
+    found = [(own, products_of(*sides[:, :, own])) for own, sides in zip(jobs, of_layers, strict=True)]
+    places, products = work._in_common(found)
+    assert places == [1, 2, 4, 7]
+    torch.testing.assert_close(products, products_of(*read[:, :, places]))
+    prompts = torch.tensor([[1.0, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 1, 0]])
+    assert work._within(prompts, range(0, 3)) == [0, 2] and work._within(prompts, range(4)) == [0, 1, 2]
 
 
 def alike(one, other) -> bool:

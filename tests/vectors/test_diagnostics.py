@@ -12,6 +12,7 @@ from caa_core.cli.vectors import made
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.errors import InputError
 from caa_core.progress import finish
+from caa_core.steering.activations import products_of
 from caa_core.vectors.arithmetic import scale
 from caa_core.vectors.diagnostics import (
     Diagnostics,
@@ -55,10 +56,14 @@ def test_halves_of_the_pairs_come_to_the_same():
     )
 
 
+def geometry(positive, negative, fold_of):
+    return PairGeometry.of(products_of(torch.from_numpy(positive), torch.from_numpy(negative)), fold_of)
+
+
 def test_agreement_and_what_is_left_without_each_prompt_are_those_of_plain_sums():
     positive, negative = planted(9, 2.0)
     d = positive - negative
-    at = PairGeometry.of(positive, negative, np.arange(9) % 2)
+    at = geometry(positive, negative, np.arange(9) % 2)
 
     def plainly(some):
         mean = some.mean(0)
@@ -96,7 +101,7 @@ def test_held_out_pairs_lie_along_the_direction_that_was_made_without_them():
     positive, negative = planted(12, 3.0)
     fold_of = np.arange(12) % 3
     middle = (positive + negative).mean(0) / 2
-    x, y = PairGeometry.of(positive, negative, fold_of).held_out(np.ones((1, 12)))
+    x, y = geometry(positive, negative, fold_of).held_out(np.ones((1, 12)))
     for i in range(12):
         made = (positive - negative)[fold_of != fold_of[i]].sum(0)
         made /= np.linalg.norm(made)
@@ -106,16 +111,16 @@ def test_held_out_pairs_lie_along_the_direction_that_was_made_without_them():
 def test_sides_exchanged_negate_the_projections():
     positive, negative = planted(12, 2.0)
     fold_of, one = np.arange(12) % 3, np.ones((1, 12))
-    x, y = PairGeometry.of(positive, negative, fold_of).held_out(one)
-    turned_x, turned_y = PairGeometry.of(negative, positive, fold_of).held_out(one)
+    x, y = geometry(positive, negative, fold_of).held_out(one)
+    turned_x, turned_y = geometry(negative, positive, fold_of).held_out(one)
     assert turned_x == pytest.approx(-y) and turned_y == pytest.approx(-x)
     # Of one pair alone, its own are exchanged, and where it is held out they are all that changes.
     signs = one.copy()
     signs[0, 4] = -1
-    some_x, some_y = PairGeometry.of(positive, negative, fold_of).held_out(signs)
+    some_x, some_y = geometry(positive, negative, fold_of).held_out(signs)
     assert (some_x[4, 0], some_y[4, 0]) == pytest.approx((y[4, 0], x[4, 0]))
     turned = [np.where(signs.T < 0, *sides) for sides in ((negative, positive), (positive, negative))]
-    again_x, again_y = PairGeometry.of(*turned, fold_of).held_out(one)
+    again_x, again_y = geometry(*turned, fold_of).held_out(one)
     assert again_x == pytest.approx(some_x) and again_y == pytest.approx(some_y)
     # What is said of all pairs exchanged is the same of the opposite direction.
     whole, opposite = told(np.stack([positive, negative])), told(np.stack([negative, positive]))
@@ -226,7 +231,7 @@ def test_a_sample_of_the_prompts_stands_for_all_of_them():
     assert reliability(ratios, 20, 5.0) == pytest.approx(5 * alpha / (1 + 4 * alpha))
     many = Dataset("many", "", "", tuple(ContrastPair(f"{i}. Say?", "yes", "no", i) for i in range(500)))
     sides = PromptSides(many, 2, 16)
-    assert sides.prompts == 500 and sides.positive.shape == (2, 200, 16) and len(sides.fold_of) == 200
+    assert sides.kept.prompts == 500 and sides.positive.shape == (2, 200, 16) and len(sides.kept.folds()) == 200
 
 
 @pytest.mark.parametrize("data", [A_HEAVY.in_both_letter_orders(), PLANTED], ids=["letters", "texts"])
