@@ -14,7 +14,7 @@ from caa_core.errors import InputError
 from caa_core.measuring.costs.methods import OfMethod, by_other_methods, check_pairs, others_of
 from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
-from caa_core.measuring.sweep import Place, RunScores, Sweep, SweepCell, checked_layers, sweep
+from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
 from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
 from caa_core.measuring.verdict import (
@@ -73,7 +73,7 @@ class Evaluation:
         best = (found.proposal.layer, found.proposal.multiplier) if found.proposal else None
         return {
             **self.swept.summary(),
-            "cells": plain([self._beside_controls(cell) for cell in self.swept.cells]),
+            "cells": plain([cell.beside(self.map) for cell in self.swept.cells]),
             "verdict": {**(found.verdict.summary() if found.verdict else {"effect": None}), "text": found.text},
             "best": found.proposal.summary() if found.proposal else None,
             "safe_multiplier": found.proposal.safe_multiplier if found.proposal else None,
@@ -86,14 +86,6 @@ class Evaluation:
             "settings": self.settings,
             "provenance": self.provenance,
         }
-
-    def _beside_controls(self, cell: SweepCell) -> SweepCell:
-        """With the shares of prompts that controls push the wrong way at its layer, where these were estimated."""
-        estimated = self.map.at(cell.layer) if self.map and cell.layer is not None and cell.multiplier else None
-        if not estimated:
-            return cell
-        random, shuffled = estimated.wrong_at(cell.multiplier)
-        return replace(cell, wrong_random=random, wrong_shuffled=shuffled)
 
     def _unlike_estimate(self) -> list[dict[str, Any]]:
         """Cells that do otherwise than their layer's estimate says, and how."""

@@ -6,7 +6,7 @@ and handed in again, so that a stop loses nothing.
 
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from caa_core.errors import InputError
 from caa_core.metrics.anti_steerability import AntiSteerable
 from caa_core.metrics.cache import key
 from caa_core.metrics.counting import MATCHING, NEITHER, NOT_MATCHING, count_answers
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.estimates import Estimate, Share, means_of
 from caa_core.metrics.grid import check_multipliers
 from caa_core.metrics.items import Items
@@ -116,6 +117,14 @@ class SweepCell:
     def value(self) -> float:
         """The mean of `as_given`."""
         return self.as_given.value
+
+    def beside(self, estimated: EstimateMap | None) -> "SweepCell":
+        """With the shares of prompts that controls push the wrong way at its layer, where these were estimated."""
+        there = estimated.at(self.layer) if estimated and self.layer is not None and self.multiplier else None
+        if not there:
+            return self
+        random, shuffled = there.wrong_at(self.multiplier)
+        return replace(self, wrong_random=random, wrong_shuffled=shuffled)
 
     @classmethod
     def of(cls, kept: Any) -> "SweepCell":

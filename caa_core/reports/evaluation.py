@@ -356,13 +356,17 @@ def in_words(cell: SweepCell) -> str:
         lines.append(f"over both letter orders {cell.swapped:.3f}")
     if cell.matching is not None:
         lines.append(f"written: {cell.matching} matching, {cell.not_matching} not, {cell.neither} neither")
-    lines += [f"pushed the wrong way {cell.anti_steerable}"] if cell.anti_steerable else []
-    lines += [f"controls, to first order: {cell.wrong_of_controls}"] if cell.wrong_of_controls else []
-    lines += [f"{cell.unchanged} prompts do not move"] if cell.unchanged else []
-    lines.append(f"{cell.skipped} skipped")
+    lines += [*wrong_way(cell), f"{cell.skipped} skipped"]
     if cell.answer_mass is not None:
         lines[-1] += f", answer mass {cell.answer_mass:.2f}"
     return "<br>".join([*lines, f"KL to unsteered {cell.kl:.3f} nats"])
+
+
+def wrong_way(cell: SweepCell) -> list[str]:
+    """Of the prompts that move, the share that is pushed the wrong way, and that under controls, in lines."""
+    lines = [f"pushed the wrong way {cell.anti_steerable}"] if cell.anti_steerable else []
+    lines += [f"controls, to first order: {cell.wrong_of_controls}"] if cell.wrong_of_controls else []
+    return [*lines, *([f"{cell.unchanged} prompts do not move"] if cell.unchanged else [])]
 
 
 def item_dots(found: ByItem, layer: int, multiplier: float, measure: str) -> go.Figure | None:

@@ -14,7 +14,6 @@ from caa_core.reports.style import DOMINANCE as FAR
 from caa_core.reports.writing import Card, Report, Section
 
 DOMINANCE, INTERACTION = "dominance", "interaction"
-
 ROW = 44
 
 
@@ -137,10 +136,11 @@ def _in_words(surface: Surface, cell: SurfaceCell) -> str:
     cost = "KL not known" if cell.kl is None else f"KL to unsteered {cell.kl:.2f} nats"
     if cell.kl is not None and cell.kl >= SAFE_KL:
         cost += f", over {SAFE_KL:g}"
-    return (
-        f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b><br>"
-        f"Δ {cell.change}, m {cell.m:+.2f}<br>{cost}"
-    ) + (f"<br>of the prompts that move, towards A: {cell.towards_a}" if cell.towards_a else "")
+    where = f"<b>{cell.a:g} of {cut(surface.a)}, {cell.b:g} of {cut(surface.b)}</b>"
+    lines = [where, f"Δ {cell.change}, m {cell.m:+.2f}", cost]
+    if cell.towards_a:  # no controls stand beside it
+        lines += [f"of the prompts that move, towards A: {cell.towards_a}", "half of them where nothing is done"]
+    return "<br>".join(lines)
 
 
 def _crossed(cell: dict[str, Any]) -> str:

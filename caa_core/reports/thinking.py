@@ -32,7 +32,7 @@ ABOUT = {
 def report_of(found: dict[str, Any]) -> Report:
     """What `run_thinking` found; its CSV has a line for each arm."""
     thinking = found["thinking"]
-    told = "\n".join([*verdicts(found), budget_line(found)])
+    told = "\n".join([*verdicts(found), *sample_lines(found)])
     drawn, rows = arms_figure(found), arm_rows(found)
     verdict_of_arms = [f"{arm['arm']:<15}{arm['verdict']}" for arm in found["arms"]]
     return Report(
@@ -47,7 +47,7 @@ def report_of(found: dict[str, Any]) -> Report:
         data=found,
         settings=found["settings"],
         provenance=found["provenance"],
-        text="\n".join([budget_line(found), *verdict_of_arms, *verdicts(found)]),
+        text="\n".join([*sample_lines(found), *verdict_of_arms, *verdicts(found)]),
     )
 
 
@@ -155,11 +155,14 @@ def _thought(thought: dict[str, Any]) -> str:
     return f'{said}<div style="opacity:.7;font-size:85%">{note}</div>'
 
 
-def budget_line(found: dict[str, Any]) -> str:
-    """The sample, which is the same for all arms."""
+def sample_lines(found: dict[str, Any]) -> list[str]:
+    """The sample, which is the same for all arms, and what their shares are held against."""
     thinking = found["thinking"]
     budget = ThinkingRequest(**thinking["budget"])
-    return f"{thinking['prompts']} prompts, {budget}; the same for all arms, beside which no controls stand."
+    return [
+        f"{thinking['prompts']} prompts, {budget}; the same for all arms.",
+        "No controls stand beside them: a voice that does nothing pushes half of the prompts that move the wrong way.",
+    ]
 
 
 def verdicts(found: dict[str, Any]) -> list[str]:

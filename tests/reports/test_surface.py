@@ -23,7 +23,7 @@ def test_a_cell_says_which_it_is_and_the_line_lies_between_cells():
     heat, line = surface_map(found(results.surface())).data
     assert tuple(heat.customdata[1][2]) == (1.0, 0.5) and heat.z[1][2] == 0.5
     assert "Δ +0.50 (+0.40 to +0.60)" in heat.hovertext[1][2] and "over 0.5" in heat.hovertext[0][0]
-    assert "of the prompts that move, towards A: 0.75 (0.50 to 0.90)" in heat.hovertext[1][2]
+    assert "of the prompts that move, towards A: 0.75 (0.50 to 0.90)<br>half of them where" in heat.hovertext[1][2]
     assert line.hoverinfo == "skip", "clicks go to the cell below it"
     assert (line.x, line.y) == ((0.5, 1), (0.5, 1)), "at places of cells, not at multipliers"
 

@@ -33,10 +33,11 @@ from caa_core.measuring.paper.stages import (
 from caa_core.measuring.paper.vectors import BehaviourVectors, make_vectors
 from caa_core.measuring.sweep import UNSTEERED, Place, RunScores, Sweep, SweepCell, score_runs
 from caa_core.measuring.told import beside_prompts
-from caa_core.measuring.verdict import Conclusion, conclude
+from caa_core.measuring.verdict import Conclusion, KeptNumbers, conclude
 from caa_core.metrics.cache import key
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import CONTROLS
+from caa_core.metrics.estimate_map import EstimateMap
 from caa_core.metrics.grid import check_multipliers
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
@@ -167,6 +168,7 @@ class _Experiments:
         # Where the vector is as given already, or items have no letters, it is scored once.
         self.kinds = (OWN, GIVEN) if vectors.given is not vectors.vector and items.paper else (OWN,)
         self.runs = ScoredRuns()
+        self.map: EstimateMap | None = None  # what the verdict's estimates are at each layer, beside controls
 
     def choose(self) -> Generator[Progress, None, _Choice]:
         """Score the vector of every layer where that is asked for, or a layer is to be chosen by it."""
@@ -180,8 +182,10 @@ class _Experiments:
         swept = replace(swept, readings=there or swept.readings)
         own = self.vectors.pairs if self.behaviour.vector is None or self.behaviour.made_from else None
         controls = max(CONTROLS, self.request.controls) if self.request.judges else 0
-        work = conclude(self.model, swept, self.vectors.vector, own, controls)
+        known = KeptNumbers()
+        work = conclude(self.model, swept, self.vectors.vector, own, controls, known=known)
         concluded = yield from self.stages.run(JUDGED, work)
+        self.map = next(iter(known.maps.values()), None)
         concluded = yield from self._beside_prompts(swept, concluded)
         return _Choice(concluded.proposal.layer if concluded.proposal else fallback, concluded)
 
@@ -213,7 +217,7 @@ class _Experiments:
         if not self._wants(LAYERS):
             return ()
         own = self.runs.of(OWN)
-        return self.items.cells({place: own[place] for place in self.places}, self.runs.baseline)
+        return self._cells({place: own[place] for place in self.places})
 
     def paper_profile(self) -> tuple[SweepCell, ...]:
         """The same as the paper counts, behind the unsteered model."""
@@ -233,7 +237,7 @@ class _Experiments:
             work = score_runs(self.model, self.items.all, runs, counts=True)
             _, *scores = yield from self.stages.run(WRITTEN, work)
             found = dict(zip(found, scores, strict=True))
-        return self.items.cells(found, self.runs.baseline)
+        return self._cells(found)
 
     def paper_curve(self, layer: int) -> tuple[SweepCell, ...]:
         """The same as the paper counts."""
@@ -259,7 +263,9 @@ class _Experiments:
         if not self._wants(TRANSFER):
             return ()
         found = self.runs.of(TRANSFERRED) | self._at(OWN, layer, (MINUS, PLUS))
-        return self.items.cells(dict(sorted(found.items())), self.runs.baseline)
+        cells = self._cells(dict(sorted(found.items())))
+        # Labels were shuffled of the pairs as they are read at each layer, where this vector was not made.
+        return tuple(cell if cell.layer == layer else replace(cell, wrong_shuffled=None) for cell in cells)
 
     def arms(self, layer: int) -> Generator[Progress, None, tuple[PromptArm, ...]]:
         """The vector beside system prompts, as in the paper's table of them; none without instructions."""
@@ -267,7 +273,7 @@ class _Experiments:
         if not (instructions and self._wants(PROMPTS)):
             return ()
         baseline, own = self.runs.baseline, self._at(OWN, layer, (MINUS, 0.0, PLUS))
-        found = [PromptArm("none", "", self.items.cells(own, baseline))]
+        found = [PromptArm("none", "", self._cells(own))]
         for side in SIDES:
             system = getattr(instructions, side)
             runs = [(self._steer(self.vectors.vector.at(layer), *place),) for place in own]
@@ -284,6 +290,10 @@ class _Experiments:
         texts = (render_pair(self.model.tokenizer, pair).positive.ids for pair in self.behaviour.test.pairs)
         short = [ids for ids in texts if len(ids) <= longest][:SHOWN]
         return tuple(align(self.model, Prompt("", ids), self.vectors.vector.at(layer), layer) for ids in short)
+
+    def _cells(self, runs: dict[Place, RunScores]) -> tuple[SweepCell, ...]:
+        """Means over the items as they are, with what controls push the wrong way beside them, where that is known."""
+        return tuple(cell.beside(self.map) for cell in self.items.cells(runs, self.runs.baseline))
 
     def _wants(self, experiment: str) -> bool:
         return experiment in self.request.experiments

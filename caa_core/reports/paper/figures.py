@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm
 from caa_core.measuring.sweep import SweepCell
 from caa_core.metrics.estimates import Estimate
+from caa_core.reports.evaluation import wrong_way
 from caa_core.reports.style import (
     BLUE,
     DIVERGING,
@@ -76,7 +77,7 @@ def effect_by_multiplier(findings: Sequence[Findings]) -> go.Figure:
             size=8,
             name=_with_layer(found),
             error_y=error_bars(numbers, thickness=1.5),
-            customdata=[f"{one:.3f}" for one in numbers],
+            customdata=["<br>".join([f"{cell.difference:.3f}", *wrong_way(cell)]) for cell in found.curve],
             hovertemplate="multiplier %{x}: %{customdata}",
         )
     figure.add_hline(0, line=DOTTED)
@@ -240,7 +241,7 @@ def _by_layer(
     **trace: Any,
 ) -> None:
     """A line with its colour, dash and symbol; intervals are shown under the mouse."""
-    said = [f"{number(cell):.3f}" for cell in cells]
+    said = ["<br>".join([f"{number(cell):.3f}", *wrong_way(cell)]) for cell in cells]
     hover = "layer %{x}: %{customdata}"
     values = [number(cell).value for cell in cells]
     trace |= {"name": name, "legendgroup": name, "customdata": said, "hovertemplate": hover}

@@ -16,6 +16,11 @@ from caa_core.reports.paper import figures
 from caa_core.reports.writing import Card, Report, Section, versions
 
 PAPER = "arXiv 2312.06681"
+# What the shares under the mouse are held against.
+SHARES = (
+    "Under the mouse: the share of prompts that are pushed the wrong way, beside that of controls to first order; a "
+    "vector that does nothing has half."
+)
 TITLE = "The paper's experiments"
 
 
@@ -112,7 +117,7 @@ def _by_layer(one: Findings) -> Section:
     return Section(
         f"{one.name}: effect by layer",
         f"The vector of each layer, {one.used} there at × 1 and × −1. Bands are 95 % intervals over items."
-        f"{_letters(one)}",
+        f"{_letters(one)}\n{SHARES}",
         f"Counterpart: the per-layer effect of steering in {PAPER}.",
         figures.effect_by_layer(one),
     )
@@ -122,7 +127,7 @@ def _by_multiplier(findings: Sequence[Findings]) -> Section:
     band = "; the grey band is how far random vectors of the same norm go" if findings[0].band else ""
     return Section(
         "Effect by multiplier",
-        f"At one layer. Bars are 95 % intervals over items{band}. {_orders(findings[0])}",
+        f"At one layer. Bars are 95 % intervals over items{band}. {_orders(findings[0])}\n{SHARES}",
         f"Counterpart: effect against multiplier, a line a behaviour, in the multiple-choice results of {PAPER}.",
         figures.effect_by_multiplier(findings),
     )
@@ -159,7 +164,7 @@ def _transfer(one: Findings) -> Section:
     own = ", beside each layer's own vector" if one.profile else ""
     return Section(
         f"{one.name}: transfer to other layers",
-        f"The vector made at layer {one.layer}, {one.used} at each layer{own}. {_orders(one)}",
+        f"The vector made at layer {one.layer}, {one.used} at each layer{own}. {_orders(one)}\n{SHARES}",
         f"Counterpart: the transfer of a vector to other layers in {PAPER}.",
         figures.transfer_by_layer(one),
     )
@@ -196,6 +201,7 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
         "× 0",
         "× +1",
         "wrong way at ±1",
+        "the same of controls",
         "KL at ±1, nats",
         "items",
     ]
@@ -210,8 +216,12 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
             values = [f"{number(at[m]):.2f}" for m in (MINUS, 0, PLUS)]
             cost = f"{at[MINUS].kl:.2f}, {at[PLUS].kl:.2f}"
             wrong = "; ".join(str(at[m].anti_steerable or "none moves") for m in (MINUS, PLUS))
-            rows.append([one.name, one.layer, name, *values, wrong, cost, one.num_items])
-    text = "Mean over items with 95 % intervals; wrong way: the share of prompts pushed against the multiplier's sign. "
+            beside = "; ".join(filter(None, (at[m].wrong_of_controls for m in (MINUS, PLUS)))) or "none"
+            rows.append([one.name, one.layer, name, *values, wrong, beside, cost, one.num_items])
+    text = (
+        "Mean over items with 95 % intervals; wrong way: the share of prompts pushed against the multiplier's sign, "
+        "beside what 95 % of controls come to, to first order; a vector that does nothing has half. "
+    )
     if findings[0].paper_profile:
         text += (
             "As the paper counts: vector and items in the letter order given, and only the letters A and B, so that a "

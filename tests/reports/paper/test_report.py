@@ -61,6 +61,22 @@ def test_the_table_has_the_numbers_of_the_cells(found):
     assert part.rows[2][3].startswith(f"{paper[-1].value:.2f} (")
 
 
+def test_shares_pushed_the_wrong_way_stand_beside_those_of_controls(found):
+    one = found.findings[0]
+    assert all(bool(cell.wrong_random and cell.wrong_shuffled) == bool(cell.multiplier) for cell in one.curve)
+    assert all(cell.wrong_random and cell.wrong_shuffled for cell in one.profile)
+    assert all((cell.wrong_shuffled is None) == (cell.layer != one.layer) for cell in one.transfer)
+    (down, up) = (cell.wrong_random for m in (-1, 1) for cell in one.curve if cell.multiplier == m)
+    assert down == pytest.approx((1 - up[1], 1 - up[0])) and up[0] < 0.5 < up[1]
+    (part,) = [part for part in sections(found) if part.title == "In numbers"]
+    beside = [row[part.heads.index("the same of controls")] for row in part.rows[:3]]
+    assert beside[0].count("random") == 2 and beside[2] == "none" and "does nothing has half" in part.text
+    for title in ("one: effect by layer", "Effect by multiplier", "one: transfer to other layers"):
+        (part,) = [part for part in sections(found) if part.title == title]
+        said = [text for line in part.figure.data if line.customdata is not None for text in line.customdata]
+        assert any("pushed the wrong way" in text and "controls, to first order: random" in text for text in said)
+
+
 def test_html_is_one_file_with_settings_versions_and_provenance(found, tmp_path):
     write(report_of(found), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()

@@ -27,9 +27,9 @@ from caa_core.reports.thinking import (
     ARMS,
     arm_rows,
     arms_figure,
-    budget_line,
     prompts_of,
     report_of,
+    sample_lines,
     thoughts_html,
     verdicts,
 )
@@ -112,7 +112,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         drawn, prompts = arms_figure(kept), prompts_of(kept)
         first, *rest = verdicts(kept) or [""]
-        words = [f"#### {plain(first)}", *map(plain, rest), plain(budget_line(kept))]
+        words = [f"#### {plain(first)}", *map(plain, [*rest, *sample_lines(kept)])]
         return {
             self.results: gr.Column(visible=True),
             self.said: "\n\n".join(words if first else words[1:]),
