@@ -66,11 +66,12 @@ class InspectionForm:
     def __init__(self, page: Page):
         self.voice = voice_controls(page.studio, "Steering vector", "views", FIRST, recommended(page.studio, FIRST))
         info = "The prompt's tokens that are steered. index:-2 is its second last."
-        self.positions = control(InspectionRequest, "positions", info=info, elem_id="views-positions")
-        self.operation = control(InspectionRequest, "operation", elem_id="views-operation")
-        self.spread = control(InspectionRequest, "spread", elem_id="views-spread")
-        self.shares = control(InspectionRequest, "shares", elem_id="views-shares")
-        self.how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
+        with gr.Accordion("More settings", open=False, elem_id="views-settings"):
+            self.how = gr.Radio([CHAT, PLAIN], value=CHAT, label="Read as", elem_id="views-how")
+            self.positions = control(InspectionRequest, "positions", info=info, elem_id="views-positions")
+            self.operation = control(InspectionRequest, "operation", elem_id="views-operation")
+            self.spread = control(InspectionRequest, "spread", elem_id="views-spread")
+            self.shares = control(InspectionRequest, "shares", elem_id="views-shares")
 
         @guarded
         def choose(request: gr.Request, name: str) -> tuple[int, float]:
@@ -112,19 +113,19 @@ class InspectionPanel(Experiment[InspectionChoice]):
                 with gr.Column(visible=False) as self.results:
                     gr.Markdown(f"### Alignment by token\n{ALIGNMENT}")
                     self.alignment = gr.HTML(elem_id="views-alignment", container=True)
-        with gr.Row():
-            with gr.Column(min_width=300, visible=False) as self.next_token:
-                gr.Markdown("### Next token")
-                self.kl = gr.Markdown(elem_id="views-kl")
-                self.movers = figure("Largest movers", "views-next")
-            with gr.Column(min_width=300, visible=False) as self.by_layer:
-                gr.Markdown(f"### Logit lens\n{LENS}")
-                self.lens = figure("The next token by layer", "views-lens")
-                with gr.Accordion("The likeliest token after each layer", open=False, elem_id="views-layers"):
-                    self.layers = gr.HTML()
-            with gr.Column(min_width=300, visible=False) as self.unembedding:
-                gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
-                self.words = gr.HTML(elem_id="views-words")
+                with gr.Row():
+                    with gr.Column(min_width=300, visible=False) as self.next_token:
+                        gr.Markdown("### Next token")
+                        self.kl = gr.Markdown(elem_id="views-kl")
+                        self.movers = figure("Largest movers", "views-next")
+                    with gr.Column(min_width=300, visible=False) as self.by_layer:
+                        gr.Markdown(f"### Logit lens\n{LENS}")
+                        self.lens = figure("The next token by layer", "views-lens")
+                        with gr.Accordion("The likeliest token after each layer", open=False, elem_id="views-layers"):
+                            self.layers = gr.HTML()
+                with gr.Column(min_width=300, visible=False) as self.unembedding:
+                    gr.Markdown(f"### What the vector says by itself\n{UNEMBEDDING}")
+                    self.words = gr.HTML(elem_id="views-words")
         self.voice = form.voice
         page.watch([*form.voice], line, lambda _, values: chosen_voice(*values))
         done = {name: getattr(form, name) for name in ("operation", "spread", "shares")}
