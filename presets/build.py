@@ -1,9 +1,10 @@
 """Make anew what ships with each preset: its vector for the embedded model, and the numbers on its card.
 
-    python -m presets.build [--diagnostics | --look] [NAME ...]
+    python -m presets.build [--diagnostics | --effect | --look] [NAME ...]
 
-The vectors stay as they are with --diagnostics, where only what their pairs say of them is made anew, and with --look,
-where only what their multipliers cost and what they do by layer is measured anew.
+The vectors stay as they are with --diagnostics, where only what their pairs say of them is made anew; with --effect,
+where what the card recommends is measured anew, but for the answers that were written; and with --look, where what
+their multipliers cost and what they do by layer is.
 
 Vectors are made in float32, so that they come out the same on every machine but for rounding. What they do is measured
 in bfloat16, in which most people run them.
@@ -28,20 +29,27 @@ from caa_core.vectors.vector import SteeringVector, load_vector
 # How far a vector that is made again may lie from the one that ships, beside its norm.
 ALIKE = 1e-3
 # What alone is made anew.
-DIAGNOSTICS, LOOK = "--diagnostics", "--look"
+ALONE = DIAGNOSTICS, EFFECT, LOOK = "--diagnostics", "--effect", "--look"
 
 
 def build(exact: SteerableModel, quick: SteerableModel, preset: Preset) -> None:
-    """Write the preset's vector, and put the effect on its held-out test pairs into its card."""
+    """Write the preset's vector, and put what was measured of it into its card."""
     vector = finish(extract(exact, preset.dataset(), name=preset.name))
     vector.save(preset.vector_file)
     if preset.name == REFUSAL:
         finish(extract(exact, letter_pairs(), name=LETTER)).save(LETTER_FILE)
-    work = measure(quick, preset.test(), vector, preset.layer, preset.multiplier, preset.dataset())
-    effect = finish(work)
+    measure_effect(quick, preset, vector)
+    look_at(quick, preset, vector)
+
+
+def measure_effect(
+    model: SteerableModel, preset: Preset, vector: SteeringVector, written: tuple[float, float] | None = None
+) -> None:
+    """Put on the card what the vector does to its held-out test pairs, as the card recommends it. See `measure`."""
+    how = vector, preset.layer, preset.multiplier, preset.dataset(), written
+    effect = finish(measure(model, preset.test(), *how))
     write_card(preset, measured=effect.summary())
     print(f"{preset.name}: {effect}", flush=True)
-    look_at(quick, preset, vector)
 
 
 def look_at(model: SteerableModel, preset: Preset, vector: SteeringVector) -> None:
@@ -79,12 +87,17 @@ def _rounded(found: Any) -> Any:
 
 
 def main(names: list[str], alone: str) -> None:
-    """Of all presets that are named; alone: DIAGNOSTICS, LOOK, or "" for everything."""
+    """Of all presets that are named; alone: one of `ALONE`, or "" for everything."""
     if alone != DIAGNOSTICS:
         quick = load(DEFAULT_MODEL, "bfloat16")
-    if alone == LOOK:
+    if alone in (EFFECT, LOOK):
         for name in names:
-            look_at(quick, presets()[name], load_vector(presets()[name].vector_file))
+            preset = presets()[name]
+            vector, known = load_vector(preset.vector_file), preset.measured
+            if alone == LOOK:
+                look_at(quick, preset, vector)
+            else:
+                measure_effect(quick, preset, vector, (known["repetition_unsteered"], known["repetition"]))
         return
     exact = load(DEFAULT_MODEL, "float32")
     for name in names if not alone else ():
@@ -95,5 +108,5 @@ def main(names: list[str], alone: str) -> None:
 
 
 if __name__ == "__main__":
-    given = [name for name in sys.argv[1:] if name not in (DIAGNOSTICS, LOOK)]
-    main(given or [*presets()], next((one for one in sys.argv if one in (DIAGNOSTICS, LOOK)), ""))
+    given = [name for name in sys.argv[1:] if name not in ALONE]
+    main(given or [*presets()], next((one for one in sys.argv if one in ALONE), ""))

@@ -82,6 +82,11 @@ class Effect:
         price = f"{self.repetition:.0%} of the text repeats itself, instead of {self.repetition_unsteered:.0%}"
         return f"Tested on {self.items} new prompts. {self._said()} Price: {price}."
 
+    @property
+    def wrong_way(self) -> str:
+        """The share that is pushed the wrong way beside that under controls, in a sentence; empty where not known."""
+        return f"Pushed the wrong way: {self.anti_steerable.brief}." if self.anti_steerable else ""
+
     def __str__(self) -> str:
         verb = "gain" if self.effect.value >= 0 else "lose: they change by"
         ranked = "" if self.p is None else f" do to first order (p = {self.p:.3g})"
@@ -101,13 +106,20 @@ class Effect:
 
 
 def measure(
-    model: SteerableModel, data: Dataset, vector: SteeringVector, layer: int, multiplier: float, own: Dataset
+    model: SteerableModel,
+    data: Dataset,
+    vector: SteeringVector,
+    layer: int,
+    multiplier: float,
+    own: Dataset,
+    written: tuple[float, float] | None = None,
 ) -> Generator[Progress | list[Completion], None, Effect]:
     """Score free-text pairs without and with multiplier times a vector at a layer, and rank its first-order estimate
     among controls; then write answers to their prompts. Yields `Progress`, and then the answers as they grow.
 
     Args:
         own: the pairs that the vector was made from.
+        written: how much answers repeat themselves, unsteered and steered, where they were written before.
     """
     steer = Steer(vector.at(layer), layer, multiplier)
     items = yield from choose_items(model, data)
@@ -118,7 +130,7 @@ def measure(
     p, direction = found.rank
     way = direction if multiplier > 0 else -direction
     why = too_few(len(set(items.prompts))) or found.lacking
-    unsteered, steered = yield from _written(model, items.pairs, steer)
+    unsteered, steered = written or (yield from _written(model, items.pairs, steer))
     return Effect(
         layer=layer,
         multiplier=multiplier,

@@ -49,20 +49,28 @@ class AntiSteerable:
         """For a table."""
         if self.share is None:
             return "none moves"
-        kinds = [f"{kind[0]:.2f} to {kind[1]:.2f}" for kind in (self.random, self.shuffled) if kind]
-        beside = f"; to first order {self.estimate:.2f}, controls {' and '.join(kinds)}" if kinds else ""
+        if self.estimate is None or not self.random:
+            return str(self.share)
+        (low, high), own = self.random, self.estimate
+        beside = f"; to first order {own:.2f}, controls {low:.2f} to {high:.2f}"
+        if self.shuffled:  # all of it once more, since it is translated in one piece
+            least, most = self.shuffled
+            beside = f"; to first order {own:.2f}, controls {low:.2f} to {high:.2f} and {least:.2f} to {most:.2f}"
         return f"{self.share}{beside}"
 
     def __str__(self) -> str:
         apart = f"; {self.unchanged} more do not move" if self.unchanged else ""
         if self.share is None:
             return f"none, since no prompt moves by more than rounding{apart}"
-        text = f"{self.share.value:.2f} of {self.prompts} prompts that move (95 % interval {self.share.ends()}{apart})"
-        kinds = (("random vectors", self.random), ("from shuffled labels", self.shuffled))
-        beside = [f"{name} within {kind[0]:.2f} to {kind[1]:.2f}" for name, kind in kinds if kind]
-        if self.estimate is None or not beside:
-            return f"{text}; of a vector that does nothing it is half"
-        return f"{text}; to first order {self.estimate:.2f}, where 95 % of controls lie, {', '.join(beside)}"
+        moved = f"{self.share.value:.2f} of {self.prompts} prompts that move (95 % interval {self.share.ends()}{apart})"
+        if self.estimate is None or not self.random:
+            return f"{moved}; of a vector that does nothing it is half"
+        low, high = self.random
+        beside = f"random vectors within {low:.2f} to {high:.2f}"
+        if self.shuffled:
+            x, y = self.shuffled
+            beside = f"random vectors within {low:.2f} to {high:.2f}, from shuffled labels within {x:.2f} to {y:.2f}"
+        return f"{moved}; to first order {self.estimate:.2f}, where 95 % of controls lie, {beside}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,6 +127,10 @@ def test_a_card_says_what_was_measured_on_held_out_prompts(name):
     fallen = {"french": "not decided", "german": "not decided", "hedging": "none shown"}
     assert found.grade == fallen.get(name, "effect") and (found.p <= 0.05) is (name not in fallen)
     assert found.kl > 0 and 0 <= found.repetition <= 1
+    wrong = found.anti_steerable
+    assert wrong.prompts + wrong.unchanged == found.items and wrong.random and wrong.shuffled
+    assert wrong.share.low <= wrong.share.value <= wrong.share.high < 0.5, "more than a vector that does nothing"
+    assert found.wrong_way.startswith(f"Pushed the wrong way: {wrong.share}; to first order")
 
 
 LOOKED_AT = [name for name in PRESETS if presets()[name].doses]
@@ -153,9 +157,10 @@ def test_the_numbers_of_a_card_come_out_again(embedded, name):
     slope = (scores.preference[3] - scores.preference[4]).mean().item() / (2 * step)
     assert slope == pytest.approx(preset.by_layer[preset.layer], rel=0.1, abs=0.02)
     assert scores.kl[2].mean().item() == pytest.approx(dose["kl"], rel=0.1)
-    assert (scores.preference[1] - scores.preference[0]).mean().item() == pytest.approx(
-        preset.measured["effect"], abs=0.05
-    )
+    changes = scores.preference[1] - scores.preference[0]
+    assert changes.mean().item() == pytest.approx(preset.measured["effect"], abs=0.05)
+    wrong = Effect.of(preset.measured).anti_steerable
+    assert (changes < 0).sum().item() == pytest.approx(wrong.share.value * wrong.prompts, abs=1)
     assert scores.kl[1].mean().item() == pytest.approx(preset.measured["kl"], rel=0.1)
 
 

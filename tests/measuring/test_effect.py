@@ -48,6 +48,9 @@ def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
     assert turned.grade == "effect" and str(turned).startswith("A backwards effect, against the vector. On 8 ")
     assert str(found).startswith("An effect, with the vector. On 8 held-out prompts")
     assert "new prompts. An effect, with the vector. Price: " in found.in_short
+    assert found.wrong_way.startswith("Pushed the wrong way: 0.00 (0.00 to 0.37); to first order 0.00, controls 0.")
+    again = finish(measure(tiny_llama, PLANTED, planted, 3, 1.0, OWN, written=(0.5, 0.25)))
+    assert again == replace(found, repetition_unsteered=0.5, repetition=0.25)
     null = replace(planted, layers={3: random_vectors(planted.at(3), 3, seed=9)[2]})
     nothing = finish(measure(tiny_llama, PLANTED, null, 3, 1.0, OWN))
     assert nothing.grade == "none shown" and str(nothing).startswith("No effect is shown. On 8 held-out prompts")
@@ -67,3 +70,4 @@ def test_a_card_that_was_measured_before_is_read():
     kept |= {"random_vectors": 20, "beaten": 20, "kl": 0.6, "repetition": 0.25, "repetition_unsteered": 0.07}
     found = Effect.of(kept)
     assert str(found).startswith("On 18 held-out prompts at layer 12") and "20 of 20 random" in str(found)
+    assert found.wrong_way == ""

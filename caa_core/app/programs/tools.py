@@ -214,7 +214,8 @@ def _preset(name: str) -> Preset:
 
 
 def _in_short(preset: Preset) -> dict[str, Any]:
-    shown = Effect.of(preset.measured).in_short if preset.measured else "Not measured."
+    effect = Effect.of(preset.measured) if preset.measured else None
+    shown = f"{effect.in_short} {effect.wrong_way}".rstrip() if effect else "Not measured."
     where = {"model": preset.model, "layer": preset.layer, "multiplier": preset.multiplier}
     return {
         "name": preset.name,

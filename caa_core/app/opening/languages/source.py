@@ -20,7 +20,7 @@ WHOLE = re.compile(
     r"^app\.py$|^caa_core/(progress|limits)\.py$|^caa_core/(contest|steering)/(?!self_report)|"
     r"^caa_core/app/(panels/|keys/|opening/(links|address|accessibility)|(sessions|studio|worker|library|holdings|made_from|"
     r"files|guards|traffic|forms)\.py)|^caa_core/reports/(contest|surface|thinking|tokens|written)\.py$|"
-    r"^caa_core/metrics/(options|vector_requests|requests|grid|items|cross_fitting|estimates|stages)\.py$|"
+    r"^caa_core/metrics/(options|vector_requests|requests|grid|items|cross_fitting|estimates|stages|anti_steerability)\.py$|"
     r"^caa_core/measuring/(effect|requests|paper/request|costs/gauge)\.py$|"
     r"^caa_core/vectors/(vector|methods|spread|arithmetic)\.py$"
 )
