@@ -17,7 +17,7 @@ from caa_core.app.opening.ready import MADE_BEFORE, OPENS_WITH, contests, ready_
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.generate import tab as generate
-from caa_core.app.panels.measuring import evaluation, inspection
+from caa_core.app.panels.measuring import evaluation, inspection, open_questions, study
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.steer import tab as steer
 from caa_core.app.sessions import Session
@@ -26,7 +26,7 @@ from caa_core.data.presets import PRESETS, presets
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
-NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "views")
+NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "study", "open", "views")
 # What the lesson alone shows, and contests that are one click away; with the experiment of each.
 OF_LESSON = {
     "generate-compare": "generate-compare",
@@ -52,6 +52,7 @@ FIRST = contest_of(OPENS_WITH, contest=OPENS_WITH)
 OTHERWISE = {
     "compete": {**FIRST, "question": "Tell me about the ocean."},
     "compete-verdict": FIRST,
+    "study": {"controls": 2},  # beside its estimates, which have 999 of each kind; more take minutes
     "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
     "lesson-thinking": {**FIRST, "prompts": 8, "thoughts": 1, "tokens": 32},
     **{
@@ -72,9 +73,9 @@ def drawn(studio: Studio) -> dict[str, Experiment[Any]]:
     """The experiments of a newcomer's page by name."""
     with gr.Blocks() as blocks:
         page = Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0))
-        for build in (steer.build, generate.build, contest.build, evaluation.build, inspection.build):
+        for one in (steer, generate, contest, evaluation, study, open_questions, inspection):
             with gr.Tab() as tab:
-                build(page, tab)
+                one.build(page, tab)
     owners = [getattr(one.handler, "__self__", None) for one in page.restores]
     return {one.name: one for one in owners if isinstance(one, Experiment)}
 

@@ -20,12 +20,14 @@ from caa_core.contest.dominance import Contest
 from caa_core.contest.runs import run
 from caa_core.data.presets import presets
 from caa_core.measuring.evaluation import evaluate
+from caa_core.metrics.plain_data import plain
 from caa_core.model.prompts import ask
 from caa_core.progress import finish
 from caa_core.reports.contest import how_much
-from caa_core.steering.interventions import Positions
+from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.passes import logits_of, watch
 from caa_core.steering.plan import Plan
+from caa_core.steering.scoring import score
 from caa_core.vectors.method_comparison import compare
 from caa_core.vectors.vector import load_vector
 from presets.build_ready import FIRST, NAMES, OF_LESSON, OTHERS, asked_of, drawn, fresh
@@ -71,7 +73,7 @@ def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, 
 
 
 def test_they_are_small_and_of_the_embedded_model_alone(embedded, tiny_llama):
-    assert sum(ready_file(name).stat().st_size for name in MADE) < 200_000
+    assert sum(ready_file(name).stat().st_size for name in MADE) < 220_000
     assert not any(ready(name, tiny_llama) for name in MADE)
 
 
@@ -87,8 +89,10 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
         assert "what you run takes its place" in said, name  # so it is what the form holds
     (exchange,) = ready("steer", studio.model)["exchanges"]
     assert [page[f"steer-{column}"][-1]["content"] for column in ("unsteered", "steered")] == exchange["answers"]
-    for figure in ("generate-plot", "compete-verdict-apart", "measure-map", "views-next"):
+    for figure in ("generate-plot", "compete-verdict-apart", "measure-map", "study-dots", "open-figure", "views-next"):
         assert page[figure]
+    assert "each beside 2 random vectors" in page["study-size"]
+    assert not page.parts["open-scoring"].visible  # it is nobody's, so nobody scores it
     assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
     assert page.session.person.has_nothing  # no files either
     # Along the sliders stands what the card knows.
@@ -274,6 +278,32 @@ def test_letters_of_the_lesson_are_what_a_run_finds(experiments, embedded, sessi
     agree_by_item(kept, found)
     if FULL:
         assert kept["verdict"]["grade"] == found["verdict"]["grade"]
+
+
+def test_changes_of_the_study_are_what_a_run_finds(experiments, embedded, session):
+    joy, kept, one = presets()["joy"], ready("study", embedded)["found"], experiments["study"]
+    request = one.ask(session, asked_of(one))
+    (row,) = (row for row in kept["rows"] if row["arm"] == plain(request.base))
+    assert (request.base.positions, request.base.cue) == ("after-prompt", "none")
+    # Its vector is the one that ships, since as many pairs are read at the same place.
+    steer = Steer(load_vector(joy.vector_file).at(row["layer"]), row["layer"], row["multiplier"])
+    few = request.items.pairs if FULL else request.items.pairs[:4]
+    scores = finish(score(embedded, few, [(steer,)]))
+    changes = (scores.preference[1] - scores.preference[0]).double()
+    agree(row["changes"][: len(few)], changes.tolist())
+    assert fmean(row["changes"]) == pytest.approx(row["difference"], abs=ROUNDING)
+
+
+def test_answers_to_open_questions_are_those_that_greedy_decoding_writes(experiments, embedded, session):
+    kept, one = ready("open", embedded)["found"], experiments["open"]
+    request = one.ask(session, asked_of(one)).request
+    assert not request.temperature and {reply["question"] for reply in kept["answers"]} == {*request.questions}
+    vector = load_vector(presets()["joy"].vector_file)
+    for reply in kept["answers"][: len(request.multipliers) : 2]:
+        steers = (Steer(vector.at(request.layer), request.layer, reply["multiplier"]),)
+        ids, logp = last_tokens(embedded, reply["question"], steers, str(request.positions), reply["text"])
+        best = logp.max(-1).values
+        assert (best[:-1] - logp[torch.arange(len(ids)), ids]).max() < TIE
 
 
 @pytest.mark.parametrize("name", ["compete-verdict", *(name for name in MADE if "contest" in name)])

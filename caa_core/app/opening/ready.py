@@ -32,7 +32,7 @@ def contests() -> dict[str, tuple[str, str]]:
     """Results of verdict and answers, by the preset that is voice A: of each two that oppose each other the one that
     has their questions.
     """
-    names = sorted(file.parent.name for file in PRESETS.glob("*/open.json"))
+    names = sorted(file.parent.name for file in PRESETS.glob("*/open.json") if (file.parent / "card.json").exists())
     return {name: (f"contest-{name}", f"answers-{name}") for name in names} | {
         OPENS_WITH: ("compete-verdict", "compete")
     }

@@ -142,10 +142,11 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
                     buttons=["fullscreen"],
                     elem_id="open-table",
                 )
-            self.blind = BlindScoring(page, self.downloads)
-            self.judge = JudgePanel(page, self.downloads, presets()[FIRST].description)
+            with gr.Column(elem_id="open-scoring") as self.scoring:
+                self.blind = BlindScoring(page, self.downloads)
+                self.judge = JudgePanel(page, self.downloads, presets()[FIRST].description)
         self.vector, self.layer = form.vector, form.layer
-        shown = [self.results, self.below, self.hint, self.said, self.plot, self.numbers, self.table]
+        shown = [self.results, self.below, self.scoring, self.hint, self.said, self.plot, self.numbers, self.table]
         shown += [*self.downloads.buttons.values(), self.blind.shown, *self.judge.judged.parts]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, shown)
         as_code(page.studio, "open", self.form, written_as_code)
@@ -185,6 +186,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
         return {
             self.results: gr.Column(visible=True),
             self.below: gr.Column(visible=True),
+            self.scoring: gr.Column(visible=True),
             self.hint: gr.Markdown(visible=False),
             self.said: _words(scored.found, kept["notes"]),
             self.plot: answers_by_multiplier(scored.found),
@@ -193,6 +195,10 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
             **self.blind.show(scored),
             **self.judge.show(session, kept, {}),
         }
+
+    def show_before(self, session: Session, before: Plain) -> Updates:
+        """Nobody scores what was made before: it is nobody's."""
+        return {**super().show_before(session, before), self.scoring: gr.Column(visible=False)}
 
     def files(self, session: Session, kept: Plain) -> Updates:
         return self.downloads.show(session, Scored.of(kept))

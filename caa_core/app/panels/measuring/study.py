@@ -104,7 +104,7 @@ class StudyPanel(Experiment[StudyRequest]):
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 form = StudyForm(page.studio)
-                size = gr.Markdown(_size(page.studio, _asked({})), elem_id="study-size")
+                size = self.size = gr.Markdown(_size(page.studio, _asked({})), elem_id="study-size")
                 buttons = run_buttons("Compare", "study-run", "study-stop")
                 status = gr.Markdown(elem_id="study-status")
                 form.draw_more()
@@ -121,7 +121,7 @@ class StudyPanel(Experiment[StudyRequest]):
                         self.downloads = download_buttons("study", formats)
         with gr.Accordion("All rows in numbers", open=False, visible=False, elem_id="study-rows") as self.details:
             self.table = numbers_table("study-table", wrap=True)
-        shown = [self.results, self.details, self.hint, self.answers, self.layer, self.dots, self.table]
+        shown = [self.results, self.details, self.hint, self.answers, self.layer, self.dots, self.table, size]
         super().__init__(page, vars(form), [buttons.start], buttons.stop, status, [*shown, *self.downloads.values()])
         self.shown_by(self.layer, [self.dots], self._at_layer)
         self._tell_size(form, size)
@@ -153,6 +153,10 @@ class StudyPanel(Experiment[StudyRequest]):
             self.dots: study_dots(found, found.layers[0]),
             self.table: gr.Dataframe(rows, headers=headers),
         }
+
+    def show_ready(self, session: Session, before: Plain) -> Updates:
+        size = _size_of(self.studio, self.asked(before) or {})
+        return {**super().show_ready(session, before), self.size: size}
 
     def files(self, session: Session, kept: Plain) -> Updates:
         return report_downloads(self.downloads, session, report_of(Study.of(kept["found"])))
