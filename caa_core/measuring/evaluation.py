@@ -16,7 +16,7 @@ from caa_core.measuring.proposal import judged_halves
 from caa_core.measuring.requests import MOST_WORDINGS, EvaluationRequest
 from caa_core.measuring.sweep import Place, RunScores, Sweep, checked_layers, sweep
 from caa_core.measuring.told import beside_prompts, wordings_for
-from caa_core.measuring.vector_controls import FIRST_ITEMS, FirstOrder
+from caa_core.measuring.vector_controls import AT_ONCE, FIRST_ITEMS, FirstOrder
 from caa_core.measuring.verdict import (
     NOT_AT_SEVERAL,
     NOT_YET,
@@ -169,8 +169,9 @@ def plan_of(
         stages += [("gradients", share * (asked + PASSES * ends)) for share in (few, 1 - few)]
         stages += pair_stages(own) if own else []
     stages.append(("cells", cells))
-    if request.exact_controls:
-        stages.append(("items scored", asked + 4 * request.exact_controls * ends))
+    for drawn in range(0, request.exact_controls, AT_ONCE):  # on each half of the items, under both signs
+        some = min(AT_ONCE, request.exact_controls - drawn)
+        stages += [("items scored", asked / 2 + 2 * some * ends)] * 2
     if request.beside_prompts:  # read behind nothing and behind each wording, of which each is steered too
         stages.append(("items told", asked + ends + MOST_WORDINGS * (asked + 2 * ends)))
     if request.by_methods and own:

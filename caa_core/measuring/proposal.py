@@ -172,6 +172,15 @@ def _last(side: Sequence[float], good: Sequence[bool]) -> float:
     return side[kept - 1] if kept else 0.0
 
 
+def moved(swept: Sweep, cells: Sequence[JudgedCell], halves: Halves, given: bool = False) -> np.ndarray:
+    """How far items move in the vector's direction where they are judged, [items] half by half; `given` as below."""
+    parts = []
+    for cell, half in zip(cells, halves, strict=True):
+        sides = [np.sign(m) * change(swept, (cell.layer, m), half, given) for m in cell.multipliers]
+        parts.append(np.mean(sides, axis=0))
+    return np.concatenate(parts)
+
+
 def change(swept: Sweep, place: Place, half: Sequence[int], given: bool = False) -> np.ndarray:
     """How far a cell moves each of some items: [items]; `given`: in the letter order given."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from caa_core.data.pairs import Dataset
-from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves
+from caa_core.measuring.proposal import Halves, JudgedCell, judged_halves, moved
 from caa_core.measuring.sweep import Sweep, score_runs
 from caa_core.metrics.anti_steerability import WrongShares, wrong_shares
 from caa_core.metrics.cache import key
@@ -51,6 +51,9 @@ LOG_ODDS = "log odds of the matching answer"
 
 # Items from which there is a first map.
 FIRST_ITEMS = 4
+# Exact controls are drawn so many of a kind at a time, which share passes, until so many reach as far as the vector
+# (Besag and Clifford, "Sequential Monte Carlo p-values", Biometrika 78, 1991).
+AT_ONCE, AS_FAR = 20, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,19 +316,25 @@ def exact_controls(
     halves: Halves,
     count: int,
     known: MutableMapping[str, np.ndarray],
-) -> Generator[Progress, None, tuple[tuple[float, float], ...]]:
-    """How far controls of each kind move the items in the vector's cells, least and most. Yields `Progress`."""
+) -> Generator[Progress, None, np.ndarray]:
+    """How far controls of each kind move the items in the vector's cells, [kinds, drawn]: `count` of each, or as many
+    as it takes for `AS_FAR` of one kind to reach as far as the vector, which settles it. Yields `Progress`.
+    """
     layers = sorted(swept.items.spread or {cell.layer for cell in cells})
     norms = [vector.at(layer) for layer in layers]
     name = key(model, swept.items, layers, norms, list(cells), own and own.pairs, count)
     if name not in known:
-        drawn = [random_controls(vector, layers, count, SEED)]
+        kinds = [random_controls(vector, layers, count, SEED)]
         if own:
-            drawn.append((yield from _shuffled(model, vector, layers, own, count)))
-        everyone = [control for kind in drawn for control in kind]
-        moved = yield from _moved(model, swept, vector, cells, halves, everyone)
-        known[name] = moved.reshape(len(drawn), count)
-    return tuple((float(kind.min()), float(kind.max())) for kind in known[name])
+            kinds.append((yield from _shuffled(model, vector, layers, own, count)))
+        far, found = moved(swept, cells, halves).mean(), np.zeros((len(kinds), 0))
+        while found.shape[1] < count and (found * np.sign(far) >= abs(far)).sum(1).max() < AS_FAR:
+            some = slice(found.shape[1], found.shape[1] + AT_ONCE)
+            drawn = [control for kind in kinds for control in kind[some]]
+            reached = yield from _moved(model, swept, vector, cells, halves, drawn)
+            found = np.concatenate([found, reached.reshape(len(kinds), -1)], axis=1)
+        known[name] = found
+    return known[name]
 
 
 def _shuffled(

@@ -19,6 +19,7 @@ from caa_core.measuring.proposal import (
     judged_cells,
     judged_halves,
     layers_of,
+    moved,
     prompts_at,
     propose,
     seen,
@@ -117,9 +118,10 @@ class Verdict:
     below 0 the vector works backwards. positive, negative: the changes themselves. estimate: T, to first order, in nats
     a token for a multiplier of 1; random, shuffled: what 95 % of `controls` vectors of each kind lie within, None
     without them. p: of T among them; None where there is none. exact: how far exact controls of each kind change the
-    items, [least, most]. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not judged; effect: the same
-    as True, None and False. direction: "with", "against", or "" where no effect is called one. ways: where it
-    holds, see `WAYS`. why: it is not decided, or not judged, as a part of a sentence; empty in what was kept before.
+    items, [least, most], of `exact_drawn` of each. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not
+    judged; effect: the same as True, None and False. direction: "with", "against", or "" where no effect is called one.
+    ways: where it holds, see `WAYS`. why: it is not decided, or not judged, as a part of a sentence; empty in what was
+    kept before.
     anti_steerable: the prompts that are pushed against the vector's direction; None in what was kept before. told: what
     system prompts do beside it; None where that was not asked.
     """
@@ -145,6 +147,7 @@ class Verdict:
     estimate: float | None = None
     p: float | None = None
     exact: tuple[tuple[float, float], ...] = ()
+    exact_drawn: int = 0
     anti_steerable: AntiSteerable | None = None
     told: BesidePrompts | None = None
     why: str = ""
@@ -218,7 +221,7 @@ def conclude(
     estimated, no_estimate = found.first_order, found.why
     estimates = estimated.own if estimated else seen(swept, halves)
     cells = judged_cells(swept, estimates, halves)
-    reach: tuple[tuple[float, float], ...] = ()
+    reach = None
     if exact and (estimated or not swept.items.at_one_layer):
         reach = yield from exact_controls(model, swept, vector, own, cells, halves, exact, known.changes)
     proposal = propose(swept, estimates, halves)
@@ -285,35 +288,31 @@ def judge(
     cells: Sequence[JudgedCell],
     halves: Halves,
     found: FirstOrder | None,
-    exact: tuple[tuple[float, float], ...] = (),
+    exact: np.ndarray | None = None,
     no_estimate: str = "",
 ) -> Verdict:
     """The verdict by changes in the cells that were chosen, and by estimates; without these, figures alone.
 
-    no_estimate: why the model has none.
+    exact: see `exact_controls`. no_estimate: why the model has none.
     """
     items, indices = swept.items, [i for half in halves for i in half]
 
-    def at(sign: int, given: bool = False) -> np.ndarray | None:
+    def at(sign: int) -> np.ndarray | None:
         """Changes of the items in their cells of one sign, [items]; None where none was tried."""
         places = [(cell.layer, m) for cell in cells for m in cell.multipliers if m * sign > 0]
-        parts = [change(swept, place, half, given) for place, half in zip(places, halves, strict=bool(places))]
+        parts = [change(swept, place, half) for place, half in zip(places, halves, strict=bool(places))]
         return np.concatenate(parts) if places else None
 
-    def size(given: bool = False) -> np.ndarray:
-        sides = [sign * moved for sign in (1, -1) if (moved := at(sign, given)) is not None]
-        return np.mean(sides, axis=0)
-
-    prompts, moved = prompts_at(items, indices), size()
-    wrong = AntiSteerable.of(moved, prompts)
+    prompts, size = prompts_at(items, indices), moved(swept, cells, halves)
+    wrong = AntiSteerable.of(size, prompts)
     either = [side if side is None else mean_of(side, prompts) for side in (at(1), at(-1))]
     verdict = Verdict(
         layer=proposal.layer,
         multiplier=proposal.multiplier,
         effect=None,
         items=len(indices),
-        difference=mean_of(moved, prompts),
-        as_given=float(size(given=True).mean()),
+        difference=mean_of(size, prompts),
+        as_given=float(moved(swept, cells, halves, given=True).mean()),
         random=middle(found.random) if found else None,
         shuffled=middle(found.shuffled) if found else None,
         controls=len(found.random) if found else 0,
@@ -325,7 +324,8 @@ def judge(
         negative=either[1],
         estimate=found.value if found else None,
         p=found.rank[0] if found else None,
-        exact=exact,
+        exact=tuple((float(kind.min()), float(kind.max())) for kind in exact) if exact is not None else (),
+        exact_drawn=0 if exact is None else exact.shape[1],
         anti_steerable=wrong.beside(found.wrong) if found else wrong,
     )
     verdict, more = _graded(swept, verdict, found, no_estimate)
@@ -412,7 +412,7 @@ def _size(found: Verdict) -> str:
         text += f"; of {found.controls} controls of each kind 95 % lie, {', '.join(beside)}: p = {found.p:.3g}"
     if found.exact:
         reach = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found.exact)
-        text += f". By exact passes controls reach {reach}"
+        text += f". By exact passes {found.exact_drawn} controls of each kind reach {reach}"
     return f"{text}."
 
 

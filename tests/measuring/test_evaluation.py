@@ -155,7 +155,8 @@ def test_what_is_not_added_is_measured_by_passes_alone(tiny_llama):
     verdict = found.conclusion.verdict
     assert (found.map, verdict.p, verdict.grade) == (None, None, "not decided")
     assert found.conclusion.text.startswith("Not decided: There is no estimate of this operation: first-order ")
-    assert f"By exact passes controls reach {low:+.3f} to {high:+.3f}." in found.conclusion.text
+    drawn = f"{found.conclusion.verdict.exact_drawn} controls of each kind"
+    assert f"By exact passes {drawn} reach {low:+.3f} to {high:+.3f}." in found.conclusion.text
     with pytest.raises(InputError, match="hold for vectors that are added"):
         finish(estimate_only(tiny_llama, question, vector))
 

@@ -15,7 +15,7 @@ from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.proposal import Proposal, judged_cells, judged_halves, propose
 from caa_core.measuring.requests import EvaluationRequest
 from caa_core.measuring.sweep import sweep
-from caa_core.measuring.vector_controls import FirstOrder, Ground, ground, growing_ground
+from caa_core.measuring.vector_controls import AT_ONCE, FirstOrder, Ground, ground, growing_ground
 from caa_core.measuring.verdict import BRIEFLY, WAYS, Verdict, conclude, judge
 from caa_core.metrics.controls import random_controls
 from caa_core.metrics.cross_fitting import cross_fitted, sign_patterns
@@ -312,7 +312,7 @@ def test_a_verdict_in_short_is_made_of_its_grade_and_direction(grade, direction,
 def test_exact_controls_are_measured_as_vectors_of_their_own_and_may_contradict(tiny_llama):
     planted = towards(tiny_llama, "!", ".", 2.0)
     swept, found = concluded(tiny_llama, PLANTED, planted, exact=39)
-    assert found.verdict.effect and "By exact passes controls reach " in found.text
+    assert found.verdict.effect and "By exact passes 39 controls of each kind reach " in found.text
     moved = []
     for control in random_controls(planted, [3], 39, 1):
         own = finish(sweep(tiny_llama, swept.items, replace(planted, layers=control), [3], [-1, 1]))
@@ -322,8 +322,14 @@ def test_exact_controls_are_measured_as_vectors_of_their_own_and_may_contradict(
     estimates = FirstOrder(np.ones((2, 1)), np.zeros(999), np.zeros(999), 8)
     halves = judged_halves(swept.items)
     cells = judged_cells(swept, estimates.own, halves)
-    verdict = judge(swept, found.proposal, cells, halves, estimates, ((-2.0, 2.0), (-0.1, 0.1)))
+    verdict = judge(swept, found.proposal, cells, halves, estimates, np.array([[-2.0, 2.0], [-0.1, 0.1]]))
     assert verdict.effect is None and "controls by exact passes reach as far" in verdict.text
+    # One that does what controls do is settled by some of them.
+    alike = replace(planted, layers=random_controls(planted, [3], 1)[0])
+    found = concluded(tiny_llama, PLANTED, alike, exact=199)[1]
+    drawn = found.verdict.exact_drawn
+    assert AT_ONCE <= drawn < 199 and f"By exact passes {drawn} controls of each kind reach" in found.text
+    assert any(low <= found.verdict.difference.value <= high for low, high in found.verdict.exact)
 
 
 def swept_at_a_cost(model, costs, multipliers=(-2, -1, 0, 1, 2)):
