@@ -249,8 +249,9 @@ class Experiment(Generic[Asked]):
             if run.found is not None:
                 done = {**self.show(session, run.found, form), **self.files(session, run.found)}
                 done |= self._said(session, run.found)
-            said = [self.ended(run, job.stopped), COMPUTED_BEFORE if run.before else ""]
-            yield {self.status: " ".join(filter(None, said)), **done}
+            ended = done[self.status] if self.status in done else self.ended(run, job.stopped)
+            said = [ended, COMPUTED_BEFORE if run.before else ""]
+            yield {**done, self.status: " ".join(filter(None, said))}
             say_gone(session.person)
 
     @guarded

@@ -677,6 +677,23 @@ def test_what_was_measured_of_presets_is_there_at_once_for_whoever_asks_the_same
             assert not other["measure-status"].endswith(COMPUTED_BEFORE)
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "asked"),
+    [
+        ("views-cost", "views-cost", {"layer": 2}),
+        ("views-strength", "strength-said", {"layer": 2, "nats": 0.07}),
+        ("compete-surface", "compete-surface-status", {"of_a": "0.3", "of_b": "0.3"}),
+    ],
+)
+def test_nobody_waits_twice_for_what_presets_cost_and_where_they_balance(page, studio, tiny_app, name, status, asked):
+    other = Handlers(studio, tiny_app.page, secrets.token_hex(8))
+    for who, known in ((page, False), (other, True)):
+        started(who, name, **asked)
+        assert who[status].endswith(COMPUTED_BEFORE) == known
+    first, second = (one.session.person.results[name] for one in (page, other))
+    assert first == second
+
+
 def test_all_pairs_make_the_vector_where_that_is_asked_for(page, tmp_path):
     write_pairs(other_way("gloom", 20), tmp_path / "all.json")
     page.run("read", "generate-kind", generate_upload=str(tmp_path / "all.json"))

@@ -12,7 +12,7 @@ from gradio.blocks import Block
 from caa_core.app.as_code import AsCode, Here, Named, Side
 from caa_core.app.as_code import contest as contest_code
 from caa_core.app.panels.common import Updates, added, download_buttons, markdown_table, plain, report_downloads
-from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, SAME, TOLD, Chosen
+from caa_core.app.panels.contest.chosen import BEGUN, TOLD, Chosen
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.controls import as_code, begin_and_stop, source_of, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
@@ -23,7 +23,7 @@ from caa_core.app.sessions import Session
 from caa_core.contest.dominance import Contest
 from caa_core.contest.requests import ContestRequest
 from caa_core.contest.runs import KEPT, run
-from caa_core.data.presets import find_contest, presets
+from caa_core.data.presets import find_contest
 from caa_core.limits import PAIRS, PROMPT
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
@@ -122,10 +122,7 @@ class ContestPanel(OfVoices[ContestChoice]):
         return (yield from run(model, asked.request, a, b, known))
 
     def for_everybody(self, run: Run[ContestChoice]) -> bool:
-        """What was written to a model is the person's."""
-        voices = run.asked.voices
-        of_presets = voices.kind in (SAME, DIFFERENT) and {voices.vector_a, voices.vector_b} <= presets().keys()
-        return of_presets and not (run.form["file"] or run.asked.request.system)
+        return self.of_presets(run)
 
     def ended(self, run: Run[ContestChoice], stopped: bool) -> str:
         if stopped and run.found:

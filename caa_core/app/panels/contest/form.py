@@ -27,7 +27,7 @@ from caa_core.app.panels.common import (
 from caa_core.app.panels.contest.chosen import BEGUN, DIFFERENT, KINDS, NO_SUM, SAME, SEVERAL, TOLD, Chosen, Voicing
 from caa_core.app.panels.controls import VoiceControls, file_picker, link_button, multiplier_at, voice_controls
 from caa_core.app.panels.conversation import Conversation, writing_settings
-from caa_core.app.panels.experiment import Asked, Experiment, Plain
+from caa_core.app.panels.experiment import Asked, Experiment, Plain, Run
 from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page
@@ -72,6 +72,12 @@ class OfVoices(Experiment[Asked]):
         line = visible(SENTENCE.split(said, maxsplit=1)[0])
         line = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
         return {self.section: gr.Accordion(label=f"{self.title} · {line}" if line else self.title)}
+
+    def of_presets(self, run: Run[Asked]) -> bool:
+        """Whether it asks for presets alone: what was written to a model is the person's."""
+        form = run.form
+        vectors = form["kind"] in (SAME, DIFFERENT) and {form["vector_a"], form["vector_b"]} <= presets().keys()
+        return vectors and not (form["file"] or (form["system"] or "").strip())
 
     def unused(self, form: Mapping[str, Any]) -> Collection[str]:
         # Answers of one's own are taken in place of a preset's.

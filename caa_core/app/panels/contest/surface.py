@@ -18,7 +18,7 @@ from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
 from caa_core.app.panels.contest.form import OfVoices, VoicesForm
 from caa_core.app.panels.controls import begin_and_stop, multiplier_at
-from caa_core.app.panels.experiment import Plain
+from caa_core.app.panels.experiment import Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import ON_CLICK, figure
@@ -120,6 +120,9 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
     ) -> Generator[Progress, None, Plain]:
         a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         return (yield from run_surface(model, asked.contest, a, b, asked.grid, known))
+
+    def for_everybody(self, run: Run[SurfaceChoice]) -> bool:
+        return self.of_presets(run)
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         result = _found(kept)

@@ -106,6 +106,9 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
         a, b = yield from self.voices.voicing.both(model, session, asked.voices)
         return (yield from run_thinking(model, asked.contest, a, b, asked.thinking, known))
 
+    def for_everybody(self, run: Run[ThinkingChoice]) -> bool:
+        return self.of_presets(run)
+
     def ended(self, run: Run[ThinkingChoice], stopped: bool) -> str:
         return "Stopped; what had come by then is shown." if stopped else ""
 

@@ -13,6 +13,7 @@ from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.panels.steer.known import papers
 from caa_core.app.sessions import Session
+from caa_core.data.presets import presets
 from caa_core.measuring.costs.text import TextCosts, neutral_cost
 from caa_core.measuring.requests import AtLayers
 from caa_core.model.loading import SteerableModel
@@ -60,6 +61,9 @@ class CostPanel(Experiment[tuple[str, AtLayers]]):
         check_fit(model, vector)
         found = yield from neutral_cost(model, at.steers(vector))
         return {"vector": name, **papers(model, vector), **found.summary()}
+
+    def for_everybody(self, run: Run[tuple[str, AtLayers]]) -> bool:
+        return run.form["vector"] in presets()
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = TextCosts.of(kept)

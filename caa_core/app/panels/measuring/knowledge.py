@@ -17,6 +17,7 @@ from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
 from caa_core.data.pairs import read_pairs
+from caa_core.data.presets import presets
 from caa_core.limits import PAIRS
 from caa_core.measuring.costs.knowledge import Knowledge, examine, questions
 from caa_core.measuring.requests import KnowledgeRequest
@@ -71,6 +72,9 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
         return (yield from examine(model, asked.request, vector)).summary()
+
+    def for_everybody(self, run: Run[KnowledgeChoice]) -> bool:
+        return run.asked.vector in presets() and not run.form["file"]
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Knowledge.of(kept)

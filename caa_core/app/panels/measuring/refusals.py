@@ -15,6 +15,7 @@ from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.plots import figure
 from caa_core.app.sessions import Session
+from caa_core.data.presets import presets
 from caa_core.measuring.costs.refusals import Refusals, count_refusals
 from caa_core.measuring.requests import RefusalsRequest
 from caa_core.model.loading import SteerableModel
@@ -73,6 +74,9 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
         vector = yield from self.studio.vector(model, session, asked.vector)
         check_fit(model, vector)
         return (yield from count_refusals(model, asked.request, vector)).summary()
+
+    def for_everybody(self, run: Run[RefusalsChoice]) -> bool:
+        return run.asked.vector in presets()
 
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Refusals.of(kept)

@@ -81,6 +81,9 @@ class StrengthPanel(Experiment[StrengthChoice]):
         choice = {"vector": asked.vector, "layer": asked.at.layer, "spread": [*asked.at.spread], "way": asked.way}
         return {**choice, **papers(model, vector), **found.summary()}
 
+    def for_everybody(self, run: Run[StrengthChoice]) -> bool:
+        return run.asked.vector in presets()
+
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Strength.of(kept)
         against = ", against the vector" if kept["way"] < 0 else ""

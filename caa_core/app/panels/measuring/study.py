@@ -141,6 +141,9 @@ class StudyPanel(Experiment[StudyRequest]):
 
         return packed((yield from showing(study(model, asked, known), packed)))
 
+    def for_everybody(self, run: Run[StudyRequest]) -> bool:
+        return not (run.form["pairs"] or run.form["items"])
+
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         found = Study.of(kept["found"])
         headers, rows = rows_in_words(found)
