@@ -45,6 +45,7 @@ SHOWN, WIDTH = 240, 60
 
 EFFECT, VALUE, COST, WRONG, FRONT = "effect", "value", "cost", "wrong way", "front"
 
+NONE_EXPECTED: Mapping[tuple[int, float], float] = {}
 NO_METHODS: Mapping[str, Sequence[SweepCell]] = {}
 
 BY_COST = (
@@ -251,24 +252,42 @@ def _card(found: dict[str, Any]) -> Card:
     return Card.of(title, text, {"with": 1, "against": -1}.get(verdict.direction, 0), facts)
 
 
+def expected_cells(found: dict[str, Any]) -> dict[tuple[int, float], float]:
+    """What an evaluation's cells that are not there yet do to first order, by layer and multiplier. There are none of
+    letters, of whose probabilities a slope says nothing at larger multipliers.
+    """
+    estimated = EstimateMap.kept_in(found)
+    if not estimated or found["unsteered"].get("preference") is None:
+        return {}
+    there = {(cell["layer"], cell["multiplier"]) for cell in found["cells"]}
+    wanted = [(one, m) for one in estimated.layers for m in found["settings"]["multipliers"]]
+    return {(one.layer, m): one.value * m + 0.0 for one, m in wanted if (one.layer, m) not in there}
+
+
 def sweep_map(
-    cells: Sequence[SweepCell], unsteered: SweepCell, shown: str = EFFECT, best: tuple[int, float] | None = None
+    cells: Sequence[SweepCell],
+    unsteered: SweepCell,
+    shown: str = EFFECT,
+    best: tuple[int, float] | None = None,
+    expected: Mapping[tuple[int, float], float] = NONE_EXPECTED,
 ) -> go.Figure:
     """Layers against multipliers, each cell's number and colour by `shown`.
 
     EFFECT: the change against the unsteered model by which verdicts are given. VALUE: what was measured, in the letter
     order given; its colours part at the unsteered value. COST: KL in nats. WRONG: the share of prompts pushed the wrong
     way. Cells whose change is not clear of 0, or whose share is not clear of one half, are pale. `best` is outlined.
-    Cells that are not there yet are left clear; customdata of a cell are its layer and multiplier.
+    Cells that are not there yet are left clear, or pale with what is `expected` of them. customdata of a cell are its
+    layer and multiplier.
     """
-    layers = sorted({cell.layer for cell in cells if cell.layer is not None})
-    multipliers = sorted({cell.multiplier for cell in cells})
-    table = {(cell.layer, cell.multiplier): cell for cell in cells}
-    rows = [[table.get((layer, m)) for m in multipliers] for layer in layers]
-    values = [[None if cell is None else _number(cell, shown) for cell in row] for row in rows]
+    expected = expected if shown == EFFECT else {}
+    table = {(cell.layer, cell.multiplier): cell for cell in cells if cell.layer is not None}
+    layers = sorted({layer for layer, _ in (*table, *expected)})
+    multipliers = sorted({multiplier for _, multiplier in (*table, *expected)})
+    places = [[(layer, m) for m in multipliers] for layer in layers]
+    values = [[_number(table[at], shown) if at in table else expected.get(at) for at in row] for row in places]
     middle = {VALUE: unsteered.value, WRONG: 0.5}.get(shown, 0.0)
     far = NATS if shown == COST or (unsteered.preference is not None and shown != WRONG) else PROBABILITY
-    sure = [[cell is None or _is_clear(cell, shown) for cell in row] for row in rows]
+    sure = [[at in table and _is_clear(table[at], shown) for at in row] for row in places]
     figure = heat_map(
         [f"{m:g}" for m in multipliers],
         [str(layer) for layer in layers],
@@ -277,10 +296,13 @@ def sweep_map(
         {COST: SEQUENTIAL, WRONG: TURNED}.get(shown, DIVERGING),
         _unit(unsteered, shown),
         sure=None if shown == COST else sure,
-        hovertext=[[cell and in_words(cell) for cell in row] for row in rows],
-        customdata=[[(layer, m) for m in multipliers] for layer in layers],
+        text=[[_written(table.get(at), shown, expected.get(at)) for at in row] for row in places],
+        hovertext=[[in_words(table[at]) if at in table else _expected(at, expected) for at in row] for row in places],
+        customdata=places,
     )
     title = "multiplier"
+    if expected:
+        title += " (pale with ≈: estimated, not measured yet)"
     if best and best in table:  # categories are placed at 0, 1, ...
         x, y = multipliers.index(best[1]), layers.index(best[0])
         for colour, width in (("white", 6), ("black", 3)):  # seen on a light page and on a dark one
@@ -530,6 +552,20 @@ def _cells(found: dict[str, Any]) -> tuple[list[SweepCell], SweepCell]:
 def _number(cell: SweepCell, shown: str) -> float | None:
     wrong = cell.anti_steerable.value if cell.anti_steerable else None
     return {EFFECT: cell.difference.value, VALUE: cell.value, COST: cell.kl, WRONG: wrong}[shown]
+
+
+def _written(cell: SweepCell | None, shown: str, expected: float | None) -> str:
+    if cell is None:
+        return "" if expected is None else f"≈ {expected:.2f}"
+    return "" if (value := _number(cell, shown)) is None else f"{value:.2f}"
+
+
+def _expected(place: tuple[int, float], expected: Mapping[tuple[int, float], float]) -> str | None:
+    if place not in expected:
+        return None
+    layer, multiplier = place
+    change = f"change ≈ {expected[place]:+.3f}, to first order: not measured yet"
+    return f"<b>layer {layer}, × {multiplier:g}</b><br>{change}"
 
 
 def _is_clear(cell: SweepCell, shown: str) -> bool:

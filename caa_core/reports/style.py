@@ -162,7 +162,7 @@ def heat_map(
         unit: what the scale is titled with.
         sure: of each cell, whether its number is clear of the middle; others are pale. None where there is no such
             question.
-        trace: such as `hovertext`, what is shown of a cell under the mouse.
+        trace: such as `hovertext`, what is shown of a cell under the mouse, or `text`, what is written into it.
     """
     count = sum(value is not None for row in z for value in row)
     written = [["" if value is None else f"{value:.2f}" for value in row] for row in z]
@@ -182,12 +182,11 @@ def heat_map(
             colorscale=colours,
             colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14},
             hoverongaps=False,
-            text=written,
             texttemplate="%{text}" if count <= MOST_NUMBERS else None,
             textfont={"color": "black"},  # which is read on all of the colours, where plotly's grey is not
             xgap=1,
             ygap=1,
-            **{"hovertemplate": "%{hovertext}<extra></extra>", **trace},
+            **{"text": written, "hovertemplate": "%{hovertext}<extra></extra>", **trace},
         )
     )
 

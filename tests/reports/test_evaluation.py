@@ -12,6 +12,7 @@ from caa_core.reports.evaluation import (
     effect_by_cost,
     estimate_figure,
     estimate_report,
+    expected_cells,
     front,
     item_dots,
     items_in_words,
@@ -77,6 +78,19 @@ def test_estimates_stand_above_what_controls_do_and_beside_what_was_measured(tmp
         ("10", "-0.1", ""),
     ]
     assert page.count("Plotly.newPlot(") == 1 and "Layers told from vectors that should do nothing" in page
+
+
+def test_cells_fill_in_over_what_is_expected_of_them():
+    measured, unsteered = [cell(10, 1.0, **TEXT | {"difference": around(0.3)})], cell(None, 0.0, **TEXT)
+    found = {"estimate": ESTIMATES.summary(), "settings": {"multipliers": [0.0, 1.0]}}
+    found |= {"cells": plain([*measured]), "unsteered": plain(unsteered)}
+    figure = sweep_map(measured, unsteered, expected=expected_cells(found))
+    assert [list(row) for row in figure.data[0].text] == [["≈ 0.00", "≈ 0.40"], ["≈ 0.00", "0.30"]]
+    assert "not measured yet" in figure.data[0].hovertext[0][1] and "not measured yet" in figure.layout.xaxis.title.text
+    assert [tuple(at) for at in figure.data[0].customdata[0]] == [(2, 0), (2, 1)]
+    # Costs are not estimated, nor what becomes of probabilities.
+    assert len(sweep_map(measured, unsteered, COST, expected=expected_cells(found)).data[0].z) == 1
+    assert not expected_cells(found | {"unsteered": plain(cell(None, 0.0))})
 
 
 @pytest.mark.parametrize(

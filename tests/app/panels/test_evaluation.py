@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from caa_core.app.made_from import unlike
+from caa_core.app.opening.ready import shipped
 from caa_core.app.panels.common import plain
-from caa_core.app.panels.measuring.evaluation import verdict_in_words
+from caa_core.app.panels.measuring.evaluation import map_of, verdict_in_words
 from caa_core.app.sessions import Person
 from caa_core.data.presets import presets
 from caa_core.measuring.verdict import Verdict
@@ -36,6 +37,17 @@ def test_it_is_short_by_its_grade_and_direction_whatever_its_sentence_begins_wit
 def test_what_was_kept_before_there_were_grades_is_said_as_it_was():
     said = verdict_in_words(evaluation() | {"verdict": {"effect": True, "text": "Yes: it does."}}, [])
     assert said.startswith("Yes: it does.")
+
+
+def test_cells_that_are_not_there_yet_are_estimated_in_the_map_of_effects_alone():
+    found = shipped("measure")["found"]
+    begun = found | {"cells": found["cells"][:3]}
+    estimated = {
+        name: sum(text.startswith("≈") for row in map_of(begun, name).data[0].text for text in row)
+        for name in ("Effect", "As asked", "Cost (KL)")
+    }
+    assert estimated == {"Effect": len(found["cells"]) - 3, "As asked": 0, "Cost (KL)": 0}
+    assert not any(text.startswith("≈") for row in map_of(found, "Effect").data[0].text for text in row)
 
 
 def test_items_whose_prompts_a_vector_was_made_from_are_named():

@@ -83,6 +83,7 @@ from caa_core.reports.evaluation import (
     cells_in_words,
     effect_by_cost,
     estimate_figure,
+    expected_cells,
     item_dots,
     items_in_words,
     methods_in,
@@ -221,7 +222,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
         shown += [*self.downloads.values(), self.table, self.items, page.vectors]
         self.vector = form.vector
         super().__init__(page, asked, [buttons.start], buttons.stop, status, shown)
-        self.shown_by(self.map_of, [self.map], lambda _, kept, map_of: {self.map: _map(kept["found"], map_of)})
+        self.shown_by(self.map_of, [self.map], lambda _, kept, shown: {self.map: map_of(kept["found"], shown)})
         look.click(
             self.one_by_one, [self.at_layer, self.at_multiplier], [self.items, self.dots, self.item_table], **QUIET
         )
@@ -285,7 +286,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             self.details: gr.Accordion(visible=True),
             self.hint: gr.Markdown(visible=False),
             self.verdict: verdict_in_words(found, kept.get("notes") or form.get("notes") or []),
-            self.map: _map(found, form.get("map") or "Effect"),
+            self.map: map_of(found, form.get("map") or "Effect"),
             self.at_layer: gr.Dropdown(there[0], value=chosen[0]),
             self.at_multiplier: gr.Dropdown([(f"{m:g}", m) for m in there[1]], value=chosen[1]),
             self.table: gr.Dataframe(rows, headers=headers),
@@ -511,15 +512,16 @@ def _kind(data: Dataset, studio: Studio) -> str:
     return told
 
 
-def _map(found: dict[str, Any], map_of: str) -> Any:
-    best, shown = found["best"], MAPS.get(map_of, EFFECT)
+def map_of(found: dict[str, Any], name: str) -> Any:
+    """The figure that is chosen by one of the names of `MAPS`, or by `ESTIMATED`."""
+    best, shown = found["best"], MAPS.get(name, EFFECT)
     cells, unsteered = [SweepCell.of(cell) for cell in found["cells"]], SweepCell.of(found["unsteered"])
-    if map_of == ESTIMATED:
+    if name == ESTIMATED:
         estimated = EstimateMap.kept_in(found)
         return estimate_figure(estimated, cells) if estimated else no_figure("Nothing was estimated: measure again.")
     if shown == FRONT:
         return effect_by_cost(cells, unsteered, methods_in(found))
-    return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]))
+    return sweep_map(cells, unsteered, shown, best and (best["layer"], best["multiplier"]), expected_cells(found))
 
 
 def verdict_in_words(found: dict[str, Any], notes: Sequence[str]) -> str:
