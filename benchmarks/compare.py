@@ -3,7 +3,7 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -17,8 +17,9 @@ from benchmarks.ours import DTYPES
 from benchmarks.results import HERE, Part, medians
 from caa_core.data.pairs import ContrastPair, Dataset
 from caa_core.data.presets import presets
-from caa_core.model.catalog import DEFAULT_MODEL, locate
+from caa_core.model.catalog import CATALOG, DEFAULT_MODEL, locate
 from caa_core.model.loading import SteerableModel, load, read
+from caa_core.progress import tell
 from caa_core.steering.interventions import Steer
 from caa_core.vectors.formats import write_vector
 from caa_core.vectors.vector import SteeringVector, load_vector
@@ -28,6 +29,8 @@ PEERS = "steering_vectors", "repeng"
 BATCHES, FEW = (1, 4, 8, 16), 12
 # Passes of the plain way to a sweep that are timed in each round.
 SAMPLE = 30
+# Where and how strongly joy's vector is added in what is written.
+LAYER, MULTIPLIER = 12, 1.5
 # What two rows may take of the time of one plain one: a step reads the weights once for both.
 MOST_OF_TWO = {"float32": 1.0, "bfloat16": 1.05}
 
@@ -156,15 +159,53 @@ def _read_otherwise(peers: Peers) -> int:
     return sum(not torch.equal(direction, vector.at(layer)) for layer, direction in directions.items())
 
 
-def steering(rounds: int) -> Part:
-    """Unsteered and steered together, beside one plain answer, bare hooks, and every form that nnsight offers."""
+def steering(peers: Peers, rounds: int) -> Part:
+    """Unsteered and steered together, beside one plain answer, bare hooks, every form that nnsight offers, and what
+    peers take for the steered one.
+    """
     part = Part(rounds)
-    for dtype in DTYPES:
-        model, plain = ours.endless(load(DEFAULT_MODEL, dtype)), read(DEFAULT_MODEL, dtype).module
-        found = medians(rounds, {name: partial(ours.seconds, work) for name, work in _forms(model, plain).items()})
-        part.add(f"{ours.NEW_TOKENS} tokens, {dtype}", **found)
-        _claim_steering(part, found, dtype)
+    peers.ask("load", folder=str(locate(DEFAULT_MODEL).location), dtypes=DTYPES)
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files_of_llama_cpp(peers, Path(folder))
+        for dtype in DTYPES:
+            model, plain = ours.endless(load(DEFAULT_MODEL, dtype)), read(DEFAULT_MODEL, dtype).module
+            works = {name: partial(ours.seconds, work) for name, work in _forms(model, plain).items()}
+            found = medians(rounds, works | _peers_forms(peers, model, dtype, files if dtype == "float32" else {}))
+            part.add(f"{ours.NEW_TOKENS} tokens, {dtype}", **found)
+            _claim_steering(part, found, dtype)
     return part
+
+
+def _files_of_llama_cpp(peers: Peers, folder: Path) -> dict[str, str]:
+    """The embedded model's own file, and one of its weights in float32; none where llama.cpp could not be built."""
+    own = CATALOG[DEFAULT_MODEL].gguf
+    if not own or not peers.ask("has_llama_cpp")["there"]:
+        return {}
+    files = {"its Q4_1 file": str(folder / own.name), "float32": str(folder / "float32.gguf")}
+    own.sources[0].fetch(own, folder / own.name, tell)
+    peers.ask("write_float32", path=files["its Q4_1 file"], out=files["float32"])
+    return files
+
+
+def _peers_forms(
+    peers: Peers, model: SteerableModel, dtype: str, files: Mapping[str, str]
+) -> dict[str, Callable[[], float]]:
+    """One steered row by each peer, in seconds, by name."""
+    given = {
+        "ids": ours.prompt(model).ids,
+        "direction": load_vector(presets()["joy"].vector_file).at(LAYER).tolist(),
+        "layer": LAYER,
+        "multiplier": MULTIPLIER,
+        "tokens": ours.NEW_TOKENS,
+    }
+
+    def timed(what: str, **how: str) -> Callable[[], float]:
+        return lambda: peers.ask(what, **given, **how)["seconds"]
+
+    works = {f"{peer}, one row": timed(f"write_with_{peer}", dtype=dtype) for peer in PEERS}
+    return works | {
+        f"llama.cpp, one row, {weights}": timed("write_with_llama_cpp", path=path) for weights, path in files.items()
+    }
 
 
 def _claim_steering(part: Part, found: dict[str, float], dtype: str) -> None:
@@ -183,21 +224,26 @@ def _claim_steering(part: Part, found: dict[str, float], dtype: str) -> None:
 
 def _forms(model: SteerableModel, plain: PreTrainedModel) -> dict[str, Callable[[], object]]:
     vector = load_vector(presets()["joy"].vector_file)
-    steer, tokens = Steer(vector.at(12), 12, 1.5), ours.NEW_TOKENS
-    ids = torch.tensor([ours.prompt(model).ids] * 2)
-    block = plain.get_submodule(model.blocks[12].path.removeprefix("model."))
+    steer, tokens = Steer(vector.at(LAYER), LAYER, MULTIPLIER), ours.NEW_TOKENS
+    one = torch.tensor([ours.prompt(model).ids])
+    ids = one.repeat(2, 1)
+    blocks = [plain.get_submodule(block.path.removeprefix("model.")) for block in model.blocks]
     many = [(Steer(vector.at(layer), layer, 1.0),) for layer in range(8, 24)]
     return {
         "CAA Studio, two rows": lambda: ours.write(model, [(), (steer,)]),
-        "transformers generate, one row": lambda: ours.plain_generate(plain, ids[:1]),
-        "two rows, bare hooks": lambda: forms.hooks(plain, block, ids, tokens, steer),
+        "transformers generate, one row": lambda: ours.plain_generate(plain, one),
+        "two rows, bare hooks": lambda: forms.hooks(plain, blocks, ids, tokens, [(), (steer,)]),
         "two rows, a trace a step": lambda: forms.traces(model, ids, tokens, steer),
         "two rows, a stored edit": lambda: forms.edit(model, ids, tokens, steer),
         "two rows, one trace and its iterator": lambda: forms.iterator(model, ids, tokens, steer),
         "CAA Studio, first token of two rows": lambda: ours.write(model, [(), (steer,)], 1),
-        "transformers generate, first token": lambda: ours.plain_generate(plain, ids[:1], 1),
+        "transformers generate, first token": lambda: ours.plain_generate(plain, one, 1),
         "CAA Studio, one row": lambda: ours.write(model, [(steer,)]),
+        "one row, bare hooks": lambda: forms.hooks(plain, blocks, one, tokens, [(steer,)]),
         "CAA Studio, 16 rows with plans of their own": lambda: ours.write(model, many),
+        "16 rows with plans of their own, bare hooks": lambda: forms.hooks(
+            plain, blocks, one.repeat(16, 1), tokens, many
+        ),
     }
 
 

@@ -1,9 +1,10 @@
-"""The same two rows, the second steered, in every form that nnsight offers, and with bare hooks as the floor.
+"""The same rows, each steered by a plan of its own, with bare hooks as the floor; and two of them, the second steered,
+in every form that nnsight offers.
 
 Trace blocks are compiled from this file, so they stand in functions of the module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import nnsight
@@ -31,23 +32,41 @@ def decode(ids: torch.Tensor, steps: int, forward: Forward) -> None:
         ids = forward(ids, cache).argmax(-1, keepdim=True)
 
 
+def additions(plans: Sequence[Sequence[Steer]], dtype: torch.dtype) -> dict[int, torch.Tensor]:
+    """What a plan a row adds, by layer: [rows, 1, hidden_size]; zeros for rows that are not steered there."""
+    found: dict[int, torch.Tensor] = {}
+    for row, steer in [(row, steer) for row, plan in enumerate(plans) for steer in plan]:
+        added = found.setdefault(steer.layer, torch.zeros(len(plans), 1, len(steer.vector)))
+        added[row] += steer.multiplier * steer.vector
+    return {layer: added.to(dtype) for layer, added in found.items()}
+
+
 def addition(steer: Steer, dtype: torch.dtype) -> torch.Tensor:
     """[2, 1, hidden_size]: nothing for the first row."""
-    return torch.stack([torch.zeros_like(steer.vector), steer.multiplier * steer.vector])[:, None].to(dtype)
+    return additions([(), (steer,)], dtype)[steer.layer]
 
 
-def hooks(module: PreTrainedModel, block: torch.nn.Module, ids: torch.Tensor, steps: int, steer: Steer) -> None:
-    """A bare forward hook on a block of a plain module."""
-    added = addition(steer, module.dtype)
-
-    def add(_module: torch.nn.Module, _inputs: object, output: BlockOutput) -> None:
-        hidden_of(output)[:, -1:] += added
-
-    handle = block.register_forward_hook(add)
+def hooks(
+    module: PreTrainedModel,
+    blocks: Sequence[torch.nn.Module],
+    ids: torch.Tensor,
+    steps: int,
+    plans: Sequence[Sequence[Steer]],
+) -> None:
+    """A bare forward hook on each block of a plain module where a plan adds something. ids: [rows, tokens]."""
+    handles = [
+        blocks[layer].register_forward_hook(partial(_add, added))
+        for layer, added in additions(plans, module.dtype).items()
+    ]
     try:
         decode(ids, steps, partial(bare, module))
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _add(added: torch.Tensor, _module: torch.nn.Module, _inputs: object, output: BlockOutput) -> None:
+    hidden_of(output)[:, -1:] += added
 
 
 def traces(model: SteerableModel, ids: torch.Tensor, steps: int, steer: Steer) -> None:

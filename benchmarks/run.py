@@ -41,7 +41,7 @@ def main() -> None:
         "start": lambda: start.measure(options.rounds),
         "beside": lambda: beside.measure(options.rounds),
         "estimates": lambda: estimates.measure(options.rounds),
-        "steering": lambda: compare.steering(options.rounds),
+        "steering": lambda: compare.steering(compare.Peers(options.peers), options.rounds),
         "sweep": lambda: compare.sweeping(data[-1].first(min(options.pairs)), tests, options.rounds),
         "growth": growth.measure,
         "floor": lambda: floor.measure(data[0].first(min(options.pairs)), options.rounds),
