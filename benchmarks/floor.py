@@ -17,8 +17,18 @@ SIDE = 2048
 
 
 def measure(dataset: Dataset, rounds: int) -> Part:
-    """One pass of the bare trunk in the fastest dtype, by kind of work."""
-    model = load(DEFAULT_MODEL, DTYPES[0])
+    """One pass of the bare trunk in each dtype, by kind of work."""
+    part = Part(rounds)
+    for dtype in DTYPES:
+        part.lines += _profiled(dataset, dtype)
+        peak = f"{_peak(rounds, dtype):.0f} GFLOP/s"
+        part.lines.append((f"one product of {SIDE} × {SIDE} matrices, {dtype}", "torch", peak))
+    return part
+
+
+def _profiled(dataset: Dataset, dtype: str) -> list[tuple[str, str, str]]:
+    """Lines, the kind that takes the most time first."""
+    model = load(DEFAULT_MODEL, dtype)
     ours.bare_trunk(model, dataset.first(8))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
         ours.bare_trunk(model, dataset)
@@ -29,18 +39,16 @@ def measure(dataset: Dataset, rounds: int) -> Part:
         microseconds[kind] += event.self_cpu_time_total
         operations += event.flops if kind == PRODUCTS else 0
     total = sum(microseconds.values())
-    part = Part(rounds)
-    what = f"the floor of {len(dataset.pairs)} pairs of {dataset.name}, {DTYPES[0]}"
+    lines = []
     for kind, time in microseconds.most_common():
         rate = f", {operations / time / 1e3:.0f} GFLOP/s" if kind == PRODUCTS else ""
-        part.lines.append((what, kind, f"{time / total:.0%}{rate}"))
-    part.lines.append(
-        (f"one product of {SIDE} × {SIDE} matrices, {DTYPES[0]}", "torch", f"{_peak(rounds):.0f} GFLOP/s")
-    )
-    return part
+        lines.append(
+            (f"the floor of {len(dataset.pairs)} pairs of {dataset.name}, {dtype}", kind, f"{time / total:.0%}{rate}")
+        )
+    return lines
 
 
-def _peak(rounds: int) -> float:
+def _peak(rounds: int, dtype: str) -> float:
     """GFLOP/s of a large product, the best of some rounds."""
-    a, b = torch.randn(2, SIDE, SIDE, dtype=getattr(torch, DTYPES[0]))
+    a, b = torch.randn(2, SIDE, SIDE, dtype=getattr(torch, dtype))
     return max(2 * SIDE**3 / ours.seconds(lambda: a @ b) / 1e9 for _ in range(rounds + 1))
