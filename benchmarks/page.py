@@ -26,12 +26,16 @@ HERE = Path(__file__).parents[1]
 TABS = ("Generate vectors", "Compete", "Measure", "Look inside", "Models")
 # Through so many frames there was nothing to do and nothing was changed.
 REST = """() => new Promise((done) => {
-    let quiet = 0;
+    let quiet = 0, over = false;
+    // A browser that has nothing to draw may not say that it is idle.
+    const draw = () => { if (!over) requestAnimationFrame(draw); };
     const seen = new MutationObserver(() => { quiet = 0; });
     seen.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
     const look = () => {
-        if (++quiet > 30) { seen.disconnect(); done(); } else requestAnimationFrame(() => requestIdleCallback(look));
+        if (++quiet > 30) { over = true; seen.disconnect(); done(); }
+        else requestAnimationFrame(() => requestIdleCallback(look));
     };
+    draw();
     look();
 })"""
 # In a process of its own, after the app has ended: the same answers as a program has them. Prints tokens a second.

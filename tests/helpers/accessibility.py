@@ -10,7 +10,7 @@ from tests.helpers.sizes import FULL
 # Serious or worse, of what is seen of a part, when all that came late is mended: `[rule: where]`. axe goes through all
 # of a page, whatever it is asked for: the tabs that are not seen, and the insides of figures, are taken out meanwhile.
 AXE = """async ([part, only]) => {
-  while (window.mending) await new Promise(requestIdleCallback);
+  while (window.mending) await new Promise(requestAnimationFrame);
   const hidden = [...document.querySelectorAll('.tabitem, .js-plotly-plot > *')]
     .filter((one) => !one.matches('.tabitem') || !one.checkVisibility())
     .map((one) => [one, document.createComment('')]);

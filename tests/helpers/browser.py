@@ -18,13 +18,16 @@ def drawn(page: Page) -> None:
     """Wait until the page is at rest: through three frames it had nothing to do or to mend, and changed nothing."""
     page.evaluate(
         """() => new Promise((done) => {
-            let quiet = 0;
+            let quiet = 0, over = false;
+            // A browser that has nothing to draw may not say that it is idle.
+            const draw = () => { if (!over) requestAnimationFrame(draw); };
             const seen = new MutationObserver(() => { quiet = 0; });
             seen.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
             const look = () => {
-                if (++quiet > 3 && !window.mending) { seen.disconnect(); done(); }
+                if (++quiet > 3 && !window.mending) { over = true; seen.disconnect(); done(); }
                 else requestAnimationFrame(() => requestIdleCallback(look));
             };
+            draw();
             look();
         })"""
     )

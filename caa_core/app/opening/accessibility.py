@@ -77,7 +77,9 @@ MEND = f"""() => {{
     }}
   }};
   const later = () => {{
-    if (!window.mending) {{ window.mending = true; setTimeout(() => requestIdleCallback(mend), 100); }}
+    // A browser that has nothing to draw may not say that it is idle.
+    const soon = () => requestIdleCallback(mend, {{ timeout: 500 }});
+    if (!window.mending) {{ window.mending = true; setTimeout(soon, 100); }}
   }};
   new MutationObserver(later).observe(document.body, {{ childList: true, subtree: true }});
   mend();

@@ -74,7 +74,7 @@ TOOLTIPS = f"""() => {{
     CSS.highlights?.set('term', new Highlight(...ranges));
   }};
   const later = () => {{
-    if (!waits) {{ waits = true; setTimeout(() => requestIdleCallback(mark), 400); }}
+    if (!waits) {{ waits = true; setTimeout(() => requestIdleCallback(mark, {{ timeout: 500 }}), 400); }}
   }};
   new MutationObserver(later).observe(document.querySelector('.gradio-container'),
     {{ childList: true, subtree: true, characterData: true }});
