@@ -59,7 +59,7 @@ def test_of_most_vectors_nothing_is_known_but_how_large_they_are(page):
     assert re.search(pushed, html.unescape(strength))
 
 
-def test_who_leaves_while_a_vector_is_made_fails_of_nothing(page):
+def test_who_leaves_while_a_vector_is_made_fails_of_nothing(page, monkeypatch):
     event = Event(None, next(iter(page.page.fns.values())), None, None)
     event.alive = False
 
@@ -68,7 +68,7 @@ def test_who_leaves_while_a_vector_is_made_fails_of_nothing(page):
         LocalContext.event_id.set(event._id)
         page.run("measure", "steer-strength", steer_vector="lecture")
 
-    page.page._queue.event_ids_to_events[event._id] = event
+    monkeypatch.setitem(page.page._queue.event_ids_to_events, event._id, event)
     contextvars.copy_context().run(measure)
 
 
