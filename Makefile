@@ -6,8 +6,8 @@ PEERS  ?= .venv-peers
 NDIF   ?= .venv-ndif
 # What pip installs as torch, and from where. The user's own pip settings decide between CPU and CUDA builds.
 TORCH  ?= torch --constraint constraints.txt
-# Tests that run beside each other: on two cores a third computes while two wait for a browser or another process.
-JOBS   ?= 3
+# Tests that run beside each other.
+JOBS   ?= 2
 LOAD_REPORT ?= load.md
 # What `make soak` tries in full.
 WHOLE   = tests/data tests/model tests/steering tests/vectors tests/metrics tests/measuring tests/contest \

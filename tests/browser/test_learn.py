@@ -6,12 +6,13 @@ import pytest
 from playwright.sync_api import expect
 
 from caa_core.app.panels.learn.lesson import built_in
-from tests.helpers.browser import drawn, reload, set_new_tokens, slide, tab
+from tests.helpers.browser import drawn, reload, set_new_tokens, settled, slide, tab
 
 pytestmark = pytest.mark.browser
 
 
 def predict(page, text):
+    settled(page)  # a step that is drawn anew has nothing chosen
     page.locator("#learn-choice").get_by_text(text, exact=True).click()
     page.locator("#learn-predict").click()
     expect(page.locator("#learn-result")).to_contain_text("You predicted")
