@@ -102,12 +102,12 @@ def test_what_nobody_comes_back_to_goes_in_the_end(folder, monkeypatch):
     assert shelves.has("again")
 
 
-def write(folder, key, count, together):
+def write(folder, key, numbers, together):
     sessions = Sessions(shelves=Shelves(folder))
     sessions.enter("page", key)
     person = sessions.of("page").person
     together.wait()
-    for number in range(count):
+    for number in numbers:
         person.keep(vector("same", number + 1.0))
         person.remember("last", {"number": number})
 
@@ -116,9 +116,9 @@ def test_processes_that_write_at_once_lose_nothing_and_one_that_is_killed_holds_
     sessions = Sessions(shelves=Shelves(folder))
     key = sessions.enter("page", "")
     person = sessions.of("page").person
-    counts = (15, 15, 10**6)
-    together = FORK.Barrier(len(counts))
-    writers = [FORK.Process(target=write, args=(folder, key, count, together)) for count in counts]
+    each = range(15), range(15), range(15, 10**6)  # the last of whom is killed, however far it has come
+    together = FORK.Barrier(len(each))
+    writers = [FORK.Process(target=write, args=(folder, key, numbers, together)) for numbers in each]
     for one in writers:
         one.start()
     *whole, killed = writers
