@@ -2,7 +2,7 @@
 
 A folder of behaviours is laid out as the CAA repository lays out its data (arXiv 2312.06681): in a folder named after
 the behaviour `generate_dataset.json`, `test_dataset_ab.json`, and perhaps `instructions.json`. Of one file, as
-Anthropic's evaluations come, every second prompt is held out.
+Anthropic's evaluations come, half of the prompts are held out.
 """
 
 import json
@@ -23,6 +23,7 @@ from caa_core.data.tables import read_tables
 from caa_core.data.text import clean
 from caa_core.errors import InputError
 from caa_core.limits import HERE
+from caa_core.vectors.splits import halves, prompts_of
 from caa_core.vectors.vector import SteeringVector
 
 PAIRS_FILE, TEST_FILE, INSTRUCTIONS_FILE = "generate_dataset.json", "test_dataset_ab.json", "instructions.json"
@@ -93,7 +94,7 @@ class Behaviour:
 
 def find_behaviours(sources: Sequence[str]) -> list[Behaviour]:
     """Behaviours of presets' names ("joy", as questions "joy:ab"), of folders that hold behaviours, or are one, and of
-    files of pairs, of which every second prompt is held out.
+    files of pairs, of which half of the prompts are held out; see `splits.halves`.
 
     Raises:
         InputError: there is no such thing, one name stands for two, or some have choices and others free text, which
@@ -230,11 +231,12 @@ def _behaviours_of(source: str) -> list[Behaviour]:
 
 def _from_file(path: Path) -> Behaviour:
     found = read_pairs(path)
-    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in found.pairs))}
-    kept, held_out = (tuple(pair for pair in found.pairs if prompts[pair.prompt] % 2 == half) for half in (0, 1))
+    # Not every second prompt: where Yes and No take turns, the pairs would all say Yes, and the held-out items No.
+    kept, held_out = (tuple(found.pairs[i] for i in half) for half in halves(found.pairs))
     if len(kept) < 2 or not held_out:
-        raise InputError(f"{path.name} has too few prompts ({len(prompts)}) to hold out every second one.")
-    test = replace(found, name=f"{found.name} (every second prompt, held out)", pairs=held_out)
+        count = len(set(prompts_of(found.pairs)))
+        raise InputError(f"{path.name} has too few prompts ({count}) to hold out half of them.")
+    test = replace(found, name=f"{found.name} (half of the prompts, held out)", pairs=held_out)
     return Behaviour(found.name, replace(found, pairs=kept), test, find_instructions(found.name))
 
 

@@ -50,13 +50,15 @@ def test_a_folder_of_behaviours_and_one_of_them(folder):
     assert [one.name for one in find_behaviours([str(folder / "waiting")])] == ["waiting"]
 
 
-def test_of_one_file_every_second_prompt_is_held_out(tmp_path):
-    """With all pairs of a prompt on one side, wherever they stand."""
+def test_of_one_file_half_of_the_prompts_are_held_out(tmp_path):
+    """With all pairs of a prompt on one side, wherever they stand, and as many of each answer on both."""
     path = tmp_path / "waiting.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in (*PAIRS[:3], PAIRS[0])))
+    path.write_text("".join(json.dumps(one) + "\n" for one in (*PAIRS, PAIRS[0])))
     (found,) = find_behaviours([str(path)])
-    assert (found.name, found.test.name) == ("waiting", "waiting (every second prompt, held out)")
-    assert [[pair.line for pair in half.pairs] for half in (found.pairs, found.test)] == [[1, 3, 4], [2]]
+    assert (found.name, found.test.name) == ("waiting", "waiting (half of the prompts, held out)")
+    sides = [{pair.prompt: pair.positive for pair in half.pairs} for half in (found.pairs, found.test)]
+    assert len(found.pairs.pairs) + len(found.test.pairs) == 5 and not sides[0].keys() & sides[1].keys()
+    assert [sorted(side.values()) for side in sides] == [["(A)", "(B)"]] * 2
     path.write_text((json.dumps(PAIRS[0]) + "\n") * 2)
     with pytest.raises(InputError, match=r"too few prompts \(1\) to hold out"):
         find_behaviours([str(path)])
