@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio import routes, utils
 from gradio.blocks import Block, BlockFunction
+from gradio.components import State
 from gradio.queueing import Event, Queue
 from gradio.server_messages import EstimationMessage
 from gradio.state_holder import SessionState, StateHolder
@@ -363,8 +364,11 @@ class _State(SessionState):
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]
 
     def __setitem__(self, key: int, value: Any) -> None:
-        super().__setitem__(key, value)
-        self.config_values.clear()
+        if isinstance(self.blocks_config.blocks.get(key), State):
+            super().__setitem__(key, value)
+            self.config_values.clear()
+        else:  # gradio would describe the part anew, with the schema of all that it may hold
+            self.blocks_config.blocks[key] = value
 
     def _update_config(self, key: int) -> None:
         pass

@@ -207,9 +207,10 @@ def _literal(template: str) -> str:
     return template.replace("{{", "{").replace("}}", "}")
 
 
-def languages() -> list[str]:
+@cache
+def languages() -> tuple[str, ...]:
     """Those that there are, English first."""
-    return [ENGLISH, *sorted(file.stem for file in FOLDER.glob("*.po"))]
+    return ENGLISH, *sorted(file.stem for file in FOLDER.glob("*.po"))
 
 
 def stored(language: str) -> Catalog:
