@@ -87,6 +87,11 @@ class Behaviour:
         same = shipped is not None and shipped.positive == self.instructions.positive
         return (self.instructions.positive, *(_also_shipped().get(self.name, ()) if same else ()))
 
+    @property
+    def has_letters(self) -> bool:
+        """Whether pairs can be made into those of both letter orders: Yes and No cannot."""
+        return any(pair.letters for pair in self.pairs.pairs)
+
     def sample(self, pairs: int | None = None, items: int | None = None, seed: int | None = None) -> "Behaviour":
         """With so many pairs and test items only: the first ones, or drawn with a seed. See `Dataset.first`."""
         return replace(self, pairs=self.pairs.first(pairs, seed), test=self.test.first(items, seed))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from caa_core.errors import InputError
 from caa_core.measuring.inspection import Alignment, align
 from caa_core.measuring.paper.behaviours import Behaviour, check_behaviours
 from caa_core.measuring.paper.findings import MINUS, PLUS, Findings, PromptArm, Replication
@@ -71,6 +72,8 @@ def replicate(
     settings = replace(settings, multipliers=tuple(check_multipliers([*settings.multipliers, MINUS, 0.0, PLUS])))
     settings.layers_of(model)
     behaviours = [one.sample(settings.pairs, settings.items, settings.seed) for one in check_behaviours(behaviours)]
+    if settings.letter_swap and not any(one.has_letters or one.vector for one in behaviours):
+        raise InputError("Not one of these behaviours has lettered options, so there are no letters to swap.")
     known = {} if known is None else known
     provenance = {**model.provenance, "device": model.device.type}
     costs = [cost_of(behaviour, settings) for behaviour in behaviours]

@@ -60,11 +60,12 @@ class PaperRequest(Request):
     """How behaviours are measured.
 
     layers: those of the per-layer effect, all where None. multipliers: of the effect at one layer; -1, 0 and 1 are
-    always among them. letter_swap: vectors are made from pairs in both letter orders. controls: how many vectors of
-    each kind. layer: at which multipliers, transfer and prompts are measured; where None, what is chosen on one half of
-    the items. counts: write answers too. pairs, items, seed: how many are used, see `Behaviour.sample`. experiments:
-    which of `EXPERIMENTS` are made; what is left out leaves its place in the findings empty. positions, cue: which
-    tokens are steered, and what leads to an answer. operation: what is done with every vector, at one layer at a time.
+    always among them. letter_swap: vectors are made from pairs in both letter orders, where pairs have letters.
+    controls: how many vectors of each kind. layer: at which multipliers, transfer and prompts are measured; where None,
+    what is chosen on one half of the items. counts: write answers too. pairs, items, seed: how many are used, see
+    `Behaviour.sample`. experiments: which of `EXPERIMENTS` are made; what is left out leaves its place in the findings
+    empty. positions, cue: which tokens are steered, and what leads to an answer. operation: what is done with every
+    vector, at one layer at a time.
     """
 
     layers: tuple[int, ...] | None = option(ALL_LAYERS, parse=_layers)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from caa_core.data.pairs import ContrastPair
 from caa_core.errors import InputError
 from caa_core.measuring.evaluation import evaluate
 from caa_core.measuring.paper.behaviours import Behaviour
@@ -211,6 +212,23 @@ def test_experiments_can_be_made_one_by_one(tiny_llama, found, experiment):
             assert json.dumps(one.summary()[place])[:300] == json.dumps(whole.summary()[place])[:300]
         else:
             assert not getattr(one, place)
+
+
+def test_what_has_no_letters_stays_as_it_is_beside_what_has(tiny_llama):
+    """Yes and No cannot be swapped, nor need they be, and are measured by the same command."""
+    words = replace(ONE, name="words", pairs=worded(ONE.pairs), test=worded(ONE.test), instructions=None)
+    settings = replace(SETTINGS, experiments=(LAYERS,), controls=0)
+    found = finish(replicate(tiny_llama, [ONE, words], settings)).findings
+    assert [one.vector.provenance.num_pairs for one in found] == [len(ONE.pairs.pairs)] * 2
+    assert found[0].given_cosines and found[1].given_cosines is None
+    with pytest.raises(InputError, match="no letters to swap"):
+        finish(replicate(tiny_llama, [words], settings))
+
+
+def worded(dataset):
+    """The same questions, to be answered by Yes or No."""
+    pairs = [ContrastPair(pair.prompt.partition("\n")[0], "Yes", "No", pair.line) for pair in dataset.pairs]
+    return replace(dataset, pairs=tuple(pairs))
 
 
 @pytest.mark.parametrize(
