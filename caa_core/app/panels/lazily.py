@@ -9,30 +9,17 @@ from functools import cache
 from typing import Any
 
 import gradio as gr
-from gradio import component_meta
 from gradio.blocks import Blocks
 from gradio.components import FormComponent
 from gradio.context import LocalContext, get_blocks_context
 
+from caa_core.app.opening.introspection import remember
 from caa_core.app.panels.common import QUIET, Updates, guarded, properties
 from caa_core.app.panels.page import Build, Page, Tab
 
 # Gradio counts its blocks without a lock, and drawing computes only.
 _one_at_a_time = threading.Lock()
-
-
-class _Remembering:
-    """`inspect` as gradio needs it, which reads the arguments of a constructor anew for each part that it makes: a
-    quarter of what drawing takes.
-    """
-
-    getfullargspec = staticmethod(cache(inspect.getfullargspec))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(inspect, name)
-
-
-vars(component_meta)["inspect"] = _Remembering()
+remember()
 
 
 def lazily(build: Build, shown_in: gr.Tab | None = None) -> Build:

@@ -1,6 +1,11 @@
 """What is drawn at once, what is drawn when a tab is first opened, and how both show again what a person had."""
 
+import gc
+import inspect
 import json
+import typing
+import weakref
+from collections import Counter
 
 import gradio as gr
 import pytest
@@ -8,6 +13,7 @@ from gradio import component_meta
 from gradio.state_holder import SessionState
 
 from app import build
+from caa_core.app.opening import introspection
 from caa_core.app.panels.lazily import lazily, show_at_first
 from caa_core.app.panels.page import Page, Tab, draw_tabs
 from caa_core.app.panels.steer import tab as steer
@@ -43,6 +49,38 @@ def test_gradio_reads_the_arguments_of_a_kind_of_part_once():
     before = read()
     gr.Textbox("again", render=False)
     assert read().misses == before.misses and read().hits > before.hits
+
+
+def test_gradio_finds_out_once_what_handlers_take_and_what_a_browser_may_call(studio, blocks, monkeypatch):
+    opened(Handlers(studio, blocks))
+    asked, hints = [], typing.get_type_hints
+    monkeypatch.setattr(typing, "get_type_hints", lambda fn: asked.append(fn) or hints(fn))
+    listed = introspection._for_the_browser.cache_info()
+    functions = opened(Handlers(studio, blocks)).blocks.fns
+    drawn = [fn for number, fn in functions.items() if number not in blocks.fns and fn.fn]
+    # What is made anew for each visitor, once each.
+    assert len(asked) == len({*asked}) < len(drawn) / 2
+    assert introspection._for_the_browser.cache_info().misses == listed.misses
+    assert introspection._for_the_browser.cache_info().hits > listed.hits
+
+
+def test_what_was_found_out_of_a_visitors_handler_goes_with_it():
+    part, found = Counter(), introspection.once(inspect.signature)
+
+    def handler(value, part=part):
+        return value
+
+    def plain(value):
+        return value
+
+    part.listens = [handler, plain]  # as parts of a page know their handlers
+    for one in part.listens:
+        assert found(one) == inspect.signature(one)
+    assert found(plain) is found(plain)
+    gone = [weakref.ref(one) for one in (handler, plain, part)]
+    del handler, plain, part, one
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
 
 
 def test_no_event_lets_the_browser_copy_what_it_writes_to(studio, blocks):
