@@ -1,10 +1,11 @@
-"""A process that runs blocks as an NDIF host does: it has nnsight and a model, and nothing of this project.
+"""A process that runs blocks as an NDIF host does: it has nnsight and models, and nothing of this project.
 
-Started by its path with a model's folder. Reads blobs, each behind its length; writes frames of a kind, a length and
-bytes: what the block printed, line by line (P), and its result (R) or what it failed of (E).
+Reads a model's folder and a blob by turns, each behind its length; writes frames of a kind, a length and bytes: what
+the block printed, line by line (P), and its result (R) or what it failed of (E).
 """
 
 import contextlib
+import functools
 import io
 import struct
 import sys
@@ -52,16 +53,26 @@ def saved(nn: TransformersModel, blob: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(written.getvalue())
 
 
-def main(folder: str) -> None:
-    assert not any("caa_core" in name for name in sys.modules)
+@functools.cache
+def model(folder: str) -> TransformersModel:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     nn = TransformersModel(folder, tokenizer=tokenizer, task="text-generation", dispatch=True, dtype=torch.float32)
     nn._module.requires_grad_(False)
-    while header := FROM.read(8):
-        blob = FROM.read(struct.unpack(">Q", header)[0])
+    return nn
+
+
+def read() -> bytes:
+    header = FROM.read(8)
+    return FROM.read(struct.unpack(">Q", header)[0]) if header else b""
+
+
+def main() -> None:
+    assert not any("caa_core" in name for name in sys.modules)
+    while folder := read().decode():
+        blob = read()
         try:
             with contextlib.redirect_stdout(Lines()):
-                found = saved(nn, blob)
+                found = saved(model(folder), blob)
         except Exception:
             send(b"E", traceback.format_exc().encode())
         else:
@@ -69,4 +80,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

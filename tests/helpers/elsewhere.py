@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
 
@@ -21,16 +22,24 @@ PLACE = "in another process"
 
 
 class Pipe:
-    """The line to the process; see `remote.jobs.Line`."""
+    """The line to a folder's model in the process; see `remote.jobs.Line`."""
 
-    def __init__(self, process: subprocess.Popen[bytes]):
-        self.process, self.count, self.turn = process, Count(), threading.Lock()
+    # One job at a time.
+    turn = threading.Lock()
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: str):
+        self.process, self.folder, self.count = process, folder, Count()
 
     def __call__(self, hear, stop) -> RemoteBackend:
         return PipeJob(self, hear)
 
     def sentence(self, error: BaseException) -> str:
         return sentence(error, "another process")
+
+    def send(self, blob: bytes) -> None:
+        for part in (self.folder.encode(), blob):
+            self.process.stdin.write(struct.pack(">Q", len(part)) + part)
+        self.process.stdin.flush()
 
     def frame(self) -> tuple[bytes, bytes]:
         kind, size = self._read(1), struct.unpack(">Q", self._read(8))[0]
@@ -55,8 +64,7 @@ class PipeJob(RemoteBackend):
         blob = self._serialize(tracer)
         with self.pipe.turn:
             self.pipe.count.jobs += 1
-            self.pipe.process.stdin.write(struct.pack(">Q", len(blob)) + blob)
-            self.pipe.process.stdin.flush()
+            self.pipe.send(blob)
             self.hear(News(state="running"))
             while True:
                 kind, content = self.pipe.frame()
@@ -78,21 +86,25 @@ class PipeJob(RemoteBackend):
 
 
 @contextmanager
-def elsewhere(folder: str | Path, name: str = "tiny") -> Iterator[tuple[RemoteModel, Pipe]]:
-    """A model of a folder that runs in a process which cannot import this project; and the line to it."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+def runner() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that cannot import this project and runs blocks."""
     process = subprocess.Popen(
-        [sys.executable, "-I", str(RUNNER), str(folder)],
+        [sys.executable, "-I", str(RUNNER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=folder,
-        env=environment,
+        cwd=gettempdir(),
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     )
     try:
-        pipe = Pipe(process)
-        yield arrived(name, described(str(folder)), pipe, PLACE, say=lambda _: None), pipe
+        yield process
     finally:
         process.stdin.close()
         process.stdout.close()
         process.kill()
         process.wait()
+
+
+def elsewhere(process: subprocess.Popen[bytes], folder: str | Path, name: str = "tiny") -> tuple[RemoteModel, Pipe]:
+    """A folder's model that runs in the process, and the line to it."""
+    pipe = Pipe(process, str(folder))
+    return arrived(name, described(str(folder)), pipe, PLACE, say=lambda _: None), pipe

@@ -42,18 +42,18 @@ def test_what_a_host_does_before_the_first_token_is_shown():
     assert _or_state(lambda texts: [])([Completion()]) == []
 
 
-def test_a_host_that_fails_leaves_the_model_and_one_that_runs_takes_its_place(tiny_folder, monkeypatch):
+def test_a_host_that_fails_leaves_the_model_and_one_that_runs_takes_its_place(process, tiny_folder, monkeypatch):
     studio = Studio(tiny_folder, say=lambda _: None, dtype="float32")
     before = studio.model
     with pytest.raises(InputError, match="cannot be reached"):
         studio.load("owner/name", say=lambda _: None, host=Host(unused(), KEY))
     assert studio.model is before
-    with elsewhere(tiny_folder) as (there, pipe):
-        monkeypatch.setattr("caa_core.app.studio.load_there", lambda *_: there)
-        studio.load("owner/name", say=lambda _: None, host=Host(unused(), KEY))
-        studio._look.wait()
-        assert studio.model is there
-        assert pipe.count.jobs > 1  # the quick look ran there
-        assert "in another process" in describe(studio)
-        assert KEY not in describe(studio)
-        assert KEY not in str(studio.health)
+    there, pipe = elsewhere(process, tiny_folder)
+    monkeypatch.setattr("caa_core.app.studio.load_there", lambda *_: there)
+    studio.load("owner/name", say=lambda _: None, host=Host(unused(), KEY))
+    studio._look.wait()
+    assert studio.model is there
+    assert pipe.count.jobs > 1  # the quick look ran there
+    assert "in another process" in describe(studio)
+    assert KEY not in describe(studio)
+    assert KEY not in str(studio.health)

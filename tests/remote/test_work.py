@@ -52,10 +52,9 @@ BOTH = replace(TEXTS, pairs=(*TEXTS.pairs, *LETTERS.pairs))
 
 
 @pytest.fixture(scope="module")
-def two(tiny_folder):
+def two(process, tiny_folder):
     """A model here, the same one elsewhere, and the line to that."""
-    with elsewhere(tiny_folder) as (there, pipe):
-        yield load(tiny_folder, dtype="float32"), there, pipe
+    return load(tiny_folder, dtype="float32"), *elsewhere(process, tiny_folder)
 
 
 @pytest.fixture
@@ -189,18 +188,17 @@ def test_passes_of_few_items_make_no_difference(two, jobs, monkeypatch):
     assert jobs() == 1
 
 
-def test_windows_and_capped_logits_make_no_difference(tmp_path):
+def test_windows_and_capped_logits_make_no_difference(process, tmp_path):
     folder = save_tiny(tmp_path / "gemma2", "gemma2")
-    here = load(str(folder), dtype="float32")
+    here, (there, _) = load(str(folder), dtype="float32"), elsewhere(process, folder)
     rows, decoding, runs = rows_of(here), Decoding(16, 0.9, 3), [steers_of(here, (1, 1.5))]
-    with elsewhere(folder) as (there, _):
-        one, other = (finish(generate(model, rows, decoding)) for model in (there, here))
-        assert [text.ids for text in one] == [text.ids for text in other]
-        one, other = (finish(score(model, BOTH.pairs, runs)) for model in (there, here))
-        torch.testing.assert_close(one.preference, other.preference, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(one.kl, other.kl, rtol=1e-3, atol=1e-4)
-        one, other = (finish(extract(model, TEXTS)) for model in (there, here))
-        torch.testing.assert_close(one.at(3), other.at(3), rtol=1e-4, atol=1e-5)
+    one, other = (finish(generate(model, rows, decoding)) for model in (there, here))
+    assert [text.ids for text in one] == [text.ids for text in other]
+    one, other = (finish(score(model, BOTH.pairs, runs)) for model in (there, here))
+    torch.testing.assert_close(one.preference, other.preference, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(one.kl, other.kl, rtol=1e-3, atol=1e-4)
+    one, other = (finish(extract(model, TEXTS)) for model in (there, here))
+    torch.testing.assert_close(one.at(3), other.at(3), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_told_says_the_same(two, jobs):
