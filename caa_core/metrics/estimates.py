@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 # Of the bootstrap: with one less than a multiple of 40, the ends of 95 % are the 50th and the 1950th; and how many are
-# held in memory at once.
-RESAMPLES, BATCH = 1999, 200
+# held in memory at once, where there are more than so many numbers.
+RESAMPLES, BATCH, AT_ONCE = 1999, 200, 4
 
 # Up to so many prompts the weights of the resamples, which are the same for all data, are drawn once (3 MB).
 FEW = 200
@@ -92,15 +92,16 @@ def intervals(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> tupl
     linear = sum(slope[..., None] * change for slope, change in zip(slopes, off, strict=True))
     spread = np.ptp(linear, axis=-1)
     drawn = np.empty((RESAMPLES, *value.shape))
+    products = {(i, j): off[i] * off[j] for i in range(len(off)) for j in range(i, len(off))}
     first = 0
-    for weights in _weights(off[0].shape[-1]):
+    for weights in _weights(off[0].shape[-1], value.size):
         shifts = [np.tensordot(weights, change, (1, -1)) for change in off]
         found, slopes = _with_slopes(of_means, [centre + shift for centre, shift in zip(centres, shifts, strict=True)])
-        variance = sum(
-            slopes[i] * slopes[j] * (np.tensordot(weights, off[i] * off[j], (1, -1)) - shifts[i] * shifts[j])
-            for i in range(len(off))
-            for j in range(len(off))
-        )
+        terms = {
+            (i, j): slopes[i] * slopes[j] * (np.tensordot(weights, product, (1, -1)) - shifts[i] * shifts[j])
+            for (i, j), product in products.items()
+        }
+        variance = sum(terms[min(i, j), max(i, j)] for i in range(len(off)) for j in range(len(off)))
         drawn[first : first + len(weights)] = (found - value) / np.sqrt(np.maximum(variance, 0))
         first += len(weights)
     ends = (RESAMPLES + 1) // 40 - 1
@@ -111,14 +112,17 @@ def intervals(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> tupl
     return value, np.where(there, low, -inf), np.where(there, high, inf)
 
 
-def _weights(prompts: int) -> Iterable[np.ndarray]:
+def _weights(prompts: int, numbers: int) -> Iterable[np.ndarray]:
     """Of the prompts in each resample, in batches [resamples, prompts]; they sum to 1."""
-    return _kept_weights(prompts) if prompts <= FEW else _drawn_weights(prompts)
+    if prompts > FEW:
+        return _drawn_weights(prompts)
+    kept = _kept_weights(prompts)
+    return [kept] if numbers <= AT_ONCE else (kept[first : first + BATCH] for first in range(0, RESAMPLES, BATCH))
 
 
 @lru_cache(maxsize=8)
-def _kept_weights(prompts: int) -> Sequence[np.ndarray]:
-    return tuple(_drawn_weights(prompts))
+def _kept_weights(prompts: int) -> np.ndarray:
+    return np.concatenate([*_drawn_weights(prompts)])
 
 
 def _drawn_weights(prompts: int) -> Iterator[np.ndarray]:
@@ -134,7 +138,7 @@ def _with_slopes(
     """A function's values, and its derivative by each mean (by a step into the complex plane, which is exact)."""
     step = 1e-30
     slopes = [
-        np.imag(of_means(*(mean + step * 1j * (i == k) for i, mean in enumerate(means)))) / step
+        np.imag(of_means(*(mean + step * 1j if i == k else mean for i, mean in enumerate(means)))) / step
         for k in range(len(means))
     ]
     return np.asarray(of_means(*means)), slopes
