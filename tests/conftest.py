@@ -187,9 +187,11 @@ def _served(model: str, dtype: str = "") -> "Iterator[Served]":
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium, or a skip that says how to get one."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    # The first has no window to draw, and takes a quarter less of the processor.
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
     if not found:
         if os.environ.get("CAA_REQUIRE_BROWSER"):
             pytest.fail("the browser tests must run here, but there is no Chromium")
-        pytest.skip("no Chromium: apt-get install chromium")
+        pytest.skip("no Chromium: apt-get install chromium-headless-shell")
     return found
