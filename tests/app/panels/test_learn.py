@@ -105,6 +105,12 @@ def test_a_prediction_is_asked_first_and_kept(page):
     )
     again.call("step_back", "learn-score")
     assert "3. The mean" in again["learn-text"] and again["learn-choice"] is None
+    # A choice stays when the same step is drawn once more, as gradio's list of steps asks for when it has moved.
+    again.held[again.parts["learn-choice"]] = 1
+    again.call("look_again", "learn-score")
+    assert again["learn-choice"] == 1
+    again.call("begin_anew", "learn-score")
+    assert again["learn-choice"] is None
 
 
 @pytest.mark.parametrize("number", range(8))

@@ -227,6 +227,7 @@ class Learn:
         about = f"#### {plain(lesson.title)}\n\n{_paragraphs(lesson.about)}"
         first: Updates = {self.about: about, self.steps: gr.Walkthrough(selected=record.step)}
         own = {self.own: gr.Accordion(visible=not session.classroom)}
+        session.shown.pop(NAME, None)  # all is drawn
         return {**first, **own, **there, **gone, **self._step(session)}
 
     def _step(self, session: Session) -> Updates:
@@ -240,14 +241,17 @@ class Learn:
             record.outcomes[number] = there = found
             keep(session, lesson, record)
         in_class.tell(session, record)
+        now = (lesson, number, predicted)
+        was, session.shown[NAME] = session.shown.get(NAME), now
+        chosen: dict[str, Any] = {} if was == now else {"value": predicted}  # what was chosen meanwhile stays
         is_last = number == len(lesson.steps) - 1
         return {
             self.text: f"#### {number + 1}. {plain(step.title)}\n\n{_paragraphs(step.text)}",
-            self.choice: gr.Radio(
-                [(visible(one.text), i) for i, one in enumerate(step.choices)],
-                value=predicted,
+            self.choice: gr.update(
+                choices=[(visible(one.text), i) for i, one in enumerate(step.choices)],
                 label=visible(step.question),
                 interactive=predicted is None,
+                **chosen,
             ),
             self.predict: gr.Button(visible=predicted is None, variant="primary"),
             self.do: PREDICT_FIRST if predicted is None else _paragraphs(step.do),
@@ -258,7 +262,7 @@ class Learn:
             self.hints: _hints(step),
             self.back: gr.Button(interactive=number > 0),
             self.score: _score(lesson, record),
-            self.next: gr.Button(interactive=not is_last, variant="primary" if there else "secondary"),
+            self.next: gr.Button(interactive=not is_last, variant="primary" if there and not is_last else "secondary"),
         }
 
 
