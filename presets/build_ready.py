@@ -17,7 +17,7 @@ from caa_core.app.opening.ready import MADE_BEFORE, OPENS_WITH, contests, ready_
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.experiment import Experiment
 from caa_core.app.panels.generate import tab as generate
-from caa_core.app.panels.measuring import evaluation, inspection, open_questions, study
+from caa_core.app.panels.measuring import evaluation, inspection, open_questions, paper, study
 from caa_core.app.panels.page import Page
 from caa_core.app.panels.steer import tab as steer
 from caa_core.app.sessions import Session
@@ -26,7 +26,7 @@ from caa_core.data.presets import PRESETS, presets
 from caa_core.model.catalog import DEFAULT_MODEL
 from caa_core.model.loading import SteerableModel
 
-NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "study", "open", "views")
+NAMES = ("steer", "generate", "compete", "compete-verdict", "measure", "behaviours", "study", "open", "views")
 # What the lesson alone shows, and contests that are one click away; with the experiment of each.
 OF_LESSON = {
     "generate-compare": "generate-compare",
@@ -52,6 +52,7 @@ FIRST = contest_of(OPENS_WITH, contest=OPENS_WITH)
 OTHERWISE = {
     "compete": {**FIRST, "question": "Tell me about the ocean."},
     "compete-verdict": FIRST,
+    "behaviours": {"layers": "0,3,6,9,12,15,18,21,24,27", "items": 8, "controls": 2},  # all of them take an hour
     "study": {"controls": 2},  # beside its estimates, which have 999 of each kind; more take minutes
     "lesson-verdict": {"questions": True, "layers": "12", "multipliers": "-1,1"},
     "lesson-thinking": {**FIRST, "prompts": 8, "thoughts": 1, "tokens": 32},
@@ -73,7 +74,7 @@ def drawn(studio: Studio) -> dict[str, Experiment[Any]]:
     """The experiments of a newcomer's page by name."""
     with gr.Blocks() as blocks:
         page = Page(studio, blocks, gr.Markdown(), gr.State(0), steer.controls(studio), gr.State(0))
-        for one in (steer, generate, contest, evaluation, study, open_questions, inspection):
+        for one in (steer, generate, contest, evaluation, paper, study, open_questions, inspection):
             with gr.Tab() as tab:
                 one.build(page, tab)
     owners = [getattr(one.handler, "__self__", None) for one in page.restores]
@@ -96,9 +97,18 @@ def fresh(one: Experiment[Any], name: str = "") -> dict[str, Any]:
     try:
         for _ in one.updates(session, form):
             pass
-        return dict(session.person.results[one.name])
+        return without_bulk(dict(session.person.results[one.name]))
     finally:
         session.person.end()
+
+
+def without_bulk(kept: dict[str, Any]) -> dict[str, Any]:
+    """A result in which behaviours name their presets' vectors, which ship, and have their points at one layer."""
+    for one in kept.get("found", {}).get("findings", ()):
+        one["vector"] = {"preset": one["name"]}
+        at = one["scatter"]["layers"].index(one["layer"])
+        one["scatter"] |= {name: [one["scatter"][name][at]] for name in ("layers", "x", "y", "explained", "along")}
+    return kept
 
 
 def rounded(data: Any) -> Any:

@@ -73,7 +73,7 @@ def test_each_was_made_with_what_is_asked_of_it(experiments, embedded, session, 
 
 
 def test_they_are_small_and_of_the_embedded_model_alone(embedded, tiny_llama):
-    assert sum(ready_file(name).stat().st_size for name in MADE) < 220_000
+    assert sum(ready_file(name).stat().st_size for name in MADE) < 300_000
     assert not any(ready(name, tiny_llama) for name in MADE)
 
 
@@ -92,6 +92,7 @@ def test_a_newcomer_sees_them_until_there_is_one_of_their_own(studio):
     for figure in ("generate-plot", "compete-verdict-apart", "measure-map", "study-dots", "open-figure", "views-next"):
         assert page[figure]
     assert "each beside 2 random vectors" in page["study-size"]
+    assert page["behaviours-said"].startswith("#### What was found") and "joy" in page["behaviours-said"]
     assert not page.parts["open-scoring"].visible  # it is nobody's, so nobody scores it
     assert "An effect on this model" in page["measure-verdict"] and page["views-alignment"]
     assert page.session.person.has_nothing  # no files either
@@ -145,7 +146,11 @@ def test_contests_that_are_ready_bring_what_came_of_them(studio):
         assert "Made before" in page["compete-verdict-made"]
         columns = [[one["content"] for one in page[f"compete-{column}"]][-1:] for column in ("a", "b")]
         assert columns == ([[text] for text in answers["exchanges"][0]["answers"][1:3]] if answers else [[], []])
-    # What somebody has written stays.
+        assert page["compete-prompt"] == answers["asked"]["question"]
+    # What somebody has typed or written stays.
+    page.held[page.parts["compete-prompt"]] = "And the sea?"
+    page.call("choose", "compete-verdict-said", compete_ready=["french"])
+    assert page["compete-prompt"] == "And the sea?"
     page.session.person.remember("compete", {"exchanges": ready("compete", studio.model)["exchanges"]})
     written = page["compete-both"]
     page.call("choose", "compete-verdict-said", compete_ready=["formal"])
@@ -292,6 +297,18 @@ def test_changes_of_the_study_are_what_a_run_finds(experiments, embedded, sessio
     changes = (scores.preference[1] - scores.preference[0]).double()
     agree(row["changes"][: len(few)], changes.tolist())
     assert fmean(row["changes"]) == pytest.approx(row["difference"], abs=ROUNDING)
+
+
+def test_effects_of_behaviours_are_what_a_run_finds(experiments, embedded):
+    """Their vectors are those that ship, as all pairs are read."""
+    count = asked_of(experiments["behaviours"])["items"]
+    for kept in ready("behaviours", embedded)["found"]["findings"][: None if FULL else 1]:
+        preset, layer = presets()[kept["name"]], kept["layer"]
+        (cell,) = (one for one in kept["curve"] if one["multiplier"] == 1)
+        steer = Steer(load_vector(preset.vector_file).at(layer), layer, 1.0)
+        scores = finish(score(embedded, preset.test().pairs[:count], [(steer,)]))
+        changes = (scores.preference[1] - scores.preference[0]).double()
+        agree([cell["difference"], cell["kl"]], [changes.mean().item(), scores.kl[1].mean().item()])
 
 
 def test_answers_to_open_questions_are_those_that_greedy_decoding_writes(experiments, embedded, session):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caa_core.data.presets import presets
 from caa_core.errors import InputError
 from caa_core.measuring.inspection import Alignment
 from caa_core.measuring.sweep import SweepCell
@@ -16,7 +17,7 @@ from caa_core.metrics.cross_fitting import EFFECT, LEVEL, UNDECIDED
 from caa_core.metrics.plain_data import plain, restored
 from caa_core.steering.operations import ADD
 from caa_core.vectors.geometry import Scatter
-from caa_core.vectors.vector import SteeringVector, assemble
+from caa_core.vectors.vector import SteeringVector, assemble, load_vector
 
 # Multipliers at which layers are compared.
 PLUS, MINUS = 1.0, -1.0
@@ -97,14 +98,21 @@ class Findings:
     def unpack(cls, kept: Any) -> "Findings":
         """What was packed. Raises InputError for anything else."""
         try:
-            numbers = {
-                int(layer): torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
-                for layer, text in kept["vector"]["layers"].items()
-            }
-            vector = assemble(numbers, kept["vector"]["metadata"], "kept vector")
+            vector = _unpacked(kept["vector"])
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"{WHAT} kept cannot be read.") from error
         return restored(cls, kept, WHAT, vector=vector)
+
+
+def _unpacked(kept: Any) -> SteeringVector:
+    """A vector that was packed, or that of a preset, which results that ship name."""
+    if "preset" in kept:
+        return load_vector(presets()[kept["preset"]].vector_file)
+    numbers = {
+        int(layer): torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+        for layer, text in kept["layers"].items()
+    }
+    return assemble(numbers, kept["metadata"], "kept vector")
 
 
 @dataclass(frozen=True, eq=False)

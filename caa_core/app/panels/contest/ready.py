@@ -39,6 +39,13 @@ def labels(model: SteerableModel) -> list[str]:
     ]
 
 
+@cache
+def _asked() -> set[str]:
+    """What was asked in those that ship."""
+    kept = [shipped(answers) for _, answers in contests().values()]
+    return {one["asked"]["question"] for one in kept if one}
+
+
 class ReadyContests:
     """Their buttons."""
 
@@ -56,15 +63,18 @@ class ReadyContests:
     def wire(self, voices: VoicesForm, verdict: Experiment[Any], chat: Conversation) -> None:
         """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
         self.voices, self.verdict, self.chat = voices, verdict, chat
-        parts = [*voices.parts.values(), voices.contest, voices.equal, voices.costly]
+        parts = [*voices.parts.values(), voices.contest, voices.equal, voices.costly, chat.question]
         self.offered.click(
-            self.choose, self.offered, list(dict.fromkeys([*parts, *verdict.outputs, *chat.outputs])), **QUIET
+            self.choose,
+            [self.offered, chat.question],
+            list(dict.fromkeys([*parts, *verdict.outputs, *chat.outputs])),
+            **QUIET,
         )
         relabelled = self.page.news.change
         relabelled(lambda: gr.Dataset(sample_labels=labels(self.page.studio.model)), None, self.offered, **QUIET)
 
     @guarded
-    def choose(self, request: gr.Request, sample: list[str]) -> Updates:
+    def choose(self, request: gr.Request, sample: list[str], question: str) -> Updates:
         session, (name,) = self.page.session(request), sample
         verdict, answers = (ready(file, self.page.studio.model) for file in contests()[name])
         updates = self._filled(name)
@@ -74,6 +84,8 @@ class ReadyContests:
         if self.chat.name not in session.running and not self.chat.kept_of(session.person):
             shown = self.chat.show_before(session, answers) if answers else self.chat.emptied()
             updates = added(updates, shown)
+            if answers and question in _asked():  # not one that somebody has typed
+                updates[self.chat.question] = answers["asked"]["question"]
         return updates
 
     def _filled(self, name: str) -> Updates:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from caa_core.app.panels.common import QUIET, Updates, json_download, plain
 from caa_core.app.panels.experiment import Cache, Experiment, Plain, Run
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.made_with import MadeWith
 from caa_core.app.panels.measuring.latest import measured, name_of_latest
 from caa_core.app.panels.page import Page
@@ -22,6 +23,7 @@ from caa_core.measuring.paper.findings import Findings, Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
+from caa_core.reports.page.template import parted
 from caa_core.reports.paper.report import FIGURES, section_of
 from caa_core.reports.writing import Section
 from caa_core.vectors.vector import SteeringVector
@@ -130,10 +132,15 @@ class PaperFigures(Experiment[FigureChoice]):
 
 
 def in_words(part: Section) -> str:
-    """A section's title and text, as Markdown."""
-    lines = [plain(line) for line in part.text.splitlines()]
+    """A section's title and text, as Markdown: of what is long, how it begins, and the rest folded."""
+    blocks = [parted(block) for block in part.text.split("\n\n")]
+    lines = [folded(plain(first), _lines(rest)) if rest else plain(first) for first, rest in blocks]
     paper = [f"<small>{plain(part.counterpart)}</small>"] if part.counterpart else []
     return "\n\n".join([f"#### {plain(part.title)}", *paper, *lines])
+
+
+def _lines(text: str) -> str:
+    return "\n\n".join(map(plain, text.splitlines()))
 
 
 def _instruction(label: str, elem_id: str) -> gr.Textbox:
