@@ -280,7 +280,7 @@ class OpenQuestionsRequest(AtLayers):
     multipliers: tuple[float, ...] = option(
         MULTIPLIERS,
         choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
-        info="numbers with commas between; 0 is always there",
+        info="e.g. -1,1; 0 is always there",
     )
     positions: Positions = option(POSITIONS)
     system: str = option(SYSTEM)

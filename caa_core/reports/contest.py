@@ -50,6 +50,7 @@ GAUGE_STYLE = (
     f".caa-gauge .found{{font-size:24px;color:{GREEN};-webkit-text-stroke:1.5px white;paint-order:stroke}}"
     ".caa-gauge .added{font-size:16px}"
     ".caa-gauge .key{display:flex;flex-wrap:wrap;gap:0 18px;margin-top:4px}"
+    "@media(max-width:640px){.caa-gauge .ends{height:42px}.caa-gauge .ends span{white-space:normal;bottom:2px}}"
     "</style>"
 )
 

@@ -22,7 +22,7 @@ STYLE = (
     "<style>.caa-tokens span:focus::after{content:' ' attr(title);font-size:smaller;font-weight:600}"
     ".caa-table.caa-table,.caa-table.caa-table tr{border:0!important;border-collapse:collapse;width:100%}"
     ".caa-table.caa-table :is(th,td){padding:2px 8px!important;text-align:left;"
-    "border:0 solid rgba(136,136,136,0.4)!important;border-bottom-width:1px!important}"
+    "border:0 solid var(--border-color-primary,rgba(136,136,136,0.4))!important;border-bottom-width:1px!important}"
     ".caa-table.caa-table .number{text-align:right;font-variant-numeric:tabular-nums}</style>"
 )
 
@@ -96,4 +96,4 @@ def escaped(text: str) -> str:
 def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return f"<td><code>{escaped(value)}</code></td>"
-    return f'<td class="number">{value:.4g}</td>'
+    return f'<td class="number">{value:#.4g}</td>'

@@ -70,7 +70,7 @@ LOOK = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     },
-    data={"heatmap": [{"colorbar": {"outlinewidth": 0}}]},
+    data={"heatmap": [{"colorbar": {"outlinewidth": 0, "title": {"font": {"size": TEXT}}}}]},
 )
 
 

@@ -79,21 +79,33 @@ button.upload-container .icon-wrap { display: none; }
 #learn-ways { align-items: center; }
 #learn-score { text-align: center; }
 /* The list of steps: no label reaches over the edge, and what is to come can be read. */
-#learn-steps { padding: 0 48px; }
+#learn-steps { padding: 0 64px 0 48px; }
 #learn-steps .stepper-wrapper { padding: 4px 0 28px; margin: 0; }
 #learn-steps .step-title { display: none; }
 #learn-steps .step-button { opacity: 1; }
 #learn-steps .step-label { color: var(--body-text-color-subdued); opacity: 1; }
 #learn-steps .active .step-label { color: var(--body-text-color); }
 #learn-about h4 { margin: 0; }
+/* Steps that a lesson lacks are there for gradio, which goes on to them with a line. */
+#learn-steps .step-connector:last-child { display: none; }
+/* What is folded belongs to what it is folded under. */
+.prose details > p { margin: 2px 0 10px; }
 
+/* Firefox draws scroll bars and the arrows of numbers white. */
+.dark * { color-scheme: dark; scrollbar-color: #64748b transparent; }
+footer .divider { display: none; }
 .chosen { display: none !important; }
 #words { border: 0; }
 #tip { position: fixed; z-index: 1001; max-width: min(340px, 90vw); padding: 6px 10px; border-radius: 6px; }
 #tip { font-size: 14px; line-height: 1.4; white-space: pre-line; pointer-events: none; }
 #tip { background: #1e293b; color: white; }
 
-@media (hover: none) { .answers .message-buttons { opacity: .7; } }
+/* A finger rests on nothing: what comes under a mouse is there always, over nothing, or never. */
+@media (hover: none) {
+  .answers .message-buttons { position: static !important; opacity: .7; }
+  .answers .user-row .message-buttons { display: none; }
+  .modebar { display: none; }
+}
 @media (max-width: 640px) {
   #intro p { display: none; }
   #top { position: relative; }
@@ -120,6 +132,8 @@ button.upload-container .icon-wrap { display: none; }
   .after > :first-child { flex: 1 1 100% !important; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
+  .wide { overflow-x: auto !important; }
+  .wide .js-plotly-plot { min-width: 640px; }
 }
 """
 

@@ -27,9 +27,11 @@ bind();
 """
 
 
-def figure(label: str, elem_id: str) -> gr.Plot:
-    """A place for a figure, and the buttons below it, which save it or show its numbers as tables."""
-    shown = gr.Plot(label=label, elem_id=elem_id)
+def figure(label: str, elem_id: str, wide: bool = False) -> gr.Plot:
+    """A place for a figure, and the buttons below it, which save it or show its numbers as tables. wide: whether it has
+    panels beside each other, of which a phone shows some at a time.
+    """
+    shown = gr.Plot(label=label, elem_id=elem_id, elem_classes="wide" if wide else None)
     with gr.Row(elem_classes="save"):  # which is seen with the figure
         for format in FORMATS:
             save_button(elem_id, elem_id, format, format, 60, scale=0)

@@ -50,6 +50,7 @@ NOT_YET = (
     "Press *Measure*: how much likelier do A, B and both at once make answers of each?"
 )
 ONE_ANSWER = "A single answer may well go another way."
+READ_TOO = "Below, answers can be written and read: which voice do they follow?"
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
 
@@ -140,9 +141,10 @@ class ContestPanel(OfVoices[ContestChoice]):
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         said, numbers = in_parts(contest)
         rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {ONE_ANSWER}"
+        more = "" if contest.leads else f"\n\n{READ_TOO}"
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
-            self.said: f"#### {plain(said)}\n\n{plain(rests)}",
+            self.said: f"#### {plain(said)}\n\n{plain(rests)}{more}",
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
             self.words: folded("", "\n\n".join([plain(numbers), MEANING]), "In full, and what the numbers mean"),

@@ -226,7 +226,7 @@ class Pairs:
             }
         self.preview = gr.Dataframe(
             _preview(self.first),
-            headers=["pair", *HEADERS],
+            headers=["#", *HEADERS],
             column_widths=["9%", "31%", "30%", "30%"],
             datatype=["number", "str", "str", "str"],
             interactive=False,
@@ -324,7 +324,7 @@ class Pairs:
             return {
                 self.draft: self._keep(waiting, request),
                 self.kind: _kind(waiting, self.studio),
-                self.preview: gr.Dataframe(_preview(waiting), headers=["pair", *_headers(waiting)]),
+                self.preview: gr.Dataframe(_preview(waiting), headers=["#", *_headers(waiting)]),
             }
         self.page.session(request)  # for whom it is looked over
         same = chosen == draft.columns
@@ -410,7 +410,7 @@ class Pairs:
             ),
             self.columns_box: gr.Accordion(open=draft.columns is None and not draft.unreadable),
             **{part: gr.Dropdown(_fields(draft), value=_chosen(draft)[name]) for name, part in self.columns.items()},
-            self.preview: gr.Dataframe(_preview(draft), headers=["pair", *_headers(draft)]),
+            self.preview: gr.Dataframe(_preview(draft), headers=["#", *_headers(draft)]),
             self.save: gr.DownloadButton(value=str(path) if draft.dataset else None, interactive=bool(draft.dataset)),
         }
 

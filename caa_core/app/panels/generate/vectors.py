@@ -95,7 +95,7 @@ class Vectors:
                     )
                 self.note = gr.Markdown(elem_id="generate-note")
             with gr.Column(scale=3, min_width=300, visible=False) as self.drawing:
-                self.plot = figure("Strength by layer", "generate-plot")
+                self.plot = figure("Strength by layer", "generate-plot", wide=True)
                 self.effect = EstimatedEffect()
         with gr.Row():
             with gr.Column(min_width=300):

@@ -41,6 +41,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             label="Model",
             elem_id="model-spec",
             scale=4,
+            min_width=240,
         )
         dtype = gr.Dropdown(
             [("automatic", ""), *((name, name) for name in PRECISIONS)],

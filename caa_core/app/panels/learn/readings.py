@@ -26,6 +26,7 @@ SINGLE = "single"
 MOSTLY, LITTLE = 0.8, 0.3
 # Of four words in a row, the share that stood there before, from which a text is called repeating.
 REPEATS, IN_A_ROW = 0.2, 4
+SCALE = "D is 1 for A, -1 for B."
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def contest(run: Run) -> Reading:
     deltas = f"{found.a} alone {found.delta_a.value:+.2f}, {found.b} alone {found.delta_b.value:+.2f}"
     said = f"Change towards {found.a}: {deltas}, both {found.delta_ab.value:+.2f} nats a token."
     if found.contest and found.dominance and found.additive is not None:
-        said += f" D = {found.dominance.value:.2f} where adding predicts {found.additive:.2f}."
+        said += f" D = {found.dominance.value:.2f} where adding predicts {found.additive:.2f}. {SCALE}"
     return Reading({1: "a", -1: "b", 0: "neither"}[found.leads] if found.contest else "none", said)
 
 
@@ -200,7 +201,7 @@ def thinking(run: Run) -> Reading:
     told = None not in (low, high, p) and low * high > 0 and p <= LEVEL
     spread = "" if None in (low, high) else f" ({low:+.2f} to {high:+.2f})"
     said = f"D = {before['dominance']:.2f} without a thought, {after['dominance']:.2f} with one: "
-    return Reading("moves" if told else "stays", f"{said}a change of {after['change']:+.2f}{spread}.")
+    return Reading("moves" if told else "stays", f"{said}a change of {after['change']:+.2f}{spread}. {SCALE}")
 
 
 WRITING = ("system", "positions", "max_new_tokens", "temperature", "seed")

@@ -45,7 +45,7 @@ class CostPanel(Experiment[tuple[str, AtLayers]]):
         """
         with gr.Column(visible=False) as self.results:
             gr.Markdown(f"### Cost on neutral text\n{ABOUT}")
-            self.figure = figure("Cost by multiplier", "views-costs")
+            self.figure = figure("Cost by multiplier", "views-costs", wide=True)
             self.data = gr.DownloadButton("Cost (JSON)", size="sm", elem_id="views-costs-data")
         form = {"vector": voice.vector, "layer": voice.layer, **where}
         super().__init__(page, form, starters, stop, said, [self.results, self.figure, self.data])

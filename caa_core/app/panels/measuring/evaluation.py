@@ -212,7 +212,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                         formats = {".html": "Report (HTML)", ".json": "Report (JSON)", ".csv": "Cells (CSV)"}
                         self.downloads = download_buttons("measure", formats)
                         for format in ("PNG", "SVG"):
-                            save_button("measure-map", "measure", format, f"Figure ({format})", 90)
+                            save_button("measure-map", "measure", format, format, 60, scale=0)
                     figures = PaperFigures(page, self.at_layer)
                 clicked = gr.HTML("", js_on_load=ON_CLICK.format(elem_id="measure-map"), elem_id="measure-click")
         with gr.Accordion("All cells in numbers", open=False, visible=False, elem_id="measure-cells") as self.details:

@@ -106,7 +106,7 @@ class InspectionPanel(Experiment[InspectionChoice]):
                     measure = gr.Button("Measure the cost", size="md", min_width=80, elem_id="views-measure")
                     stop = gr.Button("Stop", variant="stop", size="md", min_width=80, elem_id="views-stop")
                     self.data = gr.DownloadButton(
-                        "Data (JSON)", visible=False, size="sm", scale=0, min_width=110, elem_id="views-data"
+                        "Data (JSON)", visible=False, size="md", scale=0, min_width=110, elem_id="views-data"
                     )
                 status = gr.Markdown(elem_id="views-status")
                 cost = gr.Markdown(elem_id="views-cost")

@@ -55,7 +55,7 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
                 buttons = run_buttons("Check", "capability-run", "capability-stop")
         self.said = gr.Markdown(elem_id="capability-said")
         with gr.Column(visible=False) as self.results:
-            self.figure = figure("Right answers by multiplier", "capability-figure")
+            self.figure = figure("Right answers by multiplier", "capability-figure", wide=True)
             self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="capability-data")
         asked = {"vector": voice.vector, "layer": voice.layer, **where, "multipliers": multipliers, "file": upload}
         shown = [self.results, self.figure, self.data]

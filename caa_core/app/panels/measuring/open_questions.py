@@ -127,7 +127,7 @@ class OpenQuestionsPanel(Experiment[AnswersChoice]):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
                     self.said = gr.Markdown(elem_id="open-said")
-                    self.plot = figure("By multiplier", "open-figure")
+                    self.plot = figure("By multiplier", "open-figure", wide=True)
                     self.numbers = gr.Markdown(elem_id="open-numbers", elem_classes="numbers")
                     with gr.Row():
                         self.downloads = AnswerFiles()
@@ -237,7 +237,8 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
 def _words(found: OpenQuestions, notes: list[str]) -> str:
     where = spans(found.settings.get("spread") or [found.settings["layer"]])
     about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, {where}"
-    lines = [f"**{plain(found.verdict)}**", f"<small>{about}.</small>"]
+    first, end, rest = found.verdict.partition(". ")
+    lines = [f"**{plain(f'{first}{end}'.strip())}** {plain(rest)}".strip(), f"<small>{about}.</small>"]
     if found.reading:
         lines.append(folded(f"<small>{plain(found.reading['text'])}</small>", MEANING, "What the numbers are"))
     return "\n\n".join([*lines, *notes])

@@ -50,7 +50,7 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
             buttons = run_buttons("Count refusals", "refusals-run", "refusals-stop")
         self.said = gr.Markdown(elem_id="refusals-said")
         with gr.Column(visible=False) as self.results:
-            self.figure = figure("Refusals by multiplier, and overlap by layer", "refusals-figure")
+            self.figure = figure("Refusals by multiplier, and overlap by layer", "refusals-figure", wide=True)
             self.data = gr.DownloadButton("Answers and data (JSON)", size="sm", elem_id="refusals-data")
         form = {
             "vector": voice.vector,
