@@ -257,4 +257,4 @@ def _in_words(found: Study) -> str:
     """The answers, and what they rest on, as Markdown."""
     lines = [f"- {plain(sentence)}" for sentence in found.answers]
     left = [f"<small>Left out: {plain(reason[:300])}</small>" for reason in (*found.left_out, *found.skipped[:1])]
-    return "\n\n".join(["\n".join(lines), f"<small>{plain(about(found))}</small>", *left])
+    return "\n\n".join([folded("\n".join(lines), f"<small>{plain(about(found))}</small>"), *left])
