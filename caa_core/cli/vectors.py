@@ -108,7 +108,7 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     lines.append("layer   " + "".join(f"{' / '.join(pair):<28}" for pair in found.cosines))
     for row, layer in enumerate(found.layers):
         lines.append(f"{layer:>5}   " + "".join(f"{line[row]:<28.2f}" for line in found.cosines.values()))
-    lines.append(best_in_words(found))
+    lines += best_in_words(found)
     return found.summary() | {"best": best_method(found)}, "\n".join(lines)
 
 

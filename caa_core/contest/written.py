@@ -81,11 +81,11 @@ class WrittenResult:
             return f"{found} {few}."
         numbers = f"A less B {self.difference}, against unsteered {self.change}. {found}"
         if not self.difference.is_clear:
-            return f"It is not shown that written answers follow one voice more than the other: {numbers}"
+            return f"It is not shown that written answers follow one voice more than the other. {numbers}"
         name = self.a if self.difference.value > 0 else self.b
         if not self.follows:
-            return f"Written answers lean to {name}, but no more than unsteered ones do: {numbers}"
-        return f"Written answers follow {name}: {numbers}"
+            return f"Written answers lean to {name}, but no more than unsteered ones do. {numbers}"
+        return f"Written answers follow {name}. {numbers}"
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

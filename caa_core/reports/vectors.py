@@ -186,8 +186,10 @@ def comparison_in_words(found: Comparison, plainly: Callable[[str], str] = str) 
     """
     lines = [
         f"{plainly(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}'; directions made from "
-        f"{found.folds - 1} of {found.folds} parts and tried on the one left out. By method, the layer of which the 95 "
-        "% interval begins highest; the intervals here hold for all layers and methods at once:",
+        f"{found.folds - 1} of {found.folds} parts and tried on the one left out.",
+        "",
+        "By method, the layer of which the 95 % interval begins highest; the intervals here hold for all layers and "
+        "methods at once:",
         "",
     ]
     for method in found.separations:
@@ -198,13 +200,13 @@ def comparison_in_words(found: Comparison, plainly: Callable[[str], str] = str) 
             f"- {METHOD_LABELS[method]}: AUC **{best.auc:.2f}** ({low:.2f} to {high:.2f}) at {spans(layers)}{told}"
         )
     last = "Telling answers apart is not steering: a layer that does may steer little."
-    return "\n".join([*lines, "", f"{best_in_words(found)} {last}"])
+    return "\n\n".join(["\n".join(lines), *best_in_words(found), last])
 
 
-def best_in_words(found: Comparison) -> str:
-    """Whether a method is told from each other one, and by which numbers."""
+def best_in_words(found: Comparison) -> list[str]:
+    """Whether a method is told from each other one, and by which numbers: paragraphs."""
     if few := too_few(found.prompts):
-        return f"Which method tells them apart best is not judged: {few}."
+        return [f"Which method tells them apart best is not judged: {few}."]
     means = ", ".join(f"{METHOD_LABELS[method]} {mean:.2f}" for method, mean in found.means.items())
     if best := best_method(found):
         told = (
@@ -212,4 +214,4 @@ def best_in_words(found: Comparison) -> str:
         )
     else:
         told = "Which method tells them apart best is not decided"
-    return f"{told}. Mean AUC over all layers: {means}."
+    return [f"{told}.", f"Mean AUC over all layers: {means}."]

@@ -108,8 +108,8 @@ ALIKE = (1.0, -math.inf, math.inf)
 @pytest.mark.parametrize(
     ("difference", "change", "questions", "follows", "said"),
     [
-        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 8, 1, "Written answers follow joy: A less B +0.50"),
-        ((-0.5, -0.8, -0.2), (-0.4, -0.7, -0.1), 8, -1, "Written answers follow gloom: A less B -0.50"),
+        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 8, 1, "Written answers follow joy. A less B +0.50"),
+        ((-0.5, -0.8, -0.2), (-0.4, -0.7, -0.1), 8, -1, "Written answers follow gloom. A less B -0.50"),
         ((0.5, 0.2, 0.8), (0.1, -0.2, 0.4), 8, 0, "Written answers lean to joy, but no more than unsteered ones do"),
         ((0.5, 0.2, 0.8), (-0.4, -0.7, -0.1), 8, 0, "Written answers lean to joy, but no more than unsteered ones do"),
         ((0.1, -0.2, 0.4), (0.4, 0.1, 0.7), 8, 0, "It is not shown that written answers follow one voice more than"),

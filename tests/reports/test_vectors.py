@@ -94,4 +94,4 @@ def test_which_method_is_best_is_said_where_it_is_told_from_each_other(compariso
     text = comparison_in_words(replace(comparison, separations={"probe": other, "pca": one}))
     assert "Over all layers PCA of the differences tells them apart best, by its paired differences" in text
     alike = comparison_in_words(replace(comparison, separations={"probe": one, "pca": one}))
-    assert "Which method tells them apart best is not decided. Mean AUC over all layers: " in alike
+    assert "Which method tells them apart best is not decided.\n\nMean AUC over all layers: " in alike

@@ -13,7 +13,7 @@ from caa_core.app.forms import control
 from caa_core.app.made_from import held_out_of
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
-from caa_core.app.panels.contest.form import FIRST, OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import FIRST, SENTENCE, OfVoices, VoicesForm
 from caa_core.app.panels.controls import at_most, begin_and_stop, file_picker, words_table
 from caa_core.app.panels.experiment import Cache, Plain, Run
 from caa_core.app.panels.layout import folded
@@ -220,7 +220,9 @@ def _words(found: WrittenResult) -> str:
         f"{share:.0%} of {name}" for name, share in zip((found.a, found.b, "plain"), _in_order(right), strict=False)
     )
     told = f" Read as what they are: {read}." if right else ""
-    return folded(f"#### {plain(found.verdict)}", plain(found.reading["text"] + told), "How well answers are read")
+    first, *rest = SENTENCE.split(plain(found.verdict), maxsplit=1)
+    said = "\n\n".join([f"#### {first}", *rest])
+    return folded(said, plain(found.reading["text"] + told), "How well answers are read")
 
 
 def _in_order(right: dict[str, float]) -> list[float]:
