@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, Request, expect
 from tests.helpers.waiting import until
 
 # In milliseconds. For what hangs, not for what is slow.
-LONG = 90_000
+LONG = 300_000
 
 
 def drawn(page: Page) -> None:
