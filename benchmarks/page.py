@@ -55,7 +55,9 @@ QUESTION = "How was your day?"
 SLOWER, BITS, LATENCY = 4, 1_500_000, 40
 COUNT = """() => {
     window.updates = 0;
-    new MutationObserver(() => { window.updates++; }).observe(
+    window.counted?.disconnect();
+    window.counted = new MutationObserver(() => { window.updates++; });
+    window.counted.observe(
         document.querySelector('#steer-steered'), { subtree: true, childList: true, characterData: true });
 }"""
 
