@@ -92,6 +92,10 @@ class Behaviour:
         """Whether pairs can be made into those of both letter orders: Yes and No cannot."""
         return any(pair.letters for pair in self.pairs.pairs)
 
+    def in_orders(self, both: bool) -> Dataset:
+        """The pairs, in both letter orders where that is asked for, they have letters, and a vector is made of them."""
+        return self.pairs.in_both_letter_orders() if both and self.has_letters and not self.vector else self.pairs
+
     def sample(self, pairs: int | None = None, items: int | None = None, seed: int | None = None) -> "Behaviour":
         """With so many pairs and test items only: the first ones, or drawn with a seed. See `Dataset.first`."""
         return replace(self, pairs=self.pairs.first(pairs, seed), test=self.test.first(items, seed))

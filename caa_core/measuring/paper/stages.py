@@ -51,8 +51,8 @@ def cost_of(behaviour: Behaviour, request: PaperRequest) -> float:
 
 def _shares(behaviour: Behaviour, request: PaperRequest) -> dict[str, float]:
     """What the parts cost beside each other, by the letters that go through the model."""
-    orders = 2 if request.letter_swap else 1
-    pairs = orders * sum(len(p.prompt) + len(p.positive) + len(p.negative) + 100 for p in behaviour.pairs.pairs)
+    read = behaviour.in_orders(request.letter_swap).pairs
+    pairs = sum(len(p.prompt) + len(p.positive) + len(p.negative) + 100 for p in read)
     items = 2 * sum(len(p.prompt) + 100 for p in behaviour.test.pairs)
     ends = 2 * sum(len(p.positive) + len(p.negative) for p in behaviour.test.pairs)
     written = request.counts and MULTIPLIERS in request.experiments

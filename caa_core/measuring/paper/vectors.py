@@ -44,13 +44,12 @@ def make_vectors(
     model: SteerableModel, behaviour: Behaviour, request: PaperRequest
 ) -> Generator[Progress, None, BehaviourVectors]:
     """Read the pairs once for all that comes of them. Yields `Progress`."""
-    swap = request.letter_swap and behaviour.vector is None and behaviour.has_letters
-    pairs = behaviour.pairs.in_both_letter_orders() if swap else behaviour.pairs
+    pairs = behaviour.in_orders(request.letter_swap)
     drawn, in_order = ProjectedPairs(pairs), _MeanInOrder(pairs)
     wanted = COMPONENTS in request.experiments
     if behaviour.vector is None:
         vector = yield from extract(model, pairs, None, behaviour.name, also=(drawn, in_order), know=layers_of)
-        given = replace(vector, layers=in_order.layers) if swap else vector
+        given = vector if pairs is behaviour.pairs else replace(vector, layers=in_order.layers)
     else:
         vector = given = behaviour.vector
         if wanted:
