@@ -180,4 +180,4 @@ def _card(name: str) -> str:
         return said
     effect, title = Effect.of(preset.measured), plain(CATALOG[preset.model].title)
     details = f"<details><summary>Details</summary>Measured on {title}. {effect}</details>"
-    return "\n\n".join([said, effect.in_short, details])
+    return "\n\n".join(filter(None, [said, effect.in_short, effect.wrong_way, details]))
