@@ -13,7 +13,7 @@ import numpy as np
 from caa_core.data.presets import find_pairs, find_test_pairs
 from caa_core.measuring.requests import StudyRequest
 from caa_core.measuring.study_results import Study, StudyArm, StudyRow, graded
-from caa_core.measuring.vector_controls import Ground, differences_of, slopes_of
+from caa_core.measuring.vector_controls import Ground, slopes_of
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import CONTROLS, LEVEL
 from caa_core.metrics.estimates import LEAST, means_of
@@ -24,6 +24,7 @@ from caa_core.progress import finish
 from caa_core.steering.interventions import Positions
 from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.pair_differences import differences_of
 
 # Sentences, and what they begin with or hold.
 SENTENCES = {

@@ -15,7 +15,7 @@ import torch
 
 from caa_core.contest.voice import Voice
 from caa_core.data.pairs import ContrastPair
-from caa_core.measuring.vector_controls import FirstOrder, Ground, differences_of, group_weights, items_by_prompt
+from caa_core.measuring.vector_controls import FirstOrder, Ground, group_weights, items_by_prompt
 from caa_core.metrics.correction import among_controls
 from caa_core.metrics.cross_fitting import EFFECT, UNDECIDED, grade, why_undecided
 from caa_core.metrics.estimates import Estimate, objections
@@ -23,6 +23,7 @@ from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.gradients import NoEstimateError, gradients
+from caa_core.vectors.pair_differences import differences_of
 
 # By what a voice is judged: by vectors that should do nothing, or by its interval over prompts alone.
 CONTROLS, PROMPTS = "controls", "prompts"

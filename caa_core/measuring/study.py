@@ -36,7 +36,7 @@ from caa_core.measuring.study_results import (
     ungraded,
 )
 from caa_core.measuring.sweep import Place, RunScores, checked, score_runs
-from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, differences_of, slopes_of
+from caa_core.measuring.vector_controls import ENOUGH_LABELS, Ground, slopes_of
 from caa_core.measuring.verdict import BY_PASSES_ALONE
 from caa_core.metrics.anti_steerability import AntiSteerable, wrong_shares
 from caa_core.metrics.cache import key
@@ -56,6 +56,7 @@ from caa_core.steering.gradients import NoEstimateError
 from caa_core.steering.interventions import Positions, Steer
 from caa_core.steering.read_position import ReadPosition
 from caa_core.vectors.extraction import extract
+from caa_core.vectors.pair_differences import differences_of
 from caa_core.vectors.splits import prompts_of
 from caa_core.vectors.vector import SteeringVector
 

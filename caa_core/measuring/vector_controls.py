@@ -28,17 +28,11 @@ from caa_core.metrics.estimate_map import EstimateMap, layer_estimates
 from caa_core.metrics.items import Items
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, progress_of
-from caa_core.steering.activations import read_all
 from caa_core.steering.gradients import check_gradients, gradients, tried_layers
-from caa_core.steering.read_position import AUTOMATIC, ReadPosition
-from caa_core.vectors.extraction import check_room
-from caa_core.vectors.splits import prompts_of
+from caa_core.vectors.pair_differences import MOST_PROMPTS, PairDifferences, differences_of
 from caa_core.vectors.vector import SteeringVector
 
-# Prompts whose labels are shuffled, and prompts of items whose own gradients are kept.
-MOST_PROMPTS = 200
-
-# Numbers that the gradients of prompts take at most (4 bytes each); of large models fewer prompts are kept.
+# Numbers that the own gradients of items' first prompts take at most (4 bytes each): of large models, of fewer prompts.
 MOST_NUMBERS = 50_000_000
 
 # Prompts of a vector's own pairs: with 5, one in 16 ways to exchange labels leaves the vector or its opposite.
@@ -102,6 +96,10 @@ class FirstOrder:
         return ""
 
 
+# Of a vector, of random controls and of those from shuffled labels; see `Ground._drawn`.
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class Ground:
     """What any vector's estimates are made of: the mean gradient of each half of the items at each layer, [2, layers,
@@ -112,7 +110,7 @@ class Ground:
 
     layers: tuple[int, ...]
     slopes: torch.Tensor
-    differences: "PairDifferences | None"
+    differences: PairDifferences | None
     by_prompt: tuple[torch.Tensor, np.ndarray] | None = None
     read: int | None = None
 
@@ -123,10 +121,7 @@ class Ground:
 
     def first_order(self, vector: SteeringVector, count: int, seed: int = 0) -> FirstOrder:
         """Estimates of a vector and of `count` controls of each kind."""
-        slopes, rows = self.slopes, len(self.slopes)
-        if self.by_prompt:
-            slopes = torch.cat([slopes, self.by_prompt[0]])
-        drawn = self._drawn(slopes, vector, count, seed)
+        drawn, rows = self._drawn(vector, count, seed), len(self.slopes)
         own, random, shuffled = (estimates[..., :rows, :] for estimates in drawn)
         wrong = None
         if self.by_prompt:
@@ -140,14 +135,15 @@ class Ground:
         kind that there is, [count, layers]. One seed draws the same directions and the same exchanges of labels, so
         that controls go with each other over what several vectors, positions and cues come to.
         """
-        own, *kinds = (estimates.mean(-2) for estimates in self._drawn(self.slopes, vector, count, seed))
-        return own, [kind for kind in kinds if len(kind)]
+        own, *kinds = self._by_layer(self._drawn(vector, count, seed))
+        return own, kinds
 
     def map_of(self, vector: SteeringVector, items: Items, count: int) -> EstimateMap:
         """The estimate at every layer beside `count` controls of each kind that there is. There is p where all items
         were read and there are enough controls of both kinds.
         """
-        own, kinds = self.by_layer(vector, count)
+        drawn = self._drawn(vector, count)
+        own, *kinds = self._by_layer(drawn)
         read = items.judged_prompts[: self.read]
         enough = self.read is None and count >= CONTROLS and self.prompts >= ENOUGH_LABELS
         return EstimateMap(
@@ -163,25 +159,29 @@ class Ground:
                 own,
                 kinds,
                 enough and len(set(read)) >= ENOUGH_PROMPTS,
-                self._wrong_by_layer(vector, count),
+                self._wrong_by_layer(drawn),
             ),
         )
 
-    def _wrong_by_layer(self, vector: SteeringVector, count: int) -> list[np.ndarray]:
-        """Of `count` controls of each kind that there is, the share of the items' first prompts that a multiplier above
-        0 pushes the wrong way at each layer, [count, layers].
+    def _by_layer(self, drawn: Drawn) -> list[np.ndarray]:
+        """Over both halves, of the vector and of controls of each kind that there is."""
+        own, *kinds = (estimates[..., : len(self.slopes), :].mean(-2) for estimates in drawn)
+        return [own, *(kind for kind in kinds if len(kind))]
+
+    def _wrong_by_layer(self, drawn: Drawn) -> list[np.ndarray]:
+        """Of controls of each kind that there is, the share of the items' first prompts that a multiplier above 0
+        pushes the wrong way at each layer, [count, layers].
         """
         if not self.by_prompt:
             return []
-        _, *kinds = self._drawn(self.by_prompt[0], vector, count, seed=0)
-        return [wrong_shares(np.moveaxis(kind, -2, -1)) for kind in kinds if len(kind)]
+        kinds = [np.moveaxis(kind[..., len(self.slopes) :, :], -2, -1) for kind in drawn[1:] if len(kind)]
+        return [wrong_shares(kind) for kind in kinds]
 
-    def _drawn(
-        self, slopes: torch.Tensor, vector: SteeringVector, count: int, seed: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Estimates by gradient [gradients, layers, hidden_size] and layer, of a vector and of controls of each kind:
-        [gradients, layers] and [count, gradients, layers].
+    def _drawn(self, vector: SteeringVector, count: int, seed: int = 0) -> Drawn:
+        """Estimates by gradient and layer, of a vector and of controls of each kind: [gradients, layers] and [count,
+        gradients, layers]. Behind the halves' gradients are those of prompts, where they were asked for.
         """
+        slopes = torch.cat([self.slopes, self.by_prompt[0]]) if self.by_prompt else self.slopes
         directions = torch.stack([vector.at(layer).float() for layer in self.layers])
         norms = directions.norm(dim=1).double().numpy()
         own = (slopes * directions).sum(-1).double().numpy()
@@ -189,7 +189,12 @@ class Ground:
         if not self.differences:
             return own, random, np.zeros((0, *own.shape))
         along = torch.einsum("lph,slh->slp", self.differences.value, slopes).double().numpy()
-        return own, random, shuffled_estimates(along, self.differences.gram(), norms, count, seed)
+        return own, random, shuffled_estimates(along, _gram(self.differences.value), norms, count, seed)
+
+
+def _gram(differences: torch.Tensor) -> np.ndarray:
+    """Inner products of the prompts' differences, [layers, prompts, prompts]."""
+    return (differences @ differences.transpose(1, 2)).double().numpy()
 
 
 def ground(
@@ -255,33 +260,6 @@ def items_by_prompt(indices: Sequence[int], prompts: Sequence[int], size: int) -
     return [*found.values()][: min(MOST_PROMPTS, MOST_NUMBERS // size)]
 
 
-class PairDifferences:
-    """Collects positive minus negative, summed over the pairs of a prompt: `value` is [layers, prompts, hidden_size].
-
-    `dataset` holds the pairs that are to be read: those of the first `MOST_PROMPTS` prompts.
-    """
-
-    def __init__(self, dataset: Dataset, layers: int, hidden_size: int):
-        kept = [(pair, prompt) for pair, prompt in zip(dataset.pairs, prompts_of(dataset.pairs), strict=True)]
-        kept = [(pair, prompt) for pair, prompt in kept if prompt < MOST_PROMPTS]
-        self.dataset = replace(dataset, pairs=tuple(pair for pair, _ in kept))
-        self._prompts = torch.tensor([prompt for _, prompt in kept])
-        count = int(self._prompts.max()) + 1
-        check_room(count, layers, hidden_size)
-        self.value = torch.zeros(layers, count, hidden_size, dtype=torch.float32)
-
-    def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
-        self.value.index_add_(1, self._prompts[pairs], positive - negative)
-
-    def gram(self) -> np.ndarray:
-        """Inner products of the prompts' differences, [layers, prompts, prompts]."""
-        return (self.value @ self.value.transpose(1, 2)).double().numpy()
-
-    def mean_with(self, signs: np.ndarray) -> torch.Tensor:
-        """[layers, hidden_size]: the mean difference with labels exchanged where a prompt's sign is -1."""
-        return torch.einsum("p,lph->lh", torch.from_numpy(signs).float(), self.value) / len(signs)
-
-
 def group_weights(groups: Sequence[Sequence[int]], of: Sequence[int]) -> torch.Tensor:
     """Weights [groups, asked] that average what is asked over each group of items, and over their letter orders.
 
@@ -294,17 +272,6 @@ def group_weights(groups: Sequence[Sequence[int]], of: Sequence[int]) -> torch.T
             if item in indices:
                 weights[row, place] = 1 / len(indices) / orders[item]
     return weights
-
-
-def differences_of(
-    model: SteerableModel, vector: SteeringVector, layers: Sequence[int], own: Dataset
-) -> Generator[Progress, None, PairDifferences]:
-    """Of the vector's own pairs, read where it was. Yields `Progress`."""
-    differences = PairDifferences(own, len(layers), model.hidden_size)
-    read_at = vector.provenance.read_position
-    position = ReadPosition.parse(read_at) if read_at else AUTOMATIC
-    yield from read_all(model, differences.dataset, layers, position, differences)
-    return differences
 
 
 def exact_controls(

@@ -18,7 +18,7 @@ from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
 from caa_core.steering.activations import Collect, check_here, read_all, read_sums
-from caa_core.steering.read_position import ReadPosition
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.diagnostics import (
     ENOUGH,
     NOTHING_KNOWN,
@@ -29,16 +29,14 @@ from caa_core.vectors.diagnostics import (
     diagnose_products,
 )
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
+from caa_core.vectors.pair_differences import PairDifferences, check_room, keep
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 
 # What gives directions that are known on a model.
 Know = Callable[[SteerableModel], Generator[Progress, None, Known]]
 
-AUTOMATIC = ReadPosition()
 # Prompts whose inner products come back from elsewhere: their square, for each layer, goes over the wire.
 MOST_ELSEWHERE = 60
-# Numbers that may be kept of what is read at all pairs and layers (4 bytes each).
-MAX_KEPT = 300_000_000
 
 
 def extract(
@@ -76,7 +74,8 @@ def extract(
             check_here(model, "Keeping what is read at every pair")
         return (yield from _elsewhere(model, dataset, layers, name, read, method))
     letters, sides = LetterSums(dataset), PromptSides(dataset, len(layers), model.hidden_size)
-    more: list[Collect] = [sides, *([letters] if letters.applies else []), *also]
+    differences = PairDifferences(dataset, layers, model.hidden_size)
+    more: list[Collect] = [sides, differences, *([letters] if letters.applies else []), *also]
     if method in (MEAN_DIFFERENCE, "single"):
         # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
         mean = RunningMean()
@@ -89,6 +88,7 @@ def extract(
         directions = yield from _by_layer(fit, kept)
     position = read.of(dataset)
     _check_directions(directions, model, layers, position, dataset)
+    keep(model, dataset, position, differences)
     known = (yield from know(model)) if know else NOTHING_KNOWN
     diagnostics = yield from diagnose(sides, layers, known)
     return SteeringVector(
@@ -202,16 +202,6 @@ class RunningMean:
     @property
     def value(self) -> torch.Tensor:
         return self._total / self._count
-
-
-def check_room(pairs: int, layers: int, hidden_size: int) -> None:
-    """Raises InputError where keeping what is read at so many pairs would take too much memory."""
-    if 2 * pairs * layers * hidden_size > MAX_KEPT:
-        most = MAX_KEPT // (2 * layers * hidden_size)
-        raise InputError(
-            f"This method keeps what is read at every pair, which is too much for {pairs} pairs at {layers} layers: "
-            f"use at most {most} pairs, or fewer layers."
-        )
 
 
 class DifferenceList:

@@ -19,9 +19,9 @@ from caa_core.errors import InputError
 from caa_core.model.elsewhere import handed_over
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress
-from caa_core.steering.read_position import ReadPosition
+from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.diagnostics import LETTER, REFUSAL, Known, Overlap
-from caa_core.vectors.extraction import AUTOMATIC, extract
+from caa_core.vectors.extraction import extract
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 from caa_core.vectors.vector import SteeringVector, load_vector
 

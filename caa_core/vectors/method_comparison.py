@@ -19,8 +19,9 @@ from caa_core.progress import Progress
 from caa_core.steering.activations import read_all
 from caa_core.steering.read_position import AUTOMATIC, ReadPosition
 from caa_core.vectors.diagnostics import aucs
-from caa_core.vectors.extraction import DifferenceList, check_room
+from caa_core.vectors.extraction import DifferenceList
 from caa_core.vectors.methods import METHODS
+from caa_core.vectors.pair_differences import check_room
 from caa_core.vectors.splits import parts, prompts_of
 
 FOLDS = 10
