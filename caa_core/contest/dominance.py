@@ -30,6 +30,7 @@ from caa_core.metrics.estimates import Estimate, estimate, mean_of, means_of
 from caa_core.metrics.estimates import by_prompt as means_by_prompt
 from caa_core.metrics.items import Items
 from caa_core.metrics.plain_data import FLAT, SHARED, plain, restored
+from caa_core.steering.sampling import REPEATS
 
 # Why there is none, by which way each voice by itself is shown to move the answers.
 NO_CONTEST = {
@@ -43,6 +44,9 @@ NO_CONTEST = {
     (0, -1): "{b} pushes the answers the wrong way",
     (-1, -1): "both voices push the answers the wrong way",
 }
+
+# Of a voice whose size outgrows its estimate.
+OUTGROWN = "{name} does more than estimates say, and only estimates were held against vectors that should do nothing."
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,20 @@ class Contest:
     @property
     def is_undecided(self) -> bool:
         """Whether it is not decided of a voice by itself if it moves the answers."""
-        return any(one and not one.way and one.grade == UNDECIDED for one in (self.voice_a, self.voice_b))
+        return bool(self.undecided_because)
+
+    @property
+    def undecided_because(self) -> str:
+        """Why it is not, for the first voice of which that is so; empty where all is decided."""
+        for name, voice in ((self.a, self.voice_a), (self.b, self.voice_b)):
+            if voice and not voice.way and voice.grade == UNDECIDED:
+                return OUTGROWN.format(name=name) if (voice.p or 0) > LEVEL else f"{name}: {voice.why}."
+        return ""
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether what was written under both says the same again and again, and unsteered did not."""
+        return self.repetition is not None and self.repetition[3] >= REPEATS > self.repetition[0]
 
     @property
     def ways(self) -> tuple[int, int]:

@@ -20,6 +20,9 @@ from caa_core.steering.scored_items import LOGITS
 # Rows that are written at a time; the more, the less a token costs.
 ROWS = {"cpu": 32, "cuda": 256}
 
+# From this share of repeated tokens on it is said that an answer repeats itself.
+REPEATS = 0.2
+
 # Beyond so many nats a perplexity is no number any more.
 MOST_NATS = 700.0
 

@@ -45,6 +45,7 @@ from caa_core.steering.generation import BatchRow, Completion, generate
 from caa_core.steering.interventions import Gate, Steer
 from caa_core.steering.operations import Operation
 from caa_core.steering.plan import Plan
+from caa_core.steering.sampling import REPEATS, repetition
 
 STEERED = "steered"
 WRITE, STOP, GO_ON, RETRY, CLEAR, BACK = "Write", "Stop", "Go on", "Retry", "Clear", "Bring the chat back"
@@ -733,11 +734,13 @@ def _status(found: Plain, decoding: Decoding, stopped: bool) -> str:
     seconds = found["seconds"]
     counts = [len(said.thought_ids) + len(said.ids) for said in written]
     how = f"temperature {decoding.temperature:g}, seed {decoding.seed}" if decoding.temperature else "greedy"
+    loops = sum(repetition(said.ids) >= REPEATS for said in written)
+    repeats = f" In {loops} of {len(written)} the same words come again and again." if loops else ""
     equal = " All columns are equal." if len({(said.thought, said.text) for said in written}) == 1 else ""
     cut = "" if stopped else _cut(written, decoding.max_new_tokens)
     return (
         f"{'stopped after' if stopped else 'wrote'} {' + '.join(map(str, counts))} tokens in {seconds:.1f} s "
-        f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}{cut}"
+        f"({sum(counts) / max(seconds, 1e-9):.0f} a second, one batch, {how}).{equal}{cut}{repeats}"
     )
 
 

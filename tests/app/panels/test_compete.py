@@ -6,8 +6,10 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
+from caa_core.app.opening.ready import shipped
 from caa_core.app.panels.contest.chosen import DIFFERENT, SAME, SEVERAL, Chosen
 from caa_core.app.panels.contest.contest import in_parts
+from caa_core.app.panels.conversation import Said, _status
 from caa_core.contest.dominance import Contest
 from caa_core.data.presets import presets
 from caa_core.measuring.costs import strength
@@ -35,6 +37,32 @@ def test_a_verdict_of_before_is_shown_with_its_own_words():
     assert in_parts(replace(found, verdict=f"{said}: D = 0.1.")) == (said, "D = 0.1.")
     judged = replace(found, prompts=8)
     assert in_parts(replace(judged, verdict=f"{judged.headline} And more.")) == (judged.headline, "And more.")
+
+
+def test_why_it_is_not_decided_and_what_it_costs_is_said_at_once(page):
+    """French against German, as it was measured; and the same where there is nothing of it to say."""
+    panel = page.experiment("compete-verdict")
+    kept = shipped("contest-french")
+    found = Contest.of(kept)
+    (said,) = (text for part, text in panel.show_part(page.session, kept, {}).items() if part is panel.said)
+    assert "french does more than estimates say, and only estimates were held against" in said
+    assert "Written under both, 33% of the text repeats itself; unsteered, 8%." in said
+    told = replace(found.voice_a, p=0.01, why="its interval holds 0")
+    assert replace(found, voice_a=told).undecided_because == "french: its interval holds 0."
+    decided = replace(found, voice_a=replace(told, grade="none shown"), voice_b=replace(told, way=1))
+    assert decided.undecided_because == "" and not decided.is_undecided
+    for repeated in (None, (0.1, 0.9, 0.9, 0.19), (0.2, 0.0, 0.0, 0.9)):
+        assert not replace(found, repetition=repeated).is_repeating
+
+
+def test_an_answer_that_goes_round_in_circles_is_said_to():
+    def status(*texts):
+        return _status(
+            {"said": [Said(ids=ids, text=str(ids), done=True) for ids in texts], "seconds": 1.0}, Decoding(9), False
+        )
+
+    assert status(range(9), [1, 2, 3] * 3).endswith(" In 1 of 2 the same words come again and again.")
+    assert "again" not in status(range(9), [1, 2, 3, 4, 5, 6, 1, 2, 3])
 
 
 def test_a_ready_contest_is_one_click_away(page):

@@ -141,10 +141,10 @@ class ContestPanel(OfVoices[ContestChoice]):
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         said, numbers = in_parts(contest)
         rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {ONE_ANSWER}"
-        more = "" if contest.leads else f"\n\n{READ_TOO}"
+        more = [contest.undecided_because, _cost(contest), "" if contest.leads else READ_TOO]
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
-            self.said: f"#### {plain(said)}\n\n{plain(rests)}{more}",
+            self.said: "\n\n".join([f"#### {plain(said)}", *(plain(one) for one in (rests, *more) if one)]),
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
             self.words: folded("", "\n\n".join([plain(numbers), MEANING]), "In full, and what the numbers mean"),
@@ -185,6 +185,14 @@ def written_as_code(session: Session, form: Mapping[str, Any], here: Here) -> As
     data = Named(Path(form["file"]).name, is_file=True) if form["file"] else Named(form["contest"])
     apart = voices.apart and voices.may_part
     return contest_code(here, a, b, data, form, apart, voices.shares_named)
+
+
+def _cost(found: Contest) -> str:
+    """That the text falls apart where both voices speak, which the answers' probabilities do not say."""
+    if not (found.repetition and found.is_repeating):
+        return ""
+    unsteered, *_, both = found.repetition
+    return f"Written under both, {both:.0%} of the text repeats itself; unsteered, {unsteered:.0%}."
 
 
 def _numbers(found: Contest) -> str:

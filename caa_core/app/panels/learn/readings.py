@@ -16,6 +16,7 @@ from caa_core.errors import InputError
 from caa_core.metrics.by_item import ByItem
 from caa_core.metrics.cross_fitting import EFFECT, LEVEL, NONE_SHOWN, UNDECIDED, too_few
 from caa_core.metrics.estimates import mean_of
+from caa_core.steering.sampling import REPEATS
 from caa_core.vectors.method_comparison import Comparison, Separation
 from caa_core.vectors.methods import MEAN_DIFFERENCE
 
@@ -24,8 +25,8 @@ Run = Mapping[str, Any]
 SINGLE = "single"
 # Cosines from which two directions are called mostly the same, and below which they have little to do with each other.
 MOSTLY, LITTLE = 0.8, 0.3
-# Of four words in a row, the share that stood there before, from which a text is called repeating.
-REPEATS, IN_A_ROW = 0.2, 4
+# Words in a row that stood there before.
+IN_A_ROW = 4
 SCALE = "D is 1 for A, -1 for B."
 
 
