@@ -79,6 +79,9 @@ def test_the_first_minute_with_a_preset(page, embedded_app, tmp_path):
     expect(page.locator("#steer-before")).to_be_hidden()
     expect(page.locator("#steer-steered .user.message")).to_have_count(1)
     expect(page.locator("#steer-prompt textarea")).to_have_value("")
+    # No run is recorded in the browser, as gradio would: it keeps by whom it is known, and no more.
+    assert page.evaluate("() => Object.keys(localStorage)") == ["caa-studio"]
+    assert get(f"{embedded_app.url}config").json()["run_history"] is False
     # `make screenshot` keeps it for the README.
     page.screenshot(
         path=ROOT / "docs" / "screenshot.png" if os.environ.get("CAA_SCREENSHOT") else tmp_path / "shot.png"

@@ -15,6 +15,11 @@ AROUND = """<!doctype html><title>Spaces</title><iframe width=1300 height=900></
 addEventListener('message', ({ data }) => { if (data.queryString) told.textContent = data.queryString; });
 </script>"""
 
+# Of a site in another's frame, a browser that blocks what it would keep.
+REFUSED = """for (const name of ['localStorage', 'sessionStorage', 'indexedDB']) Object.defineProperty(window, name, {
+  configurable: true, get() { throw new DOMException('Access is denied for this document.', 'SecurityError'); }
+});"""
+
 
 def test_a_link_opens_for_somebody_else_as_it_was_and_back_goes_a_tab_back(page, visits, tiny_app):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -87,6 +92,7 @@ def test_a_tab_that_does_not_fit_is_opened_too(visits, tiny_app):
 
 def test_in_a_spaces_frame_a_link_is_followed_and_shown_and_the_page_around_is_told(visits, tiny_app):
     outer = visits.arrive(tiny_app)
+    outer.add_init_script(REFUSED)
     outer.route("https://huggingface.co/**", lambda route: route.fulfill(body=AROUND, content_type="text/html"))
     outer.goto("https://huggingface.co/spaces/somebody/studio")
     outer.evaluate(
@@ -101,3 +107,7 @@ def test_in_a_spaces_frame_a_link_is_followed_and_shown_and_the_page_around_is_t
     expect(page.locator("#link-said input")).to_have_value(re.compile(rf"^{tiny_app.url}\?v=1&tab=steer&model=tiny&"))
     page.get_by_role("button", name="Close").last.click()
     expect(page.locator("#link-said")).to_have_count(0)
+    page.locator("#steer-prompt textarea").fill("Rain?")
+    page.locator("#steer-write").click()
+    expect(page.locator("#steer-status")).to_contain_text("wrote")
+    assert not outer.context.cookies()

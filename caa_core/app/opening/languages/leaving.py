@@ -22,6 +22,7 @@ from starlette.templating import Jinja2Templates
 from caa_core.app.opening.at_rest import NO_CLOCKS
 from caa_core.app.opening.languages.catalogue import ENGLISH, Catalogue, catalogue, languages, of_the_page
 from caa_core.app.opening.languages.parts import properties, script, value
+from caa_core.app.opening.storage import IN_MEMORY
 
 # That of whoever's event is being handled.
 _reader: ContextVar[str] = ContextVar("reader", default=ENGLISH)
@@ -74,7 +75,7 @@ def serve_by_language() -> None:
             context = {**context, "config": translated(context["config"], of_the_page(language))}
         response = Jinja2Templates.TemplateResponse(routes.templates, request=request, name=name, context=context)
         response.headers["vary"] = "Accept-Language"
-        text, first = bytes(response.body).decode(), NO_CLOCKS
+        text, first = bytes(response.body).decode(), NO_CLOCKS + IN_MEMORY
         if language != ENGLISH or "lang" in request.query_params:
             text = text.replace('lang="en"', f'lang="{language}"', 1)
             first += _PREFERS % json.dumps({"language": language, "languages": [language]})
