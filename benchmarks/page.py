@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from benchmarks.ours import free_port
@@ -111,30 +112,39 @@ def measured(place: Path) -> dict[str, float]:
         found["the same with all tabs opened, ms"] = write(page, thread)
         name = f"until an answer can be asked for, {BITS / 1e6:g} Mbit/s and {SLOWER} times slower, s"
         found[name] = asked_for_slowly(browser, address)
-        rate = streamed(browser, address)
+        rate, of_browser = streamed(browser, address)
         browser.close()
     alone = subprocess.run(
         [sys.executable, "-c", ALONE, QUESTION], cwd=place, capture_output=True, text=True, check=True
     )
     found["tokens a second in the browser"] = rate
+    found["the browser's processor meanwhile, s"] = of_browser
     found["the same over those of a program without a browser beside it"] = rate / float(alone.stdout)
     return found
 
 
-def streamed(browser: Browser, address: str) -> float:
-    """Tokens a second of both answers, from the click until all of them stand in the page."""
+def streamed(browser: Browser, address: str) -> tuple[float, float]:
+    """Tokens a second of both answers, from the click until all of them stand in the page; and seconds of the processor
+    that all of the browser's processes take until then.
+    """
     page = browser.new_page(viewport={"width": 1366, "height": 768})
     page.goto(address)
     at_rest(page)
     page.locator("#steer-prompt textarea").fill(QUESTION)
-    begun = time.monotonic()
+    begun, before = time.monotonic(), of_browsers()
     page.locator("#steer-write").click()
     page.locator("#steer-stop").wait_for()
     page.locator("#steer-status").get_by_text("wrote").wait_for(timeout=300_000)
-    taken = time.monotonic() - begun
+    taken, computed = time.monotonic() - begun, of_browsers() - before
     (counts,) = re.findall(r"wrote ([\d +]+) tokens", page.locator("#steer-status").inner_text())
     page.context.close()
-    return sum(map(int, re.findall(r"\d+", counts))) / taken
+    return sum(map(int, re.findall(r"\d+", counts))) / taken, computed
+
+
+def of_browsers() -> float:
+    """Seconds of the processor that processes of browsers have taken that this one has started."""
+    started = (one for one in psutil.Process().children(recursive=True) if "chrom" in one.name())
+    return sum(one.cpu_times().user + one.cpu_times().system for one in started)
 
 
 def asked_for_slowly(browser: Browser, address: str) -> float:

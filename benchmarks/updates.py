@@ -1,7 +1,8 @@
-"""What the server itself does for an update of the page while two answers are written, beside gradio as it comes.
+"""What the server itself does for an update of the page while two answers are written, beside gradio as it comes, and
+beside its floor: a page of gradio's in which there is nothing but what an update changes.
 
 `python -m benchmarks.updates`. It is the time of the processor of all threads but the one that runs the model, in turns
-within one app, of whatever model.
+within one process, of whatever model.
 """
 
 import argparse
@@ -10,7 +11,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
@@ -19,10 +21,13 @@ import psutil
 from gradio.components import State
 
 from app import launch
+from benchmarks.ours import free_port
 from caa_core.app.panels import common
 from caa_core.app.studio import Studio
 from caa_core.model.catalog import DEFAULT_MODEL
 
+# Of each answer, as the page asks for by itself; and seconds for each: how long an update is waited for costs, too.
+TOKENS, A_TOKEN = 80, 0.09
 # In a process of its own, so that its time is not counted: asks, and counts what comes.
 VISITOR = """
 import json, sys, urllib.request
@@ -47,15 +52,18 @@ def main() -> None:
     options = parser.parse_args()
     common.SECONDS_BETWEEN_UPDATES = 0.0  # at every token, so that there are many
     page = launch(Studio(options.model, say=lambda _: None))
-    ways: dict[str, Callable[..., Any]] = {
-        "here": page.postprocess_data,
-        "gradio as it comes": lambda *given: gr.Blocks.postprocess_data(page, *given),
+    asked, bare = _asked(page), _bare()
+    here, plainly = page.postprocess_data, lambda *given: gr.Blocks.postprocess_data(page, *given)
+    ways: dict[str, tuple[gr.Blocks, Callable[..., Any], dict[str, Any]]] = {
+        "here": (page, here, asked),
+        "gradio as it comes": (page, plainly, asked),
+        "a page with nothing else": (bare, bare.postprocess_data, {"data": [], "fn_index": 0}),
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-1, options.rounds):
-        for name, way in ways.items():
-            page.postprocess_data = way  # type: ignore[method-assign]
-            seconds = _an_update(page, f"{name} {number}")
+        for name, (served, way, question) in ways.items():
+            served.postprocess_data = way  # type: ignore[method-assign]
+            seconds = _an_update(served, {**question, "session_hash": f"{name}-{number}".replace(" ", "-")})
             if number >= 0:  # the first makes what is made once
                 found[name].append(seconds)
     print("| the server's own work for an update | median of", options.rounds, "|\n|---|---:|")
@@ -65,11 +73,31 @@ def main() -> None:
     os._exit(0)
 
 
-def _an_update(page: gr.Blocks, visitor: str) -> float:
-    """Seconds of the processor for one of the updates of an answer that is written for a visitor."""
+def _asked(page: gr.Blocks) -> dict[str, Any]:
+    """What a visitor's page sends to have two answers written, as it opens."""
     (fn, *_) = (fn for fn in page.fns.values() if _of_steer(fn.fn))
     data = [None if isinstance(part, State) else getattr(part, "value", None) for part in fn.inputs]
-    asked = {"data": data, "fn_index": fn._id, "session_hash": visitor.replace(" ", "-")}
+    return {"data": data, "fn_index": fn._id}
+
+
+def _bare() -> gr.Blocks:
+    """Two chats and a line, into which nothing of ours writes, as fast as a model of this size does."""
+
+    def write() -> Iterator[tuple[list[dict[str, str]], list[dict[str, str]], str]]:
+        for count in range(1, TOKENS + 1):
+            said = [{"role": "user", "content": "How was your day?"}, {"role": "assistant", "content": "word " * count}]
+            yield said, said, f"{count} tokens"
+            time.sleep(A_TOKEN)
+
+    with gr.Blocks() as page:
+        outputs = [gr.Chatbot(), gr.Chatbot(), gr.Markdown()]
+        gr.Button().click(write, None, outputs)
+    page.queue().launch(prevent_thread_lock=True, quiet=True, server_port=free_port())
+    return page
+
+
+def _an_update(page: gr.Blocks, asked: dict[str, Any]) -> float:
+    """Seconds of the processor for one of the updates of what a visitor asks for."""
     command = [sys.executable, "-c", VISITOR, str(page.local_url), json.dumps(asked)]
     before = _seconds()
     said = subprocess.run(command, capture_output=True, text=True, check=True)
