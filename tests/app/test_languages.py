@@ -15,7 +15,7 @@ from app import build
 from caa_core.app.opening.languages import leaving
 from caa_core.app.opening.languages.catalogue import catalogue, stored
 from caa_core.app.opening.languages.parts import properties, value
-from caa_core.app.opening.languages.source import ever_said, to_be_said
+from caa_core.app.opening.languages.source import needed_and_known
 from caa_core.app.studio import Studio
 from tests.helpers.app import get
 from tests.helpers.german import ENGLISH, in_german
@@ -49,8 +49,9 @@ def messages():
 
 def test_nothing_lacks_a_translation_and_none_is_of_what_is_not_said_any_more(messages):
     """`python -m caa_core.app.opening.languages` puts both right, but for the words."""
-    assert sorted(one for one in to_be_said() if not messages.get(one)) == []
-    assert sorted({*messages} - ever_said()) == []
+    needed, known = needed_and_known()
+    assert sorted(one for one in needed if not messages.get(one)) == []
+    assert sorted({*messages} - known) == []
 
 
 def test_each_sentence_is_found_whatever_its_values_are(messages, german):

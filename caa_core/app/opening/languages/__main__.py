@@ -3,12 +3,12 @@
 from babel.messages.catalog import Catalog
 
 from caa_core.app.opening.languages.catalogue import ENGLISH, FOLDER, languages, stored
-from caa_core.app.opening.languages.source import ever_said, to_be_said
+from caa_core.app.opening.languages.source import needed_and_known
 
 
 def main() -> None:
     """Put what each catalogue lacks into it, without a translation, and take out what is not said any more."""
-    needed, known = to_be_said(), ever_said()
+    needed, known = needed_and_known()
     for language in languages():
         if language == ENGLISH:
             continue

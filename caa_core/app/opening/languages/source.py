@@ -55,28 +55,26 @@ _NO_WORDS = re.compile(
 _LATER = re.compile(r"(?<![%{])\{(\w*)(?::[^{}]*)?\}(?!\})")
 # Values before a sentence are sentences themselves.
 _BEFORE = re.compile(r"^(?:\{\w+\}\s+)+(?=[A-Z][a-z]\S* \S|[DΔ] [=a-z])")
+# Half of all syntax: names, and how they and operators are used.
+_HOLD_NOTHING = (ast.Name, ast.expr_context, ast.operator, ast.cmpop)
 Part = str | tuple[str]  # letters, or the name of a value
 Way = list[Part]
 
 
-def to_be_said() -> set[str]:
-    """What a catalogue has to know: the texts of the tabs that are translated, and all errors that a page can show."""
-    found: set[str] = set()
+def needed_and_known() -> tuple[set[str], set[str]]:
+    """What a catalogue has to know, which is the texts of what is translated whole and all errors that a page can show;
+    and all texts in the code and in what ships with it, whether or not they seem to be read by anybody.
+    """
+    needed, known = set[str](), set[str]()
     for file in _files():
         name, tree = str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
+        known |= templates(tree, all_of_them=True)
         if WHOLE.search(name):
-            found |= templates(tree)
+            needed |= templates(tree)
         elif not FOR_PROGRAMS.search(name):
-            found |= {one for node in ast.walk(tree) if isinstance(node, ast.Raise) for one in templates(node)}
-    return found | {one for text in _data() for one in cut(text)}
-
-
-def ever_said() -> set[str]:
-    """All texts in the code and in what ships with it, whether or not they seem to be read by anybody."""
-    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in _files())
-    return {one for tree in trees for one in templates(tree, all_of_them=True)} | {
-        one for text in _data() for one in cut(text)
-    }
+            needed |= {one for node in ast.walk(tree) if isinstance(node, ast.Raise) for one in templates(node)}
+    shipped = {one for text in _data() for one in cut(text)}
+    return needed | shipped, known | shipped
 
 
 def _files() -> list[Path]:
@@ -95,7 +93,7 @@ def _data() -> Iterator[str]:
 
 def templates(tree: ast.AST, all_of_them: bool = False) -> set[str]:
     """Each sentence in some code as a template. all_of_them: also those that nobody seems to read."""
-    return {template for text in _texts(tree, all_of_them) for template in cut(text)}
+    return {template for text in _below(tree, False, all_of_them) for template in cut(text)}
 
 
 def cut(text: str) -> list[str]:
@@ -115,35 +113,25 @@ def _literal(template: str) -> str:
     return re.sub(r"%\{\{[^{}]*\}\}|\{\w*\}", "", template)
 
 
-def _texts(tree: ast.AST, all_of_them: bool) -> Iterator[str]:
-    docs = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-        and isinstance(node.body[0].value, ast.Constant)
-    }
-    yield from _below(tree, docs, is_shown=False, all_of_them=all_of_them)
-
-
-def _below(node: ast.AST, docs: set[int], is_shown: bool, all_of_them: bool) -> Iterator[str]:
-    if id(node) in docs:
-        return
+def _below(node: ast.AST, is_shown: bool, all_of_them: bool) -> Iterator[str]:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return  # what explains the code
     if isinstance(node, ast.expr) and (ways := _ways(node)) is not None:
         texts = map(_template, ways)
         yield from (text for text in texts if all_of_them or _is_read(text, is_shown))
         for value in _values(node):
-            yield from _below(value, docs, False, all_of_them)
+            yield from _below(value, False, all_of_them)
         return
     words = isinstance(node, ast.Dict) and _explains(node)
     for name, child in ast.iter_fields(node):
         for one in child if isinstance(child, list) else [child]:
+            if not isinstance(one, ast.AST) or isinstance(one, _HOLD_NOTHING):
+                continue
             if isinstance(one, ast.keyword):
                 if all_of_them or not _UNREAD_ARGUMENTS.search(one.arg or ""):
-                    yield from _below(one.value, docs, one.arg in _SHOWN_ARGUMENTS, all_of_them)
-            elif isinstance(one, ast.AST) and (all_of_them or not _is_skipped(node, name)):
-                yield from _below(one, docs, words and name == "keys", all_of_them)
+                    yield from _below(one.value, one.arg in _SHOWN_ARGUMENTS, all_of_them)
+            elif all_of_them or not _is_skipped(node, name):
+                yield from _below(one, words and name == "keys", all_of_them)
 
 
 def _explains(node: ast.Dict) -> bool:
