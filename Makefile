@@ -20,6 +20,8 @@ PORT    = $(or $(GRADIO_SERVER_PORT),7860)
 run: $(VENV)/.run-ready
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(VENV)/bin/python app.py
 
+# What is compiled is kept, also where the environment asks for the opposite: each of some twenty processes would do it anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.test-ready
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

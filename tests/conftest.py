@@ -68,7 +68,6 @@ def pytest_collection() -> Iterator[None]:
     gc.disable()
     with without_stubs():
         collected = yield
-    gc.collect()
     gc.freeze()
     gc.enable()
     return collected
@@ -110,6 +109,15 @@ def waits(monkeypatch) -> list[float]:
     seconds: list[float] = []
     monkeypatch.setattr("time.sleep", seconds.append)
     return seconds
+
+
+@pytest.fixture
+def few_plain_answers(monkeypatch) -> None:
+    """A cost is looked for on a few of the plain answers, eight of either part."""
+    from caa_core.measuring.costs import strength
+
+    few = tuple(part[:8] for part in strength.plain_answers())
+    monkeypatch.setattr(strength, "plain_answers", lambda: few)
 
 
 @pytest.fixture(scope="session")

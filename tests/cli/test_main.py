@@ -117,7 +117,7 @@ def test_steer_answers_as_the_function_does(folder, capsys, tmp_path):
     assert expected.summary()["unsteered"] != expected.summary()["steered"]
 
 
-def test_steer_is_as_strong_as_a_cost_allows(folder, capsys):
+def test_steer_is_as_strong_as_a_cost_allows(folder, capsys, few_plain_answers):
     asked = ["steer", "--model", folder, "--dtype", "float32", "--prompt", "x", "--max-new-tokens", 9, "--json"]
     first, second = "joy:2:1", "gloom:1:-0.5"
     status, printed, _ = run(capsys, *asked, "--steer", first, "--steer", second, "--cost", "0.2")
@@ -448,10 +448,10 @@ def test_behaviours_are_measured_reported_and_gone_on_with(folder, capsys, tmp_p
     assert "joy:ab: measured" in said and "4 drawn with seed 1" in found["behaviours"][0]["pairs"]
     assert json.loads(outs[1].read_text()) == found and "joy:ab: effect by layer" in outs[0].read_text()
     model = load(folder, "float32")
-    behaviours = find_behaviours(["joy:ab", "gloom:ab"])
+    behaviours = find_behaviours(["gloom:ab"])
     settings = PaperRequest(letter_swap=True, controls=2, pairs=4, items=4, seed=1)
     expected = finish(replicate(model, behaviours, settings)).summary()
-    assert found["behaviours"][1]["curve"] == expected["behaviours"][1]["curve"]
+    assert found["behaviours"][1]["curve"] == expected["behaviours"][0]["curve"]
     again = json.loads(run(capsys, *asked)[1])
     assert [one["seconds"] for one in again["behaviours"]] == [one["seconds"] for one in found["behaviours"]]
 

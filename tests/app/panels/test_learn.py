@@ -24,7 +24,7 @@ SMALL = {
     "views": {},
     "generate-compare": {"limit": 12, "layers": "0,1"},
     "steer": {"max_new_tokens": 12, "multiplier": 4.0},
-    "measure": {"layers": "1", "multipliers": "1,2"},
+    "measure": {"layers": "1", "multipliers": "1,2", "limit": 8},
     "compete-verdict": {"second_voices": 0},
     "compete-reasoning": {"tokens": 8},
 }

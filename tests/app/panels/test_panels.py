@@ -319,27 +319,28 @@ def test_estimates_are_shown_before_anything_is_measured_and_not_kept(page):
     assert one.ended(run, True) == "Stopped before anything was measured." and not one.files(session, kept)
 
 
-def test_the_paper_s_figures_of_what_was_measured(page):
+def test_the_paper_s_figures_of_what_was_measured(page, tmp_path):
     with pytest.raises(gr.Error, match="Measure under Layers and multipliers first"):
         page.run("run", "paper-said", paper_which="Effect by layer")
-    asked = {"measure_layers": "1,2", "measure_multipliers": "-1,1"}
+    write_pairs(presets()["joy"].test().first(4), tmp_path / "four.json")
+    asked = {"measure_upload": str(tmp_path / "four.json"), "measure_layers": "1,2", "measure_multipliers": "-1,1"}
     page.run("run", "measure-verdict", **asked)
     assert page["measure-status"].startswith("Measured 4 of 4 cells")
     page.call("again", "measure-map", measure_shown="Estimate")
     assert page["measure-map"].data[-1].name == "measured, × 1"
     known = unpack(page.session.person.results["measure-known"])  # all of it, to go on from
     assert known.readings and known.first_order and known.maps
-    report = page.session.path("joy on joy (held out)", ".html").read_text()
+    report = page.session.path("joy on four", ".html").read_text()
     assert "heatmap" in report and "model fingerprint" in report
     page.run("run", "paper-said", paper_which="Effect by layer", measure_layer=2)
     assert "joy: effect by layer" in page["paper-said"]
     assert [list(trace.x) for trace in page["paper-figure"].data if trace.name == "× +1"] == [[0, 1, 2, 3]]
     page.run("run", "paper-said", paper_which="Token by token", measure_layer=2)
     assert "caa-tokens" in page["paper-text"]
-    few = {"behaviours_presets": ["gloom"], "behaviours_items": 4, "behaviours_controls": 1}
+    few = {"behaviours_presets": ["gloom"], "behaviours_pairs": 4, "behaviours_items": 4, "behaviours_controls": 1}
     updates = page.run("run", "behaviours-said", behaviours_mine=True, **few)
     assert page["behaviours-status"] == "Measured 2 behaviours."
-    assert "joy on joy (held out): " in str(page.text(updates, "behaviours-which").choices)
+    assert "joy on four: " in str(page.text(updates, "behaviours-which").choices)
     assert page.reloaded()["paper-which"] == "Token by token"
     # What was measured with another operation is drawn with that.
     page.session.person.results["measure"]["asked"]["operation"] = "ablate"
@@ -413,10 +414,10 @@ def test_a_point_of_another_method_goes_on_to_steer_with_the_vector_that_it_made
 def test_a_study_is_shown_and_comes_back_after_a_restart(tiny_folder, tmp_path):
     library = Library(tmp_path / "library")
     page = Handlers(loaded(tiny_folder, library))
-    asked = {"study_layers": "1,2", "study_multipliers": "-1,1", "study_most": 3, "study_controls": 2}
+    asked = {"study_layers": "1,2", "study_multipliers": "-1,1", "study_most": 2, "study_controls": 1}
     page.run("run", "study-status", **asked)
     assert page["study-status"] == "Measured 36 of 36 cells."
-    assert "- Not judged: 3 prompts are too few for a verdict" in page["study-answers"]
+    assert "- Not judged: 2 prompts are too few for a verdict" in page["study-answers"]
     assert "Left out: Read position last\\-prompt: " in page["study-answers"]
     with pytest.raises(gr.Error, match="no layer 9"):
         page.run("run", "study-status", study_layers="9")
@@ -452,7 +453,7 @@ def test_refusals_are_counted_by_one_click(page, monkeypatch):
     )
 
 
-def test_a_multiplier_that_was_found_by_its_cost_goes_on_to_steer(page):
+def test_a_multiplier_that_was_found_by_its_cost_goes_on_to_steer(page, few_plain_answers):
     with pytest.raises(gr.Error, match="no multiplier yet"):
         page.call("take", "steer-vector")
     page.run("run", "strength-said", views_vector="gloom", views_layer=2, strength_nats=0.2, strength_against=True)
@@ -536,11 +537,12 @@ def test_a_vector_of_one_s_own_pairs_is_judged_beside_shuffles_of_their_labels(p
         page.run("read", "generate-kind", generate_upload=str(tmp_path / f"{name}.json"))
         page.run("run", "generate-about", generate_layers="1-2", generate_limit=0)
     asked = {"measure_vector": "first", "measure_layers": "1-2", "measure_multipliers": "-1,1"}
-    page.run("run", "measure-status", **asked)
+    page.run("run", "measure-status", measure_prompts=False, **asked)
     verdict = page.session.person.results["measure"]["found"]["verdict"]
     assert verdict["shuffled"] and verdict["p"]
     # A contest shuffles the labels of the very pairs, too.
-    page.run("run", "compete-verdict-said", compete_a_vector="first", compete_verdict_second_voices=0, **VOICES)
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 0}
+    page.run("run", "compete-verdict-said", compete_a_vector="first", **few, **VOICES)
     beside = page.session.person.results["compete-verdict"]["alone_a"]
     assert beside["shuffled_from"] == "first" and beside["shuffled"] and beside["count"] == 999
     # They are forgotten with their vector, and are no other vector's.
@@ -685,6 +687,7 @@ def test_what_was_measured_of_presets_is_there_at_once_for_whoever_asks_the_same
         ("compete-surface", "compete-surface-status", {"of_a": "0.3", "of_b": "0.3"}),
     ],
 )
+@pytest.mark.usefixtures("few_plain_answers")
 def test_nobody_waits_twice_for_what_presets_cost_and_where_they_balance(page, studio, tiny_app, name, status, asked):
     other = Handlers(studio, tiny_app.page, secrets.token_hex(8))
     for who, known in ((page, False), (other, True)):
@@ -828,6 +831,7 @@ VOICES = {"compete_a_layer": 1, "compete_b_layer": 2, "compete_a_multiplier": 3.
 def test_the_columns_are_what_single_runs_write(studio, page, kind):
     """All columns come out of one batch; each is what it would be by itself."""
     question = page["compete-prompt"]
+    page.fill("compete-settings", "New tokens", 24)
     page.run("run", "compete-status", compete_kind=kind, **VOICES)
     kept = page.session.person.results["compete"]
     answers, chosen = kept["exchanges"][-1]["answers"], Chosen.of(kept["asked"])
@@ -842,7 +846,7 @@ def test_the_columns_are_what_single_runs_write(studio, page, kind):
         for steers, system, words in runs:
             asked = [{"role": "user", "content": question}]
             prompt = with_prefill(model.tokenizer, render(model.tokenizer, asked, system), words)
-            (written,) = yield from generate(model, [BatchRow(prompt, steers)], Decoding(80))
+            (written,) = yield from generate(model, [BatchRow(prompt, steers)], Decoding(24))
             texts.append(words + written.text)
         return texts
 
@@ -899,8 +903,9 @@ def test_a_verdict_and_a_surface_survive_a_reload_and_are_not_computed_twice(pag
         page.call("choose", "compete-a-multiplier", compete_surface_at_a=77, compete_surface_at_b=2)
 
 
-def test_a_kept_contest_is_read_once(page, monkeypatch):
-    page.run("run", "compete-verdict-said", compete_verdict_second_voices=0, **VOICES)
+def test_a_kept_contest_is_read_once(page, monkeypatch, tmp_path):
+    few = {"compete_verdict_file": str(four_items(tmp_path)), "compete_verdict_second_voices": 0}
+    page.run("run", "compete-verdict-said", **few, **VOICES)
     read, restore = [], Contest.of
     monkeypatch.setattr(Contest, "of", lambda kept: read.append(kept) or restore(kept))
     assert page.reloaded()["compete-verdict-said"] == page["compete-verdict-said"]
@@ -918,6 +923,7 @@ def test_the_answer_under_both_is_read_where_there_is_one(page):
 
 def test_written_answers_survive_a_reload_and_are_not_written_twice(page):
     asked = {"compete_written_samples": 1, "compete_kind": "Same layer", **VOICES}
+    page.fill("compete-written-settings", "New tokens", 16)
     page.run("run", "compete-written-said", **asked)
     said = page["compete-written-said"]
     again = page.run("run", "compete-written-said", **asked)
@@ -994,7 +1000,7 @@ def test_what_was_at_hand_where_an_error_came_up_is_freed_with_it():
 
 def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp_path, monkeypatch):
     monkeypatch.setenv("CAA_MAX_KEPT_MB", "1")
-    rows = [{"prompt": f"{i}? {'word ' * 40}", "positive": f"Yes, {i}!", "negative": f"No, {i}."} for i in range(1000)]
+    rows = [{"prompt": f"{i}? {'word ' * 800}", "positive": f"Yes, {i}!", "negative": f"No, {i}."} for i in range(100)]
     (tmp_path / "large.json").write_text(json.dumps(rows))
     first, second = page.request.session_hash, secrets.token_hex(8)
     other, person = Handlers(page.studio, page.page, second), page.session.person

@@ -47,7 +47,7 @@ BEFORE = {"compete-tokens": "compete", "paper": "measure"}
 
 
 @pytest.fixture
-def page(tiny_app, tmp_path, monkeypatch):
+def page(tiny_app, tmp_path, monkeypatch, few_plain_answers):
     monkeypatch.setattr(refusals, "NEW_TOKENS", 2)
     tiny_app.studio.found.clear()  # what others have measured is there at once, and does not begin
     (tmp_path / WRONG).write_text(json.dumps({"no": "table"}))
