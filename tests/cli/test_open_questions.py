@@ -2,10 +2,14 @@ import json
 
 from caa_core.cli.main import main
 from caa_core.data.presets import presets
+from caa_core.model.catalog import DEFAULT_MODEL
 
 
-def test_open_questions_on_the_command_line(tmp_path, capsys):
-    """The embedded model: two questions, unsteered and with joy, read by held-out answers."""
+def test_open_questions_on_the_command_line(embedded, monkeypatch, tmp_path, capsys):
+    """The embedded model, whose weights are read already: two questions, unsteered and with joy, read by held-out
+    answers.
+    """
+    monkeypatch.setattr("caa_core.model.loading.load", lambda spec, *_: {DEFAULT_MODEL: embedded}[spec])
     out = tmp_path / "open.csv"
     asked = ["open", "--vector", "joy", "--multipliers=2", "--limit", "2", "--max-new-tokens", "16", "--json"]
     assert main([*asked, "--out", str(out)]) == 0

@@ -12,8 +12,12 @@ from tests.helpers.waiting import until
 
 
 @pytest.fixture(scope="module")
-def studio(gradio_files):
-    studio = Studio("smollm2-135m", say=lambda _: None)
+def studio(embedded, gradio_files):
+    """It begins with the model whose weights are read already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caa_core.app.studio.read", lambda *_, **__: embedded)
+        patch.setattr("caa_core.app.studio.wrap", lambda loaded: loaded)
+        studio = Studio("smollm2-135m", say=lambda _: None)
     until(lambda: studio.capability is not None)
     return studio
 
