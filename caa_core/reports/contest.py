@@ -105,7 +105,7 @@ def _sections(contest: Contest) -> list[Section]:
     rows = [[_signed(row[name]) for name in ROWS] for row in contest.rows]
     return [
         Section("Verdict", f"{contest.verdict}\n{test}", markup=gauge(contest)),
-        Section("Each voice alone, and both", figure=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
+        Section("Each voice alone, and both", drawing=voices_apart(contest), heads=TABLE, rows=table_of(contest)),
         Section("Item by item", heads=list(ROWS.values()), rows=rows),
     ]
 

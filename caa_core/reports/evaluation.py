@@ -108,10 +108,10 @@ def report_of(found: dict[str, Any]) -> Report:
     sections = [Section("Verdict", f"{found['verdict']['text']}\n{items}. Measured: {found['measure']}.")]
     sections += [Section("Will it steer?", said)] if (said := before_steering(found)) else []
     sections += [
-        Section(title, text, figure=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
+        Section(title, text, drawing=sweep_map(cells, unsteered, shown, best)) for shown, (title, text) in MAPS.items()
     ]
     by_cost = effect_by_cost(cells, unsteered, methods_in(found))
-    sections.append(Section("Effect against cost", BY_COST, figure=by_cost))
+    sections.append(Section("Effect against cost", BY_COST, drawing=by_cost))
     sections += _estimate_section(found, cells)
     sections += _told_section(found)
     sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
@@ -157,7 +157,7 @@ def estimate_report(found: EstimateMap, settings: dict[str, Any], provenance: di
     return Report(
         name=name,
         title=name,
-        sections=[Section("Estimates", str(found), figure=estimate_figure(found))],
+        sections=[Section("Estimates", str(found), drawing=estimate_figure(found))],
         rows=[{**row, "model": provenance["model"], "vector": found.vector, "data": found.data} for row in rows],
         data={**data, "settings": settings, "provenance": provenance},
         settings=settings,
@@ -176,7 +176,7 @@ def _estimate_section(found: dict[str, Any], cells: Sequence[SweepCell]) -> list
     if not estimated:
         return []
     text = "\n".join(filter(None, [str(estimated), unlike_estimate(found)]))
-    return [Section("To first order", text, figure=estimate_figure(estimated, cells))]
+    return [Section("To first order", text, drawing=estimate_figure(estimated, cells))]
 
 
 def before_steering(found: dict[str, Any]) -> str:
@@ -438,7 +438,7 @@ def _item_section(found: dict[str, Any], best: tuple[int, float] | None) -> list
         return []
     figure = item_dots(by_item, *best, found["measure"])
     title = f"Item by item, layer {best[0]}, × {best[1]:g}"
-    return [Section(title, ON_ITEMS, figure=figure, heads=ITEM_HEADS, rows=items_in_words(by_item, *best))]
+    return [Section(title, ON_ITEMS, drawing=figure, heads=ITEM_HEADS, rows=items_in_words(by_item, *best))]
 
 
 def verdict_in(found: dict[str, Any]) -> Verdict | None:

@@ -52,7 +52,7 @@ def report_of(
         title=f"{found.vector}: answers to open questions",
         cards=[Card.of(found.vector, found.verdict, facts={"questions": len(found.questions)})],
         sections=[
-            Section("By multiplier", found.verdict, figure=answers_by_multiplier(found), heads=LEVELS, rows=levels),
+            Section("By multiplier", found.verdict, drawing=answers_by_multiplier(found), heads=LEVELS, rows=levels),
             *(_scores_of(name, found.replies, given) for name, given in scores.items()),
             *([Section("The judge on planted answers", str(check))] if check else []),
             Section("All answers", heads=heads, rows=cells),
@@ -79,7 +79,7 @@ def _scores_of(name: str, replies: Sequence[Reply], given: Ratings) -> Section:
     means = unblinded(replies, given)
     said = in_words(means, sum(level.unread for level in means))
     drawn = scores_by_multiplier(means) if means else None
-    return Section(f"Scores of a {name}", said, figure=drawn, heads=SCORES, rows=score_rows(means))
+    return Section(f"Scores of a {name}", said, drawing=drawn, heads=SCORES, rows=score_rows(means))
 
 
 def level_row(level: Level) -> list[str]:

@@ -21,7 +21,7 @@ def report_of(found: Study) -> Report:
     heads, rows = rows_in_words(found)
     left = (*found.left_out, *found.skipped)
     sections = [Section("Answers", "\n".join([about(found), *found.answers]))]
-    sections += [Section(f"Layer {layer}", figure=study_dots(found, layer)) for layer in found.layers]
+    sections += [Section(f"Layer {layer}", drawing=study_dots(found, layer)) for layer in found.layers]
     sections += [Section("All combinations in numbers", heads=heads, rows=rows)]
     sections += [Section("Left out", "\n".join(left))] if left else []
     lines = [about(found), *aligned(heads, *rows), *(f"Left out. {reason}" for reason in left), *found.answers]

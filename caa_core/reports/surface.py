@@ -25,7 +25,7 @@ def report_of(found: dict[str, Any]) -> Report:
         name=f"{shown.a} against {shown.b}, surface",
         title=f"{shown.a} against {shown.b}",
         cards=[Card.of("Over multipliers" if isinstance(shown, Surface) else "Over layers", shown.verdict)],
-        sections=[Section("Surface", shown.verdict, figure=figure)],
+        sections=[Section("Surface", shown.verdict, drawing=figure)],
         rows=found["cells"],
         data=found,
         settings=found["settings"],

@@ -40,7 +40,7 @@ def report_of(found: dict[str, Any]) -> Report:
         title=f"{thinking['a']} against {thinking['b']}",
         cards=[Card.of("With thoughts", thinking["verdict"] or thinking["note"])],
         sections=[
-            Section("Can it reason its way to one voice?", told, figure=drawn, heads=ARMS, rows=rows),
+            Section("Can it reason its way to one voice?", told, drawing=drawn, heads=ARMS, rows=rows),
             Section("Thoughts", heads=THOUGHTS, rows=thought_rows(found)),
         ],
         rows=found["arms"],

@@ -18,7 +18,7 @@ def report_of(found: dict[str, Any]) -> Report:
     return Report(
         name="token by token",
         title="Token by token",
-        sections=[Section("Token by token", told, figure=drawn, heads=["written under", "answer"], rows=rows)],
+        sections=[Section("Token by token", told, drawing=drawn, heads=["written under", "answer"], rows=rows)],
         rows=[{"token": token, "a_ahead_of_b": lead} for token, lead in zip(shown.tokens, shown.lead, strict=True)],
         data=found,
         settings={},

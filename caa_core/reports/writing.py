@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,16 +32,21 @@ PACKAGES = ("torch", "transformers", "nnsight")
 @dataclass(frozen=True)
 class Section:
     """A part of a report. counterpart: the figure or table of a paper that it stands beside, where there is one.
-    markup: HTML of `markup`, in which everything is escaped already.
+    markup: HTML of `markup`, in which everything is escaped already. drawing: its figure, or what draws it.
     """
 
     title: str
     text: str = ""
     counterpart: str = ""
-    figure: "go.Figure | None" = None
+    drawing: "go.Figure | Callable[[], go.Figure] | None" = field(default=None, repr=False)
     heads: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
     markup: str = ""
+
+    @cached_property
+    def figure(self) -> "go.Figure | None":
+        """Drawn when it is first asked for: of many sections, a page shows one."""
+        return self.drawing() if callable(self.drawing) else self.drawing
 
 
 # What a card's edge says beside its words: along a vector (or for voice A), against it (for B), or neither.

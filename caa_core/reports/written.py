@@ -29,7 +29,7 @@ def report_of(found: dict[str, Any]) -> Report:
         title=f"{result.a} against {result.b}",
         cards=[Card.of("Written answers", result.verdict, result.follows, {"questions": result.questions})],
         sections=[
-            Section("Which voice written answers follow", told, figure=drawn, heads=SHARES, rows=shares),
+            Section("Which voice written answers follow", told, drawing=drawn, heads=SHARES, rows=shares),
             Section("All answers", heads=READINGS, rows=read),
         ],
         rows=rows,

@@ -1,6 +1,7 @@
 """Findings on several behaviours as a report."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from caa_core.data.text import spans
@@ -74,7 +75,7 @@ def _rows(found: Replication) -> list[dict[str, Any]]:
 
 
 def sections(found: Replication) -> list[Section]:
-    """Words, figures and tables of all behaviours."""
+    """Words, figures and tables of all behaviours; each figure is drawn when it is asked for."""
     findings = found.findings
     said = [f"{one.name}. {found.concluded(one)}{_before(one)}" for one in findings]
     parts = [Section("What was found", "\n\n".join([*said, *filter(None, [found.screen])]))]
@@ -119,7 +120,7 @@ def _by_layer(one: Findings) -> Section:
         f"The vector of each layer, {one.used} there at × 1 and × −1. Bands are 95 % intervals over items."
         f"{_letters(one)}\n{SHARES}",
         f"Counterpart: the per-layer effect of steering in {PAPER}.",
-        figures.effect_by_layer(one),
+        partial(figures.effect_by_layer, one),
     )
 
 
@@ -129,7 +130,7 @@ def _by_multiplier(findings: Sequence[Findings]) -> Section:
         "Effect by multiplier",
         f"At one layer. Bars are 95 % intervals over items{band}. {_orders(findings[0])}\n{SHARES}",
         f"Counterpart: effect against multiplier, a line a behaviour, in the multiple-choice results of {PAPER}.",
-        figures.effect_by_multiplier(findings),
+        partial(figures.effect_by_multiplier, findings),
     )
 
 
@@ -138,7 +139,7 @@ def _cost(findings: Sequence[Findings]) -> Section:
         "What it costs",
         "How far the distribution over the next token moves and, for choices, how probable it is that the question is "
         "answered at all.",
-        figure=figures.cost_by_multiplier(findings),
+        drawing=partial(figures.cost_by_multiplier, findings),
     )
 
 
@@ -147,7 +148,7 @@ def _between_behaviours(findings: Sequence[Findings], layer: int) -> Section:
         "Cosine between behaviours",
         f"Of the vectors of layer {layer}, the middle one of the layers that were chosen.",
         f"Counterpart: cosine similarity between vectors of different behaviours in {PAPER}.",
-        figures.cosines_of_behaviours(findings, layer),
+        partial(figures.cosines_of_behaviours, findings, layer),
     )
 
 
@@ -156,7 +157,7 @@ def _between_layers(one: Findings) -> Section:
         f"{one.name}: cosine between layers",
         "Between the vector's directions at every two layers.",
         f"Counterpart: cosine similarity between a vector's layers in {PAPER}.",
-        figures.cosines_of_layers(one),
+        partial(figures.cosines_of_layers, one),
     )
 
 
@@ -166,7 +167,7 @@ def _transfer(one: Findings) -> Section:
         f"{one.name}: transfer to other layers",
         f"The vector made at layer {one.layer}, {one.used} at each layer{own}. {_orders(one)}\n{SHARES}",
         f"Counterpart: the transfer of a vector to other layers in {PAPER}.",
-        figures.transfer_by_layer(one),
+        partial(figures.transfer_by_layer, one),
     )
 
 
@@ -177,7 +178,7 @@ def _components(one: Findings) -> Section:
         "Where colours part along the first component, what varies most is the behaviour; where symbols do, it is the "
         "letter.",
         f"Counterpart: PCA of activations by layer, with the answer's letter, in {PAPER}.",
-        one.scatter and figures.components(one.scatter, one.layer),
+        one.scatter and partial(figures.components, one.scatter, one.layer),
     )
 
 
@@ -247,7 +248,7 @@ def _against_prompt(one: Findings) -> Section:
         for arm in one.arms
         for cell in arm.cells
     ]
-    return Section(title, text, paper, figures.vector_against_prompt(one), heads, rows)
+    return Section(title, text, paper, partial(figures.vector_against_prompt, one), heads, rows)
 
 
 def _signed(multiplier: float) -> str:

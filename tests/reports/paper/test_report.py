@@ -18,6 +18,7 @@ from caa_core.measuring.paper.request import (
     PaperRequest,
 )
 from caa_core.progress import finish
+from caa_core.reports.paper import figures
 from caa_core.reports.paper.report import FIGURES, PAPER, report_of, section_of, sections
 from caa_core.reports.writing import write
 from tests.helpers.behaviours import ONE, TWO
@@ -42,6 +43,14 @@ def test_the_report_has_every_figure_with_its_counterpart(found):
     assert parts["one: vector against system prompt"].figure and "Always say yes" in str(parts)
     assert "no instructions" in parts[f"{HOSTILE}: vector against system prompt"].text
     assert "caa-tokens" in parts["one: token by token"].markup
+
+
+def test_a_figure_is_drawn_when_it_is_asked_for(found, monkeypatch):
+    drawn, draw = [], figures.effect_by_layer
+    monkeypatch.setattr(figures, "effect_by_layer", lambda one: drawn.append(one.name) or draw(one))
+    (part, *_) = (part for part in sections(found) if part.title.endswith("effect by layer"))
+    assert not drawn
+    assert part.figure.data and part.figure is part.figure and len(drawn) == 1
 
 
 def test_what_pairs_say_before_steering_stands_beside_what_was_measured(found):

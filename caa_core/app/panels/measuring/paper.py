@@ -43,7 +43,7 @@ from caa_core.measuring.paper.findings import Replication
 from caa_core.measuring.paper.request import PaperRequest
 from caa_core.model.loading import SteerableModel
 from caa_core.progress import Progress, showing
-from caa_core.reports.paper.report import report_of
+from caa_core.reports.paper.report import report_of, sections
 from caa_core.reports.writing import Section
 
 FIRST = ("joy", "gloom")
@@ -187,7 +187,7 @@ class PaperPanel(Experiment[BehavioursChoice]):
 
     def _section(self, found: Replication, title: str | None) -> Updates:
         """Updates that show one section of the report; the first where that is none."""
-        parts = {part.title: part for part in report_of(found).sections}
+        parts = {part.title: part for part in sections(found)}
         part = parts.get(title or "") or next(iter(parts.values()))
         return {
             self.which: gr.Dropdown(list(parts), value=part.title),
