@@ -69,6 +69,8 @@ def pytest_collection() -> Iterator[None]:
     with without_stubs():
         collected = yield
     gc.freeze()
+    # And it begins more seldom: a test makes thousands of things that go by themselves.
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
     return collected
 

@@ -26,7 +26,7 @@ def studio(embedded, gradio_files):
 def page(studio):
     page = Handlers(studio)
     for section in ("compete-settings", "compete-written-settings"):
-        page.fill(section, "New tokens", 16)
+        page.fill(section, "New tokens", 8)
     return page
 
 
