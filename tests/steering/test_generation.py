@@ -432,10 +432,12 @@ def test_joy_is_seen_in_the_embedded_models_words(embedded):
         "How was your day?",
         "What do you think of rain?",
         "Tell me about your weekend.",
+        "Describe the city you live in.",
+        "Tell me about the ocean.",
     ]
     prompts = [render(embedded.tokenizer, [{"role": "user", "content": q}]) for q in questions]
     rows = [*(BatchRow(p) for p in prompts), *(BatchRow(p, (steer,)) for p in prompts)]
-    texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(32)))]
+    texts = [text.text.lower() for text in finish(generate(embedded, rows, Decoding(40)))]
     happy = ("joy", "glad", "happy", "wonder", "beaut", "amazing", "love", "delight", "magic", "laugh", "smil", "!")
     count = [sum(text.count(word) for word in happy) for text in texts]
     half = len(questions)
