@@ -44,20 +44,24 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: (*(item.path not in files for files in long), -sizes[item.path]))
 
 
-# Folders whose files run in one process: of those of the page a browser does most, and while it is waited for, another
-# process computes; those of models that run elsewhere share a process in which they do.
-TOGETHER = ("tests/browser/", "tests/remote/")
+# What runs in one process: in tests of the page a browser does most, and while it is waited for, another process
+# computes, and with them go those that fork an app from what is imported for that once; those of models that run
+# elsewhere share a process in which they do.
+TOGETHER = (
+    ("tests/browser/", "tests/app/test_lifetime.py", "tests/soak/test_attack.py"),
+    ("tests/remote/",),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Files run in one process each, and so do folders that are `TOGETHER`."""
+    """Files run in one process each, and so does what is `TOGETHER`."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
-            return next(folders, super()._split_scope(nodeid))
+            units = (names[0] for names in TOGETHER if nodeid.startswith(names))
+            return next(units, super()._split_scope(nodeid))
 
     return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
