@@ -44,7 +44,7 @@ from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.hosting import models
-from caa_core.app.panels.layout import CONTRAST, FOCUS, LAYOUT, TEXT, to_tab
+from caa_core.app.panels.layout import CONTRAST, FITTED, FOCUS, LAYOUT, TEXT, to_tab
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.learn import board, class_tab, in_class
 from caa_core.app.panels.learn import tab as learn
@@ -133,9 +133,11 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
 :is(#model-list, .numbers) table { width: 100%; }
 /* A word is not broken into a column of letters; the table scrolls instead. */
-.numbers :is(th, td) { overflow-wrap: normal !important; word-break: normal !important; }
-#model-list :is(th, td) { white-space: nowrap; }
+:is(.numbers, .virtual-table-viewport) :is(th, td, .header) { overflow-wrap: normal !important; }
+:is(.numbers, .virtual-table-viewport) :is(th, td, .header) { word-break: normal !important; }
+#model-list :is(th, td):not(:nth-child(5), :nth-child(7)) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
+.virtual-table-viewport table { font-family: inherit; font-variant-numeric: tabular-nums; }
 .papers ul { margin: 0; }
 #foot { margin-top: 12px; }
 #foot * { color: var(--body-text-color-subdued); }
@@ -229,7 +231,7 @@ def build(studio: Studio) -> gr.Blocks:
         titles = {str(tab.id): str(tab.label) for tab in blocks.blocks.values() if isinstance(tab, gr.Tab)}
         # Once a tab can be drawn with what the link says.
         entered.then(None, js=address.follow(titles), api_visibility="private")
-        for script in (glossary.TOOLTIPS, FOCUS, *accessibility.SCRIPTS):
+        for script in (glossary.TOOLTIPS, FOCUS, FITTED, *accessibility.SCRIPTS):
             blocks.load(None, js=script, api_visibility="private")
         blocks.load(None, js=LISTEN % (said(NO_ANSWER), 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)

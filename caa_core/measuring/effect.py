@@ -85,7 +85,17 @@ class Effect:
     @property
     def wrong_way(self) -> str:
         """The share that is pushed the wrong way beside that under controls, in a sentence; empty where not known."""
-        return f"Pushed the wrong way: {self.anti_steerable.brief}." if self.anti_steerable else ""
+        found = self.anti_steerable
+        if not found:
+            return ""
+        if found.share is None or not found.random:
+            return f"Pushed the wrong way: {found.brief}."
+        low, high = found.random
+        value, ends = found.share.value, f"{found.share.low:.0%} to {found.share.high:.0%}"
+        return (
+            f"Pushed the wrong way: {value:.0%} of the prompts ({ends}); "
+            f"random vectors, estimated, {low:.0%} to {high:.0%}."
+        )
 
     def __str__(self) -> str:
         verb = "gain" if self.effect.value >= 0 else "lose: they change by"

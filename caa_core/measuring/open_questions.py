@@ -108,8 +108,10 @@ class OpenQuestions:
     def verdict(self) -> str:
         """What is safe, and what is heard, in words."""
         levels = {level.multiplier: level for level in self.levels}
-        cost = f"KL under {SAFE_KL:g} nats and perplexity under {SAFE_PERPLEXITY:g} times the unsteered answers'"
-        said = f"Safe on such questions: {_span(*self.safe)} ({cost}, by 95 % intervals over {len(self.questions)})."
+        said = (
+            f"Safe on such questions: {_span(*self.safe)}. There KL is under {SAFE_KL:g} nats and perplexity under "
+            f"{SAFE_PERPLEXITY:g} times the unsteered answers', by 95 % intervals over {len(self.questions)} questions."
+        )
         if few := too_few(len(self.questions), "question"):
             said = f"What is safe is not judged: {few}."
         if not self.reading:

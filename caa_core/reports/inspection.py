@@ -44,9 +44,10 @@ def next_token_movers(found: NextToken) -> go.Figure:
             hovertemplate=f"%{{customdata[0]}}: {name} %{{x:.4f}}, change %{{customdata[1]:+.4f}}<extra></extra>",
         )
     plain(figure, legend=True)
+    top = max((max(mover.unsteered, mover.steered) for mover in movers), default=1.0)
     labels = [_shown(mover.token) for mover in movers]
     figure.update_yaxes(title="token", tickmode="array", tickvals=rows, ticktext=labels, autorange="reversed")
-    figure.update_xaxes(title="probability of being the next token", tickmode="auto", rangemode="tozero")
+    figure.update_xaxes(title="probability of being the next token", tickmode="auto", range=[-0.03 * top, 1.05 * top])
     return figure.update_layout(
         height=150 + ROW * len(movers), legend={"orientation": "h", "y": 1, "yanchor": "bottom"}, margin={"l": 110}
     )
@@ -72,7 +73,10 @@ def lens_by_layer(lens: Lens) -> go.Figure:
                 hovertemplate="layer %{x}: %{y:.3g}; likeliest here: %{customdata}",
             )
     figure.update_xaxes(title="layer after which the model ends")
-    figure.update_yaxes(title="probability of the token", type="log", range=[LOWEST, 0.1], exponentformat="power")
+    # As words: plotly writes powers larger than what stands beside them.
+    ticks = {1e-6: "10⁻⁶", 1e-4: "10⁻⁴", 0.01: "0.01", 1: "1"}
+    figure.update_yaxes(title="probability of the token", type="log", range=[LOWEST, 0.1])
+    figure.update_yaxes(tickvals=[*ticks], ticktext=[*ticks.values()])
     return plain(figure, legend=True)
 
 

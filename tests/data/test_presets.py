@@ -130,7 +130,7 @@ def test_a_card_says_what_was_measured_on_held_out_prompts(name):
     wrong = found.anti_steerable
     assert wrong.prompts + wrong.unchanged == found.items and wrong.random and wrong.shuffled
     assert wrong.share.low <= wrong.share.value <= wrong.share.high < 0.5, "more than a vector that does nothing"
-    assert found.wrong_way.startswith(f"Pushed the wrong way: {wrong.share}; to first order")
+    assert found.wrong_way.startswith(f"Pushed the wrong way: {wrong.share.value:.0%} of the prompts (")
 
 
 LOOKED_AT = [name for name in PRESETS if presets()[name].doses]

@@ -48,7 +48,9 @@ def test_a_planted_effect_is_found_and_a_random_vector_has_none(tiny_llama):
     assert turned.grade == "effect" and str(turned).startswith("A backwards effect, against the vector. On 8 ")
     assert str(found).startswith("An effect, with the vector. On 8 held-out prompts")
     assert "new prompts. An effect, with the vector. Price: " in found.in_short
-    assert found.wrong_way.startswith("Pushed the wrong way: 0.00 (0.00 to 0.37); to first order 0.00, controls 0.")
+    assert found.wrong_way.startswith(
+        "Pushed the wrong way: 0% of the prompts (0% to 37%); random vectors, estimated, "
+    )
     again = finish(measure(tiny_llama, PLANTED, planted, 3, 1.0, OWN, written=(0.5, 0.25)))
     assert again == replace(found, repetition_unsteered=0.5, repetition=0.25)
     null = replace(planted, layers={3: random_vectors(planted.at(3), 3, seed=9)[2]})

@@ -47,7 +47,7 @@ body:not(.dark) [role=tab].selected { color: var(--primary-700); }
 .dark :is(.legend-item, .highlighted .text) { color: white !important; }
 #heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 /* Letters of a figure are those of the page, light or dark; those on its colours are plotly's. */
-.js-plotly-plot :is(.xtick, .ytick, .cbaxis) text { fill: var(--body-text-color) !important; }
+.js-plotly-plot :is([class$="tick"], .cbaxis) text { fill: var(--body-text-color) !important; }
 .js-plotly-plot :is([class$="title"], .legendtext, .annotation-text) { fill: var(--body-text-color) !important; }
 dialog.figure-numbers { max-width: min(900px, 94vw); max-height: 86vh; padding: 16px; margin: auto; }
 dialog.figure-numbers { background: var(--background-fill-primary); color: var(--body-text-color); }

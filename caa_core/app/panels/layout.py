@@ -43,7 +43,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 
 /* The prompt and its button are one line. */
 .ask { align-items: end; }
-.ask > button { min-height: 42px; }
+.ask > button { min-height: 42px; white-space: nowrap; }
 #measure-look { align-self: center; }
 /* What cannot be had yet is not there. */
 .file:disabled { display: none; }
@@ -60,6 +60,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
 /* The title of a section may take two lines. */
 .label-wrap > span:first-child { text-align: left; }
+.label-wrap > .icon { flex-shrink: 0; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
@@ -72,6 +73,7 @@ button.sm { font-weight: 400; }
 .answers .message-row:is(:hover, :focus-within) .message-buttons { opacity: 1; }
 /* A place for a file is one line below its label. */
 button.upload-container .wrap { flex-direction: row; min-height: 0; gap: 6px; padding: 30px 8px 0; font-size: 14px; }
+button.upload-container { align-content: center; }
 button.upload-container .icon-wrap { display: none; }
 
 /* What can be predicted stands one below the other; the ways to other steps are one line. */
@@ -120,18 +122,22 @@ footer .divider { display: none; }
   .chosen > :not(.says) { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
   .says * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   .says { font-weight: 600; }
-  .chosen summary { cursor: pointer; color: var(--link-text-color); list-style: none; }
+  .chosen summary { cursor: pointer; color: var(--link-text-color) !important; list-style: none; }
   .chosen details[open] .closed { display: none; }
   .chosen details:not([open]) .opened { display: none; }
   .choices:has(> .chosen details:not([open])) > :not(.chosen) { display: none !important; }
   /* Columns stay beside each other; further ones are a swipe away. */
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
+  .answers .message-row.panel { padding: 8px 2px !important; }
   /* Prompt and answers come before the verdict. */
   #compete-chat { order: -1; }
   .after > :first-child { flex: 1 1 100% !important; }
+  .suggested > .suggestions { flex: 1 1 100% !important; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
+  /* A table of many columns is as wide as it has to be, and scrolls. */
+  .numbers table:has(th:nth-child(5)) { min-width: 720px; }
   .wide { overflow-x: auto !important; }
   .wide .js-plotly-plot { min-width: 640px; }
 }
@@ -147,6 +153,11 @@ FOCUS = """() => {
     else if (!target.disabled && target === left && document.activeElement === document.body) target.focus();
   })).observe(document, { subtree: true, attributeFilter: ['disabled'] });
 }"""
+
+# A figure that was drawn while it was folded is as wide as plotly thinks, until it is seen.
+FITTED = """() => document.addEventListener('click', ({ target }) => {
+  if (target.closest?.('.label-wrap')) requestAnimationFrame(() => window.dispatchEvent(new Event('resize')));
+})"""
 
 CHANGE = '<details><summary><span class="closed">Change</span><span class="opened">Done</span></summary></details>'
 

@@ -60,10 +60,12 @@ class ReadyContests:
             elem_classes="suggestions",
         )
 
-    def wire(self, voices: VoicesForm, verdict: Experiment[Any], chat: Conversation) -> None:
-        """Let a click fill in the voices, and show in the verdict and the chat what came of it before."""
-        self.voices, self.verdict, self.chat = voices, verdict, chat
-        parts = [*voices.parts.values(), voices.contest, voices.equal, voices.costly, chat.question]
+    def wire(self, voices: VoicesForm, verdict: Experiment[Any], chat: Conversation, questions: gr.Dropdown) -> None:
+        """Let a click fill in the voices, and show in the verdict and the chat what came of it before. questions: whose
+        written answers are about.
+        """
+        self.voices, self.verdict, self.chat, self.questions = voices, verdict, chat, questions
+        parts = [*voices.parts.values(), voices.contest, questions, voices.equal, voices.costly, chat.question]
         self.offered.click(
             self.choose,
             [self.offered, chat.question],
@@ -93,4 +95,4 @@ class ReadyContests:
         other, (layer, _) = presets()[presets()[name].opposes], recommended(self.page.studio, name)
         chosen = Chosen(name, layer, 1.0, other.name, layer, 1.0, SAME, other.told, other.begins, False)
         values: Updates = {self.voices.parts[one.name]: getattr(chosen, one.name) for one in fields(chosen)}
-        return added({**values, self.voices.contest: name}, self.voices.seen(SAME))
+        return added({**values, self.voices.contest: name, self.questions: name}, self.voices.seen(SAME))

@@ -180,7 +180,7 @@ def _axes(layers: int) -> tuple[gr.Radio, list[gr.Textbox]]:
     over = gr.Radio([STRENGTHS, LAYERS], value=STRENGTHS, label="Over", elem_id=f"{PANEL}-over", min_width=160)
     axes = [
         gr.Textbox(
-            start[STRENGTHS], label=f"{STRENGTHS} of {letter}", elem_id=f"{PANEL}-of-{letter.lower()}", min_width=160
+            start[STRENGTHS], label=f"{STRENGTHS} of {letter}", elem_id=f"{PANEL}-of-{letter.lower()}", min_width=200
         )
         for letter in "AB"
     ]

@@ -67,13 +67,13 @@ def build(page: Page, tab: gr.Tab) -> Tab:
             contest.section.render()
             TokenByToken(page, form, conversation)
             SurfacePanel(page, form, contest)
-            WrittenPanel(page, form)
+            written = WrittenPanel(page, form)
             ThinkingPanel(page, form, contest)
             contest.draw_code()
     shared = conversation.chatbots[-1]
     shared.visible = False  # at equal multipliers it is the same thing as both
     form.wire(tab, conversation)
-    ready.wire(form, contest, conversation)
+    ready.wire(form, contest, conversation, written.questions)
     options = {**ContestRequest.options(), **ConversationRequest.options(), **dict.fromkeys(OPERATIONS, OPERATION)}
     LinkedVoices(page, form, {**contest.form, **conversation.form}, options)
     return Tab([form.a.vector, form.b.vector], [form.a.layer, form.b.layer])

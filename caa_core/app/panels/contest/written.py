@@ -11,6 +11,7 @@ from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.made_from import held_out_of
+from caa_core.app.opening.ready import OPENS_WITH, ready
 from caa_core.app.panels.common import QUIET, Updates, download_buttons, markdown_table, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.form import FIRST, SENTENCE, OfVoices, VoicesForm
@@ -73,9 +74,9 @@ class WrittenPanel(OfVoices[WrittenChoice]):
         with gr.Accordion(self.title, open=False, elem_id=PANEL) as self.section:
             gr.Markdown(ABOUT)
             with gr.Row(elem_classes="ask"):
-                preset = gr.Dropdown(
+                self.questions = preset = gr.Dropdown(
                     [(f"{name} and {preset.opposes}", name) for name, preset in presets().items()],
-                    value=FIRST[0],
+                    value=OPENS_WITH if ready("compete-verdict", page.studio.model) else FIRST[0],
                     label="Questions about",
                     elem_id=f"{PANEL}-preset",
                     min_width=180,
@@ -174,8 +175,8 @@ def _more_settings() -> dict[str, Component]:
         with gr.Row():
             limit = at_most("questions")
             longest = min(512, TOKENS.value)
-            tokens = control(WrittenRequest, "max_new_tokens", minimum=8, maximum=longest, step=8)
-            temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1)
+            tokens = control(WrittenRequest, "max_new_tokens", minimum=8, maximum=longest, step=8, min_width=240)
+            temperature = control(WrittenRequest, "temperature", minimum=0, maximum=2, step=0.1, min_width=240)
             seed = control(WrittenRequest, "seed")
         gr.Markdown(
             "<small>Held-out answers are contrast pairs that a vector was not made from; presets have them.</small>"

@@ -36,7 +36,7 @@ COLUMNS = {
     "prompt": ("prompt", "prompt-column"),
     "positive": ("positive", "positive-column"),
     "negative": ("negative", "negative-column"),
-    "negative_prompt": ("prompt of the negative answer", "other-column"),
+    "negative_prompt": ("negative's prompt", "other-column"),
 }
 
 
@@ -200,7 +200,7 @@ class Pairs:
 
     def sources(self) -> None:
         """Draw what else pairs may come from."""
-        with gr.Accordion("or a Hugging Face dataset", open=False, visible=not is_public()):
+        with gr.Accordion("Pairs from a Hugging Face dataset", open=False, visible=not is_public()):
             self.hub = gr.Textbox(
                 label="Dataset", placeholder="owner/name, owner/name:config@split", elem_id="generate-hub"
             )
@@ -253,7 +253,7 @@ class Pairs:
                 elem_id="generate-rows",
             )
             with gr.Row():
-                self.edit = gr.Button(f"Edit the pairs above (up to {PREVIEW})", size="sm", elem_id="generate-take")
+                self.edit = gr.Button("Edit the pairs above", size="sm", elem_id="generate-take")
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
     def wire(self, name: gr.Textbox) -> None:

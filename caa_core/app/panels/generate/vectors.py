@@ -94,14 +94,11 @@ class Vectors:
                         "Download", interactive=False, size="md", elem_id="generate-download"
                     )
                 self.note = gr.Markdown(elem_id="generate-note")
+                self._draw_files()
+                self._draw_changes()
             with gr.Column(scale=3, min_width=300, visible=False) as self.drawing:
                 self.plot = figure("Strength by layer", "generate-plot", wide=True)
                 self.effect = EstimatedEffect()
-        with gr.Row():
-            with gr.Column(min_width=300):
-                self._draw_files()
-            with gr.Column(min_width=300):
-                self._draw_changes()
         self.pickers = [self.a, self.b]
         self.combined = {"a": self.a, "operation": self.operation, "b": self.b, "number": self.number}
         self.parts = [self.before, self.shown, self.about, self.plot, self.format, self.download, self.note]

@@ -27,7 +27,7 @@ class OwnerPanel:
                 key = gr.Textbox(
                     label="Owner's key", type="password", visible=is_public(), max_length=200, elem_id=f"{NAME}-key"
                 )
-                show = gr.Button("Show who is here", size="md", scale=0, min_width=160, elem_id=f"{NAME}-show")
+                show = gr.Button("Show who is here", size="md", scale=0, min_width=190, elem_id=f"{NAME}-show")
             with gr.Column(visible=False) as self.inside:
                 self.counts = gr.Markdown(elem_id=f"{NAME}-counts")
                 self.closed = gr.Checkbox(False, label="Let nobody new in", elem_id=f"{NAME}-closed")

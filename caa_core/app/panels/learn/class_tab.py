@@ -69,7 +69,7 @@ class ClassTab:
             with gr.Row():
                 title = gr.Textbox("My class", label="Title", max_length=160, elem_id=f"{NAME}-title", min_width=160)
                 tokens = gr.Slider(
-                    8, min(512, TOKENS.value), 80, step=8, label="New tokens at most", buttons=[], min_width=160
+                    8, min(512, TOKENS.value), 80, step=8, label="New tokens at most", buttons=[], min_width=240
                 )
             names = gr.Dropdown(
                 [*presets()], value=[*presets()], multiselect=True, label="Presets", elem_id=f"{NAME}-presets"

@@ -11,7 +11,7 @@ from gradio.components import Component
 from caa_core.app.forms import control
 from caa_core.app.made_from import pairs_of
 from caa_core.app.panels.common import QUIET, Updates, check_fit, guarded, json_download, plain
-from caa_core.app.panels.controls import VoiceControls, file_picker, run_buttons
+from caa_core.app.panels.controls import VoiceControls, begin_and_stop, file_picker
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded, to_tab
 from caa_core.app.panels.page import Page
@@ -59,11 +59,10 @@ class GatePanel(Experiment[GateChoice]):
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(ABOUT)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ask"):
+            false_open = control(GateRequest, "false_open", elem_id="gate-false-open", min_width=180)
             upload = file_picker("Contrast pairs of your own", "gate-file", min_width=180)
-            with gr.Column(min_width=140):
-                false_open = control(GateRequest, "false_open", elem_id="gate-false-open")
-                buttons = run_buttons("Find a threshold", "gate-run", "gate-stop")
+            start, stop = begin_and_stop("Find a threshold", "gate-run", "gate-stop")
         with gr.Accordion("Messages of your own in place of pairs", open=False):
             lists = {
                 side: gr.Textbox(label=label, info="One a line.", lines=3, max_lines=8, elem_id=f"gate-{side}")
@@ -77,9 +76,7 @@ class GatePanel(Experiment[GateChoice]):
                 self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="gate-data")
         form = {"vector": voice.vector, "layer": voice.layer, "positions": where["positions"], "file": upload}
         shown = [self.results, self.figure, self.data]
-        super().__init__(
-            page, {**form, "false_open": false_open, **lists}, [buttons.start], buttons.stop, self.said, shown
-        )
+        super().__init__(page, {**form, "false_open": false_open, **lists}, [start], stop, self.said, shown)
         taken = go.click(self.take, page.vectors, page.vectors, **QUIET)
         taken.success(None, js=to_tab("steer"))
 

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
-from caa_core.app.panels.controls import VoiceControls, file_picker, run_buttons
+from caa_core.app.panels.controls import VoiceControls, begin_and_stop, file_picker
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
@@ -48,18 +48,17 @@ class KnowledgePanel(Experiment[KnowledgeChoice]):
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(ABOUT)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ask"):
+            multipliers = control(KnowledgeRequest, "multipliers", elem_id="capability-multipliers", min_width=180)
             upload = file_picker("A/B test of your own", "capability-file", min_width=180)
-            with gr.Column(min_width=140):
-                multipliers = control(KnowledgeRequest, "multipliers", elem_id="capability-multipliers")
-                buttons = run_buttons("Check", "capability-run", "capability-stop")
+            start, stop = begin_and_stop("Check", "capability-run", "capability-stop")
         self.said = gr.Markdown(elem_id="capability-said")
         with gr.Column(visible=False) as self.results:
             self.figure = figure("Right answers by multiplier", "capability-figure", wide=True)
             self.data = gr.DownloadButton("Data (JSON)", size="sm", elem_id="capability-data")
         asked = {"vector": voice.vector, "layer": voice.layer, **where, "multipliers": multipliers, "file": upload}
         shown = [self.results, self.figure, self.data]
-        super().__init__(page, asked, [buttons.start], buttons.stop, self.said, shown)
+        super().__init__(page, asked, [start], stop, self.said, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> KnowledgeChoice:
         test = read_pairs(Path(form["file"])) if form["file"] else questions()

@@ -84,7 +84,7 @@ class OpenQuestionsForm:
         self.file = file_picker("or questions of your own", "open-upload")
         with gr.Accordion("More settings", open=False, elem_id="open-settings"):
             self.limit = at_most("questions")
-            self.held_out = file_picker("Held-out answers of the behaviour (a preset brings its own)", "open-held-out")
+            self.held_out = file_picker("Held-out answers of your own", "open-held-out")
             self.positions = control(OpenQuestionsRequest, "positions")
             self.system = control(
                 OpenQuestionsRequest, "system", lines=2, placeholder="The template's own, if it has one"
@@ -238,7 +238,10 @@ def _words(found: OpenQuestions, notes: list[str]) -> str:
     where = spans(found.settings.get("spread") or [found.settings["layer"]])
     about = f"{plain(found.vector)} on {plain(found.provenance['model'])}, {where}"
     first, end, rest = found.verdict.partition(". ")
-    lines = [f"**{plain(f'{first}{end}'.strip())}** {plain(rest)}".strip(), f"<small>{about}.</small>"]
-    if found.reading:
-        lines.append(folded(f"<small>{plain(found.reading['text'])}</small>", MEANING, "What the numbers are"))
+    lines = [f"**{plain(f'{first}{end}'.strip())}**", f"<small>{about}.</small>"]
+    if found.reading and found.reading["trusted"]:  # what it says stands in the table, too
+        more = "\n\n".join([plain(rest), plain(found.reading["text"]), MEANING])
+        lines[1] = folded(lines[1], more, "What the numbers are")
+    else:
+        lines.insert(1, plain(rest))
     return "\n\n".join([*lines, *notes])

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, check_fit, json_download, plain
-from caa_core.app.panels.controls import VoiceControls, run_buttons
+from caa_core.app.panels.controls import VoiceControls, begin_and_stop
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
@@ -45,9 +45,9 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(ABOUT)
-        with gr.Row(equal_height=True):
-            equal = control(RefusalsRequest, "equal_cost", elem_id="refusals-equal")
-            buttons = run_buttons("Count refusals", "refusals-run", "refusals-stop")
+        with gr.Row(elem_classes="ask"):
+            equal = control(RefusalsRequest, "equal_cost", elem_id="refusals-equal", min_width=180)
+            start, stop = begin_and_stop("Count refusals", "refusals-run", "refusals-stop")
         self.said = gr.Markdown(elem_id="refusals-said")
         with gr.Column(visible=False) as self.results:
             self.figure = figure("Refusals by multiplier, and overlap by layer", "refusals-figure", wide=True)
@@ -60,7 +60,7 @@ class RefusalsPanel(Experiment[RefusalsChoice]):
             "equal_cost": equal,
         }
         shown = [self.results, self.figure, self.data]
-        super().__init__(page, form, [buttons.start], buttons.stop, self.said, shown)
+        super().__init__(page, form, [start], stop, self.said, shown)
 
     def ask(self, session: Session, form: Mapping[str, Any]) -> RefusalsChoice:
         chosen = RefusalsRequest.chosen(form) | {"multipliers": str(form["multipliers"])}

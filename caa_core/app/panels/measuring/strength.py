@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from caa_core.app.panels.common import QUIET, Updates, check_fit, guarded, plain
-from caa_core.app.panels.controls import VoiceControls, multiplier_at, run_buttons
+from caa_core.app.panels.controls import VoiceControls, begin_and_stop, multiplier_at
 from caa_core.app.panels.experiment import Experiment, Plain, Run
 from caa_core.app.panels.layout import folded, to_tab
 from caa_core.app.panels.page import Page
@@ -52,16 +52,14 @@ class StrengthPanel(Experiment[StrengthChoice]):
 
     def __init__(self, page: Page, voice: VoiceControls, where: Mapping[str, Component]):
         gr.Markdown(ABOUT)
-        with gr.Row(equal_height=True):
-            with gr.Column(min_width=180):
-                nats = gr.Number(FIRST, label="KL, nats a token", elem_id="strength-nats")
-                against = gr.Checkbox(False, label="Against the vector", elem_id="strength-against")
-            with gr.Column(min_width=140):
-                buttons = run_buttons("Find the multiplier", "strength-run", "strength-stop")
+        with gr.Row(elem_classes="ask"):
+            nats = gr.Number(FIRST, label="KL, nats a token", elem_id="strength-nats", min_width=180)
+            against = gr.Checkbox(False, label="Against the vector", elem_id="strength-against", min_width=180)
+            start, stop = begin_and_stop("Find the multiplier", "strength-run", "strength-stop")
         self.said = gr.Markdown(elem_id="strength-said")
         self.go = gr.Button("Steer with it", visible=False, size="md", elem_id="strength-steer")
         form = {"vector": voice.vector, "layer": voice.layer, **where, "nats": nats, "against": against}
-        super().__init__(page, form, [buttons.start], buttons.stop, self.said, [self.go])
+        super().__init__(page, form, [start], stop, self.said, [self.go])
         taken = self.go.click(self.take, None, [*page.steer], **QUIET)
         taken.success(None, js=to_tab("steer"))
 

@@ -61,7 +61,7 @@ class StudyForm:
                 list(presets()),
                 value=FIRST,
                 label="Behaviour",
-                info="vectors from its pairs, measured on its held-out items",
+                info="its pairs, its held-out items",
                 elem_id="study-preset",
                 min_width=140,
             )
@@ -77,8 +77,8 @@ class StudyForm:
     def draw_more(self) -> None:
         """Draw what is set less often."""
         with gr.Accordion("Files of your own", open=False):
-            self.pairs = file_picker("contrast pairs", "study-pairs", PAIR_FILES)
-            self.items = file_picker("test items", "study-items", PAIR_FILES)
+            self.pairs = file_picker("Contrast pairs", "study-pairs", PAIR_FILES)
+            self.items = file_picker("Test items", "study-items", PAIR_FILES)
             self.columns = gr.Textbox(label="Columns of your files", placeholder="PROMPT,POSITIVE,NEGATIVE")
         with gr.Accordion("More settings", open=False, elem_id="study-settings"):
             with gr.Row():
