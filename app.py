@@ -137,7 +137,7 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { word-break: normal !important; }
 #model-list :is(th, td):not(:nth-child(5), :nth-child(7)) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
-.virtual-table-viewport table { font-family: inherit; font-variant-numeric: tabular-nums; }
+.table-wrap :is(table, [role=gridcell]) { font-family: inherit; font-variant-numeric: tabular-nums; }
 .papers ul { margin: 0; }
 #foot { margin-top: 12px; }
 #foot * { color: var(--body-text-color-subdued); }

@@ -43,7 +43,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 
 /* The prompt and its button are one line. */
 .ask { align-items: end; }
-.ask > button { min-height: 42px; white-space: nowrap; }
+.ask > button { min-height: 42px; white-space: nowrap; flex: 0 0 auto !important; width: auto !important; }
 #measure-look { align-self: center; }
 /* What cannot be had yet is not there. */
 .file:disabled { display: none; }
@@ -137,7 +137,7 @@ footer .divider { display: none; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
   /* A table of many columns is as wide as it has to be, and scrolls. */
-  .numbers table:has(th:nth-child(5)) { min-width: 720px; }
+  .numbers table:has(th:nth-child(5)), .table-container:has(th:nth-child(6)) { min-width: 720px; }
   .wide { overflow-x: auto !important; }
   .wide .js-plotly-plot { min-width: 640px; }
 }

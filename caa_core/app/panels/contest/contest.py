@@ -103,7 +103,7 @@ class ContestPanel(OfVoices[ContestChoice]):
             self.apart = figure("Each voice", f"{PANEL}-apart")
             self.numbers = gr.Markdown(elem_id=f"{PANEL}-numbers", elem_classes="numbers")
             with gr.Accordion("Item by item", open=False, elem_id=f"{PANEL}-items"):
-                widths: list[str | int] = ["18%", "23%", "23%", "9%", "9%", "9%", "9%"]
+                widths: list[str | int] = ["16%", "22%", "22%", "13%", "9%", "9%", "9%"]
                 self.table = words_table(f"{PANEL}-table", list(ROWS.values()), widths)
             with gr.Row():
                 self.downloads = download_buttons(PANEL, FORMATS)
