@@ -137,7 +137,8 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { word-break: normal !important; }
 #model-list :is(th, td):not(:nth-child(5), :nth-child(7)) { white-space: nowrap; }
 #model-load, #measure-steer { align-self: center; }
-.table-wrap :is(table, [role=gridcell]) { font-family: inherit; font-variant-numeric: tabular-nums; }
+.table-wrap :is(table, .virtual-row, [role=gridcell], .cell-wrap) { font-family: inherit !important; }
+.table-wrap { font-variant-numeric: tabular-nums; }
 .papers ul { margin: 0; }
 #foot { margin-top: 12px; }
 #foot * { color: var(--body-text-color-subdued); }
@@ -160,7 +161,7 @@ body { overflow-x: clip; }
 .answers .message { font-size: var(--text-md); }
 /* What an answer was written under is a line above it. */
 .answers .thought-group { border: 0; padding: 0; margin: 0; background: none; }
-.answers .thought-group .title { padding: 0; font-size: var(--text-sm); opacity: .8; }
+.answers .thought-group .title { padding: 0; font-size: var(--text-sm); opacity: .8; text-wrap: balance; }
 .answers .message:has(.thought-group) + .message-buttons { display: none; }
 """
 log = logging.getLogger("caa_core")

@@ -122,7 +122,8 @@ footer .divider { display: none; }
   .chosen > :not(.says) { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
   .says * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   .says { font-weight: 600; }
-  .chosen summary { cursor: pointer; color: var(--link-text-color) !important; list-style: none; }
+  .chosen summary { cursor: pointer; list-style: none; }
+  .chosen summary span { color: var(--link-text-color); }
   .chosen details[open] .closed { display: none; }
   .chosen details:not([open]) .opened { display: none; }
   .choices:has(> .chosen details:not([open])) > :not(.chosen) { display: none !important; }
@@ -137,7 +138,8 @@ footer .divider { display: none; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
   /* A table of many columns is as wide as it has to be, and scrolls. */
-  .numbers table:has(th:nth-child(5)), .table-container:has(th:nth-child(6)) { min-width: 720px; }
+  .numbers table:has(th:nth-child(5)) { min-width: 720px; }
+  .table-container:has(th:nth-child(6)) { min-width: 1000px; }
   .wide { overflow-x: auto !important; }
   .wide .js-plotly-plot { min-width: 640px; }
 }
