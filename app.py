@@ -157,7 +157,8 @@ body { overflow-x: clip; }
 .block.made:has(.made-other) + * { opacity: .9; filter: grayscale(1); }
 /* A figure is saved once there is one. */
 :not(:has(.js-plotly-plot)) + .save { display: none !important; }
-.answers button[aria-label="Clear"] { display: none; }
+/* gradio's own button that clears a column, which is called otherwise in each language. */
+.answers .top-panel { display: none; }
 .answers .message { font-size: var(--text-md); }
 /* What an answer was written under is a line above it. */
 .answers .thought-group { border: 0; padding: 0; margin: 0; background: none; }

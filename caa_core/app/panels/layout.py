@@ -60,7 +60,6 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
 /* The title of a section may take two lines. */
 .label-wrap > span:first-child { text-align: left; }
-.label-wrap > .icon { flex-shrink: 0; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
