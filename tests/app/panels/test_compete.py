@@ -72,8 +72,17 @@ def test_a_ready_contest_is_one_click_away(page):
     assert {name for (name,) in offered.samples} == {"formal", "french", "joy", "confident", "refusal"}
     said = page["compete-verdict-said"]
     page.call("choose", "compete-verdict-said", compete_ready=["french"])
-    names = ("a-vector", "b-vector", "kind", "a-multiplier", "b-multiplier", "verdict-contest", "told")
-    held = ["french", "german", SAME, 1.0, 1.0, "french", presets()["german"].told]
+    names = (
+        "a-vector",
+        "b-vector",
+        "kind",
+        "a-multiplier",
+        "b-multiplier",
+        "verdict-contest",
+        "written-preset",
+        "told",
+    )
+    held = ["french", "german", SAME, 1.0, 1.0, "french", "french", presets()["german"].told]
     assert [page[f"compete-{name}"] for name in names] == held
     assert page["compete-verdict-said"] == said and "Press *Measure*" in said
 
