@@ -140,11 +140,13 @@ class ContestPanel(OfVoices[ContestChoice]):
 
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         said, numbers = in_parts(contest)
-        rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {ONE_ANSWER}"
-        more = [contest.undecided_because, _cost(contest), "" if contest.leads else READ_TOO]
+        rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {_cost(contest)}".rstrip()
+        below = ONE_ANSWER if contest.leads else f"{ONE_ANSWER} {READ_TOO}"
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
-            self.said: "\n\n".join([f"#### {plain(said)}", *(plain(one) for one in (rests, *more) if one)]),
+            self.said: "\n\n".join(
+                [f"#### {plain(said)}", *(plain(one) for one in (contest.undecided_because, rests, below) if one)]
+            ),
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
             self.words: folded("", "\n\n".join([plain(numbers), MEANING]), "In full, and what the numbers mean"),
