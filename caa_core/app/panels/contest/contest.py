@@ -140,7 +140,7 @@ class ContestPanel(OfVoices[ContestChoice]):
 
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         said, numbers = in_parts(contest)
-        rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {_cost(contest)}".rstrip()
+        rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {_cost(contest)}"
         below = ONE_ANSWER if contest.leads else f"{ONE_ANSWER} {READ_TOO}"
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
