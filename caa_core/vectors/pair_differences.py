@@ -51,7 +51,8 @@ class PairDifferences:
     def __init__(self, dataset: Dataset, layers: Sequence[int], hidden_size: int):
         self.layers, self._prompts = tuple(layers), torch.tensor(prompts_of(dataset.pairs))
         self.taken = (self._prompts < MOST_PROMPTS).nonzero()[:, 0].tolist()
-        self.value = torch.zeros(len(layers), int(self._prompts[self.taken].max()) + 1, hidden_size)
+        count = int(self._prompts[self.taken].max()) + 1
+        self.value = torch.zeros(len(layers), count, hidden_size, dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
         prompts = self._prompts[pairs]
