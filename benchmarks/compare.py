@@ -237,6 +237,7 @@ def _forms(model: SteerableModel, plain: PreTrainedModel) -> dict[str, Callable[
         "two rows, a stored edit": lambda: forms.edit(model, ids, tokens, steer),
         "two rows, one trace and its iterator": lambda: forms.iterator(model, ids, tokens, steer),
         "CAA Studio, first token of two rows": lambda: ours.write(model, [(), (steer,)], 1),
+        "two rows, bare hooks, first token": lambda: forms.hooks(plain, blocks, ids, 1, [(), (steer,)]),
         "transformers generate, first token": lambda: ours.plain_generate(plain, one, 1),
         "CAA Studio, one row": lambda: ours.write(model, [(steer,)]),
         "one row, bare hooks": lambda: forms.hooks(plain, blocks, one, tokens, [(steer,)]),

@@ -20,7 +20,7 @@ transformers.AutoTokenizer.from_pretrained({folder!r})
 # The first load is when the libraries import what they need for it.
 LOAD = """
 import time
-from caa_core.model import load
+from caa_core.model.loading import load
 load({model!r}, "{dtype}")
 begun = time.process_time()
 load({model!r}, "{dtype}")
