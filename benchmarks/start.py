@@ -41,7 +41,7 @@ def measure(rounds: int) -> Part:
     alone, page, load = found.values()
     part, megabytes = Part(rounds), _serve()
     part.add(f"warm start, {DTYPES[0]}", **found)
-    part.claim("from a start to the first page, the model in the cache, s", "≤ 10", page)
+    part.claim("from a start to the whole page, the model in the cache, s", "≤ 10", page)
     part.claim("memory of the whole app at rest, MB", "≤ 2000", megabytes)
     part.claim("warm start to a page over importing the libraries and reading the weights alone", "≤ 1.5", page / alone)
     part.claim("seconds of CPU to load the converted embedded model", "≤ 1", load)
