@@ -29,7 +29,7 @@ from caa_core.vectors.diagnostics import (
     diagnose_products,
 )
 from caa_core.vectors.methods import MEAN_DIFFERENCE, Method, method_named
-from caa_core.vectors.pair_differences import PairDifferences, check_room, keep
+from caa_core.vectors.pair_differences import check_room, keep, to_keep
 from caa_core.vectors.vector import Provenance, SteeringVector, load_vector
 
 # What gives directions that are known on a model.
@@ -74,8 +74,8 @@ def extract(
             check_here(model, "Keeping what is read at every pair")
         return (yield from _elsewhere(model, dataset, layers, name, read, method))
     letters, sides = LetterSums(dataset), PromptSides(dataset, len(layers), model.hidden_size)
-    differences = PairDifferences(dataset, layers, model.hidden_size)
-    more: list[Collect] = [sides, differences, *([letters] if letters.applies else []), *also]
+    differences = to_keep(dataset, layers, model.hidden_size)
+    more: list[Collect] = [sides, *filter(None, [differences]), *([letters] if letters.applies else []), *also]
     if method in (MEAN_DIFFERENCE, "single"):
         # A mean needs no more than a running sum, so its memory does not grow with the number of pairs.
         mean = RunningMean()

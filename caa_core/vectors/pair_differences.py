@@ -25,7 +25,7 @@ MOST_PROMPTS = 200
 
 # Numbers that may be read at all pairs and layers of one dataset, and that are kept of those that were read last
 # (4 bytes each).
-MOST_READ, MOST_KEPT = 300_000_000, 25_000_000
+MOST_READ, MOST_KEPT = 300_000_000, 30_000_000
 
 # By the pairs, and where they were read.
 Read = tuple[tuple[ContrastPair, ...], str]
@@ -45,13 +45,12 @@ def check_room(pairs: int, layers: int, hidden_size: int) -> None:
 class PairDifferences:
     """Collects positive minus negative, summed over the pairs of a prompt: `value` is [layers, prompts, hidden_size].
 
-    Of all that it is handed it takes the pairs of the first `MOST_PROMPTS` prompts, whose numbers are `taken`.
+    Of all that it is handed it takes the pairs of the first `MOST_PROMPTS` prompts.
     """
 
     def __init__(self, dataset: Dataset, layers: Sequence[int], hidden_size: int):
         self.layers, self._prompts = tuple(layers), torch.tensor(prompts_of(dataset.pairs))
-        self.taken = (self._prompts < MOST_PROMPTS).nonzero()[:, 0].tolist()
-        count = int(self._prompts[self.taken].max()) + 1
+        count = min(int(self._prompts.max()) + 1, MOST_PROMPTS)
         self.value = torch.zeros(len(layers), count, hidden_size, dtype=torch.float32)
 
     def __call__(self, pairs: list[int], positive: torch.Tensor, negative: torch.Tensor) -> None:
@@ -70,9 +69,16 @@ class PairDifferences:
         return torch.einsum("p,lph->lh", torch.from_numpy(signs).float(), self.value) / len(signs)
 
 
-def keep(model: SteerableModel, dataset: Dataset, position: ReadPosition, read: PairDifferences) -> None:
+def to_keep(dataset: Dataset, layers: Sequence[int], hidden_size: int) -> PairDifferences | None:
+    """What is to be handed all that is read of a dataset, so that it can be kept; None where that is too much."""
+    prompts = len({*prompts_of(dataset.pairs)})
+    fits = len(layers) * min(prompts, MOST_PROMPTS) * hidden_size <= MOST_KEPT
+    return PairDifferences(dataset, layers, hidden_size) if fits else None
+
+
+def keep(model: SteerableModel, dataset: Dataset, position: ReadPosition, read: PairDifferences | None) -> None:
     """Keep what was read at a dataset's pairs, beside what was read before as far as there is room."""
-    if read.value.numel() > MOST_KEPT:
+    if not read or read.value.numel() > MOST_KEPT:
         return
     kept, name = _READ.setdefault(model, {}), _name(dataset, position)
     kept.pop(name, None)
@@ -90,12 +96,17 @@ def differences_of(
     kept = _READ.get(model, {}).get(_name(own, position))
     if kept and {*layers} <= {*kept.layers}:
         return kept.at(layers)
-    read = PairDifferences(own, layers, model.hidden_size)
+    some = replace(own, pairs=tuple(own.pairs[i] for i in _taken(own)))
+    read = PairDifferences(some, layers, model.hidden_size)
     check_room(read.value.shape[1], len(layers), model.hidden_size)
-    some = replace(own, pairs=tuple(own.pairs[i] for i in read.taken))
     yield from read_all(model, some, layers, position, read)
     keep(model, own, position, read)
     return read
+
+
+def _taken(dataset: Dataset) -> list[int]:
+    """The pairs of the first prompts, by number."""
+    return [number for number, prompt in enumerate(prompts_of(dataset.pairs)) if prompt < MOST_PROMPTS]
 
 
 def _name(dataset: Dataset, position: ReadPosition) -> Read:

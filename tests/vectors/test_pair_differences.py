@@ -73,7 +73,18 @@ def test_the_oldest_makes_room_and_a_model_that_is_gone_is_forgotten(monkeypatch
 def test_the_pairs_of_the_first_prompts_count():
     pairs = tuple(replace(PAIRS.pairs[0], prompt=f"{number}?") for number in range(MOST_PROMPTS + 5))
     collect = PairDifferences(replace(PAIRS, pairs=(*pairs, *pairs)), [1], 2)
-    assert collect.taken == [number for number in range(2 * len(pairs)) if number % len(pairs) < MOST_PROMPTS]
     ones = torch.ones(1, 2 * len(pairs), 2)
     collect([*range(2 * len(pairs))], ones, torch.zeros_like(ones))
     assert collect.value.shape == (1, MOST_PROMPTS, 2) and (collect.value == 2).all()
+
+
+def test_of_many_prompts_the_same_is_read_anew_as_was_kept(monkeypatch):
+    """Pairs of the first prompts stand among others, as copies do that come behind all."""
+    monkeypatch.setattr(pair_differences, "MOST_PROMPTS", 2)
+    pairs = replace(PAIRS, pairs=(*PAIRS.pairs, *(replace(pair, positive="Yes.") for pair in PAIRS.pairs)))
+    model = make_tiny("llama")
+    vector = vector_of(model, pairs)
+    kept, again = read_anew(differences_of(model, vector, LAYERS, pairs))
+    fresh, anew = read_anew(differences_of(make_tiny("llama"), vector, LAYERS, pairs))
+    assert anew and not again and fresh.value.shape[1] == 2
+    torch.testing.assert_close(fresh.value, kept.value)
