@@ -76,7 +76,7 @@ class WrittenResult:
             return self.reading["doubt"]
         names = dict(zip(VOICES, (self.a, self.b, *VOICES[2:]), strict=True))
         shares = ", ".join(f"{name} {both[voice]}" for voice, name in names.items())
-        found = f"Under both, written answers are read as {shares}."
+        found = f"Under both, answers read as {shares}."
         if few := too_few(self.questions, "question"):
             return f"{found} {few}."
         numbers = f"A less B {self.difference}, against unsteered {self.change}. {found}"

@@ -114,7 +114,7 @@ ALIKE = (1.0, -math.inf, math.inf)
         ((0.5, 0.2, 0.8), (-0.4, -0.7, -0.1), 8, 0, "Written answers lean to joy, but no more than unsteered ones do"),
         ((0.1, -0.2, 0.4), (0.4, 0.1, 0.7), 8, 0, "It is not shown that written answers follow one voice more than"),
         (ALIKE, ALIKE, 8, 0, "It is not shown that written answers follow one voice more than"),
-        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 7, 0, "Under both, written answers are read as joy 0.50"),
+        ((0.5, 0.2, 0.8), (0.4, 0.1, 0.7), 7, 0, "Under both, answers read as joy 0.50"),
     ],
 )
 def test_written_answers_follow_where_lead_and_change_are_both_told_from_nothing(
