@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from tests.helpers.zero_gpu import Lender
 
 
-def pytest_configure() -> None:
+def pytest_configure(config) -> None:
     """Tests that run beside each other share the processors, and so do the apps that they start. What a random model
     does is compared number by number, so it computes in float32 wherever that is not said otherwise.
     """
     os.environ.setdefault("CAA_DTYPE", "float32")
-    threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # The process that has begun the others says it first, for all of them.
+    processes = config.getoption("numprocesses", None) or os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
 
 
 def pytest_collection_modifyitems(config, items) -> None:

@@ -18,7 +18,7 @@ from tests.helpers.sizes import FULL
 pytestmark = pytest.mark.long
 
 # Whose examples say something of the embedded model.
-OF_WORDS = ("load", "extract", "steer", "estimate")
+OF_WORDS = ("load", "extract", "steer")
 LONG = ("extract", "compare", "steer", "gate", "inspect", "strength", "evaluate", "estimate", "compete", "think")
 
 
