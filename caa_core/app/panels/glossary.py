@@ -76,8 +76,10 @@ TOOLTIPS = f"""() => {{
   const later = () => {{
     if (!waits) {{ waits = true; setTimeout(() => requestIdleCallback(mark, {{ timeout: 500 }}), 400); }}
   }};
-  new MutationObserver(later).observe(document.querySelector('.gradio-container'),
-    {{ childList: true, subtree: true, characterData: true }});
+  // What answers say is not looked through, and while they are written nothing else changes.
+  const inAnswer = ({{ target }}) => (target.closest ? target : target.parentElement)?.closest('.answers');
+  new MutationObserver((changes) => changes.every(inAnswer) || later()).observe(
+    document.querySelector('.gradio-container'), {{ childList: true, subtree: true, characterData: true }});
   later();
   const show = (text, x, top, bottom) => {{
     tip.hidden = !text;
