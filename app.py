@@ -44,7 +44,7 @@ from caa_core.app.panels.common import QUIET, Updates, guarded
 from caa_core.app.panels.contest import tab as contest
 from caa_core.app.panels.generate import tab as generate
 from caa_core.app.panels.hosting import models
-from caa_core.app.panels.layout import CONTRAST, FITTED, FOCUS, LAYOUT, TEXT, to_tab
+from caa_core.app.panels.layout import CONTRAST, FITTED, FOCUS, LAYOUT, LED, TEXT, to_tab
 from caa_core.app.panels.lazily import lazily
 from caa_core.app.panels.learn import board, class_tab, in_class
 from caa_core.app.panels.learn import tab as learn
@@ -136,6 +136,7 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { overflow-wrap: normal !important; }
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { word-break: normal !important; }
 #model-list :is(th, td):not(:nth-child(5), :nth-child(7)) { white-space: nowrap; }
+#model-list table { min-width: 1000px; }
 #model-load, #measure-steer { align-self: center; }
 .table-wrap :is(table, .virtual-row, [role=gridcell], .cell-wrap) { font-family: inherit !important; }
 .table-wrap { font-variant-numeric: tabular-nums; }
@@ -150,11 +151,13 @@ body { overflow-x: clip; }
 /* What is shown was made with other settings than those that are chosen: it pales until they are the same again. */
 .block.made:not(:has([class^="made-"])) { display: none; }
 .block.made { font-size: var(--text-sm); }
+:is(.made, #class-board, #compete-verdict-gauge, #views-words) .html-container { padding: 4px 0; }
 .block.made summary { cursor: pointer; opacity: .75; }
 .block.made ul { margin: .3em 0 0 1.2em; list-style: disc; }
 .block.made:has(.made-other) { border-left: 4px solid #E69F00; padding-left: .6em !important; }
 .block.made:has(.made-other) summary { opacity: 1; }
 .block.made:has(.made-other) + * { opacity: .9; filter: grayscale(1); }
+.block.made:has(.made-other) + * a { color: inherit; }
 /* A figure is saved once there is one. */
 :not(:has(.js-plotly-plot)) + .save { display: none !important; }
 /* gradio's own button that clears a column, which is called otherwise in each language. */
@@ -233,7 +236,7 @@ def build(studio: Studio) -> gr.Blocks:
         titles = {str(tab.id): str(tab.label) for tab in blocks.blocks.values() if isinstance(tab, gr.Tab)}
         # Once a tab can be drawn with what the link says.
         entered.then(None, js=address.follow(titles), api_visibility="private")
-        for script in (glossary.TOOLTIPS, FOCUS, FITTED, *accessibility.SCRIPTS):
+        for script in (glossary.TOOLTIPS, FOCUS, FITTED, LED, *accessibility.SCRIPTS):
             blocks.load(None, js=script, api_visibility="private")
         blocks.load(None, js=LISTEN % (said(NO_ANSWER), 1000 * SECONDS_BETWEEN_LOOKS), api_visibility="private")
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(look, [line, served_by], [line, anew], queue=False, **QUIET)
@@ -254,7 +257,8 @@ def kept_how_long(studio: Studio) -> str:
         )
     gone, unused = GRACE.value // 60, IDLE.value // 3600
     return (
-        f"What you type, bring and make is kept for {gone} minutes after you have left, or {unused} hours unused. "
+        f"What you type, bring and make is kept for {gone} minutes after you have left, "
+        f"or {f'{unused} hours' if unused > 1 else 'an hour'} unused. "
         "The log holds none of it."
     )
 

@@ -438,7 +438,7 @@ def strength(
     Args:
         steers: (vector or preset's name or file, layer, multiplier) of each; multipliers keep their signs and
             proportions, and are to be multiplied with the `factor` that is found, None where none costs so much.
-        cost: in nats, mean over the answers' tokens; what is found comes within 5 % of it.
+        cost: in nats, mean over the answers' tokens; what is found comes within 5% of it.
         positions: which tokens are steered.
         answers: how many answers are read to choose by, and as many fresh ones; by default all that there are.
         operation, shares: as of `steer`; what takes away is looked for up to a multiplier of 1.

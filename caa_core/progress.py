@@ -93,7 +93,7 @@ class Whole(Progress):
         return self.left
 
     def __str__(self) -> str:
-        return f"{int(100 * self.fraction)} %: {self.done} of {self.total} {self.unit}{self.time_left}"
+        return f"{int(100 * self.fraction)}%: {self.done} of {self.total} {self.unit}{self.time_left}"
 
 
 @dataclass

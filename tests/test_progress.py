@@ -50,10 +50,10 @@ def test_work_in_stages_says_how_far_all_of_it_is(monkeypatch):
     assert finish(in_stages(work(), plan), note) == "all" and parts == [("a part", 0)]
     shares = [share for _, share in said]
     assert shares == sorted(shares) and shares[-1] < 1
-    assert said[1][0] == "5 %: 10 of 10 pairs, about 160 s left"
+    assert said[1][0] == "5%: 10 of 10 pairs, about 160 s left"
     # Its own pace counts for the rest of a stage.
-    assert said[3][0] == "29 %: 2 of 4 items scored, about 120 s left"
-    assert said[6] == ("64 %: 1 of 4 items scored, about 60 s left", pytest.approx(110 / 170))
+    assert said[3][0] == "29%: 2 of 4 items scored, about 120 s left"
+    assert said[6] == ("64%: 1 of 4 items scored, about 60 s left", pytest.approx(110 / 170))
     assert "about 1 s left" in said[-1][0]
 
 
@@ -69,7 +69,7 @@ def test_what_an_earlier_run_did_says_nothing_about_the_time_that_is_left(monkey
 
     said = []
     finish(in_stages(work(), [("cells", 40.0), ("gradients", 10.0)]), lambda event: said.append(str(event)))
-    assert said == ["40 %: 2 of 4 cells", "60 %: 3 of 4 cells, about 20 s left"]
+    assert said == ["40%: 2 of 4 cells", "60%: 3 of 4 cells, about 20 s left"]
 
 
 def test_work_elsewhere_is_heard_and_its_errors_too():

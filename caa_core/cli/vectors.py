@@ -99,7 +99,7 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     asked = _request(options)
     model = load_model(options)
     found = finish(method_comparison.compare(model, asked.pairs, asked.layers_in(model.num_layers), asked.read), tell)
-    lines = [f"AUC on held-out pairs, 95 % interval; {found.num_pairs} pairs, read at {found.read_position}"]
+    lines = [f"AUC on held-out pairs, 95% interval; {found.num_pairs} pairs, read at {found.read_position}"]
     lines.append("layer   " + "".join(f"{method:<22}" for method in found.separations))
     for row, layer in enumerate(found.layers):
         cells = (f"{s[row].auc:.2f} ({s[row].low:.2f} to {s[row].high:.2f})" for s in found.separations.values())

@@ -51,7 +51,7 @@ OUTGROWN = "{name} does more than estimates say, and only estimates were held ag
 
 @dataclass(frozen=True)
 class Alone:
-    """How far other vectors of a voice's norm move m at its layer and multiplier, to first order: what 95 % of them lie
+    """How far other vectors of a voice's norm move m at its layer and multiplier, to first order: what 95% of them lie
     within, of `count` drawn at random and as many made from `shuffled_from` with labels exchanged; of those there are
     none where the voice's own pairs are not known. What was kept before is the least and the most of exact changes.
     """
@@ -411,7 +411,7 @@ def _of_voice(name: str, change: Estimate, grade: VoiceGrade, alone: Alone | Non
     if grade.by == PROMPTS:
         text += f", judged without controls (p = {grade.p:.3g})"
     elif alone and grade.estimate is not None:
-        text += f", to first order {grade.estimate:+.2f}; of {alone.count} vectors at random 95 % lie within "
+        text += f", to first order {grade.estimate:+.2f}; of {alone.count} vectors at random 95% lie within "
         text += _range(alone.random)
         text += f", of as many from shuffled labels within {_range(alone.shuffled)}" if alone.shuffled else ""
         text += f" (p = {grade.p:.3g})"

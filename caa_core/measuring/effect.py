@@ -102,7 +102,7 @@ class Effect:
         ranked = "" if self.p is None else f" do to first order (p = {self.p:.3g})"
         text = (
             f"On {self.items} held-out prompts at layer {self.layer}, × {self.multiplier:g}: the answers of this kind "
-            f"{verb} {self.effect.value:+.2f} nats a token on the plain ones (95 % interval {self.effect.ends()}), "
+            f"{verb} {self.effect.value:+.2f} nats a token on the plain ones (95% interval {self.effect.ends()}), "
             f"more than {self.beaten} of {self.random_vectors} random vectors of the same norm{ranked}"
         )
         if ranked:

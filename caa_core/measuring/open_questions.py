@@ -89,7 +89,7 @@ class OpenQuestions:
     @property
     def safe(self) -> tuple[float, float]:
         """The most negative and the largest multiplier that is safe, as all measured ones between it and 0 are: its KL
-        lies under `SAFE_KL` and its perplexity under `SAFE_PERPLEXITY` times the unsteered one's, with their whole 95 %
+        lies under `SAFE_KL` and its perplexity under `SAFE_PERPLEXITY` times the unsteered one's, with their whole 95%
         intervals over questions. 0 where none is, or the questions are too few to tell.
         """
         if too_few(len(self.questions)):
@@ -110,7 +110,7 @@ class OpenQuestions:
         levels = {level.multiplier: level for level in self.levels}
         said = (
             f"Safe on such questions: {_span(*self.safe)}. There KL is under {SAFE_KL:g} nats and perplexity under "
-            f"{SAFE_PERPLEXITY:g} times the unsteered answers', by 95 % intervals over {len(self.questions)} questions."
+            f"{SAFE_PERPLEXITY:g} times the unsteered answers', by 95% intervals over {len(self.questions)} questions."
         )
         if few := too_few(len(self.questions), "question"):
             said = f"What is safe is not judged: {few}."

@@ -21,7 +21,7 @@ class Proposal:
     """The layer and multiplier to steer with, chosen on some items, and what is safe there, judged on others.
 
     difference: what was seen on the `chosen_on` items that they were chosen on. safe: from the lowest to the highest
-    multiplier, 0 between them, such that each one that was tried costs less than `SAFE_KL` by the upper end of its 95 %
+    multiplier, 0 between them, such that each one that was tried costs less than `SAFE_KL` by the upper end of its 95%
     interval over `reported_on` prompts, on which the layer was not chosen (all of them, where both halves chose it).
     None where not one does, or the prompts are too few to tell. safe_multiplier: its upper end (its lower one where no
     positive one is safe); safe_kl: the mean cost there.

@@ -147,7 +147,7 @@ class EvaluationRequest(Request):
         LAYERS,
         choices=(ALL, MIDDLE, EVERY_THIRD),
         help="all that the vector has, or such as 10,12-15",
-        info="e.g. 12 or 10,12-15",
+        info="Such as 12 or 10,12-15",
     )
     multipliers: tuple[float, ...] = option(
         MULTIPLIERS, choices=(MULTIPLIERS.default, "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")
@@ -280,7 +280,7 @@ class OpenQuestionsRequest(AtLayers):
     multipliers: tuple[float, ...] = option(
         MULTIPLIERS,
         choices=(MULTIPLIERS.default, "0,0.5,1,1.5,2", "-1,0,1"),
-        info="e.g. -1,1; 0 is always there",
+        info="Such as -1,1; 0 is always there",
     )
     positions: Positions = option(POSITIONS)
     system: str = option(SYSTEM)
@@ -341,11 +341,11 @@ class StudyRequest(Request):
         flag="--layer",
         metavar="LAYER",
         help="one, or a few such as 10,12",
-        info="one, or a few: 10,12",
+        info="One, or a few: 10,12",
         required=True,
     )
     multipliers: tuple[float, ...] = option(
-        MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="commas between"
+        MULTIPLIERS, default="-1,1", help="such as --multipliers=-1,1", info="Commas between"
     )
     positions: tuple[str, ...] = option(
         Option(
@@ -371,7 +371,7 @@ class StudyRequest(Request):
             default=(),
             parse=_levels(_cue_name),
             help="how answers begin, or 'instruction'",
-            info="none chosen: those that make sense for the items",
+            info="None chosen: those that make sense for the items",
             choices=CUE.choices,
             flag="--cue",
             metavar="TEXT",
@@ -383,7 +383,7 @@ class StudyRequest(Request):
             default=(),
             parse=_levels(way_to_ask),
             help=f"other ways to ask the same, with commas between: {', '.join(ASKED[1:])}. Does the effect hold?",
-            info="does the effect hold? In other words: the presets' items alone",
+            info="Does the effect hold? In other words: the presets' items alone",
             choices=ASKED[1:],
             metavar="WAYS",
         )

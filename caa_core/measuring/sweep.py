@@ -79,7 +79,7 @@ class SweepCell:
     letter orders where there are two. matching, not_matching, neither: how many items were answered so in writing, None
     where nothing was written. anti_steerable: of the prompts that move, the share pushed against the multiplier's sign;
     None where none moves, without a multiplier, or in what was kept before. unchanged: prompts that do not move.
-    wrong_random, wrong_shuffled: what 95 % of controls of each kind come to of that share, to first order; None where
+    wrong_random, wrong_shuffled: what 95% of controls of each kind come to of that share, to first order; None where
     there are no estimates.
     """
 

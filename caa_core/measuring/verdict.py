@@ -116,7 +116,7 @@ class Verdict:
     difference: the mean change in the vector's direction, that is of the change at positive multipliers and of the
     opposite of that at negative ones, over both letter orders (`as_given`: in the order given; free text has one only);
     below 0 the vector works backwards. positive, negative: the changes themselves. estimate: T, to first order, in nats
-    a token for a multiplier of 1; random, shuffled: what 95 % of `controls` vectors of each kind lie within, None
+    a token for a multiplier of 1; random, shuffled: what 95% of `controls` vectors of each kind lie within, None
     without them. p: of T among them; None where there is none. exact: how far exact controls of each kind change the
     items, [least, most], of `exact_drawn` of each. grade: `EFFECT`, `UNDECIDED` or `NONE_SHOWN`, empty where it was not
     judged; effect: the same as True, None and False. direction: "with", "against", or "" where no effect is called one.
@@ -404,12 +404,12 @@ def _size(found: Verdict) -> str:
     text = f"{_where(found)} moves the {found.measure} by {found.difference.value:+.3f} in its direction "
     sides = [("positive", found.positive), ("negative", found.negative)]
     changes = [f"{side.value:+.3f} at {name} multipliers" for name, side in sides if side]
-    text += f"(95 % interval {found.difference.ends('+.3f')}, {found.prompts} prompts; {', '.join(changes)})"
+    text += f"(95% interval {found.difference.ends('+.3f')}, {found.prompts} prompts; {', '.join(changes)})"
     if found.estimate is not None and found.random and found.p is not None:
         text += f". To first order that is {found.estimate:+.3f} nats a token for a multiplier of 1"
         kinds = [("random vectors of the same norm", found.random), ("from shuffled labels", found.shuffled)]
         beside = [f"{name} within {kind[0]:+.3f} to {kind[1]:+.3f}" for name, kind in kinds if kind]
-        text += f"; of {found.controls} controls of each kind 95 % lie, {', '.join(beside)}: p = {found.p:.3g}"
+        text += f"; of {found.controls} controls of each kind 95% lie, {', '.join(beside)}: p = {found.p:.3g}"
     if found.exact:
         reach = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found.exact)
         text += f". By exact passes {found.exact_drawn} controls of each kind reach {reach}"

@@ -17,7 +17,7 @@ class AntiSteerable:
     """share: of the prompts that move, those that are pushed the wrong way, with the exact interval (Clopper-Pearson);
     None where none moves. prompts: how many move; unchanged: how many do not, by more than rounding.
 
-    estimate: the same share by first-order estimates of each prompt; random, shuffled: what 95 % of the controls of
+    estimate: the same share by first-order estimates of each prompt; random, shuffled: what 95% of the controls of
     each kind lie within, by their estimates. None without.
     """
 
@@ -62,7 +62,7 @@ class AntiSteerable:
         apart = f"; {self.unchanged} more do not move" if self.unchanged else ""
         if self.share is None:
             return f"none, since no prompt moves by more than rounding{apart}"
-        moved = f"{self.share.value:.2f} of {self.prompts} prompts that move (95 % interval {self.share.ends()}{apart})"
+        moved = f"{self.share.value:.2f} of {self.prompts} prompts that move (95% interval {self.share.ends()}{apart})"
         if self.estimate is None or not self.random:
             return f"{moved}; of a vector that does nothing it is half"
         low, high = self.random
@@ -70,7 +70,7 @@ class AntiSteerable:
         if self.shuffled:
             x, y = self.shuffled
             beside = f"random vectors within {low:.2f} to {high:.2f}, from shuffled labels within {x:.2f} to {y:.2f}"
-        return f"{moved}; to first order {self.estimate:.2f}, where 95 % of controls lie, {beside}"
+        return f"{moved}; to first order {self.estimate:.2f}, where 95% of controls lie, {beside}"
 
 
 @dataclass(frozen=True, eq=False)

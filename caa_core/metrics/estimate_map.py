@@ -22,15 +22,15 @@ FIRST_ORDER = (
 
 OTHER_WAY, FURTHER = "the other way", f"more than {BEYOND:g} times as far"
 
-# Of 95 % of controls.
+# Of 95% of controls.
 ENDS = 2.5, 97.5
 
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """At one layer, for a multiplier of 1. random, shuffled: what 95 % of controls of its norm lie within; None where
+    """At one layer, for a multiplier of 1. random, shuffled: what 95% of controls of its norm lie within; None where
     there are none. p: of how far it reaches, corrected over the layers; None where it is not judged. wrong_random,
-    wrong_shuffled: of the prompts that move, the share that goes below 0, within which 95 % of controls of each kind
+    wrong_shuffled: of the prompts that move, the share that goes below 0, within which 95% of controls of each kind
     lie; None where there are none, or gradients of prompts were not kept apart.
     """
 
@@ -110,7 +110,7 @@ class EstimateMap:
     def __str__(self) -> str:
         best, text = self.furthest, f"{self.headline} ({self.measure})"
         if best.random:
-            text += f"; 95 % of {self.controls} random vectors of its norm lie within {_range(best.random)} there"
+            text += f"; 95% of {self.controls} random vectors of its norm lie within {_range(best.random)} there"
         if best.shuffled:
             text += f", of as many from shuffled labels within {_range(best.shuffled)}"
         return f"{text}. {self._told()}{FIRST_ORDER}"

@@ -1,4 +1,4 @@
-"""Numbers with their 95 % intervals, and what is too small, too few or too costly to be called an effect."""
+"""Numbers with their 95% intervals, and what is too small, too few or too costly to be called an effect."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-# Of the bootstrap: with one less than a multiple of 40, the ends of 95 % are the 50th and the 1950th; and how many are
+# Of the bootstrap: with one less than a multiple of 40, the ends of 95% are the 50th and the 1950th; and how many are
 # held in memory at once, where there are more than so many numbers.
 RESAMPLES, BATCH, AT_ONCE = 1999, 200, 4
 
@@ -29,7 +29,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over prompts; from -inf to inf where there is none, since that rules out nothing.
+    """A number with its 95% interval over prompts; from -inf to inf where there is none, since that rules out nothing.
 
     There is none over one prompt, nor where all say the same: a spread that was not seen is not one of nothing.
     """
@@ -80,7 +80,7 @@ def estimate(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> Estim
 
 @np.errstate(all="ignore")
 def intervals(of_means: Callable[..., np.ndarray], *changes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A function of the means of changes [..., prompts], and both ends of its 95 % intervals, [...] each.
+    """A function of the means of changes [..., prompts], and both ends of its 95% intervals, [...] each.
 
     Bootstrap t: Art B. Owen, "Better bootstrap t confidence intervals for the mean", arXiv 2508.10083. Prompts get
     weights drawn from Beta(1/2, 3/2), the same for all changes, and the standard error is that of the function's linear
@@ -189,7 +189,7 @@ def ends(drawn: np.ndarray, percent: float = 100) -> tuple[float, float] | None:
 
 
 def middle(drawn: np.ndarray) -> tuple[float, float] | None:
-    """What 95 % of some numbers lie within; None without any."""
+    """What 95% of some numbers lie within; None without any."""
     return ends(drawn, 95)
 
 
@@ -214,7 +214,7 @@ def objections(difference: Estimate, controls: Mapping[str, tuple[float, float] 
 
 
 class Share(Estimate):
-    """A number between 0 and 1 with its 95 % interval."""
+    """A number between 0 and 1 with its 95% interval."""
 
     spec = ".2f"
 
@@ -224,7 +224,7 @@ def auc(
 ) -> Share:
     """Area under the ROC curve: how often one of `positive` answers (a mask) lies above one of the negative ones.
 
-    With a bootstrap 95 % interval over prompts, all of whose answers are drawn together; it is never narrower than the
+    With a bootstrap 95% interval over prompts, all of whose answers are drawn together; it is never narrower than the
     exact one of as many coins, since a few answers that are all told apart would have none.
     """
     names = list(dict.fromkeys(compress(prompts, positive | negative)))
@@ -251,7 +251,7 @@ def share_of(values: np.ndarray, prompts: Sequence[int] | np.ndarray | None = No
 
 
 def exact(hits: float, count: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a share of `count`, of which `hits` need not be a whole number."""
+    """Clopper and Pearson's 95% interval of a share of `count`, of which `hits` need not be a whole number."""
     from scipy.stats import beta  # a second of imports, which only who measures needs
 
     low = beta.ppf(0.025, hits, count - hits + 1) if hits > 0 else 0.0

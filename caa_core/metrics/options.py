@@ -137,7 +137,7 @@ MULTIPLIERS = Option(
     default="-2,-1,0,1,2",
     parse=multipliers_of,
     help="such as --multipliers=-2,-1,0,1,2",
-    info="e.g. 1 or -1,0,1",
+    info="Such as 1 or -1,0,1",
 )
 POSITIONS = Option(
     label="Steered positions",
@@ -202,7 +202,7 @@ CUE = Option(
     default=str(NO_CUE),
     parse=cue_of,
     help="how answers begin, or 'instruction'",
-    info="how the answer begins, or an instruction",
+    info="How the answer begins, or an instruction",
     choices=tuple(filter(None, CUES)),
     metavar="TEXT",
 )

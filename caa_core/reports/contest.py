@@ -30,7 +30,7 @@ RANGE = ["random vectors", "shuffled labels"]
 WRONG = "prompts pushed the wrong way"
 
 # The controls are estimates, as the column before them is.
-TABLE = ["voice", "Δ, nats a token (95 %)", "to first order", *RANGE, "p", WRONG, "KL, nats", "repetition"]
+TABLE = ["voice", "Δ, nats a token (95%)", "to first order", *RANGE, "p", WRONG, "KL, nats", "repetition"]
 
 # How far to either side the gauge goes at least, in units of D: a little further than what a voice does alone.
 ENDS_AT = 1.15
@@ -91,7 +91,7 @@ def report_of(found: dict[str, Any], contest: Contest | None = None) -> Report:
 def _card(contest: Contest) -> Card:
     title = f"{contest.a} against {contest.b}"
     facts = {
-        "D (95 %)": contest.dominance,
+        "D (95%)": contest.dominance,
         "D₀, as adding predicts": None if contest.additive is None else f"{contest.additive:+.2f}",
         f"Δ of {contest.a}": contest.delta_a,
         f"Δ of {contest.b}": contest.delta_b,
@@ -161,7 +161,7 @@ def _range(ends: Sequence[float] | None) -> str:
 
 def voices_apart(contest: Contest) -> go.Figure:
     """What each voice does to m, alone and both at once, beside what adding them predicts: nats a token, with intervals
-    of 95 %.
+    of 95%.
     """
     a, b = cut(contest.a), cut(contest.b)
     points = [
@@ -192,7 +192,7 @@ def voices_apart(contest: Contest) -> go.Figure:
     figure.add_vline(0, line=DOTTED)
     figure.update_yaxes(autorange="reversed")
     # A is on the left here too.
-    figure.update_xaxes(title="Δ: towards A's answers ← nats a token → towards B's answers", autorange="reversed")
+    figure.update_xaxes(title="Δ: towards A ← nats a token → towards B", autorange="reversed")
     return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)
 
 

@@ -65,7 +65,7 @@ MAPS = {
     WRONG: (
         "Pushed the wrong way",
         "Share of the prompts that move which go against the multiplier's sign: half of them where a vector does "
-        "nothing; pale where its interval holds that. Under the pointer: what 95 % of controls come to, to first "
+        "nothing; pale where its interval holds that. Under the pointer: what 95% of controls come to, to first "
         "order.",
     ),
 }
@@ -89,7 +89,7 @@ ITEM_HEADS = ["line", "prompt", "matching answer", "other answer", "unsteered", 
 
 ESTIMATED = ("layer", "× 1 to first order", "random", "shuffled labels", "p, corrected")
 
-TOLD_HEADS = ["", "change (95 %)", "prompts that go the other way (95 %)", "KL, nats"]
+TOLD_HEADS = ["", "change (95%)", "prompts that go the other way (95%)", "KL, nats"]
 
 PUSHED = {RIGHT: (BLUE, "circle"), WRONG_WAY: (ORANGE, "diamond"), UNCHANGED: (GREY, "x")}
 
@@ -114,7 +114,7 @@ def report_of(found: dict[str, Any]) -> Report:
     sections.append(Section("Effect against cost", BY_COST, drawing=by_cost))
     sections += _estimate_section(found, cells)
     sections += _told_section(found)
-    sections.append(Section("All cells in numbers", "Intervals of 95 % over items.", heads=heads, rows=rows))
+    sections.append(Section("All cells in numbers", "Intervals of 95% over items.", heads=heads, rows=rows))
     sections += _item_section(found, best)
     if found["skipped"]:
         sections.append(Section("Skipped", "\n".join(found["skipped"])))
@@ -199,7 +199,7 @@ def no_figure(why: str) -> go.Figure:
 
 
 def estimate_figure(found: EstimateMap, cells: Sequence[SweepCell] = ()) -> go.Figure:
-    """The estimate at every layer above what 95 % of each kind of controls do; of free text also what was measured at a
+    """The estimate at every layer above what 95% of each kind of controls do; of free text also what was measured at a
     multiplier of 1, which has the same unit.
     """
     figure, layers = go.Figure(), [one.layer for one in found.layers]
@@ -210,7 +210,7 @@ def estimate_figure(found: EstimateMap, cells: Sequence[SweepCell] = ()) -> go.F
             along: list[float] = [*layers]
             if len(layers) == 1:  # of which a band that can be seen reaches to both sides
                 along, low, high = [layers[0] - 0.1, layers[0] + 0.1], low * 2, high * 2
-            band(figure, along, low, high, colour, name=f"95 % of {found.controls} vectors {name}")
+            band(figure, along, low, high, colour, name=f"95% of {found.controls} vectors {name}")
     told = ["diamond" if one.is_told else "circle" for one in found.layers]
     figure.add_scatter(
         x=layers,
@@ -244,7 +244,7 @@ def _card(found: dict[str, Any]) -> Card:
     best = found["best"]
     facts = {
         "best cell": best and f"layer {best['layer']}, × {best['multiplier']:g}",
-        "change in its direction (95 %)": f"{verdict.difference:+.3f}",
+        "change in its direction (95%)": f"{verdict.difference:+.3f}",
         "prompts": verdict.prompts or None,
         "pushed the wrong way": verdict.anti_steerable and verdict.anti_steerable.share,
         "p": None if verdict.p is None else f"{verdict.p:.2g}",
@@ -501,12 +501,12 @@ def cells_in_words(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
     Free text has neither letters nor answers that could be counted.
     """
-    headers = ["layer", "multiplier", "change (95 %)", "preference, nats a token (95 %)", "skipped", "KL, nats"]
-    headers[3:3] = ["pushed the wrong way (95 %)", "the same of controls, to first order"]
+    headers = ["layer", "multiplier", "change (95%)", "preference, nats a token (95%)", "skipped", "KL, nats"]
+    headers[3:3] = ["pushed the wrong way (95%)", "the same of controls, to first order"]
     cells, unsteered = _cells(found)
     choices = unsteered.probability is not None
     if choices:
-        headers[5:6] = ["probability of matching (95 %)", "both letter orders (95 %)", "matching / not / neither"]
+        headers[5:6] = ["probability of matching (95%)", "both letter orders (95%)", "matching / not / neither"]
         headers.insert(-1, "answer mass")
     rows = []
     for cell in (unsteered, *cells):
@@ -525,7 +525,7 @@ def _text(found: dict[str, Any]) -> str:
     cells, unsteered = _cells(found)
     lines = [
         f"{found['data']}: {found['items']} items, {len(found['skipped'])} skipped; {found['measure']}, "
-        "with 95 % intervals over items",
+        "with 95% intervals over items",
         *aligned(PRINTED, *map(_printed, (unsteered, *cells))),
     ]
     if unsteered.swapped and found["not_swapped"]:

@@ -21,7 +21,7 @@ TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9;max-height:4
 STYLE = (
     "<style>.caa-tokens span:focus::after{content:' ' attr(title);font-size:smaller;font-weight:600}"
     ".caa-table.caa-table,.caa-table.caa-table tr{border:0!important;border-collapse:collapse;width:100%}"
-    ".caa-table.caa-table :is(th,td){padding:2px 8px!important;text-align:left;"
+    ".caa-table.caa-table :is(th,td){padding:2px 8px!important;text-align:left;vertical-align:top;"
     "border:0 solid var(--border-color-primary,rgba(136,136,136,0.4))!important;border-bottom-width:1px!important}"
     ".caa-table.caa-table .number{text-align:right;font-variant-numeric:tabular-nums}</style>"
 )

@@ -17,7 +17,7 @@ from caa_core.metrics.plain_data import plain as as_data
 from caa_core.reports.style import BLUE, GREY, PURPLE, SKY, error_bars, limit_at, line, plain
 from caa_core.reports.writing import Card, Report, Section, aligned, cell
 
-LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95 %)", "voice heard (95 %)"]
+LEVELS = ["multiplier", "answers", "KL, nats", "perplexity", "repetition", "voice reading (95%)", "voice heard (95%)"]
 
 REPLIES = ["question", "multiplier", "answer", "KL, nats", "perplexity", "repetition", "voice reading", "voice"]
 
@@ -26,8 +26,8 @@ SCORES = [
     "scored",
     "no score",
     *(axis.title for axis in AXES.values()),
-    "harmonic mean (95 %)",
-    "against unsteered (95 %)",
+    "harmonic mean (95%)",
+    "against unsteered (95%)",
 ]
 
 
@@ -151,7 +151,7 @@ def scores_by_multiplier(scores: Sequence[LevelRating]) -> go.Figure:
     _points(figure, list(means), list(means.values()))
     plain(figure)
     figure.update_xaxes(title="multiplier", tickmode="auto")
-    return figure.update_yaxes(title="harmonic mean of three scores (95 %)", range=[LOWEST - 0.3, HIGHEST + 0.3])
+    return figure.update_yaxes(title="harmonic mean of three scores (95%)", range=[LOWEST - 0.3, HIGHEST + 0.3])
 
 
 def _points(figure: go.Figure, x: Sequence[float], found: Sequence[Estimate], **where: Any) -> None:

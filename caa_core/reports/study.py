@@ -39,7 +39,7 @@ def report_of(found: Study) -> Report:
 
 
 def study_dots(found: Study, layer: int) -> go.Figure:
-    """The change against the unsteered model at each level of each factor, with 95 % intervals and, as grey bands, how
+    """The change against the unsteered model at each level of each factor, with 95% intervals and, as grey bands, how
     far controls of the same norm go. The other two factors are at the base.
     """
     factors = {factor: levels for factor in FACTORS if len(levels := found.at(layer, factor)) > 1}
@@ -117,9 +117,9 @@ def _dots(figure: go.Figure, place: int, rows: list[tuple[float, StudyRow]], num
 
 def rows_in_words(found: Study) -> tuple[list[str], list[list[Any]]]:
     """Headers and rows of a table that shows a study."""
-    headers = ["steered positions", "read position", "cue", "asked", "layer", "multiplier", "change (95 %)"]
+    headers = ["steered positions", "read position", "cue", "asked", "layer", "multiplier", "change (95%)"]
     headers += ["unsteered", "steered", "random vectors", "shuffled labels", "answer mass", "KL, nats"]
-    headers += ["pushed the wrong way (95 %)", "the same of random vectors", "of shuffled labels", "verdict"]
+    headers += ["pushed the wrong way (95%)", "the same of random vectors", "of shuffled labels", "verdict"]
     return headers, [_in_words(row) for row in found.rows]
 
 

@@ -65,6 +65,9 @@ def surface_map(surface: Surface) -> go.Figure:
             showlegend=len(line) > 1,
             hoverinfo="skip",
         )
+        figure.update_layout(
+            legend={"bgcolor": "#F7F7F7", "font": {"color": "black"}}
+        )  # as light as cells, on a dark page too
     figure.update_xaxes(title=_axis("A", surface.a, surface.layer_a))
     figure.update_yaxes(title=_axis("B", surface.b, surface.layer_b))
     return figure
@@ -110,7 +113,7 @@ def _map(
     plain(figure, legend=True, height=max(HEIGHT, 150 + ROW * len(up)))
     figure.update_xaxes(tickmode="array", tickvals=places[0], ticktext=list(across), showgrid=False)
     figure.update_yaxes(tickmode="array", tickvals=places[1], ticktext=list(up), showgrid=False)
-    return figure.update_layout(margin_t=20)
+    return figure.update_layout(margin_t=40)
 
 
 def _is_clear(cell: dict[str, Any], shown: str) -> bool:

@@ -8,12 +8,13 @@ import plotly.graph_objects as go
 from caa_core.contest.requests import ThinkingRequest
 from caa_core.metrics.cross_fitting import LEVEL
 from caa_core.metrics.estimates import Estimate, Share
+from caa_core.reports.markup import STYLE
 from caa_core.reports.style import GREEN, GREY, between_voices, cut, error_bars, plain
 from caa_core.reports.writing import Card, Report, Section, cell
 
-WRONG = "prompts pushed the wrong way, by A and by B (95 %)"
+WRONG = "prompts pushed the wrong way, by A and by B (95%)"
 ARMS = (
-    *("arm", "D (95 %)", "change against direct (95 %)", "verdict", WRONG),
+    *("arm", "D (95%)", "change against direct (95%)", "verdict", WRONG),
     *("disagree", "correct themselves", "KL, nats"),
 )
 THOUGHTS = ("prompt", "thought", "written under", "text", "m alone", "m steered", "disagrees", "corrects itself")
@@ -136,7 +137,7 @@ def thoughts_html(found: dict[str, Any], prompt: str) -> str:
     title = "".join(f"<th>under {cut(name)}</th>" for name in heads.values())
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        '<div style="overflow-x:auto"><table style="min-width:640px;table-layout:fixed;vertical-align:top">'
+        f'{STYLE}<div style="overflow-x:auto"><table class="caa-table" style="min-width:640px;table-layout:fixed">'
         f"<tr>{title}</tr>{body}</table></div>"
     )
 
@@ -152,7 +153,7 @@ def _thought(thought: dict[str, Any]) -> str:
         return said
     note = f"m {thought['m_alone']:+.2f} read alone, {thought['m']:+.2f} steered"
     note += "; <b>they disagree</b>" if thought["disagrees"] else ""
-    return f'{said}<div style="opacity:.7;font-size:85%">{note}</div>'
+    return f'{said}<div style="opacity:.7">{note}</div>'
 
 
 def sample_lines(found: dict[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ NOTHING: Mapping[str, SteeringVector] = {}
 def norms_by_layer(vector: SteeringVector, known: Mapping[str, SteeringVector] = NOTHING) -> go.Figure:
     """Norm of the vector and its relative strength (norm over the median residual norm), against the layer; the share
     of the letter, where the vector was made in both letter orders; below, where its pairs were looked at, how far they
-    agree, and how far it lies along directions that are known, with intervals as bars and what 95 % of controls lie
+    agree, and how far it lies along directions that are known, with intervals as bars and what 95% of controls lie
     within as a grey band.
 
     known: directions to which a vector is held whose diagnostics have none.
@@ -127,7 +127,7 @@ def _ended(found: Measured) -> Estimate:
 
 
 def separations_by_layer(comparison: Comparison) -> go.Figure:
-    """How well each method separates held-out pairs, against the layer, with bands of 95 %."""
+    """How well each method separates held-out pairs, against the layer, with bands of 95%."""
     figure = go.Figure()
     layers = list(comparison.layers)
     for number, (method, found) in enumerate(comparison.separations.items()):
@@ -188,7 +188,7 @@ def comparison_in_words(found: Comparison, plainly: Callable[[str], str] = str) 
         f"{plainly(found.dataset)}, {found.num_pairs} pairs read at '{found.read_position}'; directions made from "
         f"{found.folds - 1} of {found.folds} parts and tried on the one left out.",
         "",
-        "By method, the layer of which the 95 % interval begins highest; the intervals here hold for all layers and "
+        "By method, the layer of which the 95% interval begins highest; the intervals here hold for all layers and "
         "methods at once:",
         "",
     ]

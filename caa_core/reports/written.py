@@ -53,7 +53,10 @@ def shares_by_arm(found: WrittenResult) -> go.Figure | None:
             y=list(shares),
             orientation="h",
             name=name,
-            marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.2, "fgcolor": "white"}},
+            marker={
+                "color": colour,
+                "pattern": {"shape": pattern, "solidity": 0.2, "fgcolor": "white", "fillmode": "overlay"},
+            },
             text=[f"{share.value:.0%}" if share.value >= 0.08 else "" for share in shares.values()],
             textposition="inside",
             insidetextanchor="middle",
@@ -62,7 +65,7 @@ def shares_by_arm(found: WrittenResult) -> go.Figure | None:
             hovertemplate=f"%{{y}}: {name} %{{customdata}}<extra></extra>",
         )
     figure.update_layout(barmode="stack", bargap=0.35)
-    plain(figure, legend=True, height=320).update_layout(legend_y=-0.35, margin={"t": 20, "b": 90, "l": 80})
+    plain(figure, legend=True, height=320).update_layout(legend_y=-0.35, margin={"t": 40, "b": 90, "l": 80})
     figure.update_xaxes(title="share of answers", range=[0, 1], tickformat=".0%")
     return figure.update_yaxes(title="written under", autorange="reversed")
 

@@ -34,7 +34,7 @@ TIE = 1e-5
 # Parts that are held out in turns, and prompts of each, at least.
 FOLDS, IN_A_FOLD = 10, 4
 
-# How far a vector has to lie along a known direction (cosine; 0.2 is 4 % of its squared norm) for it to be said.
+# How far a vector has to lie along a known direction (cosine; 0.2 is 4% of its squared norm) for it to be said.
 OVERLAP = 0.2
 
 # How much nearer twice as many pairs have to bring a vector (in cosine) to that of endless pairs to be worth it.
@@ -57,7 +57,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with its 95 % interval over prompts (jackknife), and what 95 % of controls lie within: the same pairs
+    """A number with its 95% interval over prompts (jackknife), and what 95% of controls lie within: the same pairs
     with the sides of each prompt exchanged or not by a coin, or what `beside` says. None where there is none.
     """
 
@@ -70,7 +70,7 @@ class Measured:
     def __str__(self) -> str:
         if self.value is None:
             return "none"
-        parts = [] if self.low is None else [f"95 % interval {self.low:.2f} to {self.high:.2f}"]
+        parts = [] if self.low is None else [f"95% interval {self.low:.2f} to {self.high:.2f}"]
         parts += [f"{self.beside} {self.controls[0]:.2f} to {self.controls[1]:.2f}"] if self.controls else []
         return f"{self.value:.2f} ({'; '.join(parts)})" if parts else f"{self.value:.2f}"
 

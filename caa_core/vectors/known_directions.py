@@ -101,7 +101,7 @@ def _by_chance(vector: torch.Tensor, direction: torch.Tensor) -> Overlap:
 
 @cache
 def random_cosine(size: int) -> float:
-    """What 95 % of cosines between a direction and random ones in so many dimensions lie within, either way."""
+    """What 95% of cosines between a direction and random ones in so many dimensions lie within, either way."""
     from scipy.stats import beta  # a second of imports
 
     return float(beta.ppf(0.95, 0.5, (size - 1) / 2) ** 0.5)

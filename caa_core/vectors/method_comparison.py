@@ -54,12 +54,12 @@ class Separation:
 
     @cached_property
     def low(self) -> float:
-        """Lower end of the 95 % interval."""
+        """Lower end of the 95% interval."""
         return self.interval()[0]
 
     @cached_property
     def high(self) -> float:
-        """Upper end of the 95 % interval."""
+        """Upper end of the 95% interval."""
         return self.interval()[1]
 
 
@@ -87,7 +87,7 @@ class Comparison:
         return best, [layer for layer, s in zip(self.layers, found, strict=True) if s.low == best.low]
 
     def interval(self, separation: Separation) -> tuple[float, float]:
-        """One that holds for all methods at all layers at once, at 95 % (Bonferroni)."""
+        """One that holds for all methods at all layers at once, at 95% (Bonferroni)."""
         return separation.interval(1 - 0.05 / len(self.layers) / len(self.separations))
 
     def surely(self, method: str) -> bool:

@@ -331,7 +331,7 @@ def test_a_voice_that_random_vectors_reach_does_not_speak(planted):
     found = finish(compete(model, items, a, b))
     assert not found.contest and (found.voice_b.grade, found.voice_b.way) == ("none shown", 0)
     assert found.verdict.startswith("No contest: only A is shown to move the answers its own way. Δ of A is ")
-    assert "Δ of B is" in found.verdict and "of 999 vectors at random 95 % lie within" in found.verdict
+    assert "Δ of B is" in found.verdict and "of 999 vectors at random 95% lie within" in found.verdict
     assert found.controls is None  # second voices are asked where one is followed
 
 

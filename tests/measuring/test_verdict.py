@@ -63,7 +63,7 @@ def test_prompts_that_are_pushed_the_wrong_way_stand_beside_those_of_controls(ti
     right = found.verdict.anti_steerable
     assert (right.share.value, right.prompts, right.unchanged, right.estimate) == (0, 8, 0, 0)
     assert right.random == (0, 1)  # what moves one of these prompts moves all of them
-    assert "Pushed the wrong way: 0.00 of 8 prompts that move (95 % interval 0.00 to 0.37); to first" in found.text
+    assert "Pushed the wrong way: 0.00 of 8 prompts that move (95% interval 0.00 to 0.37); to first" in found.text
     assert [cell.anti_steerable.value for cell in swept.cells] == [0, 0]
     assert (swept.unsteered.anti_steerable, swept.unsteered.unchanged) == (None, None)
     # Two more prompts, of which the answers are exchanged, are pushed the wrong way.

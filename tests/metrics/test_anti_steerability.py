@@ -15,7 +15,7 @@ def test_thirty_of_a_hundred_planted_wrong_are_0_30_with_the_exact_interval():
     assert (found.prompts, found.unchanged) == (100, 0)
     turned = AntiSteerable.of(-HUNDRED, range(100)).share
     assert (turned.value, turned.low, turned.high) == pytest.approx((0.7, 1 - exact.high, 1 - exact.low))
-    assert str(found).startswith("0.30 of 100 prompts that move (95 % interval 0.21 to 0.40); ")
+    assert str(found).startswith("0.30 of 100 prompts that move (95% interval 0.21 to 0.40); ")
 
 
 def test_changes_under_rounding_count_apart():
@@ -44,7 +44,7 @@ def test_shares_stand_beside_those_of_controls_and_turn_with_the_way():
     shares = WrongShares(0.1, np.linspace(0.2, 0.6, 101), np.array([np.nan]))
     found = AntiSteerable.of(HUNDRED, range(100)).beside(shares)
     assert found.estimate == 0.1 and found.random == pytest.approx((0.21, 0.59)) and found.shuffled is None
-    assert "to first order 0.10, where 95 % of controls lie, random vectors within 0.21 to 0.59" in str(found)
+    assert "to first order 0.10, where 95% of controls lie, random vectors within 0.21 to 0.59" in str(found)
     turned = AntiSteerable.of(-HUNDRED, range(100)).beside(shares, -1)
     assert turned.estimate == 0.9 and turned.random == pytest.approx((0.41, 0.79))
 

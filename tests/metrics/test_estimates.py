@@ -31,7 +31,7 @@ NONE = Estimate(0.4, -math.inf, math.inf)
 
 @pytest.mark.parametrize("prompts", coverage.SIZES)
 def test_the_interval_of_a_normal_mean_covers_it_as_often_as_it_says(prompts):
-    """Counted by how much more or less often than Student's t, which covers 95 % of such samples exactly."""
+    """Counted by how much more or less often than Student's t, which covers 95% of such samples exactly."""
     sample = "normal", prompts, RUNS
     assert abs(coverage.of_mean(*sample) - coverage.of_students_mean(*sample)) < 0.01
 
@@ -44,7 +44,7 @@ def test_the_interval_of_an_exponential_mean_covers_it(prompts):
 @pytest.mark.parametrize("share", [20, 30, 50])
 @pytest.mark.parametrize("prompts", [16, 20, 40])
 def test_the_interval_of_the_mean_of_two_clusters_covers_it(prompts, share):
-    assert coverage.of_mean(f"two clusters, {share} %", prompts, RUNS) >= 0.9
+    assert coverage.of_mean(f"two clusters, {share}%", prompts, RUNS) >= 0.9
 
 
 @pytest.mark.parametrize("dominance", [0.0, 1.0])

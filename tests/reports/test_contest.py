@@ -24,7 +24,7 @@ def test_a_contest_is_reported_with_what_is_beside_it(tmp_path):
     text = report_of(found).text
     first, wrong_a, wrong_b, surface, written, *_ = text.splitlines()
     assert (first, surface) == ("The model follows joy.", "1 of joy weighs 3.") and written.startswith("unsteered: ")
-    assert wrong_a.startswith("Pushed the wrong way by joy alone: 0.25 of 8 prompts that move (95 % interval ")
+    assert wrong_a.startswith("Pushed the wrong way by joy alone: 0.25 of 8 prompts that move (95% interval ")
     assert wrong_b.endswith("none, since no prompt moves by more than rounding; 3 more do not move.")
     assert "It cannot." in text
 

@@ -65,8 +65,8 @@ def test_estimates_stand_above_what_controls_do_and_beside_what_was_measured(tmp
     measured = [cell(2, m, **TEXT | {"difference": around(0.45)}) for m in (1.0, 2.0)]
     *bands, line, exact = estimate_figure(ESTIMATES, measured).data
     assert [trace.name for trace in bands if trace.showlegend is not False] == [
-        "95 % of 999 vectors from shuffled labels",
-        "95 % of 999 vectors at random",
+        "95% of 999 vectors from shuffled labels",
+        "95% of 999 vectors at random",
     ]
     assert list(line.y) == [0.4, -0.05] and list(line.marker.symbol) == ["diamond", "circle"]
     assert (list(exact.x), list(exact.y)) == ([2], [0.45])
@@ -136,7 +136,7 @@ def test_the_front_joins_cells_of_which_none_that_costs_no_more_does_more():
 
 def test_what_the_command_line_prints_has_a_line_for_each_cell():
     lines = report_of(FOUND).text.splitlines()
-    assert lines[0].endswith("3 items, 3 skipped; probability of the matching answer, with 95 % intervals over items")
+    assert lines[0].endswith("3 items, 3 skipped; probability of the matching answer, with 95% intervals over items")
     cells = [["none", "0"], ["2", "-1"], ["2", "1"], ["10", "1"]]
     assert [line.split()[:2] for line in lines[2:6]] == cells
     assert lines[6] == "1 items have no other letter order." and lines[7].startswith("1 items whose matching letter")
@@ -148,9 +148,9 @@ def test_cells_in_words_have_a_column_for_each_number():
     assert len(headers) == 11 and {len(row) for row in rows} == {11}
     row = dict(zip(headers, rows[2], strict=True))
     assert (row["layer"], row["multiplier"], row["KL, nats"]) == (2, "1", "0.600")
-    assert row["change (95 %)"] == "+0.300 (+0.200 to +0.400)"
+    assert row["change (95%)"] == "+0.300 (+0.200 to +0.400)"
     assert row["matching / not / neither"] == "3 / 2 / 1"
-    assert row["pushed the wrong way (95 %)"] == "0.25 (0.10 to 0.45), 1 not moved"
+    assert row["pushed the wrong way (95%)"] == "0.25 (0.10 to 0.45), 1 not moved"
     assert row["the same of controls, to first order"] == "random 0.30 to 0.70, shuffled labels 0.05 to 0.95"
     # What cannot be otherwise is not said.
     assert rows[0][0] == "unsteered" and rows[0][2] == rows[0][-1] == ""

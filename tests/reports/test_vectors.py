@@ -41,7 +41,7 @@ def test_how_far_pairs_agree_stands_below_beside_controls():
     assert list(agreement.error_y.array) == pytest.approx([0.1, 0.1])
     bands = [list(t.y) for t in figure.data if t.yaxis == agreement.yaxis and t.mode == "lines"]
     assert bands == [[0.1, 0.1], [0.3, 0.3]]
-    assert "0.50 (95 % interval 0.40 to 0.60; labels exchanged 0.10 to 0.30)" in agreement.hovertext
+    assert "0.50 (95% interval 0.40 to 0.60; labels exchanged 0.10 to 0.30)" in agreement.hovertext
 
 
 def test_overlap_with_known_directions_stands_below_beside_controls():
@@ -55,7 +55,7 @@ def test_overlap_with_known_directions_stands_below_beside_controls():
     ]
     refusal, letter = [trace for trace in figure.data if trace.hovertext is not None][3:]
     assert (list(refusal.y), list(letter.y)) == ([0.4], [pytest.approx(1.0)] * 2)
-    assert "0.40 (95 % interval 0.30 to 0.50; halves of the prompts -0.10 to 0.20)" in refusal.hovertext
+    assert "0.40 (95% interval 0.30 to 0.50; halves of the prompts -0.10 to 0.20)" in refusal.hovertext
     assert "random directions" in letter.hovertext[0]
     # A vector that nothing is known of but itself is held to them too.
     alone = norms_by_layer(SteeringVector("v", LAYERS, {}, Provenance()), known)

@@ -177,7 +177,7 @@ def freed(event: Dependency, free: Callable[[], Updates]) -> None:
 def download_buttons(panel: str, names: dict[str, str]) -> dict[str, gr.DownloadButton]:
     """Buttons for a report in several formats, by ending; `names` is what each says."""
     return {
-        ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", elem_classes="file", size="sm", min_width=90)
+        ending: gr.DownloadButton(name, elem_id=f"{panel}-{ending[1:]}", elem_classes="file", size="sm", min_width=120)
         for ending, name in names.items()
     }
 

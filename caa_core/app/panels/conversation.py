@@ -1,6 +1,7 @@
 """Columns that answer the same question at once, each with its own history, all written in one batch."""
 
 import html
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -62,6 +63,8 @@ HIDDEN = gr.update(visible=False)
 # What is said of a prompt that is read, before anything is written.
 READING = Progress(1, "prompt", 1)
 THOUGHT_ALONE = "Thought, without an answer"
+# Blanks of a title at which no narrow column begins a new line.
+UNBROKEN = re.compile(r" (?=[·\d])|(?<=×) ")
 # Longer questions are folded, so that answers are seen.
 LONG_QUESTION, SEEN_OF_IT = 1000, 200
 
@@ -160,7 +163,7 @@ def shown(exchanges: Sequence[Exchange], column: int) -> list[dict[str, Any]]:
     for exchange in exchanges:
         messages.append({"role": "user", "content": _folded(exchange.question)})
         if exchange.captions and exchange.captions[column]:
-            title = html.escape(visible(exchange.captions[column]), quote=False)
+            title = html.escape(UNBROKEN.sub("\u00a0", visible(exchange.captions[column])), quote=False)
             messages.append(message("assistant", exchange.settings, metadata={"title": title, "status": "done"}))
         if exchange.thoughts:
             title = "Thought" if exchange.answers[column] or not exchange.whole else THOUGHT_ALONE
@@ -315,7 +318,7 @@ class Conversation(Experiment[ConversationRequest]):
         with gr.Row(elem_classes="after"):
             status = gr.Markdown(elem_id=f"{self.name}-status")
             self.buttons |= {name: self._button(name) for name in BUTTONS if name not in self.buttons}
-        with gr.Accordion("Which tokens are steered", open=False):
+        with gr.Accordion("Which tokens are steered", open=False, visible=False) as self.marks:  # until there are some
             self.marked = gr.HighlightedText(
                 label=f"{list(self.labels)[self.marked_column].capitalize()}: the last question and answer",
                 color_map={STEERED: BLUE},
@@ -323,7 +326,7 @@ class Conversation(Experiment[ConversationRequest]):
                 show_legend=True,
                 elem_id=f"{self.name}-marked",
             )
-        return status, [self.before, *self.chatbots, self.marked]
+        return status, [self.before, *self.chatbots, self.marks, self.marked]
 
     def _button(self, name: str) -> gr.Button:
         begins = name in (WRITE, STOP)
@@ -421,7 +424,7 @@ class Conversation(Experiment[ConversationRequest]):
         exchanges = unpack(kept["exchanges"], len(self.chatbots))
         updates = added(self._columns(exchanges), self.heads(form) if form else {})
         if "marked" in kept:
-            updates[self.marked] = kept["marked"]
+            updates |= {self.marks: gr.Accordion(visible=True), self.marked: kept["marked"]}
         there: Updates = {self.exchanges: exchanges, self.before: "", self.buttons[BACK]: HIDDEN}
         return {**there, **updates, **self._offered(exchanges)}
 
@@ -563,11 +566,11 @@ class Conversation(Experiment[ConversationRequest]):
         """
         kept = {"asked": asked, "exchanges": pack(exchanges), "status": said}
         session.person.remember(self.name, kept)
-        return {**self._restored(session, kept), self.question: "", self.marked: []}
+        return {**self._restored(session, kept), self.question: "", self.marks: HIDDEN}
 
     def emptied(self) -> Updates:
         """Updates of a chat in which there is nothing."""
-        empty: Updates = {self.exchanges: (), self.before: "", self.status: "", self.marked: []}
+        empty: Updates = {self.exchanges: (), self.before: "", self.status: "", self.marks: HIDDEN}
         return {**empty, **self._columns(()), **self._offered(())}
 
 

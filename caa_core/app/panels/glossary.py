@@ -20,7 +20,7 @@ GLOSSARY = {
     "layer": "One of the blocks that the model is stacked from, counted from 0. Vectors are added to what it puts out.",
     "logit lens": "What the model would say next if it ended after a layer.",
     "multiplier": "How many times the vector is added. Below 0, its opposite is.",
-    "nats": "The unit of a log-probability: 0.1 nats a token make each token about 10 % likelier.",
+    "nats": "The unit of a log-probability: 0.1 nats a token make each token about 10% likelier.",
     "norm": "The length of a vector.",
     "one batch": "All columns were written at the same time.",
     "perplexity": "How surprised the unsteered model is by a text: low for text that it would write itself.",

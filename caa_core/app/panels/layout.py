@@ -20,11 +20,14 @@ CONTRAST = {
     "button_primary_background_fill_hover": "*primary_800",
     "button_cancel_background_fill": "#b91c1c",
     "button_cancel_background_fill_hover": "#991b1b",
+    "checkbox_border_color_dark": "*neutral_500",
 }
 
 LAYOUT = """
 /* Narrow edges on a small screen; gradio takes rules within @media for its own parts alone. */
 .app.fillable { padding: 12px clamp(12px, (100vw - 390px) * .05 + 12px, 32px) !important; }
+/* What is chosen stays beside what is long. */
+.choices:has(> * > #views-chosen) { position: sticky; top: 12px; align-self: start; }
 /* A tab that is being drawn. */
 .tabitem > .column > .column:not(:has(*))::before { content: 'One moment ...'; padding: 24px 4px; }
 /* The header is one line. */
@@ -53,6 +56,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .suggestions > .gallery { flex: 1; min-width: 0; contain: inline-size; }
 .suggested { align-items: center; }
 .suggested > :not(.suggestions) { flex: 0 0 auto !important; width: auto !important; border: 0; background: none; }
+.suggested > :not(.suggestions) { margin: 0 !important; }
 /* The verdict with its button. */
 .card { padding: 12px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
 .card, .card .column { gap: 4px; }
@@ -60,12 +64,20 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
 /* The title of a section may take two lines. */
 .label-wrap > span:first-child { text-align: left; }
+.label-wrap > .icon { flex: none; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
 button.sm { font-weight: 400; }
 .code { contain: inline-size; }
 .code code { font-size: var(--text-md); }
+/* Its button to copy stands above it. */
+.code pre { padding-top: 30px !important; }
+.dark .code pre { background: var(--background-fill-primary); }
+.unseen-part { display: none; }
+.header-cell :is(.cell-wrap, .header-content, .header) { text-align: start; }
+/* What is chosen ends before the arrow. */
+input[role=combobox] { padding-right: 26px; text-overflow: ellipsis; }
 .answers .message-row.panel { position: relative; padding: 8px 14px !important; margin: 0; }
 .answers label.float { position: static; }
 .answers .message-buttons { position: absolute !important; right: 6px; top: 6px; margin: 0 !important; opacity: 0; }
@@ -86,7 +98,10 @@ button.upload-container .icon-wrap { display: none; }
 #learn-steps .step-button { opacity: 1; }
 #learn-steps .step-label { color: var(--body-text-color-subdued); opacity: 1; }
 #learn-steps .active .step-label { color: var(--body-text-color); }
+#learn-steps .step-connector.completed { background-color: var(--color-accent); }
+#learn-steps:is(.compact, :has(.compact)) .pending .step-number { color: transparent; background: #64748b66; }
 #learn-about h4 { margin: 0; }
+#learn-hints summary { padding: 3px 0; }
 /* Steps that a lesson lacks are there for gradio, which goes on to them with a line. */
 #learn-steps .step-connector:last-child { display: none; }
 /* What is folded belongs to what it is folded under. */
@@ -138,6 +153,7 @@ footer .divider { display: none; }
   .suggestions .gallery > * { flex-shrink: 0; }
   /* A table of many columns is as wide as it has to be, and scrolls. */
   .numbers table:has(th:nth-child(5)) { min-width: 720px; }
+  .numbers table:has(th:nth-child(8)) { min-width: 1080px; }
   .table-container:has(th:nth-child(6)) { min-width: 1000px; }
   .wide { overflow-x: auto !important; }
   .wide .js-plotly-plot { min-width: 640px; }
@@ -158,6 +174,15 @@ FOCUS = """() => {
 # A figure that was drawn while it was folded is as wide as plotly thinks, until it is seen.
 FITTED = """() => document.addEventListener('click', ({ target }) => {
   if (target.closest?.('.label-wrap')) requestAnimationFrame(() => window.dispatchEvent(new Event('resize')));
+})"""
+
+# What a sentence names is unfolded and shown by its link.
+LED = """() => document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('.prose a[href^="#"]'), part = link && document.querySelector(link.hash);
+  if (!part) return;
+  event.preventDefault();
+  part.querySelector('.label-wrap:not(.open)')?.click();
+  part.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth' });
 })"""
 
 CHANGE = '<details><summary><span class="closed">Change</span><span class="opened">Done</span></summary></details>'

@@ -40,6 +40,11 @@ def figure(label: str, elem_id: str, wide: bool = False) -> gr.Plot:
     return shown
 
 
+def clicks_in(plot: str, elem_id: str) -> gr.HTML:
+    """What is selected with the point of a figure that is clicked; nothing is seen of it."""
+    return gr.HTML("", js_on_load=ON_CLICK.format(elem_id=plot), elem_id=elem_id, elem_classes="unseen-part")
+
+
 def save_button(plot: str, name: str, format: str, label: str, min_width: int, scale: int | None = None) -> gr.Button:
     """A button that saves the figure in the part `plot` as a picture; `name` is the file's, and begins the button's."""
     ending = format.lower()

@@ -41,7 +41,7 @@ WRITTEN, NEW_TOKENS = 6, 48
 class Dose:
     """What one multiplier costs: KL(unsteered ‖ steered) of the next token in nats, mean over tokens.
 
-    high: the upper end of its 95 % interval over prompts; None where it has none. repetition: the share of what is
+    high: the upper end of its 95% interval over prompts; None where it has none. repetition: the share of what is
     written under it that repeats itself; None where nothing was written.
     """
 

@@ -44,11 +44,11 @@ Costs = Callable[[list[float]], Generator[Any, None, Sequence[float]]]
 
 @dataclass(frozen=True)
 class Strength:
-    """The smallest factor by which additions cost within 5 % of what was asked for, in nats a token.
+    """The smallest factor by which additions cost within 5% of what was asked for, in nats a token.
 
     wanted: what was asked for. factor: what their multipliers are multiplied with; None where no factor up to `largest`
     costs so much, or where the cost jumps past it. kl, p95: mean cost of the tokens of the answers on which it was
-    chosen, and what 95 % of them cost at most; fresh_kl, fresh_p95: of others. tried: factor and mean cost of all that
+    chosen, and what 95% of them cost at most; fresh_kl, fresh_p95: of others. tried: factor and mean cost of all that
     were tried, rising.
     """
 
@@ -70,7 +70,7 @@ class Strength:
 
     @property
     def holds(self) -> bool | None:
-        """Whether fresh answers cost within 10 % of what was asked for; None where there is no factor."""
+        """Whether fresh answers cost within 10% of what was asked for; None where there is no factor."""
         return None if self.fresh_kl is None else abs(self.fresh_kl - self.wanted) <= FRESH * self.wanted
 
     def summary(self) -> dict[str, Any]:
@@ -83,11 +83,11 @@ class Strength:
             why = "the cost jumps past it" if most > self.wanted else f"the most that it costs is {most:.3g}"
             return f"A cost of {self.wanted:g} nats is not reachable: up to × {self.largest:.3g} {why}."
         text = (
-            f"× {self.factor:g} costs {self.kl:.3g} nats of KL a token (95 % of tokens: up to {self.p95:.3g}), mean "
+            f"× {self.factor:g} costs {self.kl:.3g} nats of KL a token (95% of tokens: up to {self.p95:.3g}), mean "
             f"over {self.tokens} tokens of plain answers; asked for: {self.wanted:g}. On {self.fresh_tokens} tokens of "
-            f"fresh answers it costs {self.fresh_kl:.3g} (95 %: up to {self.fresh_p95:.3g})"
+            f"fresh answers it costs {self.fresh_kl:.3g} (95%: up to {self.fresh_p95:.3g})"
         )
-        return f"{text}." if self.holds else f"{text}, which is more than 10 % off: it depends on the text."
+        return f"{text}." if self.holds else f"{text}, which is more than 10% off: it depends on the text."
 
 
 def check_asked(nats: float) -> float:
@@ -202,7 +202,7 @@ def at_equal_cost(
 def smallest_factor(
     costs: Costs, asked: float, start: float, largest: float
 ) -> Generator[Any, None, tuple[float | None, dict[float, float]]]:
-    """The smallest factor whose cost comes within 5 % of `asked`, found from below but for 2 % of it; None where none
+    """The smallest factor whose cost comes within 5% of `asked`, found from below but for 2% of it; None where none
     up to `largest` does. With what was tried, by factor. Yields what `costs` yields.
 
     A cost that rises above and falls again between two factors that are tried, a step of √2 apart, is found where it

@@ -76,7 +76,7 @@ class PaperRequest(Request):
         LAYER,
         parse=_perhaps("The layer"),
         help="of multipliers, transfer and prompts; by default chosen on one half of the items",
-        info="of multipliers, transfer and prompts",
+        info="Of multipliers, transfer and prompts",
         required=False,
     )
     counts: bool = option(COUNTS, default=False, help="write answers too, which is slow", info="Choices only; slow.")

@@ -10,7 +10,7 @@ from caa_core.reports.style import DOTTED, error_bars, plain, reach_of_controls
 
 
 def capability_by_multiplier(found: Knowledge) -> go.Figure:
-    """Accuracy and probability of the right answer against the multiplier, with 95 % intervals; as grey bands how far
+    """Accuracy and probability of the right answer against the multiplier, with 95% intervals; as grey bands how far
     random vectors of the same norm move the accuracy.
     """
     rows = sorted(found.rows, key=lambda row: row.multiplier)

@@ -12,7 +12,7 @@ LOOKS = {HARMLESS: (BLUE, "circle"), HARMFUL: (ORANGE, "diamond")}
 
 
 def refusals_by_multiplier(found: Refusals) -> go.Figure:
-    """The share of harmless and of harmful requests that are refused against the multiplier, with exact 95 % intervals
+    """The share of harmless and of harmful requests that are refused against the multiplier, with exact 95% intervals
     and grey bars for how far random vectors move it; and the cosine to the refusal direction against the layer.
     """
     titles = ("Refused", "Along refusal")

@@ -117,7 +117,7 @@ def _before(one: Findings) -> str:
 def _by_layer(one: Findings) -> Section:
     return Section(
         f"{one.name}: effect by layer",
-        f"The vector of each layer, {one.used} there at × 1 and × −1. Bands are 95 % intervals over items."
+        f"The vector of each layer, {one.used} there at × 1 and × −1. Bands are 95% intervals over items."
         f"{_letters(one)}\n{SHARES}",
         f"Counterpart: the per-layer effect of steering in {PAPER}.",
         partial(figures.effect_by_layer, one),
@@ -128,7 +128,7 @@ def _by_multiplier(findings: Sequence[Findings]) -> Section:
     band = "; the grey band is how far random vectors of the same norm go" if findings[0].band else ""
     return Section(
         "Effect by multiplier",
-        f"At one layer. Bars are 95 % intervals over items{band}. {_orders(findings[0])}\n{SHARES}",
+        f"At one layer. Bars are 95% intervals over items{band}. {_orders(findings[0])}\n{SHARES}",
         f"Counterpart: effect against multiplier, a line a behaviour, in the multiple-choice results of {PAPER}.",
         partial(figures.effect_by_multiplier, findings),
     )
@@ -220,8 +220,8 @@ def _in_numbers(findings: Sequence[Findings]) -> Section:
             beside = "; ".join(filter(None, (at[m].wrong_of_controls for m in (MINUS, PLUS)))) or "none"
             rows.append([one.name, one.layer, name, *values, wrong, beside, cost, one.num_items])
     text = (
-        "Mean over items with 95 % intervals; wrong way: the share of prompts pushed against the multiplier's sign, "
-        "beside what 95 % of controls come to, to first order; a vector that does nothing has half. "
+        "Mean over items with 95% intervals; wrong way: the share of prompts pushed against the multiplier's sign, "
+        "beside what 95% of controls come to, to first order; a vector that does nothing has half. "
     )
     if findings[0].paper_profile:
         text += (
@@ -242,7 +242,7 @@ def _against_prompt(one: Findings) -> Section:
         f"template. {_orders(one)} KL is against the unsteered model under the same prompt.\n{told}"
     )
     both = one.unsteered.swapped is not None
-    heads = ["system prompt", "multiplier", "both letter orders (95 %)" if both else _count_of(one), "KL, nats"]
+    heads = ["system prompt", "multiplier", "both letter orders (95%)" if both else _count_of(one), "KL, nats"]
     rows = [
         [arm.told, _signed(cell.multiplier), f"{_both(cell):.2f}", f"{cell.kl:.2f}"]
         for arm in one.arms

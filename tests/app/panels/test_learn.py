@@ -191,10 +191,10 @@ def measured(times, prompts=8, spread=0.0, best=True):
     ("run_of", "outcome", "said"),
     [
         (measured(2.0), "cost", "change +0.40 and +0.80, cost 0.10 and 0.40 nats (× 4.0)"),
-        (measured(6.0), "effect", "95 % interval +0."),
+        (measured(6.0), "effect", "95% interval +0."),
         (measured(-2.0), "cost", "is -2.40 off"),
         # The means alone would say that the cost grows more.
-        (measured(3.5, spread=3.0), "alike", "(95 % interval -"),
+        (measured(3.5, spread=3.0), "alike", "(95% interval -"),
         (measured(2.0, prompts=7), "", "Not judged: 7 prompts are too few for a verdict, which takes at least 8."),
         (measured(2.0, best=False), "", "run it to its end"),
     ],

@@ -29,7 +29,7 @@ def searched(cost, asked=ASKED, start=0.05, largest=16.0):
 
 
 def smallest(cost, asked=ASKED, largest=16.0):
-    """The same by trying a factor every 0.01 %; None without one."""
+    """The same by trying a factor every 0.01%; None without one."""
     factors = np.exp(np.arange(math.log(1e-4), math.log(largest), 1e-4))
     there = np.abs(np.array([cost(factor) for factor in factors]) - asked) <= 0.05 * asked
     return factors[there.argmax()] if there.any() else None
@@ -46,8 +46,8 @@ PLANTED = {
     "flat at last": lambda m: 0.6 * (1 - math.exp(-(m**2))),
     "falls after it was there": hump(1.2, 0.8, 0.5, 1e-4),
     "falls before it is there": hump(0.3, 0.8, 0.5, 1e-3),
-    "comes just within 5 %": hump(0.485, 1.07, 0.3, 1e-4),
-    "stays just below 5 %": hump(0.465, 1.07, 0.3, 1e-3),
+    "comes just within 5%": hump(0.485, 1.07, 0.3, 1e-4),
+    "stays just below 5%": hump(0.465, 1.07, 0.3, 1e-3),
     "its top is between two that are tried": hump(0.55, 0.336, 0.1, 1e-4),
 }
 

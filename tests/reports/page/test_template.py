@@ -2,7 +2,7 @@ import pytest
 
 from caa_core.reports.page.template import HEADLINE, LONG, headline, parted
 
-NUMBERS = "At layer 12 the vector moves them by +0.40 (95 % interval +0.20 to +0.60, 18 prompts), p = 0.002."
+NUMBERS = "At layer 12 the vector moves them by +0.40 (95% interval +0.20 to +0.60, 18 prompts), p = 0.002."
 
 
 @pytest.mark.parametrize(

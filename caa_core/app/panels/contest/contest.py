@@ -38,7 +38,7 @@ ABOUT = folded(
     "shuffled labels do; then it is asked which is followed, and last whether both do more than a sum.",
 )
 MEANING = (
-    "m = log p(answer of A) − log p(answer of B), in nats a token (0.1: each token about 10 % likelier); Δ is how a "
+    "m = log p(answer of A) − log p(answer of B), in nats a token (0.1: each token about 10% likelier); Δ is how a "
     "voice changes m: A should push it up, B down. D is 1 where both together do what A alone does, −1 where they do "
     "what B alone does; D₀ is what adding the two predicts, I what they do beyond it. Intervals are over prompts. "
     "Vectors beside a voice have its norm, and their changes are estimated to first order; second voices have B's norm "
@@ -50,7 +50,7 @@ NOT_YET = (
     "Press *Measure*: how much likelier do A, B and both at once make answers of each?"
 )
 ONE_ANSWER = "A single answer may well go another way."
-READ_TOO = "Below, answers can be written and read: which voice do they follow?"
+READ_TOO = "Let answers be [written and read](#compete-written): which voice do they follow?"
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
 
@@ -145,7 +145,7 @@ class ContestPanel(OfVoices[ContestChoice]):
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
             self.said: "\n\n".join(
-                [f"#### {plain(said)}", *(plain(one) for one in (contest.undecided_because, rests, below) if one)]
+                [f"#### {plain(said)}", *(plain(one) for one in (contest.undecided_because, rests) if one), below]
             ),
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),

@@ -21,7 +21,7 @@ from caa_core.app.panels.controls import begin_and_stop, multiplier_at
 from caa_core.app.panels.experiment import Plain, Run
 from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
-from caa_core.app.panels.plots import ON_CLICK, figure
+from caa_core.app.panels.plots import clicks_in, figure
 from caa_core.app.sessions import Session
 from caa_core.contest.requests import STEPS, ContestRequest, SurfaceRequest
 from caa_core.contest.runs import run_surface
@@ -76,8 +76,8 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
                     list(MAPS), value="Dominance D", show_label=False, visible=False, elem_id=f"{PANEL}-shown"
                 )
                 self.map = figure("Δ over both voices", f"{PANEL}-map")
-                clicked = gr.HTML("", js_on_load=ON_CLICK.format(elem_id=f"{PANEL}-map"), elem_id=f"{PANEL}-click")
-                with gr.Row(equal_height=True):
+                clicked = clicks_in(f"{PANEL}-map", f"{PANEL}-click")
+                with gr.Row(elem_classes="ask"):
                     self.at = [
                         gr.Dropdown([], label=f"Of {letter}", elem_id=f"{PANEL}-at-{letter.lower()}", min_width=100)
                         for letter in "AB"

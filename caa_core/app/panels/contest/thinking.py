@@ -83,8 +83,8 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
         with gr.Column(visible=False) as self.results:
             self.said = gr.Markdown(elem_id=f"{PANEL}-said")
             with gr.Column(visible=False) as self.figure_box:
-                self.figure = figure("Dominance in each arm", f"{PANEL}-figure")
-            widths: list[str | int] = ["18%", "13%", "13%", "20%", "12%", "8%", "8%", "8%"]
+                self.figure = figure("Dominance in each arm", f"{PANEL}-figure", wide=True)
+            widths: list[str | int] = ["17%", "12%", "12%", "18%", "12%", "10%", "12%", "7%"]
             self.table = words_table(f"{PANEL}-table", list(ARMS), widths)
             gr.Markdown(MEANING)
             with gr.Accordion("Thoughts", open=False, elem_id=f"{PANEL}-read"):

@@ -12,6 +12,7 @@ import gradio as gr
 from caa_core.app.holdings import size_of
 from caa_core.app.panels.common import LATEST, QUIET, Updates, guarded, plain, say_gone
 from caa_core.app.panels.controls import PAIR_FILES, as_questions, file_picker
+from caa_core.app.panels.layout import folded
 from caa_core.app.panels.page import Page
 from caa_core.app.quick_check import Capability
 from caa_core.app.sessions import Person
@@ -256,8 +257,8 @@ class Pairs:
                 self.edit = gr.Button("Edit the pairs above", size="sm", elem_id="generate-take")
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
-    def wire(self, name: gr.Textbox) -> None:
-        """Let it work; `name` is filled with a name for the vector."""
+    def wire(self, name: gr.Textbox, status: gr.Markdown) -> None:
+        """Let it work; `name` is filled with a name for the vector, `status` says no longer what was wrong before."""
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
         columns = list(self.columns.values())
         shown = [self.draft, self.kind, self.mends, self.columns_box, *columns, self.preview, self.save]
@@ -267,7 +268,11 @@ class Pairs:
         self.upload.change(self.read, self.upload, taken, **LATEST)
         gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *columns]
-        gr.on([self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST)
+        chosen_again = gr.on(
+            [self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST
+        )
+        # What was asked a moment before, of pairs that could not be used, may say so after they can.
+        chosen_again.success(_no_longer_wrong, [self.draft, status], status, **LATEST)
         self.page.news.change(self.another_model, self.draft, taken, **QUIET)
         self.page.restore(self.restore, taken)
         self.edit.click(self.take, self.draft, self.rows, **QUIET)
@@ -415,6 +420,11 @@ class Pairs:
         }
 
 
+def _no_longer_wrong(held: Held, said: str) -> Any:
+    """The status, without what went wrong, which stands in bold, once the pairs can be used."""
+    return "" if said.startswith("**") and held.draft.dataset else gr.skip()
+
+
 def _kind(draft: Draft, studio: Studio) -> str:
     """What the pairs were taken for, and what the linter has to say about them."""
     lines = [f"### {plain(draft.name)}"]
@@ -432,7 +442,6 @@ def _kind(draft: Draft, studio: Studio) -> str:
         facts = [f"{now.usable} of {now.pairs} pairs are usable"]
         facts += [now.kinds] if "," in now.kinds else []
         facts += [f"matching letters: {', '.join(letters)}"] if letters else []
-        facts += [f"{plain(token)} ({count})" for token, count in now.letter_tokens.items()]
         lines += ["; ".join(facts) + ".", ""]
         lines += [f"- {plain(str(finding))}" for finding in now.findings]
         found = studio.capability
@@ -441,6 +450,9 @@ def _kind(draft: Draft, studio: Studio) -> str:
                 f"- The loaded model does not answer A/B questions (answer mass {found.mass:.2f}), so free-text "
                 "pairs suit it better."
             ]
+        if now.letter_tokens:
+            cuts = [f"- {plain(cut)} ({count} pairs)" for cut, count in now.letter_tokens.items()]
+            lines += [folded("", "\n".join(cuts), "In which tokens the letter stands")]
     return "\n".join(lines)
 
 

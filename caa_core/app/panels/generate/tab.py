@@ -66,7 +66,7 @@ def build(page: Page, tab: gr.Tab) -> Tab:
     MethodComparison(page, settings, [weigh, make], stop, status)
     gr.Markdown("### Your vectors")
     vectors.draw()
-    pairs.wire(settings.name)
+    pairs.wire(settings.name, status)
     vectors.wire()
     making = Making(page, vectors, steps, asked, [make, weigh], stop, status)
     Estimating(page, vectors.effect, vectors.shown, making.began[0].success)
@@ -80,15 +80,15 @@ class Settings:
     def __init__(self, pairs: Pairs, name: gr.Textbox):
         self.name = name
         with gr.Row():
-            layers = control(ExtractionRequest, "layers", info="all, or 10,12-15", elem_id="generate-layers")
+            layers = control(ExtractionRequest, "layers", info="All, or 10,12-15", elem_id="generate-layers")
             limit = at_most("pairs", elem_id="generate-limit")
         with gr.Row():
-            read = control(ExtractionRequest, "read", info="or a token's index, such as -2", elem_id="generate-read")
+            read = control(ExtractionRequest, "read", info="Or a token's index, such as -2", elem_id="generate-read")
             self.method = gr.Dropdown(
                 [(METHOD_LABELS[key], key) for key in METHODS],
                 value=MEAN_DIFFERENCE,
                 label="Method",
-                info="scaled to the mean difference",
+                info="Scaled to the mean difference",
                 elem_id="generate-method",
             )
         self.hold = gr.Checkbox(True, label="Keep a part to measure on", info=HELD_OUT, elem_id="generate-hold")

@@ -33,15 +33,18 @@ class OwnerPanel:
                 self.closed = gr.Checkbox(False, label="Let nobody new in", elem_id=f"{NAME}-closed")
                 with gr.Row(elem_classes="ask"):
                     self.jobs = gr.Dropdown([], label="Jobs", elem_id=f"{NAME}-jobs")
-                    stop = gr.Button("Stop this job", size="md", scale=0, min_width=140, elem_id=f"{NAME}-stop")
+                    self.stopper = gr.Button(
+                        "Stop this job", size="md", scale=0, min_width=140, elem_id=f"{NAME}-stop", interactive=False
+                    )
         self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
-        whole = [key, self.outside, self.inside, self.closed, self.counts, self.jobs, self.timer]
+        now = [self.counts, self.jobs, self.stopper]
+        whole = [key, self.outside, self.inside, self.closed, *now, self.timer]
         for asked in (show.click, key.submit):
             asked(self.enter, key, whole, **QUIET)
         self.key = key
-        self.timer.tick(self.look, self.jobs, [self.counts, self.jobs], queue=False, **QUIET)
+        self.timer.tick(self.look, self.jobs, now, queue=False, **QUIET)
         self.closed.input(self.close, self.closed, self.closed, **QUIET)
-        stop.click(self.stop, self.jobs, [self.counts, self.jobs], **QUIET)
+        self.stopper.click(self.stop, self.jobs, now, **QUIET)
 
     @guarded
     def enter(self, request: gr.Request, key: str | None) -> Updates:
@@ -93,6 +96,7 @@ class OwnerPanel:
         return {
             self.counts: _counts(self.studio, len(jobs)),
             self.jobs: gr.Dropdown(jobs, value=kept, info=None if jobs else NO_JOB),
+            self.stopper: gr.Button(interactive=bool(jobs)),
         }
 
 

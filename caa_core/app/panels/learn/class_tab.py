@@ -30,6 +30,8 @@ ABOUT = folded(
     "before. A class can be a file, too, which is uploaded here or named in CAA_CLASS when the app is started.",
 )
 ONLY_OWNER = "This app is open to strangers, and has no owner's key: no class can be opened here."
+FREE = "Else only examples and the lesson's own questions can be asked."
+PIECES = "In Look inside: they are often meaningless, and some are unlucky."
 LOST = "The class is over; what came of it is gone."
 
 
@@ -74,8 +76,8 @@ class ClassTab:
             names = gr.Dropdown(
                 [*presets()], value=[*presets()], multiselect=True, label="Presets", elem_id=f"{NAME}-presets"
             )
-            free = gr.Checkbox(True, label="Prompts can be typed", elem_id=f"{NAME}-free")
-            pieces = gr.Checkbox(True, label="Pieces of words are shown", elem_id=f"{NAME}-pieces")
+            free = gr.Checkbox(True, label="Prompts can be typed", info=FREE, elem_id=f"{NAME}-free")
+            pieces = gr.Checkbox(True, label="Pieces of words are shown", info=PIECES, elem_id=f"{NAME}-pieces")
             everybody = gr.Checkbox(False, label="Everybody who opens the app is in it", elem_id=f"{NAME}-everybody")
             with gr.Accordion("or a class's file", open=False, elem_id=f"{NAME}-own"):
                 file = file_picker("It counts in place of what is chosen above", f"{NAME}-file", [".json"])

@@ -153,7 +153,7 @@ def price(run: Run) -> Reading:
         outcome,
         f"Layer {layer}, × {once:g} and × {2 * once:g}: change {one.mean():+.2f} and {two.mean():+.2f}, cost "
         f"{cost:.2f} and {more:.2f} nats (× {dearer:.1f}). Beside {dearer:.1f} times the first change, the second is "
-        f"{beyond.value:+.2f} off (95 % interval {beyond.ends()}).",
+        f"{beyond.value:+.2f} off (95% interval {beyond.ends()}).",
     )
 
 
@@ -169,7 +169,7 @@ def verdict(run: Run) -> Reading:
     beside = [f"{low:+.3f} to {high:+.3f}" for low, high in (found["random"], found["shuffled"])]
     return Reading(
         outcome,
-        f"To first order the vector does {found['estimate']:+.3f}; 95 % of {found['controls']} random vectors do "
+        f"To first order the vector does {found['estimate']:+.3f}; 95% of {found['controls']} random vectors do "
         f"{beside[0]}, from shuffled labels {beside[1]}: p = {found['p']:.2g}, {found['prompts']} prompts.",
     )
 

@@ -47,7 +47,7 @@ from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.measuring.latest import EVALUATION, keep_items
 from caa_core.app.panels.measuring.paper_figures import PaperFigures
 from caa_core.app.panels.page import Page, Tab
-from caa_core.app.panels.plots import ON_CLICK, save_button
+from caa_core.app.panels.plots import clicks_in, save_button
 from caa_core.app.quick_check import Capability
 from caa_core.app.sessions import Session
 from caa_core.app.studio import Studio
@@ -214,7 +214,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
                         for format in ("PNG", "SVG"):
                             save_button("measure-map", "measure", format, format, 60, scale=0)
                     figures = PaperFigures(page, self.at_layer)
-                clicked = gr.HTML("", js_on_load=ON_CLICK.format(elem_id="measure-map"), elem_id="measure-click")
+                clicked = clicks_in("measure-map", "measure-click")
         with gr.Accordion("All cells in numbers", open=False, visible=False, elem_id="measure-cells") as self.details:
             self.table = numbers_table("measure-table")
         asked = {**vars(form), "map": self.map_of}

@@ -27,7 +27,7 @@ from caa_core.steering.interventions import AFTER_PROMPT, Positions
 
 ABOUT = folded(
     "The smallest multiplier that costs so much KL a token in plain answers.",
-    "KL is not monotone in the multiplier, so it is looked for from 0 outwards. What is found comes within 5 % of what "
+    "KL is not monotone in the multiplier, so it is looked for from 0 outwards. What is found comes within 5% of what "
     "is asked for, and is measured on fresh answers too.",
 )
 FIRST = 0.5

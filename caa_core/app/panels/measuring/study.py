@@ -49,7 +49,7 @@ ABOUT = folded(
     "Every combination is measured on the same items, beside controls of the same norm: vectors drawn at random, and "
     "vectors made from the same pairs with shuffled labels.",
 )
-DRAWN = "Dots: change against the unsteered model, with 95 % intervals. Grey: how far controls of the same norm go."
+DRAWN = "Dots: change against the unsteered model, with 95% intervals. Grey: how far controls of the same norm go."
 
 
 class StudyForm:
@@ -61,7 +61,7 @@ class StudyForm:
                 list(presets()),
                 value=FIRST,
                 label="Behaviour",
-                info="its pairs, its held-out items",
+                info="Its pairs, its held-out items",
                 elem_id="study-preset",
                 min_width=140,
             )

@@ -21,7 +21,7 @@ from caa_core.app.panels.common import (
 )
 from caa_core.app.panels.controls import VoiceControls, as_code, chosen_voice, link_button, source_of, voice_controls
 from caa_core.app.panels.conversation import Conversation, ConversationRequest, Voices, writing_settings
-from caa_core.app.panels.layout import choices
+from caa_core.app.panels.layout import choices, folded
 from caa_core.app.panels.made_with import Linked
 from caa_core.app.panels.page import Page, Tab
 from caa_core.app.panels.steer.chosen import SteerChoice, more_settings
@@ -179,5 +179,5 @@ def _card(name: str) -> str:
     if not preset.measured:
         return said
     effect, title = Effect.of(preset.measured), plain(CATALOG[preset.model].title)
-    details = f"<details><summary>Details</summary>Measured on {title}. {effect}</details>"
+    details = folded("", f"Measured on {title}. {effect}", "Details").lstrip()
     return "\n\n".join(filter(None, [said, effect.in_short, effect.wrong_way, details]))
