@@ -128,7 +128,7 @@ progress::-webkit-progress-bar { background: var(--border-color-primary); border
 progress::-webkit-progress-value { background: var(--primary-500); border-radius: 5px; }
 progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px; }
 #generate-preview, #model-list, .numbers { contain: inline-size; overflow-x: auto; }
-:is(#compete-decomposition, #model-list, .numbers) :is(th, td) { border-color: var(--border-color-primary) !important; }
+.prose :is(th, td) { border-color: var(--border-color-primary) !important; }
 /* A toast says what went wrong; what was there stays to be seen. */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
 :is(#model-list, .numbers) table { width: 100%; }

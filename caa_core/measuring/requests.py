@@ -147,7 +147,7 @@ class EvaluationRequest(Request):
         LAYERS,
         choices=(ALL, MIDDLE, EVERY_THIRD),
         help="all that the vector has, or such as 10,12-15",
-        info="Such as 12 or 10,12-15",
+        info="Such as 10,12-15",
     )
     multipliers: tuple[float, ...] = option(
         MULTIPLIERS, choices=(MULTIPLIERS.default, "-1,1", "-3,-2,-1.5,-1,-0.5,0.5,1,1.5,2,3")

@@ -137,7 +137,7 @@ MULTIPLIERS = Option(
     default="-2,-1,0,1,2",
     parse=multipliers_of,
     help="such as --multipliers=-2,-1,0,1,2",
-    info="Such as 1 or -1,0,1",
+    info="Such as -1,0,1",
 )
 POSITIONS = Option(
     label="Steered positions",

@@ -44,7 +44,7 @@ def test_the_interval_of_an_exponential_mean_covers_it(prompts):
 @pytest.mark.parametrize("share", [20, 30, 50])
 @pytest.mark.parametrize("prompts", [16, 20, 40])
 def test_the_interval_of_the_mean_of_two_clusters_covers_it(prompts, share):
-    assert coverage.of_mean(f"two clusters, {share}%", prompts, RUNS) >= 0.9
+    assert coverage.of_mean(f"two clusters, {share} %", prompts, RUNS) >= 0.9
 
 
 @pytest.mark.parametrize("dominance", [0.0, 1.0])

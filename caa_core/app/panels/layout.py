@@ -64,7 +64,7 @@ button:disabled:has(~ button.stop:not(:disabled)), .after button:disabled { disp
 .card h4 { margin: 0 0 2px; font-size: var(--text-lg); }
 /* The title of a section may take two lines. */
 .label-wrap > span:first-child { text-align: left; }
-.label-wrap > .icon { flex: none; }
+.label-wrap > .icon { flex: none; align-self: center; }
 /* What can be done with an answer is said softly. */
 .after { align-items: center; }
 .after:not(:has(button)):has(.prose:empty) { display: none; }
@@ -141,6 +141,8 @@ footer .divider { display: none; }
   .chosen details[open] .closed { display: none; }
   .chosen details:not([open]) .opened { display: none; }
   .choices:has(> .chosen details:not([open])) > :not(.chosen) { display: none !important; }
+  .choices:has(> .chosen details:not([open])) ~ :is(#measure-upload, #measure-settings) { display: none !important; }
+  .choices:has(> .chosen details:not([open])) ~ :is(#open-upload, #open-settings) { display: none !important; }
   /* Columns stay beside each other; further ones are a swipe away. */
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }

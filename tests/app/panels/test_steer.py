@@ -255,7 +255,7 @@ def test_a_gate_steers_where_it_is_open_which_is_marked_and_coloured(page, tiny_
     titles = re.findall(r'title="(open|shut) ', page["steer-steered"][-1]["content"])
     found = align_answer(model, prompt, some[1], vector, 1).projections
     assert [title == "open" for title in titles] == [one > middle for one in found]
-    assert " · gate gloom:1:" in str(page["steer-steered"]) and "is open" in page["steer-status"]
+    assert "· gate gloom:1:" in str(page["steer-steered"]) and "is open" in page["steer-status"]
 
 
 def test_a_gate_is_found_in_look_inside_and_goes_on_to_steer(page):

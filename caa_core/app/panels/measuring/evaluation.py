@@ -191,7 +191,7 @@ class EvaluationPanel(Experiment[EvaluationChoice]):
             with gr.Column(scale=5, min_width=300):
                 self.hint = gr.Markdown(ABOUT)
                 with gr.Column(visible=False) as self.results:
-                    self.verdict = gr.Markdown(elem_id="measure-verdict")
+                    self.verdict = gr.Markdown(elem_id="measure-verdict", elem_classes="numbers")
                     self.map_of = gr.Radio(
                         [*MAPS, ESTIMATED], value="Effect", label="Map of", info=MAPS_INFO, elem_id="measure-shown"
                     )

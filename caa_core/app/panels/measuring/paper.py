@@ -86,7 +86,7 @@ class PaperForm:
             elem_id="behaviours-mine",
         )
         with gr.Accordion("More settings", open=False, elem_id="behaviours-settings"):
-            self.layers = control(PaperRequest, "layers", info="Such as 12 or 10,12-15")
+            self.layers = control(PaperRequest, "layers", info="Such as 10,12-15")
             self.multipliers = control(PaperRequest, "multipliers")
             layer = PaperRequest.options()["layer"]
             self.layer = gr.Textbox("", label=layer.label, info=layer.info, placeholder="chosen for each")
