@@ -116,6 +116,8 @@ SECONDS_TO_SEND = 1
 CSS = """
 /* As wide as it may be, whatever stands in it. */
 .gradio-container { width: 100% !important; max-width: 1500px !important; margin: auto; }
+/* Not hidden, in which nothing could stay where it is while the page scrolls. */
+.gradio-container { overflow: clip !important; }
 #model-line { text-align: right; }
 #no-answer, #started-anew { background: #E69F00; color: black; border-radius: 8px; padding: 8px 14px; }
 #no-answer { position: fixed; z-index: 1000; top: 12px; left: 50%; transform: translateX(-50%); max-width: 90vw; }
@@ -136,7 +138,6 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { overflow-wrap: normal !important; }
 :is(.numbers, .virtual-table-viewport) :is(th, td, .header) { word-break: normal !important; }
 #model-list :is(th, td):not(:nth-child(5), :nth-child(7)) { white-space: nowrap; }
-#model-list table { min-width: 1000px; }
 #model-load, #measure-steer { align-self: center; }
 .table-wrap :is(table, .virtual-row, [role=gridcell], .cell-wrap) { font-family: inherit !important; }
 .table-wrap { font-variant-numeric: tabular-nums; }

@@ -65,9 +65,8 @@ def surface_map(surface: Surface) -> go.Figure:
             showlegend=len(line) > 1,
             hoverinfo="skip",
         )
-        figure.update_layout(
-            legend={"bgcolor": "#F7F7F7", "font": {"color": "black"}}
-        )  # as light as cells, on a dark page too
+        # As light as cells, so that black is seen on a dark page too.
+        figure.update_layout(legend={"bgcolor": "#F7F7F7", "font": {"color": "black"}})
     figure.update_xaxes(title=_axis("A", surface.a, surface.layer_a))
     figure.update_yaxes(title=_axis("B", surface.b, surface.layer_b))
     return figure

@@ -76,6 +76,8 @@ button.sm { font-weight: 400; }
 .dark .code pre { background: var(--background-fill-primary); }
 .unseen-part { display: none; }
 .header-cell :is(.cell-wrap, .header-content, .header) { text-align: start; }
+/* A plus is wider than the minus by which gradio takes a column's width. */
+[role=gridcell] .cell-wrap { padding-inline-end: 2px; }
 /* What is chosen ends before the arrow. */
 input[role=combobox] { padding-right: 26px; text-overflow: ellipsis; }
 .answers .message-row.panel { position: relative; padding: 8px 14px !important; margin: 0; }
@@ -156,7 +158,8 @@ footer .divider { display: none; }
   /* A table of many columns is as wide as it has to be, and scrolls. */
   .numbers table:has(th:nth-child(5)) { min-width: 720px; }
   .numbers table:has(th:nth-child(8)) { min-width: 1080px; }
-  .table-container:has(th:nth-child(6)) { min-width: 1000px; }
+  .table-container:has(th:nth-child(6)) { min-width: 1100px; }
+  #model-list :is(th, td) { white-space: nowrap !important; }
   .wide { overflow-x: auto !important; }
   .wide .js-plotly-plot { min-width: 640px; }
 }
@@ -184,7 +187,8 @@ LED = """() => document.addEventListener('click', (event) => {
   if (!part) return;
   event.preventDefault();
   part.querySelector('.label-wrap:not(.open)')?.click();
-  part.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth' });
+  const behavior = matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth';
+  requestAnimationFrame(() => part.scrollIntoView({ behavior }));
 })"""
 
 CHANGE = '<details><summary><span class="closed">Change</span><span class="opened">Done</span></summary></details>'

@@ -49,8 +49,10 @@ NOT_YET = (
     "#### Which voice does the model follow?\n\n"
     "Press *Measure*: how much likelier do A, B and both at once make answers of each?"
 )
-ONE_ANSWER = "A single answer may well go another way."
-READ_TOO = "Let answers be [written and read](#compete-written): which voice do they follow?"
+ONE_ANSWER = (
+    "A single answer may well go another way. Let answers be [written and read](#compete-written): which voice do they "
+    "follow?"
+)
 FORMATS = {".json": "Report (JSON)", ".csv": "Items (CSV)", ".html": "Report (HTML)"}
 
 
@@ -141,11 +143,10 @@ class ContestPanel(OfVoices[ContestChoice]):
     def _drawn(self, kept: Plain, contest: Contest) -> Updates:
         said, numbers = in_parts(contest)
         rests = f"{contest.items} items of {kept['provenance']['data']}, {contest.prompts} prompts. {_cost(contest)}"
-        below = ONE_ANSWER if contest.leads else f"{ONE_ANSWER} {READ_TOO}"
         brief = f"D = {contest.dominance}" if contest.contest else in_brief(contest)
         return {
             self.said: "\n\n".join(
-                [f"#### {plain(said)}", *(plain(one) for one in (contest.undecided_because, rests) if one), below]
+                [f"#### {plain(said)}", *(plain(one) for one in (contest.undecided_because, rests) if one), ONE_ANSWER]
             ),
             self.gauge: gauge(contest),
             **added(self.headed(brief), {self.section: gr.Accordion(visible=True)}),
