@@ -46,7 +46,7 @@ def test_a_chat_keeps_two_histories_and_can_be_retried_and_cleared(chat):
     expect(chat.locator("#steer-steered .bot.message")).to_have_count(2)
     assert last_answer(chat, "steer-steered") == second != first
     # What each was written under stands above it.
-    expect(chat.locator("#steer-steered .thought-group")).to_have_text([re.compile(r"joy · layer \d")] * 2)
+    expect(chat.locator("#steer-steered .thought-group")).to_have_text([re.compile(r"joy\s· layer\s\d")] * 2)
     expect(chat.locator("#steer-unsteered .thought-group")).to_have_count(0)
     chat.locator("#steer-clear").click()
     expect(chat.locator("#steer-steered .bot.message")).to_have_count(0)

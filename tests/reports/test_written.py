@@ -22,5 +22,7 @@ def test_a_bar_has_a_share_for_each_voice():
     drawn = shares_by_arm(WrittenResult.of(written(0.25)))
     assert [bar.x for bar in drawn.data] == [(0.25,) * 4] * 4 and drawn.layout.barmode == "stack"
     assert "<script" not in drawn.to_json().lower() and len({bar.marker.pattern.shape for bar in drawn.data}) == 4
+    # Without plotly's own template a pattern would stand in place of its colour.
+    assert {bar.marker.pattern.fillmode for bar in drawn.data} == {"overlay"}
     untrusted = WrittenResult.of(written(trusted=False))
     assert shares_by_arm(untrusted) is None, "no shares without a reading that can tell"
