@@ -59,14 +59,12 @@ def surface_map(surface: Surface) -> go.Figure:
             x=[x for x, _ in line],
             y=[y for _, y in line],
             mode="lines+markers",
-            name="the voices balance",
+            name="black line: the voices balance",
             line={"color": "black", "width": 3},
             marker={"symbol": "diamond-open", "size": 10, "color": "black"},  # a number below it is seen
             showlegend=len(line) > 1,
             hoverinfo="skip",
         )
-        # As light as cells, so that black is seen on a dark page too.
-        figure.update_layout(legend={"bgcolor": "#F7F7F7", "font": {"color": "black"}})
     figure.update_xaxes(title=_axis("A", surface.a, surface.layer_a))
     figure.update_yaxes(title=_axis("B", surface.b, surface.layer_b))
     return figure

@@ -151,7 +151,7 @@ footer .divider { display: none; }
   .answers .message-row.panel { padding: 8px 2px !important; }
   /* Prompt and answers come before the verdict. */
   #compete-chat { order: -1; }
-  .after > :first-child { flex: 1 1 100% !important; }
+  .after > :first-child, .ask > :has(.upload-container) { flex: 1 1 100% !important; }
   .suggested > .suggestions { flex: 1 1 100% !important; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
