@@ -129,7 +129,7 @@ class ThinkingRequest(Request):
 
     def __str__(self) -> str:
         return (
-            f"{self.thoughts} thoughts a prompt of at most {self.tokens} tokens, temperature {self.temperature:g}, "
+            f"thoughts: {self.thoughts} a prompt, of at most {self.tokens} tokens, temperature {self.temperature:g}, "
             f"seed {self.seed}"
         )
 

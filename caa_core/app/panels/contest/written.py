@@ -231,6 +231,6 @@ def _in_order(right: dict[str, float]) -> list[float]:
 
 
 def _numbers(found: WrittenResult) -> str:
-    count = f"{found.questions} questions, {found.samples} answers each, with 95% intervals."
+    count = f"Answers to {found.questions} questions, {found.samples} to each, with 95% intervals."
     told = folded(f"<small>{count}</small>", MEANING, "What the numbers mean")
     return f"{markdown_table(SHARES, share_rows(found))}\n\n{told}"
