@@ -9,8 +9,6 @@ from caa_core.reports.page.scripts import NUMBERS, TOKENS
 # in `mended` how often it found one, so that a test can tell when gradio has changed, and in `mending` that it is about
 # to look for more.
 MENDS = {
-    # A name on what has no role is not read.
-    ".empty[aria-label]:not([role])": "part.setAttribute('role', 'img')",
     # The button says more itself, and is named after what it says.
     "button.upload-container[aria-label]": "part.removeAttribute('aria-label')",
     # A button around a button; it folds messages, which are seen without it.
