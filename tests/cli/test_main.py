@@ -357,11 +357,21 @@ assert not {"torch", "transformers", "sklearn", "scipy", "gradio"} & {*sys.modul
     assert said.stdout.count("usage: ") == len(COMMANDS) and said.stderr.count("\n") == 4
 
 
-def test_the_core_works_without_gradio(monkeypatch):
-    """Its rooms are imported anew, where nothing of gradio can be."""
-    for name in [*sys.modules]:
-        if name.partition(".")[0] in ("caa_core", "gradio"):
-            monkeypatch.delitem(sys.modules, name)
+@pytest.fixture
+def anew():
+    """Of this project, nothing was imported yet; and later, what was there before is there again, and nothing else."""
+
+    def taken_out():
+        ours = [name for name in sys.modules if name.partition(".")[0] == "caa_core"]
+        return {name: sys.modules.pop(name) for name in ours}
+
+    before = taken_out()
+    yield
+    taken_out()
+    sys.modules.update(before)
+
+
+def test_the_core_works_without_gradio(anew, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr("nnsight._c.unmount", None)  # what can be taken out once was taken out before
     for room in ("cli.main", "app.studio", "reports.style"):
