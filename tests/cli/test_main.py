@@ -359,10 +359,10 @@ assert not {"torch", "transformers", "sklearn", "scipy", "gradio"} & {*sys.modul
 
 @pytest.fixture
 def anew():
-    """Of this project, nothing was imported yet; and later, what was there before is there again, and nothing else."""
+    """Of this project and of gradio nothing was imported yet; later there is what was before, and nothing else."""
 
     def taken_out():
-        ours = [name for name in sys.modules if name.partition(".")[0] == "caa_core"]
+        ours = [name for name in sys.modules if name.partition(".")[0] in ("caa_core", "gradio")]
         return {name: sys.modules.pop(name) for name in ours}
 
     before = taken_out()
