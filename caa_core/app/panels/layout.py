@@ -148,6 +148,8 @@ footer .divider { display: none; }
   /* Columns stay beside each other; further ones are a swipe away. */
   .columns { flex-wrap: nowrap; overflow-x: auto; scroll-snap-type: x proximity; gap: 8px; }
   .columns > * { min-width: calc(50% - 4px) !important; scroll-snap-align: start; }
+  /* Of a third, enough is seen that a reader knows of it. */
+  .columns:has(> :nth-child(3)) > * { min-width: calc(50% - 24px) !important; }
   .answers .message-row.panel { padding: 8px 2px !important; }
   /* Prompt and answers come before the verdict. */
   #compete-chat { order: -1; }
@@ -155,6 +157,9 @@ footer .divider { display: none; }
   .suggested > .suggestions { flex: 1 1 100% !important; }
   .suggestions .gallery { flex-wrap: nowrap; overflow-x: auto; }
   .suggestions .gallery > * { flex-shrink: 0; }
+  /* What a ready contest came to makes its name long: the row has the whole width. */
+  #compete-ready { flex-direction: column; align-items: stretch; gap: 4px; }
+  #compete-ready > .gallery { flex: none; }
   /* A table of many columns is as wide as it has to be, and scrolls. */
   .numbers table:has(th:nth-child(5)) { min-width: 720px; }
   .numbers table:has(th:nth-child(8)) { min-width: 1080px; }
