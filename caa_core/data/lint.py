@@ -89,8 +89,10 @@ class Finding:
     def __str__(self) -> str:
         count = len(self.lines)
         some = ", ".join(map(str, self.lines[:5])) + (", ..." if count > 5 else "")
-        where = f" ({count} pairs: {some})" if count > 1 else f" (pair {some})" if count else ""
-        return f"{self.what}{where}. {self.why} Mend: {self.mend}."
+        found = f"{self.what}."
+        if count:
+            found = f"{self.what} ({count} pairs: {some})." if count > 1 else f"{self.what} (pair {some})."
+        return f"{found} {self.why} Mend: {self.mend}."
 
 
 QUESTIONS = Finding(

@@ -17,9 +17,9 @@ from caa_core.data.presets import PRESETS
 ROOT = Path(__file__).parents[4]
 # Files all of whose text is translated: the page's own, and what the results of Steer, Compete and Learn say.
 WHOLE = re.compile(
-    r"^app\.py$|^caa_core/(progress|limits)\.py$|^caa_core/(contest|steering)/(?!self_report)|"
+    r"^app\.py$|^caa_core/(progress|limits)\.py$|^caa_core/(contest|steering)/(?!self_report)|^caa_core/data/(lint|repair)\.py$|"
     r"^caa_core/app/(panels/|keys/|opening/(links|address|accessibility)|(sessions|studio|worker|library|holdings|made_from|"
-    r"files|guards|traffic|forms)\.py)|^caa_core/reports/(contest|surface|thinking|tokens|written)\.py$|"
+    r"files|guards|traffic|forms)\.py)|^caa_core/reports/(contest|surface|thinking|tokens|vectors|written)\.py$|"
     r"^caa_core/metrics/(options|vector_requests|requests|grid|items|cross_fitting|estimates|stages|anti_steerability)\.py$|"
     r"^caa_core/measuring/(effect|requests|paper/request|costs/gauge)\.py$|"
     r"^caa_core/vectors/(vector|methods|spread|arithmetic)\.py$"

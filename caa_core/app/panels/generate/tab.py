@@ -194,7 +194,8 @@ class Making(VectorMaking[MakingChoice]):
         few = ""
         if run.form["hold"] and not held and not preset_behind(run.asked.request.pairs.sha256):
             few = f" None were held out: that takes {2 * ENOUGH_PROMPTS} prompts."
-        return f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}.{apart}{few} {run.note}"
+        made = f"Made **{plain(name)}** from {vector.provenance.num_pairs} pairs{orders}."
+        return f"{made}{apart}{few} {run.note}"
 
 
 class MethodComparison(Experiment[ExtractionRequest]):

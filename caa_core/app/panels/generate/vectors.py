@@ -372,7 +372,7 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
     shares = sorted(vector.letter_share.values())
     facts = {
         "made on": was.model,
-        "from": f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else was.dataset,
+        "made from": f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else was.dataset,
         "method": was.method,
         "read at": was.read_position,
         "layers": spans(vector.layers).split(" ", 1)[1],
