@@ -46,7 +46,10 @@ NO_CONTEST = {
 }
 
 # Of a voice whose size outgrows its estimate.
-OUTGROWN = "{name} does more than estimates say, and only estimates were held against vectors that should do nothing."
+OUTGROWN = (
+    "Whether {name} does more than chance is open: it does more than was estimated, and vectors that should do nothing "
+    "were only estimated."
+)
 
 
 @dataclass(frozen=True)

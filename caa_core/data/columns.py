@@ -190,9 +190,9 @@ def match_columns(fields: Sequence[str], name: str) -> Columns:
         )
     if are_questions(fields):
         raise InputError(f"{name} has questions without pairs of answers, so no vector can be made from it.")
+    first, second = ", ".join(TEXT_FIELDS), ", ".join(PAPER_FIELDS)
     raise InputError(
-        f"{name} has the fields {listed(fields)}; needed are {', '.join(TEXT_FIELDS)}, or "
-        f"{', '.join(PAPER_FIELDS)}; or name the columns that hold them."
+        f"{name} has the fields {listed(fields)}; needed are {first}, or {second}; or name the columns that hold them."
     )
 
 

@@ -34,6 +34,8 @@ TABLE = ["voice", "Δ, nats a token (95%)", "to first order", *RANGE, "p", WRONG
 
 # How far to either side the gauge goes at least, in units of D: a little further than what a voice does alone.
 ENDS_AT = 1.15
+# What is said in place of marks.
+UNMARKED = "Nothing is marked: that takes two voices, each of which is heard alone."
 GAUGE_STYLE = (
     "<style>.caa-gauge{font-size:14px;line-height:1.4;margin:4px 0}"
     ".caa-gauge .ends{position:relative;height:22px}"
@@ -210,7 +212,7 @@ def gauge(contest: Contest) -> str:
     ends = ((1.0, f"{contest.a} alone"), (0.0, "neither"), (-1.0, f"{contest.b} alone"))
     names = "".join(_named(place(at), said) for at, said in ends)
     marks = "".join(f'<i class="tick" style="left:{place(at)}"></i>' for at, _ in ends)
-    key = ""
+    key = "" if found else f"<span>{UNMARKED}</span>"
     if found:
         if found.has_interval:
             right = f"{100 - float(place(found.low)[:-1]):.1f}%"
@@ -244,7 +246,7 @@ def _ends(contest: Contest) -> list[float]:
 def _ends_in_words(contest: Contest) -> str:
     """What the gauge shows, for who does not see it."""
     if not (contest.contest and contest.dominance):
-        return "Nothing is marked."
+        return UNMARKED
     added = "" if contest.additive is None else f"; adding the two predicts {contest.additive:+.2f}"
     return f"D = {contest.dominance}, where 1 is {contest.a} alone and -1 {contest.b} alone{added}."
 

@@ -45,7 +45,7 @@ def test_why_it_is_not_decided_and_what_it_costs_is_said_at_once(page):
     kept = shipped("contest-french")
     found = Contest.of(kept)
     (said,) = (text for part, text in panel.show_part(page.session, kept, {}).items() if part is panel.said)
-    assert "french does more than estimates say, and only estimates were held against" in said
+    assert "Whether french does more than chance is open" in said
     assert "Written under both, 33% of the text repeats itself; unsteered, 8%." in said
     told = replace(found.voice_a, p=0.01, why="its interval holds 0")
     assert replace(found, voice_a=told).undecided_because == "french: its interval holds 0."

@@ -1032,7 +1032,7 @@ def test_what_is_chosen_while_another_choice_is_worked_on_is_of_the_same_file(pa
     assert "Choose columns" in page["generate-status"]
     page.call("again", "generate-kind", **ask, generate_positive_column="yes", generate_negative_column="no")
     assert "2 of 2 pairs are usable" in page["generate-kind"]
-    page.call("_no_longer_wrong", "generate-status")
+    page.call("_what_is_needed", "generate-status")
     assert page["generate-status"] == ""
 
 

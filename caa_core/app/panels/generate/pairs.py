@@ -30,6 +30,7 @@ from caa_core.model.loading import SteerableModel
 FIRST = "joy"
 PREVIEW = 200
 READING = "These pairs are being read ..."
+CHOOSE = "Which column is which? [Choose](#generate-columns)"
 END = 150
 HEADERS = ["prompt", "positive", "negative"]
 # What can be chosen of a table, by the names of `Columns`: how it is labelled, and called on the page.
@@ -258,21 +259,21 @@ class Pairs:
                 self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
 
     def wire(self, name: gr.Textbox, status: gr.Markdown) -> None:
-        """Let it work; `name` is filled with a name for the vector, `status` says no longer what was wrong before."""
+        """Let it work; `name` is filled with a name for the vector, `status` says what the pairs lack."""
         # Of choices made while an earlier one is worked on, the last counts; gradio would drop them.
         columns = list(self.columns.values())
         shown = [self.draft, self.kind, self.mends, self.columns_box, *columns, self.preview, self.save]
         self.name = name
         taken = [*shown, name, self.preset, self.upload]
         gr.on([self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST)
-        self.upload.change(self.read, self.upload, taken, **LATEST)
-        gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
+        read = self.upload.change(self.read, self.upload, taken, **LATEST)
+        fetched = gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *columns]
         chosen_again = gr.on(
             [self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST
         )
-        # What was asked a moment before, of pairs that could not be used, may say so after they can.
-        chosen_again.success(_no_longer_wrong, [self.draft, status], status, **LATEST)
+        for looked_over in (read, fetched, chosen_again):
+            looked_over.success(_what_is_needed, [self.draft, status], status, **LATEST)
         self.page.news.change(self.another_model, self.draft, taken, **QUIET)
         self.page.restore(self.restore, taken)
         self.edit.click(self.take, self.draft, self.rows, **QUIET)
@@ -420,9 +421,13 @@ class Pairs:
         }
 
 
-def _no_longer_wrong(held: Held, said: str) -> Any:
-    """The status, without what went wrong, which stands in bold, once the pairs can be used."""
-    return "" if said.startswith("**") and held.draft.dataset else gr.skip()
+def _what_is_needed(held: Held, said: str) -> Any:
+    """The status: where columns are to be chosen, and nothing of what went wrong, in bold, once pairs can be used: what
+    was asked a moment before they could may say so afterwards.
+    """
+    if held.draft.dataset:
+        return "" if said.startswith(("**", CHOOSE)) else gr.skip()
+    return CHOOSE if held.draft.table.fields and not held.draft.unreadable else gr.skip()
 
 
 def _kind(draft: Draft, studio: Studio) -> str:
@@ -434,9 +439,9 @@ def _kind(draft: Draft, studio: Studio) -> str:
     elif draft.problem == READING:
         lines += [READING]
     elif draft.unreadable:
-        lines += [f"**It cannot be read.** {plain(draft.problem)} Bring another file, or choose a preset."]
+        lines += ["**It cannot be read.**", plain(draft.problem), "Bring another file, or choose a preset."]
     else:
-        lines += [f"{plain(draft.table.kind)}. **Not usable yet.** {plain(draft.problem)}"]
+        lines += [f"{plain(draft.table.kind)}. **Not usable yet.**", plain(draft.problem)]
     if now := draft.after:
         letters = [f"{letter} {count}" for letter, count in sorted(now.letters.items())]
         facts = [f"{now.usable} of {now.pairs} pairs are usable"]
