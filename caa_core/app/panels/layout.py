@@ -125,7 +125,7 @@ footer .divider { display: none; }
   .modebar { display: none; }
 }
 @media (max-width: 640px) {
-  #intro p { display: none; }
+  #intro p { flex-basis: 100%; }
   #top { position: relative; }
   #to-learn { position: absolute; top: 0; right: 0; }
   #learn-steps { padding: 0; }
