@@ -10,7 +10,7 @@ def test_arms_as_files(tmp_path):
 
 def test_what_the_command_line_prints_has_a_line_for_each_arm():
     lines = report_of(thinking()).text.splitlines()
-    assert lines[0].startswith("3 prompts, 1 thoughts a prompt") and lines[-1] == "It cannot."
+    assert lines[0].startswith("3 prompts, thoughts: 1 a prompt, of at most 64 tokens") and lines[-1] == "It cannot."
     assert "No controls stand beside them: a voice that does nothing pushes half" in lines[1]
     assert lines[2] == "direct         towards joy" and len(lines) == 6
 
