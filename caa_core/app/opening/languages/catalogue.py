@@ -33,7 +33,7 @@ OWN = re.compile(
 )
 # What values of some names are, as patterns.
 KINDS = {
-    r"(done|total|int|len_\w+)\d*": r"[0-9.,]+",
+    r"(done|total|int|run|len_\w+)\d*": r"[0-9.,]+",
     r"repetition\w*": r"[0-9.,]+ ?%?",
     "price": r".*",
     "time_left": r"(?:, .*)?",
