@@ -375,7 +375,7 @@ def about(vector: SteeringVector, notes: list[str]) -> str:
         "made from": f"{was.num_pairs} pairs of {was.dataset}" if was.num_pairs else was.dataset,
         "method": was.method,
         "read at": was.read_position,
-        "layers": spans(vector.layers).split(" ", 1)[1].replace(" to ", "-"),
+        "layers": spans(vector.layers).split(" ", 1)[1],
         "hidden size": str(vector.hidden_size),
         "operations": was.operations,
         "made with": was.created_with,
