@@ -86,6 +86,7 @@ def test_a_gauge_marks_nothing_that_is_not_there():
     alone = gauge(Contest.of(results.contest(results.ALONE)))
     assert 'class="interval"' not in alone and 'class="found"' in alone
     nothing = gauge(replace(Contest.of(results.contest()), contest=False))
+    assert "Nothing is marked: that takes two voices" in nothing.partition('class="key"')[2]
     assert "caa-gauge none" in nothing and not any(
         f'class="{what}"' in nothing for what in ("found", "interval", "added")
     )
