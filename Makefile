@@ -92,7 +92,7 @@ presets: $(VENV)/.run-ready
 
 # The public functions, from their docstrings.
 docs: $(VENV)/.test-ready
-	$(VENV)/bin/pdoc --no-show-source --output-directory build/api caa_core.api
+	$(VENV)/bin/python -m pdoc --no-show-source --output-directory build/api caa_core.api
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(NDIF) build
