@@ -1022,9 +1022,13 @@ def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp
 
 def test_what_is_chosen_while_another_choice_is_worked_on_is_of_the_same_file(page, tmp_path):
     (tmp_path / "odd.csv").write_text("ask,yes,no\nRain?,What joy!,It is wet.\nSun?,So hot!,It is hot.")
-    page.run("read", "generate-kind", generate_upload=str(tmp_path / "odd.csv"))
-    page.call("_what_is_needed", "generate-status")
-    assert "[Choose](#generate-columns)" in page["generate-status"]
+    for asked in (True, False, True):
+        if asked:
+            page.run("read", "generate-kind", generate_upload=str(tmp_path / "odd.csv"))
+        else:
+            page.call("choose", "generate-kind", generate_preset="gloom")
+        page.call("_what_is_needed", "generate-status")
+        assert ("[Choose](#generate-columns)" in page["generate-status"]) == asked
     (state, *_) = page.handler("again", "generate-kind").inputs
     before, ask = page.held[state], {"generate_prompt_column": "ask", "generate_mends": []}
     page.call("again", "generate-kind", **ask)

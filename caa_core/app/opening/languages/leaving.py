@@ -23,6 +23,7 @@ from caa_core.app.opening.at_rest import NO_CLOCKS
 from caa_core.app.opening.languages.catalogue import ENGLISH, Catalogue, catalogue, languages, of_the_page
 from caa_core.app.opening.languages.parts import properties, script, value
 from caa_core.app.opening.storage import IN_MEMORY
+from caa_core.app.opening.streams import NONE_UNHEARD
 
 # That of whoever's event is being handled.
 _reader: ContextVar[str] = ContextVar("reader", default=ENGLISH)
@@ -67,7 +68,7 @@ def translated(config: Mapping[str, Any], into: Catalogue) -> dict[str, Any]:
 
 
 def serve_by_language() -> None:
-    """Serve gradio's page in the language of who asks for it, and so that it computes nothing at rest."""
+    """Serve gradio's page in the language of who asks for it, behind what has to come before all of its own."""
 
     def served(*, request: Request, name: str, context: dict[str, Any]) -> Response:
         language = language_of(request.headers, request.query_params)
@@ -75,7 +76,7 @@ def serve_by_language() -> None:
             context = {**context, "config": translated(context["config"], of_the_page(language))}
         response = Jinja2Templates.TemplateResponse(routes.templates, request=request, name=name, context=context)
         response.headers["vary"] = "Accept-Language"
-        text, first = bytes(response.body).decode(), NO_CLOCKS + IN_MEMORY
+        text, first = bytes(response.body).decode(), NO_CLOCKS + IN_MEMORY + NONE_UNHEARD
         if language != ENGLISH or "lang" in request.query_params:
             text = text.replace('lang="en"', f'lang="{language}"', 1)
             first += _PREFERS % json.dumps({"language": language, "languages": [language]})

@@ -265,15 +265,17 @@ class Pairs:
         shown = [self.draft, self.kind, self.mends, self.columns_box, *columns, self.preview, self.save]
         self.name = name
         taken = [*shown, name, self.preset, self.upload]
-        gr.on([self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST)
-        read = self.upload.change(self.read, self.upload, taken, **LATEST)
+        chose = gr.on(
+            [self.preset.input, self.questions.input], self.choose, [self.preset, self.questions], taken, **LATEST
+        )
+        read = self.upload.upload(self.read, self.upload, taken, **LATEST)
         fetched = gr.on([self.fetch.click, self.hub.submit], self.fetch_dataset, self.hub, taken, **QUIET)
         chosen = [self.draft, self.mends, *columns]
         chosen_again = gr.on(
             [self.mends.input, *(column.input for column in columns)], self.again, chosen, shown, **LATEST
         )
-        for looked_over in (read, fetched, chosen_again):
-            looked_over.success(_what_is_needed, [self.draft, status], status, **LATEST)
+        for looked_over in (chose, read, fetched, chosen_again):
+            looked_over.success(_what_is_needed, self.draft, status, **LATEST)
         self.page.news.change(self.another_model, self.draft, taken, **QUIET)
         self.page.restore(self.restore, taken)
         self.edit.click(self.take, self.draft, self.rows, **QUIET)
@@ -421,13 +423,10 @@ class Pairs:
         }
 
 
-def _what_is_needed(held: Held, said: str) -> Any:
-    """The status: where columns are to be chosen, and nothing of what went wrong, in bold, once pairs can be used: what
-    was asked a moment before they could may say so afterwards.
-    """
-    if held.draft.dataset:
-        return "" if said.startswith(("**", CHOOSE)) else gr.skip()
-    return CHOOSE if held.draft.table.fields and not held.draft.unreadable else gr.skip()
+def _what_is_needed(held: Held) -> str:
+    """The status: where columns are to be chosen. Nothing else, since what it said was said of the pairs before."""
+    draft = held.draft
+    return CHOOSE if draft.table.fields and not draft.dataset and not draft.unreadable else ""
 
 
 def _kind(draft: Draft, studio: Studio) -> str:
