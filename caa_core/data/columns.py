@@ -14,18 +14,21 @@ TEXT_FIELDS = ("prompt", "positive", "negative")
 # Names of the two prompts of a pair that differs in its prompt.
 PROMPT_FIELDS = ("positive_prompt", "negative_prompt")
 
-# What each part of a pair is called, best names first; those of one list are equally good.
+# What each part of a pair is called, best names first; those of one list are equally good. The last are German, which
+# the page speaks too.
 NAMES = {
-    "prompt": (["prompt"], ["question"], ["instruction", "input", "query", "request"]),
+    "prompt": (["prompt"], ["question"], ["instruction", "input", "query", "request"], ["frage", "anweisung"]),
     "positive": (
         ["positive"],
         ["answer_matching_behavior"],
         ["pos", "chosen", "matching", "answer_matching", "preferred", "accepted"],
+        ["positiv", "gut"],
     ),
     "negative": (
         ["negative"],
         ["answer_not_matching_behavior"],
         ["neg", "rejected", "reject", "not_matching", "answer_not_matching", "dispreferred"],
+        ["negativ", "schlecht"],
     ),
 }
 # Columns that belong to the prompt: what the system says, what was said before, an answer's options; a second part.

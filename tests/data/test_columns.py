@@ -21,6 +21,11 @@ from caa_core.errors import InputError
         ("Prompt POSITIVE Negative", ("Prompt", "POSITIVE", "Negative"), "prompt, positive, negative"),
         # An exact name wins over one that means the same, and a plain one over one with an end.
         ("prompt question positive chosen negative", ("prompt", "positive", "negative"), "prompt, positive"),
+        (
+            "Frage gut schlecht",
+            ("Frage", "gut", "schlecht"),
+            "Frage as prompt, gut as positive, schlecht as negative",
+        ),
         ("query chosen chosen_score rejected chosen_response", ("query", "chosen", "rejected"), "query as prompt"),
         ("instruction Positive-Answer negative_response", ("instruction", "Positive-Answer", "negative_response"), ""),
         ("input matching not_matching", ("input", "matching", "not_matching"), "input as prompt"),

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
@@ -89,11 +89,12 @@ def run_buttons(label: str, start_id: str, stop_id: str) -> RunButtons:
         )
 
 
-def begin_and_stop(label: str, start_id: str, stop_id: str) -> tuple[gr.Button, gr.Button]:
-    """The same at the end of a row."""
-    return tuple(  # type: ignore[return-value]  # it knows not how many
-        gr.Button(name, variant=variant, size="md", scale=0, min_width=120, elem_id=elem_id)  # type: ignore[arg-type]
-        for name, variant, elem_id in ((label, "primary", start_id), ("Stop", "stop", stop_id))
+def begin_and_stop(label: str, start_id: str, stop_id: str, is_main: bool = True) -> tuple[gr.Button, gr.Button]:
+    """The same at the end of a row. is_main: whether nothing else on its page is what to press first."""
+    begin: Literal["primary", "secondary"] = "primary" if is_main else "secondary"
+    return (
+        gr.Button(label, variant=begin, size="md", scale=0, min_width=120, elem_id=start_id),
+        gr.Button("Stop", variant="stop", size="md", scale=0, min_width=120, elem_id=stop_id),
     )
 
 

@@ -82,7 +82,7 @@ class ContestPanel(OfVoices[ContestChoice]):
                 with gr.Column(min_width=240), gr.Column() as self.results:
                     self.said = gr.Markdown(NOT_YET, elem_id=f"{PANEL}-said")
                     self.gauge = gr.HTML(padding=False, elem_id=f"{PANEL}-gauge")
-                start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop")
+                start, stop = begin_and_stop("Measure", f"{PANEL}-measure", f"{PANEL}-stop", is_main=False)
             status = gr.Markdown(elem_id=f"{PANEL}-status")
         shown = [self.results, self.said, self.gauge, *self._draw_details()]
         asking = {name: voices.settings[name] for name in ("system", "positions")}

@@ -68,7 +68,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
             gr.Markdown(ABOUT)
             with gr.Row(elem_classes="ask"):
                 over, axes = _axes(page.studio.model.num_layers)
-                start, stop = begin_and_stop("Draw", f"{PANEL}-draw", f"{PANEL}-stop")
+                start, stop = begin_and_stop("Draw", f"{PANEL}-draw", f"{PANEL}-stop", is_main=False)
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             with gr.Column(visible=False) as self.results:
                 self.said = gr.Markdown(elem_id=f"{PANEL}-said")

@@ -72,7 +72,7 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
             gr.Markdown(ABOUT)
             with gr.Row(elem_classes="ask"):
                 budget = _budget()
-                start, stop = begin_and_stop("Think", f"{PANEL}-think", f"{PANEL}-stop")
+                start, stop = begin_and_stop("Think", f"{PANEL}-think", f"{PANEL}-stop", is_main=False)
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             shown = self._draw_result()
         form = {**budget, **contest.measured_on, **voices.parts}

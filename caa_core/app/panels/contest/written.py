@@ -83,7 +83,7 @@ class WrittenPanel(OfVoices[WrittenChoice]):
                 )
                 look = {"minimum": 1, "maximum": MOST_SAMPLES, "step": 1, "elem_id": f"{PANEL}-samples"}
                 samples = control(WrittenRequest, "samples", min_width=160, **look)
-                start, stop = begin_and_stop("Write and read", f"{PANEL}-write", f"{PANEL}-stop")
+                start, stop = begin_and_stop("Write and read", f"{PANEL}-write", f"{PANEL}-stop", is_main=False)
             more = _more_settings()
             status = gr.Markdown(elem_id=f"{PANEL}-status")
             shown = self._draw_result()

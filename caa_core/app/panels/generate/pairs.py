@@ -256,7 +256,7 @@ class Pairs:
             )
             with gr.Row():
                 self.edit = gr.Button("Edit the pairs above", size="sm", elem_id="generate-take")
-                self.use = gr.Button("Use these rows", size="sm", variant="primary", elem_id="generate-use")
+                self.use = gr.Button("Use these rows", size="sm", elem_id="generate-use")
 
     def wire(self, name: gr.Textbox, status: gr.Markdown) -> None:
         """Let it work; `name` is filled with a name for the vector, `status` says what the pairs lack."""
