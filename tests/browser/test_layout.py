@@ -184,6 +184,7 @@ def test_everybody_can_read_every_text_and_every_main_action_is_on_the_first_scr
     drawn(page)
     page.evaluate("() => window.scrollTo(0, 0)")
     assert [part for part in TABS[names] if not is_seen(page, part)] == []
+    assert page.locator("button.primary:visible").count() == 1
     page.evaluate(FOLD, True)
     drawn(page)
     small, long = page.evaluate(SMALL_AND_LONG)
