@@ -67,6 +67,8 @@ LOOK = go.layout.Template(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": GREY, "size": TEXT},
         "hovermode": "closest",
+        # Else it is dark, as if what is seen through the figure were black.
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "rgba(136,136,136,0.7)", "activecolor": GREY},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     },

@@ -128,6 +128,8 @@ footer .divider { display: none; }
   #intro p { flex-basis: 100%; }
   #top { position: relative; }
   #to-learn { position: absolute; top: 0; right: 0; }
+  /* So that a third tab, Compete, is seen. */
+  .tab-container > button { padding: 0 8px; }
   #learn-steps { padding: 0; }
   #learn-ways { flex-wrap: wrap; justify-content: space-between; }
   #learn-score { order: 3; flex-basis: 100%; }
