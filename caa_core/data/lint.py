@@ -87,11 +87,11 @@ class Finding:
     remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
-        count = len(self.lines)
-        some = ", ".join(map(str, self.lines[:5])) + (", ..." if count > 5 else "")
-        found = f"{self.what}."
+        fault, count = self.what, len(self.lines)
+        line_numbers = ", ".join(map(str, self.lines[:5])) + (", ..." if count > 5 else "")
+        found = f"{fault}."
         if count:
-            found = f"{self.what} ({count} pairs: {some})." if count > 1 else f"{self.what} (pair {some})."
+            found = f"{fault} ({count} pairs: {line_numbers})." if count > 1 else f"{fault} (pair {line_numbers})."
         return f"{found} {self.why} Mend: {self.mend}."
 
 

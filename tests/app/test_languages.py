@@ -96,6 +96,10 @@ def test_each_sentence_is_found_whatever_its_values_are(messages, german):
             '<p translate="no">Stop <mark>Layer</mark></p><p>Stopp</p>',
         ),
         ("| Layer | joy |\n|---|---|\n| Stop | 3 |", "| Schicht | joy |\n|---|---|\n| Stopp | 3 |"),
+        (
+            "letters that are none of the options \\(8 pairs: 1, 2, 3, 4, 5, ...\\).",
+            "Buchstaben, die keine der Optionen sind \\(8 Paare: 1, 2, 3, 4, 5, ...\\).",
+        ),
         ("20%: 3 of 10 items, about 5 s left", "20%: 3 von 10 Items, noch etwa 5 s"),
         ("What nobody wrote here stays as it is.", "What nobody wrote here stays as it is."),
     ],

@@ -35,6 +35,8 @@ OWN = re.compile(
 KINDS = {
     r"(done|total|int|run|len_\w+)\d*": r"[0-9.,]+",
     r"repetition\w*": r"[0-9.,]+ ?%?",
+    "line_numbers": r"[0-9., ]+",
+    "fault": r"[^.:;!?]*",
     "price": r".*",
     "time_left": r"(?:, .*)?",
 }
