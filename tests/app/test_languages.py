@@ -95,6 +95,10 @@ def test_each_sentence_is_found_whatever_its_values_are(messages, german):
             '<p translate="no">Stop <mark>Layer</mark></p><p>Stop</p>',
             '<p translate="no">Stop <mark>Layer</mark></p><p>Stopp</p>',
         ),
+        (
+            '**This app**\n\n````python\nfrom a import Client\n```\n"Layer": "Stop"\n````\n\nStop',
+            '**Diese App**\n\n````python\nfrom a import Client\n```\n"Layer": "Stop"\n````\n\nStopp',
+        ),
         ("| Layer | joy |\n|---|---|\n| Stop | 3 |", "| Schicht | joy |\n|---|---|\n| Stopp | 3 |"),
         (
             "letters that are none of the options \\(8 pairs: 1, 2, 3, 4, 5, ...\\).",

@@ -16,6 +16,8 @@ _TAGS = (
 _BETWEEN = re.compile(rf"(\s*\n\s*|</?(?:{_TAGS})\b[^<>]*>)")
 # How a line of Markdown begins: a heading, a list, a quotation.
 _LEAD = re.compile(r"(?:#{1,6}|[-*>]|\d+\.)\s+")
+# Begins and ends a block of code in Markdown.
+_FENCE = re.compile(r"`{3,}|~{3,}")
 _CELL = re.compile(r"(?<!\\)\|")
 # A sentence's end, whatever marks its last word; and no end behind what is short for something.
 _END = re.compile(r"""(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)(["”’)*_]*)\s+(?=\S)""")
@@ -34,10 +36,14 @@ def has_words(text: str) -> bool:
 
 
 def each_line(text: str, said: Said) -> str:
-    """A text in which `said` has been put in place of each piece between lines and tags; markup stays."""
-    parts, kept = [], 0
+    """A text in which `said` has been put in place of each piece between lines and tags; markup and code stay."""
+    parts, kept, code = [], 0, ""
     for number, part in enumerate(_BETWEEN.split(text)):
-        if number % 2:
+        if fence := _FENCE.match(part):
+            code = "" if code and fence[0].startswith(code) else code or fence[0]
+        if fence or code:
+            parts.append(part)
+        elif number % 2:
             kept = _depth(part, kept)
             parts.append(_TOLD.sub(lambda found: _attribute(found, said), part) if part.startswith("<") else part)
         elif kept or not has_words(part):
