@@ -91,9 +91,9 @@ class Effect:
         if found.share is None or not found.random:
             return f"Pushed the wrong way: {found.brief}."
         low, high = found.random
-        value, ends = found.share.value, f"{found.share.low:.0%} to {found.share.high:.0%}"
+        value, least, most = found.share.value, found.share.low, found.share.high
         return (
-            f"Pushed the wrong way: {value:.0%} of the prompts ({ends}); "
+            f"Pushed the wrong way: {value:.0%} of the prompts ({least:.0%} to {most:.0%}); "
             f"random vectors, estimated, {low:.0%} to {high:.0%}."
         )
 

@@ -52,7 +52,7 @@ def effects_of(session: Session, model: SteerableModel, name: str, vector: Steer
     """What is known of what it does by layer: from the card, as measured, or as estimated when it was made."""
     preset = _card(session, model, name)
     if preset and preset.by_layer:
-        said = f"to first order, on {_new_prompts(preset)}"
+        said = f"to first order, {_on_new_prompts(preset)}"
         return LayerEffects(dict(enumerate(preset.by_layer)), NATS, said)
     if measured := next(filter(None, (_seen(kept) for kept in _sweeps(session, model, vector))), None):
         return measured
@@ -83,14 +83,14 @@ def _card(session: Session, model: SteerableModel, name: str) -> Preset | None:
     return preset if preset and preset.model == model.name else None
 
 
-def _new_prompts(preset: Preset) -> str:
-    return f"{preset.measured.get('items', 'some')} prompts that it was not made from"
+def _on_new_prompts(preset: Preset) -> str:
+    return f"on {preset.measured.get('items', 'some')} prompts that it was not made from"
 
 
 def _gauges(session: Session, model: SteerableModel, name: str, vector: SteeringVector, layer: int) -> Iterator[Gauge]:
     preset = _card(session, model, name)
     if preset and preset.doses and preset.layer == layer:
-        yield Gauge.of(preset.doses, f"on {_new_prompts(preset)}")
+        yield Gauge.of(preset.doses, _on_new_prompts(preset))
     for kept in _sweeps(session, model, vector):
         doses = tuple(
             Dose(cell["multiplier"], _cost_of(cell["kl"]))

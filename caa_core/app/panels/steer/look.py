@@ -120,8 +120,10 @@ def _behind(vector: SteeringVector, layer: int, multiplier: float) -> tuple[str,
     relative = vector.relative_strength(layer, multiplier)
     if relative is None:
         return f"{size}; the vector's file does not say how large the residual stream is.", f"{size}."
-    there = f"at layer {layer}, where the median norm of the residual stream is {vector.residual_norms[layer]:.0f}"
-    return f"Relative strength {relative:.2f}: {size} {there}.", f"Push: {relative:.0%} of the model's own signal."
+    there = (
+        f"{size} at layer {layer}, where the median norm of the residual stream is {vector.residual_norms[layer]:.0f}"
+    )
+    return f"Relative strength {relative:.2f}: {there}.", f"Push: {relative:.0%} of the model's own signal."
 
 
 def _bands(gauge: Gauge) -> str:
@@ -156,10 +158,12 @@ def _ends(gauge: Gauge) -> str:
 
 def _measured(gauge: Gauge) -> str:
     tried = ", ".join(f"{dose.multiplier:g}" for dose in sorted(gauge.doses, key=lambda dose: dose.multiplier))
-    return f"Measured {gauge.source} at × {tried}; up to {SAFE_KL:g} nats of KL a token are good."
+    on_what = gauge.source  # which would be taken for somebody's own by that name, and not be translated
+    return f"Measured {on_what} at × {tried}; up to {SAFE_KL:g} nats of KL a token are good."
 
 
 def _effects_in_words(effects: LayerEffects, layer: int) -> str:
     here, best = effects.values.get(layer), effects.largest
-    said = f"Effect by layer {effects.source}: most at layer {best}, {effects.values[best]:+.2f} {effects.unit} at × 1"
+    on_what = effects.source
+    said = f"Effect by layer {on_what}: most at layer {best}, {effects.values[best]:+.2f} {effects.unit} at × 1"
     return f"{said}; here {here:+.2f}." if here is not None else f"{said}."
