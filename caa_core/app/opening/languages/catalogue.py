@@ -37,6 +37,7 @@ KINDS = {
     r"repetition\w*": r"[0-9.,]+ ?%?",
     "line_numbers": r"[0-9., ]+",
     "fault": r"[^.:;!?]*",
+    "low|high": r"[-+−]?[\d.,]+(?:e[-+]?\d+)?%?",
     "price": r".*",
     "time_left": r"(?:, .*)?",
 }

@@ -128,7 +128,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
         result = _found(kept)
         crossed = isinstance(result, LayerGrid)
         words = f"#### {plain(result.verdict)}\n\n{result.items} items of {plain(kept['provenance']['data'])}, "
-        name = "Layer" if crossed else "Multiplier"
+        over = "Layer" if crossed else "Multiplier"
         axes = [sorted({cell[axis] for cell in kept["cells"]}) for axis in (LAYER_AXES if crossed else "ab")]
         return {
             self.results: gr.Column(visible=True),
@@ -137,7 +137,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
             self.map_of: gr.Radio(visible=crossed),
             self.map: _figure(result, form.get("map", "")),
             **{
-                at: gr.Dropdown([(f"{v:g}", v) for v in axis], value=axis[-1], label=f"{name} of {letter}")
+                at: gr.Dropdown([(f"{v:g}", v) for v in axis], value=axis[-1], label=f"{over} of {letter}")
                 for at, axis, letter in zip(self.at, axes, "AB", strict=True)
             },
         }
