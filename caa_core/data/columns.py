@@ -37,6 +37,17 @@ CONTEXT = {
     "history": {"history"},
     "options": {"options", "choices", "answerchoices", "answers", "answeroptions"},
 }
+# As what a column is read, each whole, so that it can be said in another language.
+READ_AS = {
+    "prompt": "{field} as prompt",
+    "positive_prompt": "{field} as positive_prompt",
+    "negative_prompt": "{field} as negative_prompt",
+    "positive": "{field} as positive",
+    "negative": "{field} as negative",
+    "system": "{field} as system",
+    "history": "{field} as history",
+    "options": "{field} as options",
+}
 SECOND = "input"
 # A column for each option: "A", "option_a", "choice1".
 LETTERED = re.compile(r"(?:options?|choices?|opt?)?([a-j])|(?:options?|choices?|opt?)([1-9])")
@@ -275,7 +286,7 @@ def _best(fields: Sequence[str], names: Sequence[Sequence[str]], role: str, name
 
 
 def _named(role: str, column: str) -> str:
-    return role if _tidy(column) == _tidy(role) else f"{shown(column)} as {role}"
+    return role if _tidy(column) == _tidy(role) else READ_AS[role].format(field=shown(column))
 
 
 def _tidy(name: str) -> str:

@@ -300,15 +300,14 @@ def sweep_map(
         hovertext=[[in_words(table[at]) if at in table else _expected(at, expected) for at in row] for row in places],
         customdata=places,
     )
-    title = "multiplier"
-    if expected:
-        title += " (pale with ≈: estimated, not measured yet)"
+    notes = ["pale, marked ≈: estimated, not measured yet"] if expected else []
     if best and best in table:  # categories are placed at 0, 1, ...
         x, y = multipliers.index(best[1]), layers.index(best[0])
         for colour, width in (("white", 6), ("black", 3)):  # seen on a light page and on a dark one
             edge = {"color": colour, "width": width}
             figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line=edge)
-        title += " (outlined: proposed)"
+        notes.append("outlined: proposed")
+    title = "multiplier" + "".join(f" ({note})" for note in notes)
     figure.update_xaxes(title=title, type="category", showgrid=False)
     figure.update_yaxes(title="layer", type="category", showgrid=False)
     return plain(figure, height=max(HEIGHT, 100 + ROW_HEIGHT * len(layers))).update_layout(margin_t=30)

@@ -104,6 +104,15 @@ def test_each_sentence_is_found_whatever_its_values_are(messages, german):
             "letters that are none of the options \\(8 pairs: 1, 2, 3, 4, 5, ...\\).",
             "Buchstaben, die keine der Optionen sind \\(8 Paare: 1, 2, 3, 4, 5, ...\\).",
         ),
+        (
+            "These pairs were read as CSV with frage as prompt, answer as positive, wrong as negative.",
+            "Diese Paare wurden gelesen als CSV mit frage als Prompt, answer als positiv, wrong als negativ.",
+        ),
+        ("**SmolLM2-135M-Instruct (embedded)**", "**SmolLM2-135M-Instruct (mitgeliefert)**"),
+        (
+            "multiplier (pale, marked ≈: estimated, not measured yet) (outlined: proposed)",
+            "Multiplikator (blass, mit ≈: geschätzt, noch nicht gemessen) (umrandet: vorgeschlagen)",
+        ),
         ("20%: 3 of 10 items, about 5 s left", "20%: 3 von 10 Items, noch etwa 5 s"),
         ("What nobody wrote here stays as it is.", "What nobody wrote here stays as it is."),
     ],

@@ -29,7 +29,7 @@ REMEMBERED = 4_000
 # Values that are what a person or a model is called, or wrote.
 OWN = re.compile(
     r"^(name|a|b|named|followed|other|prompt|prefill|system|first|second|text|shown|clean|opposes|host|path|source|"
-    r"spec|typed|listed|model|repo_id|held|final|told|positions)\d*$"
+    r"spec|typed|listed|model|repo_id|held|final|told|positions|field)\d*$"
 )
 # What values of some names are, as patterns.
 KINDS = {
@@ -39,6 +39,7 @@ KINDS = {
     "fault": r"[^.:;!?]*",
     "low|high": r"[-+−]?[\d.,]+(?:e[-+]?\d+)?%?",
     "price": r".*",
+    "field": r"(?:(?! with )[^,])*?",  # a column, of which others stand before and behind
     "time_left": r"(?:, .*)?",
 }
 # A few words with nothing between that ends a sentence or a part of one.
@@ -50,6 +51,7 @@ _VALUE = re.compile(r"\{(\w+)\}")
 _OPENS, _CLOSES = r"(?:<\w[^<>]*>|\*\*|[*(“\"✓✗◆✕]|\s)*", r"(?:</\w+>|\*\*|[*)”\"]|\s)*"
 _AROUND = (
     re.compile(r"^(\s*)(.*?)(\s*)$", re.DOTALL),
+    re.compile(rf"^({_OPENS})(.*?)((?:</\w+>|\*\*|\s)*)$", re.DOTALL),
     re.compile(rf"^({_OPENS})(.*?)({_CLOSES})$", re.DOTALL),
     re.compile(rf"^({_OPENS})(.*?)((?:{_CLOSES}|[.:;,!?]|\.\.\.)*)$", re.DOTALL),
 )
