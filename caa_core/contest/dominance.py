@@ -410,17 +410,28 @@ def _of_voices(found: Contest) -> str:
 
 def _of_voice(name: str, change: Estimate, grade: VoiceGrade, alone: Alone | None) -> str:
     """What a voice does by itself, and what that was held against."""
-    text = f"Δ of {name} is {change}"
-    if grade.by == PROMPTS:
-        text += f", judged without controls (p = {grade.p:.3g})"
-    elif alone and grade.estimate is not None:
-        text += f", to first order {grade.estimate:+.2f}; of {alone.count} vectors at random 95% lie within "
-        text += _range(alone.random)
-        text += f", of as many from shuffled labels within {_range(alone.shuffled)}" if alone.shuffled else ""
-        text += f" (p = {grade.p:.3g})"
+    text = _moves(name, change, grade, alone)
     if grade.grade == UNDECIDED:
-        return f"{text}. Whether {name} moves them is not decided: {grade.why.rstrip('.')}."
-    return f"{text}. It is not judged: {grade.why}." if grade.why else f"{text}."
+        return f"{text} Whether {name} moves them is not decided: {grade.why.rstrip('.')}."
+    return f"{text} It is not judged: {grade.why}." if grade.why else text
+
+
+def _moves(name: str, change: Estimate, grade: VoiceGrade, alone: Alone | None) -> str:
+    """Its change beside what it was held against."""
+    if grade.by == PROMPTS:
+        return f"Δ of {name} is {change}, judged without controls (p = {grade.p:.3g})."
+    if not alone or grade.estimate is None:
+        return f"Δ of {name} is {change}."
+    first, random, p = f"{grade.estimate:+.2f}", _range(alone.random), f"{grade.p:.3g}"
+    if not alone.shuffled:
+        return (
+            f"Δ of {name} is {change}, to first order {first}; of {alone.count} vectors at random 95% lie within "
+            f"{random} (p = {p})."
+        )
+    return (
+        f"Δ of {name} is {change}, to first order {first}; of {alone.count} vectors at random 95% lie within "
+        f"{random}, of as many from shuffled labels within {_range(alone.shuffled)} (p = {p})."
+    )
 
 
 def _range(ends: tuple[float, float]) -> str:

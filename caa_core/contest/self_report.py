@@ -105,11 +105,11 @@ def _question(
 
 def _in_words(report: SelfReport, a: str, b: str) -> str:
     p, reader = report.probability, report.unsteered
-    named = {1: a, -1: b, 0: "neither more than the other"}[report.names]
+    which = {1: a, -1: b, 0: "neither more than the other"}[report.names]
     if few := too_few(report.prompts):
-        named = f"neither for certain, since {few}"
+        which = f"neither for certain, since {few}"
     return (
-        f"Asked which voice it followed, the model names {named}: p of {a} {p:.2f}; "
+        f"Asked which voice it followed, the model names {which}: p of {a} {p:.2f}; "
         f"unsteered, reading the same text, {reader.value:.2f}. It names the voice that was "
         f"measured in {report.agree} of {report.prompts} prompts."
     )

@@ -121,14 +121,14 @@ class Reader:
         weak = {name: auc for name, auc in self.aucs.items() if auc.value < TRUSTED}
         few = {name: auc for name, auc in self.aucs.items() if name not in weak and not auc.low > CHANCE}
         why = [
-            f"{what} for {', '.join(f'{self._names(name)} {auc}' for name, auc in group.items())}"
+            f"{what} for {', '.join(self._told(name, auc) for name, auc in group.items())}"
             for what, group in ((f"under {TRUSTED:g}", weak), ("not told from chance", few))
             if group
         ]
         return f"No voice is named: the reading has an AUC {', and '.join(why)}." if why else ""
 
     def __str__(self) -> str:
-        found = ", ".join(f"{self._names(name)} {auc}" for name, auc in self.aucs.items())
+        found = ", ".join(self._told(name, auc) for name, auc in self.aucs.items())
         return f"AUC of the reading on held-out answers: {found}."
 
     def read(
@@ -169,10 +169,13 @@ class Reader:
             return "A"
         return "mixed" if abs(lean) < BETWEEN else "A" if lean > 0 else "B"
 
-    def _names(self, key: str) -> str:
-        """A name of `aucs` with the voices' own: "joy against plain answers", "joy against gloom"."""
+    def _told(self, key: str, auc: Share) -> str:
+        """One of `aucs` with the voices' own names: "joy against plain answers 0.95 (0.90 to 0.98)"."""
         by_letter = dict(zip("AB", (direction.name for direction in self.directions), strict=False))
-        return f"{by_letter[key]} against plain answers" if key in by_letter else " against ".join(by_letter.values())
+        if key in by_letter:
+            return f"{by_letter[key]} against plain answers {auc}"
+        a, b = by_letter.values()
+        return f"{a} against {b} {auc}"
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

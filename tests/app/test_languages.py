@@ -113,6 +113,23 @@ def test_each_sentence_is_found_whatever_its_values_are(messages, german):
             "multiplier (pale, marked ≈: estimated, not measured yet) (outlined: proposed)",
             "Multiplikator (blass, mit ≈: geschätzt, noch nicht gemessen) (umrandet: vorgeschlagen)",
         ),
+        (
+            "tiny: wrote 80 + 80 + 80 + 80 tokens in 0.4 s (867 a second, one batch, greedy).",
+            "tiny: schrieb 80 + 80 + 80 + 80 Token in 0.4 s (867 pro Sekunde, ein Batch, greedy).",
+        ),
+        (
+            "Δ of joy is -0.02 (-0.04 to +0.01), to first order -0.02; of 999 vectors at random 95% lie within "
+            "-0.02 to +0.02 (p = 0.148).",
+            "Δ von joy ist -0.02 (-0.04 bis +0.01), in erster Ordnung -0.02; von 999 zufälligen Vektoren liegen 95% "
+            "innerhalb von -0.02 bis +0.02 (p = 0.148).",
+        ),
+        (
+            "No voice is named: the reading has an AUC under 0.8 for joy against plain answers 0.64 (0.38 to 0.85), "
+            "joy against gloom 0.65 (0.46 to 0.81).",
+            "Keine Stimme wird genannt: die Lesung hat eine AUC unter 0.8 für joy gegen schlichte Antworten 0.64 (0.38 "
+            "bis 0.85), joy gegen gloom 0.65 (0.46 bis 0.81).",
+        ),
+        (r"| Multiplier of A | \-0.02 \(\-0.04 to +0.01\) |", r"| Multiplikator von A | \-0.02 \(\-0.04 bis +0.01\) |"),
         ("20%: 3 of 10 items, about 5 s left", "20%: 3 von 10 Items, noch etwa 5 s"),
         ("What nobody wrote here stays as it is.", "What nobody wrote here stays as it is."),
     ],

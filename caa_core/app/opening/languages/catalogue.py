@@ -21,7 +21,7 @@ from caa_core.app.opening.languages.pieces import each_line, has_words, sentence
 FOLDER = Path(__file__).parent
 ENGLISH = "en"
 # Of sentences, and of parts of one, so many at most are looked up together.
-TOGETHER = 6
+TOGETHER = 8
 # A template with fewer letters of its own says little about a text.
 FEW_LETTERS = 8
 # Texts of the page itself whose translations are remembered. What people see of their own is not.
@@ -37,7 +37,7 @@ KINDS = {
     r"repetition\w*": r"[0-9.,]+ ?%?",
     "line_numbers": r"[0-9., ]+",
     "fault": r"[^.:;!?]*",
-    "low|high": r"[-+−]?[\d.,]+(?:e[-+]?\d+)?%?",
+    r"(low|high)\d*": r"\S*\d\S*",
     "price": r".*",
     "field": r"(?:(?! with )[^,])*?",  # a column, of which others stand before and behind
     "time_left": r"(?:, .*)?",
@@ -56,7 +56,7 @@ _AROUND = (
     re.compile(rf"^({_OPENS})(.*?)((?:{_CLOSES}|[.:;,!?]|\.\.\.)*)$", re.DOTALL),
 )
 # Between parts of a sentence.
-_JOINTS = re.compile(r"(\s·\s|;\s|:\s|,\s|\s\+\s|\s\(|\)\s|\s—\s|<[^<>]*>)")
+_JOINTS = re.compile(r"(\s·\s|;\s|:\s|,\s|\s\+\s|\s\\?\(|\\?\)\s|\s—\s|<[^<>]*>)")
 _ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+!|<>~$&@:.-])")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@-])")
 

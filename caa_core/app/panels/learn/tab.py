@@ -290,7 +290,7 @@ def _result(step: Step, predicted: str, found: Outcome | None, remark: str) -> s
     came = step.how.outcomes[found.outcome] if found else "Nothing yet"
     said = markdown_table(["You predicted", "What came out"], [(predicted, came)])
     if not found:
-        return f"{said}\n\n{plain(remark or f'Press “{step.how.press}” there, then come back to this tab.')}"
+        return f"{said}\n\n{plain(remark or f'Press {step.how.press} there, then come back to this tab.')}"
     whose = "Checked on your own run." if found.own else f"Made before, on {found.made}. {remark}"
     return f"{said}\n\n{plain(found.said)}\n\n*{plain(whose.strip())}*"
 
