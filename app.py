@@ -141,6 +141,11 @@ progress::-moz-progress-bar { background: var(--primary-500); border-radius: 5px
 #model-load, #measure-steer { align-self: center; }
 .table-wrap :is(table, .virtual-row, [role=gridcell], .cell-wrap) { font-family: inherit !important; }
 .table-wrap { font-variant-numeric: tabular-nums; }
+/* What a section came to stands in its title, which is no paragraph. */
+[id^=compete-] > .label-wrap > span:first-child { display: -webkit-box; -webkit-box-orient: vertical; }
+[id^=compete-] > .label-wrap > span:first-child { -webkit-line-clamp: 3; overflow: hidden; padding-right: 8px; }
+/* What was predicted beside what came out: halves, in each step. */
+#learn-result table { table-layout: fixed; width: 100%; }
 .papers ul { margin: 0; }
 #foot { margin-top: 12px; }
 #foot * { color: var(--body-text-color-subdued); }

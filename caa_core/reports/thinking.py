@@ -137,7 +137,8 @@ def thoughts_html(found: dict[str, Any], prompt: str) -> str:
     title = "".join(f"<th>under {cut(name)}</th>" for name in heads.values())
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        f'{STYLE}<div style="overflow-x:auto"><table class="caa-table" style="min-width:640px;table-layout:fixed">'
+        f'{STYLE}<div style="overflow-x:auto;overflow-wrap:anywhere">'
+        '<table class="caa-table" style="min-width:640px;table-layout:fixed">'
         f"<tr>{title}</tr>{body}</table></div>"
     )
 

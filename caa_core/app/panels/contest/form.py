@@ -52,7 +52,7 @@ OPERATIONS = {"operation_a": "Operation of A", "operation_b": "Operation of B"}
 SPREADS = {"spread_a": "Several layers of A", "spread_b": "Several layers of B"}
 SPREAD = "Such as 12-15, in place of the one layer. B has layers of its own in a contest at different ones."
 # Of a name above a column, and of what a section's title says.
-LONGEST, LONGEST_LINE = 30, 100
+LONGEST = 30
 SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
 # B begins so many layers above A where they are to speak at different ones.
 APART = 6
@@ -70,7 +70,6 @@ class OfVoices(Experiment[Asked]):
     def headed(self, said: str) -> Updates:
         """Update of the section's title: the first sentence of what is said."""
         line = visible(SENTENCE.split(said, maxsplit=1)[0])
-        line = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
         return {self.section: gr.Accordion(label=f"{self.title} · {line}" if line else self.title)}
 
     def of_presets(self, run: Run[Asked]) -> bool:

@@ -75,7 +75,7 @@ class SurfacePanel(OfVoices[SurfaceChoice]):
                 self.map_of = gr.Radio(
                     list(MAPS), value="Dominance D", show_label=False, visible=False, elem_id=f"{PANEL}-shown"
                 )
-                self.map = figure("Δ over both voices", f"{PANEL}-map")
+                self.map = figure("Δ over both voices", f"{PANEL}-map", wide=True)
                 clicked = clicks_in(f"{PANEL}-map", f"{PANEL}-click")
                 with gr.Row(elem_classes="ask"):
                     self.at = [

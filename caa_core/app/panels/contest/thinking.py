@@ -12,7 +12,7 @@ from caa_core.app.forms import control
 from caa_core.app.panels.common import Updates, download_buttons, plain, report_downloads
 from caa_core.app.panels.contest.chosen import Chosen
 from caa_core.app.panels.contest.contest import CACHE, FORMATS, ContestPanel, request_of
-from caa_core.app.panels.contest.form import OfVoices, VoicesForm
+from caa_core.app.panels.contest.form import SENTENCE, OfVoices, VoicesForm
 from caa_core.app.panels.controls import begin_and_stop, words_table
 from caa_core.app.panels.experiment import Plain, Run
 from caa_core.app.panels.layout import folded
@@ -115,7 +115,8 @@ class ThinkingPanel(OfVoices[ThinkingChoice]):
     def show(self, session: Session, kept: Plain, form: Mapping[str, Any]) -> Updates:
         drawn, prompts = arms_figure(kept), prompts_of(kept)
         first, *rest = verdicts(kept) or [""]
-        words = [f"#### {plain(first)}", *map(plain, [*rest, *sample_lines(kept)])]
+        said, *more = SENTENCE.split(first, maxsplit=1)
+        words = [f"#### {plain(said)}", *map(plain, [*more, *rest, *sample_lines(kept)])]
         return {
             self.results: gr.Column(visible=True),
             self.said: "\n\n".join(words if first else words[1:]),
