@@ -8,6 +8,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Literal, TypedDict
 
 import gradio as gr
@@ -102,7 +103,9 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def iterate(*args: Any, **kwargs: Any) -> Iterator[Any]:
         try:
-            yield from handler(*args, **kwargs)
+            with closing(handler(*args, **kwargs)) as updates:
+                yield next(updates, gr.skip())  # of a generator without any, gradio empties all outputs
+                yield from updates
         except Exception as error:
             raise fail(error) from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 import torch
+from gradio.state_holder import SessionState
 
 from caa_core.app.keys.tries import Tries
 from caa_core.app.library import Library
@@ -41,7 +42,7 @@ from caa_core.steering.generation import BatchRow, generate
 from tests.helpers.app import four_items
 from tests.helpers.handlers import Handlers, sent
 from tests.helpers.holding import holding
-from tests.helpers.waiting import until
+from tests.helpers.waiting import ran, until
 
 
 @pytest.fixture
@@ -719,7 +720,7 @@ def test_what_comes_late_of_an_earlier_choice_is_not_shown_over_a_later_one(page
     assert page.parts["compete-a"] in next(first)  # what it is called, before anything is made
     (*_, last) = asked("formal", 3.0)
     assert "Cosine" in last[page.parts["compete-decomposition"]]
-    assert list(first) == [] and list(asked("joy", 2.0)) == []
+    assert list(first) == [] and list(asked("joy", 2.0)) == [gr.skip()]
     assert list(asked("joy", 4.0))
 
 
@@ -997,6 +998,16 @@ def test_what_was_at_hand_where_an_error_came_up_is_freed_with_it():
             assert said and seen.pop()() is None
     finally:
         gc.enable()
+
+
+def test_a_handler_that_has_nothing_to_show_changes_nothing():
+    """Such as one whose answer comes too late; gradio takes it for one that empties all that it may write to."""
+    with gr.Blocks() as blocks:
+        parts = [gr.Textbox("one"), gr.Chatbot([])]
+        blocks.load(guarded(lambda: (yield from ())), None, parts)
+    (event,) = blocks.fns.values()
+    found = ran(blocks.process_api(event, [], state=SessionState(blocks)))
+    assert found["data"] == [gr.skip(), gr.skip()]
 
 
 def test_pairs_of_each_page_count_and_are_freed_where_there_is_no_room(page, tmp_path, monkeypatch):
