@@ -192,7 +192,8 @@ def voices_apart(contest: Contest) -> go.Figure:
         hovertemplate="Δ of A + Δ of B = %{x:+.2f}<extra></extra>",
     )
     figure.add_vline(0, line=DOTTED)
-    figure.update_yaxes(autorange="reversed")
+    names = [name for name, *_ in points]
+    figure.update_yaxes(autorange="reversed", tickvals=names, ticktext=[*names[:2], "both voices"])
     # A is on the left here too.
     figure.update_xaxes(title="Δ: towards A ← nats a token → towards B", autorange="reversed")
     return plain(figure, legend=True, height=300).update_layout(legend_y=-0.4, margin_b=100)

@@ -90,6 +90,7 @@ def test_each_sentence_is_found_whatever_its_values_are(messages, german):
             "The layers 3\\-1 run backwards: write 1\\-3.",
             "Die Schichten 3\\-1 laufen rückwärts: 1\\-3 schreiben.",
         ),
+        ('<span title="light"></span>', '<span title="leicht"></span>'),
         ("<li>Layer: 12</li><li title='Stop'>&lt;b&gt;</li>", "<li>Schicht: 12</li><li title='Stopp'>&lt;b&gt;</li>"),
         (
             '<p translate="no">Stop <mark>Layer</mark></p><p>Stop</p>',
@@ -146,6 +147,11 @@ def test_what_was_written_stays(german):
     assert said[1]["content"] == "bis zu 8 neue Token, greedy, gesteuert all"
     assert properties("textbox", {"value": "Stop", "label": "Prompt"}, german)["value"] == "Stop"
     assert properties("dropdown", {"choices": [("Stop", "Stop")]}, german)["choices"] == [("Stopp", "Stop")]
+    table = {"headers": ["written under", "answer"], "data": [["unsteered", "unsteered"]]}
+    assert value("dataframe", table, german) == {
+        "headers": ["geschrieben unter", "Antwort"],
+        "data": [["ungesteuert", "unsteered"]],
+    }
 
 
 @pytest.mark.parametrize(

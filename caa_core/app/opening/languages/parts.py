@@ -12,6 +12,8 @@ TEXTS = ("label", "info", "placeholder", "headers", "sample_labels")
 # Kinds of parts whose value is text of the page.
 SHOWN = frozenset({"markdown", "html", "button", "downloadbutton", "uploadbutton"})
 SCRIPTS = ("js", "js_on_load")
+# Columns of tables whose cells are words of the page.
+_OF_THE_PAGE = frozenset({"written under", "voice"})
 # In a figure, by plotly's names: texts, and lists of texts, of which words by themselves may be tokens.
 _IN_FIGURE = frozenset({"text", "name", "hovertemplate", "title", "ticktext", "hovertext"})
 # What a script says, between marks (see `said`).
@@ -64,8 +66,16 @@ def value(kind: str, shown: Any, into: Catalogue) -> Any:
         name = "class_or_confidence"
         return [{**one, name: _word(one[name], into)} if isinstance(one.get(name), str) else one for one in shown]
     if kind == "dataframe" and isinstance(shown, dict) and "headers" in shown:
-        return {**shown, "headers": _each(shown["headers"], into)}
+        own = [head in _OF_THE_PAGE for head in shown["headers"]]
+        rows = [
+            [_cell(cell, into) if said else cell for cell, said in zip(row, own, strict=False)] for row in shown["data"]
+        ]
+        return {**shown, "headers": _each(shown["headers"], into), "data": rows if any(own) else shown["data"]}
     return shown
+
+
+def _cell(cell: Any, into: Catalogue) -> Any:
+    return _word(cell, into) if isinstance(cell, str) else cell
 
 
 def _each(texts: Any, into: Catalogue) -> Any:

@@ -25,11 +25,11 @@ LOOK = """
 /* A slider's thumb keeps half its width from the ends of the track. */
 .along > :not(span) { flex: 1; min-width: 0; margin: 0 8px; }
 .along .bands { position: relative; height: 10px; border-radius: 5px; overflow: hidden; }
-.along .bands i { position: absolute; top: 0; bottom: 0; }
+.along .bands span { position: absolute; top: 0; bottom: 0; }
 /* Where what is safe ends. */
 .along .bands b { position: absolute; top: 0; bottom: 0; width: 3px; background: var(--body-text-color); }
 .along .bands b { transform: translateX(-50%); }
-.along .bands i.breaks { background-image: repeating-linear-gradient(45deg, #0000 0 4px, #fff8 4px 6px); }
+.along .bands .breaks { background-image: repeating-linear-gradient(45deg, #0000 0 4px, #fff8 4px 6px); }
 .along .curve { position: relative; height: 34px; }
 .along svg { position: absolute; width: 100%; height: 100%; overflow: visible; }
 /* What stands along a slider is close to it. */
@@ -136,8 +136,9 @@ def _bands(gauge: Gauge) -> str:
         if word:
             begin, end = max(low, first - half), min(high, last + half)
             place = f"left:{100 * (begin - low) / (high - low):.2f}%;width:{100 * (end - begin) / (high - low):.2f}%"
+            place += f";background-color:{faint(PURPLE, DEPTH[word])}"
             kind = ' class="breaks"' if word == BREAKS else ""
-            parts.append(f'<i{kind} title="{word}" style="{place};background-color:{faint(PURPLE, DEPTH[word])}"></i>')
+            parts.append(f'<span{kind} title="{word}" style="{place}"></span>')
     for end in filter(None, gauge.safe or ()):
         place = f"left:{100 * (end - low) / (high - low):.2f}%"
         parts.append(f'<b title="{end:g}" style="{place}"></b>')
