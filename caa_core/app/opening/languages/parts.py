@@ -66,11 +66,12 @@ def value(kind: str, shown: Any, into: Catalogue) -> Any:
         name = "class_or_confidence"
         return [{**one, name: _word(one[name], into)} if isinstance(one.get(name), str) else one for one in shown]
     if kind == "dataframe" and isinstance(shown, dict) and "headers" in shown:
-        own = [head in _OF_THE_PAGE for head in shown["headers"]]
-        rows = [
-            [_cell(cell, into) if said else cell for cell, said in zip(row, own, strict=False)] for row in shown["data"]
-        ]
-        return {**shown, "headers": _each(shown["headers"], into), "data": rows if any(own) else shown["data"]}
+        heads = shown["headers"]
+        ours = {at for at, head in enumerate(heads) if head in _OF_THE_PAGE}
+        told = {**shown, "headers": _each(heads, into)}
+        if ours:  # a table may be long
+            told["data"] = [[_cell(c, into) if at in ours else c for at, c in enumerate(row)] for row in shown["data"]]
+        return told
     return shown
 
 
